@@ -1,0 +1,125 @@
+//! `race`: haul against its peers. What it measures and why is told in the library beside it.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a program for a terminal: results on stdout, talk on stderr"
+)]
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use haul_benches::args::{Args, Scenario};
+use haul_benches::contender::{Contender, find_program};
+use haul_benches::origin::Origin;
+use haul_benches::report::{Machine, Report};
+use haul_benches::scenario::{self, Venue};
+use haul_benches::{Failure, floor, guard};
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os().skip(1);
+    let result = match arguments.next().as_deref().and_then(|first| first.to_str()) {
+        // The modes of the helper processes are not for people and not in the help.
+        Some("--floor") => run_floor(arguments),
+        Some("--guard") => guard::run(arguments),
+        _ => run_race(&Args::parse()),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("race: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_floor(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let arguments: Vec<String> =
+        arguments.map(|word| word.to_string_lossy().into_owned()).collect();
+    let [url, output, connections, rest @ ..] = &arguments[..] else {
+        return Err("usage: race --floor URL OUT N [--sync]".into());
+    };
+    let sync = rest.first().is_some_and(|word| word == "--sync");
+    floor::fetch(url, Path::new(output), connections.parse()?, sync)
+}
+
+fn run_race(args: &Args) -> Result<(), Failure> {
+    if args.list {
+        for scenario in Scenario::value_variants() {
+            println!("{:8} {}", scenario.name(), scenario.about());
+        }
+        return Ok(());
+    }
+    let mut scenarios = args.scenarios.clone();
+    if scenarios.is_empty() {
+        scenarios.extend(Scenario::value_variants());
+    }
+    let myself = std::env::current_exe()?;
+    let haul = find_haul(args, &myself)?;
+    let nginx = find_program("nginx").ok_or(
+        "nginx is not installed, and nothing runs without it\n\
+         hint: apt-get install nginx-light aria2 axel curl",
+    )?;
+    let (others, missing) = Contender::others();
+    for sentence in missing {
+        eprintln!("note: {sentence}");
+    }
+
+    // Beside the build's own directory: target/release/race -> target/race.
+    let beside = myself.ancestors().nth(2).unwrap_or(Path::new(".")).join("race");
+    let directory = std::path::absolute(args.dir.as_deref().unwrap_or(&beside))?;
+    let name = format!("run-{}", std::process::id());
+    let work = directory.join(&name);
+    std::fs::create_dir_all(&work)?;
+    let shm = Path::new("/dev/shm").join(format!("haul-race-{name}"));
+    let shm =
+        (scenarios.contains(&Scenario::Tmpfs) && std::fs::create_dir(&shm).is_ok()).then_some(shm);
+    let tls = scenarios.contains(&Scenario::Tls);
+    let origin = Origin::start(&nginx, &work, shm.as_deref(), tls).inspect_err(|_| {
+        // Nobody else cleans up when the guard did not come up.
+        for directory in std::iter::once(&work).chain(&shm) {
+            let _ = std::fs::remove_dir_all(directory);
+        }
+    })?;
+
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut shuffle = fastrand::Rng::with_seed(seed);
+    let venue = Venue {
+        args,
+        haul: &haul,
+        myself: &myself,
+        origin: &origin,
+        work: &work,
+        shm: shm.as_deref(),
+        others,
+    };
+    let machine = Machine::here();
+    let outcomes = scenarios
+        .iter()
+        .map(|&scenario| scenario::run(scenario, &venue, &mut shuffle))
+        .collect::<Result<Vec<_>, _>>()?;
+    let report = Report { v: 1, machine, rounds: args.rounds, seed, outcomes };
+    println!("{}", report.text());
+    let json = args.json.clone().unwrap_or_else(|| beside.join("race.json"));
+    let markdown = args.markdown.clone().unwrap_or_else(|| beside.join("race.md"));
+    report.write(&json, &markdown)?;
+    println!("written: {} and {}", json.display(), markdown.display());
+    let failed: Vec<String> = report
+        .failures()
+        .map(|(outcome, lane)| format!("{} failed in {}", lane.name, outcome.scenario))
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+}
+
+fn find_haul(args: &Args, myself: &Path) -> Result<PathBuf, Failure> {
+    let path = args.haul.clone().unwrap_or_else(|| myself.with_file_name("haul"));
+    if path.is_file() {
+        return Ok(std::path::absolute(path)?);
+    }
+    Err(format!(
+        "there is no haul at {}\nhint: cargo build --release -p haul, or --haul PATH",
+        path.display()
+    )
+    .into())
+}

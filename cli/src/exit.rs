@@ -1,0 +1,148 @@
+//! What a failure means for the shell: an exit code, a stable word for
+//! programs, and the lines a person reads.
+
+use haul_engine::{Error, ErrorKind};
+
+/// Every download is complete.
+pub(crate) const OK: u8 = 0;
+/// A defect of haul.
+pub(crate) const INTERNAL: u8 = 1;
+/// The command line cannot be used.
+pub(crate) const USAGE: u8 = 2;
+/// A local file is in the way or cannot be written.
+pub(crate) const LOCAL: u8 = 3;
+/// The bytes are not those of the digest.
+pub(crate) const DIGEST: u8 = 9;
+
+/// Which code stands for several failed downloads: the first of these that
+/// occurred. Usage errors come before any download and are not outranked by one.
+const PRECEDENCE: [u8; 13] = [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, 8, 12, 4, 13];
+
+/// A failure, ready to be told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The exit code.
+    pub(crate) exit: u8,
+    /// A word that programs may compare.
+    pub(crate) word: &'static str,
+    /// Cause and consequence in one line.
+    pub(crate) message: String,
+    /// The next step.
+    pub(crate) hint: Option<String>,
+    /// Whether the same command continues.
+    pub(crate) resumable: bool,
+}
+
+impl Failure {
+    /// A command line that cannot be used.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self::new(USAGE, "usage", message)
+    }
+
+    /// A local file or directory that cannot be used.
+    pub(crate) fn local(message: impl Into<String>) -> Self {
+        Self::new(LOCAL, "local-file", message)
+    }
+
+    /// A defect of haul or of what it stands on.
+    pub(crate) fn internal(message: impl Into<String>) -> Self {
+        Self::new(INTERNAL, "internal", message)
+    }
+
+    pub(crate) fn new(exit: u8, word: &'static str, message: impl Into<String>) -> Self {
+        Self { exit, word, message: message.into(), hint: None, resumable: false }
+    }
+
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let (exit, word) = code(error.kind());
+        Self {
+            exit,
+            word,
+            message: error.to_string(),
+            hint: error.hint().map(str::to_owned),
+            resumable: error.is_resumable(),
+        }
+    }
+}
+
+fn code(kind: ErrorKind) -> (u8, &'static str) {
+    match kind {
+        ErrorKind::InvalidInput => (USAGE, "usage"),
+        ErrorKind::OutputExists => (LOCAL, "output-exists"),
+        ErrorKind::Locked => (LOCAL, "locked"),
+        ErrorKind::LocalFile => (LOCAL, "local-file"),
+        ErrorKind::Network => (4, "network"),
+        ErrorKind::Tls => (5, "tls"),
+        ErrorKind::AccessDenied => (6, "access-denied"),
+        ErrorKind::Protocol => (7, "protocol"),
+        ErrorKind::HttpStatus => (8, "http-status"),
+        ErrorKind::DigestMismatch => (DIGEST, "digest-mismatch"),
+        ErrorKind::ObjectChanged => (10, "object-changed"),
+        ErrorKind::DiskFull => (11, "disk-full"),
+        ErrorKind::LimitReached => (12, "limit-reached"),
+        // A cancellation that no signal asked for is a defect; those a signal
+        // asked for do not come this way.
+        ErrorKind::Cancelled => (INTERNAL, "cancelled"),
+        _ => (INTERNAL, "internal"),
+    }
+}
+
+/// The exit code of a run whose downloads ended with `codes`.
+pub(crate) fn worst(codes: impl IntoIterator<Item = u8>) -> u8 {
+    let rank = |code: &u8| PRECEDENCE.iter().position(|known| known == code);
+    codes
+        .into_iter()
+        .filter(|code| *code != OK)
+        // An unknown code is a defect and must not be hidden behind a lesser one.
+        .min_by_key(|code| rank(code).unwrap_or(0))
+        .unwrap_or(OK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn several_downloads_end_with_the_first_code_of_the_contract() {
+        assert_eq!(worst([]), 0);
+        assert_eq!(worst([0, 0]), 0);
+        assert_eq!(worst([0, 4, 0]), 4);
+        // Each code outranks all that come after it, in whatever order they occur.
+        let contract = [1, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13];
+        for (place, &code) in contract.iter().enumerate() {
+            for &lesser in &contract[place..] {
+                assert_eq!(worst([lesser, 0, code]), code);
+                assert_eq!(worst([code, lesser]), code);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kind_has_the_contracts_code() {
+        for (kind, exit) in [
+            (ErrorKind::Internal, 1),
+            (ErrorKind::InvalidInput, 2),
+            (ErrorKind::OutputExists, 3),
+            (ErrorKind::Locked, 3),
+            (ErrorKind::LocalFile, 3),
+            (ErrorKind::Network, 4),
+            (ErrorKind::Tls, 5),
+            (ErrorKind::AccessDenied, 6),
+            (ErrorKind::Protocol, 7),
+            (ErrorKind::HttpStatus, 8),
+            (ErrorKind::DigestMismatch, 9),
+            (ErrorKind::ObjectChanged, 10),
+            (ErrorKind::DiskFull, 11),
+            (ErrorKind::LimitReached, 12),
+        ] {
+            assert_eq!(code(kind).0, exit, "{kind:?}");
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! What the flags mean together: validated requests, outputs and voices, in
+//! the engine's types. Nothing after this module sees a flag.
+
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+
+use haul_engine::{
+    Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume, StorageKind,
+};
+use url::Url;
+
+use crate::args::{ContinueArg, GetArgs, ProgressArg, StorageArg};
+use crate::exit::Failure;
+use crate::render::{Voice, escape, stderr_is_terminal};
+use crate::request::{self, Request};
+
+/// Above this many connections most servers refuse and none gets faster.
+const MANY_CONNECTIONS: usize = 16;
+
+/// The segment sizes that the engine takes, in bytes.
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Commands of the contract that this version has not.
+const LATER_COMMANDS: [&str; 6] = ["play", "status", "clean", "verify", "completions", "man"];
+
+/// A `get` that can be run.
+#[derive(Debug)]
+pub(crate) struct GetPlan {
+    /// What to download.
+    pub(crate) urls: Vec<String>,
+    /// The engine's settings.
+    pub(crate) engine: EngineConfig,
+    /// Downloads at a time.
+    pub(crate) jobs: usize,
+    /// How to tell of it.
+    pub(crate) voice: Voice,
+    /// Print the plan and fetch nothing.
+    pub(crate) dry_run: bool,
+    /// Lines to tell before the start.
+    pub(crate) warnings: Vec<String>,
+    request: Request,
+    output: Output,
+}
+
+impl GetPlan {
+    /// The download of `url` with every option set.
+    pub(crate) fn download(&self, engine: &Engine, url: &str) -> DownloadBuilder {
+        let output = &self.output;
+        let mut download = self
+            .request
+            .apply(engine.download(url))
+            .connections(output.connections)
+            .resume(output.resume)
+            .existing(output.existing)
+            .storage(output.storage)
+            .sync(output.sync)
+            .remote_time(output.remote_time);
+        if let Some(file) = &output.file {
+            download = download.output(file);
+        }
+        if let Some(directory) = &output.directory {
+            download = download.directory(directory);
+        }
+        if let Some(checksum) = &output.checksum {
+            download = download.checksum(checksum.clone());
+        }
+        if let Some(bytes) = output.segment_size_bytes {
+            download = download.segment_size_bytes(bytes);
+        }
+        download
+    }
+}
+
+#[derive(Debug)]
+struct Output {
+    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
+    connections: Connections,
+    resume: Resume,
+    existing: Existing,
+    checksum: Option<Checksum>,
+    storage: StorageKind,
+    segment_size_bytes: Option<u64>,
+    sync: bool,
+    remote_time: bool,
+}
+
+/// Resolves the flags of `haul URL...`.
+///
+/// # Errors
+/// Exit 2 for a value or a combination that cannot be; both flags are named.
+pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
+    if let Some(value) = &args.transfer.k {
+        return Err(unassigned_k(value));
+    }
+    let urls = args.urls.iter().map(|text| url(text)).collect::<Result<Vec<_>, _>>()?;
+    let several = urls.len() > 1;
+    if several && args.output.output.is_some() {
+        return Err(Failure::usage("--output names one file and cannot go with several URLs")
+            .hint("use --dir DIR, or one command for each URL"));
+    }
+    if several && args.output.checksum.is_some() {
+        return Err(Failure::usage("--checksum is of one object and cannot go with several URLs")
+            .hint("use one command for each URL"));
+    }
+    if let Some(file) = &args.output.output {
+        output_file(file)?;
+    }
+    let voice = voice(&args)?;
+    let (mut engine, request) = request::resolve(args.request)?;
+    engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
+    let connections = args.transfer.connections.unwrap_or_default();
+    let mut warnings = Vec::new();
+    if let Connections::Fixed(count) = connections
+        && count > MANY_CONNECTIONS
+    {
+        warnings.push(format!(
+            "{count} connections: many servers refuse more than {MANY_CONNECTIONS} and few get \
+             faster"
+        ));
+    }
+    let output = Output {
+        file: args.output.output,
+        directory: args.output.dir,
+        connections,
+        resume: match args.output.r#continue {
+            None | Some(ContinueArg::Auto) => Resume::Auto,
+            Some(ContinueArg::Always) => Resume::Always,
+            Some(ContinueArg::Never) => Resume::Never,
+        },
+        existing: if args.output.overwrite { Existing::Replace } else { Existing::Refuse },
+        checksum: args.output.checksum,
+        storage: storage(args.output.storage.unwrap_or(StorageArg::Auto)),
+        segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
+        sync: !args.output.no_sync,
+        remote_time: !args.output.no_remote_time,
+    };
+    let jobs = args.transfer.jobs.unwrap_or(4);
+    Ok(GetPlan { urls, engine, jobs, voice, dry_run: args.talk.dry_run, warnings, request, output })
+}
+
+/// A storage of the command line as the engine names it.
+pub(crate) fn storage(arg: StorageArg) -> StorageKind {
+    match arg {
+        StorageArg::Auto => StorageKind::Auto,
+        StorageArg::Mmap => StorageKind::Mmap,
+        StorageArg::Pwrite => StorageKind::Pwrite,
+    }
+}
+
+/// A URL that can be asked for, as it was given.
+///
+/// # Errors
+/// Exit 2 with a hint. A query or a password in the text is not quoted.
+pub(crate) fn url(text: &str) -> Result<String, Failure> {
+    if text.chars().any(char::is_control) {
+        return Err(Failure::usage("a URL has a line break or another control character in it")
+            .hint("write it as %0D, %0A or %00 if it belongs there"));
+    }
+    let Some((scheme, rest)) = text.split_once("://") else {
+        let quoted = escape(text);
+        let failure = Failure::usage(format!("not a URL: `{quoted}`"));
+        return Err(if LATER_COMMANDS.contains(&text) {
+            failure.hint(format!("this version has no command `{text}`; it has `get` and `bench`"))
+        } else if text == "help" {
+            failure.hint("haul --help prints the common flags")
+        } else if matches!(text, "get" | "bench") {
+            failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
+        } else {
+            failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
+        });
+    };
+    let host = escape(rest.split(['/', '?', '#']).next().unwrap_or_default());
+    let host = host.rsplit('@').next().unwrap_or_default();
+    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+        return Err(Failure::usage(format!(
+            "cannot download `{}://{host}`: its scheme is neither http nor https",
+            escape(scheme)
+        )));
+    }
+    match Url::parse(text) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(Failure::usage(format!("not a URL: `{scheme}://{host}`: {error}"))
+            .hint("write http://HOST/PATH or https://HOST/PATH")),
+    }
+}
+
+fn unassigned_k(value: &str) -> Failure {
+    let aria2 = crate::units::parse_size(value).is_ok();
+    let failure = Failure::usage("-k has no meaning here, because curl and aria2 give it two");
+    if aria2 {
+        failure.hint(format!(
+            "aria2's -k is `--min-split-size {value}`, which this version has not; the nearest is \
+             `--segment-size`"
+        ))
+    } else {
+        failure.hint(
+            "curl's -k is `--insecure`, which accepts any certificate; `--cacert FILE` trusts \
+             one; aria2's is `--min-split-size`",
+        )
+    }
+}
+
+fn output_file(file: &Path) -> Result<(), Failure> {
+    if file == Path::new("-") {
+        return Err(Failure::usage("--output -: this version cannot write to stdout")
+            .hint("write to a file; `./-` is a file of that name"));
+    }
+    let quoted = escape(&file.to_string_lossy());
+    if quoted.is_empty() || quoted.ends_with('/') {
+        return Err(Failure::usage(format!("--output `{quoted}` names no file"))
+            .hint("use --dir for a directory"));
+    }
+    let kind = match std::fs::metadata(file) {
+        Ok(metadata) => metadata.file_type(),
+        // Whatever is wrong with it the engine says when it opens it.
+        Err(_) => return Ok(()),
+    };
+    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
+        return Err(Failure::usage(format!(
+            "--output `{quoted}` is a device, a FIFO or a socket, and this version writes to files \
+             only"
+        ))
+        .hint("`haul bench URL` measures without keeping the file"));
+    }
+    Ok(())
+}
+
+fn voice(args: &GetArgs) -> Result<Voice, Failure> {
+    let talk = &args.talk;
+    let asked = talk.progress.unwrap_or(ProgressArg::Auto);
+    let cannot = |flag: &str| {
+        let asked = format!("{asked:?}").to_lowercase();
+        Err(Failure::usage(format!("{flag} and --progress {asked} cannot go together")))
+    };
+    if talk.json {
+        return match asked {
+            ProgressArg::Auto | ProgressArg::Json => Ok(Voice::Json),
+            _ => cannot("--json"),
+        };
+    }
+    if talk.quiet && matches!(asked, ProgressArg::Bar | ProgressArg::Plain) {
+        return cannot("--quiet");
+    }
+    let terminal = stderr_is_terminal();
+    let (verbose, plain) = (talk.verbose, Voice::Plain { verbose: talk.verbose, progress: true });
+    Ok(match asked {
+        ProgressArg::Json => Voice::Json,
+        _ if talk.quiet => Voice::Quiet,
+        ProgressArg::None => Voice::Plain { verbose, progress: false },
+        ProgressArg::Plain => plain,
+        // A bar that was asked for needs a terminal all the same.
+        ProgressArg::Auto | ProgressArg::Bar if terminal => Voice::Bar { verbose },
+        ProgressArg::Auto | ProgressArg::Bar => plain,
+    })
+}
+
+fn segment_size(bytes: u64) -> Result<u64, Failure> {
+    if bytes.is_power_of_two() && bytes >= MIN_SEGMENT_BYTES {
+        return Ok(bytes);
+    }
+    Err(Failure::usage(format!("--segment-size: {bytes} bytes are not a power of two from 1M"))
+        .hint("write 1M, 2M, 4M and so on"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::args::{self, Command};
+
+    fn resolve(words: &[&str]) -> Result<GetPlan, Failure> {
+        let words = std::iter::once("haul").chain(words.iter().copied()).map(OsString::from);
+        match args::parse(words).unwrap() {
+            Command::Get(args) => resolve_get(args),
+            Command::Bench(_) => panic!("not a get"),
+        }
+    }
+
+    fn refused(words: &[&str]) -> String {
+        let failure = resolve(words).unwrap_err();
+        assert_eq!(failure.exit, 2, "{words:?}");
+        format!("{}\n{}", failure.message, failure.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn impossible_combinations_name_both() {
+        let two = ["http://h/a", "http://h/b"];
+        let text = refused(&[&["-o", "f"], &two[..]].concat());
+        assert!(text.contains("--output") && text.contains("several URLs"), "{text}");
+        let digest = "ab".repeat(32);
+        let text = refused(&[&["--checksum", digest.as_str()], &two[..]].concat());
+        assert!(text.contains("--checksum") && text.contains("several URLs"), "{text}");
+        let text = refused(&["--json", "--progress", "bar", two[0]]);
+        assert!(text.contains("--json") && text.contains("--progress bar"), "{text}");
+        let text = refused(&["-q", "--progress=plain", two[0]]);
+        assert!(text.contains("--quiet") && text.contains("--progress plain"), "{text}");
+    }
+
+    #[test]
+    fn k_tells_which_flag_was_probably_meant() {
+        for words in [&["-k", "1M", "http://h/"][..], &["-k20M", "http://h/"]] {
+            let text = refused(words);
+            assert!(text.contains("--min-split-size"), "{text}");
+            assert!(!text.contains("--insecure"), "{text}");
+        }
+        for words in [&["-k", "https://h/", "https://h/b"][..], &["https://h/", "-k"]] {
+            assert!(refused(words).contains("--insecure"));
+        }
+    }
+
+    #[test]
+    fn words_that_are_no_urls_get_a_hint() {
+        let text = refused(&["example.com/file"]);
+        assert!(text.contains("not a URL") && text.contains("https://example.com/file"), "{text}");
+        assert!(refused(&["localhost:8080/file"]).contains("https://localhost:8080/file"));
+        assert!(refused(&["play", "http://h/"]).contains("no command `play`"));
+        assert!(refused(&["-q", "bench"]).contains("haul bench"));
+        assert!(refused(&["ftp://h/f"]).contains("ftp://h"));
+        assert!(refused(&["http://"]).contains("not a URL"));
+        assert!(refused(&["http://h/a\r\nHost: x"]).contains("control"));
+        assert!(resolve(&["HTTP://h/a b"]).is_ok());
+    }
+
+    #[test]
+    fn no_secret_is_quoted() {
+        let text = refused(&["sftp://me:hunter2@h/f?sig=hunter2"]);
+        assert!(!text.contains("hunter2") && text.contains("sftp://h"), "{text}");
+    }
+
+    #[test]
+    fn outputs_this_version_cannot_write_are_refused() {
+        assert!(refused(&["-o", "-", "http://h/"]).contains("stdout"));
+        assert!(refused(&["-o", "/dev/null", "http://h/"]).contains("device"));
+        assert!(refused(&["-o", "dir/", "http://h/"]).contains("--dir"));
+    }
+
+    #[test]
+    fn values_reach_the_engines_types() {
+        let plan = resolve(&[
+            "-x20",
+            "-c=always",
+            "--overwrite",
+            "--storage",
+            "pwrite",
+            "--segment-size",
+            "4M",
+            "--no-sync",
+            "--no-remote-time",
+            "-r",
+            "2M",
+            "http://h/",
+        ])
+        .unwrap();
+        assert_eq!(plan.output.connections, Connections::Fixed(20));
+        assert!(plan.warnings[0].contains("20 connections"));
+        assert_eq!(plan.output.resume, Resume::Always);
+        assert_eq!(plan.output.existing, Existing::Replace);
+        assert_eq!(plan.output.storage, StorageKind::Pwrite);
+        assert_eq!(plan.output.segment_size_bytes, Some(4 << 20));
+        assert!(!plan.output.sync && !plan.output.remote_time);
+        assert_eq!(plan.engine.limit_rate_bytes_per_second, Some(2 << 20));
+        for size in ["3M", "512K", "0"] {
+            assert!(refused(&["--segment-size", size, "http://h/"]).contains("1M"));
+        }
+        assert!(resolve(&["-x16", "http://h/"]).unwrap().warnings.is_empty());
+        assert_eq!(
+            resolve(&["-r0", "http://h/"]).unwrap().engine.limit_rate_bytes_per_second,
+            None
+        );
+    }
+}

@@ -1,0 +1,198 @@
+//! How a run is told: to a person on stderr, to a program on stdout.
+//!
+//! A [`View`] receives what happens; which one is chosen by a [`Voice`]. Human
+//! units and human sentences exist below this module only.
+
+mod bar;
+mod json;
+mod lines;
+mod plain;
+
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use haul_engine::{Event, Plan, Progress};
+
+use crate::exit::Failure;
+use lines::{Detail, Lines};
+
+/// In which form a run is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Voice {
+    /// Bars on a terminal, with the lines of `Plain` above them.
+    Bar {
+        /// More details.
+        verbose: bool,
+    },
+    /// Lines on stderr.
+    Plain {
+        /// More details.
+        verbose: bool,
+        /// Lines of progress between the first and the last.
+        progress: bool,
+    },
+    /// JSON lines on stdout, errors for people on stderr.
+    Json,
+    /// Errors on stderr.
+    Quiet,
+    /// Notes, and bars on a terminal, around the table of a measurement.
+    Meter,
+}
+
+/// Receives what happens to the downloads of a run; `id` counts them from 1,
+/// and 0 is the run itself. Called from the runtime's threads, so nothing in it
+/// may wait.
+pub(crate) trait View: Send + Sync {
+    /// How often [`View::progress`] is wanted.
+    fn interval(&self) -> Duration;
+    /// An event of the engine, except its failure.
+    fn event(&self, id: usize, event: &Event);
+    /// There is no response yet; called as often as [`View::progress`] would be.
+    fn connecting(&self, _id: usize) {}
+    /// A snapshot, once the download has started.
+    fn progress(&self, id: usize, progress: &Progress);
+    /// The answer to `--dry-run`.
+    fn planned(&self, id: usize, plan: &Plan);
+    /// The download failed.
+    fn failed(&self, id: usize, failure: &Failure);
+    /// The download was stopped by a signal, whose exit code this is.
+    fn cancelled(&self, id: usize, exit: u8, resumable: bool);
+    /// The run was stopped by a signal, after all its downloads were.
+    fn interrupted(&self, kept_bytes: u64);
+    /// A line before the start.
+    fn warning(&self, text: &str);
+}
+
+/// The view of this voice for these downloads.
+pub(crate) fn view(voice: Voice, urls: &[String]) -> Arc<dyn View> {
+    let palette = Palette::of_stderr();
+    let lines = |detail| Lines::new(urls, detail, palette);
+    let detail = |verbose| if verbose { Detail::More } else { Detail::Usual };
+    match voice {
+        Voice::Bar { verbose } => Arc::new(bar::Bar::new(lines(detail(verbose)), palette)),
+        Voice::Plain { verbose, progress } => {
+            Arc::new(plain::Plain::new(lines(detail(verbose)), progress))
+        }
+        Voice::Json => Arc::new(json::Json::new(lines(Detail::Usual))),
+        Voice::Quiet => Arc::new(plain::Quiet::new(lines(Detail::Usual))),
+        Voice::Meter if stderr_is_terminal() => {
+            Arc::new(bar::Bar::new(lines(Detail::Less), palette))
+        }
+        Voice::Meter => Arc::new(plain::Plain::new(lines(Detail::Less), false)),
+    }
+}
+
+/// Whether stderr can show more than lines.
+pub(crate) fn stderr_is_terminal() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Tells of a failure outside of any download.
+pub(crate) fn tell(failure: &Failure) {
+    to_stderr(&lines::failure(Palette::of_stderr(), "", failure));
+}
+
+/// Writes lines to stderr. Nobody is left to tell if that fails.
+pub(crate) fn to_stderr(lines: &[String]) {
+    write_lines(io::stderr().lock(), lines);
+}
+
+/// Writes lines to stdout. A reader that has gone must not end a download.
+pub(crate) fn to_stdout(lines: &[String]) {
+    write_lines(io::stdout().lock(), lines);
+}
+
+fn write_lines(mut out: impl io::Write, lines: &[String]) {
+    for line in lines {
+        if writeln!(out, "{line}").is_err() {
+            return;
+        }
+    }
+    let _ = out.flush();
+}
+
+/// A text from a server, a URL or a path as it may go to a terminal: control
+/// characters and those that change the direction of writing are spelled out.
+pub(crate) fn escape(text: &str) -> String {
+    text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
+        let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}');
+        if c.is_control() || bidi {
+            let _ = write!(safe, "\\u{{{:x}}}", u32::from(c));
+        } else {
+            safe.push(c);
+        }
+        safe
+    })
+}
+
+/// Whether colours may be used, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Palette {
+    on: bool,
+}
+
+impl Palette {
+    /// No colour.
+    #[cfg(test)]
+    pub(crate) const PLAIN: Self = Self { on: false };
+    /// Colours.
+    #[cfg(test)]
+    pub(crate) const COLOUR: Self = Self { on: true };
+
+    /// What stderr and the environment allow: NO_COLOR first, then
+    /// CLICOLOR_FORCE, then a terminal that is not dumb.
+    fn of_stderr() -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        Self { on: !set("NO_COLOR") && (forced || stderr_is_terminal()) }
+    }
+
+    fn paint(self, code: &str, text: &str) -> String {
+        if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    /// For the word `error`.
+    pub(crate) fn error(self, text: &str) -> String {
+        self.paint("1;31", text)
+    }
+
+    /// For the words `hint`, `note` and `retry`.
+    pub(crate) fn aside(self, text: &str) -> String {
+        self.paint("1;36", text)
+    }
+
+    /// For the cells that are being fetched.
+    pub(crate) fn active(self, text: &str) -> String {
+        self.paint("36", text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_reaches_the_terminal_that_could_steer_it() {
+        assert_eq!(escape("a\x1b[2Jb\r\n"), "a\\u{1b}[2Jb\\u{d}\\u{a}");
+        assert_eq!(escape("gpj\u{202e}.exe\u{2066}"), "gpj\\u{202e}.exe\\u{2066}");
+        assert_eq!(escape("\u{9b}31m"), "\\u{9b}31m");
+        assert_eq!(escape("naïve 名前.mp4"), "naïve 名前.mp4");
+    }
+
+    #[test]
+    fn a_closed_reader_is_no_failure() {
+        struct Closed;
+        impl io::Write for Closed {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Err(io::ErrorKind::BrokenPipe.into())
+            }
+        }
+        write_lines(Closed, &["line".to_owned()]);
+    }
+}

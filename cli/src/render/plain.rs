@@ -1,0 +1,213 @@
+//! Lines on stderr, and the view that has nothing but errors.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use haul_engine::{Event, Plan, Progress};
+
+use super::lines::{self, Lines};
+use super::{View, to_stderr, to_stdout};
+use crate::exit::Failure;
+use crate::units::{eta, plural, rate, size};
+
+/// A line of progress comes at the latest after this time.
+const LONGEST_SILENCE: Duration = Duration::from_secs(10);
+
+/// And not sooner than this after the one before, however fast it goes.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
+
+/// Lines for a log or a pipe.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    lines: Lines,
+    progress: bool,
+    paces: Mutex<HashMap<usize, Pace>>,
+}
+
+impl Plain {
+    pub(crate) fn new(lines: Lines, progress: bool) -> Self {
+        Self { lines, progress, paces: Mutex::default() }
+    }
+}
+
+impl View for Plain {
+    fn interval(&self) -> Duration {
+        Duration::from_millis(250)
+    }
+
+    fn event(&self, id: usize, event: &Event) {
+        to_stderr(&self.lines.event(id, event));
+    }
+
+    fn progress(&self, id: usize, progress: &Progress) {
+        if !self.progress {
+            return;
+        }
+        let tenth = percent(progress).map_or(0, |percent| percent / 10);
+        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
+        let pace = paces.entry(id).or_insert_with(|| Pace::new(Instant::now(), tenth));
+        if pace.is_due(Instant::now(), tenth) {
+            to_stderr(&[progress_line(&self.lines.name(id), progress)]);
+        }
+    }
+
+    fn planned(&self, _: usize, plan: &Plan) {
+        to_stdout(&lines::planned(plan));
+    }
+
+    fn failed(&self, id: usize, failure: &Failure) {
+        to_stderr(&self.lines.failure(id, failure));
+    }
+
+    fn cancelled(&self, _: usize, _: u8, _: bool) {}
+
+    fn interrupted(&self, kept_bytes: u64) {
+        to_stderr(&[lines::interrupted(kept_bytes)]);
+    }
+
+    fn warning(&self, text: &str) {
+        to_stderr(&[self.lines.note(0, text)]);
+    }
+}
+
+/// When the next line of progress is due.
+#[derive(Debug)]
+struct Pace {
+    last: Instant,
+    tenth: u64,
+}
+
+impl Pace {
+    fn new(now: Instant, tenth: u64) -> Self {
+        Self { last: now, tenth }
+    }
+
+    /// Whether a line is due, which is then taken as written.
+    fn is_due(&mut self, now: Instant, tenth: u64) -> bool {
+        let silence = now.duration_since(self.last);
+        let due = silence >= LONGEST_SILENCE || tenth != self.tenth && silence >= SHORTEST_SILENCE;
+        if due {
+            *self = Self::new(now, tenth);
+        }
+        due
+    }
+}
+
+/// The whole percent that is done, where the size is known.
+pub(crate) fn percent(progress: &Progress) -> Option<u64> {
+    let total = progress.total_bytes?;
+    if total == 0 {
+        return Some(100);
+    }
+    // The last percent is not shown before it is there.
+    u64::try_from(u128::from(progress.bytes.min(total)) * 100 / u128::from(total)).ok()
+}
+
+fn progress_line(name: &str, progress: &Progress) -> String {
+    let mut line = format!("{name}: ");
+    match (percent(progress), progress.total_bytes) {
+        (Some(percent), Some(total)) => {
+            line += &format!("{percent}%, {} of {}", size(progress.bytes), size(total));
+        }
+        _ => line += &size(progress.bytes),
+    }
+    if progress.syncing {
+        return line + ", syncing";
+    }
+    line += &format!(", {}", rate(progress.bytes_per_second));
+    if let Some(left) = progress.eta {
+        line += &format!(", {} left", eta(left));
+    }
+    line + ", " + &plural(progress.connections as u64, "connection", "connections")
+}
+
+/// Errors only.
+#[derive(Debug)]
+pub(crate) struct Quiet {
+    lines: Lines,
+}
+
+impl Quiet {
+    pub(crate) fn new(lines: Lines) -> Self {
+        Self { lines }
+    }
+}
+
+impl View for Quiet {
+    fn interval(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
+    fn event(&self, _: usize, _: &Event) {}
+
+    fn progress(&self, _: usize, _: &Progress) {}
+
+    fn planned(&self, _: usize, plan: &Plan) {
+        to_stdout(&lines::planned(plan));
+    }
+
+    fn failed(&self, id: usize, failure: &Failure) {
+        to_stderr(&self.lines.failure(id, failure));
+    }
+
+    fn cancelled(&self, _: usize, _: u8, _: bool) {}
+
+    fn interrupted(&self, _: u64) {}
+
+    fn warning(&self, _: &str) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn progress() -> Progress {
+        let mut progress = Progress::default();
+        progress.bytes = 102 << 20;
+        progress.total_bytes = Some(300 << 20);
+        progress.bytes_per_second = 45.3 * f64::from(1 << 20);
+        progress.eta = Some(Duration::from_secs(4));
+        progress.connections = 8;
+        progress
+    }
+
+    #[test]
+    fn line_has_bytes_speed_time_and_connections() {
+        assert_eq!(
+            progress_line("film.mp4", &progress()),
+            "film.mp4: 34%, 102 MiB of 300 MiB, 45.3 MiB/s, 4s left, 8 connections"
+        );
+        let mut unknown = progress();
+        unknown.total_bytes = None;
+        unknown.eta = None;
+        assert_eq!(progress_line("f", &unknown), "f: 102 MiB, 45.3 MiB/s, 8 connections");
+        let mut last = progress();
+        last.syncing = true;
+        assert!(progress_line("f", &last).ends_with(", syncing"));
+    }
+
+    #[test]
+    fn percent_is_a_hundred_only_at_the_end() {
+        let mut almost = progress();
+        almost.bytes = (300 << 20) - 1;
+        assert_eq!(percent(&almost), Some(99));
+        almost.bytes = 300 << 20;
+        assert_eq!(percent(&almost), Some(100));
+        almost.total_bytes = Some(0);
+        assert_eq!(percent(&almost), Some(100));
+        almost.total_bytes = None;
+        assert_eq!(percent(&almost), None);
+    }
+
+    #[test]
+    fn lines_come_each_tenth_or_ten_seconds_but_never_in_a_flood() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::new(start, 0);
+        assert!(!pace.is_due(at(500), 3), "too soon");
+        assert!(pace.is_due(at(1000), 5));
+        assert!(!pace.is_due(at(10_900), 5), "nothing new");
+        assert!(pace.is_due(at(11_000), 5), "ten seconds of silence");
+    }
+}

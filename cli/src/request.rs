@@ -1,0 +1,188 @@
+//! The flags that shape requests, resolved; `get` and `bench` share them.
+
+use std::time::Duration;
+
+use haul_engine::{DownloadBuilder, EngineConfig, RetryPolicy};
+
+use crate::args::RequestArgs;
+use crate::exit::Failure;
+use crate::render::escape;
+
+/// The shape of the requests, the same for every URL of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Request {
+    headers: Vec<(String, String)>,
+    login: Option<(String, String)>,
+    retry: RetryPolicy,
+    stall_timeout: Option<Duration>,
+    max_redirects: Option<u32>,
+    allow_downgrade: bool,
+}
+
+impl Request {
+    /// Sets these options on a download.
+    pub(crate) fn apply(&self, mut download: DownloadBuilder) -> DownloadBuilder {
+        for (name, value) in &self.headers {
+            download = download.header(name, value);
+        }
+        if let Some((name, password)) = &self.login {
+            download = download.basic_auth(name, password);
+        }
+        if let Some(timeout) = self.stall_timeout {
+            download = download.stall_timeout(timeout);
+        }
+        if let Some(count) = self.max_redirects {
+            download = download.max_redirects(count);
+        }
+        download.retry(self.retry).allow_downgrade(self.allow_downgrade)
+    }
+}
+
+/// Resolves the flags that shape requests, for the engine and for each download.
+///
+/// # Errors
+/// Exit 2 for a header or a login that cannot be sent. Their values are not
+/// quoted: they are often secret.
+pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Failure> {
+    let mut engine = EngineConfig::default();
+    if let Some(timeout) = args.connect_timeout {
+        engine.connect_timeout = timeout;
+    }
+    if let Some(agent) = args.user_agent {
+        engine.user_agent = sendable("--user-agent", agent)?;
+    }
+    engine.ca_file = args.cacert;
+    engine.insecure = args.insecure;
+
+    let mut headers =
+        args.headers.iter().map(|line| header(line)).collect::<Result<Vec<_>, _>>()?;
+    if let Some(referer) = args.referer {
+        headers.push(("Referer".to_owned(), sendable("--referer", referer)?));
+    }
+    let login = match args.user {
+        None => None,
+        Some(login) => {
+            let login = sendable("--user", login)?;
+            let (name, password) = login.split_once(':').ok_or_else(|| {
+                Failure::usage("--user has no `:` in its value").hint("write --user NAME:PASS")
+            })?;
+            Some((name.to_owned(), password.to_owned()))
+        }
+    };
+    let mut retry = RetryPolicy::default();
+    if let Some(attempts) = args.retry {
+        retry.max_attempts = attempts;
+    }
+    let request = Request {
+        headers,
+        login,
+        retry,
+        stall_timeout: args.stall_timeout,
+        max_redirects: args.max_redirect,
+        allow_downgrade: args.allow_downgrade,
+    };
+    Ok((engine, request))
+}
+
+fn header(line: &str) -> Result<(String, String), Failure> {
+    let grammar = "write --header 'Name: value'";
+    let Some((name, value)) = line.split_once(':') else {
+        return Err(Failure::usage("--header has no `:` in its value").hint(grammar));
+    };
+    if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+        let name = escape(name);
+        return Err(Failure::usage(format!("--header `{name}` is no header name")).hint(grammar));
+    }
+    let value = value.trim_matches([' ', '\t']);
+    if value.is_empty() {
+        return Err(Failure::usage(format!("--header `{name}` has no value")).hint(grammar));
+    }
+    Ok((name.to_owned(), sendable(&format!("--header `{name}`"), value.to_owned())?))
+}
+
+/// Refuses what would end a header line and begin another.
+fn sendable(flag: &str, value: String) -> Result<String, Failure> {
+    if value.contains(['\r', '\n', '\0']) {
+        return Err(Failure::usage(format!(
+            "{flag} has a line break or a NUL in its value, which would end the header"
+        )));
+    }
+    Ok(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::args::{self, Command};
+
+    fn resolved(words: &[&str]) -> Result<(EngineConfig, Request), Failure> {
+        let words = ["haul"].iter().chain(words).chain(&["http://h/"]).map(OsString::from);
+        match args::parse(words).unwrap() {
+            Command::Get(args) => resolve(args.request),
+            Command::Bench(_) => panic!("not a get"),
+        }
+    }
+
+    fn refused(words: &[&str]) -> String {
+        let failure = resolved(words).unwrap_err();
+        assert_eq!(failure.exit, 2, "{words:?}");
+        format!("{}\n{}", failure.message, failure.hint.unwrap_or_default())
+    }
+
+    #[test]
+    fn headers_cannot_carry_another_header() {
+        for value in ["A: b\r\nC: d", "A: b\nC", "A\n: b"] {
+            refused(&["-H", value]);
+        }
+        refused(&["-A", "x\r\nY: z"]);
+        refused(&["-e", "x\ny"]);
+        refused(&["-u", "x\ny:z"]);
+        for value in ["NoColon", ": v", "Sp ace: v", "Empty:", "@file"] {
+            refused(&["-H", value]);
+        }
+        assert_eq!(header("X-A:\t b: c ").unwrap(), ("X-A".to_owned(), "b: c".to_owned()));
+    }
+
+    #[test]
+    fn no_secret_is_quoted() {
+        assert!(!refused(&["-u", "hunter2"]).contains("hunter2"));
+        let text = refused(&["-H", "Authorization: hunter2\r\nX: y"]);
+        assert!(!text.contains("hunter2") && text.contains("Authorization"), "{text}");
+        assert!(!refused(&["-H", "hunter2"]).contains("hunter2"));
+    }
+
+    #[test]
+    fn values_reach_the_engines_types() {
+        let (engine, request) = resolved(&[
+            "-u",
+            "me:p:w",
+            "--retry",
+            "0",
+            "-e",
+            "http://r/",
+            "-H",
+            "A: b",
+            "-A",
+            "agent",
+            "--connect-timeout",
+            "2.5",
+            "--stall-timeout",
+            "1m",
+            "--max-redirect",
+            "0",
+            "--insecure",
+        ])
+        .unwrap();
+        assert_eq!(engine.connect_timeout, Duration::from_millis(2500));
+        assert_eq!(engine.user_agent, "agent");
+        assert!(engine.insecure);
+        assert_eq!(request.login, Some(("me".to_owned(), "p:w".to_owned())));
+        assert_eq!(request.retry.max_attempts, 0);
+        assert_eq!(request.stall_timeout, Some(Duration::from_secs(60)));
+        assert_eq!(request.max_redirects, Some(0));
+        let names: Vec<&str> = request.headers.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["A", "Referer"]);
+    }
+}

@@ -1,0 +1,302 @@
+//! What a caller can choose. Plain data without any input or output.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::{Error, ErrorKind};
+
+/// How many connections a download uses at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Connections {
+    /// Starts with a few and adds more while the total speed grows, to at most 16.
+    #[default]
+    Auto,
+    /// At most this many; zero counts as one.
+    Fixed(usize),
+}
+
+/// Whether a partial download of an earlier run is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Resume {
+    /// When the object is provably the same; otherwise it restarts and a notice says so.
+    #[default]
+    Auto,
+    /// Even when nothing but the size shows that the object is the same. A
+    /// strong validator that differs still restarts.
+    Always,
+    /// Never: an own partial is discarded.
+    Never,
+}
+
+/// What happens when the output already exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Existing {
+    /// The download fails with [`ErrorKind::OutputExists`] before anything is written.
+    #[default]
+    Refuse,
+    /// The old file is replaced at the moment the new one is complete.
+    Replace,
+}
+
+/// How bytes get into the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// Mapped windows where the file system reserves blocks, else positioned writes.
+    #[default]
+    Auto,
+    /// Mapped windows. Where blocks cannot be reserved, positioned writes with a notice.
+    Mmap,
+    /// Positioned writes (`pwrite`).
+    Pwrite,
+}
+
+/// A digest algorithm for [`Checksum`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DigestAlgorithm {
+    /// BLAKE3, 32 bytes. Costs nothing: it is computed anyway.
+    Blake3,
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-512, 64 bytes.
+    Sha512,
+    /// SHA-1, 20 bytes. Against accidents only.
+    Sha1,
+    /// MD5, 16 bytes. Against accidents only.
+    Md5,
+}
+
+impl DigestAlgorithm {
+    /// The name as it is written before `=` in a checksum.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::Sha1 => "sha1",
+            Self::Md5 => "md5",
+        }
+    }
+
+    /// How long a digest of this algorithm is, in bytes.
+    #[must_use]
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            Self::Blake3 | Self::Sha256 => 32,
+            Self::Sha512 => 64,
+            Self::Sha1 => 20,
+            Self::Md5 => 16,
+        }
+    }
+}
+
+impl fmt::Display for DigestAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A digest that the object must have.
+///
+/// Parsed from `ALGO=HEX` with `ALGO` one of `sha256`, `sha512`, `sha1`, `md5`,
+/// `blake3`, or from bare hexadecimal digits whose number tells the algorithm
+/// (64 digits are SHA-256).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksum {
+    algorithm: DigestAlgorithm,
+    digest: Vec<u8>,
+}
+
+impl Checksum {
+    /// A checksum from its parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when `digest` has not the algorithm's length.
+    pub fn new(algorithm: DigestAlgorithm, digest: Vec<u8>) -> Result<Self, Error> {
+        if digest.len() == algorithm.digest_bytes() {
+            return Ok(Self { algorithm, digest });
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "a {algorithm} digest has {} hexadecimal digits, not {}",
+                algorithm.digest_bytes() * 2,
+                digest.len() * 2
+            ),
+        ))
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> DigestAlgorithm {
+        self.algorithm
+    }
+
+    /// The digest's bytes.
+    #[must_use]
+    pub fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.algorithm, hex(&self.digest))
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| {
+            Error::new(ErrorKind::InvalidInput, format!("checksum {text:?}: {why}")).with_hint(
+                "write ALGO=HEX with ALGO one of sha256, sha512, sha1, md5, blake3; or the bare \
+                 hexadecimal digest",
+            )
+        };
+        let (algorithm, digits) = match text.split_once('=') {
+            Some((name, digits)) => {
+                let algorithm = match name.to_ascii_lowercase().replace('-', "").as_str() {
+                    "blake3" => DigestAlgorithm::Blake3,
+                    "sha256" => DigestAlgorithm::Sha256,
+                    "sha512" => DigestAlgorithm::Sha512,
+                    "sha1" => DigestAlgorithm::Sha1,
+                    "md5" => DigestAlgorithm::Md5,
+                    _ => return Err(invalid("unknown algorithm")),
+                };
+                (algorithm, digits)
+            }
+            None => {
+                let algorithm = match text.len() {
+                    64 => DigestAlgorithm::Sha256,
+                    128 => DigestAlgorithm::Sha512,
+                    40 => DigestAlgorithm::Sha1,
+                    32 => DigestAlgorithm::Md5,
+                    _ => return Err(invalid("no algorithm is known for that many digits")),
+                };
+                (algorithm, text)
+            }
+        };
+        let digest = unhex(digits).ok_or_else(|| invalid("not hexadecimal digits"))?;
+        if digest.len() != algorithm.digest_bytes() {
+            return Err(invalid(&format!(
+                "a {algorithm} digest has {} digits, this has {}",
+                algorithm.digest_bytes() * 2,
+                digits.len()
+            )));
+        }
+        Ok(Self { algorithm, digest })
+    }
+}
+
+/// Bounds of retrying. One attempt is one round of backoff of the whole
+/// download without any progress; a byte not held before resets the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Rounds without progress before the download fails. Default 10.
+    pub max_attempts: u32,
+    /// The first wait; doubled each round. Default 1 s.
+    pub base: Duration,
+    /// The longest wait between two rounds. Default 30 s.
+    pub max_backoff: Duration,
+    /// The longest Retry-After that is honoured. Default 120 s.
+    pub max_retry_after: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 10,
+            base: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(120),
+        }
+    }
+}
+
+/// Settings of an [`crate::Engine`], shared by all its downloads.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// How long one connection may take to be made. Default 15 s.
+    pub connect_timeout: Duration,
+    /// Bytes received and not yet stored, of all downloads together. Default 16 MiB.
+    pub memory_budget_bytes: usize,
+    /// All downloads together receive at most this many bytes a second.
+    pub limit_rate_bytes_per_second: Option<u64>,
+    /// A PEM file of certificate authorities, instead of the platform's trust store.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate. Whoever sits between can then read and change everything.
+    pub insecure: bool,
+    /// The User-Agent header. Default `haul/VERSION`.
+    pub user_agent: String,
+    /// Writer threads that copy, hash and store. Default: 1 on up to 2 cores, else 2.
+    pub writer_threads: Option<usize>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(15),
+            memory_budget_bytes: 16 << 20,
+            limit_rate_bytes_per_second: None,
+            ca_file: None,
+            insecure: false,
+            user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
+            writer_threads: None,
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_is_read_with_and_without_algorithm() {
+        let digits = "ab".repeat(32);
+        let named: Checksum = format!("SHA-256={digits}").parse().unwrap();
+        let bare: Checksum = digits.parse().unwrap();
+        assert_eq!(named, bare);
+        assert_eq!(bare.to_string(), format!("sha256={digits}"));
+        let blake: Checksum = format!("blake3={digits}").parse().unwrap();
+        assert_eq!(blake.algorithm(), DigestAlgorithm::Blake3);
+    }
+
+    #[test]
+    fn bad_checksum_quotes_what_was_given() {
+        for bad in ["sha256=xyz", "crc=00", "sha256=00", "é", "md5=éé"] {
+            let error = bad.parse::<Checksum>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+            assert!(error.hint().is_some());
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! The one error type of the engine.
+//!
+//! An [`Error`] says three things: what happened (the cause), what it means
+//! for the download (the consequence, and whether the partial can be resumed),
+//! and what to do next (the hint). Programs branch on [`Error::kind`]; people
+//! read the rest. No text in an error contains a query string, a password or a
+//! header value: URLs in it went through [`crate::redact_url`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// What sort of failure an [`Error`] is. A program decides by this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A defect of the engine itself, or a runtime that went away.
+    Internal,
+    /// An argument that cannot be used: a malformed URL, a header with CR or LF.
+    InvalidInput,
+    /// The output exists and was not to be replaced.
+    OutputExists,
+    /// Another process is downloading to the same target.
+    Locked,
+    /// A local file or directory failed: permission, I/O error, wrong type.
+    LocalFile,
+    /// No room on the disk, a quota, or a file-size limit.
+    DiskFull,
+    /// DNS, connect, reset or stall, after all retries.
+    Network,
+    /// TLS: an untrusted, expired or misnamed certificate, or a failed handshake.
+    Tls,
+    /// 401, 403, 407 or 410: refused, or the link expired.
+    AccessDenied,
+    /// The server broke the HTTP protocol; nothing wrong was stored.
+    Protocol,
+    /// Any other HTTP error status.
+    HttpStatus,
+    /// The bytes do not match the digest that was given.
+    DigestMismatch,
+    /// The remote object changed, again, while it was downloaded.
+    ObjectChanged,
+    /// A limit that the caller set was reached.
+    LimitReached,
+    /// The download was cancelled by its handle.
+    Cancelled,
+}
+
+/// A failed download, or a download that could not be started.
+///
+/// `Display` gives the cause with its consequence, in one line without a
+/// trailing full stop; [`Error::hint`] gives the next step.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    http_status: Option<u16>,
+    checkpoint: Option<PathBuf>,
+    #[source]
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind`, whose `message` names the cause and the consequence.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            http_status: None,
+            checkpoint: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.http_status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    pub(crate) fn with_checkpoint(mut self, checkpoint: Option<PathBuf>) -> Self {
+        self.checkpoint = checkpoint;
+        self
+    }
+
+    /// An I/O error at `path`; a full disk becomes [`ErrorKind::DiskFull`].
+    pub(crate) fn io(what: impl fmt::Display, path: &Path, error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => ErrorKind::DiskFull,
+            _ => ErrorKind::LocalFile,
+        };
+        Self::new(kind, format!("{what} {}: {error}", path.display())).with_source(error)
+    }
+
+    /// What sort of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The next step for a person, if there is one to tell.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The HTTP status that caused the failure, where one did.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        self.http_status
+    }
+
+    /// Where the checkpoint of the partial download is, if one was kept.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&Path> {
+        self.checkpoint.as_deref()
+    }
+
+    /// Whether the same download, started again, continues instead of starting
+    /// from zero.
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+}

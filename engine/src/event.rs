@@ -1,0 +1,223 @@
+//! What a download tells while it runs: events, snapshots and the summary.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::DigestAlgorithm;
+
+/// Which validator of the object (RFC 9110 section 8.8) the download rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ValidatorKind {
+    /// A strong entity tag.
+    StrongEtag,
+    /// A weak entity tag.
+    WeakEtag,
+    /// A Last-Modified date.
+    LastModified,
+    /// The server sent none.
+    None,
+}
+
+/// What a [`Notice`] is about; stable words for programs are in [`NoticeCode::as_str`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum NoticeCode {
+    /// One connection only: the server gives no usable ranges or no length.
+    SingleStream,
+    /// What was stored was given up and the download starts from zero.
+    Restarted,
+    /// The server allows fewer connections than asked for.
+    ConnectionLimit,
+    /// Another storage than the preferred one is used.
+    StorageFallback,
+    /// The server insisted on a content coding; the file holds the coded bytes.
+    ContentEncoding,
+    /// Nothing proves that the object is whole (no length, no digest).
+    UnprovenLength,
+    /// The name from the server was changed to make it safe.
+    NameChanged,
+    /// Stored segments failed their hash and are fetched again.
+    Refetch,
+    /// Anything else worth a line.
+    Other,
+}
+
+impl NoticeCode {
+    /// The stable word for this code, for JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::SingleStream => "single-stream",
+            Self::Restarted => "restarted",
+            Self::ConnectionLimit => "connection-limit",
+            Self::StorageFallback => "storage-fallback",
+            Self::ContentEncoding => "content-encoding",
+            Self::UnprovenLength => "unproven-length",
+            Self::NameChanged => "name-changed",
+            Self::Refetch => "refetch",
+            Self::Other => "notice",
+        }
+    }
+}
+
+/// Something that happened to a download. Events are few: progress is polled
+/// with [`crate::Download::progress`], not sent.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// The first valid response arrived and the output is open.
+    Started(Started),
+    /// A round of backoff begins; nothing is being received.
+    Retry {
+        /// Why, in a few words.
+        reason: String,
+        /// Which round without progress this is, from 1.
+        attempt: u32,
+        /// How long until the next request.
+        wait: Duration,
+    },
+    /// Something the user should know; the download goes on.
+    Notice(Notice),
+    /// All bytes are there; the data is being synced and published.
+    Syncing,
+    /// The listener was too slow and this many events before this one are lost.
+    Lagged(u64),
+    /// The output is complete and published. The last event.
+    Completed(Summary),
+    /// The download failed or was cancelled. The last event;
+    /// [`crate::Download::wait`] returns the error itself.
+    Failed {
+        /// What sort of failure.
+        kind: crate::ErrorKind,
+        /// The error's text.
+        message: String,
+        /// Whether the same download continues when started again.
+        resumable: bool,
+    },
+}
+
+/// The facts known once the first response was accepted.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Started {
+    /// The final URL, without query and userinfo.
+    pub url: String,
+    /// Where the complete file will be.
+    pub output: PathBuf,
+    /// The object's size in bytes, if the server told it.
+    pub total_bytes: Option<u64>,
+    /// Whether byte ranges are used.
+    pub ranges: bool,
+    /// What identifies the version of the object.
+    pub validator: ValidatorKind,
+    /// Bytes that were already there from an earlier run.
+    pub resumed_bytes: u64,
+    /// At most this many connections at once.
+    pub connections: usize,
+    /// The size of a segment in bytes.
+    pub segment_size_bytes: u64,
+    /// `"mmap"`, `"pwrite"` or `"stream"`.
+    pub storage: &'static str,
+}
+
+/// A line for the user that is not an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Notice {
+    /// What it is about.
+    pub code: NoticeCode,
+    /// One line without a trailing full stop.
+    pub message: String,
+}
+
+/// What `dry-run` learns from one response whose body is not read.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Plan {
+    /// The final URL, without query and userinfo.
+    pub url: String,
+    /// Where the file would go.
+    pub output: PathBuf,
+    /// The object's size in bytes, if the server told it.
+    pub total_bytes: Option<u64>,
+    /// Whether byte ranges would be used.
+    pub ranges: bool,
+    /// What identifies the version of the object.
+    pub validator: ValidatorKind,
+    /// At most this many connections.
+    pub connections: usize,
+    /// The size of a segment in bytes.
+    pub segment_size_bytes: u64,
+    /// Bytes of an earlier run that would be used again.
+    pub resumable_bytes: u64,
+}
+
+/// How one cell of the segment map stands; see [`Progress::map`].
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct MapCell {
+    /// The part of this cell's bytes that is stored, 0.0 to 1.0.
+    pub done: f32,
+    /// Whether a connection is fetching in this cell now.
+    pub active: bool,
+}
+
+/// A snapshot of a running download; cheap to take.
+#[derive(Debug, Clone, Default)]
+#[non_exhaustive]
+pub struct Progress {
+    /// Bytes of the object that are here, resumed ones included.
+    pub bytes: u64,
+    /// The object's size in bytes, once known.
+    pub total_bytes: Option<u64>,
+    /// Smoothed speed in bytes a second.
+    pub bytes_per_second: f64,
+    /// Bytes fetched in this run divided by its time, in bytes a second.
+    pub mean_bytes_per_second: f64,
+    /// Time until the end at the smoothed speed, where size and speed are known.
+    pub eta: Option<Duration>,
+    /// Connections that are fetching now.
+    pub connections: usize,
+    /// Rounds of backoff so far.
+    pub retries: u32,
+    /// Whether all bytes are there and the data is being synced.
+    pub syncing: bool,
+    /// The object from its first to its last byte in at most 256 equal cells.
+    pub map: Vec<MapCell>,
+}
+
+/// What a completed download was.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Summary {
+    /// The published file.
+    pub output: PathBuf,
+    /// The object's size in bytes.
+    pub bytes: u64,
+    /// Bytes read from the network in bodies, wasted ones included.
+    pub fetched_bytes: u64,
+    /// Bytes taken over from an earlier run.
+    pub resumed_bytes: u64,
+    /// HTTP requests sent.
+    pub requests: u64,
+    /// Rounds of backoff.
+    pub retries: u32,
+    /// From the start to the published file.
+    pub elapsed: Duration,
+    /// From the start to the first byte of a body.
+    pub time_to_first_byte: Option<Duration>,
+    /// The most connections used at once.
+    pub connections: usize,
+    /// BLAKE3 of the whole object, of the bytes as received.
+    pub blake3: Option<[u8; 32]>,
+    /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.
+    pub verified: Option<(DigestAlgorithm, Vec<u8>)>,
+}
+
+impl Summary {
+    /// The BLAKE3 hash in lower-case hexadecimal.
+    #[must_use]
+    pub fn blake3_hex(&self) -> Option<String> {
+        self.blake3.map(|hash| crate::config::hex(&hash))
+    }
+}

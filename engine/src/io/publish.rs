@@ -1,0 +1,303 @@
+//! From `NAME.part` to `NAME`: the one place where the final name appears.
+//!
+//! The order makes every instant safe to be killed at, or to lose power at:
+//! data and attributes are on the disk before the name is, the name is on the
+//! disk before the checkpoint goes, and until the rename nothing is given up.
+
+use std::fs::{self, File, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::io::Errno;
+
+use super::checkpoint_file::sync_directory_of;
+use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
+use super::storage::Storage;
+use crate::error::{Error, ErrorKind};
+
+/// How [`publish`] does its work.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PublishOptions {
+    /// Replace what is at the final name.
+    pub(crate) replace: bool,
+    /// Make the data and the name durable.
+    pub(crate) sync: bool,
+    /// The modification time to set, in seconds since 1970.
+    pub(crate) modified_unix: Option<u64>,
+}
+
+/// Gives the complete object in `partial` its final name and removes the
+/// checkpoint. Every writer of `storage` is gone: a write after this call could
+/// change the published file and its time.
+///
+/// The mode becomes what the umask gives. Mode and time are left as they are
+/// on file systems that do not have them.
+///
+/// # Errors
+/// [`ErrorKind::OutputExists`] when the output exists and is not to be
+/// replaced; [`ErrorKind::LocalFile`] when the partial was deleted or replaced,
+/// or an operation failed; [`ErrorKind::DiskFull`] when the sync found no
+/// space. Partial and checkpoint are kept. Only when the sync of the directory
+/// fails does the output exist, complete, and the checkpoint with it.
+pub(crate) fn publish(
+    partial: &Partial,
+    storage: &dyn Storage,
+    options: &PublishOptions,
+) -> Result<(), Error> {
+    let paths = partial.paths();
+    let file = partial.file();
+    let failed = |what: &'static str| move |error| Error::io(what, &paths.partial, error);
+    if options.sync {
+        storage.sync_data().map_err(failed("cannot sync"))?;
+    }
+    if !partial.still_ours().map_err(failed("cannot examine"))? {
+        return Err(Error::new(
+            ErrorKind::LocalFile,
+            format!(
+                "{} was deleted or replaced by another program while it was downloaded; nothing \
+                 was published",
+                paths.partial.display()
+            ),
+        )
+        .with_hint("start the download again"));
+    }
+
+    set_attributes(file, options.modified_unix).map_err(failed("cannot set the attributes of"))?;
+    let named = (|| {
+        if options.sync {
+            file.sync_all().map_err(failed("cannot sync"))?;
+        }
+        rename(&paths.partial, &paths.output, options.replace)
+    })();
+    if let Err(error) = named {
+        // Kept for the next run, and until then for nobody else's eyes.
+        let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
+        return Err(error);
+    }
+
+    if options.sync {
+        sync_directory_of(&paths.output).map_err(|error| {
+            Error::io(
+                "the download is complete, but its name may not survive a power cut: cannot sync \
+                 the directory of",
+                &paths.output,
+                error,
+            )
+        })?;
+    }
+    if let Err(error) = remove_checkpoint(paths) {
+        // Without its partial it is litter, and the object is published.
+        tracing::warn!(path = %paths.checkpoint.display(), %error, "cannot remove the checkpoint");
+    }
+    Ok(())
+}
+
+fn set_attributes(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
+    unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
+    let modified = modified_unix
+        .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
+    modified.map_or(Ok(()), |time| unless_unsupported(file.set_modified(time)))
+}
+
+/// FAT and some network file systems have no modes, or no such times. That is
+/// no reason to withhold a complete file.
+fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
+    match result.as_ref().err().and_then(Errno::from_io_error) {
+        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
+        _ => result,
+    }
+}
+
+/// The umask of the process. umask(2) can only read it by changing it, for a
+/// moment, for every thread; /proc shows it.
+fn umask() -> u32 {
+    const USUAL: u32 = 0o022;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(USUAL)
+}
+
+fn rename(partial: &Path, output: &Path, replace: bool) -> Result<(), Error> {
+    if replace {
+        return fs::rename(partial, output)
+            .map_err(|error| Error::io("the partial is kept: cannot replace", output, error));
+    }
+    let outcome = match rustix::fs::renameat_with(CWD, partial, CWD, output, RenameFlags::NOREPLACE)
+    {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(partial, output),
+        other => other,
+    };
+    match outcome {
+        Ok(()) => Ok(()),
+        Err(Errno::EXIST) => Err(output_exists(
+            output,
+            &format!("the complete download is kept as {}", partial.display()),
+        )),
+        Err(error) => Err(Error::io("the partial is kept: cannot create", output, error.into())),
+    }
+}
+
+/// The same for file systems that cannot rename without replacing. A link
+/// fails where the name exists.
+fn link_and_unlink(partial: &Path, output: &Path) -> Result<(), Errno> {
+    rustix::fs::linkat(CWD, partial, CWD, output, AtFlags::empty())?;
+    // The object has its name now. A partial name that stays is harmless.
+    if let Err(error) = fs::remove_file(partial) {
+        tracing::warn!(path = %partial.display(), %error, "cannot remove the partial's name");
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt as _;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::*;
+    use crate::config::StorageKind;
+    use crate::io::checkpoint_file;
+    use crate::io::partial::Paths;
+    use crate::io::storage;
+    use crate::model::range::ByteRange;
+
+    const OBJECT: &[u8] = b"the whole object";
+    const OPTIONS: PublishOptions =
+        PublishOptions { replace: false, sync: true, modified_unix: Some(1_000_000_000) };
+
+    /// A complete download in a directory of its own.
+    fn downloaded() -> (TempDir, Partial, Arc<dyn Storage>) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = Paths::of(&dir.path().join("film"));
+        let partial = Partial::acquire(paths.clone(), &|_| None).unwrap();
+        checkpoint_file::replace(&paths.checkpoint, b"checkpoint", false).unwrap();
+        let len = OBJECT.len() as u64;
+        let file = Arc::clone(partial.file());
+        let storage =
+            storage::open(file, &paths.partial, Some(len), StorageKind::Auto).unwrap().storage;
+        storage.segment_writer(ByteRange::new(0, len)).unwrap().write(0, OBJECT).unwrap();
+        (dir, partial, storage)
+    }
+
+    fn names(dir: &TempDir) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn only_the_output_is_left_with_mode_and_time() {
+        for sync in [false, true] {
+            let (dir, partial, storage) = downloaded();
+            publish(&partial, &*storage, &PublishOptions { sync, ..OPTIONS }).unwrap();
+            assert_eq!(names(&dir), ["film"]);
+            let output = dir.path().join("film");
+            assert_eq!(fs::read(&output).unwrap(), OBJECT);
+            let metadata = fs::metadata(&output).unwrap();
+            assert_eq!(metadata.mtime(), 1_000_000_000);
+            let ordinary = dir.path().join("ordinary");
+            fs::write(&ordinary, "").unwrap();
+            assert_eq!(metadata.mode(), fs::metadata(&ordinary).unwrap().mode());
+        }
+    }
+
+    #[test]
+    fn output_that_appeared_is_not_replaced_and_the_partial_is_kept() {
+        let (dir, partial, storage) = downloaded();
+        let output = dir.path().join("film");
+        fs::write(&output, "older").unwrap();
+        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutputExists);
+        assert!(error.to_string().contains("film.part"), "{error}");
+        assert_eq!(fs::read(&output).unwrap(), b"older");
+        assert_eq!(names(&dir), ["film", "film.haul", "film.part"]);
+        let kept = fs::metadata(dir.path().join("film.part")).unwrap();
+        assert_eq!(kept.mode() & 0o777, 0o600);
+
+        publish(&partial, &*storage, &PublishOptions { replace: true, ..OPTIONS }).unwrap();
+        assert_eq!(fs::read(&output).unwrap(), OBJECT);
+        assert_eq!(names(&dir), ["film"]);
+    }
+
+    #[test]
+    fn linking_does_not_replace_either() {
+        let (dir, partial, _storage) = downloaded();
+        let (from, to) = (&partial.paths().partial, dir.path().join("film"));
+        fs::write(&to, "older").unwrap();
+        assert_eq!(link_and_unlink(from, &to), Err(Errno::EXIST));
+        assert_eq!(fs::read(&to).unwrap(), b"older");
+        fs::remove_file(&to).unwrap();
+        link_and_unlink(from, &to).unwrap();
+        assert_eq!(fs::read(&to).unwrap(), OBJECT);
+        assert_eq!(names(&dir), ["film", "film.haul"]);
+    }
+
+    #[test]
+    fn deleted_or_replaced_partial_publishes_nothing() {
+        let (dir, partial, storage) = downloaded();
+        let path = &partial.paths().partial;
+        fs::remove_file(path).unwrap();
+        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LocalFile);
+        fs::write(path, "something else").unwrap();
+        publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        assert_eq!(names(&dir), ["film.haul", "film.part"]);
+        assert_eq!(fs::read(path).unwrap(), b"something else");
+    }
+
+    #[test]
+    fn truncated_partial_is_not_published() {
+        let (dir, partial, storage) = downloaded();
+        partial.file().set_len(4).unwrap();
+        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        assert!(error.to_string().contains("truncated"), "{error}");
+        assert_eq!(names(&dir), ["film.haul", "film.part"]);
+    }
+
+    #[test]
+    fn directory_in_the_way_keeps_the_partial() {
+        let (dir, partial, storage) = downloaded();
+        fs::create_dir(dir.path().join("film")).unwrap();
+        for replace in [false, true] {
+            publish(&partial, &*storage, &PublishOptions { replace, ..OPTIONS }).unwrap_err();
+            assert_eq!(names(&dir), ["film", "film.haul", "film.part"]);
+        }
+    }
+
+    #[test]
+    fn failed_sync_publishes_nothing() {
+        #[derive(Debug)]
+        struct Broken;
+        impl Storage for Broken {
+            fn name(&self) -> &'static str {
+                "broken"
+            }
+            fn segment_writer(&self, _: ByteRange) -> io::Result<Box<dyn storage::SegmentWriter>> {
+                Err(Errno::IO.into())
+            }
+            fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
+                Err(Errno::IO.into())
+            }
+            fn sync_data(&self) -> io::Result<()> {
+                Err(Errno::IO.into())
+            }
+            fn set_len(&self, _: u64) -> io::Result<()> {
+                Err(Errno::IO.into())
+            }
+        }
+        let (dir, partial, _storage) = downloaded();
+        let error = publish(&partial, &Broken, &OPTIONS).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::LocalFile);
+        assert_eq!(names(&dir), ["film.haul", "film.part"]);
+    }
+}

@@ -1,0 +1,455 @@
+//! Where received bytes go: the partial file, behind the [`Storage`] trait.
+//!
+//! The writer threads are the only callers. Every call blocks (a page fault, a
+//! full dirty-page budget, a slow disk), so none may be made on a runtime's
+//! thread.
+//!
+//! [`open`] decides between the two implementations. Mapped windows are taken
+//! only where `fallocate` really reserves blocks, because a store into a page
+//! that has no block is a SIGBUS on a full disk; positioned writes return an
+//! error there and serve everywhere else.
+
+mod mmap;
+mod pwrite;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::config::StorageKind;
+use crate::error::{Error, ErrorKind};
+use crate::model::range::ByteRange;
+
+/// The partial file as the writer threads see it.
+pub(crate) trait Storage: Send + Sync + std::fmt::Debug {
+    /// `mmap` or `pwrite`, for events and logs.
+    fn name(&self) -> &'static str;
+
+    /// A writer for one segment, given by its absolute byte range. At most one
+    /// writer exists for a segment at a time, and segments do not overlap.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the segment ends beyond the object.
+    fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>>;
+
+    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end of the
+    /// file. Sees every byte written before, by whichever writer.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes every byte written before this call durable.
+    ///
+    /// # Errors
+    /// After any error, nothing written since the last success may be trusted:
+    /// the kernel reports a failed write-back once and drops the pages.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Sets the final length in bytes of an object whose length was unknown at
+    /// the start.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the length was known and is another one.
+    fn set_len(&self, len_bytes: u64) -> io::Result<()>;
+}
+
+/// Writes the bytes of one segment. Dropping it loses nothing: bytes are in
+/// the page cache when [`SegmentWriter::write`] returns.
+pub(crate) trait SegmentWriter: Send {
+    /// Stores all of `data` at `offset`, counted from the object's first byte.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a write outside the segment, of which nothing is
+    /// stored. After any other error an unknown part of `data` is.
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+}
+
+/// What [`open`] gives.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Why the storage is not the one that was preferred, or why its blocks are
+    /// not reserved: one line without a full stop.
+    pub(crate) fallback: Option<String>,
+}
+
+/// File systems on which a reserved block stays writable through a mapping.
+/// The number is `f_type` of statfs(2).
+const RESERVING: [u32; 3] = [EXT, XFS, TMPFS];
+const EXT: u32 = 0xEF53;
+const XFS: u32 = 0x5846_5342;
+const TMPFS: u32 = 0x0102_1994;
+
+/// Prepares `file`, found at `path`, for an object of `total_bytes` and
+/// chooses its storage.
+///
+/// With a known total the file has exactly that length afterwards, and its
+/// blocks are reserved where the file system can do so. Bytes it held within
+/// that length are kept; a longer file is cut.
+///
+/// # Errors
+/// [`ErrorKind::DiskFull`] when the bytes do not fit: no space, a quota, or the
+/// file-size limit of the process. The file has its former length again then,
+/// but may own blocks that it did not own before: a caller that created it
+/// unlinks it, so that nothing stays behind. [`ErrorKind::LocalFile`] for any
+/// other failure.
+pub(crate) fn open(
+    file: Arc<File>,
+    path: &Path,
+    total_bytes: Option<u64>,
+    kind: StorageKind,
+) -> Result<Opened, Error> {
+    let Some(total) = total_bytes else {
+        let fallback = (kind == StorageKind::Mmap)
+            .then(|| "positioned writes are used: the length of the object is unknown".to_owned());
+        return Ok(Opened { storage: Arc::new(pwrite::PwriteStorage::new(file, None)), fallback });
+    };
+    refuse_beyond_limit(path, total)?;
+    let stat = file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
+    if stat.len() > total {
+        file.set_len(total).map_err(|e| Error::io("cannot shorten", path, e))?;
+    }
+    let positioned =
+        |file| -> Arc<dyn Storage> { Arc::new(pwrite::PwriteStorage::new(file, Some(total))) };
+    if total == 0 {
+        return Ok(Opened { storage: positioned(file), fallback: None });
+    }
+
+    let file_system = file_system(&file).map_err(|e| Error::io("cannot examine", path, e))?;
+    let reserving = RESERVING.contains(&file_system);
+    if reserving {
+        let owned_bytes = stat.blocks().saturating_mul(512);
+        refuse_beyond_free(&file, path, total, owned_bytes)?;
+    }
+    match reserve(&file, total) {
+        Ok(()) => {}
+        Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+            file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
+            let fallback = format!(
+                "positioned writes into unreserved space are used: {} cannot reserve blocks, so \
+                 the disk may turn out to be full midway",
+                file_system_name(file_system)
+            );
+            return Ok(Opened { storage: positioned(file), fallback: Some(fallback) });
+        }
+        Err(refusal) => {
+            // A failed fallocate may have lengthened the file as far as it got.
+            let _ = file.set_len(stat.len().min(total));
+            return Err(match refusal {
+                Errno::NOSPC => no_space(&file, path, total, "the disk is full"),
+                Errno::DQUOT => no_space(&file, path, total, "the quota is used up"),
+                Errno::FBIG => {
+                    no_space(&file, path, total, "the file system has no files of that size")
+                }
+                other => Error::io("cannot reserve space for", path, other.into()),
+            });
+        }
+    }
+
+    if kind == StorageKind::Pwrite {
+        return Ok(Opened { storage: positioned(file), fallback: None });
+    }
+    let obstacle = if !reserving {
+        Some(format!(
+            "{} does not promise reserved blocks to a mapping",
+            file_system_name(file_system)
+        ))
+    } else if cfg!(target_pointer_width = "64") {
+        None
+    } else {
+        Some("this is a 32-bit build".to_owned())
+    };
+    Ok(match obstacle {
+        None => Opened { storage: Arc::new(mmap::MmapStorage::new(file, total)), fallback: None },
+        Some(why) => Opened {
+            storage: positioned(file),
+            fallback: Some(format!("positioned writes are used: {why}")),
+        },
+    })
+}
+
+/// Reserves blocks for the first `total` bytes and sets the length. A signal
+/// undoes the work on some file systems (tmpfs); the reservation starts again.
+fn reserve(file: &File, total: u64) -> Result<(), Errno> {
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// The largest file this process may write, in bytes (RLIMIT_FSIZE). A write
+/// beyond it does not fail, it kills the process with SIGXFSZ: every length is
+/// compared with this first.
+pub(super) fn file_size_limit_bytes() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> {
+    match file_size_limit_bytes() {
+        Some(limit) if total > limit => Err(Error::new(
+            ErrorKind::DiskFull,
+            format!(
+                "cannot write {}: it needs {total} bytes and this process may write files of at \
+                 most {limit} bytes; nothing was stored",
+                path.display()
+            ),
+        )
+        .with_hint("raise the file-size limit (ulimit -f)")),
+        // Offsets are signed in the kernel's interface.
+        _ if i64::try_from(total).is_err() => Err(Error::new(
+            ErrorKind::DiskFull,
+            format!(
+                "cannot write {}: {total} bytes are more than any file holds; nothing was stored",
+                path.display()
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Says no where even the blocks kept for root would not do. Without this,
+/// fallocate takes every free block of the disk from everybody else before it
+/// fails. A file system that reports no size at all (tmpfs without a limit)
+/// is left to fallocate.
+fn refuse_beyond_free(file: &File, path: &Path, total: u64, owned_bytes: u64) -> Result<(), Error> {
+    let Ok(stat) = rustix::fs::fstatvfs(file) else { return Ok(()) };
+    let free_bytes = stat.f_bfree.saturating_mul(stat.f_frsize);
+    if stat.f_blocks > 0 && total.saturating_sub(owned_bytes) > free_bytes {
+        return Err(no_space(file, path, total, "the disk is full"));
+    }
+    Ok(())
+}
+
+fn no_space(file: &File, path: &Path, total: u64, why: &str) -> Error {
+    let free = match rustix::fs::fstatvfs(file) {
+        Ok(stat) => {
+            format!(" ({} bytes are free there)", stat.f_bavail.saturating_mul(stat.f_frsize))
+        }
+        Err(_) => String::new(),
+    };
+    Error::new(
+        ErrorKind::DiskFull,
+        format!(
+            "cannot reserve {total} bytes for {}: {why}{free}; nothing was stored",
+            path.display()
+        ),
+    )
+    .with_hint("free some space or choose another directory")
+}
+
+/// `f_type` of the file system that holds `file`. All magic numbers have 32
+/// bits; the field is wider, and signed on some machines.
+fn file_system(file: &File) -> io::Result<u32> {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(rustix::fs::fstatfs(file)?.f_type as u32)
+}
+
+fn file_system_name(magic: u32) -> String {
+    let name = match magic {
+        EXT => "ext4",
+        XFS => "xfs",
+        TMPFS => "tmpfs",
+        0x9123_683E => "btrfs",
+        0x6969 => "NFS",
+        0xFF53_4D42 | 0xFE53_4D42 | 0x517B => "SMB",
+        0x6573_5546 => "FUSE",
+        0x4D44 => "FAT",
+        0x2011_BAB0 => "exFAT",
+        0x794C_7630 => "overlayfs",
+        0xF2F5_2010 => "F2FS",
+        0x2FC1_2FC1 => "ZFS",
+        0x0102_1997 => "9p",
+        _ => return format!("this file system (type {magic:#x})"),
+    };
+    name.to_owned()
+}
+
+/// Refuses a write that is not wholly inside the writer's segment.
+fn check_inside(segment: ByteRange, offset: u64, len: usize) -> io::Result<()> {
+    let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    match end {
+        Some(end) if offset >= segment.start() && end <= segment.end() => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a write of {len} bytes at {offset} is outside its segment {segment}"),
+        )),
+    }
+}
+
+fn check_segment(segment: ByteRange, total: u64) -> io::Result<()> {
+    if segment.end() <= total {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("segment {segment} is outside the object of {total} bytes"),
+    ))
+}
+
+/// An error value where a file that [`open`] made `total` bytes long is
+/// shorter now. Only another program can have done that.
+fn check_not_truncated(file: &File, total: u64) -> io::Result<()> {
+    let len = file.metadata()?.len();
+    if len >= total {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the partial file was truncated by another program: {len} bytes of {total} left"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::NamedTempFile, Arc<File>) {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let file = Arc::new(named.reopen().unwrap());
+        (named, file)
+    }
+
+    fn open_at(total: Option<u64>, kind: StorageKind) -> Result<(Opened, Arc<File>), Error> {
+        let (named, file) = scratch();
+        open(Arc::clone(&file), named.path(), total, kind).map(|opened| (opened, file))
+    }
+
+    #[test]
+    fn known_total_sets_the_length() {
+        for kind in [StorageKind::Auto, StorageKind::Mmap, StorageKind::Pwrite] {
+            let (_, file) = open_at(Some(300_001), kind).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 300_001);
+        }
+    }
+
+    #[test]
+    fn mapping_is_chosen_only_where_blocks_are_reserved() {
+        let (opened, file) = open_at(Some(5 << 20), StorageKind::Auto).unwrap();
+        if RESERVING.contains(&file_system(&file).unwrap()) {
+            assert_eq!((opened.storage.name(), opened.fallback), ("mmap", None));
+            assert!(file.metadata().unwrap().blocks() * 512 >= 5 << 20, "blocks are reserved");
+        } else {
+            assert_eq!(opened.storage.name(), "pwrite");
+            assert!(opened.fallback.is_some(), "a fallback is told");
+        }
+    }
+
+    #[test]
+    fn positioned_writes_when_asked_for_or_without_a_length() {
+        let (opened, _) = open_at(Some(1 << 20), StorageKind::Pwrite).unwrap();
+        assert_eq!(opened.storage.name(), "pwrite");
+        let (opened, _) = open_at(None, StorageKind::Auto).unwrap();
+        assert_eq!((opened.storage.name(), opened.fallback), ("pwrite", None));
+        let (opened, _) = open_at(None, StorageKind::Mmap).unwrap();
+        assert!(opened.fallback.unwrap().contains("length"));
+    }
+
+    #[test]
+    fn empty_object_is_an_empty_file() {
+        let (named, file) = scratch();
+        file.set_len(77).unwrap();
+        let opened = open(Arc::clone(&file), named.path(), Some(0), StorageKind::Mmap).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+        opened.storage.sync_data().unwrap();
+        assert_eq!(opened.storage.read_at(0, &mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn resumed_file_keeps_its_bytes_and_a_longer_one_is_cut() {
+        use std::os::unix::fs::FileExt as _;
+        let (named, file) = scratch();
+        file.write_all_at(b"kept", 100).unwrap();
+        file.set_len(9000).unwrap();
+        let opened = open(Arc::clone(&file), named.path(), Some(4000), StorageKind::Auto).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 4000);
+        let mut bytes = [0; 4];
+        assert_eq!(opened.storage.read_at(100, &mut bytes).unwrap(), 4);
+        assert_eq!(&bytes, b"kept");
+    }
+
+    #[test]
+    fn object_that_cannot_fit_is_disk_full_and_leaves_the_length() {
+        for total in [1 << 62, u64::MAX] {
+            let (named, file) = scratch();
+            let unlimited = rustix::fs::fstatvfs(&*file).unwrap().f_blocks == 0;
+            if unlimited && total < u64::MAX {
+                continue;
+            }
+            file.set_len(10).unwrap();
+            let error =
+                open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DiskFull);
+            assert!(error.to_string().contains(&total.to_string()), "{error}");
+            assert_eq!(file.metadata().unwrap().len(), 10);
+        }
+    }
+
+    #[test]
+    fn disk_without_room_is_refused_before_any_block_is_taken() {
+        let (named, file) = scratch();
+        let stat = rustix::fs::fstatvfs(&*file).unwrap();
+        let total = stat.f_bfree * stat.f_frsize + (64 << 30);
+        if !RESERVING.contains(&file_system(&file).unwrap()) || stat.f_blocks == 0 {
+            return;
+        }
+        let error =
+            open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DiskFull);
+        assert!(error.to_string().contains("are free"), "{error}");
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+    }
+
+    /// Runs itself again under `ulimit -f`: the limit holds for a whole process,
+    /// and a write beyond it would end the process with SIGXFSZ.
+    #[test]
+    fn file_size_limit_is_an_error_and_no_signal() {
+        const BEYOND: u64 = 1 << 30;
+        if std::env::var_os("HAUL_TEST_LIMITED").is_some() {
+            for kind in [StorageKind::Auto, StorageKind::Pwrite] {
+                let error = open_at(Some(BEYOND), kind).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::DiskFull);
+                assert!(error.hint().unwrap().contains("ulimit -f"));
+            }
+            let (opened, _) = open_at(None, StorageKind::Auto).unwrap();
+            let mut writer = opened.storage.segment_writer(ByteRange::new(0, u64::MAX)).unwrap();
+            let error = writer.write(BEYOND, b"x").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+            return;
+        }
+        let module = module_path!().split_once("::").unwrap().1;
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -f 64 && exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(format!("{module}::file_size_limit_is_an_error_and_no_signal"))
+            .env("HAUL_TEST_LIMITED", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+    }
+
+    #[test]
+    fn both_storages_keep_writes_inside_the_segment() {
+        for kind in [StorageKind::Auto, StorageKind::Pwrite] {
+            let (opened, _) = open_at(Some(8192), kind).unwrap();
+            let segment = ByteRange::new(1024, 2048);
+            let mut writer = opened.storage.segment_writer(segment).unwrap();
+            for (offset, len) in [(1000, 100), (2000, 100), (3000, 1), (u64::MAX, 2)] {
+                let error = writer.write(offset, &vec![1; len]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            }
+            writer.write(1024, &[1; 1024]).unwrap();
+            let mut all = vec![0; 8192];
+            assert_eq!(opened.storage.read_at(0, &mut all).unwrap(), 8192);
+            let written: Vec<usize> = (0..8192).filter(|&i| all[i] != 0).collect();
+            assert_eq!(written, (1024..2048).collect::<Vec<_>>());
+            let beyond = ByteRange::new(8000, 9000);
+            assert!(opened.storage.segment_writer(beyond).is_err());
+        }
+    }
+}

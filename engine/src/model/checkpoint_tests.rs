@@ -1,0 +1,311 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn identity() -> UrlIdentity {
+    UrlIdentity::new([7; 16], "https", "example.com", 443, "/a/b.iso")
+}
+
+fn date(unix_seconds: u64, strong: bool) -> Option<LastModified> {
+    Some(LastModified { text: format!("date {unix_seconds}"), unix_seconds, strong })
+}
+
+fn tag(text: &str) -> Option<EntityTag> {
+    Some(EntityTag::parse(text).unwrap())
+}
+
+fn real() -> Checkpoint {
+    Checkpoint {
+        identity: identity(),
+        host: "example.com".into(),
+        total: Some(4096 * 4 + 100),
+        validator: Validator { etag: tag("\"v1\""), last_modified: date(1_000_000, true) },
+        encoding: None,
+        content_type: Some("application/x-iso9660-image".into()),
+        segment_size_bytes: 4096,
+        segments: vec![
+            SegmentRecord::Durable([1; 32]),
+            SegmentRecord::Missing,
+            SegmentRecord::Complete([2; 32]),
+            SegmentRecord::Missing,
+            SegmentRecord::Missing,
+        ],
+        prefixes: vec![
+            Prefix { segment: 1, len_bytes: 4096, hash: [3; 32] },
+            Prefix { segment: 4, len_bytes: 100, hash: [4; 32] },
+        ],
+        pid: 4711,
+    }
+}
+
+/// Bytes with a right trailer, so that only the content is at fault.
+fn sealed(mut body: Vec<u8>) -> Vec<u8> {
+    let hash = blake3::hash(&body);
+    body.extend_from_slice(hash.as_bytes());
+    body
+}
+
+type Change = Box<dyn FnOnce(&mut Checkpoint)>;
+
+fn damaged(change: impl FnOnce(&mut Checkpoint)) -> CheckpointError {
+    let mut checkpoint = real();
+    change(&mut checkpoint);
+    Checkpoint::decode(&checkpoint.encode()).unwrap_err()
+}
+
+#[test]
+fn a_real_one_comes_back() {
+    assert_eq!(Checkpoint::decode(&real().encode()), Ok(real()));
+    let mut stream = real();
+    stream.total = None;
+    stream.segments.clear();
+    stream.prefixes.clear();
+    stream.validator = Validator::default();
+    assert_eq!(Checkpoint::decode(&stream.encode()), Ok(stream));
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_is_an_error() {
+    let bytes = real().encode();
+    for len in 0..bytes.len() {
+        assert!(Checkpoint::decode(&bytes[..len]).is_err(), "cut to {len} bytes");
+    }
+    for bit in 0..bytes.len() * 8 {
+        let mut flipped = bytes.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(Checkpoint::decode(&flipped).is_err(), "bit {bit} flipped");
+    }
+    let mut longer = bytes;
+    longer.push(0);
+    assert!(Checkpoint::decode(&longer).is_err());
+}
+
+#[test]
+fn a_newer_version_is_told_whatever_follows() {
+    let newer = CheckpointError::Newer { version: 258 };
+    assert_eq!(Checkpoint::decode(b"HAULCKPT\x02\x01"), Err(newer));
+    let mut bytes = real().encode();
+    bytes[8..10].copy_from_slice(&[2, 1]);
+    assert_eq!(Checkpoint::decode(&bytes), Err(newer));
+    assert_eq!(Checkpoint::decode(b"haulckpt\x02\x01"), Err(CheckpointError::NotACheckpoint));
+    assert_eq!(Checkpoint::decode(b""), Err(CheckpointError::NotACheckpoint));
+    let zero = sealed(b"HAULCKPT\0\0".to_vec());
+    assert!(matches!(Checkpoint::decode(&zero), Err(CheckpointError::Damaged(_))));
+}
+
+#[test]
+fn what_contradicts_itself_is_damaged() {
+    let all: [Change; 16] = [
+        Box::new(|c| c.segment_size_bytes = 0),
+        Box::new(|c| c.segment_size_bytes = 512),
+        Box::new(|c| c.segment_size_bytes = 4097),
+        Box::new(|c| c.segment_size_bytes = 8192),
+        Box::new(|c| c.total = None),
+        Box::new(|c| c.total = Some(0)),
+        Box::new(|c| c.total = Some(u64::MAX)),
+        Box::new(|c| c.total = Some(4096 * 4)),
+        Box::new(|c| c.segments.push(SegmentRecord::Missing)),
+        Box::new(|c| c.segments.truncate(4)),
+        Box::new(|c| c.prefixes[0].len_bytes = 4097),
+        Box::new(|c| c.prefixes[1].len_bytes = 101),
+        Box::new(|c| c.prefixes[1].len_bytes = 0),
+        Box::new(|c| c.prefixes[1].segment = 5),
+        Box::new(|c| c.prefixes[1].segment = 1),
+        Box::new(|c| c.prefixes[0].segment = 0),
+    ];
+    for (index, change) in all.into_iter().enumerate() {
+        let error = damaged(change);
+        assert!(matches!(error, CheckpointError::Damaged(_)), "change {index}: {error:?}");
+    }
+    let too_many = damaged(|c| {
+        c.segment_size_bytes = 1024;
+        c.total = Some(1024 * (MAX_SEGMENTS + 1));
+        c.segments = vec![SegmentRecord::Missing; 16_385];
+        c.prefixes.clear();
+    });
+    assert!(matches!(too_many, CheckpointError::Damaged(_)));
+    let swapped = damaged(|c| c.prefixes.swap(0, 1));
+    assert!(matches!(swapped, CheckpointError::Damaged(_)));
+}
+
+#[test]
+fn the_most_segments_fit() {
+    let mut checkpoint = real();
+    checkpoint.segment_size_bytes = 1024;
+    checkpoint.total = Some(1024 * MAX_SEGMENTS);
+    checkpoint.segments = vec![SegmentRecord::Durable([9; 32]); 16_384];
+    checkpoint.prefixes.clear();
+    assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+}
+
+#[test]
+fn text_that_is_too_long_is_left_out() {
+    let mut checkpoint = real();
+    checkpoint.validator.etag = Some(EntityTag { weak: false, opaque: "x".repeat(65_536) });
+    checkpoint.content_type = Some("y".repeat(65_535));
+    let read = Checkpoint::decode(&checkpoint.encode()).unwrap();
+    assert_eq!(read.validator.etag, None);
+    assert_eq!(read.content_type, checkpoint.content_type);
+}
+
+#[test]
+fn the_identity_is_of_scheme_host_port_and_path() {
+    assert!(identity().matches("https", "example.com", 443, "/a/b.iso"));
+    assert!(identity().matches("HTTPS", "Example.com", 443, "/a/b.iso"));
+    for (scheme, host, port, path) in [
+        ("http", "example.com", 443, "/a/b.iso"),
+        ("https", "example.org", 443, "/a/b.iso"),
+        ("https", "example.com", 444, "/a/b.iso"),
+        ("https", "example.com", 443, "/A/b.iso"),
+        ("https", "example.co", 443, "m/a/b.iso"),
+    ] {
+        assert!(!identity().matches(scheme, host, port, path), "{scheme} {host} {port} {path}");
+    }
+    let other_salt = UrlIdentity::new([8; 16], "https", "example.com", 443, "/a/b.iso");
+    assert_ne!(other_salt.hash, identity().hash);
+    let bytes = real().encode();
+    assert!(!bytes.windows(5).any(|window| window == b"b.iso"), "the path shows");
+}
+
+#[test]
+fn matching() {
+    const SAME: &str = "same";
+    const PROVE: &str = "prove";
+    const OTHER: &str = "different";
+    let ours = |etag: Option<EntityTag>, last_modified| Validator { etag, last_modified };
+    let strong = ours(tag("\"a\""), None);
+    let weak = ours(tag("W/\"a\""), None);
+    let weak_dated = ours(tag("W/\"a\""), date(5, true));
+    let dated = ours(None, date(5, true));
+    let fresh = ours(None, date(5, false));
+    let none = Validator::default();
+    // What each kind of claim gives: the same URL, another URL, a digest, `always`.
+    let cases = [
+        (&strong, strong.clone(), [SAME, PROVE, SAME, SAME]),
+        (&strong, ours(tag("\"b\""), date(5, true)), [OTHER; 4]),
+        (&strong, none.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&strong, dated.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&dated, dated.clone(), [SAME, PROVE, SAME, SAME]),
+        (&dated, ours(None, date(6, true)), [OTHER; 4]),
+        (&dated, ours(None, date(6, false)), [OTHER, OTHER, SAME, SAME]),
+        (&fresh, dated.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&weak, weak.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&weak, ours(tag("W/\"b\""), None), [OTHER, OTHER, SAME, SAME]),
+        (&weak_dated, weak_dated.clone(), [SAME, OTHER, SAME, SAME]),
+        (&weak_dated, weak.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&weak_dated, ours(tag("W/\"a\""), date(6, true)), [OTHER, OTHER, SAME, SAME]),
+        (&none, none.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&none, strong.clone(), [OTHER, OTHER, SAME, SAME]),
+    ];
+    let claims =
+        [(true, false, false), (false, false, false), (false, true, false), (true, false, true)]
+            .map(|(same_url, digest, always)| Claim { same_url, digest, always });
+    for (ours, theirs, expected) in cases {
+        let checkpoint = Checkpoint { validator: ours.clone(), ..real() };
+        let seen = Resource {
+            total: checkpoint.total,
+            validator: theirs.clone(),
+            ranges: true,
+            encoding: None,
+            content_type: None,
+            content_disposition: None,
+        };
+        for (claim, expected) in claims.into_iter().zip(expected) {
+            let result = match checkpoint.matches(&seen, claim) {
+                Match::Same => SAME,
+                Match::Prove => PROVE,
+                Match::Different(why) => {
+                    assert!(!why.is_empty());
+                    OTHER
+                }
+            };
+            assert_eq!(result, expected, "{ours:?} {theirs:?} {claim:?}");
+            // No claim outweighs another size or coding.
+            for other in [
+                Resource { total: Some(1), ..seen.clone() },
+                Resource { total: None, ..seen.clone() },
+                Resource { encoding: Some("gzip".into()), ..seen.clone() },
+            ] {
+                assert!(matches!(checkpoint.matches(&other, claim), Match::Different(_)));
+            }
+        }
+    }
+}
+
+fn text() -> impl Strategy<Value = String> {
+    "\\PC{0,20}"
+}
+
+prop_compose! {
+    fn any_validator()(
+        etag in proptest::option::of((any::<bool>(), text())),
+        last_modified in proptest::option::of((text(), any::<u64>(), any::<bool>())),
+    ) -> Validator {
+        Validator {
+            etag: etag.map(|(weak, opaque)| EntityTag { weak, opaque }),
+            last_modified: last_modified.map(|(text, unix_seconds, strong)| {
+                LastModified { text, unix_seconds, strong }
+            }),
+        }
+    }
+}
+
+prop_compose! {
+    fn any_checkpoint()(
+        salt: [u8; 16], hash: [u8; 32], host in text(), validator in any_validator(),
+        encoding in proptest::option::of(text()), content_type in proptest::option::of(text()),
+        power in 10u32..63, count in 0u64..40, shortfall in 0u64..1024, pid: u32, seed: u64,
+        known: bool,
+    ) -> Checkpoint {
+        let size = 1u64 << power;
+        let total = (count * u64::from(known))
+            .checked_mul(size)
+            .map_or(size, |total| total.saturating_sub(shortfall))
+            .min(MAX_OBJECT_BYTES);
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut prefixes = Vec::new();
+        let segments = (0..segment_count(total, size)).map(|number| {
+            let hash = [random.u8(..); 32];
+            let segment = u32::try_from(number).unwrap();
+            match random.u8(0..4) {
+                0 => SegmentRecord::Complete(hash),
+                1 => SegmentRecord::Durable(hash),
+                2 => SegmentRecord::Missing,
+                _ => {
+                    let len_bytes = random.u64(1..=size.min(total - number * size));
+                    prefixes.push(Prefix { segment, len_bytes, hash });
+                    SegmentRecord::Missing
+                }
+            }
+        }).collect();
+        Checkpoint {
+            identity: UrlIdentity { salt, hash }, host, total: known.then_some(total), validator,
+            encoding, content_type, segment_size_bytes: size,
+            segments, prefixes, pid,
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_checkpoint_comes_back(checkpoint in any_checkpoint()) {
+        prop_assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
+    }
+
+    #[test]
+    fn arbitrary_bytes_never_panic(
+        bytes in proptest::collection::vec(any::<u8>(), 0..400),
+        at in any::<proptest::sample::Index>(), change in 1u8..,
+    ) {
+        prop_assert!(Checkpoint::decode(&bytes).is_err());
+        let behind_magic = [b"HAULCKPT\x01\0".as_slice(), &bytes].concat();
+        prop_assert!(Checkpoint::decode(&behind_magic).is_err());
+        let _ = Checkpoint::decode(&sealed(behind_magic));
+        // A wrong byte under a right hash reaches the parser itself.
+        let mut body = real().encode();
+        body.truncate(body.len() - 32);
+        let at = at.index(body.len());
+        body[at] ^= change;
+        let _ = Checkpoint::decode(&sealed(body));
+    }
+}

@@ -1,0 +1,143 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn named(disposition: &str) -> String {
+    file_name(Some(disposition), None, "/from/url.bin").name
+}
+
+#[test]
+fn disposition_forms() {
+    for (value, name) in [
+        ("attachment; filename=a.iso", "a.iso"),
+        ("attachment; filename=\"a b.iso\"", "a b.iso"),
+        ("attachment;FileName=\"a;b.iso\" ; size=3", "a;b.iso"),
+        (r#"attachment; filename="a\"b\c.iso""#, "a\"bc.iso"),
+        ("attachment; filename=a.iso; filename*=UTF-8''na%C3%AFve%20%e2%82%ac.iso", "naïve €.iso"),
+        ("attachment; filename*=utf-8'en'x.iso; filename=a.iso", "x.iso"),
+        ("attachment; filename*=iso-8859-1''%A3.iso", "£.iso"),
+        ("attachment; filename*=UTF-8''%ff.iso; filename=a.iso", "a.iso"),
+        ("attachment; filename*=koi8-r''%ff.iso; filename=a.iso", "a.iso"),
+        ("filename=a.iso", "a.iso"),
+        ("attachment; filename=a%20b.iso", "a%20b.iso"),
+        ("attachment; filename=a b.iso ; x=y", "a b.iso"),
+        ("attachment; filename=\"open.iso", "open.iso"),
+        ("attachment; x=\"filename=no\"; filename=a.iso", "a.iso"),
+        ("attachment; filename=\"\"", "url.bin"),
+        ("attachment; filename=", "url.bin"),
+        ("inline", "url.bin"),
+        ("", "url.bin"),
+    ] {
+        assert_eq!(named(value), name, "{value:?}");
+    }
+}
+
+#[test]
+fn the_url_names_what_has_no_disposition() {
+    for (path, name, changed) in [
+        ("/a/b.iso", "b.iso", false),
+        ("/a/b.iso/", "b.iso", false),
+        ("/a%20b.iso", "a b.iso", false),
+        ("/100%", "100%", false),
+        ("/%zz%4", "%zz%4", false),
+        ("/", "download", false),
+        ("", "download", false),
+        ("/a%2Fb", "b", true),
+        ("/%2e%2e%2f", "download", true),
+        ("/%2e%2e", "download", true),
+        ("/a%5Cb", "b", true),
+        ("/%ff.iso", "\u{fffd}.iso", true),
+        ("/a%00b", "ab", true),
+    ] {
+        let expected = SafeName { name: name.to_owned(), changed };
+        assert_eq!(file_name(None, None, path), expected, "{path:?}");
+    }
+}
+
+#[test]
+fn what_the_server_names_stays_in_the_directory() {
+    for (given, name) in [
+        ("../../etc/passwd", "passwd"),
+        ("/etc/passwd", "passwd"),
+        ("..\\\\..\\\\boot.ini", "boot.ini"),
+        ("C:\\\\x", "x"),
+        ("..", "download"),
+        (".", "download"),
+        ("a/", "download"),
+        ("...", "download"),
+        ("   ", "download"),
+        (".bashrc", "_.bashrc"),
+        ("-rf", "_-rf"),
+        (" .x", "_.x"),
+        ("\u{202e}.x", "_.x"),
+        ("gpj\u{202e}.exe", "gpj.exe"),
+        ("a\u{1b}[31mb\u{9b}c", "a[31mbc"),
+        ("a. .", "a"),
+        ("con", "_con"),
+        ("NUL.txt", "_NUL.txt"),
+        ("Com7 .x", "_Com7 .x"),
+        ("com10", "com10"),
+        ("console", "console"),
+        ("x.part", "x.part_"),
+        ("x.HAUL", "x.HAUL_"),
+        ("x.part.", "x.part_"),
+        ("x.par\u{7}t", "x.part_"),
+    ] {
+        let safe = file_name(Some(&format!("attachment; filename=\"{given}\"")), None, "/u");
+        assert_eq!(safe.name, name, "{given:?}");
+        assert_eq!(safe.changed, name != given, "{given:?}");
+    }
+}
+
+#[test]
+fn a_long_name_is_cut_before_its_extension() {
+    let safe = file_name(None, None, &format!("/{}.tar.gz", "é".repeat(200)));
+    assert_eq!(safe, SafeName { name: format!("{}.gz", "é".repeat(121)), changed: true });
+    let safe = file_name(None, None, &format!("/{}.gzip", "é".repeat(200)));
+    assert_eq!(safe.name.len(), 245, "{}", safe.name);
+    let safe = file_name(None, None, &format!("/{}.tgz", "é".repeat(200)));
+    assert_eq!(safe.name.len(), 244, "no half character");
+    let safe = file_name(None, None, &format!("/{}", "x".repeat(246)));
+    assert_eq!(safe.name, "x".repeat(245));
+    let fits = "y".repeat(245);
+    assert_eq!(file_name(None, None, &fits), SafeName { name: fits, changed: false });
+    let ours = format!("{}.part{}", "x".repeat(240), "y".repeat(100));
+    assert_eq!(file_name(None, None, &ours).name, format!("{}.par_", "x".repeat(240)));
+}
+
+#[test]
+fn terminal_escapes() {
+    assert_eq!(escape_for_terminal("na\u{ef}ve \u{1f600}"), "na\u{ef}ve \u{1f600}");
+    assert_eq!(escape_for_terminal("\u{1b}]0;x\u{7}\r\n"), "\\u{1b}]0;x\\u{7}\\u{d}\\u{a}");
+    assert_eq!(escape_for_terminal("a\u{202e}b\u{2066}\u{9b}"), "a\\u{202e}b\\u{2066}\\u{9b}");
+}
+
+fn assert_safe(name: &str) {
+    assert!(!name.is_empty() && name.len() <= 245, "{name:?}");
+    assert!(!name.contains(['/', '\\', '\0']), "{name:?}");
+    assert!(!name.starts_with(['.', '-']), "{name:?}");
+    assert!(!name.ends_with(['.', ' ']), "{name:?}");
+    assert_eq!(escape_for_terminal(name), name);
+    let lower = name.to_ascii_lowercase();
+    assert!(!lower.ends_with(".part") && !lower.ends_with(".haul"), "{name:?}");
+}
+
+proptest! {
+    #[test]
+    fn any_disposition_gives_a_safe_name(
+        value in any::<String>(),
+        shape in "(attachment;)? ?filename\\*?=(UTF-8'')?\"?[%2eEfF./\\\\ a-z\"\u{202e}-]{0,300}",
+        path in "[/%a-z0-9. -]{0,300}",
+    ) {
+        assert_safe(&file_name(Some(&value), None, &path).name);
+        assert_safe(&file_name(Some(&shape), None, &path).name);
+        assert_safe(&file_name(None, None, &path).name);
+        assert_safe(&file_name(None, None, &value).name);
+    }
+
+    #[test]
+    fn a_safe_name_is_left_alone(value in any::<String>()) {
+        let once = file_name(None, None, &value.replace('%', "")).name;
+        prop_assert_eq!(make_safe(&once), once);
+    }
+}

@@ -1,0 +1,465 @@
+//! Judges the head of a response before a byte of its body is touched.
+//!
+//! [`classify`] is the one gate to the storage: a body is stored only under
+//! [`Verdict::Partial`] or [`Verdict::Whole`], and every way in which a server
+//! is known to lie has its own [`Lie`], so that each has a test and a remedy.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use super::name::escape_for_terminal;
+use super::range::{self, ByteRange, ContentRange, RangeError};
+use super::resource::Resource;
+use super::validator::{self, Comparison, Validator};
+
+/// What the request asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asked {
+    /// These bytes, with a `Range` field.
+    Range(ByteRange),
+    /// The whole object, without a `Range` field.
+    Whole,
+}
+
+/// What a response is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// A 206 with bytes of our object.
+    Partial {
+        /// Starts where it was asked to and ends there or earlier; not empty.
+        range: ByteRange,
+        /// The object as this response tells it; its total is known.
+        resource: Resource,
+    },
+    /// A 200 with our object from its first byte.
+    Whole {
+        /// The object as this response tells it, without ranges; its total is
+        /// the `Content-Length`, if there is one.
+        resource: Resource,
+    },
+    /// A 416: nothing of the object is in the asked range.
+    Unsatisfied {
+        /// The object's size, if the response told it.
+        total: Option<u64>,
+    },
+    /// 301, 302, 303, 307 or 308.
+    Redirect {
+        /// The `Location` as sent: maybe relative, never checked for its scheme.
+        location: String,
+    },
+    /// Another version of the object: its total or its validator differs.
+    Changed {
+        /// The object as this response tells it.
+        seen: Resource,
+    },
+    /// The entity tag differs and nothing else does, with the same total: the
+    /// object changed, or the server's edges make tags of their own.
+    TagDiffers {
+        /// The object as this response tells it.
+        seen: Resource,
+    },
+    /// A 412: the object is no longer the one that was asked for.
+    PreconditionFailed,
+    /// A 200 with something that is not our object, like a login page.
+    Imposter {
+        /// What gave it away, escaped.
+        why: String,
+    },
+    /// A response that contradicts the request, HTTP or itself.
+    Lie(Lie),
+    /// 429 or 503: asked to slow down.
+    Throttled {
+        /// The status.
+        status: u16,
+        /// How long the server wants to be left alone; not capped.
+        retry_after: Option<Duration>,
+    },
+    /// 401, 403, 407 or 410: access refused, or a link that expired.
+    Denied {
+        /// The status.
+        status: u16,
+    },
+    /// Any other status.
+    Status {
+        /// The status.
+        status: u16,
+        /// Whether asking again later can help.
+        transient: bool,
+        /// How long the server wants to be left alone; not capped.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// One way in which a response does not say what it must.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lie {
+    /// A 206 that does not say which bytes it holds.
+    NoContentRange,
+    /// A `Content-Range` that cannot be read, or more than one; as sent.
+    BadContentRange(String),
+    /// A 206 whose first byte is not the one that was asked for.
+    StartsElsewhere {
+        /// The range in the request.
+        asked: ByteRange,
+        /// The range in the response.
+        got: ByteRange,
+    },
+    /// A 206 that ends after what was asked for.
+    EndsBeyond {
+        /// The range in the request.
+        asked: ByteRange,
+        /// The range in the response.
+        got: ByteRange,
+    },
+    /// A 206 whose total is `*`.
+    UnknownTotal,
+    /// A 206 whose `Content-Length` is not the length of its range.
+    LengthMismatch {
+        /// The length of the `Content-Range` in bytes.
+        range_bytes: u64,
+        /// The `Content-Length` in bytes.
+        length_bytes: u64,
+    },
+    /// A `multipart/byteranges` although one range was asked for.
+    Multipart,
+    /// A content coding other than that of the object so far.
+    EncodingDiffers {
+        /// The coding so far; `None` for identity.
+        expected: Option<String>,
+        /// The coding of this response; `None` for identity.
+        got: Option<String>,
+    },
+    /// A 200 with a `Content-Range`: a slice that claims to be the whole.
+    WholeHasContentRange,
+    /// A 206 although no range was asked for.
+    PartialUnasked,
+    /// A size that is no number, contradicts itself or is larger than
+    /// [`range::MAX_OBJECT_BYTES`]; as sent.
+    TooLarge(String),
+    /// A redirect without a `Location` that is text.
+    NoLocation,
+    /// A status that answers no request of ours, such as 204 or 304.
+    UnexpectedStatus(u16),
+}
+
+/// What can be done about a [`Lie`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Remedy {
+    /// Ask again, within the retries; as one plain stream when it persists.
+    Retry,
+    /// Ask for the whole object in one plain stream at once.
+    Sequential,
+    /// Give up.
+    Fatal,
+}
+
+impl Lie {
+    /// What can be done about it.
+    #[must_use]
+    pub fn remedy(&self) -> Remedy {
+        match self {
+            Self::StartsElsewhere { .. }
+            | Self::EndsBeyond { .. }
+            | Self::LengthMismatch { .. }
+            | Self::EncodingDiffers { .. }
+            | Self::PartialUnasked
+            | Self::UnexpectedStatus(_) => Remedy::Retry,
+            Self::NoContentRange
+            | Self::BadContentRange(_)
+            | Self::UnknownTotal
+            | Self::Multipart
+            | Self::WholeHasContentRange => Remedy::Sequential,
+            Self::TooLarge(_) | Self::NoLocation => Remedy::Fatal,
+        }
+    }
+}
+
+impl fmt::Display for Lie {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let coding = |name: &Option<String>| match name {
+            Some(name) => format!("content coding {}", quoted(name)),
+            None => "no content coding".to_owned(),
+        };
+        match self {
+            Self::NoContentRange => f.write_str("the server sent a 206 without a Content-Range"),
+            Self::BadContentRange(value) => {
+                write!(f, "the server sent an unusable Content-Range, {}", quoted(value))
+            }
+            Self::StartsElsewhere { asked, got } => {
+                write!(f, "the server sent bytes {got} although {asked} was asked for")
+            }
+            Self::EndsBeyond { asked, got } => {
+                write!(f, "the server sent bytes {got}, beyond the {asked} that was asked for")
+            }
+            Self::UnknownTotal => {
+                f.write_str("the server sent a range without the object's total size")
+            }
+            Self::LengthMismatch { range_bytes, length_bytes } => write!(
+                f,
+                "the server announced {length_bytes} bytes for a range of {range_bytes} bytes"
+            ),
+            Self::Multipart => f.write_str("the server sent several parts for one range"),
+            Self::EncodingDiffers { expected, got } => {
+                write!(f, "the server sent {} after {}", coding(got), coding(expected))
+            }
+            Self::WholeHasContentRange => f.write_str(
+                "the server sent a 200 with a Content-Range, a part posing as the whole",
+            ),
+            Self::PartialUnasked => {
+                f.write_str("the server sent a part although the whole object was asked for")
+            }
+            Self::TooLarge(value) => {
+                write!(f, "the server sent an impossible size, {}", quoted(value))
+            }
+            Self::NoLocation => f.write_str("the server sent a redirect without a usable Location"),
+            Self::UnexpectedStatus(status) => {
+                write!(f, "the server sent status {status}, which answers no download")
+            }
+        }
+    }
+}
+
+/// Judges a response's status and header fields.
+///
+/// `expected` is what the first accepted response, or the checkpoint, said of
+/// the object; without it the response itself sets the expectation.
+#[must_use]
+pub fn classify(
+    asked: Asked,
+    status: u16,
+    headers: &HeaderMap,
+    expected: Option<&Resource>,
+) -> Verdict {
+    let judged = match status {
+        200 => whole(headers, expected),
+        206 => partial(asked, headers, expected),
+        301 | 302 | 303 | 307 | 308 => redirect(headers),
+        401 | 403 | 407 | 410 => Ok(Verdict::Denied { status }),
+        412 => Ok(Verdict::PreconditionFailed),
+        416 if matches!(asked, Asked::Range(_)) => unsatisfied(headers),
+        429 | 503 => Ok(Verdict::Throttled { status, retry_after: retry_after(headers) }),
+        0..=299 | 304 => Err(Lie::UnexpectedStatus(status)),
+        _ => Ok(Verdict::Status {
+            status,
+            transient: matches!(status, 408 | 425 | 500 | 502 | 504 | 520..=529),
+            retry_after: retry_after(headers),
+        }),
+    };
+    judged.unwrap_or_else(Verdict::Lie)
+}
+
+fn partial(asked: Asked, headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
+    let Asked::Range(asked) = asked else {
+        return Err(Lie::PartialUnasked);
+    };
+    let mut seen = resource(headers);
+    if seen.media_type().as_deref() == Some("multipart/byteranges") {
+        return Err(Lie::Multipart);
+    }
+    let (got, total) = match content_range(headers)?.ok_or(Lie::NoContentRange)? {
+        ContentRange::Satisfied { range, total } => (range, total),
+        ContentRange::Unsatisfied { .. } => {
+            return Err(Lie::BadContentRange(text(headers, &header::CONTENT_RANGE)));
+        }
+    };
+    if got.start() != asked.start() {
+        return Err(Lie::StartsElsewhere { asked, got });
+    }
+    if got.end() > asked.end() {
+        return Err(Lie::EndsBeyond { asked, got });
+    }
+    if let Some(length_bytes) = content_length(headers)?
+        && length_bytes != got.len()
+    {
+        return Err(Lie::LengthMismatch { range_bytes: got.len(), length_bytes });
+    }
+    seen.total = Some(total.ok_or(Lie::UnknownTotal)?);
+    seen.ranges = true;
+    if let Some(expected) = expected {
+        same_encoding(expected, &seen)?;
+        let same_total = expected.total.is_none() || expected.total == seen.total;
+        if !same_total || expected.validator.compare(&seen.validator) == Comparison::Different {
+            return Ok(differs(expected, seen));
+        }
+    }
+    Ok(Verdict::Partial { range: got, resource: seen })
+}
+
+fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
+    if headers.contains_key(header::CONTENT_RANGE) {
+        return Err(Lie::WholeHasContentRange);
+    }
+    let mut seen = resource(headers);
+    seen.total = content_length(headers)?;
+    let Some(expected) = expected else {
+        return Ok(Verdict::Whole { resource: seen });
+    };
+    same_encoding(expected, &seen)?;
+
+    let total_differs = expected.total.zip(seen.total).is_some_and(|(a, b)| a != b);
+    let types = expected.media_type().zip(seen.media_type());
+    let type_differs = types.as_ref().is_some_and(|(ours, theirs)| ours != theirs);
+    // A page in place of the object often has a validator of its own, so this
+    // comes first: taken for a change, the restart would download the page.
+    if total_differs && type_differs {
+        return Ok(imposter(expected, &seen));
+    }
+    let comparison = expected.validator.compare(&seen.validator);
+    if comparison == Comparison::Different {
+        return Ok(differs(expected, seen));
+    }
+    if comparison != Comparison::Silent {
+        return Ok(if total_differs {
+            Verdict::Changed { seen }
+        } else {
+            Verdict::Whole { resource: seen }
+        });
+    }
+    if expected.validator != Validator::default() {
+        return Ok(imposter(expected, &seen));
+    }
+    if expected.total == seen.total && !type_differs {
+        return Ok(Verdict::Whole { resource: seen });
+    }
+    let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
+    if is_page(&seen) && !is_page(expected) {
+        return Ok(imposter(expected, &seen));
+    }
+    Ok(Verdict::Changed { seen })
+}
+
+/// Another total or validator: a change, or edges that disagree on the tag.
+fn differs(expected: &Resource, seen: Resource) -> Verdict {
+    let only_the_tag = expected.total.is_some()
+        && expected.total == seen.total
+        && expected.validator.tags_differ(&seen.validator)
+        && !expected.validator.dates_differ(&seen.validator);
+    if only_the_tag { Verdict::TagDiffers { seen } } else { Verdict::Changed { seen } }
+}
+
+fn imposter(expected: &Resource, seen: &Resource) -> Verdict {
+    let describe = |resource: &Resource| {
+        let kind = resource.media_type().unwrap_or_else(|| "untyped data".to_owned());
+        let size = match resource.total {
+            Some(total) => format!("{total} bytes"),
+            None => "unknown size".to_owned(),
+        };
+        format!("{} of {size}", escape_for_terminal(&kind))
+    };
+    let mut why = format!("{} came in place of {}", describe(seen), describe(expected));
+    if seen.validator == Validator::default() && expected.validator != Validator::default() {
+        why.push_str(", without the object's validator");
+    }
+    Verdict::Imposter { why }
+}
+
+fn unsatisfied(headers: &HeaderMap) -> Result<Verdict, Lie> {
+    match content_range(headers)? {
+        None => Ok(Verdict::Unsatisfied { total: None }),
+        Some(ContentRange::Unsatisfied { total }) => Ok(Verdict::Unsatisfied { total }),
+        Some(ContentRange::Satisfied { .. }) => {
+            Err(Lie::BadContentRange(text(headers, &header::CONTENT_RANGE)))
+        }
+    }
+}
+
+fn redirect(headers: &HeaderMap) -> Result<Verdict, Lie> {
+    let location = validator::single(headers, &header::LOCATION).ok_or(Lie::NoLocation)?;
+    Ok(Verdict::Redirect { location: location.to_owned() })
+}
+
+fn same_encoding(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
+    if expected.encoding == seen.encoding {
+        return Ok(());
+    }
+    let (expected, got) = (expected.encoding.clone(), seen.encoding.clone());
+    Err(Lie::EncodingDiffers { expected, got })
+}
+
+/// All that header fields say of the object, but its total.
+fn resource(headers: &HeaderMap) -> Resource {
+    let present = |name: HeaderName| headers.get(&name).map(|value| decode(value.as_bytes()));
+    let codings: Vec<String> = text(headers, &header::CONTENT_ENCODING)
+        .split(',')
+        .map(|coding| coding.trim().to_ascii_lowercase())
+        .filter(|coding| !coding.is_empty() && coding != "identity")
+        .collect();
+    Resource {
+        total: None,
+        validator: Validator::from_headers(headers),
+        ranges: false,
+        encoding: (!codings.is_empty()).then(|| codings.join(", ")),
+        content_type: present(header::CONTENT_TYPE),
+        content_disposition: present(header::CONTENT_DISPOSITION),
+    }
+}
+
+fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Lie> {
+    if !headers.contains_key(header::CONTENT_RANGE) {
+        return Ok(None);
+    }
+    let bad = || Lie::BadContentRange(text(headers, &header::CONTENT_RANGE));
+    let value = validator::single(headers, &header::CONTENT_RANGE).ok_or_else(bad)?;
+    ContentRange::parse(value).map(Some).map_err(|error| match error {
+        RangeError::TooLarge => Lie::TooLarge(value.to_owned()),
+        _ => bad(),
+    })
+}
+
+/// The length of the body. `Transfer-Encoding` overrides it (RFC 9112 section
+/// 6.3); equal values sent twice count as one, different ones as a lie (RFC
+/// 9110 section 8.6).
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Lie> {
+    if headers.contains_key(header::TRANSFER_ENCODING)
+        || !headers.contains_key(header::CONTENT_LENGTH)
+    {
+        return Ok(None);
+    }
+    let all = text(headers, &header::CONTENT_LENGTH);
+    let mut lengths = all.split(',').map(|value| range::number(value.trim()).ok());
+    match lengths.next() {
+        Some(Some(first)) if lengths.all(|other| other == Some(first)) => Ok(Some(first)),
+        _ => Err(Lie::TooLarge(all)),
+    }
+}
+
+/// `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which counts
+/// from the response's own `Date` because the local clock may be wrong.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let value = validator::single(headers, &header::RETRY_AFTER)?.trim();
+    if !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Some(Duration::from_secs(value.parse().unwrap_or(u64::MAX)));
+    }
+    let until = validator::unix_seconds(value)?;
+    let now = validator::unix_seconds(validator::single(headers, &header::DATE)?)?;
+    Some(Duration::from_secs(until.saturating_sub(now)))
+}
+
+/// All values of a field, joined by `, `.
+fn text(headers: &HeaderMap, name: &HeaderName) -> String {
+    let values: Vec<String> =
+        headers.get_all(name).iter().map(|value| decode(value.as_bytes())).collect();
+    values.join(", ")
+}
+
+/// A field value as text: UTF-8, or else ISO-8859-1 (RFC 9110 section 5.5).
+fn decode(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
+    }
+}
+
+/// A server's text within an error: quoted, escaped and short.
+fn quoted(text: &str) -> String {
+    const LONGEST: usize = 80;
+    let short: String = text.chars().take(LONGEST).collect();
+    let more = if short.len() < text.len() { "…" } else { "" };
+    format!("`{}{more}`", escape_for_terminal(&short))
+}
+
+#[cfg(test)]
+#[path = "response_tests.rs"]
+mod tests;

@@ -1,0 +1,301 @@
+//! What tells one version of an object from another: entity tags and dates
+//! (RFC 9110 section 8.8), and the preconditions made of them (section 13.1).
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use http::header::{self, HeaderMap, HeaderName};
+
+use crate::event::ValidatorKind;
+
+/// An entity tag (RFC 9110 section 8.8.3).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct EntityTag {
+    /// Whether the tag only promises equivalence, not equal bytes.
+    pub weak: bool,
+    /// What is between the quotes.
+    pub opaque: String,
+}
+
+impl EntityTag {
+    /// Reads `"opaque"` or `W/"opaque"`; `None` for any other form. The `W` is
+    /// upper case only; quotes, spaces and controls cannot be in a tag.
+    #[must_use]
+    pub fn parse(value: &str) -> Option<Self> {
+        let value = value.trim_matches([' ', '\t']);
+        let (weak, quoted) = match value.strip_prefix("W/") {
+            Some(quoted) => (true, quoted),
+            None => (false, value),
+        };
+        let opaque = quoted.strip_prefix('"')?.strip_suffix('"')?;
+        let allowed = |byte: u8| byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80;
+        opaque.bytes().all(allowed).then(|| Self { weak, opaque: opaque.to_owned() })
+    }
+}
+
+impl fmt::Display for EntityTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\"{}\"", if self.weak { "W/" } else { "" }, self.opaque)
+    }
+}
+
+/// A `Last-Modified` date (RFC 9110 section 8.8.2).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LastModified {
+    /// The date as the server wrote it, which is how it is sent back.
+    pub text: String,
+    /// The same in seconds since 1970-01-01 00:00 UTC.
+    pub unix_seconds: u64,
+    /// Whether the date is at least one second before the response's `Date`,
+    /// so that no second change can hide in the same second (section 8.8.2.2).
+    pub strong: bool,
+}
+
+/// What is known of an object's version; any part may be missing.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Validator {
+    /// The entity tag, if a valid one was sent.
+    pub etag: Option<EntityTag>,
+    /// The date, if a valid one was sent.
+    pub last_modified: Option<LastModified>,
+}
+
+/// How two validators of what should be one object relate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Comparison {
+    /// Strong proof: equal strong entity tags, or equal strong dates where
+    /// neither side has a tag.
+    Same,
+    /// Nothing differs, but the evidence is weak: equal weak tags, or equal dates.
+    Consistent,
+    /// Nothing that both sides have can be compared.
+    Silent,
+    /// Another version.
+    Different,
+}
+
+impl Validator {
+    /// The validator in a response's header fields. What is malformed, not
+    /// UTF-8 or sent twice with different values counts as not sent.
+    #[must_use]
+    pub fn from_headers(headers: &HeaderMap) -> Self {
+        let etag = single(headers, &header::ETAG).and_then(EntityTag::parse);
+        let last_modified = single(headers, &header::LAST_MODIFIED).and_then(|text| {
+            let modified = unix_seconds(text)?;
+            let sent = single(headers, &header::DATE).and_then(unix_seconds);
+            let strong = sent.is_some_and(|sent| sent > modified);
+            Some(LastModified { text: text.to_owned(), unix_seconds: modified, strong })
+        });
+        Self { etag, last_modified }
+    }
+
+    /// The best of what this validator has.
+    #[must_use]
+    pub fn kind(&self) -> ValidatorKind {
+        match (&self.etag, &self.last_modified) {
+            (Some(EntityTag { weak: false, .. }), _) => ValidatorKind::StrongEtag,
+            (Some(EntityTag { weak: true, .. }), _) => ValidatorKind::WeakEtag,
+            (None, Some(_)) => ValidatorKind::LastModified,
+            (None, None) => ValidatorKind::None,
+        }
+    }
+
+    /// The field that makes a server answer 412 instead of sending another
+    /// version: `If-Match` with a strong tag, else `If-Unmodified-Since`. A
+    /// weak tag never matches in `If-Match` (RFC 9110 section 13.1.1).
+    #[must_use]
+    pub fn precondition(&self) -> Option<(HeaderName, String)> {
+        if let Some(etag) = self.strong_etag() {
+            return Some((header::IF_MATCH, etag.to_string()));
+        }
+        let date = self.last_modified.as_ref()?;
+        Some((header::IF_UNMODIFIED_SINCE, date.text.clone()))
+    }
+
+    /// The value of an `If-Range` field: a strong tag, or a strong date where
+    /// there is no tag (RFC 9110 section 13.1.5).
+    #[must_use]
+    pub fn if_range(&self) -> Option<String> {
+        if self.etag.is_some() {
+            return self.strong_etag().map(ToString::to_string);
+        }
+        self.last_modified.as_ref().filter(|date| date.strong).map(|date| date.text.clone())
+    }
+
+    /// How `self`, what is expected, relates to `other`, what was seen.
+    ///
+    /// Strong tags on both sides decide alone. Otherwise everything that both
+    /// sides have must be equal, tags by the weak comparison of RFC 9110
+    /// section 8.8.3.2, and the result is never more than [`Comparison::Consistent`]
+    /// once a tag is involved.
+    #[must_use]
+    pub fn compare(&self, other: &Self) -> Comparison {
+        if let (Some(ours), Some(theirs)) = (self.strong_etag(), other.strong_etag()) {
+            return if ours == theirs { Comparison::Same } else { Comparison::Different };
+        }
+        let tags = both(&self.etag, &other.etag).map(|(a, b)| a.opaque == b.opaque);
+        let dates = both(&self.last_modified, &other.last_modified);
+        let equal_dates = dates.map(|(a, b)| a.unix_seconds == b.unix_seconds);
+        match (tags, equal_dates) {
+            (Some(false), _) | (_, Some(false)) => Comparison::Different,
+            (None, None) => Comparison::Silent,
+            (None, Some(true))
+                if self.etag.is_none()
+                    && other.etag.is_none()
+                    && dates.is_some_and(|(a, b)| a.strong && b.strong) =>
+            {
+                Comparison::Same
+            }
+            _ => Comparison::Consistent,
+        }
+    }
+
+    /// Whether both sides have an entity tag and these differ.
+    pub(super) fn tags_differ(&self, other: &Self) -> bool {
+        both(&self.etag, &other.etag)
+            .is_some_and(|(a, b)| if a.weak || b.weak { a.opaque != b.opaque } else { a != b })
+    }
+
+    /// Whether both sides have a date and these differ.
+    pub(super) fn dates_differ(&self, other: &Self) -> bool {
+        both(&self.last_modified, &other.last_modified)
+            .is_some_and(|(a, b)| a.unix_seconds != b.unix_seconds)
+    }
+
+    fn strong_etag(&self) -> Option<&EntityTag> {
+        self.etag.as_ref().filter(|etag| !etag.weak)
+    }
+}
+
+fn both<'a, T>(a: &'a Option<T>, b: &'a Option<T>) -> Option<(&'a T, &'a T)> {
+    a.as_ref().zip(b.as_ref())
+}
+
+/// The one value of a field as text; `None` when it is absent, not UTF-8 or
+/// sent with different values.
+pub(super) fn single<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next()?;
+    if values.any(|value| value != first) {
+        return None;
+    }
+    std::str::from_utf8(first.as_bytes()).ok()
+}
+
+/// An HTTP date (RFC 9110 section 5.6.7) in seconds since 1970.
+pub(super) fn unix_seconds(text: &str) -> Option<u64> {
+    let date = httpdate::parse_http_date(text.trim_matches([' ', '\t'])).ok()?;
+    Some(date.duration_since(UNIX_EPOCH).ok()?.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    const DAY: &str = "Sun, 06 Nov 1994 08:49:37 GMT";
+    const DAY_PLUS_1: &str = "Sun, 06 Nov 1994 08:49:38 GMT";
+    const LATER: &str = "Mon, 07 Nov 1994 08:49:37 GMT";
+
+    fn validator(fields: &[(HeaderName, &str)]) -> Validator {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name, HeaderValue::from_str(value).unwrap());
+        }
+        Validator::from_headers(&headers)
+    }
+
+    fn etag(value: &str) -> Validator {
+        validator(&[(header::ETAG, value)])
+    }
+
+    fn dated(etag: Option<&str>, modified: &str, date: &str) -> Validator {
+        let mut fields = vec![(header::LAST_MODIFIED, modified), (header::DATE, date)];
+        fields.extend(etag.map(|etag| (header::ETAG, etag)));
+        validator(&fields)
+    }
+
+    #[test]
+    fn tags_are_read_and_written_alike() {
+        for text in ["\"abc\"", "W/\"abc\"", "\"\"", "\"a,b;c\\\"", "\"é\""] {
+            assert_eq!(EntityTag::parse(text).unwrap().to_string(), text);
+        }
+        for text in
+            ["abc", "\"", "w/\"a\"", "W/a", "\"a\"b\"", "\"a b\"", "\"a\u{7f}\"", "W/ \"a\""]
+        {
+            assert_eq!(EntityTag::parse(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_date_is_strong_a_full_second_before_the_response() {
+        let strong = |validator: Validator| validator.last_modified.unwrap().strong;
+        assert!(strong(dated(None, DAY, DAY_PLUS_1)));
+        assert!(!strong(dated(None, DAY, DAY)));
+        assert!(!strong(dated(None, LATER, DAY)));
+        assert!(!strong(validator(&[(header::LAST_MODIFIED, DAY)])));
+        assert!(!strong(dated(None, DAY, "yesterday")));
+    }
+
+    #[test]
+    fn what_is_malformed_or_contradicts_itself_is_not_there() {
+        assert_eq!(etag("abc"), Validator::default());
+        assert_eq!(validator(&[(header::LAST_MODIFIED, "yesterday")]), Validator::default());
+        let two = validator(&[(header::ETAG, "\"a\""), (header::ETAG, "\"b\"")]);
+        assert_eq!(two, Validator::default());
+        let twice = validator(&[(header::ETAG, "\"a\""), (header::ETAG, "\"a\"")]);
+        assert_eq!(twice, etag("\"a\""));
+    }
+
+    #[test]
+    fn kind_is_the_best_there_is() {
+        assert_eq!(etag("\"a\"").kind(), ValidatorKind::StrongEtag);
+        assert_eq!(dated(Some("W/\"a\""), DAY, LATER).kind(), ValidatorKind::WeakEtag);
+        assert_eq!(dated(None, DAY, LATER).kind(), ValidatorKind::LastModified);
+        assert_eq!(Validator::default().kind(), ValidatorKind::None);
+    }
+
+    #[test]
+    fn a_weak_tag_is_in_no_precondition() {
+        let strong = dated(Some("\"a\""), DAY, LATER);
+        assert_eq!(strong.precondition(), Some((header::IF_MATCH, "\"a\"".into())));
+        assert_eq!(strong.if_range(), Some("\"a\"".into()));
+        let weak = dated(Some("W/\"a\""), DAY, LATER);
+        assert_eq!(weak.precondition(), Some((header::IF_UNMODIFIED_SINCE, DAY.into())));
+        assert_eq!(weak.if_range(), None);
+        assert_eq!(etag("W/\"a\"").precondition(), None);
+        assert_eq!(dated(None, DAY, LATER).if_range(), Some(DAY.into()));
+        assert_eq!(dated(None, DAY, DAY).if_range(), None);
+        assert_eq!(Validator::default().precondition(), None);
+    }
+
+    #[test]
+    fn comparisons() {
+        use Comparison::{Consistent, Different, Same, Silent};
+        let none = Validator::default();
+        for (ours, theirs, expected) in [
+            (etag("\"a\""), etag("\"a\""), Same),
+            (etag("\"a\""), etag("\"b\""), Different),
+            // Strong tags decide alone, whatever the dates say.
+            (dated(Some("\"a\""), DAY, LATER), dated(Some("\"a\""), LATER, LATER), Same),
+            (dated(Some("\"a\""), DAY, LATER), dated(Some("\"b\""), DAY, LATER), Different),
+            (etag("W/\"a\""), etag("W/\"a\""), Consistent),
+            (etag("W/\"a\""), etag("\"a\""), Consistent),
+            (etag("W/\"a\""), etag("W/\"b\""), Different),
+            (etag("W/\"a\""), etag("\"b\""), Different),
+            (dated(Some("W/\"a\""), DAY, LATER), dated(Some("W/\"a\""), LATER, LATER), Different),
+            (dated(None, DAY, LATER), dated(None, DAY, DAY_PLUS_1), Same),
+            (dated(None, DAY, DAY), dated(None, DAY, LATER), Consistent),
+            (dated(None, DAY, LATER), dated(None, DAY_PLUS_1, LATER), Different),
+            (dated(Some("\"a\""), DAY, LATER), dated(None, DAY, LATER), Consistent),
+            (dated(Some("\"a\""), DAY, LATER), dated(None, DAY_PLUS_1, LATER), Different),
+            (etag("\"a\""), dated(None, DAY, LATER), Silent),
+            (etag("\"a\""), none.clone(), Silent),
+            (none.clone(), none, Silent),
+        ] {
+            assert_eq!(ours.compare(&theirs), expected, "{ours:?} {theirs:?}");
+            assert_eq!(theirs.compare(&ours), expected, "{theirs:?} {ours:?}");
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Runs the command in a sandbox, with a deadline, and judges what it left.
+//!
+//! The oracle of every fault is here: the final name holds exactly one version
+//! of the object or does not exist ([`Sandbox::assert_published`],
+//! [`Sandbox::assert_unpublished`]); no foreign file is left; the time is
+//! bounded (every [`Haul`] has a deadline); no secret is on disk or on a
+//! terminal ([`Outcome::assert_free_of`], [`Sandbox::assert_free_of`]).
+
+mod run;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+pub use run::{Haul, Outcome, Running, interrupt};
+pub use rustix::process::Signal;
+
+use crate::object::Object;
+use crate::origin::Origin;
+
+/// The command under test in a [`Sandbox`], with JSON events and settings that
+/// keep failing downloads short: two rounds of retrying, two seconds of stall.
+/// Flags that a test gives later count more.
+///
+/// To be used in integration tests, where cargo tells the command's path.
+#[macro_export]
+macro_rules! haul {
+    ($sandbox:expr) => {
+        $crate::haul!($sandbox, bare).json().args(["--retry", "2", "--stall-timeout", "2s"])
+    };
+    ($sandbox:expr, bare) => {
+        $crate::harness::Haul::new(env!("CARGO_BIN_EXE_haul-under-test"), &$sandbox)
+    };
+}
+
+/// A directory of one test: `work` to run in, and a home and a temporary
+/// directory that must stay empty. Gone when dropped.
+#[derive(Debug)]
+pub struct Sandbox {
+    root: tempfile::TempDir,
+}
+
+impl Sandbox {
+    /// An empty sandbox.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().expect("a temporary directory");
+        for name in ["work", "home", "tmp"] {
+            fs::create_dir(root.path().join(name)).expect("a directory of our own");
+        }
+        Self { root }
+    }
+
+    /// The directory that everything is below.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    /// The working directory.
+    #[must_use]
+    pub fn work(&self) -> PathBuf {
+        self.root.path().join("work")
+    }
+
+    /// `name` in the working directory.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.work().join(name)
+    }
+
+    /// The partial of the target `name`.
+    #[must_use]
+    pub fn part(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.part"))
+    }
+
+    /// The checkpoint of the target `name`.
+    #[must_use]
+    pub fn checkpoint(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.haul"))
+    }
+
+    /// Writes a file of the test's own into the working directory.
+    ///
+    /// # Panics
+    /// When that fails.
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        fs::write(&path, bytes).expect("the sandbox can be written");
+        path
+    }
+
+    /// All that is not a directory, as paths relative to `work`, sorted; what is
+    /// outside of it starts with `../`.
+    #[must_use]
+    pub fn files(&self) -> Vec<String> {
+        let mut files = Vec::new();
+        collect(self.root.path(), &mut files);
+        let mut names: Vec<String> = files
+            .iter()
+            .map(|path| {
+                path.strip_prefix(self.work()).map_or_else(
+                    |_| format!("../{}", path.strip_prefix(self.root()).unwrap_or(path).display()),
+                    |inside| inside.display().to_string(),
+                )
+            })
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// `name` holds exactly this version, and nothing else is left anywhere.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_published(&self, name: &str, object: &Object) {
+        self.assert_only(&[(name, object)]);
+    }
+
+    /// These files hold exactly these versions, and nothing else is left.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_only(&self, expected: &[(&str, &Object)]) {
+        let mut names: Vec<&str> = expected.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(self.files(), names, "the files that should be here, and no others");
+        for (name, object) in expected {
+            if let Err(difference) = object.compare_file(&self.path(name)) {
+                panic!("{difference}");
+            }
+        }
+    }
+
+    /// `name` does not exist, and nothing but its partial and checkpoint may.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_unpublished(&self, name: &str) {
+        let allowed = [format!("{name}.haul"), format!("{name}.part")];
+        let foreign: Vec<_> =
+            self.files().into_iter().filter(|file| !allowed.contains(file)).collect();
+        assert!(foreign.is_empty(), "files that should not be here: {foreign:?}");
+    }
+
+    /// As [`Sandbox::assert_unpublished`]; partial and checkpoint are there,
+    /// readable by their owner alone.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_kept(&self, name: &str) {
+        self.assert_unpublished(name);
+        for path in [self.part(name), self.checkpoint(name)] {
+            match fs::symlink_metadata(&path) {
+                Ok(meta) => {
+                    let mode = meta.permissions().mode() & 0o7777;
+                    assert_eq!(mode, 0o600, "mode {mode:o} of {}", path.display());
+                }
+                Err(error) => panic!("{}: {error}; {:?}", path.display(), self.files()),
+            }
+        }
+    }
+
+    /// No file at all is left.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_nothing_left(&self) {
+        let files = self.files();
+        assert!(files.is_empty(), "nothing should have been written, but {files:?}");
+    }
+
+    /// `secret` is in no file and in no name of one.
+    ///
+    /// # Panics
+    /// When it is.
+    #[track_caller]
+    pub fn assert_free_of(&self, secret: &str) {
+        let mut files = Vec::new();
+        collect(self.root.path(), &mut files);
+        for path in files {
+            assert!(!path.display().to_string().contains(secret), "a secret in a name: {path:?}");
+            let bytes = fs::read(&path).unwrap_or_default();
+            assert!(!contains(&bytes, secret), "a secret in {}", path.display());
+        }
+    }
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What every request of haul must be, whatever the origin did: a GET with
+/// `Accept-Encoding: identity`, never resting on a weak tag, and with at most
+/// one, satisfiable range.
+///
+/// # Panics
+/// When one is not.
+#[track_caller]
+pub fn assert_well_asked(origin: &Origin) {
+    for record in origin.requests() {
+        let request = &record.request;
+        assert_eq!(request.method, "GET", "{request:?}");
+        let encodings: Vec<_> = request
+            .headers
+            .iter()
+            .filter(|(name, _)| name.eq_ignore_ascii_case("accept-encoding"))
+            .map(|(_, value)| value.as_str())
+            .collect();
+        assert_eq!(encodings, ["identity"], "{request:?}");
+        assert_eq!(request.header("Range").is_some(), request.range().is_some(), "{request:?}");
+        for name in ["If-Match", "If-Range"] {
+            let weak = request.header(name).is_some_and(|value| value.contains("W/"));
+            assert!(!weak, "{name} with a weak tag: {request:?}");
+        }
+    }
+}
+
+/// Whether `text` is somewhere in `bytes`.
+#[must_use]
+pub fn contains(bytes: &[u8], text: &str) -> bool {
+    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+}
+
+fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
+    let Ok(entries) = fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect(&entry.path(), into);
+        } else {
+            into.push(entry.path());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::*;
+
+    fn fails(check: impl FnOnce()) -> bool {
+        catch_unwind(AssertUnwindSafe(check)).is_err()
+    }
+
+    #[test]
+    fn oracle_sees_what_is_wrong() {
+        let sandbox = Sandbox::new();
+        let (a, b) = (Object::new(1, 1000), Object::new(2, 1000));
+        sandbox.assert_nothing_left();
+        sandbox.assert_unpublished("f");
+        assert!(fails(|| sandbox.assert_kept("f")));
+
+        sandbox.write("f", a.bytes(0..1000));
+        sandbox.assert_published("f", &a);
+        assert!(fails(|| sandbox.assert_published("f", &b)));
+        assert!(fails(|| sandbox.assert_nothing_left()));
+        assert!(fails(|| sandbox.assert_unpublished("f")));
+
+        sandbox.write("f.part", "x");
+        assert!(fails(|| sandbox.assert_published("f", &a)), "a partial was left");
+        fs::remove_file(sandbox.path("f")).unwrap();
+        sandbox.assert_unpublished("f");
+        sandbox.write("f.haul", "x");
+        for path in [sandbox.part("f"), sandbox.checkpoint("f")] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        sandbox.assert_kept("f");
+        fs::set_permissions(sandbox.part("f"), fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(fails(|| sandbox.assert_kept("f")), "others can read it");
+
+        fs::write(sandbox.root().join("tmp/x"), "my canary sings").unwrap();
+        assert_eq!(sandbox.files(), ["../tmp/x", "f.haul", "f.part"]);
+        assert!(fails(|| sandbox.assert_unpublished("f")), "a foreign file");
+        assert!(fails(|| sandbox.assert_free_of("canary")));
+        sandbox.assert_free_of("sparrow");
+    }
+}

@@ -1,0 +1,88 @@
+//! A certificate authority of the tests' own.
+
+use std::sync::Arc;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
+};
+use rustls::ServerConfig;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+
+/// An authority that no trust store knows.
+#[derive(Debug)]
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+/// Until when an issued certificate is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Validity {
+    /// For longer than any test.
+    Current,
+    /// It ended years ago.
+    Expired,
+}
+
+impl Authority {
+    /// A new authority with a new key.
+    ///
+    /// # Panics
+    /// When the machine has no entropy.
+    #[must_use]
+    pub fn new() -> Self {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names to be wrong");
+        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
+        let key = KeyPair::generate().expect("a key can be made");
+        Self(CertifiedIssuer::self_signed(params, key).expect("a key signs itself"))
+    }
+
+    /// The authority's certificate in PEM, for `--cacert`.
+    #[must_use]
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// The authority's certificate, for a client's trust store.
+    #[must_use]
+    pub fn certificate(&self) -> CertificateDer<'static> {
+        self.0.der().clone()
+    }
+
+    /// A server's identity for these host names or addresses.
+    ///
+    /// # Panics
+    /// When a name is not one.
+    #[must_use]
+    pub fn issue(&self, names: &[&str], validity: Validity) -> ServerIdentity {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of hosts");
+        // Equal names of both would make it look signed by itself.
+        params.distinguished_name.push(DnType::CommonName, "server of the tests");
+        params.use_authority_key_identifier_extension = true;
+        if validity == Validity::Expired {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.0).expect("the authority signs");
+        let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider knows the default versions")
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.der().clone()], key)
+            .expect("certificate and key belong together");
+        ServerIdentity(Arc::new(config))
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What an origin needs to speak TLS.
+#[derive(Debug, Clone)]
+pub struct ServerIdentity(pub(super) Arc<ServerConfig>);
