@@ -228,7 +228,8 @@ impl Default for RetryPolicy {
 pub struct EngineConfig {
     /// How long one connection may take to be made. Default 15 s.
     pub connect_timeout: Duration,
-    /// Bytes received and not yet stored, of all downloads together. Default 16 MiB.
+    /// Bytes received and not yet stored, of all downloads together. Default 16 MiB,
+    /// at least 4 MiB: each connection reserves 256 KiB of it.
     pub memory_budget_bytes: usize,
     /// All downloads together receive at most this many bytes a second.
     pub limit_rate_bytes_per_second: Option<u64>,

@@ -1,98 +1,446 @@
-//! Engine, DownloadBuilder, Download: what a program holds in its hands.
+//! The builder and the handle of one download.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::*;
-use crate::error::Error;
-use crate::event::*;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use tokio::sync::oneshot;
+use url::Url;
 
-/// Cheap to clone; all clones share pools, budget and writer threads.
+use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::driver::{Driver, Options, Outcome};
+use crate::engine::EngineInner;
+use crate::error::{Error, ErrorKind};
+use crate::event::{Event, Plan, Progress, Summary};
+use crate::model::redact::redact_url;
+use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
+use crate::shared::Shared;
+
+/// The options of one download, from [`crate::Engine::download`]. What cannot
+/// be used is told by [`DownloadBuilder::start`], before anything is done.
 #[derive(Debug, Clone)]
-pub struct Engine {}
-
-impl Engine {
-    /// # Errors
-    /// `InvalidInput` for an unreadable CA file; `Tls` where no trust store can be had.
-    pub fn new(_config: EngineConfig) -> Result<Self, Error> {
-        todo!()
-    }
-    /// Nothing happens until `start` or `plan`.
-    pub fn download(&self, _url: &str) -> DownloadBuilder {
-        todo!()
-    }
+#[must_use = "nothing is downloaded before start() or plan()"]
+pub struct DownloadBuilder {
+    engine: Arc<EngineInner>,
+    url: String,
+    headers: Vec<(String, String)>,
+    basic_auth: Option<(String, String)>,
+    output: Option<PathBuf>,
+    directory: PathBuf,
+    connections: Connections,
+    existing: Existing,
+    resume: Resume,
+    checksum: Option<Checksum>,
+    retry: RetryPolicy,
+    stall_timeout: Duration,
+    storage: StorageKind,
+    sync: bool,
+    remote_time: bool,
+    max_redirects: u32,
+    allow_downgrade: bool,
+    segment_size_bytes: Option<u64>,
 }
 
-/// Options of one download.
-#[derive(Debug, Clone)]
-pub struct DownloadBuilder {}
-
 impl DownloadBuilder {
-    /// The output file; default: named by the server, else by the URL.
-    pub fn output(self, _path: impl Into<PathBuf>) -> Self { todo!() }
-    /// The directory of the output (created); default `.`; a relative `output` is below it.
-    pub fn directory(self, _dir: impl Into<PathBuf>) -> Self { todo!() }
-    /// How many connections
-    pub fn connections(self, _connections: Connections) -> Self { todo!() }
-    /// Adds a request header.
-    pub fn header(self, _name: &str, _value: &str) -> Self { todo!() }
-    /// Basic authentication for the URL's origin only.
-    pub fn basic_auth(self, _user: &str, _password: &str) -> Self { todo!() }
-    /// see Resume
-    pub fn resume(self, _resume: Resume) -> Self { todo!() }
-    /// see Existing
-    pub fn existing(self, _existing: Existing) -> Self { todo!() }
+    pub(crate) fn new(engine: Arc<EngineInner>, url: &str) -> Self {
+        Self {
+            engine,
+            url: url.to_owned(),
+            headers: Vec::new(),
+            basic_auth: None,
+            output: None,
+            directory: PathBuf::from("."),
+            connections: Connections::default(),
+            existing: Existing::default(),
+            resume: Resume::default(),
+            checksum: None,
+            retry: RetryPolicy::default(),
+            stall_timeout: Duration::from_secs(30),
+            storage: StorageKind::default(),
+            sync: true,
+            remote_time: true,
+            max_redirects: 20,
+            allow_downgrade: false,
+            segment_size_bytes: None,
+        }
+    }
+
+    /// The output file. Without it the server's Content-Disposition names the
+    /// file, else the URL; such a name is always one safe component.
+    pub fn output(mut self, path: impl Into<PathBuf>) -> Self {
+        self.output = Some(path.into());
+        self
+    }
+
+    /// The directory of the output, created if needed; default `.`. A relative
+    /// output is below it.
+    pub fn directory(mut self, dir: impl Into<PathBuf>) -> Self {
+        self.directory = dir.into();
+        self
+    }
+
+    /// How many connections at once.
+    pub fn connections(mut self, connections: Connections) -> Self {
+        self.connections = connections;
+        self
+    }
+
+    /// Adds a request header. It is sent to the URL's own origin only, not to
+    /// where that redirects. `Range` and `Accept-Encoding` stay the engine's.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Basic authentication (RFC 7617) for the URL's own origin only.
+    pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
+        self.basic_auth = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Whether an earlier partial is continued.
+    pub fn resume(mut self, resume: Resume) -> Self {
+        self.resume = resume;
+        self
+    }
+
+    /// What happens when the output exists.
+    pub fn existing(mut self, existing: Existing) -> Self {
+        self.existing = existing;
+        self
+    }
+
     /// The digest that the object must have to be published.
-    pub fn checksum(self, _checksum: Checksum) -> Self { todo!() }
-    /// see RetryPolicy
-    pub fn retry(self, _policy: RetryPolicy) -> Self { todo!() }
+    pub fn checksum(mut self, checksum: Checksum) -> Self {
+        self.checksum = Some(checksum);
+        self
+    }
+
+    /// Bounds of retrying.
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.retry = policy;
+        self
+    }
+
     /// Without a byte for this long a connection is given up. Default 30 s.
-    pub fn stall_timeout(self, _timeout: Duration) -> Self { todo!() }
-    /// see StorageKind
-    pub fn storage(self, _kind: StorageKind) -> Self { todo!() }
-    /// Whether data and directory are synced before the file is published. Default true.
-    pub fn sync(self, _sync: bool) -> Self { todo!() }
+    pub fn stall_timeout(mut self, timeout: Duration) -> Self {
+        self.stall_timeout = timeout;
+        self
+    }
+
+    /// How bytes get into the file.
+    pub fn storage(mut self, kind: StorageKind) -> Self {
+        self.storage = kind;
+        self
+    }
+
+    /// Whether data and directory are synced before the file is published.
+    /// Default true. Without it a power cut may lose or damage what was published.
+    pub fn sync(mut self, sync: bool) -> Self {
+        self.sync = sync;
+        self
+    }
+
     /// Whether the file gets the server's Last-Modified as its time. Default true.
-    pub fn remote_time(self, _on: bool) -> Self { todo!() }
-    /// Redirects followed at most; 0 refuses. Default 20.
-    pub fn max_redirects(self, _n: u32) -> Self { todo!() }
-    /// Follow a redirect from https to http. Default false.
-    pub fn allow_downgrade(self, _on: bool) -> Self { todo!() }
-    /// Power of two, at least 1 MiB; default by the object's size.
-    pub fn segment_size_bytes(self, _bytes: u64) -> Self { todo!() }
+    pub fn remote_time(mut self, on: bool) -> Self {
+        self.remote_time = on;
+        self
+    }
+
+    /// So many redirects are followed in a row; 0 refuses all. Default 20.
+    pub fn max_redirects(mut self, count: u32) -> Self {
+        self.max_redirects = count;
+        self
+    }
+
+    /// Whether a redirect from https to http is followed. Default false.
+    pub fn allow_downgrade(mut self, on: bool) -> Self {
+        self.allow_downgrade = on;
+        self
+    }
+
+    /// The segment size in bytes: a power of two, at least 1 MiB. Raised where
+    /// the object would have more than 16,384 segments. Default: by the object's size.
+    pub fn segment_size_bytes(mut self, bytes: u64) -> Self {
+        self.segment_size_bytes = Some(bytes);
+        self
+    }
+
     /// Starts the download on the current tokio runtime.
     ///
     /// # Errors
-    /// `InvalidInput` for a URL, header or combination that cannot be used (nothing was done).
+    /// [`ErrorKind::InvalidInput`] for a URL, header or size that cannot be
+    /// used; nothing was done then.
+    ///
     /// # Panics
-    /// Outside of a tokio runtime.
-    pub fn start(self) -> Result<Download, Error> { todo!() }
-    /// One request whose body is dropped: what a download would do.
-    pub async fn plan(self) -> Result<Plan, Error> { todo!() }
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub fn start(self) -> Result<Download, Error> {
+        let (engine, options) = self.resolve()?;
+        let shared = Arc::new(Shared::default());
+        let (cancel, cancelled) = oneshot::channel();
+        let (done, outcome) = oneshot::channel();
+        let driver = Driver::new(engine, options, Arc::clone(&shared), false);
+        let told = Arc::clone(&shared);
+        tokio::spawn(async move {
+            let result = driver.run(cancelled).await.and_then(|outcome| match outcome {
+                Outcome::Completed(summary) => Ok(*summary),
+                Outcome::Planned(_) => Err(lost()),
+            });
+            told.send(match &result {
+                Ok(summary) => Event::Completed(summary.clone()),
+                Err(error) => Event::Failed {
+                    kind: error.kind(),
+                    message: error.to_string(),
+                    resumable: error.is_resumable(),
+                },
+            });
+            told.close();
+            // The handle may be gone; the events and the checkpoint tell it all.
+            let _ = done.send(result);
+        });
+        Ok(Download { shared, cancel: Some(cancel), outcome: Some(outcome), events_taken: false })
+    }
+
+    /// What a download would do: one request whose body is dropped; nothing is
+    /// written.
+    ///
+    /// # Errors
+    /// As [`DownloadBuilder::start`], and whatever the request meets.
+    pub async fn plan(self) -> Result<Plan, Error> {
+        let (engine, options) = self.resolve()?;
+        let driver = Driver::new(engine, options, Arc::new(Shared::default()), true);
+        let (_keep, never) = oneshot::channel();
+        match driver.run(never).await? {
+            Outcome::Planned(plan) => Ok(*plan),
+            Outcome::Completed(_) => Err(lost()),
+        }
+    }
+
+    fn resolve(self) -> Result<(Arc<EngineInner>, Options), Error> {
+        let (url, user) = parse_url(&self.url)?;
+        let mut private_headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            let (name, value) = parse_header(name, value)?;
+            private_headers.append(name, value);
+        }
+        if let Some((user, password)) = self.basic_auth.or(user) {
+            private_headers.insert(AUTHORIZATION, basic(&user, &password)?);
+        }
+        if let Some(size) = self.segment_size_bytes
+            && !(size.is_power_of_two() && size >= MIN_CHOSEN_SEGMENT_BYTES)
+        {
+            return Err(invalid(format!(
+                "the segment size {size} is not a power of two of at least 1 MiB"
+            )));
+        }
+        let options = Options {
+            url,
+            output: self.output,
+            directory: self.directory,
+            connections: self.connections,
+            private_headers,
+            existing: self.existing,
+            resume: self.resume,
+            checksum: self.checksum,
+            retry: self.retry,
+            stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
+            storage: self.storage,
+            sync: self.sync,
+            remote_time: self.remote_time,
+            max_redirects: self.max_redirects,
+            allow_downgrade: self.allow_downgrade,
+            segment_size_bytes: self.segment_size_bytes,
+        };
+        Ok((self.engine, options))
+    }
 }
 
-/// A running download. Dropping it stops the work and leaves a resumable state.
+fn invalid(message: String) -> Error {
+    Error::new(ErrorKind::InvalidInput, message)
+}
+
+fn lost() -> Error {
+    Error::new(ErrorKind::Internal, "the download ended without a result")
+        .with_hint("the tokio runtime was shut down, or this is a defect of haul")
+}
+
+fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
+    let shown = redact_url(text);
+    if text.chars().any(|c| c.is_control()) {
+        return Err(invalid(format!("the URL {shown} has control characters")));
+    }
+    let mut url = Url::parse(text).map_err(|error| {
+        invalid(format!("{shown} is not a URL: {error}"))
+            .with_hint("write it in full: https://host/path")
+    })?;
+    if !matches!(url.scheme(), "http" | "https") {
+        return Err(invalid(format!("{shown}: the scheme {:?} is not known", url.scheme()))
+            .with_hint("haul speaks http and https"));
+    }
+    url.set_fragment(None);
+    let user = (!url.username().is_empty() || url.password().is_some()).then(|| {
+        let decode = |text: &str| percent_decode(text);
+        (decode(url.username()), decode(url.password().unwrap_or_default()))
+    });
+    // The credential is in the header from here on, and in no text.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    Ok((url, user))
+}
+
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        let hex = bytes.get(at + 1..at + 3).and_then(|pair| std::str::from_utf8(pair).ok());
+        match (bytes[at], hex.and_then(|pair| u8::from_str_radix(pair, 16).ok())) {
+            (b'%', Some(byte)) => {
+                decoded.push(byte);
+                at += 3;
+            }
+            (byte, _) => {
+                decoded.push(byte);
+                at += 1;
+            }
+        }
+    }
+    String::from_utf8_lossy(&decoded).into_owned()
+}
+
+fn parse_header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), Error> {
+    let parsed = HeaderName::from_bytes(name.as_bytes())
+        .map_err(|_| invalid(format!("{name:?} is not a header name")))?;
+    // The value may be a secret: it is not quoted.
+    let mut value = HeaderValue::from_str(value)
+        .map_err(|_| invalid(format!("the value of the header {parsed} cannot be sent")))?;
+    value.set_sensitive(true);
+    Ok((parsed, value))
+}
+
+fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
+    if user.contains(':') {
+        return Err(invalid("a user name for basic authentication has no colon".to_owned()));
+    }
+    let mut value =
+        HeaderValue::from_str(&format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
+            .map_err(|_| invalid("the login cannot be sent in a header".to_owned()))?;
+    value.set_sensitive(true);
+    Ok(value)
+}
+
+/// RFC 4648 section 4, the few bytes of a login.
+fn base64(bytes: &[u8]) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().enumerate().fold(0u32, |w, (i, b)| w | u32::from(*b) << (16 - 8 * i));
+        for digit in 0..4 {
+            let index = (word >> (18 - 6 * digit)) & 63;
+            text.push(if digit <= chunk.len() { ALPHABET[index as usize] as char } else { '=' });
+        }
+    }
+    text
+}
+
+/// A running download. Dropping it stops the work and leaves a state that the
+/// same download continues from.
 #[derive(Debug)]
-pub struct Download {}
+pub struct Download {
+    shared: Arc<Shared>,
+    /// Fires, or is dropped, to stop.
+    cancel: Option<oneshot::Sender<()>>,
+    outcome: Option<oneshot::Receiver<Result<Summary, Error>>>,
+    events_taken: bool,
+}
 
 impl Download {
-    /// A cheap snapshot.
-    pub fn progress(&self) -> Progress { todo!() }
-    /// A bounded stream of events; one consumer, from the beginning. Later calls give an empty stream.
-    pub fn events(&mut self) -> Events { todo!() }
-    /// Stops, records what was stored (within 1.5 s), and returns where the checkpoint is, if one was kept.
-    pub async fn cancel(self) -> Result<Option<PathBuf>, Error> { todo!() }
-    /// Waits for the end. Cancel safe (may be used in select! by `&mut`).
-    pub async fn wait(&mut self) -> Result<Summary, Error> { todo!() }
+    /// How it stands, at most 100 ms old.
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.shared.progress()
+    }
+
+    /// The events from the beginning, for one listener; a second call gives a
+    /// stream that has ended.
+    pub fn events(&mut self) -> Events {
+        let first = !std::mem::replace(&mut self.events_taken, true);
+        Events { shared: first.then(|| Arc::clone(&self.shared)) }
+    }
+
+    /// Stops, records what was stored, and says where the checkpoint is, if
+    /// there was anything to keep. A download that ended before is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when the runtime went away.
+    pub async fn cancel(mut self) -> Result<Option<PathBuf>, Error> {
+        if let Some(cancel) = self.cancel.take() {
+            // It may have ended by itself.
+            let _ = cancel.send(());
+        }
+        match self.wait().await {
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
+            Err(error) => Ok(error.checkpoint().map(Path::to_owned)),
+        }
+    }
+
+    /// Waits for the end. May be dropped and called again before it returned.
+    ///
+    /// # Errors
+    /// Whatever ended the download; [`ErrorKind::Internal`] on a second call
+    /// after it returned, or when the runtime went away.
+    pub async fn wait(&mut self) -> Result<Summary, Error> {
+        let Some(outcome) = self.outcome.as_mut() else { return Err(lost()) };
+        let result = outcome.await.unwrap_or_else(|_| Err(lost()));
+        self.outcome = None;
+        result
+    }
 }
 
-/// The events of a download.
+/// The events of a download, from [`Download::events`].
 #[derive(Debug)]
-pub struct Events {}
-impl Events {
-    /// The next event; `None` after the last.
-    pub async fn next(&mut self) -> Option<Event> { todo!() }
+pub struct Events {
+    shared: Option<Arc<Shared>>,
 }
 
-/// The URL without userinfo, query and fragment, escaped for a terminal.
-pub fn redact_url(_url: &str) -> String { todo!() }
+impl Events {
+    /// The next event; `None` after the last one, which is
+    /// [`Event::Completed`] or [`Event::Failed`]. May be dropped and called again.
+    pub async fn next(&mut self) -> Option<Event> {
+        match &self.shared {
+            Some(shared) => shared.next().await,
+            None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logins_are_encoded_as_rfc_4648_says() {
+        for (plain, coded) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("a:b?>", "YTpiPz4=")]
+        {
+            assert_eq!(base64(plain.as_bytes()), coded);
+        }
+    }
+
+    #[test]
+    fn a_url_with_a_login_keeps_it_out_of_the_url() {
+        let (url, user) = parse_url("http://me:p%40ss@example.org/a#b").unwrap();
+        assert_eq!(url.as_str(), "http://example.org/a");
+        assert_eq!(user, Some(("me".to_owned(), "p@ss".to_owned())));
+    }
+
+    #[test]
+    fn errors_of_urls_do_not_show_their_secrets() {
+        for url in ["ftp://u:hunter2@h/x?sig=hunter2", "http://u:hunter2@/x?hunter2", "http://h/\nx"] {
+            let error = parse_url(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(!error.to_string().contains("hunter2"), "{error}");
+        }
+    }
+}

@@ -1,15 +1,71 @@
-//! stub
+//! A parallel segmented download engine.
+//!
+//! An object is split into byte ranges that are fetched at once over pooled
+//! connections into a preallocated file. A checkpoint beside it remembers which
+//! segments are complete, with their hashes and the identity of the object, so
+//! that a later run fetches only what is missing, and only while the object is
+//! still the same. The final name appears once, complete.
+//!
+//! ```no_run
+//! use haul_engine::{Connections, Engine, EngineConfig};
+//!
+//! # async fn example() -> Result<(), haul_engine::Error> {
+//! let engine = Engine::new(EngineConfig::default())?;
+//! let mut download = engine
+//!     .download("https://example.org/film.mp4")
+//!     .directory("films")
+//!     .connections(Connections::Fixed(8))
+//!     .start()?;
+//! let summary = download.wait().await?;
+//! println!("{} bytes in {:?}", summary.bytes, summary.elapsed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Stopping and continuing
+//!
+//! [`Download::cancel`] stops and returns the checkpoint's path; dropping the
+//! handle does the same in the background. Starting the same download again
+//! continues it. An [`Error`] says by [`Error::is_resumable`] whether it can be.
+//!
+//! # Threads and memory
+//!
+//! An engine has one or two writer threads, each running download one keeper
+//! thread, and everything else runs on the caller's tokio runtime. Bytes
+//! received and not yet stored are bounded by
+//! [`EngineConfig::memory_budget_bytes`] for the whole engine.
+//!
+//! # A file cut short by somebody else
+//!
+//! With the mapped storage, a partial file that another process truncates while
+//! a window of it is mapped raises SIGBUS in this process: that is how the
+//! kernel reports it. [`StorageKind::Pwrite`] reports an error value instead.
+#![deny(missing_docs)]
+
 mod config;
 mod download;
+mod driver;
+mod engine;
 mod error;
 mod event;
+mod io;
+mod model;
+mod shared;
 
 pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, Resume, RetryPolicy,
     StorageKind,
 };
-pub use download::{redact_url, Download, DownloadBuilder, Engine, Events};
+pub use download::{Download, DownloadBuilder, Events};
+pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
     Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
+
+/// The URL without userinfo, query and fragment, escaped for a terminal: what
+/// may be shown, logged and stored.
+#[must_use]
+pub fn redact_url(url: &str) -> String {
+    model::redact::redact_url(url)
+}

@@ -1,0 +1,69 @@
+//! The engine: what all downloads of a program share.
+
+use std::sync::Arc;
+
+use crate::config::EngineConfig;
+use crate::download::DownloadBuilder;
+use crate::error::Error;
+use crate::io::connector::Connector;
+use crate::io::fetcher::Limiter;
+use crate::io::pool::Pool;
+use crate::io::writer::Writers;
+
+/// Each fetcher reserves 256 KiB while it waits for the network; below this
+/// budget too few connections could work at once.
+const MIN_BUDGET_BYTES: usize = 4 << 20;
+
+#[derive(Debug)]
+pub(crate) struct EngineInner {
+    pub(crate) config: EngineConfig,
+    pub(crate) pool: Arc<Pool>,
+    pub(crate) writers: Writers,
+    pub(crate) limiter: Option<Arc<Limiter>>,
+}
+
+/// The engine: connection pool, writer threads, byte budget and rate limit.
+/// Cheap to clone; all clones share the same ones.
+///
+/// It has no global state, installs no crypto provider and no subscriber. Its
+/// writer threads end when the last clone and the last download are gone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    inner: Arc<EngineInner>,
+}
+
+impl Engine {
+    /// An engine with these settings. Needs no runtime.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for a CA file that cannot be read or
+    /// holds no certificate, or a user agent that is no header value.
+    pub fn new(config: EngineConfig) -> Result<Self, Error> {
+        if http::HeaderValue::from_str(&config.user_agent).is_err() {
+            return Err(Error::new(
+                crate::ErrorKind::InvalidInput,
+                format!("the user agent {:?} cannot be sent in a header", config.user_agent),
+            ));
+        }
+        let connector = Connector::new(&config)?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
+        Ok(Self {
+            inner: Arc::new(EngineInner {
+                pool: Arc::new(Pool::new(connector)),
+                writers: Writers::new(threads, config.memory_budget_bytes.max(MIN_BUDGET_BYTES)),
+                limiter: config
+                    .limit_rate_bytes_per_second
+                    .map(|rate| Arc::new(Limiter::new(rate))),
+                config,
+            }),
+        })
+    }
+
+    /// A download of `url`; nothing happens until [`DownloadBuilder::start`]
+    /// or [`DownloadBuilder::plan`].
+    #[must_use]
+    pub fn download(&self, url: &str) -> DownloadBuilder {
+        DownloadBuilder::new(Arc::clone(&self.inner), url)
+    }
+}

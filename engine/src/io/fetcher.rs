@@ -1,0 +1,568 @@
+//! One lease, one request, its body into the store.
+//!
+//! Ownership. A fetcher owns the bytes from its position to the end of its
+//! lease, and nobody else stores them. It gives bytes away in two ways only:
+//! to the store, announced by [`FetchEvent::Received`] before they go, in
+//! order; and back to the driver, by [`FetchEvent::Shrunk`], which tells where
+//! the lease ends from now on. [`FetchEvent::Ended`] comes last, exactly once,
+//! and its position says what was handed over: everything from there on is
+//! the driver's again. A lease whose driver is gone (its command channel is
+//! closed) ends like a cancelled one.
+//!
+//! Memory. A share of the engine's budget is reserved before a body is polled,
+//! and travels with the bytes until they are stored. Gathered bytes never wait
+//! for anything: what is there is handed over before the fetcher waits, so
+//! commands meet it with nothing in hand. While it waits for the server a
+//! fetcher holds one reservation, so the budget must be no less than
+//! [`RESERVE_BYTES`], and that much for each connection to let all of them run.
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{HOST, HeaderMap, HeaderValue};
+use http::{Method, Request, Response, Uri};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::{Body as _, Frame, Incoming};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::time::{Instant, timeout};
+use url::{Position, Url};
+
+use super::connector::{FetchError, FetchErrorKind, Origin};
+use super::pool::{Connection, Pool};
+use super::writer::Sink;
+use crate::model::range::ByteRange;
+use crate::model::rate::TokenBucket;
+
+/// What is reserved of the budget before a body is polled, and gathered at
+/// most before it is handed over. The last frame of a batch may exceed it, by
+/// less than `connector::MAX_BUF_BYTES`.
+pub(crate) const RESERVE_BYTES: u32 = 256 << 10;
+
+/// The batch under a speed limit, so that waits are short and many.
+const LIMITED_BATCH_BYTES: u64 = 32 << 10;
+
+/// Pieces in one batch: a server that sends single bytes as chunks must not
+/// make the list of pieces larger than the bytes.
+const MAX_PIECES: usize = 256;
+
+/// How long the end of a body whose bytes are all here is waited for. A new
+/// connection costs more; a server that holds back the last chunk does not
+/// hold back the lease.
+const END_WITHIN: Duration = Duration::from_millis(20);
+
+/// How long an unwanted small body may take to be read away.
+const DRAIN_WITHIN: Duration = Duration::from_millis(500);
+
+/// Reused connections tried before a fresh one is made.
+const REUSED_TRIES: u32 = 2;
+
+/// Names a lease; given by the driver.
+pub(crate) type LeaseId = u64;
+
+/// A request, complete but for `Host`, which is added where it is missing.
+#[derive(Debug, Clone)]
+pub(crate) struct RequestSpec {
+    /// Gives path, query and `Host`.
+    pub(crate) url: Url,
+    /// Where the connection goes.
+    pub(crate) origin: Origin,
+    /// All fields, with the range and the preconditions.
+    pub(crate) headers: HeaderMap,
+}
+
+/// What a fetcher tells its driver.
+#[derive(Debug)]
+pub(crate) enum FetchEvent {
+    /// A response's head. Nothing of the body is stored before the decision.
+    Head {
+        /// Whose.
+        lease: LeaseId,
+        /// The status code, 200 to 999.
+        status: u16,
+        /// The response's fields.
+        headers: HeaderMap,
+        /// Takes the decision; dropped unanswered counts as [`Decision::Drop`].
+        decision: oneshot::Sender<Decision>,
+    },
+    /// The next `bytes` of the lease are about to be handed to the store.
+    Received {
+        /// Whose.
+        lease: LeaseId,
+        /// How many, more than zero.
+        bytes: u64,
+    },
+    /// The answer to [`Command::Shrink`].
+    Shrunk {
+        /// Whose.
+        lease: LeaseId,
+        /// The lease's end from now on; the tail behind it is free. Before the
+        /// decision to store, the true end may be lower still.
+        end: u64,
+    },
+    /// The last event of a lease.
+    Ended {
+        /// Whose.
+        lease: LeaseId,
+        /// The offset in the object of the first byte not handed over.
+        position: u64,
+        /// Why.
+        how: Ended,
+    },
+}
+
+/// How a lease ended.
+#[derive(Debug)]
+#[expect(clippy::enum_variant_names, reason = "it is the body that ended there")]
+pub(crate) enum Ended {
+    /// The lease's end was reached.
+    Complete,
+    /// The body ended cleanly before the lease's end, or the end was unknown.
+    BodyEnded,
+    /// The connection or the response failed.
+    Failed(FetchError),
+    /// By [`Decision::Drop`] or [`Command::Cancel`], or the store is closed.
+    Dropped,
+}
+
+/// What becomes of a body.
+#[derive(Debug)]
+pub(crate) enum Decision {
+    /// It is stored.
+    Store {
+        /// Where.
+        sink: Sink,
+        /// From the body's first byte to the lease's end; `u64::MAX` as the
+        /// end when it is unknown.
+        range: ByteRange,
+    },
+    /// It is not wanted.
+    Drop,
+}
+
+/// What a driver tells a fetcher.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Command {
+    /// End the lease at this offset, or at the position if that is further.
+    Shrink(u64),
+    /// End the lease now.
+    Cancel,
+}
+
+/// Everything [`run`] needs.
+#[derive(Debug)]
+pub(crate) struct Fetch {
+    /// The name in all events.
+    pub(crate) lease: LeaseId,
+    /// What to ask.
+    pub(crate) spec: RequestSpec,
+    /// The offset of the first byte asked for.
+    pub(crate) start: u64,
+    /// From the driver.
+    pub(crate) commands: mpsc::UnboundedReceiver<Command>,
+    /// To the driver.
+    pub(crate) events: mpsc::UnboundedSender<FetchEvent>,
+    /// What is counted.
+    pub(crate) counters: Arc<Counters>,
+    /// The engine's speed limit.
+    pub(crate) limiter: Option<Arc<Limiter>>,
+    /// A dropped body of known size up to this is read away, which keeps its
+    /// connection; a larger one closes it.
+    pub(crate) drain_limit_bytes: u64,
+}
+
+/// Counted over all fetchers of a download.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    /// Requests sent, with the silent ones on another connection.
+    pub(crate) requests: AtomicU64,
+    /// Body bytes received, also those never stored.
+    pub(crate) body_bytes: AtomicU64,
+    /// When the first of them came.
+    pub(crate) first_byte: OnceLock<Instant>,
+}
+
+impl Counters {
+    fn received(&self, bytes: u64) {
+        if self.body_bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
+            let _ = self.first_byte.set(Instant::now());
+        }
+    }
+}
+
+/// A speed limit shared by all connections of an engine.
+#[derive(Debug)]
+pub(crate) struct Limiter {
+    bucket: Mutex<TokenBucket>,
+    epoch: Instant,
+}
+
+impl Limiter {
+    /// A limit in bytes a second; one batch may come at once.
+    pub(crate) fn new(rate_bytes_per_second: u64) -> Self {
+        let burst_bytes = rate_bytes_per_second.min(LIMITED_BATCH_BYTES);
+        Self {
+            bucket: Mutex::new(TokenBucket::new(
+                rate_bytes_per_second,
+                burst_bytes,
+                Duration::ZERO,
+            )),
+            epoch: Instant::now(),
+        }
+    }
+
+    /// Counts `bytes` that came, at the first poll, and waits until the next may.
+    pub(crate) async fn take(&self, bytes: u64) {
+        let wait = self
+            .bucket
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take(bytes, self.epoch.elapsed());
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+/// Carries out one lease. Every path sends [`FetchEvent::Ended`] once, except
+/// that nothing is sent when the future is dropped.
+pub(crate) async fn run(pool: Arc<Pool>, fetch: Fetch) {
+    let Fetch { lease, spec, start, commands, events, counters, limiter, drain_limit_bytes } =
+        fetch;
+    let mut control = Control { lease, commands, events, position: start, end: u64::MAX };
+    let transfer =
+        Transfer { pool: &pool, spec: &spec, counters: &counters, limiter, drain_limit_bytes };
+    let how = match transfer.run(&mut control).await {
+        Ok(how) => how,
+        Err(Interrupt::Cancelled) => Ended::Dropped,
+        Err(Interrupt::Reached) => Ended::Complete,
+    };
+    control.send(FetchEvent::Ended { lease, position: control.position, how });
+}
+
+/// Why a wait was given up.
+enum Interrupt {
+    Cancelled,
+    /// The lease was shrunk to what was handed over already.
+    Reached,
+}
+
+/// The bounds of the lease, and the driver's side of it.
+struct Control {
+    lease: LeaseId,
+    commands: mpsc::UnboundedReceiver<Command>,
+    events: mpsc::UnboundedSender<FetchEvent>,
+    /// The first byte not handed over.
+    position: u64,
+    end: u64,
+}
+
+impl Control {
+    fn send(&self, event: FetchEvent) {
+        // A driver that is gone closed the commands as well; that ends the lease.
+        let _ = self.events.send(event);
+    }
+
+    /// Carries out commands until one ends the wait. Nothing is lost when the
+    /// future is dropped. To be awaited only with nothing gathered in hand.
+    async fn interrupted(&mut self) -> Interrupt {
+        loop {
+            match self.commands.recv().await {
+                None | Some(Command::Cancel) => return Interrupt::Cancelled,
+                Some(Command::Shrink(end)) => {
+                    self.end = end.max(self.position).min(self.end);
+                    self.send(FetchEvent::Shrunk { lease: self.lease, end: self.end });
+                    if self.position >= self.end {
+                        return Interrupt::Reached;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The future's output, unless a command comes first.
+    async fn unless_interrupted<T>(
+        &mut self,
+        future: impl Future<Output = T>,
+    ) -> Result<T, Interrupt> {
+        tokio::select! {
+            biased;
+            interrupt = self.interrupted() => Err(interrupt),
+            output = future => Ok(output),
+        }
+    }
+}
+
+/// One step of a body.
+enum Step {
+    Data(Bytes),
+    End,
+    Broken(hyper::Error),
+}
+
+/// Why gathering stopped.
+enum Stop {
+    /// Handed over first, then on.
+    Batch,
+    /// The lease's end; `true` when more than that came.
+    Reached(bool),
+    End,
+    Broken(hyper::Error),
+}
+
+struct Batch {
+    pieces: Vec<Bytes>,
+    bytes: u64,
+    stop: Stop,
+}
+
+struct Transfer<'a> {
+    pool: &'a Pool,
+    spec: &'a RequestSpec,
+    counters: &'a Counters,
+    limiter: Option<Arc<Limiter>>,
+    drain_limit_bytes: u64,
+}
+
+impl Transfer<'_> {
+    async fn run(&self, control: &mut Control) -> Result<Ended, Interrupt> {
+        let (connection, response) = match control.unless_interrupted(self.begin()).await? {
+            Ok(begun) => begun,
+            Err(error) => return Ok(Ended::Failed(error)),
+        };
+        let (head, body) = response.into_parts();
+        let (decision, decided) = oneshot::channel();
+        control.send(FetchEvent::Head {
+            lease: control.lease,
+            status: head.status.as_u16(),
+            headers: head.headers,
+            decision,
+        });
+        match control.unless_interrupted(decided).await? {
+            Ok(Decision::Store { sink, range }) => {
+                // A shrink from before the decision still holds.
+                control.position = range.start();
+                control.end = control.end.min(range.end()).max(range.start());
+                self.store(control, connection, body, &sink).await
+            }
+            Ok(Decision::Drop) | Err(_) => {
+                control.unless_interrupted(self.discard(connection, body)).await?;
+                Ok(Ended::Dropped)
+            }
+        }
+    }
+
+    /// Sends the request. A reused connection that ends before it answers was
+    /// closed by the server while idle: that is not reported, but the request,
+    /// a GET, is sent again on another one (RFC 9112 section 9.3.1).
+    async fn begin(&self) -> Result<(Connection, Response<Incoming>), FetchError> {
+        let mut failed_reused = 0;
+        loop {
+            let request = self.request()?;
+            let fresh = failed_reused >= REUSED_TRIES;
+            let mut connection = self.pool.checkout(&self.spec.origin, fresh).await?;
+            self.counters.requests.fetch_add(1, Ordering::Relaxed);
+            match connection.sender.send_request(request).await {
+                Ok(response) => return Ok((connection, response)),
+                Err(_) if connection.reused => failed_reused += 1,
+                Err(error) => return Err(FetchError::before_head(&self.spec.origin, &error)),
+            }
+        }
+    }
+
+    fn request(&self) -> Result<Request<Empty<Bytes>>, FetchError> {
+        let RequestSpec { url, origin, headers } = self.spec;
+        let unusable = |what: &str| FetchError {
+            kind: FetchErrorKind::Protocol,
+            message: format!("no request can be sent to {origin}: the URL's {what} is not valid"),
+        };
+        let target = &url[Position::BeforePath..Position::AfterQuery];
+        let target: Uri = target.parse().map_err(|_| unusable("path or query"))?;
+        let mut request = Request::new(Empty::new());
+        *request.method_mut() = Method::GET;
+        *request.uri_mut() = target;
+        request.headers_mut().clone_from(headers);
+        if !headers.contains_key(HOST) {
+            let host = &url[Position::BeforeHost..Position::AfterPort];
+            let host = HeaderValue::from_str(host).map_err(|_| unusable("host"))?;
+            request.headers_mut().insert(HOST, host);
+        }
+        Ok(request)
+    }
+
+    async fn store(
+        &self,
+        control: &mut Control,
+        connection: Connection,
+        mut body: Incoming,
+        sink: &Sink,
+    ) -> Result<Ended, Interrupt> {
+        if control.position >= control.end {
+            self.keep_if_ended(connection, body).await;
+            return Ok(Ended::Complete);
+        }
+        loop {
+            let budget = Arc::clone(sink.budget());
+            let reserve = budget.acquire_many_owned(RESERVE_BYTES);
+            let Ok(reserve) = control.unless_interrupted(reserve).await? else {
+                return Ok(Ended::Dropped);
+            };
+            let first = control.unless_interrupted(next(&mut body)).await?;
+            let batch = self.gather(&mut body, first, control.end - control.position);
+            let Batch { pieces, bytes, stop } = batch.await;
+            if bytes > 0 {
+                let permit = permit_for(reserve, bytes, sink);
+                let offset = control.position;
+                control.position += bytes;
+                control.send(FetchEvent::Received { lease: control.lease, bytes });
+                if sink.store(offset, pieces, permit).is_err() {
+                    return Ok(Ended::Dropped);
+                }
+            }
+            match stop {
+                Stop::Batch => {}
+                Stop::Reached(excess) => {
+                    if !excess {
+                        self.keep_if_ended(connection, body).await;
+                    }
+                    return Ok(Ended::Complete);
+                }
+                Stop::End => {
+                    self.pool.checkin(connection);
+                    return Ok(Ended::BodyEnded);
+                }
+                Stop::Broken(error) => {
+                    let error = FetchError::in_body(&self.spec.origin, &error);
+                    return Ok(Ended::Failed(error));
+                }
+            }
+            if let Some(limiter) = &self.limiter {
+                // The limiter comes first: what came is counted, cancelled or not.
+                tokio::select! {
+                    biased;
+                    () = limiter.take(bytes) => {}
+                    interrupt = control.interrupted() => return Err(interrupt),
+                }
+            }
+        }
+    }
+
+    /// Gathers what is there without waiting, `wanted` bytes at most.
+    async fn gather(&self, body: &mut Incoming, first: Step, wanted: u64) -> Batch {
+        let limit = match self.limiter {
+            Some(_) => LIMITED_BATCH_BYTES,
+            None => u64::from(RESERVE_BYTES),
+        };
+        let mut pieces = Vec::new();
+        let mut bytes = 0;
+        let mut step = first;
+        let stop = loop {
+            let mut data = match step {
+                Step::Data(data) => data,
+                Step::End => break Stop::End,
+                Step::Broken(error) => break Stop::Broken(error),
+            };
+            let frame_bytes = data.len() as u64;
+            self.counters.received(frame_bytes);
+            let room = wanted - bytes;
+            if frame_bytes > room {
+                data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
+            }
+            bytes += data.len() as u64;
+            pieces.push(data);
+            if frame_bytes >= room {
+                break Stop::Reached(frame_bytes > room);
+            }
+            // Frames of one connection are much alike: another of this size
+            // must still fit.
+            if bytes + frame_bytes > limit || pieces.len() == MAX_PIECES {
+                break Stop::Batch;
+            }
+            match next_if_ready(body).await {
+                Some(next) => step = next,
+                None => break Stop::Batch,
+            }
+        };
+        Batch { pieces, bytes, stop }
+    }
+
+    /// Returns the connection to the pool if its body is at its end.
+    async fn keep_if_ended(&self, connection: Connection, mut body: Incoming) {
+        // A body of known size that has bytes left is not worth waiting for.
+        let ended = body.is_end_stream()
+            || body.size_hint().exact().is_none_or(|left| left == 0)
+                && matches!(timeout(END_WITHIN, next(&mut body)).await, Ok(Step::End));
+        if ended {
+            self.pool.checkin(connection);
+        }
+    }
+
+    /// Reads a small body away so that its connection can be used again.
+    async fn discard(&self, connection: Connection, mut body: Incoming) {
+        let small = body.size_hint().exact().is_some_and(|left| left <= self.drain_limit_bytes);
+        if !small {
+            return;
+        }
+        let drain = async {
+            loop {
+                match next(&mut body).await {
+                    Step::Data(data) => self.counters.received(data.len() as u64),
+                    Step::End => return true,
+                    Step::Broken(_) => return false,
+                }
+            }
+        };
+        if matches!(timeout(DRAIN_WITHIN, drain).await, Ok(true)) {
+            self.pool.checkin(connection);
+        }
+    }
+}
+
+/// The part of `reserve` that `bytes` need; the rest is given back. A frame
+/// beyond the reservation takes what it can get at once: waiting with bytes in
+/// hand could wait for itself.
+fn permit_for(mut reserve: OwnedSemaphorePermit, bytes: u64, sink: &Sink) -> OwnedSemaphorePermit {
+    let needed = usize::try_from(bytes).unwrap_or(usize::MAX);
+    if let Some(exact) = reserve.split(needed) {
+        return exact;
+    }
+    let missing = u32::try_from(needed - reserve.num_permits()).unwrap_or(u32::MAX);
+    if let Ok(more) = Arc::clone(sink.budget()).try_acquire_many_owned(missing) {
+        reserve.merge(more);
+    }
+    reserve
+}
+
+async fn next(body: &mut Incoming) -> Step {
+    loop {
+        if let Some(step) = step(body.frame().await) {
+            return step;
+        }
+    }
+}
+
+async fn next_if_ready(body: &mut Incoming) -> Option<Step> {
+    std::future::poll_fn(|cx| {
+        loop {
+            let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
+                return Poll::Ready(None);
+            };
+            if let Some(step) = step(frame) {
+                return Poll::Ready(Some(step));
+            }
+        }
+    })
+    .await
+}
+
+/// `None` for trailers and empty frames, which mean nothing to a download.
+fn step(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Step> {
+    match frame {
+        None => Some(Step::End),
+        Some(Err(error)) => Some(Step::Broken(error)),
+        Some(Ok(frame)) => frame.into_data().ok().filter(|data| !data.is_empty()).map(Step::Data),
+    }
+}

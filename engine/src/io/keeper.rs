@@ -1,0 +1,628 @@
+//! The keeper: the thread of one download that owns its checkpoint.
+//!
+//! It learns from the writers what is stored, writes the checkpoint every
+//! second, has the data synced in the background, and at the end publishes the
+//! file or leaves it ready to be continued. It needs no runtime.
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use sha2::Digest;
+use tokio::sync::{mpsc, oneshot};
+
+use super::checkpoint_file;
+use super::partial::Partial;
+use super::publish::{PublishOptions, publish};
+use super::storage::Storage;
+use super::store::{Finished, StoreEvent};
+use super::writer::{Target, Writers};
+use crate::config::{Checksum, DigestAlgorithm};
+use crate::error::{Error, ErrorKind};
+use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
+use crate::model::digest_tree::{self, SegmentHasher};
+
+/// How often the checkpoint is written while there is something new.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The data is synced after this many new bytes, or after this time with any.
+const SYNC_BYTES: u64 = 256 << 20;
+const SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How much is read at once, in bytes, to hash what is stored.
+const READ_BYTES: usize = 1 << 20;
+
+/// What the keeper is told.
+pub(crate) enum KeeperMessage {
+    /// A segment was stored to its end.
+    Stored { segment: u32, hash: [u8; 32] },
+    /// Storing failed; the writers take nothing more for this download.
+    Failed(io::Error),
+    /// One writer's answer to a snapshot.
+    Prefixes(Vec<Prefix>),
+    /// A complete segment of an earlier run was hashed again.
+    Verified { segment: u32, good: bool },
+    /// A prefix of an earlier run was; 0 bytes when it is not good.
+    PrefixVerified { segment: u32, len_bytes: u64 },
+    /// A background sync ended. These segments were complete when it began.
+    Synced { segments: Vec<u32>, result: io::Result<()> },
+    /// The download ends.
+    End(End),
+}
+
+/// How a download ends.
+pub(crate) enum End {
+    Finish {
+        publish: PublishOptions,
+        checksum: Option<Checksum>,
+        reply: oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>,
+    },
+    Stop {
+        reply: oneshot::Sender<Result<PathBuf, Error>>,
+    },
+    Reset {
+        reply: oneshot::Sender<Result<Partial, Error>>,
+    },
+    /// Like a stop that nobody waits for.
+    Abandon,
+}
+
+pub(super) struct Keeper {
+    inbox: Receiver<KeeperMessage>,
+    partial: Partial,
+    target: Arc<Target>,
+    writers: Writers,
+    ledger: Checkpoint,
+    /// Complete segments of an earlier run that were not hashed again yet. A
+    /// sync says nothing about them.
+    unverified: HashSet<u32>,
+    /// Prefixes of an earlier run, kept until they prove bad: a writer knows
+    /// of them only after they proved good.
+    inherited: BTreeMap<u32, Prefix>,
+    sync: bool,
+    events: mpsc::UnboundedSender<StoreEvent>,
+    verifying: Option<JoinHandle<()>>,
+    cancel: Arc<AtomicBool>,
+    syncing: Option<JoinHandle<()>>,
+    last_sync: Instant,
+    synced_bytes: u64,
+    /// After a failed sync nothing that is not durable is believed any more.
+    sync_failed: bool,
+    /// Why the download cannot be finished.
+    failure: Option<(ErrorKind, String)>,
+    checkpoint_failed: bool,
+    changed: bool,
+    recorded_bytes: u64,
+    /// A snapshot under way: how many answers are missing, and those so far.
+    snapshot: Option<(usize, Vec<Prefix>)>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        inbox: Receiver<KeeperMessage>,
+        partial: Partial,
+        target: Arc<Target>,
+        writers: Writers,
+        mut ledger: Checkpoint,
+        sync: bool,
+        events: mpsc::UnboundedSender<StoreEvent>,
+    ) -> Self {
+        ledger.pid = std::process::id();
+        let complete = |(number, record): (usize, &SegmentRecord)| {
+            matches!(record, SegmentRecord::Complete(_)).then(|| index(number))
+        };
+        Self {
+            inbox,
+            partial,
+            target,
+            writers,
+            unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
+            inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
+            ledger,
+            sync,
+            events,
+            verifying: None,
+            cancel: Arc::default(),
+            syncing: None,
+            last_sync: Instant::now(),
+            synced_bytes: 0,
+            sync_failed: false,
+            failure: None,
+            checkpoint_failed: false,
+            changed: false,
+            recorded_bytes: 0,
+            snapshot: None,
+        }
+    }
+
+    /// Starts to hash what an earlier run left, if there is something.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start_verifying(&mut self) -> io::Result<()> {
+        let mut complete: Vec<(u32, [u8; 32])> = Vec::new();
+        for (number, record) in self.ledger.segments.iter().enumerate() {
+            if let SegmentRecord::Complete(hash) = record {
+                complete.push((index(number), *hash));
+            }
+        }
+        let prefixes: Vec<Prefix> = self.inherited.values().copied().collect();
+        if complete.is_empty() && prefixes.is_empty() {
+            return Ok(());
+        }
+        let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
+        let cancel = Arc::clone(&self.cancel);
+        let verify = move || verify(&target, &writers, &complete, &prefixes, &cancel);
+        self.verifying =
+            Some(thread::Builder::new().name("haul-verify".to_owned()).spawn(verify)?);
+        Ok(())
+    }
+
+    /// Works until the download ends.
+    pub(super) fn run(mut self) {
+        let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(wait) {
+                Ok(KeeperMessage::End(end)) => return self.end(end),
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.end(End::Abandon),
+            }
+            self.sync_in_background();
+            if Instant::now() >= next_tick {
+                self.begin_checkpoint();
+                next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+            }
+        }
+    }
+
+    fn take(&mut self, message: KeeperMessage) {
+        match message {
+            KeeperMessage::Stored { segment, hash } => {
+                // Its first bytes may be among those that a failed sync lost.
+                if self.sync_failed {
+                    return;
+                }
+                if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
+                    *record = SegmentRecord::Complete(hash);
+                }
+                self.changed = true;
+                self.tell(StoreEvent::Stored { segment });
+            }
+            KeeperMessage::Failed(error) => {
+                let error = Error::io("cannot write", &self.partial.paths().partial, error);
+                self.fail(error);
+            }
+            KeeperMessage::Prefixes(prefixes) => {
+                let Some((missing, collected)) = &mut self.snapshot else { return };
+                collected.extend(prefixes);
+                *missing -= 1;
+                if *missing == 0
+                    && let Some((_, prefixes)) = self.snapshot.take()
+                    && let Err(error) = self.write_checkpoint(&prefixes)
+                {
+                    self.checkpoint_error(error);
+                }
+            }
+            KeeperMessage::Verified { segment, good } => {
+                self.unverified.remove(&segment);
+                if !good && let Some(record) = self.ledger.segments.get_mut(segment as usize) {
+                    *record = SegmentRecord::Missing;
+                }
+                self.changed = true;
+                self.tell(StoreEvent::Verified { segment, good });
+            }
+            KeeperMessage::PrefixVerified { segment, len_bytes } => {
+                if len_bytes == 0 {
+                    self.inherited.remove(&segment);
+                    self.changed = true;
+                }
+                self.tell(StoreEvent::PrefixVerified { segment, len_bytes });
+            }
+            KeeperMessage::Synced { segments, result } => {
+                self.syncing = None;
+                self.synced(&segments, result);
+            }
+            KeeperMessage::End(_) => {}
+        }
+    }
+
+    fn tell(&self, event: StoreEvent) {
+        // A driver that is gone drops the store next.
+        let _ = self.events.send(event);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert_with(|| (error.kind(), error.to_string()));
+        self.tell(StoreEvent::Failed(error));
+    }
+
+    /// Told once: the data is not affected, and each second brings the same.
+    fn checkpoint_error(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.checkpoint_failed, true) {
+            self.tell(StoreEvent::Failed(error));
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let stored = self.target.stored_bytes();
+        let progress = self.changed || stored != self.recorded_bytes;
+        // Of an object without a known size nothing can be continued.
+        if !progress || self.snapshot.is_some() || self.ledger.total.is_none() {
+            return;
+        }
+        (self.changed, self.recorded_bytes) = (false, stored);
+        let expected = self.writers.snapshot(&self.target);
+        if expected > 0 {
+            self.snapshot = Some((expected, Vec::new()));
+        }
+    }
+
+    /// Puts the ledger and those of `prefixes` that it can hold on the disk.
+    fn write_checkpoint(&mut self, prefixes: &[Prefix]) -> Result<(), Error> {
+        let paths = self.partial.paths();
+        let ours = self
+            .partial
+            .still_ours()
+            .map_err(|error| Error::io("cannot examine", &paths.partial, error))?;
+        if !ours {
+            // The name may be another haul's now, and the checkpoint with it.
+            return Err(Error::new(
+                ErrorKind::LocalFile,
+                format!(
+                    "{} was deleted or replaced by another program while it was downloaded; no \
+                     checkpoint was written",
+                    paths.partial.display()
+                ),
+            )
+            .with_hint("start the download again"));
+        }
+        self.ledger.prefixes.clear();
+        if !self.sync_failed && self.ledger.total.is_some() {
+            let mut newest = self.inherited.clone();
+            newest.extend(prefixes.iter().map(|prefix| (prefix.segment, *prefix)));
+            let missing = |prefix: &Prefix| {
+                let record = self.ledger.segments.get(prefix.segment as usize);
+                record == Some(&SegmentRecord::Missing)
+            };
+            self.ledger.prefixes = newest.into_values().filter(missing).collect();
+        }
+        checkpoint_file::replace(&paths.checkpoint, &self.ledger.encode(), self.sync)
+            .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
+    }
+
+    fn sync_in_background(&mut self) {
+        let new_bytes = self.target.stored_bytes() - self.synced_bytes;
+        let due = new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
+        if !self.sync || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
+            return;
+        }
+        (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
+        // Taken before the sync begins: only their bytes are all covered by it.
+        let segments = self.complete_segments();
+        let target = Arc::clone(&self.target);
+        let sync = move || {
+            let result = target.storage().sync_data();
+            target.report(KeeperMessage::Synced { segments, result });
+        };
+        // Without a thread now, there is another try after the next interval.
+        self.syncing = thread::Builder::new().name("haul-sync".to_owned()).spawn(sync).ok();
+    }
+
+    /// The verified segments that are not durable.
+    fn complete_segments(&self) -> Vec<u32> {
+        let records = (0_u32..).zip(&self.ledger.segments);
+        records
+            .filter(|(number, record)| {
+                matches!(record, SegmentRecord::Complete(_)) && !self.unverified.contains(number)
+            })
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn synced(&mut self, segments: &[u32], result: io::Result<()>) {
+        self.changed = true;
+        match result {
+            Ok(()) if self.sync_failed => {}
+            Ok(()) => {
+                for &segment in segments {
+                    let record = &mut self.ledger.segments[segment as usize];
+                    if let SegmentRecord::Complete(hash) = *record {
+                        *record = SegmentRecord::Durable(hash);
+                    }
+                }
+            }
+            Err(error) => {
+                self.sync_failed = true;
+                for record in &mut self.ledger.segments {
+                    if matches!(record, SegmentRecord::Complete(_)) {
+                        *record = SegmentRecord::Missing;
+                    }
+                }
+                let path = &self.partial.paths().partial;
+                let error = Error::io(
+                    "what was written since the last sync may be lost: cannot sync",
+                    path,
+                    error,
+                );
+                self.fail(error);
+            }
+        }
+    }
+
+    /// Nothing is stored for this download after this, and all that was is in
+    /// the ledger.
+    fn close(&mut self) -> Result<Vec<Prefix>, Error> {
+        let prefixes = self.writers.close(&self.target);
+        self.drain();
+        prefixes.map_err(|_| {
+            Error::new(ErrorKind::Internal, "a writer thread ended before the download did")
+        })
+    }
+
+    fn drain(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            // A checkpoint with all the news is written right after.
+            if !matches!(message, KeeperMessage::Prefixes(_)) {
+                self.take(message);
+            }
+        }
+    }
+
+    fn end(mut self, end: End) {
+        // Replies are sent last: who has one finds the lock free. Nobody
+        // listening is fine.
+        match end {
+            End::Finish { publish, checksum, reply } => {
+                let outcome = self.finish(&publish, checksum.as_ref());
+                let _ = reply.send(outcome);
+            }
+            End::Stop { reply } => {
+                let outcome = self.stop();
+                let _ = reply.send(outcome);
+            }
+            End::Reset { reply } => {
+                self.cancel.store(true, Ordering::Relaxed);
+                let closed = self.close();
+                let Self { partial, .. } = self;
+                let _ = reply.send(closed.map(|_| partial));
+            }
+            End::Abandon => {
+                if let Err(error) = self.stop() {
+                    tracing::warn!(%error, "the last checkpoint of a dropped download is missing");
+                }
+            }
+        }
+    }
+
+    fn stop(mut self) -> Result<PathBuf, Error> {
+        self.cancel.store(true, Ordering::Relaxed);
+        let closed = self.close();
+        let prefixes = closed.as_deref().unwrap_or_default();
+        let written = self.write_checkpoint(prefixes);
+        self.unlock();
+        written?;
+        closed?;
+        Ok(self.partial.paths().checkpoint.clone())
+    }
+
+    /// A background sync, or a sink that a fetcher has not dropped yet, may
+    /// hold the open file for a while. Neither can write any more.
+    fn unlock(&self) {
+        let _ = self.partial.file().unlock();
+    }
+
+    fn finish(
+        mut self,
+        options: &PublishOptions,
+        checksum: Option<&Checksum>,
+    ) -> Result<Finished, (Error, Option<PathBuf>)> {
+        let closed = self.close();
+        for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
+            let _ = thread.join();
+        }
+        self.drain();
+        let prefixes = closed.as_deref().unwrap_or_default().to_vec();
+        let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, checksum));
+        let error = match verdict {
+            Ok((finished, None)) => match publish(&self.partial, &**self.target.storage(), options)
+            {
+                Ok(()) => return Ok(finished),
+                Err(error) => error,
+            },
+            Ok((_, Some(mismatch))) => {
+                return Err((self.discard(mismatch), None));
+            }
+            Err(error) => error,
+        };
+        let kept = self.write_checkpoint(&prefixes).ok();
+        self.unlock();
+        Err((error, kept.map(|()| self.partial.paths().checkpoint.clone())))
+    }
+
+    /// Shows that the object is whole, makes its data durable if asked for, and
+    /// compares its digest; one that differs comes as the second value.
+    fn prove(
+        &mut self,
+        prefixes: &[Prefix],
+        options: &PublishOptions,
+        checksum: Option<&Checksum>,
+    ) -> Result<(Finished, Option<Error>), Error> {
+        let (bytes, blake3) = self.digest(prefixes)?;
+        let path = self.partial.paths().partial.clone();
+        if self.ledger.total.is_none() {
+            let set = self.target.storage().set_len(bytes);
+            set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
+        }
+        if options.sync && !self.sync_failed {
+            // Here and not left to `publish`, so that the ledger learns of it.
+            let result = self.target.storage().sync_data();
+            let segments = self.complete_segments();
+            self.synced(&segments, result);
+        }
+        if let Some((kind, message)) = &self.failure {
+            return Err(Error::new(*kind, message.clone()));
+        }
+        let Some(expected) = checksum else {
+            return Ok((Finished { bytes, blake3: Some(blake3), verified: None }, None));
+        };
+        let algorithm = expected.algorithm();
+        let found = file_digest(algorithm, &**self.target.storage(), &blake3)
+            .map_err(|error| Error::io("cannot read", &path, error))?;
+        let mismatch = (found != expected.digest()).then(|| self.mismatch(expected, &found));
+        let verified = Some((algorithm, found));
+        Ok((Finished { bytes, blake3: Some(blake3), verified }, mismatch))
+    }
+
+    /// The object's length in bytes and its BLAKE3 hash.
+    fn digest(&self, prefixes: &[Prefix]) -> Result<(u64, [u8; 32]), Error> {
+        if let Some((kind, message)) = &self.failure {
+            return Err(Error::new(*kind, message.clone()));
+        }
+        let Some(total) = self.ledger.total else {
+            let whole = prefixes.first().map(|prefix| (prefix.len_bytes, prefix.hash));
+            return Ok(whole.unwrap_or_else(|| (0, blake3::hash(&[]).into())));
+        };
+        let mut values = Vec::with_capacity(self.ledger.segments.len());
+        for (number, record) in self.ledger.segments.iter().enumerate() {
+            match record {
+                SegmentRecord::Complete(hash) | SegmentRecord::Durable(hash) => values.push(*hash),
+                SegmentRecord::Missing => {
+                    return Err(Error::new(
+                        ErrorKind::Internal,
+                        format!("segment {number} is missing at the end; nothing was published"),
+                    ));
+                }
+            }
+        }
+        Ok((total, digest_tree::root(total, self.ledger.segment_size_bytes, &values)))
+    }
+
+    fn mismatch(&self, expected: &Checksum, found: &[u8]) -> Error {
+        let output = self.partial.paths().output.display();
+        let (algorithm, found) = (expected.algorithm(), crate::config::hex(found));
+        Error::new(
+            ErrorKind::DigestMismatch,
+            format!(
+                "what was downloaded for {output} has {algorithm}={found}, but {expected} was \
+                 given; the data was discarded and nothing was published"
+            ),
+        )
+        .with_hint("check the digest, or download from another place")
+    }
+
+    /// Wrong data is of no use to the next run, which could not tell which part
+    /// of it is wrong.
+    fn discard(self, mismatch: Error) -> Error {
+        let path = self.partial.paths().partial.clone();
+        match self.partial.remove() {
+            Ok(()) => mismatch,
+            Err(error) => Error::new(
+                mismatch.kind(),
+                format!("{mismatch}; but {} cannot be removed: {error}", path.display()),
+            )
+            .with_hint("remove it by hand"),
+        }
+    }
+}
+
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Hashes again what an earlier run left: prefixes first, since fetching waits
+/// for them.
+fn verify(
+    target: &Arc<Target>,
+    writers: &Writers,
+    complete: &[(u32, [u8; 32])],
+    prefixes: &[Prefix],
+    cancel: &AtomicBool,
+) {
+    let mut buffer = vec![0; READ_BYTES];
+    for &Prefix { segment, len_bytes, hash } in prefixes {
+        let found = rehash(target, segment, Some(len_bytes), &mut buffer, cancel);
+        if cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        let good = found.filter(|hasher| hasher.finish() == hash);
+        let len_bytes = good.as_ref().map_or(0, SegmentHasher::len);
+        if let Some(hasher) = good
+            && let Some(range) = target.layout().range(segment)
+        {
+            // Before the message: fetching goes on as soon as it is seen.
+            writers.seed(target, segment, hasher, range.start() + len_bytes);
+        }
+        target.report(KeeperMessage::PrefixVerified { segment, len_bytes });
+    }
+    for &(segment, hash) in complete {
+        let found = rehash(target, segment, None, &mut buffer, cancel);
+        if cancel.load(Ordering::Relaxed) {
+            return;
+        }
+        let good = found.is_some_and(|hasher| hasher.finish() == hash);
+        target.report(KeeperMessage::Verified { segment, good });
+    }
+}
+
+/// The hasher after the first `len_bytes` of a segment, or all of it. `None`
+/// when they cannot be read, or not all, or the work was cancelled.
+fn rehash(
+    target: &Target,
+    segment: u32,
+    len_bytes: Option<u64>,
+    buffer: &mut [u8],
+    cancel: &AtomicBool,
+) -> Option<SegmentHasher> {
+    let range = target.layout().range(segment)?;
+    let end = len_bytes.map_or(range.end(), |len| range.start() + len);
+    if end > range.end() || end == range.start() {
+        return None;
+    }
+    let mut hasher = SegmentHasher::new(range.start(), target.layout().whole());
+    let mut at = range.start();
+    while at < end && !cancel.load(Ordering::Relaxed) {
+        let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
+        let read = target.storage().read_at(at, &mut buffer[..want]).ok()?;
+        if read == 0 {
+            return None;
+        }
+        hasher.update(&buffer[..read]);
+        at += read as u64;
+    }
+    (at == end).then_some(hasher)
+}
+
+/// The digest of the file. BLAKE3 was computed while its bytes came.
+fn file_digest(
+    algorithm: DigestAlgorithm,
+    storage: &dyn Storage,
+    blake3: &[u8; 32],
+) -> io::Result<Vec<u8>> {
+    match algorithm {
+        DigestAlgorithm::Blake3 => Ok(blake3.to_vec()),
+        DigestAlgorithm::Sha256 => read_through::<sha2::Sha256>(storage),
+        DigestAlgorithm::Sha512 => read_through::<sha2::Sha512>(storage),
+        DigestAlgorithm::Sha1 => read_through::<sha1::Sha1>(storage),
+        DigestAlgorithm::Md5 => read_through::<md5::Md5>(storage),
+    }
+}
+
+fn read_through<D: Digest>(storage: &dyn Storage) -> io::Result<Vec<u8>> {
+    let (mut digest, mut at, mut buffer) = (D::new(), 0, vec![0; READ_BYTES]);
+    loop {
+        match storage.read_at(at, &mut buffer)? {
+            0 => return Ok(digest.finalize().to_vec()),
+            read => {
+                digest.update(&buffer[..read]);
+                at += read as u64;
+            }
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! All input and output: connections, storage, checkpoint, publishing.
+
+pub(crate) mod checkpoint_file;
+pub(crate) mod connector;
+pub(crate) mod fetcher;
+pub(crate) mod keeper;
+pub(crate) mod output;
+pub(crate) mod partial;
+pub(crate) mod pool;
+pub(crate) mod publish;
+pub(crate) mod storage;
+pub(crate) mod store;
+pub(crate) mod writer;

@@ -1,0 +1,283 @@
+//! Opening the output of a download for what its first response told: name,
+//! lock, what an earlier run left, reserved blocks. Blocking.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::partial::{self, Partial, Paths};
+use super::storage::{self, Storage};
+use super::checkpoint_file;
+use crate::config::{Existing, Resume, StorageKind};
+use crate::error::{Error, ErrorKind};
+use crate::event::NoticeCode;
+use crate::model::checkpoint::{
+    Checkpoint, CheckpointError, Claim, Match, SegmentRecord, UrlIdentity, segment_count,
+};
+use crate::model::planner::Restored;
+use crate::model::range::ByteRange;
+use crate::model::resource::Resource;
+use crate::model::segment::choose_segment_size;
+
+/// What the opening rests on.
+#[derive(Debug, Clone)]
+pub(crate) struct Request {
+    pub(crate) output: PathBuf,
+    pub(crate) existing: Existing,
+    pub(crate) resume: Resume,
+    pub(crate) storage: StorageKind,
+    pub(crate) segment_size_bytes: Option<u64>,
+    pub(crate) has_digest: bool,
+    pub(crate) sync: bool,
+    pub(crate) url: url::Url,
+    pub(crate) resource: Resource,
+}
+
+/// An output that is ready to be stored into; it holds the lock.
+pub(crate) struct OpenedOutput {
+    pub(crate) partial: Partial,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) checkpoint: Checkpoint,
+    pub(crate) restored: Restored,
+    pub(crate) restored_bytes: u64,
+    pub(crate) notices: Vec<(NoticeCode, String)>,
+}
+
+/// What an earlier run left at `output`, if it can be believed at all. The
+/// error is a checkpoint that must be left as it is.
+pub(crate) fn earlier(output: &Path) -> Result<Earlier, Error> {
+    let paths = Paths::of(output);
+    let Some(bytes) = checkpoint_file::read(&paths.checkpoint)? else { return Ok(Earlier::None) };
+    if !paths.partial.exists() {
+        return Ok(Earlier::None);
+    }
+    match Checkpoint::decode(&bytes) {
+        Ok(checkpoint) => Ok(Earlier::Checkpoint(checkpoint)),
+        Err(CheckpointError::Newer { version }) => Err(Error::new(
+            ErrorKind::LocalFile,
+            format!(
+                "{} was written by a newer haul (format {version}): nothing was changed",
+                paths.checkpoint.display()
+            ),
+        )
+        .with_hint("use the newer haul, or remove the .part and .haul files to start over")),
+        Err(error) => Ok(Earlier::Damaged(error.to_string())),
+    }
+}
+
+/// See [`earlier`].
+pub(crate) enum Earlier {
+    None,
+    Damaged(String),
+    Checkpoint(Checkpoint),
+}
+
+/// The range with which a resumed download opens: the first missing bytes that
+/// need no hashing first, or one byte to see whether the object is the same.
+pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> ByteRange {
+    let total = checkpoint.total.unwrap_or(0);
+    let size = checkpoint.segment_size_bytes;
+    let prefixed = |index: usize| checkpoint.prefixes.iter().any(|p| p.segment as usize == index);
+    let missing = |index: usize| {
+        matches!(checkpoint.segments.get(index), Some(SegmentRecord::Missing)) && !prefixed(index)
+    };
+    let Some(first) = (0..checkpoint.segments.len()).find(|index| missing(*index)) else {
+        return ByteRange::new(0, 1);
+    };
+    let mut last = first;
+    while missing(last + 1) && (last + 1 - first) as u64 * size < at_most_bytes {
+        last += 1;
+    }
+    let start = first as u64 * size;
+    ByteRange::new(start, ((last as u64 + 1) * size).min(total).min(start + at_most_bytes))
+}
+
+/// Opens the output. `kept` is the partial of this very download when it
+/// starts over; nothing of it is believed then.
+pub(crate) fn open(request: &Request, kept: Option<Partial>, believe: bool) -> Result<OpenedOutput, Error> {
+    let mut notices = Vec::new();
+    let fresh_start = kept.is_some() || !believe || request.resume == Resume::Never;
+    let partial = match kept {
+        Some(partial) => partial,
+        None => acquire(request)?,
+    };
+    let mut old = None;
+    if !partial.created() {
+        match earlier(&request.output)? {
+            Earlier::None => {}
+            Earlier::Damaged(why) if fresh_start => drop(why),
+            Earlier::Damaged(why) => notices.push((
+                NoticeCode::Restarted,
+                format!("the checkpoint cannot be believed ({why}): starting from zero"),
+            )),
+            Earlier::Checkpoint(checkpoint) if !fresh_start => old = Some(checkpoint),
+            Earlier::Checkpoint(_) => {}
+        }
+    }
+    if let Some(checkpoint) = old.take() {
+        match judge(request, &checkpoint) {
+            Ok(()) => old = Some(checkpoint),
+            Err(why) => notices
+                .push((NoticeCode::Restarted, format!("{why}: starting from zero"))),
+        }
+    }
+    let mut checkpoint = old.unwrap_or_else(|| fresh(request));
+    let short = forget_unreachable(&partial, &mut checkpoint)?;
+    if short > 0 {
+        notices.push((
+            NoticeCode::Refetch,
+            format!("the partial is shorter than its checkpoint says: {short} segments are fetched again"),
+        ));
+    }
+    checkpoint.pid = std::process::id();
+    let path = partial.paths().checkpoint.clone();
+    // Before the file gets a size: a partial without a checkpoint is foreign.
+    if let Err(error) = checkpoint_file::replace(&path, &checkpoint.encode(), request.sync) {
+        let error = Error::io("cannot write the checkpoint", &path, error);
+        return Err(undo(partial, error));
+    }
+    let opened = storage::open(
+        Arc::clone(partial.file()),
+        &partial.paths().partial,
+        checkpoint.total,
+        request.storage,
+    );
+    let opened = match opened {
+        Ok(opened) => opened,
+        Err(error) => return Err(undo(partial, error)),
+    };
+    if let Some(why) = opened.fallback {
+        notices.push((NoticeCode::StorageFallback, why));
+    }
+    let (restored, restored_bytes) = restored(&checkpoint);
+    Ok(OpenedOutput {
+        partial,
+        storage: opened.storage,
+        checkpoint,
+        restored,
+        restored_bytes,
+        notices,
+    })
+}
+
+fn acquire(request: &Request) -> Result<Partial, Error> {
+    let paths = Paths::of(&request.output);
+    if let Some(dir) = request.output.parent() {
+        partial::create_dir(dir)?;
+    }
+    if request.existing == Existing::Refuse {
+        partial::refuse_existing(&request.output)?;
+    }
+    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
+    let partial = Partial::acquire(paths, &holder)?;
+    if request.existing == Existing::Refuse {
+        // It may have appeared while the lock was taken.
+        partial::refuse_existing(&request.output)?;
+    }
+    Ok(partial)
+}
+
+/// What this very run created goes away again; what an earlier one left stays.
+fn undo(partial: Partial, error: Error) -> Error {
+    if partial.created() {
+        // The first error is the one to tell.
+        let _ = partial.remove();
+    }
+    error
+}
+
+fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<(), String> {
+    if !request.resource.ranges {
+        return Err("the server gives no byte ranges".to_owned());
+    }
+    let url = &request.url;
+    let claim = Claim {
+        same_url: checkpoint.identity.matches(
+            url.scheme(),
+            url.host_str().unwrap_or_default(),
+            url.port_or_known_default().unwrap_or(0),
+            url.path(),
+        ),
+        digest: request.has_digest,
+        always: request.resume == Resume::Always,
+    };
+    match checkpoint.matches(&request.resource, claim) {
+        Match::Same => Ok(()),
+        Match::Prove => Err("the partial is of another URL".to_owned()),
+        Match::Different(why) => Err(why),
+    }
+}
+
+fn fresh(request: &Request) -> Checkpoint {
+    let total = request.resource.total;
+    let size = request
+        .segment_size_bytes
+        .map(|size| size.max(choose_segment_size(total.unwrap_or(0))))
+        .unwrap_or_else(|| choose_segment_size(total.unwrap_or(0)));
+    let count = total.map_or(0, |total| segment_count(total, size)) as usize;
+    let mut salt = [0u8; 16];
+    for chunk in salt.chunks_mut(8) {
+        chunk.copy_from_slice(&fastrand::u64(..).to_le_bytes());
+    }
+    let url = &request.url;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(0);
+    Checkpoint {
+        identity: UrlIdentity::new(salt, url.scheme(), host, port, url.path()),
+        host: host.to_owned(),
+        total,
+        validator: request.resource.validator.clone(),
+        encoding: request.resource.encoding.clone(),
+        content_type: request.resource.content_type.clone(),
+        segment_size_bytes: size,
+        segments: vec![SegmentRecord::Missing; count],
+        prefixes: Vec::new(),
+        pid: std::process::id(),
+    }
+}
+
+/// Segments beyond the file's end are missing, whatever the checkpoint says.
+fn forget_unreachable(partial: &Partial, checkpoint: &mut Checkpoint) -> Result<usize, Error> {
+    let len = partial
+        .file()
+        .metadata()
+        .map_err(|error| Error::io("cannot read", &partial.paths().partial, error))?
+        .len();
+    let size = checkpoint.segment_size_bytes;
+    let total = checkpoint.total.unwrap_or(0);
+    let mut forgotten = 0;
+    for (index, record) in checkpoint.segments.iter_mut().enumerate() {
+        let end = ((index as u64 + 1) * size).min(total);
+        if end > len && !matches!(record, SegmentRecord::Missing) {
+            *record = SegmentRecord::Missing;
+            forgotten += 1;
+        }
+    }
+    checkpoint.prefixes.retain(|p| u64::from(p.segment) * size + p.len_bytes <= len);
+    Ok(forgotten)
+}
+
+/// Bytes of an earlier run that its checkpoint claims.
+pub(crate) fn restored_bytes(checkpoint: &Checkpoint) -> u64 {
+    restored(checkpoint).1
+}
+
+fn restored(checkpoint: &Checkpoint) -> (Restored, u64) {
+    let mut restored = Restored::default();
+    let mut bytes = 0;
+    let size = checkpoint.segment_size_bytes;
+    let total = checkpoint.total.unwrap_or(0);
+    for (index, record) in checkpoint.segments.iter().enumerate() {
+        let start = index as u64 * size;
+        match record {
+            SegmentRecord::Missing => continue,
+            SegmentRecord::Complete(_) => restored.verifying.push(index),
+            SegmentRecord::Durable(_) => restored.durable.push(index),
+        }
+        bytes += (start + size).min(total) - start;
+    }
+    for prefix in &checkpoint.prefixes {
+        restored.verifying.push(prefix.segment as usize);
+        bytes += prefix.len_bytes;
+    }
+    (restored, bytes)
+}

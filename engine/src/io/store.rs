@@ -1,0 +1,170 @@
+//! One download's data on the disk, from the first byte to the final name.
+//!
+//! [`Store`] is the driver's end; the work is done by the keeper thread of the
+//! download and the writer threads of the engine.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread;
+
+use crossbeam_channel::{Sender, unbounded};
+use tokio::sync::{mpsc, oneshot};
+
+use super::keeper::{End, Keeper, KeeperMessage};
+use super::partial::Partial;
+use super::publish::PublishOptions;
+use super::storage::Storage;
+use super::writer::{Layout, Sink, Target, Writers};
+use crate::config::{Checksum, DigestAlgorithm};
+use crate::error::{Error, ErrorKind};
+use crate::model::checkpoint::Checkpoint;
+
+/// What a store tells its driver.
+#[derive(Debug)]
+pub(crate) enum StoreEvent {
+    /// All bytes of a segment are stored.
+    Stored { segment: u32 },
+    /// A segment that an earlier run completed was hashed again. One that is
+    /// not good is missing.
+    Verified { segment: u32, good: bool },
+    /// So was the beginning of a segment. Fetching goes on after its first
+    /// `len_bytes`, which is 0 when they are not good.
+    PrefixVerified { segment: u32, len_bytes: u64 },
+    /// The download cannot go on.
+    Failed(Error),
+}
+
+/// What [`Store::open`] takes.
+pub(crate) struct StoreOptions {
+    /// The locked partial, whose checkpoint was written before it got a length.
+    pub(crate) partial: Partial,
+    /// The storage of that partial.
+    pub(crate) storage: Arc<dyn Storage>,
+    /// The engine's writers.
+    pub(crate) writers: Writers,
+    /// The object's identity and layout, and what an earlier run left.
+    pub(crate) checkpoint: Checkpoint,
+    /// Whether data and checkpoint are synced to the disk.
+    pub(crate) sync: bool,
+    /// Where events go.
+    pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
+}
+
+/// A finished download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// The object's size in bytes.
+    pub(crate) bytes: u64,
+    /// Its BLAKE3 hash.
+    pub(crate) blake3: Option<[u8; 32]>,
+    /// The digest that was asked for and found.
+    pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
+}
+
+/// The data of one running download. Dropping it, with or without a runtime,
+/// is a [`Store::stop`] that is not waited for.
+pub(crate) struct Store {
+    target: Arc<Target>,
+    writers: Writers,
+    keeper: Sender<KeeperMessage>,
+    ended: bool,
+}
+
+impl Store {
+    /// Starts the keeper, and hashing again what an earlier run completed or
+    /// began: an event comes for each such segment, none for durable ones.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when a thread cannot be started.
+    pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
+        let StoreOptions { partial, storage, writers, checkpoint, sync, events } = options;
+        let layout = Layout {
+            total: checkpoint.total,
+            segment_size_bytes: checkpoint.segment_size_bytes,
+        };
+        // Without a bound, so that no writer ever waits for the keeper, which
+        // waits for the writers. A report comes once per segment and snapshot.
+        let (sender, inbox) = unbounded();
+        let target = Arc::new(Target::new(storage, layout, sender.clone()));
+        let mut keeper = Keeper::new(
+            inbox,
+            partial,
+            Arc::clone(&target),
+            writers.clone(),
+            checkpoint,
+            sync,
+            events,
+        );
+        let no_thread = |error| {
+            Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
+                .with_source(error)
+        };
+        keeper.start_verifying().map_err(no_thread)?;
+        thread::Builder::new()
+            .name("haul-keeper".to_owned())
+            .spawn(move || keeper.run())
+            .map_err(no_thread)?;
+        Ok(Self { target, writers, keeper: sender, ended: false })
+    }
+
+    /// Where received bytes go.
+    pub(crate) fn sink(&self) -> Sink {
+        Sink::new(Arc::clone(&self.target), self.writers.clone())
+    }
+
+    /// Checks the complete object, compares its digest with `checksum` and
+    /// gives the file its final name.
+    ///
+    /// # Errors
+    /// The error, and the checkpoint if the partial is kept.
+    /// [`ErrorKind::DigestMismatch`] discards both; otherwise those of
+    /// [`super::publish::publish`], a failure told before as an event, and
+    /// [`ErrorKind::Internal`] when a segment is missing.
+    pub(crate) async fn finish(
+        self,
+        publish: PublishOptions,
+        checksum: Option<Checksum>,
+    ) -> Result<Finished, (Error, Option<PathBuf>)> {
+        let outcome = self.end(|reply| End::Finish { publish, checksum, reply }).await;
+        outcome.unwrap_or_else(|error| Err((error, None)))
+    }
+
+    /// Stores what is in flight and writes the last checkpoint, whose path it
+    /// gives. The lock is free afterwards. The data is not synced.
+    ///
+    /// # Errors
+    /// When the checkpoint cannot be written; an older one may be in place.
+    pub(crate) async fn stop(self) -> Result<PathBuf, Error> {
+        self.end(|reply| End::Stop { reply }).await?
+    }
+
+    /// Forgets everything that is stored, for a restart from zero. The lock is
+    /// kept with the partial.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] when a thread of the engine is gone.
+    pub(crate) async fn reset(self) -> Result<Partial, Error> {
+        self.end(|reply| End::Reset { reply }).await?
+    }
+
+    async fn end<T>(mut self, end: impl FnOnce(oneshot::Sender<T>) -> End) -> Result<T, Error> {
+        let (reply, outcome) = oneshot::channel();
+        self.ended = true;
+        let _ = self.keeper.send(KeeperMessage::End(end(reply)));
+        outcome.await.map_err(|_| {
+            Error::new(ErrorKind::Internal, "the thread that keeps the checkpoint ended early")
+        })
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        if !self.ended {
+            let _ = self.keeper.send(KeeperMessage::End(End::Abandon));
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

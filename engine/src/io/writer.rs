@@ -1,0 +1,470 @@
+//! The writer threads: the only code that stores received bytes.
+//!
+//! An engine has a few of them for all its downloads. Every chunk of a segment
+//! goes to the same thread, the segment's number modulo the threads, through
+//! one queue and in order; so a segment is always a prefix, hashed as it is
+//! stored, and what follows it. Nothing here waits for a runtime: the queues
+//! always drain, at worst as slowly as the disk.
+
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread;
+
+use bytes::Bytes;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::keeper::KeeperMessage;
+use super::storage::{SegmentWriter, Storage};
+use crate::model::checkpoint::{Prefix, segment_count};
+use crate::model::digest_tree::SegmentHasher;
+use crate::model::range::ByteRange;
+
+/// As many as [`Target::closed`] has bits.
+const MAX_THREADS: usize = 64;
+
+/// Bytes in flight for each place in a queue. Chunks are larger than this,
+/// except where they are cut at the end of a segment.
+const BYTES_PER_PLACE: usize = 4096;
+
+/// Places for messages without bytes, and for the cut chunks.
+const SPARE_PLACES: usize = 1024;
+
+/// A handle of the writer threads. They end when the last handle and the last
+/// [`Sink`] are dropped.
+#[derive(Clone)]
+pub(crate) struct Writers {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    senders: Vec<Sender<Message>>,
+    budget: Arc<Semaphore>,
+}
+
+impl Writers {
+    /// Starts `threads` threads (1 to 64) that share a budget of
+    /// `budget_bytes` received and not yet stored bytes. When a thread cannot
+    /// be started, storing fails with [`StoreClosed`].
+    pub(crate) fn new(threads: usize, budget_bytes: usize) -> Self {
+        let start = |index: usize| {
+            let (sender, receiver) = bounded(budget_bytes / BYTES_PER_PLACE + SPARE_PLACES);
+            let writer = Writer { bit: 1 << index, targets: HashMap::new() };
+            let started = thread::Builder::new()
+                .name(format!("haul-writer-{index}"))
+                .spawn(move || writer.run(&receiver));
+            if let Err(error) = started {
+                tracing::error!(%error, "cannot start a writer thread");
+            }
+            sender
+        };
+        let senders = (0..threads.clamp(1, MAX_THREADS)).map(start).collect();
+        let budget = Arc::new(Semaphore::new(budget_bytes.min(Semaphore::MAX_PERMITS)));
+        Self { shared: Arc::new(Shared { senders, budget }) }
+    }
+
+    /// Bytes that may still be received before some are stored: one permit for
+    /// each.
+    pub(crate) fn budget(&self) -> &Arc<Semaphore> {
+        &self.shared.budget
+    }
+
+    /// How many threads there are.
+    pub(super) fn threads(&self) -> usize {
+        self.shared.senders.len()
+    }
+
+    /// Continues `segment` at the offset `next`, with `hasher` having taken all
+    /// bytes before it.
+    pub(super) fn seed(&self, target: &Arc<Target>, segment: u32, hasher: SegmentHasher, next: u64) {
+        let target = Arc::clone(target);
+        // A writer that is gone is told of by whoever stores next.
+        let _ = self.send(segment, Message::Seed { target, segment, hasher: hasher.into(), next });
+    }
+
+    /// Asks each thread for a [`KeeperMessage::Prefixes`]. Returns how many
+    /// will come.
+    pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
+        let ask = |sender: &&Sender<Message>| {
+            sender.send(Message::Snapshot { target: Arc::clone(target) }).is_ok()
+        };
+        self.shared.senders.iter().filter(ask).count()
+    }
+
+    /// Stores what is in the queues and refuses everything after it. Returns
+    /// the prefixes of the segments that are not complete, in no order; all
+    /// other reports were made when this returns. Blocks as long as the disk
+    /// takes for the bytes in flight.
+    ///
+    /// # Errors
+    /// When a writer thread is gone; it had no way to report its prefixes.
+    pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Prefix>, StoreClosed> {
+        target.accepting.store(false, Ordering::Release);
+        let (reply, replies) = bounded(self.threads());
+        for sender in &self.shared.senders {
+            let _ = sender.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
+        }
+        drop(reply);
+        let answers: Vec<Vec<Prefix>> = replies.iter().collect();
+        if answers.len() < self.threads() {
+            return Err(StoreClosed);
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    /// The budget nearly always leaves a free place. Where many small cuts have
+    /// filled the queue this waits, which cannot deadlock: a writer waits for
+    /// nothing but the disk.
+    fn send(&self, segment: u32, message: Message) -> Result<(), StoreClosed> {
+        let senders = &self.shared.senders;
+        let sender = &senders[segment as usize % senders.len()];
+        match sender.try_send(message) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| StoreClosed),
+            Err(TrySendError::Disconnected(_)) => Err(StoreClosed),
+        }
+    }
+}
+
+/// How an object is cut into segments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// The object's size in bytes. Without one the object is one segment
+    /// without an end.
+    pub(crate) total: Option<u64>,
+    /// The size of every segment but the last; a power of two.
+    pub(crate) segment_size_bytes: u64,
+}
+
+impl Layout {
+    /// Whether the object is at most one segment, hashed as a whole.
+    pub(crate) fn whole(self) -> bool {
+        self.total.is_none_or(|total| segment_count(total, self.segment_size_bytes) <= 1)
+    }
+
+    /// The bytes of a segment; `None` when the object has no such segment.
+    pub(crate) fn range(self, segment: u32) -> Option<ByteRange> {
+        let Some(total) = self.total else {
+            return (segment == 0).then(|| ByteRange::new(0, u64::MAX));
+        };
+        let start = u64::from(segment).checked_mul(self.segment_size_bytes)?;
+        let end = start.saturating_add(self.segment_size_bytes).min(total);
+        (start < end).then(|| ByteRange::new(start, end))
+    }
+
+    /// The number of the segment that has the byte at `offset`, and the offset
+    /// after it, as if the object had no end.
+    fn segment_at(self, offset: u64) -> (u32, u64) {
+        if self.total.is_none() {
+            return (0, u64::MAX);
+        }
+        let number = offset / self.segment_size_bytes;
+        let end = (number + 1).saturating_mul(self.segment_size_bytes);
+        (u32::try_from(number).unwrap_or(u32::MAX), end)
+    }
+}
+
+/// One epoch of one download: from its start, or a restart from zero, to the
+/// close at the writers.
+pub(crate) struct Target {
+    id: u64,
+    storage: Arc<dyn Storage>,
+    layout: Layout,
+    reports: Sender<KeeperMessage>,
+    accepting: AtomicBool,
+    failed: AtomicBool,
+    /// One bit for each writer that was told to close. A chunk that was sent
+    /// while the target was being closed is not stored after all.
+    closed: AtomicU64,
+    stored_bytes: AtomicU64,
+}
+
+impl Target {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        layout: Layout,
+        reports: Sender<KeeperMessage>,
+    ) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            storage,
+            layout,
+            reports,
+            accepting: AtomicBool::new(true),
+            failed: AtomicBool::new(false),
+            closed: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+        }
+    }
+
+    pub(super) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    pub(super) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    /// How many bytes were stored in this epoch.
+    pub(super) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn report(&self, message: KeeperMessage) {
+        // Without a keeper the download has ended and nobody waits for it.
+        let _ = self.reports.send(message);
+    }
+
+    fn fail(&self, error: io::Error) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            self.report(KeeperMessage::Failed(error));
+        }
+    }
+}
+
+/// Where the fetchers of one download put received bytes.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    target: Arc<Target>,
+    writers: Writers,
+}
+
+/// The download has ended, or a writer thread has: nothing was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreClosed;
+
+impl Sink {
+    pub(super) fn new(target: Arc<Target>, writers: Writers) -> Self {
+        Self { target, writers }
+    }
+
+    /// See [`Writers::budget`].
+    pub(crate) fn budget(&self) -> &Arc<Semaphore> {
+        self.writers.budget()
+    }
+
+    /// Hands over the bytes in `pieces`, which follow each other from `offset`
+    /// on, counted from the object's first byte. Inside a segment each call
+    /// begins where the last one ended. `permit` covers the bytes and is given
+    /// back once they are stored.
+    ///
+    /// # Errors
+    /// [`StoreClosed`] when the download ended. A failure to store is told as
+    /// an event.
+    pub(crate) fn store(
+        &self,
+        offset: u64,
+        pieces: Vec<Bytes>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), StoreClosed> {
+        if !self.target.accepting.load(Ordering::Acquire) {
+            return Err(StoreClosed);
+        }
+        let permit = Arc::new(permit);
+        let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let (mut segment, mut end) = self.target.layout.segment_at(offset);
+        if offset.saturating_add(len) <= end {
+            return self.send(segment, offset, pieces, &permit);
+        }
+        let (mut start, mut at, mut part) = (offset, offset, Vec::new());
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let room = usize::try_from(end - at).unwrap_or(usize::MAX);
+                let taken = piece.split_to(room.min(piece.len()));
+                at += taken.len() as u64;
+                part.push(taken);
+                if at == end {
+                    self.send(segment, start, std::mem::take(&mut part), &permit)?;
+                    start = at;
+                    (segment, end) = self.target.layout.segment_at(at);
+                }
+            }
+        }
+        self.send(segment, start, part, &permit)
+    }
+
+    fn send(
+        &self,
+        segment: u32,
+        offset: u64,
+        pieces: Vec<Bytes>,
+        permit: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<(), StoreClosed> {
+        if pieces.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        let target = Arc::clone(&self.target);
+        let permit = Arc::clone(permit);
+        self.writers.send(segment, Message::Chunk { target, segment, offset, pieces, permit })
+    }
+}
+
+enum Message {
+    Chunk {
+        target: Arc<Target>,
+        segment: u32,
+        offset: u64,
+        pieces: Vec<Bytes>,
+        /// Shared by the parts of a chunk that was cut.
+        permit: Arc<OwnedSemaphorePermit>,
+    },
+    Seed {
+        target: Arc<Target>,
+        segment: u32,
+        hasher: Box<SegmentHasher>,
+        next: u64,
+    },
+    Snapshot {
+        target: Arc<Target>,
+    },
+    Close {
+        target: Arc<Target>,
+        reply: Sender<Vec<Prefix>>,
+    },
+}
+
+struct Writer {
+    /// This thread's bit in [`Target::closed`].
+    bit: u64,
+    targets: HashMap<u64, Progress>,
+}
+
+/// What one thread knows of one target.
+#[derive(Default)]
+struct Progress {
+    active: HashMap<u32, Active>,
+    done: HashSet<u32>,
+}
+
+/// A segment of which a prefix is stored.
+struct Active {
+    hasher: SegmentHasher,
+    writer: Box<dyn SegmentWriter>,
+    next: u64,
+}
+
+impl Writer {
+    fn run(mut self, messages: &Receiver<Message>) {
+        for message in messages {
+            match message {
+                Message::Chunk { target, segment, offset, pieces, permit } => {
+                    if self.takes(&target)
+                        && let Err(error) = self.store(&target, segment, offset, pieces)
+                    {
+                        target.fail(error);
+                    }
+                    drop(permit);
+                }
+                Message::Seed { target, segment, hasher, next } => {
+                    if self.takes(&target)
+                        && let Err(error) = self.seed(&target, segment, *hasher, next)
+                    {
+                        target.fail(error);
+                    }
+                }
+                Message::Snapshot { target } => {
+                    let prefixes = self.targets.get(&target.id).map(Progress::prefixes);
+                    target.report(KeeperMessage::Prefixes(prefixes.unwrap_or_default()));
+                }
+                Message::Close { target, reply } => {
+                    target.closed.fetch_or(self.bit, Ordering::Relaxed);
+                    let progress = self.targets.remove(&target.id).unwrap_or_default();
+                    let prefixes = progress.prefixes();
+                    // The storage is let go before the keeper gives up the lock.
+                    drop((progress, target));
+                    let _ = reply.send(prefixes);
+                }
+            }
+        }
+    }
+
+    fn takes(&self, target: &Target) -> bool {
+        let closed = target.closed.load(Ordering::Relaxed) & self.bit != 0;
+        !closed && !target.failed.load(Ordering::Relaxed)
+    }
+
+    fn store(
+        &mut self,
+        target: &Target,
+        segment: u32,
+        offset: u64,
+        pieces: Vec<Bytes>,
+    ) -> io::Result<()> {
+        let range = target.layout.range(segment).ok_or_else(|| misplaced(segment, offset))?;
+        let progress = self.targets.entry(target.id).or_default();
+        let active = match progress.active.entry(segment) {
+            Entry::Occupied(active) => active.into_mut(),
+            Entry::Vacant(place) if offset == range.start() && !progress.done.contains(&segment) => {
+                place.insert(Active {
+                    hasher: SegmentHasher::new(offset, target.layout.whole()),
+                    writer: target.storage.segment_writer(range)?,
+                    next: offset,
+                })
+            }
+            Entry::Vacant(_) => return Err(misplaced(segment, offset)),
+        };
+        if active.next != offset {
+            return Err(misplaced(segment, offset));
+        }
+        for piece in pieces {
+            active.writer.write(active.next, &piece)?;
+            // After the write, whose error leaves the prefix as it was; and
+            // while the bytes are in the processor's cache.
+            active.hasher.update(&piece);
+            active.next += piece.len() as u64;
+            target.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        }
+        progress.complete(target, segment, range);
+        Ok(())
+    }
+
+    fn seed(
+        &mut self,
+        target: &Target,
+        segment: u32,
+        hasher: SegmentHasher,
+        next: u64,
+    ) -> io::Result<()> {
+        let range = target.layout.range(segment).ok_or_else(|| misplaced(segment, next))?;
+        let progress = self.targets.entry(target.id).or_default();
+        if progress.done.contains(&segment) || progress.active.contains_key(&segment) {
+            return Err(misplaced(segment, next));
+        }
+        let writer = target.storage.segment_writer(range)?;
+        progress.active.insert(segment, Active { hasher, writer, next });
+        progress.complete(target, segment, range);
+        Ok(())
+    }
+}
+
+impl Progress {
+    /// Reports `segment` if all its bytes are stored.
+    fn complete(&mut self, target: &Target, segment: u32, range: ByteRange) {
+        let Entry::Occupied(active) = self.active.entry(segment) else { return };
+        if active.get().next < range.end() {
+            return;
+        }
+        let hash = active.remove().hasher.finish();
+        self.done.insert(segment);
+        target.report(KeeperMessage::Stored { segment, hash });
+    }
+
+    fn prefixes(&self) -> Vec<Prefix> {
+        let prefix = |(&segment, active): (&u32, &Active)| {
+            let len_bytes = active.hasher.len();
+            (len_bytes > 0).then(|| Prefix { segment, len_bytes, hash: active.hasher.finish() })
+        };
+        self.active.iter().filter_map(prefix).collect()
+    }
+}
+
+/// A mistake of the engine; the bytes are not stored.
+fn misplaced(segment: u32, offset: u64) -> io::Error {
+    io::Error::other(format!(
+        "internal error: bytes at {offset} do not follow what is stored of segment {segment}"
+    ))
+}

@@ -1,0 +1,956 @@
+//! The planner: the state machine that decides what is fetched by whom.
+//!
+//! Inputs go in by `on_*` and [`Planner::tick`], each with the time `now`;
+//! decisions come out of [`Planner::poll_action`]. The planner alone owns
+//! segment state. It never sees a socket: a fetcher is a [`LeaseId`], a response
+//! is a [`Verdict`].
+//!
+//! A download runs through these phases: *opening* (one request, which is the
+//! first lease already), *preparing* (the driver opens the output for what the
+//! response told), *running*, and, when everything stored must be given up,
+//! *draining* (all leases are cancelled and acknowledged) before it opens again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::concurrency::Concurrency;
+use super::range::ByteRange;
+use super::rate::RateEstimator;
+use super::resource::Resource;
+use super::response::{Remedy, Verdict};
+use super::retry::Backoff;
+use super::segment::{SegmentMap, SegmentState};
+use super::validator::Validator;
+use crate::config::{Connections, RetryPolicy};
+use crate::error::ErrorKind;
+use crate::event::{MapCell, NoticeCode};
+
+pub use super::segment::LeaseId;
+
+/// The first request asks for this much, before anything is known.
+pub const FIRST_RANGE_BYTES: u64 = 4 << 20;
+/// A lease of unknown speed is at most this long.
+const PROBE_LEASE_BYTES: u64 = 16 << 20;
+/// No lease is longer, so that leases stay near the frontier.
+const MAX_LEASE_BYTES: u64 = 256 << 20;
+/// A lease should last this long at the measured speed.
+const LEASE_TIME_S: f64 = 4.0;
+/// A request's latency may cost at most one part in this many of its lease.
+const LATENCY_SHARE: f64 = 25.0;
+/// A straggler is relieved only when that saves at least this.
+const WORTHWHILE_S: f64 = 0.5;
+/// A lease slower than this part of its peers' mean is given up.
+const CRAWL_SHARE: f64 = 0.05;
+const CRAWL_AFTER: Duration = Duration::from_secs(8);
+
+/// What the caller chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many connections.
+    pub connections: Connections,
+    /// Without a byte for this long a lease is given up.
+    pub stall_timeout: Duration,
+    /// Bounds of retrying.
+    pub retry: RetryPolicy,
+    /// Seeds the jitter of the backoff.
+    pub seed: u64,
+}
+
+/// Why a download cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort.
+    pub kind: ErrorKind,
+    /// The cause, in words.
+    pub message: String,
+    /// The HTTP status, where one caused it.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure without a status.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None }
+    }
+}
+
+/// How a lease ended, as its fetcher says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// Everything it was given is handed over.
+    Complete,
+    /// The body ended cleanly before that, or its end was unknown.
+    BodyEnded,
+    /// Cancelled, or its response was refused.
+    Dropped,
+    /// A connection failed; `refused` when no response had begun.
+    Failed {
+        /// What failed.
+        failure: Failure,
+        /// Whether it failed before the response.
+        refused: bool,
+    },
+}
+
+/// What an earlier run left, segment by segment.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Segments whose bytes are believed as they are.
+    pub durable: Vec<usize>,
+    /// Segments and prefixes that are being hashed again.
+    pub verifying: Vec<usize>,
+}
+
+/// What the driver has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Send a request for `range` (`None`: a plain GET) and run it as `lease`.
+    Fetch {
+        /// The new lease.
+        lease: LeaseId,
+        /// What to ask for.
+        range: Option<ByteRange>,
+        /// Whether to send If-Match or If-Unmodified-Since.
+        conditional: bool,
+    },
+    /// The response of `lease` is the first valid one: open the output, then
+    /// call [`Planner::on_opened`].
+    Open {
+        /// The lease that waits for its decision.
+        lease: LeaseId,
+        /// What the response said.
+        resource: Resource,
+    },
+    /// Store the body of `lease`: bytes from `range.start` up to `range.end`.
+    Store {
+        /// The lease.
+        lease: LeaseId,
+        /// Where its bytes belong; the end is `u64::MAX` where it is unknown.
+        range: ByteRange,
+    },
+    /// Refuse the response of `lease`.
+    Drop {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Ask the fetcher of `lease` to stop at `end`; it answers where it will.
+    Shrink {
+        /// The victim.
+        lease: LeaseId,
+        /// Where it should stop.
+        end: u64,
+    },
+    /// Give `lease` up; its fetcher answers where it stopped.
+    Cancel {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Forget everything stored; nothing is being fetched.
+    Reset {
+        /// Whether the identity of the object is forgotten as well.
+        forget_identity: bool,
+    },
+    /// Resolve the original URL again before the next request.
+    Resolve,
+    /// Tell the user that a round of backoff begins.
+    Retry {
+        /// Why.
+        reason: String,
+        /// Which round.
+        attempt: u32,
+        /// How long.
+        wait: Duration,
+    },
+    /// Tell the user something.
+    Notice(NoticeCode, String),
+    /// Everything is stored: publish.
+    Finish,
+    /// Give up.
+    Fail(Failure),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Opening,
+    Preparing(LeaseId),
+    Running,
+    /// All leases are being cancelled; then everything is forgotten.
+    Draining {
+        forget_identity: bool,
+    },
+    Ended,
+}
+
+#[derive(Debug)]
+struct Lease {
+    range: ByteRange,
+    position: u64,
+    start: u64,
+    issued_at: Duration,
+    head_at: Option<Duration>,
+    last_byte_at: Duration,
+    rate: RateEstimator,
+    /// A shrink or cancel is on its way.
+    leaving: bool,
+    cancelled_for: Option<Failure>,
+    conditional: bool,
+    in_doubt: bool,
+}
+
+impl Lease {
+    fn rest_bytes(&self) -> u64 {
+        self.range.end().saturating_sub(self.position)
+    }
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub struct Planner {
+    settings: Settings,
+    phase: Phase,
+    /// One plain stream instead of ranges.
+    whole: bool,
+    opening_range: ByteRange,
+    resource: Option<Resource>,
+    map: Option<SegmentMap>,
+    stream_ended_at: Option<u64>,
+    leases: BTreeMap<LeaseId, Lease>,
+    next_lease: LeaseId,
+    concurrency: Concurrency,
+    backoff: Backoff,
+    wait_until: Duration,
+    pause_until: Duration,
+    failures_in_a_row: u32,
+    lies_in_a_row: u32,
+    conditional: bool,
+    /// The validator of a version that may have replaced ours.
+    doubt: bool,
+    abandoned: Vec<Validator>,
+    changes: u32,
+    resolved_again: bool,
+    latency_s: f64,
+    high_water: u64,
+    actions: VecDeque<Action>,
+}
+
+impl Planner {
+    /// A planner that first asks for `opening_range`.
+    #[must_use]
+    pub fn new(settings: Settings, opening_range: ByteRange) -> Self {
+        Self {
+            concurrency: Concurrency::new(settings.connections),
+            backoff: Backoff::new(settings.retry, settings.seed),
+            settings,
+            phase: Phase::Opening,
+            whole: false,
+            opening_range,
+            resource: None,
+            map: None,
+            stream_ended_at: None,
+            leases: BTreeMap::new(),
+            next_lease: 1,
+            wait_until: Duration::ZERO,
+            pause_until: Duration::ZERO,
+            failures_in_a_row: 0,
+            lies_in_a_row: 0,
+            conditional: true,
+            doubt: false,
+            abandoned: Vec::new(),
+            changes: 0,
+            resolved_again: false,
+            latency_s: 0.0,
+            high_water: 0,
+            actions: VecDeque::new(),
+        }
+    }
+
+    /// The next decision to carry out, if there is one.
+    pub fn poll_action(&mut self) -> Option<Action> {
+        self.actions.pop_front()
+    }
+
+    /// Connections at work.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.leases.len()
+    }
+
+    /// The most connections that may be used now.
+    #[must_use]
+    pub fn limit(&self) -> usize {
+        if self.whole { 1 } else { self.concurrency.limit() }
+    }
+
+    /// Rounds of backoff so far.
+    #[must_use]
+    pub fn rounds(&self) -> u32 {
+        self.backoff.total_rounds()
+    }
+
+    /// The object's bytes in at most 256 equal cells.
+    #[must_use]
+    pub fn map_cells(&self) -> Vec<MapCell> {
+        let Some(map) = &self.map else { return Vec::new() };
+        let cells = map.len().min(256);
+        let mut done = vec![0u64; cells];
+        let mut size = vec![0u64; cells];
+        let mut active = vec![false; cells];
+        for index in 0..map.len() {
+            let cell = index * cells / map.len();
+            let bytes = map.range(index).len();
+            size[cell] += bytes;
+            done[cell] += match map.state(index) {
+                SegmentState::Missing { prefix_bytes } => prefix_bytes,
+                SegmentState::Leased(lease) => {
+                    let position = self.leases.get(&lease).map_or(0, |lease| lease.position);
+                    active[cell] |= self.leases.contains_key(&lease)
+                        && map.range(index).contains(position);
+                    position.saturating_sub(map.range(index).start()).min(bytes)
+                }
+                _ => bytes,
+            };
+        }
+        (0..cells)
+            .map(|cell| MapCell {
+                done: done[cell] as f32 / size[cell].max(1) as f32,
+                active: active[cell],
+            })
+            .collect()
+    }
+
+    /// Time passes: starts what may start, gives up what stalls. Call it at
+    /// least every 100 ms.
+    pub fn tick(&mut self, now: Duration) {
+        self.give_up_stalled(now);
+        let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
+        self.concurrency.observe(total, self.leases.len(), now);
+        self.schedule(now);
+    }
+
+    /// A response's head arrived and was classified.
+    pub fn on_verdict(&mut self, id: LeaseId, verdict: Verdict, now: Duration) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.head_at = Some(now);
+        lease.last_byte_at = now;
+        lease.rate.record(0, now);
+        let latency = (now - lease.issued_at).as_secs_f64();
+        self.latency_s =
+            if self.latency_s == 0.0 { latency } else { self.latency_s * 0.8 + latency * 0.2 };
+        if lease.leaving || matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+            return self.drop_response(id);
+        }
+        match verdict {
+            Verdict::Partial { range, resource } => self.accept(id, range, resource),
+            Verdict::Whole { resource } => self.accept_whole(id, resource, now),
+            Verdict::Unsatisfied { total } => self.unsatisfied(id, total, now),
+            Verdict::Redirect { .. } => self.drop_response(id),
+            Verdict::Changed { seen } => self.changed(id, Some(seen.validator), now),
+            Verdict::TagDiffers { seen } => self.doubt(id, Some(seen.validator), now),
+            Verdict::PreconditionFailed => self.doubt(id, None, now),
+            Verdict::Imposter { why } => {
+                self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
+            }
+            Verdict::Lie(lie) => {
+                let failure = Failure::new(ErrorKind::Protocol, lie.to_string());
+                self.lied(id, failure, lie.remedy(), now);
+            }
+            Verdict::Throttled { status, retry_after } => {
+                let failure = status_failure(status);
+                self.drop_response(id);
+                self.refused(id, now);
+                self.failed(id, failure, retry_after, now);
+            }
+            Verdict::Denied { status } => self.denied(id, status, now),
+            Verdict::Status { status, transient: true, retry_after } => {
+                self.drop_response(id);
+                self.failed(id, status_failure(status), retry_after, now);
+            }
+            Verdict::Status { status, .. } => {
+                self.drop_response(id);
+                self.fail(status_failure(status));
+            }
+        }
+        self.schedule(now);
+    }
+
+    /// The driver followed a redirect: the request is sent again at once.
+    pub fn on_redirected(&mut self, id: LeaseId, now: Duration) {
+        self.forget_lease(id);
+        self.actions.push_back(Action::Drop { lease: id });
+        self.schedule(now);
+    }
+
+    /// The driver met something that no planning helps against.
+    pub fn give_up(&mut self, failure: Failure) {
+        self.fail(failure);
+    }
+
+    /// The output is open for what the first response told.
+    pub fn on_opened(&mut self, segment_size_bytes: u64, restored: &Restored, now: Duration) {
+        let Phase::Preparing(id) = self.phase else { return };
+        self.phase = Phase::Running;
+        let total = self.resource.as_ref().and_then(|resource| resource.total);
+        self.map = total.map(|total| SegmentMap::new(total, segment_size_bytes));
+        let Some(lease) = self.leases.get_mut(&id) else { return self.schedule(now) };
+        let Some(map) = &mut self.map else {
+            lease.range = ByteRange::new(0, u64::MAX);
+            self.actions.push_back(Action::Store { lease: id, range: lease.range });
+            return;
+        };
+        for &index in &restored.durable {
+            map.restore(index, SegmentState::Complete);
+        }
+        for &index in &restored.verifying {
+            map.restore(index, SegmentState::Verifying);
+        }
+        // The response at hand is used as far as its bytes are missing and it
+        // begins where a segment, or the prefix of one, is to be continued.
+        let usable = map.next_run(lease.range.len().max(1)).filter(|run| {
+            run.start() == lease.range.start() && !lease.range.is_empty()
+        });
+        match usable {
+            Some(run) => {
+                let range = ByteRange::new(run.start(), run.end().min(lease.range.end()));
+                lease.range = range;
+                map.lease(range, id);
+                self.actions.push_back(Action::Store { lease: id, range });
+            }
+            None => self.drop_response(id),
+        }
+        self.schedule(now);
+    }
+
+    /// The fetcher of `id` handed `bytes` to the writers.
+    pub fn on_received(&mut self, id: LeaseId, bytes: u64, now: Duration) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        let from = lease.position;
+        lease.position += bytes;
+        lease.last_byte_at = now;
+        lease.rate.record(bytes, now);
+        if let Some(map) = &mut self.map {
+            map.received(id, from, lease.position);
+        }
+        // A plain stream that starts over makes progress only where it passes
+        // the furthest byte of the streams before it.
+        if !self.whole || lease.position > self.high_water {
+            self.high_water = self.high_water.max(lease.position);
+            self.backoff.progress();
+            self.failures_in_a_row = 0;
+            self.lies_in_a_row = 0;
+        }
+    }
+
+    /// The fetcher of `id` will stop at `end`.
+    pub fn on_shrunk(&mut self, id: LeaseId, end: u64, now: Duration) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.leaving = false;
+        if end >= lease.range.end() {
+            return;
+        }
+        let tail = ByteRange::new(end, lease.range.end());
+        lease.range = ByteRange::new(lease.range.start(), end);
+        if let Some(map) = &mut self.map {
+            map.release(id, tail, end);
+        }
+        self.schedule(now);
+    }
+
+    /// The lease is over; its last event.
+    pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
+        let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
+        let progressed = lease.position > lease.start;
+        match end {
+            LeaseEnd::Complete => {}
+            LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
+                self.stream_ended_at = Some(lease.position);
+            }
+            LeaseEnd::BodyEnded => {
+                let failure =
+                    Failure::new(ErrorKind::Network, "the response ended before its end");
+                self.ended_badly(failure, progressed, false, now);
+            }
+            LeaseEnd::Dropped => {
+                if let Some(failure) = lease.cancelled_for {
+                    self.ended_badly(failure, progressed, false, now);
+                }
+            }
+            LeaseEnd::Failed { failure, refused } => {
+                self.ended_badly(failure, progressed, refused && lease.head_at.is_none(), now);
+            }
+        }
+        self.schedule(now);
+    }
+
+    /// The writers hold all of segment `index`.
+    pub fn on_stored(&mut self, index: usize, now: Duration) {
+        if let Some(map) = &mut self.map {
+            map.complete(index);
+        }
+        self.schedule(now);
+    }
+
+    /// A segment of an earlier run was hashed again: wholly good, or good for
+    /// its first `prefix_bytes`.
+    pub fn on_verified(&mut self, index: usize, good: bool, prefix_bytes: u64, now: Duration) {
+        if let Some(map) = &mut self.map {
+            if good {
+                map.complete(index);
+            } else {
+                map.restore(index, SegmentState::Missing { prefix_bytes });
+            }
+        }
+        self.schedule(now);
+    }
+
+    fn forget_lease(&mut self, id: LeaseId) -> Option<Lease> {
+        let lease = self.leases.remove(&id)?;
+        if let Some(map) = &mut self.map {
+            let end = lease.range.end().min(map.total_bytes()).max(lease.start);
+            map.release(id, ByteRange::new(lease.start, end), lease.position);
+        }
+        Some(lease)
+    }
+
+    fn drop_response(&mut self, id: LeaseId) {
+        self.actions.push_back(Action::Drop { lease: id });
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.leaving = true;
+        }
+    }
+
+    fn accept(&mut self, id: LeaseId, range: ByteRange, resource: Resource) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        match self.phase {
+            Phase::Opening => {
+                lease.range = range;
+                self.resource = Some(resource.clone());
+                self.phase = Phase::Preparing(id);
+                self.actions.push_back(Action::Open { lease: id, resource });
+            }
+            Phase::Running if lease.in_doubt => {
+                // Our version is still served: the tags differ by edge or connection.
+                self.sequential("the server's entity tags differ from connection to connection");
+            }
+            Phase::Running => {
+                if range.end() < lease.range.end() {
+                    let tail = ByteRange::new(range.end(), lease.range.end());
+                    lease.range = range;
+                    if let Some(map) = &mut self.map {
+                        map.release(id, tail, range.end());
+                    }
+                }
+                self.actions.push_back(Action::Store { lease: id, range });
+            }
+            _ => self.drop_response(id),
+        }
+    }
+
+    fn accept_whole(&mut self, id: LeaseId, resource: Resource, now: Duration) {
+        if self.phase != Phase::Opening {
+            self.drop_response(id);
+            self.sequential("the server answers some ranges with the whole object");
+            return;
+        }
+        if let (Some(known), Some(total)) = (&self.resource, resource.total)
+            && known.total.is_some_and(|known| known != total)
+        {
+            return self.changed(id, Some(resource.validator), now);
+        }
+        if !self.whole {
+            let why = if resource.total.is_none() {
+                "the server does not tell the size"
+            } else {
+                "the server ignores byte ranges"
+            };
+            self.notice(NoticeCode::SingleStream, format!("{why}: one connection, no resuming"));
+        }
+        self.whole = true;
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        lease.range = ByteRange::new(0, resource.total.unwrap_or(u64::MAX));
+        lease.position = 0;
+        lease.start = 0;
+        self.resource = Some(resource.clone());
+        self.phase = Phase::Preparing(id);
+        self.actions.push_back(Action::Open { lease: id, resource });
+    }
+
+    fn unsatisfied(&mut self, id: LeaseId, total: Option<u64>, now: Duration) {
+        let known = self.resource.as_ref().and_then(|resource| resource.total);
+        match (self.phase, total) {
+            (Phase::Opening, Some(0)) => {
+                // RFC 9110 section 14.4: no range of an empty object can be satisfied.
+                let resource = Resource {
+                    total: Some(0),
+                    validator: Validator::default(),
+                    ranges: true,
+                    encoding: None,
+                    content_type: None,
+                    content_disposition: None,
+                };
+                self.accept(id, ByteRange::new(0, 0), resource);
+            }
+            (Phase::Opening, Some(_)) if self.opening_range.start() > 0 => {
+                self.drop_response(id);
+                self.restart("the object is shorter than it was");
+            }
+            (Phase::Running, Some(total)) if known.is_some_and(|known| known != total) => {
+                self.changed(id, None, now);
+            }
+            _ => {
+                let failure = Failure {
+                    kind: ErrorKind::Protocol,
+                    message: "the server refused a range that the object has".to_owned(),
+                    status: Some(416),
+                };
+                self.lied(id, failure, Remedy::Retry, now);
+            }
+        }
+    }
+
+    /// Another version is there. Once, the download starts from zero with it.
+    fn changed(&mut self, id: LeaseId, seen: Option<Validator>, _now: Duration) {
+        self.drop_response(id);
+        if seen.as_ref().is_some_and(|seen| self.abandoned.contains(seen)) {
+            return self.sequential("the server's validators alternate");
+        }
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+            return;
+        }
+        if self.phase == Phase::Running {
+            self.changes += 1;
+        }
+        if self.changes > 1 {
+            return self.fail(Failure::new(
+                ErrorKind::ObjectChanged,
+                "the object changed again while it was downloaded",
+            ));
+        }
+        self.restart("the object changed on the server");
+    }
+
+    /// The tag differs or the precondition failed while the size is the same:
+    /// ask once more, unconditionally, before believing in a change.
+    fn doubt(&mut self, id: LeaseId, seen: Option<Validator>, now: Duration) {
+        let in_doubt = self.leases.get(&id).is_some_and(|lease| lease.in_doubt);
+        if self.phase == Phase::Opening || in_doubt {
+            return self.changed(id, seen, now);
+        }
+        self.drop_response(id);
+        if self.phase == Phase::Running && !self.doubt {
+            self.doubt = true;
+            self.conditional = false;
+        }
+    }
+
+    fn denied(&mut self, id: LeaseId, status: u16, _now: Duration) {
+        let conditional = self.leases.get(&id).is_some_and(|lease| lease.conditional);
+        self.drop_response(id);
+        if self.phase != Phase::Running {
+            return self.fail(status_failure(status));
+        }
+        if status == 403 && conditional {
+            // Some signatures do not cover conditional headers.
+            self.conditional = false;
+        } else if !self.resolved_again {
+            self.resolved_again = true;
+            self.actions.push_back(Action::Resolve);
+        } else {
+            self.fail(status_failure(status));
+        }
+    }
+
+    fn lied(&mut self, id: LeaseId, failure: Failure, remedy: Remedy, now: Duration) {
+        self.drop_response(id);
+        self.lies_in_a_row += 1;
+        match remedy {
+            Remedy::Fatal => self.fail(failure),
+            Remedy::Sequential if !self.whole => self.sequential(&failure.message),
+            Remedy::Retry if !self.whole && self.lies_in_a_row > 2 => {
+                self.sequential(&failure.message);
+            }
+            _ => self.failed(id, failure, None, now),
+        }
+    }
+
+    /// The lease is refused and its cause recorded: charged when it has ended.
+    fn failed(&mut self, id: LeaseId, failure: Failure, after: Option<Duration>, now: Duration) {
+        if let Some(after) = after {
+            let after = after.min(self.settings.retry.max_retry_after);
+            self.pause_until = self.pause_until.max(now + after);
+        }
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.cancelled_for = Some(failure);
+        }
+    }
+
+    fn ended_badly(&mut self, failure: Failure, progressed: bool, refused: bool, now: Duration) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+            return;
+        }
+        if failure.kind == ErrorKind::Tls {
+            return self.fail(failure);
+        }
+        if refused {
+            self.refused(0, now);
+        }
+        if self.whole && self.phase == Phase::Running {
+            // A plain stream cannot be continued: its bytes are fetched again.
+            self.phase = Phase::Draining { forget_identity: false };
+        }
+        if progressed && !self.whole {
+            return;
+        }
+        self.failures_in_a_row += 1;
+        if !self.leases.is_empty() {
+            let exponent = self.failures_in_a_row.min(5);
+            let wait = Duration::from_millis(100) * 2u32.pow(exponent);
+            self.wait_until = self.wait_until.max(now + wait);
+            return;
+        }
+        let pause = self.pause_until.saturating_sub(now);
+        match self.backoff.fail((!pause.is_zero()).then_some(pause)) {
+            Some(round) => {
+                self.wait_until = now + round.wait;
+                self.actions.push_back(Action::Retry {
+                    reason: failure.message,
+                    attempt: round.attempt,
+                    wait: round.wait,
+                });
+            }
+            None => self.fail(failure),
+        }
+    }
+
+    fn refused(&mut self, id: LeaseId, now: Duration) {
+        let others = self.leases.iter().filter(|(other, lease)| **other != id && !lease.leaving);
+        let active = others.count();
+        if active > 0 && self.concurrency.refused(active, now) {
+            let limit = self.concurrency.limit();
+            self.notice(
+                NoticeCode::ConnectionLimit,
+                format!("the server refuses more connections: going on with {limit}"),
+            );
+        }
+    }
+
+    fn notice(&mut self, code: NoticeCode, message: String) {
+        self.actions.push_back(Action::Notice(code, message));
+    }
+
+    fn fail(&mut self, failure: Failure) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.actions.push_back(Action::Fail(failure));
+        }
+    }
+
+    /// Everything stored is given up and ranges with it: one plain stream.
+    fn sequential(&mut self, why: &str) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) || self.whole {
+            return;
+        }
+        self.whole = true;
+        self.notice(NoticeCode::SingleStream, format!("{why}: one stream from the start"));
+        self.drain(true);
+    }
+
+    fn restart(&mut self, why: &str) {
+        self.notice(NoticeCode::Restarted, format!("{why}: starting from zero"));
+        if let Some(resource) = self.resource.take() {
+            self.abandoned.push(resource.validator);
+        }
+        self.drain(true);
+    }
+
+    fn drain(&mut self, forget_identity: bool) {
+        self.phase = Phase::Draining { forget_identity };
+        self.doubt = false;
+        let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
+        for id in ids {
+            self.cancel(id, None);
+        }
+    }
+
+    fn cancel(&mut self, id: LeaseId, failure: Option<Failure>) {
+        let Some(lease) = self.leases.get_mut(&id) else { return };
+        if !lease.leaving || lease.cancelled_for.is_none() {
+            lease.leaving = true;
+            lease.cancelled_for = failure;
+            self.actions.push_back(Action::Cancel { lease: id });
+        }
+    }
+
+    fn give_up_stalled(&mut self, now: Duration) {
+        if matches!(self.phase, Phase::Preparing(_)) {
+            return;
+        }
+        let count = self.leases.len();
+        let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
+        let mut victims = Vec::new();
+        for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
+            let silent = now.saturating_sub(lease.last_byte_at);
+            let rate = lease.rate.rate(now);
+            let peers = (total - rate) / (count.max(2) - 1) as f64;
+            let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
+            if silent >= self.settings.stall_timeout {
+                victims.push((*id, format!("no byte for {} s", silent.as_secs())));
+            } else if old && !self.whole && count > 1 && rate < peers * CRAWL_SHARE {
+                victims.push((*id, "a connection crawls".to_owned()));
+            }
+        }
+        for (id, why) in victims {
+            self.cancel(id, Some(Failure::new(ErrorKind::Network, why)));
+        }
+    }
+
+    fn schedule(&mut self, now: Duration) {
+        if let Phase::Draining { forget_identity } = self.phase
+            && self.leases.is_empty()
+        {
+            self.phase = Phase::Opening;
+            self.map = None;
+            self.opening_range = ByteRange::new(0, FIRST_RANGE_BYTES);
+            self.conditional = true;
+            self.stream_ended_at = None;
+            self.actions.push_back(Action::Reset { forget_identity });
+        }
+        if now < self.wait_until.max(self.pause_until) {
+            return self.finish_if_complete();
+        }
+        match self.phase {
+            Phase::Opening if self.leases.is_empty() => {
+                let range = (!self.whole).then_some(self.opening_range);
+                self.issue(range.unwrap_or(ByteRange::new(0, u64::MAX)), range, now);
+            }
+            Phase::Running => {
+                self.finish_if_complete();
+                if self.phase == Phase::Running && !self.whole {
+                    self.lease_out(now);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn finish_if_complete(&mut self) {
+        if self.phase != Phase::Running || !self.leases.is_empty() {
+            return;
+        }
+        let complete = match &self.map {
+            Some(map) => map.is_complete(),
+            None => self.stream_ended_at.is_some(),
+        };
+        if complete {
+            self.phase = Phase::Ended;
+            self.actions.push_back(Action::Finish);
+        }
+    }
+
+    fn lease_out(&mut self, now: Duration) {
+        // In doubt about the identity, one question is asked at a time.
+        let limit = if self.doubt { 1 } else { self.concurrency.limit() };
+        while self.leases.len() < limit {
+            let want = self.lease_bytes(now);
+            let Some(run) = self.map.as_mut().and_then(|map| map.next_run(want)) else {
+                return self.relieve_slowest(now);
+            };
+            self.issue(run, Some(run), now);
+            if let Some(map) = &mut self.map {
+                map.lease(run, self.next_lease - 1);
+            }
+        }
+    }
+
+    fn issue(&mut self, range: ByteRange, ask: Option<ByteRange>, now: Duration) {
+        let lease = self.next_lease;
+        self.next_lease += 1;
+        let conditional = self.conditional && self.phase == Phase::Running;
+        self.leases.insert(
+            lease,
+            Lease {
+                range,
+                position: range.start(),
+                start: range.start(),
+                issued_at: now,
+                head_at: None,
+                last_byte_at: now,
+                rate: RateEstimator::new(Duration::from_secs(2)),
+                leaving: false,
+                cancelled_for: None,
+                conditional,
+                in_doubt: self.doubt,
+            },
+        );
+        self.actions.push_back(Action::Fetch { lease, range: ask, conditional });
+    }
+
+    /// How long the next lease should be: long enough that its request costs
+    /// little, short enough that all connections end together.
+    fn lease_bytes(&self, now: Duration) -> u64 {
+        let Some(map) = &self.map else { return 0 };
+        let share = map.missing_bytes() / self.concurrency.limit().max(1) as u64;
+        let rate = self.mean_rate(now);
+        if rate <= 0.0 {
+            return share.clamp(1, PROBE_LEASE_BYTES);
+        }
+        let floor = (rate * self.latency_s * LATENCY_SHARE) as u64;
+        let target = (rate * LEASE_TIME_S) as u64;
+        share.min(target).max(floor).clamp(1, MAX_LEASE_BYTES)
+    }
+
+    fn mean_rate(&self, now: Duration) -> f64 {
+        let rates: Vec<f64> =
+            self.leases.values().map(|lease| lease.rate.rate(now)).filter(|r| *r > 0.0).collect();
+        if rates.is_empty() { 0.0 } else { rates.iter().sum::<f64>() / rates.len() as f64 }
+    }
+
+    /// A connection is idle and nothing is missing: take the tail of the lease
+    /// that would end last, or, inside its last segment, all that is left of it.
+    fn relieve_slowest(&mut self, now: Duration) {
+        let Some(map) = &self.map else { return };
+        let best = self.leases.values().map(|l| l.rate.rate(now)).fold(0.0, f64::max).max(1.0);
+        let overhead = self.latency_s * 2.0;
+        let slowest = self
+            .leases
+            .iter()
+            .filter(|(_, lease)| !lease.leaving && lease.rest_bytes() > 0)
+            .map(|(id, lease)| {
+                let left = lease.rest_bytes() as f64 / lease.rate.rate(now).max(1.0);
+                // A request without an answer is judged by its age.
+                let age = (now - lease.issued_at).as_secs_f64();
+                (*id, if lease.head_at.is_some() { left } else { age - overhead })
+            })
+            .max_by(|a, b| a.1.total_cmp(&b.1));
+        let Some((id, left)) = slowest else { return };
+        let lease = &self.leases[&id];
+        let alone = lease.rest_bytes() as f64 / best + overhead;
+        let boundary = map.first_segment_boundary_after(lease.position);
+        // Both end together when the thief takes this share.
+        let own = lease.rate.rate(now);
+        let keep = (lease.rest_bytes() as f64 * own / (own + best)) as u64;
+        let split = map.first_segment_boundary_after((lease.position + keep).max(boundary) - 1);
+        if lease.head_at.is_some()
+            && split < lease.range.end()
+            && left * (1.0 - keep as f64 / lease.rest_bytes() as f64) > WORTHWHILE_S + overhead
+        {
+            if let Some(lease) = self.leases.get_mut(&id) {
+                lease.leaving = true;
+            }
+            self.actions.push_back(Action::Shrink { lease: id, end: split });
+        } else if left > 3.0 * alone + WORTHWHILE_S {
+            self.cancel(id, None);
+        }
+    }
+}
+
+fn status_failure(status: u16) -> Failure {
+    let kind = match status {
+        401 | 403 | 407 | 410 => ErrorKind::AccessDenied,
+        _ => ErrorKind::HttpStatus,
+    };
+    Failure { kind, message: format!("the server answered {status}"), status: Some(status) }
+}
+
+#[cfg(test)]
+#[path = "planner_tests.rs"]
+mod tests;

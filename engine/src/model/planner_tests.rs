@@ -1,0 +1,371 @@
+//! The planner in a simulated world: simulated time, simulated fetchers, and a
+//! naive oracle that counts the stores of every byte.
+
+use super::*;
+use crate::model::validator::EntityTag;
+
+const SEGMENT: u64 = 1 << 20;
+
+fn tagged(tag: &str) -> Validator {
+    let etag = EntityTag { weak: false, opaque: tag.to_owned() };
+    Validator { etag: Some(etag), last_modified: None }
+}
+
+fn resource(total: u64, tag: &str) -> Resource {
+    Resource {
+        total: Some(total),
+        validator: tagged(tag),
+        ranges: true,
+        encoding: None,
+        content_type: None,
+        content_disposition: None,
+    }
+}
+
+fn planner(connections: usize) -> Planner {
+    let settings = Settings {
+        connections: Connections::Fixed(connections),
+        stall_timeout: Duration::from_secs(5),
+        retry: RetryPolicy::default(),
+        seed: 7,
+    };
+    Planner::new(settings, ByteRange::new(0, FIRST_RANGE_BYTES))
+}
+
+fn actions(planner: &mut Planner) -> Vec<Action> {
+    std::iter::from_fn(|| planner.poll_action()).collect()
+}
+
+/// One simulated connection at work for one lease.
+struct SimFetch {
+    lease: LeaseId,
+    position: u64,
+    end: u64,
+    answers_at: Duration,
+    rate: u64,
+    /// Stops sending after this many bytes, for ever.
+    stalls_after: Option<u64>,
+    /// Resets after this many bytes.
+    resets_after: Option<u64>,
+    sent: u64,
+    storing: bool,
+    answered: bool,
+}
+
+struct Sim {
+    planner: Planner,
+    random: fastrand::Rng,
+    total: u64,
+    now: Duration,
+    fetches: Vec<SimFetch>,
+    stored: Vec<u8>,
+    segments_done: Vec<bool>,
+    finished: bool,
+    failed: Option<Failure>,
+    requests: u64,
+    faults: bool,
+}
+
+impl Sim {
+    fn new(seed: u64, faults: bool) -> Self {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let total = random.u64(1..40 * SEGMENT);
+        let connections = random.usize(1..10);
+        Self {
+            planner: planner(connections),
+            total,
+            random,
+            now: Duration::ZERO,
+            fetches: Vec::new(),
+            stored: vec![0; total.div_ceil(4096) as usize],
+            segments_done: vec![false; total.div_ceil(SEGMENT) as usize],
+            finished: false,
+            failed: None,
+            requests: 0,
+            faults,
+        }
+    }
+
+    fn carry_out(&mut self) {
+        while let Some(action) = self.planner.poll_action() {
+            match action {
+                Action::Fetch { lease, range, .. } => {
+                    let range = range.expect("this server has ranges");
+                    let chance = |random: &mut fastrand::Rng, faults: bool| {
+                        (faults && random.u8(..) < 40).then(|| random.u64(0..3 * SEGMENT))
+                    };
+                    self.requests += 1;
+                    self.fetches.push(SimFetch {
+                        lease,
+                        position: range.start(),
+                        end: range.end().min(self.total),
+                        answers_at: self.now + Duration::from_millis(self.random.u64(1..200)),
+                        rate: self.random.u64(20_000..20_000_000),
+                        stalls_after: chance(&mut self.random, self.faults),
+                        resets_after: chance(&mut self.random, self.faults),
+                        sent: 0,
+                        storing: false,
+                        answered: false,
+                    });
+                }
+                Action::Open { .. } => {
+                    self.planner.on_opened(SEGMENT, &Restored::default(), self.now);
+                }
+                Action::Store { lease, range } => {
+                    let fetch = self.fetches.iter_mut().find(|f| f.lease == lease).expect("alive");
+                    assert_eq!(fetch.position, range.start());
+                    fetch.end = range.end();
+                    fetch.storing = true;
+                }
+                Action::Drop { lease } | Action::Cancel { lease } => {
+                    if let Some(at) = self.fetches.iter().position(|f| f.lease == lease) {
+                        self.fetches.swap_remove(at);
+                        self.planner.on_ended(lease, LeaseEnd::Dropped, self.now);
+                    }
+                }
+                Action::Shrink { lease, end } => {
+                    if let Some(fetch) = self.fetches.iter_mut().find(|f| f.lease == lease) {
+                        fetch.end = end.max(fetch.position).min(fetch.end);
+                        let end = fetch.end;
+                        self.planner.on_shrunk(lease, end, self.now);
+                    }
+                }
+                Action::Finish => self.finished = true,
+                Action::Fail(failure) => self.failed = Some(failure),
+                Action::Reset { .. } => panic!("nothing here asks for a restart"),
+                Action::Retry { .. } | Action::Notice(..) | Action::Resolve => {}
+            }
+        }
+    }
+
+    fn store(&mut self, from: u64, to: u64) {
+        // Positions are compared in whole bytes by their first byte of 4 KiB
+        // blocks, and exactly at the two ends.
+        for block in from.div_ceil(4096)..to.div_ceil(4096) {
+            self.stored[block as usize] += 1;
+            assert_eq!(self.stored[block as usize], 1, "block {block} is stored twice");
+        }
+        let first = from / SEGMENT;
+        let last = (to - 1) / SEGMENT;
+        for segment in first..=last {
+            let end = ((segment + 1) * SEGMENT).min(self.total);
+            assert!(!self.segments_done[segment as usize], "a complete segment is stored again");
+            if to >= end {
+                self.segments_done[segment as usize] = true;
+                self.planner.on_stored(segment as usize, self.now);
+            }
+        }
+    }
+
+    fn step(&mut self) {
+        const STEP: Duration = Duration::from_millis(50);
+        self.now += STEP;
+        self.planner.tick(self.now);
+        self.carry_out();
+        let leases: Vec<LeaseId> = self.fetches.iter().map(|fetch| fetch.lease).collect();
+        for lease in leases {
+            let Some(at) = self.fetches.iter().position(|f| f.lease == lease) else { continue };
+            let (now, total) = (self.now, self.total);
+            let fetch = &mut self.fetches[at];
+            if !fetch.answered {
+                if now < fetch.answers_at {
+                    continue;
+                }
+                fetch.answered = true;
+                let range = ByteRange::new(fetch.position, fetch.end);
+                let verdict = Verdict::Partial { range, resource: resource(total, "a") };
+                self.planner.on_verdict(lease, verdict, now);
+                self.carry_out();
+                continue;
+            }
+            if !fetch.storing {
+                continue;
+            }
+            let mut bytes = (fetch.rate / 20).min(fetch.end - fetch.position);
+            if let Some(limit) = fetch.stalls_after {
+                bytes = bytes.min(limit.saturating_sub(fetch.sent));
+            }
+            let reset = fetch.resets_after.is_some_and(|limit| fetch.sent + bytes >= limit);
+            let from = fetch.position;
+            fetch.position += bytes;
+            fetch.sent += bytes;
+            let done = fetch.position == fetch.end;
+            if bytes > 0 {
+                self.planner.on_received(lease, bytes, now);
+                self.store(from, from + bytes);
+                self.carry_out();
+            }
+            if done || reset {
+                self.fetches.retain(|fetch| fetch.lease != lease);
+                let end = if done {
+                    LeaseEnd::Complete
+                } else {
+                    let failure = Failure::new(ErrorKind::Network, "reset");
+                    LeaseEnd::Failed { failure, refused: true }
+                };
+                self.planner.on_ended(lease, end, now);
+            }
+            self.carry_out();
+        }
+    }
+
+    fn run(&mut self, at_most: Duration) {
+        while !self.finished && self.failed.is_none() {
+            self.step();
+            assert!(self.now < at_most, "no end after {:?}: {:?}", self.now, self.planner);
+        }
+    }
+}
+
+#[test]
+fn every_byte_is_fetched_once_and_it_ends_whatever_the_connections_do() {
+    for seed in 0..3000 {
+        let mut sim = Sim::new(seed, seed % 3 != 0);
+        sim.run(Duration::from_secs(3600));
+        assert_eq!(sim.failed, None, "seed {seed}");
+        assert!(sim.segments_done.iter().all(|done| *done), "seed {seed}");
+        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
+        assert!(sim.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
+    }
+}
+
+#[test]
+fn requests_cost_little_at_a_long_round_trip() {
+    // 16 connections of 4 MB/s, 100 ms for each answer, 1 GiB.
+    let mut sim = Sim::new(1, false);
+    sim.total = 1 << 30;
+    sim.planner = planner(16);
+    sim.stored = vec![0; (sim.total / 4096) as usize];
+    sim.segments_done = vec![false; (sim.total / SEGMENT) as usize];
+    while !sim.finished {
+        sim.step();
+        for fetch in &mut sim.fetches {
+            fetch.rate = 4_000_000;
+            if !fetch.answered && fetch.answers_at > sim.now + Duration::from_millis(100) {
+                fetch.answers_at = sim.now + Duration::from_millis(100);
+            }
+        }
+        assert!(sim.now < Duration::from_secs(100));
+    }
+    let ideal = sim.total as f64 / (16.0 * 4e6);
+    // Each connection's share of requests, 100 ms each, in its time.
+    let waiting = sim.requests as f64 / 16.0 * 0.1;
+    assert!(waiting < 0.05 * ideal + 0.4, "{} requests, {waiting} s of {ideal}", sim.requests);
+    assert!(sim.now.as_secs_f64() < ideal * 1.15 + 0.5, "{:?} of {ideal}", sim.now);
+}
+
+fn opened(connections: usize, total: u64) -> Planner {
+    let mut planner = planner(connections);
+    planner.tick(Duration::ZERO);
+    assert!(matches!(actions(&mut planner)[..], [Action::Fetch { lease: 1, .. }]));
+    let range = ByteRange::new(0, FIRST_RANGE_BYTES.min(total));
+    let verdict = Verdict::Partial { range, resource: resource(total, "a") };
+    planner.on_verdict(1, verdict, Duration::ZERO);
+    actions(&mut planner);
+    planner.on_opened(SEGMENT, &Restored::default(), Duration::ZERO);
+    planner
+}
+
+#[test]
+fn failures_of_all_connections_together_are_one_round_and_end() {
+    let mut now = Duration::ZERO;
+    let mut planner = opened(8, 64 * SEGMENT);
+    let mut rounds = 0;
+    let failure = Failure::new(ErrorKind::Network, "unreachable");
+    loop {
+        let mut failed = false;
+        let mut alive = Vec::new();
+        for action in actions(&mut planner) {
+            match action {
+                Action::Fetch { lease, .. } | Action::Store { lease, .. } => alive.push(lease),
+                Action::Retry { attempt, wait, .. } => {
+                    rounds += 1;
+                    assert_eq!(attempt, rounds);
+                    assert!(wait <= Duration::from_secs(30));
+                }
+                Action::Fail(told) => {
+                    assert_eq!(told, failure);
+                    failed = true;
+                }
+                _ => {}
+            }
+        }
+        if failed {
+            break;
+        }
+        for lease in alive {
+            let end = LeaseEnd::Failed { failure: failure.clone(), refused: true };
+            planner.on_ended(lease, end, now);
+        }
+        now += Duration::from_millis(100);
+        planner.tick(now);
+        assert!(now < Duration::from_secs(600));
+    }
+    assert_eq!(rounds, 10);
+}
+
+#[test]
+fn an_object_that_changes_twice_is_told() {
+    let mut planner = opened(1, 64 * SEGMENT);
+    actions(&mut planner);
+    let now = Duration::from_secs(1);
+    planner.on_received(1, FIRST_RANGE_BYTES, now);
+    planner.on_ended(1, LeaseEnd::Complete, now);
+    let [Action::Fetch { lease, conditional: true, .. }] = actions(&mut planner)[..] else {
+        panic!("the next lease is conditional")
+    };
+    planner.on_verdict(lease, Verdict::Changed { seen: resource(63 * SEGMENT, "b") }, now);
+    planner.on_ended(lease, LeaseEnd::Dropped, now);
+    let told = actions(&mut planner);
+    assert!(told.iter().any(|a| matches!(a, Action::Reset { forget_identity: true })), "{told:?}");
+    let Some(Action::Fetch { lease, .. }) = told.last() else { panic!("{told:?}") };
+    let range = ByteRange::new(0, FIRST_RANGE_BYTES);
+    let verdict = Verdict::Partial { range, resource: resource(63 * SEGMENT, "b") };
+    planner.on_verdict(*lease, verdict, now);
+    planner.on_opened(SEGMENT, &Restored::default(), now);
+    planner.on_received(*lease, FIRST_RANGE_BYTES, now);
+    planner.on_ended(*lease, LeaseEnd::Complete, now);
+    let told = actions(&mut planner);
+    let Some(Action::Fetch { lease, .. }) = told.last() else { panic!("{told:?}") };
+    planner.on_verdict(*lease, Verdict::Changed { seen: resource(62 * SEGMENT, "c") }, now);
+    let told = actions(&mut planner);
+    assert!(
+        told.iter().any(|a| matches!(a, Action::Fail(f) if f.kind == ErrorKind::ObjectChanged)),
+        "{told:?}"
+    );
+}
+
+#[test]
+fn the_pause_that_a_server_asks_for_holds_for_all_connections() {
+    let mut planner = opened(2, 64 * SEGMENT);
+    let first: Vec<Action> = actions(&mut planner);
+    let lease = first
+        .iter()
+        .find_map(|a| if let Action::Fetch { lease, .. } = a { Some(*lease) } else { None })
+        .expect("a second connection");
+    let now = Duration::from_millis(10);
+    let retry_after = Some(Duration::from_secs(3));
+    planner.on_verdict(lease, Verdict::Throttled { status: 503, retry_after }, now);
+    planner.on_ended(lease, LeaseEnd::Dropped, now);
+    planner.on_received(1, FIRST_RANGE_BYTES, now);
+    planner.on_ended(1, LeaseEnd::Complete, now);
+    let quiet = actions(&mut planner);
+    assert!(!quiet.iter().any(|a| matches!(a, Action::Fetch { .. })), "{quiet:?}");
+    planner.tick(Duration::from_millis(2900));
+    assert!(actions(&mut planner).is_empty());
+    planner.tick(Duration::from_millis(3100));
+    assert!(actions(&mut planner).iter().any(|a| matches!(a, Action::Fetch { .. })));
+}
+
+#[test]
+fn a_stalled_lease_goes_to_another_connection() {
+    let mut planner = opened(1, 64 * SEGMENT);
+    actions(&mut planner);
+    planner.on_received(1, SEGMENT / 2, Duration::from_secs(1));
+    planner.tick(Duration::from_secs(7));
+    assert!(actions(&mut planner).contains(&Action::Cancel { lease: 1 }));
+    planner.on_ended(1, LeaseEnd::Dropped, Duration::from_secs(7));
+    let told = actions(&mut planner);
+    let Some(Action::Fetch { range: Some(range), .. }) = told.last() else { panic!("{told:?}") };
+    assert_eq!(range.start(), SEGMENT / 2, "the prefix is kept");
+}

@@ -1,0 +1,223 @@
+//! The map of segments: who owns which part of the object.
+//!
+//! A segment is in exactly one state: missing (with a prefix that is already
+//! stored), leased to one fetcher, written (handed to the writers), verifying
+//! (believed from an earlier run, its hash not yet checked), or complete. A
+//! lease is a run of whole segments, except that it may begin after the prefix
+//! of its first segment and, when a server grants less than was asked, end
+//! inside its last one. So a segment is always a prefix plus one writer.
+
+use super::checkpoint::MAX_SEGMENTS;
+use super::range::ByteRange;
+
+/// The smallest segment that is chosen for an object, in bytes.
+pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 1 << 20;
+
+/// Identifies a lease within one download; never used twice.
+pub type LeaseId = u64;
+
+/// The state of one segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SegmentState {
+    /// Nobody fetches it; its first `prefix_bytes` are stored.
+    Missing {
+        /// Stored bytes from the segment's start.
+        prefix_bytes: u64,
+    },
+    /// Owned by the fetcher of this lease.
+    Leased(LeaseId),
+    /// All its bytes are with the writers.
+    Written,
+    /// Stored by an earlier run; being hashed again.
+    Verifying,
+    /// Stored and hashed.
+    Complete,
+}
+
+/// The segment size for an object of `total_bytes`: a power of two, at least
+/// 1 MiB, such that there are at most [`MAX_SEGMENTS`] segments.
+#[must_use]
+pub fn choose_segment_size(total_bytes: u64) -> u64 {
+    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(MIN_CHOSEN_SEGMENT_BYTES)
+}
+
+/// All segments of one object.
+#[derive(Debug, Clone)]
+pub struct SegmentMap {
+    total_bytes: u64,
+    segment_size_bytes: u64,
+    states: Vec<SegmentState>,
+    complete: usize,
+    /// No segment before this one is missing: scans begin here.
+    first_candidate: usize,
+}
+
+impl SegmentMap {
+    /// All segments missing.
+    ///
+    /// # Panics
+    /// When the segment size is zero.
+    #[must_use]
+    pub fn new(total_bytes: u64, segment_size_bytes: u64) -> Self {
+        assert!(segment_size_bytes > 0, "a segment has bytes");
+        let count = total_bytes.div_ceil(segment_size_bytes) as usize;
+        Self {
+            total_bytes,
+            segment_size_bytes,
+            states: vec![SegmentState::Missing { prefix_bytes: 0 }; count],
+            complete: 0,
+            first_candidate: 0,
+        }
+    }
+
+    /// The object's size in bytes.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.total_bytes
+    }
+
+    /// The size of every segment but the last, in bytes.
+    #[must_use]
+    pub fn segment_size_bytes(&self) -> u64 {
+        self.segment_size_bytes
+    }
+
+    /// How many segments there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.states.len()
+    }
+
+    /// Whether the object is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.states.is_empty()
+    }
+
+    /// The bytes of segment `index`.
+    #[must_use]
+    pub fn range(&self, index: usize) -> ByteRange {
+        let start = index as u64 * self.segment_size_bytes;
+        ByteRange::new(start, (start + self.segment_size_bytes).min(self.total_bytes))
+    }
+
+    /// The state of segment `index`.
+    #[must_use]
+    pub fn state(&self, index: usize) -> SegmentState {
+        self.states[index]
+    }
+
+    /// Whether every segment is complete.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.complete == self.states.len()
+    }
+
+    /// Bytes that nobody fetches and that are not stored.
+    #[must_use]
+    pub fn missing_bytes(&self) -> u64 {
+        (self.first_candidate..self.states.len())
+            .map(|index| match self.states[index] {
+                SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// Sets what an earlier run left; only before the first lease of the segment.
+    pub fn restore(&mut self, index: usize, state: SegmentState) {
+        debug_assert!(!matches!(self.states[index], SegmentState::Leased(_)));
+        self.set(index, state);
+    }
+
+    fn set(&mut self, index: usize, state: SegmentState) {
+        let was = std::mem::replace(&mut self.states[index], state);
+        self.complete -= usize::from(was == SegmentState::Complete);
+        self.complete += usize::from(state == SegmentState::Complete);
+        if matches!(state, SegmentState::Missing { .. }) {
+            self.first_candidate = self.first_candidate.min(index);
+        }
+    }
+
+    /// The first run of missing bytes, of about `want_bytes`, rounded up to
+    /// whole segments; never past a segment that has a prefix of its own.
+    pub fn next_run(&mut self, want_bytes: u64) -> Option<ByteRange> {
+        while let Some(state) = self.states.get(self.first_candidate) {
+            if matches!(state, SegmentState::Missing { .. }) {
+                break;
+            }
+            self.first_candidate += 1;
+        }
+        let first = self.first_candidate;
+        let SegmentState::Missing { prefix_bytes } = *self.states.get(first)? else { return None };
+        let start = self.range(first).start() + prefix_bytes;
+        let mut last = first;
+        while self.range(last).end() - start < want_bytes
+            && matches!(self.states.get(last + 1), Some(SegmentState::Missing { prefix_bytes: 0 }))
+        {
+            last += 1;
+        }
+        Some(ByteRange::new(start, self.range(last).end()))
+    }
+
+    /// Gives every missing segment that `range` touches to `lease`. Segments in
+    /// another state are left alone, which the caller must not rely on.
+    pub fn lease(&mut self, range: ByteRange, lease: LeaseId) {
+        for index in self.touched(range) {
+            debug_assert!(
+                matches!(self.states[index], SegmentState::Missing { .. }),
+                "segment {index} is leased twice"
+            );
+            self.set(index, SegmentState::Leased(lease));
+        }
+    }
+
+    /// The fetcher of `lease` handed over the bytes from `from` to `to`.
+    pub fn received(&mut self, lease: LeaseId, from: u64, to: u64) {
+        if from == to {
+            return;
+        }
+        for index in self.touched(ByteRange::new(from, to)) {
+            if self.range(index).end() <= to && self.states[index] == SegmentState::Leased(lease) {
+                self.set(index, SegmentState::Written);
+            }
+        }
+    }
+
+    /// What `lease` still owns in `range` becomes missing; `position` is the
+    /// first byte that it did not hand over.
+    pub fn release(&mut self, lease: LeaseId, range: ByteRange, position: u64) {
+        for index in self.touched(range) {
+            if self.states[index] == SegmentState::Leased(lease) {
+                let prefix_bytes = position.saturating_sub(self.range(index).start());
+                self.set(index, SegmentState::Missing { prefix_bytes });
+            }
+        }
+    }
+
+    /// The writers hold all of segment `index`.
+    pub fn complete(&mut self, index: usize) {
+        self.set(index, SegmentState::Complete);
+    }
+
+    /// The first byte of the first incomplete segment, where a stream in order stands.
+    #[must_use]
+    pub fn first_segment_boundary_after(&self, position: u64) -> u64 {
+        (position / self.segment_size_bytes + 1)
+            .saturating_mul(self.segment_size_bytes)
+            .min(self.total_bytes)
+    }
+
+    fn touched(&self, range: ByteRange) -> std::ops::Range<usize> {
+        if range.is_empty() {
+            return 0..0;
+        }
+        let first = (range.start() / self.segment_size_bytes) as usize;
+        let last = range.end().min(self.total_bytes).div_ceil(self.segment_size_bytes) as usize;
+        first..last.max(first).min(self.states.len())
+    }
+}
+
+#[cfg(test)]
+#[path = "segment_tests.rs"]
+mod tests;
