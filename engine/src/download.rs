@@ -323,9 +323,11 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
     if user.contains(':') {
         return Err(invalid("a user name for basic authentication has no colon".to_owned()));
     }
-    let mut value =
-        HeaderValue::from_str(&format!("Basic {}", base64(format!("{user}:{password}").as_bytes())))
-            .map_err(|_| invalid("the login cannot be sent in a header".to_owned()))?;
+    let mut value = HeaderValue::from_str(&format!(
+        "Basic {}",
+        base64(format!("{user}:{password}").as_bytes())
+    ))
+    .map_err(|_| invalid("the login cannot be sent in a header".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
 }
@@ -335,7 +337,8 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {
-        let word = chunk.iter().enumerate().fold(0u32, |w, (i, b)| w | u32::from(*b) << (16 - 8 * i));
+        let word =
+            chunk.iter().enumerate().fold(0u32, |w, (i, b)| w | u32::from(*b) << (16 - 8 * i));
         for digit in 0..4 {
             let index = (word >> (18 - 6 * digit)) & 63;
             text.push(if digit <= chunk.len() { ALPHABET[index as usize] as char } else { '=' });
@@ -422,7 +425,8 @@ mod tests {
 
     #[test]
     fn logins_are_encoded_as_rfc_4648_says() {
-        for (plain, coded) in [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("a:b?>", "YTpiPz4=")]
+        for (plain, coded) in
+            [("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("a:b?>", "YTpiPz4=")]
         {
             assert_eq!(base64(plain.as_bytes()), coded);
         }
@@ -437,7 +441,9 @@ mod tests {
 
     #[test]
     fn errors_of_urls_do_not_show_their_secrets() {
-        for url in ["ftp://u:hunter2@h/x?sig=hunter2", "http://u:hunter2@/x?hunter2", "http://h/\nx"] {
+        for url in
+            ["ftp://u:hunter2@h/x?sig=hunter2", "http://u:hunter2@/x?hunter2", "http://h/\nx"]
+        {
             let error = parse_url(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("hunter2"), "{error}");

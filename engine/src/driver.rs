@@ -21,7 +21,9 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
 use crate::io::connector::{FetchErrorKind, Origin};
-use crate::io::fetcher::{self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec};
+use crate::io::fetcher::{
+    self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
+};
 use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::Partial;
 use crate::io::publish::PublishOptions;
@@ -184,7 +186,10 @@ impl Driver {
     fn look_for_earlier(&mut self) -> Result<(), Error> {
         let path = match &self.options.output {
             Some(output) => self.options.directory.join(output),
-            None => self.options.directory.join(name::file_name(None, None, self.options.url.path()).name),
+            None => self
+                .options
+                .directory
+                .join(name::file_name(None, None, self.options.url.path()).name),
         };
         if self.options.output.is_some()
             && self.options.existing == Existing::Refuse
@@ -351,7 +356,8 @@ impl Driver {
                 self.planner.on_received(lease, bytes, now);
             }
             FetchEvent::Shrunk { lease, end } => self.planner.on_shrunk(lease, end, now),
-            FetchEvent::Ended { lease, how, .. } => {
+            FetchEvent::Ended { lease, position, how } => {
+                tracing::debug!(lease, position, ?how, "lease over");
                 self.running.remove(&lease);
                 let end = match how {
                     Ended::Complete => LeaseEnd::Complete,
@@ -478,8 +484,8 @@ impl Driver {
             Ok(Ok(opened)) => opened,
             Ok(Err(error)) => return self.end_with(error).await,
             Err(error) => {
-                let error = Error::new(ErrorKind::Internal, "a file operation was lost")
-                    .with_source(error);
+                let error =
+                    Error::new(ErrorKind::Internal, "a file operation was lost").with_source(error);
                 return self.end_with(error).await;
             }
         };
@@ -622,21 +628,19 @@ impl Driver {
             None => error,
         };
         match failure.kind {
-            ErrorKind::AccessDenied => {
-                error.with_hint("the link may have expired or need a login: get a fresh URL, or \
-                                 give -u or -H, and continue with -o of the same name")
-            }
+            ErrorKind::AccessDenied => error.with_hint(
+                "the link may have expired or need a login: get a fresh URL, or \
+                                 give -u or -H, and continue with -o of the same name",
+            ),
             ErrorKind::Network => error.with_hint("check the network and run it again"),
             ErrorKind::Tls => error.with_hint(
                 "a private authority is trusted with --cacert FILE; do not continue if the \
                  certificate is unexpected",
             ),
-            ErrorKind::ObjectChanged => {
-                error.with_hint("wait until the object is no longer being replaced, then start again")
-            }
-            ErrorKind::Protocol => {
-                error.with_hint("the server or something before it is broken; nothing wrong was stored")
-            }
+            ErrorKind::ObjectChanged => error
+                .with_hint("wait until the object is no longer being replaced, then start again"),
+            ErrorKind::Protocol => error
+                .with_hint("the server or something before it is broken; nothing wrong was stored"),
             _ => error,
         }
     }
@@ -670,11 +674,9 @@ impl Driver {
             progress.bytes_per_second = rate;
             progress.mean_bytes_per_second =
                 self.bytes.saturating_sub(self.resumed_bytes) as f64 / now.as_secs_f64().max(1e-9);
-            progress.eta = total
-                .filter(|_| rate > 1.0)
-                .map(|total| {
-                    Duration::from_secs_f64(total.saturating_sub(self.bytes) as f64 / rate)
-                });
+            progress.eta = total.filter(|_| rate > 1.0).map(|total| {
+                Duration::from_secs_f64(total.saturating_sub(self.bytes) as f64 / rate)
+            });
             progress.connections = self.running.len();
             progress.retries = self.planner.rounds();
             progress.syncing = syncing;

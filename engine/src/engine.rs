@@ -14,12 +14,17 @@ use crate::io::writer::Writers;
 /// budget too few connections could work at once.
 const MIN_BUDGET_BYTES: usize = 4 << 20;
 
-#[derive(Debug)]
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
     pub(crate) limiter: Option<Arc<Limiter>>,
+}
+
+impl std::fmt::Debug for EngineInner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("config", &self.config).finish_non_exhaustive()
+    }
 }
 
 /// The engine: connection pool, writer threads, byte budget and rate limit.

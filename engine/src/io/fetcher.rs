@@ -75,7 +75,6 @@ pub(crate) struct RequestSpec {
 }
 
 /// What a fetcher tells its driver.
-#[derive(Debug)]
 pub(crate) enum FetchEvent {
     /// A response's head. Nothing of the body is stored before the decision.
     Head {
@@ -129,7 +128,6 @@ pub(crate) enum Ended {
 }
 
 /// What becomes of a body.
-#[derive(Debug)]
 pub(crate) enum Decision {
     /// It is stored.
     Store {

@@ -158,8 +158,7 @@ impl Keeper {
         let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
         let cancel = Arc::clone(&self.cancel);
         let verify = move || verify(&target, &writers, &complete, &prefixes, &cancel);
-        self.verifying =
-            Some(thread::Builder::new().name("haul-verify".to_owned()).spawn(verify)?);
+        self.verifying = Some(thread::Builder::new().name("haul-verify".to_owned()).spawn(verify)?);
         Ok(())
     }
 

@@ -4,9 +4,9 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
 use super::storage::{self, Storage};
-use super::checkpoint_file;
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::NoticeCode;
@@ -93,7 +93,11 @@ pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> Byte
 
 /// Opens the output. `kept` is the partial of this very download when it
 /// starts over; nothing of it is believed then.
-pub(crate) fn open(request: &Request, kept: Option<Partial>, believe: bool) -> Result<OpenedOutput, Error> {
+pub(crate) fn open(
+    request: &Request,
+    kept: Option<Partial>,
+    believe: bool,
+) -> Result<OpenedOutput, Error> {
     let mut notices = Vec::new();
     let fresh_start = kept.is_some() || !believe || request.resume == Resume::Never;
     let partial = match kept {
@@ -116,8 +120,7 @@ pub(crate) fn open(request: &Request, kept: Option<Partial>, believe: bool) -> R
     if let Some(checkpoint) = old.take() {
         match judge(request, &checkpoint) {
             Ok(()) => old = Some(checkpoint),
-            Err(why) => notices
-                .push((NoticeCode::Restarted, format!("{why}: starting from zero"))),
+            Err(why) => notices.push((NoticeCode::Restarted, format!("{why}: starting from zero"))),
         }
     }
     let mut checkpoint = old.unwrap_or_else(|| fresh(request));

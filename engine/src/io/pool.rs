@@ -89,11 +89,6 @@ impl Pool {
         }
     }
 
-    /// Closes all idle connections.
-    pub(crate) fn clear(&self) {
-        self.lock().clear();
-    }
-
     fn pop(&self, origin: &Origin) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(origin)?;

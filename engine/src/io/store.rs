@@ -78,10 +78,8 @@ impl Store {
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
         let StoreOptions { partial, storage, writers, checkpoint, sync, events } = options;
-        let layout = Layout {
-            total: checkpoint.total,
-            segment_size_bytes: checkpoint.segment_size_bytes,
-        };
+        let layout =
+            Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
         // Without a bound, so that no writer ever waits for the keeper, which
         // waits for the writers. A report comes once per segment and snapshot.
         let (sender, inbox) = unbounded();

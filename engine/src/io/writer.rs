@@ -79,7 +79,13 @@ impl Writers {
 
     /// Continues `segment` at the offset `next`, with `hasher` having taken all
     /// bytes before it.
-    pub(super) fn seed(&self, target: &Arc<Target>, segment: u32, hasher: SegmentHasher, next: u64) {
+    pub(super) fn seed(
+        &self,
+        target: &Arc<Target>,
+        segment: u32,
+        hasher: SegmentHasher,
+        next: u64,
+    ) {
         let target = Arc::clone(target);
         // A writer that is gone is told of by whoever stores next.
         let _ = self.send(segment, Message::Seed { target, segment, hasher: hasher.into(), next });
@@ -105,7 +111,8 @@ impl Writers {
         target.accepting.store(false, Ordering::Release);
         let (reply, replies) = bounded(self.threads());
         for sender in &self.shared.senders {
-            let _ = sender.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
+            let _ =
+                sender.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
         }
         drop(reply);
         let answers: Vec<Vec<Prefix>> = replies.iter().collect();
@@ -398,7 +405,9 @@ impl Writer {
         let progress = self.targets.entry(target.id).or_default();
         let active = match progress.active.entry(segment) {
             Entry::Occupied(active) => active.into_mut(),
-            Entry::Vacant(place) if offset == range.start() && !progress.done.contains(&segment) => {
+            Entry::Vacant(place)
+                if offset == range.start() && !progress.done.contains(&segment) =>
+            {
                 place.insert(Active {
                     hasher: SegmentHasher::new(offset, target.layout.whole()),
                     writer: target.storage.segment_writer(range)?,

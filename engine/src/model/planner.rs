@@ -303,8 +303,8 @@ impl Planner {
                 SegmentState::Missing { prefix_bytes } => prefix_bytes,
                 SegmentState::Leased(lease) => {
                     let position = self.leases.get(&lease).map_or(0, |lease| lease.position);
-                    active[cell] |= self.leases.contains_key(&lease)
-                        && map.range(index).contains(position);
+                    active[cell] |=
+                        self.leases.contains_key(&lease) && map.range(index).contains(position);
                     position.saturating_sub(map.range(index).start()).min(bytes)
                 }
                 _ => bytes,
@@ -405,9 +405,9 @@ impl Planner {
         }
         // The response at hand is used as far as its bytes are missing and it
         // begins where a segment, or the prefix of one, is to be continued.
-        let usable = map.next_run(lease.range.len().max(1)).filter(|run| {
-            run.start() == lease.range.start() && !lease.range.is_empty()
-        });
+        let usable = map
+            .next_run(lease.range.len().max(1))
+            .filter(|run| run.start() == lease.range.start() && !lease.range.is_empty());
         match usable {
             Some(run) => {
                 let range = ByteRange::new(run.start(), run.end().min(lease.range.end()));
@@ -465,8 +465,7 @@ impl Planner {
                 self.stream_ended_at = Some(lease.position);
             }
             LeaseEnd::BodyEnded => {
-                let failure =
-                    Failure::new(ErrorKind::Network, "the response ended before its end");
+                let failure = Failure::new(ErrorKind::Network, "the response ended before its end");
                 self.ended_badly(failure, progressed, false, now);
             }
             LeaseEnd::Dropped => {
