@@ -62,7 +62,7 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to download, http:// or https://
-    #[arg(value_name = "URL", required = true)]
+    #[arg(value_name = "URL", required_unless_present = "k")]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]
     pub(crate) output: OutputArgs,

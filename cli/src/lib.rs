@@ -54,6 +54,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn get(args: GetArgs) -> Result<u8, Failure> {
+    signals::explain_bus_errors();
     let plan = Arc::new(plan::resolve_get(args)?);
     let view = render::view(plan.voice, &plan.urls);
     plan.warnings.iter().for_each(|text| view.warning(text));
@@ -64,6 +65,7 @@ fn get(args: GetArgs) -> Result<u8, Failure> {
 }
 
 fn bench(args: BenchArgs) -> Result<u8, Failure> {
+    signals::explain_bus_errors();
     let plan = bench::resolve(args)?;
     within_runtime(async |stop| Ok(bench::run(plan, stop).await))
 }

@@ -169,6 +169,29 @@ fn hangup_bit(status: &str) -> bool {
         .is_some_and(|mask| mask & 1 == 1)
 }
 
+/// A partial that somebody else truncates while a window of it is mapped raises
+/// SIGBUS on the next store into that window. This makes it a message and exit
+/// code 3 instead of a silent death; the checkpoint stays.
+#[allow(unsafe_code)]
+pub(crate) fn explain_bus_errors() {
+    extern "C" fn explain(_signal: libc::c_int) {
+        const MESSAGE: &[u8] = b"error: the partial file was truncated underneath or its disk \
+failed; it was not published and its checkpoint is kept\n\
+hint: run the same command again, or use --storage pwrite\n";
+        // SAFETY: write(2) is async-signal-safe, and the pointer and length are
+        // those of a static array.
+        unsafe { libc::write(2, MESSAGE.as_ptr().cast(), MESSAGE.len()) };
+        // SAFETY: _exit(2) is async-signal-safe and does not return, so the
+        // faulting store is never repeated and no destructor or other handler
+        // runs on the broken state.
+        unsafe { libc::_exit(3) };
+    }
+    let handler: extern "C" fn(libc::c_int) = explain;
+    // SAFETY: the handler only calls async-signal-safe functions and ends the
+    // process; SIGBUS has no other handler here that would be replaced.
+    unsafe { libc::signal(libc::SIGBUS, handler as libc::sighandler_t) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -25,7 +25,7 @@ use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
 };
 use crate::io::output::{self, Earlier, OpenedOutput};
-use crate::io::partial::Partial;
+use crate::io::partial::{self, Partial, Paths};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::model::name;
@@ -63,6 +63,15 @@ pub(crate) struct Options {
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,
     pub(crate) segment_size_bytes: Option<u64>,
+}
+
+fn settings(options: &Options) -> Settings {
+    Settings {
+        connections: options.connections,
+        stall_timeout: options.stall_timeout,
+        retry: options.retry,
+        seed: fastrand::u64(..),
+    }
 }
 
 /// How a run of the driver ended.
@@ -113,19 +122,13 @@ impl Driver {
         shared: Arc<Shared>,
         plan_only: bool,
     ) -> Self {
-        let settings = Settings {
-            connections: options.connections,
-            stall_timeout: options.stall_timeout,
-            retry: options.retry,
-            seed: fastrand::u64(..),
-        };
         let current_url = options.url.clone();
         Self {
             engine,
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings, ByteRange::new(0, FIRST_RANGE_BYTES)),
+            planner: Planner::new(settings(&options), ByteRange::new(0, FIRST_RANGE_BYTES)),
             current_url,
             redirects: 0,
             expected: None,
@@ -195,7 +198,10 @@ impl Driver {
             && self.options.existing == Existing::Refuse
             && !self.plan_only
         {
-            crate::io::partial::refuse_existing(&path)?;
+            partial::refuse_existing(&path)?;
+        }
+        if self.options.output.is_some() && !self.plan_only {
+            partial::refuse_foreign(&Paths::of(&path))?;
         }
         if !self.believe_earlier {
             return Ok(());
@@ -204,23 +210,18 @@ impl Driver {
         if let Earlier::Checkpoint(checkpoint) = output::earlier(&path)?
             && checkpoint.total.is_some_and(|total| total > 0)
         {
-            self.planner = Planner::new(
-                Settings {
-                    connections: self.options.connections,
-                    stall_timeout: self.options.stall_timeout,
-                    retry: self.options.retry,
-                    seed: fastrand::u64(..),
-                },
-                output::opening_range(&checkpoint, FIRST_RANGE_BYTES),
-            );
-            self.expected = Some(Resource {
+            let opening = output::opening_range(&checkpoint, FIRST_RANGE_BYTES);
+            self.planner = Planner::new(settings(&self.options), opening);
+            let claimed = Resource {
                 total: checkpoint.total,
                 validator: checkpoint.validator,
                 ranges: true,
                 encoding: checkpoint.encoding,
                 content_type: checkpoint.content_type,
                 content_disposition: None,
-            });
+            };
+            self.planner.claim(claimed.clone());
+            self.expected = Some(claimed);
         }
         Ok(())
     }
@@ -340,7 +341,7 @@ impl Driver {
                 let Some(running) = self.running.get_mut(&lease) else { return };
                 running.decision = Some(decision);
                 let verdict = classify(running.asked, status, &headers, self.expected.as_ref());
-                tracing::debug!(lease, status, ?verdict, "response");
+                tracing::debug!(lease, status, "response");
                 if let Verdict::Whole { .. } = verdict {
                     self.chunked = headers.contains_key(header::TRANSFER_ENCODING);
                 }

@@ -121,16 +121,7 @@ impl Partial {
         }
         let metadata = self.file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
         if metadata.len() > 0 && !checkpoint {
-            return Err(Error::new(
-                ErrorKind::LocalFile,
-                format!(
-                    "{} exists without {}, so another program may have made it; it was left as \
-                     it is",
-                    path.display(),
-                    self.paths.checkpoint.display()
-                ),
-            )
-            .with_hint("move it away, or choose another output"));
+            return Err(foreign(&self.paths));
         }
         if metadata.permissions().mode() & 0o777 != PRIVATE_MODE {
             self.file
@@ -185,6 +176,32 @@ pub(super) fn remove_checkpoint(paths: &Paths) -> io::Result<()> {
         Some(_) => Ok(()),
         None => checkpoint_file::remove(&paths.checkpoint),
     }
+}
+
+/// A partial that no haul made, as far as can be told.
+fn foreign(paths: &Paths) -> Error {
+    Error::new(
+        ErrorKind::LocalFile,
+        format!(
+            "{} exists without {}, so another program may have made it; it was left as it is",
+            paths.partial.display(),
+            paths.checkpoint.display()
+        ),
+    )
+    .with_hint("move it away, or choose another output")
+}
+
+/// Says no to a foreign partial before anything is fetched for it; without the
+/// lock, so [`Partial::acquire`] decides again.
+pub(crate) fn refuse_foreign(paths: &Paths) -> Result<(), Error> {
+    let non_empty = fs::symlink_metadata(&paths.partial).is_ok_and(|found| found.len() > 0);
+    if non_empty && !is_present(&paths.checkpoint)? {
+        // It may have been published between the two looks.
+        if fs::symlink_metadata(&paths.partial).is_ok() {
+            return Err(foreign(paths));
+        }
+    }
+    Ok(())
 }
 
 /// Creates `dir` and what is missing above it. An empty path is the current

@@ -41,6 +41,10 @@ const LATENCY_SHARE: f64 = 25.0;
 const WORTHWHILE_S: f64 = 0.5;
 /// A lease slower than this part of its peers' mean is given up.
 const CRAWL_SHARE: f64 = 0.05;
+/// Leases shorter than this say nothing of a connection's speed.
+const TYPICAL_LEASE_BYTES: u64 = 256 << 10;
+/// A connection is judged by its speed only after this long.
+const GRACE: Duration = Duration::from_secs(1);
 const CRAWL_AFTER: Duration = Duration::from_secs(8);
 
 /// What the caller chose.
@@ -225,7 +229,14 @@ pub struct Planner {
     conditional: bool,
     /// The validator of a version that may have replaced ours.
     doubt: bool,
-    abandoned: Vec<Validator>,
+    /// Versions given up, with their sizes: a version that comes back did not change.
+    abandoned: Vec<(Option<u64>, Validator)>,
+    /// What an earlier run claims to hold of the object.
+    claimed: Option<Resource>,
+    /// Leases that still stream may end before the download fails with this.
+    dying: Option<Failure>,
+    /// Mean speed of the leases that ended, in bytes a second.
+    typical_rate: f64,
     changes: u32,
     resolved_again: bool,
     latency_s: f64,
@@ -256,12 +267,21 @@ impl Planner {
             conditional: true,
             doubt: false,
             abandoned: Vec::new(),
+            claimed: None,
+            dying: None,
+            typical_rate: 0.0,
             changes: 0,
             resolved_again: false,
             latency_s: 0.0,
             high_water: 0,
             actions: VecDeque::new(),
         }
+    }
+
+    /// An earlier run holds parts of this object: the first request carries its
+    /// validator as a precondition.
+    pub fn claim(&mut self, resource: Resource) {
+        self.claimed = Some(resource);
     }
 
     /// The next decision to carry out, if there is one.
@@ -341,12 +361,12 @@ impl Planner {
         }
         match verdict {
             Verdict::Partial { range, resource } => self.accept(id, range, resource),
-            Verdict::Whole { resource } => self.accept_whole(id, resource, now),
+            Verdict::Whole { resource } => self.accept_whole(id, resource),
             Verdict::Unsatisfied { total } => self.unsatisfied(id, total, now),
             Verdict::Redirect { .. } => self.drop_response(id),
-            Verdict::Changed { seen } => self.changed(id, Some(seen.validator), now),
-            Verdict::TagDiffers { seen } => self.doubt(id, Some(seen.validator), now),
-            Verdict::PreconditionFailed => self.doubt(id, None, now),
+            Verdict::Changed { seen } => self.changed(id, Some((seen.total, seen.validator))),
+            Verdict::TagDiffers { seen } => self.doubt(id, (seen.total, seen.validator)),
+            Verdict::PreconditionFailed => self.changed(id, None),
             Verdict::Imposter { why } => {
                 self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
             }
@@ -360,7 +380,7 @@ impl Planner {
                 self.refused(id, now);
                 self.failed(id, failure, retry_after, now);
             }
-            Verdict::Denied { status } => self.denied(id, status, now),
+            Verdict::Denied { status } => self.denied(id, status),
             Verdict::Status { status, transient: true, retry_after } => {
                 self.drop_response(id);
                 self.failed(id, status_failure(status), retry_after, now);
@@ -459,6 +479,14 @@ impl Planner {
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
         let progressed = lease.position > lease.start;
+        if let Some(head_at) = lease.head_at
+            && lease.position - lease.start >= TYPICAL_LEASE_BYTES
+        {
+            let seconds = now.saturating_sub(head_at).as_secs_f64().max(1e-3);
+            let rate = (lease.position - lease.start) as f64 / seconds;
+            let old = self.typical_rate;
+            self.typical_rate = if old == 0.0 { rate } else { old * 0.7 + rate * 0.3 };
+        }
         match end {
             LeaseEnd::Complete => {}
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
@@ -544,7 +572,7 @@ impl Planner {
         }
     }
 
-    fn accept_whole(&mut self, id: LeaseId, resource: Resource, now: Duration) {
+    fn accept_whole(&mut self, id: LeaseId, resource: Resource) {
         if self.phase != Phase::Opening {
             self.drop_response(id);
             self.sequential("the server answers some ranges with the whole object");
@@ -553,7 +581,7 @@ impl Planner {
         if let (Some(known), Some(total)) = (&self.resource, resource.total)
             && known.total.is_some_and(|known| known != total)
         {
-            return self.changed(id, Some(resource.validator), now);
+            return self.changed(id, Some((resource.total, resource.validator)));
         }
         if !self.whole {
             let why = if resource.total.is_none() {
@@ -588,12 +616,21 @@ impl Planner {
                 };
                 self.accept(id, ByteRange::new(0, 0), resource);
             }
+            (Phase::Opening, Some(total))
+                if self.opening_range.len() == 1
+                    && self.claimed.as_ref().is_some_and(|c| c.total == Some(total)) =>
+            {
+                // Everything is here, and the size is still ours.
+                if let Some(claimed) = self.claimed.clone() {
+                    self.accept(id, ByteRange::new(0, 0), claimed);
+                }
+            }
             (Phase::Opening, Some(_)) if self.opening_range.start() > 0 => {
                 self.drop_response(id);
                 self.restart("the object is shorter than it was");
             }
             (Phase::Running, Some(total)) if known.is_some_and(|known| known != total) => {
-                self.changed(id, None, now);
+                self.changed(id, None);
             }
             _ => {
                 let failure = Failure {
@@ -607,7 +644,7 @@ impl Planner {
     }
 
     /// Another version is there. Once, the download starts from zero with it.
-    fn changed(&mut self, id: LeaseId, seen: Option<Validator>, _now: Duration) {
+    fn changed(&mut self, id: LeaseId, seen: Option<(Option<u64>, Validator)>) {
         self.drop_response(id);
         if seen.as_ref().is_some_and(|seen| self.abandoned.contains(seen)) {
             return self.sequential("the server's validators alternate");
@@ -627,12 +664,12 @@ impl Planner {
         self.restart("the object changed on the server");
     }
 
-    /// The tag differs or the precondition failed while the size is the same:
-    /// ask once more, unconditionally, before believing in a change.
-    fn doubt(&mut self, id: LeaseId, seen: Option<Validator>, now: Duration) {
+    /// The tag differs while the size is the same: ask once more,
+    /// unconditionally, before believing in a change.
+    fn doubt(&mut self, id: LeaseId, seen: (Option<u64>, Validator)) {
         let in_doubt = self.leases.get(&id).is_some_and(|lease| lease.in_doubt);
         if self.phase == Phase::Opening || in_doubt {
-            return self.changed(id, seen, now);
+            return self.changed(id, Some(seen));
         }
         self.drop_response(id);
         if self.phase == Phase::Running && !self.doubt {
@@ -641,20 +678,20 @@ impl Planner {
         }
     }
 
-    fn denied(&mut self, id: LeaseId, status: u16, _now: Duration) {
+    fn denied(&mut self, id: LeaseId, status: u16) {
         let conditional = self.leases.get(&id).is_some_and(|lease| lease.conditional);
         self.drop_response(id);
-        if self.phase != Phase::Running {
-            return self.fail(status_failure(status));
-        }
         if status == 403 && conditional {
             // Some signatures do not cover conditional headers.
             self.conditional = false;
+        } else if self.phase != Phase::Running {
+            self.fail(status_failure(status));
         } else if !self.resolved_again {
             self.resolved_again = true;
             self.actions.push_back(Action::Resolve);
         } else {
-            self.fail(status_failure(status));
+            // What streams already is allowed to end: it can be kept.
+            self.dying = Some(status_failure(status));
         }
     }
 
@@ -756,7 +793,7 @@ impl Planner {
     fn restart(&mut self, why: &str) {
         self.notice(NoticeCode::Restarted, format!("{why}: starting from zero"));
         if let Some(resource) = self.resource.take() {
-            self.abandoned.push(resource.validator);
+            self.abandoned.push((resource.total, resource.validator));
         }
         self.drain(true);
     }
@@ -764,6 +801,7 @@ impl Planner {
     fn drain(&mut self, forget_identity: bool) {
         self.phase = Phase::Draining { forget_identity };
         self.doubt = false;
+        self.claimed = None;
         let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
         for id in ids {
             self.cancel(id, None);
@@ -789,11 +827,11 @@ impl Planner {
         for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
             let silent = now.saturating_sub(lease.last_byte_at);
             let rate = lease.rate.rate(now);
-            let peers = (total - rate) / (count.max(2) - 1) as f64;
+            let peers = ((total - rate) / (count.max(2) - 1) as f64).max(self.typical_rate);
             let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
             if silent >= self.settings.stall_timeout {
                 victims.push((*id, format!("no byte for {} s", silent.as_secs())));
-            } else if old && !self.whole && count > 1 && rate < peers * CRAWL_SHARE {
+            } else if old && !self.whole && rate < peers * CRAWL_SHARE {
                 victims.push((*id, "a connection crawls".to_owned()));
             }
         }
@@ -820,6 +858,13 @@ impl Planner {
             Phase::Opening if self.leases.is_empty() => {
                 let range = (!self.whole).then_some(self.opening_range);
                 self.issue(range.unwrap_or(ByteRange::new(0, u64::MAX)), range, now);
+            }
+            Phase::Running if self.dying.is_some() => {
+                if self.leases.is_empty()
+                    && let Some(failure) = self.dying.take()
+                {
+                    self.fail(failure);
+                }
             }
             Phase::Running => {
                 self.finish_if_complete();
@@ -863,7 +908,8 @@ impl Planner {
     fn issue(&mut self, range: ByteRange, ask: Option<ByteRange>, now: Duration) {
         let lease = self.next_lease;
         self.next_lease += 1;
-        let conditional = self.conditional && self.phase == Phase::Running;
+        let known = self.phase == Phase::Running || self.claimed.is_some();
+        let conditional = self.conditional && known;
         self.leases.insert(
             lease,
             Lease {
@@ -907,12 +953,16 @@ impl Planner {
     /// that would end last, or, inside its last segment, all that is left of it.
     fn relieve_slowest(&mut self, now: Duration) {
         let Some(map) = &self.map else { return };
-        let best = self.leases.values().map(|l| l.rate.rate(now)).fold(0.0, f64::max).max(1.0);
+        let rates = self.leases.values().map(|lease| lease.rate.rate(now));
+        let best = rates.fold(self.typical_rate, f64::max).max(1.0);
         let overhead = self.latency_s * 2.0;
         let slowest = self
             .leases
             .iter()
-            .filter(|(_, lease)| !lease.leaving && lease.rest_bytes() > 0)
+            .filter(|(_, lease)| {
+                let since = lease.head_at.unwrap_or(lease.issued_at);
+                !lease.leaving && lease.rest_bytes() > 0 && now.saturating_sub(since) > GRACE
+            })
             .map(|(id, lease)| {
                 let left = lease.rest_bytes() as f64 / lease.rate.rate(now).max(1.0);
                 // A request without an answer is judged by its age.

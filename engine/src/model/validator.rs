@@ -101,14 +101,15 @@ impl Validator {
     }
 
     /// The field that makes a server answer 412 instead of sending another
-    /// version: `If-Match` with a strong tag, else `If-Unmodified-Since`. A
-    /// weak tag never matches in `If-Match` (RFC 9110 section 13.1.1).
+    /// version: `If-Match` with a strong tag, else `If-Unmodified-Since` with a
+    /// strong date. A weak tag never matches in `If-Match` (RFC 9110 section
+    /// 13.1.1), and a weak date may be shared by two versions (section 13.1.4).
     #[must_use]
     pub fn precondition(&self) -> Option<(HeaderName, String)> {
         if let Some(etag) = self.strong_etag() {
             return Some((header::IF_MATCH, etag.to_string()));
         }
-        let date = self.last_modified.as_ref()?;
+        let date = self.last_modified.as_ref().filter(|date| date.strong)?;
         Some((header::IF_UNMODIFIED_SINCE, date.text.clone()))
     }
 
