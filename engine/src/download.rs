@@ -267,7 +267,7 @@ fn lost() -> Error {
 
 fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
     let shown = redact_url(text);
-    if text.chars().any(|c| c.is_control()) {
+    if text.chars().any(char::is_control) {
         return Err(invalid(format!("the URL {shown} has control characters")));
     }
     let mut url = Url::parse(text).map_err(|error| {

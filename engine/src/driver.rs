@@ -253,7 +253,7 @@ impl Driver {
                 Action::Notice(code, message) => self.notice(code, message),
                 Action::Finish => self.finish().await,
                 Action::Fail(failure) => {
-                    let error = self.error_of(failure);
+                    let error = self.error_of(&failure);
                     self.end_with(error).await;
                 }
             }
@@ -274,7 +274,7 @@ impl Driver {
         let fetch = Fetch {
             lease,
             spec: RequestSpec { url: self.current_url.clone(), origin, headers },
-            start: range.map_or(0, |range| range.start()),
+            start: range.map_or(0, ByteRange::start),
             commands: receiver,
             events: self.fetch_events.0.clone(),
             counters: Arc::clone(&self.counters),
@@ -621,7 +621,7 @@ impl Driver {
         self.publish_progress(true);
     }
 
-    fn error_of(&self, failure: Failure) -> Error {
+    fn error_of(&self, failure: &Failure) -> Error {
         let url = redact_url(self.current_url.as_str());
         let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
         let error = match failure.status {

@@ -67,7 +67,6 @@ impl Engine {
 
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`]
     /// or [`DownloadBuilder::plan`].
-    #[must_use]
     pub fn download(&self, url: &str) -> DownloadBuilder {
         DownloadBuilder::new(Arc::clone(&self.inner), url)
     }

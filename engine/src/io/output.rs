@@ -51,7 +51,7 @@ pub(crate) fn earlier(output: &Path) -> Result<Earlier, Error> {
         return Ok(Earlier::None);
     }
     match Checkpoint::decode(&bytes) {
-        Ok(checkpoint) => Ok(Earlier::Checkpoint(checkpoint)),
+        Ok(checkpoint) => Ok(Earlier::Checkpoint(Box::new(checkpoint))),
         Err(CheckpointError::Newer { version }) => Err(Error::new(
             ErrorKind::LocalFile,
             format!(
@@ -68,7 +68,7 @@ pub(crate) fn earlier(output: &Path) -> Result<Earlier, Error> {
 pub(crate) enum Earlier {
     None,
     Damaged(String),
-    Checkpoint(Checkpoint),
+    Checkpoint(Box<Checkpoint>),
 }
 
 /// The range with which a resumed download opens: the first missing bytes that
@@ -113,7 +113,7 @@ pub(crate) fn open(
                 NoticeCode::Restarted,
                 format!("the checkpoint cannot be believed ({why}): starting from zero"),
             )),
-            Earlier::Checkpoint(checkpoint) if !fresh_start => old = Some(checkpoint),
+            Earlier::Checkpoint(checkpoint) if !fresh_start => old = Some(*checkpoint),
             Earlier::Checkpoint(_) => {}
         }
     }

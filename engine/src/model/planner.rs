@@ -364,8 +364,8 @@ impl Planner {
             Verdict::Whole { resource } => self.accept_whole(id, resource),
             Verdict::Unsatisfied { total } => self.unsatisfied(id, total, now),
             Verdict::Redirect { .. } => self.drop_response(id),
-            Verdict::Changed { seen } => self.changed(id, Some((seen.total, seen.validator))),
-            Verdict::TagDiffers { seen } => self.doubt(id, (seen.total, seen.validator)),
+            Verdict::Changed { seen } => self.changed(id, Some(&(seen.total, seen.validator))),
+            Verdict::TagDiffers { seen } => self.doubt(id, &(seen.total, seen.validator)),
             Verdict::PreconditionFailed => self.changed(id, None),
             Verdict::Imposter { why } => {
                 self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
@@ -581,7 +581,7 @@ impl Planner {
         if let (Some(known), Some(total)) = (&self.resource, resource.total)
             && known.total.is_some_and(|known| known != total)
         {
-            return self.changed(id, Some((resource.total, resource.validator)));
+            return self.changed(id, Some(&(resource.total, resource.validator)));
         }
         if !self.whole {
             let why = if resource.total.is_none() {
@@ -644,9 +644,9 @@ impl Planner {
     }
 
     /// Another version is there. Once, the download starts from zero with it.
-    fn changed(&mut self, id: LeaseId, seen: Option<(Option<u64>, Validator)>) {
+    fn changed(&mut self, id: LeaseId, seen: Option<&(Option<u64>, Validator)>) {
         self.drop_response(id);
-        if seen.as_ref().is_some_and(|seen| self.abandoned.contains(seen)) {
+        if seen.is_some_and(|seen| self.abandoned.contains(seen)) {
             return self.sequential("the server's validators alternate");
         }
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
@@ -666,7 +666,7 @@ impl Planner {
 
     /// The tag differs while the size is the same: ask once more,
     /// unconditionally, before believing in a change.
-    fn doubt(&mut self, id: LeaseId, seen: (Option<u64>, Validator)) {
+    fn doubt(&mut self, id: LeaseId, seen: &(Option<u64>, Validator)) {
         let in_doubt = self.leases.get(&id).is_some_and(|lease| lease.in_doubt);
         if self.phase == Phase::Opening || in_doubt {
             return self.changed(id, Some(seen));
