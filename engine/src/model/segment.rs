@@ -34,11 +34,17 @@ pub enum SegmentState {
     Complete,
 }
 
+/// Objects from this size on get segments of at least 2 MiB: as large as a
+/// mapped window, which is then brought in once and not for each half.
+const WINDOWED_BYTES: u64 = 64 << 20;
+
 /// The segment size for an object of `total_bytes`: a power of two, at least
-/// 1 MiB, such that there are at most [`MAX_SEGMENTS`] segments.
+/// 1 MiB, from 64 MiB on at least 2 MiB, such that there are at most
+/// [`MAX_SEGMENTS`] segments.
 #[must_use]
 pub fn choose_segment_size(total_bytes: u64) -> u64 {
-    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(MIN_CHOSEN_SEGMENT_BYTES)
+    let least = if total_bytes < WINDOWED_BYTES { 1 } else { 2 } * MIN_CHOSEN_SEGMENT_BYTES;
+    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(least)
 }
 
 /// All segments of one object.

@@ -7,8 +7,9 @@ use proptest::prelude::*;
 fn sizes_are_powers_of_two_and_bounded() {
     assert_eq!(choose_segment_size(0), 1 << 20);
     assert_eq!(choose_segment_size(1), 1 << 20);
-    assert_eq!(choose_segment_size(16_384 << 20), 1 << 20);
-    assert_eq!(choose_segment_size((16_384 << 20) + 1), 2 << 20);
+    assert_eq!(choose_segment_size((64 << 20) - 1), 1 << 20);
+    assert_eq!(choose_segment_size(16_384 << 21), 2 << 20);
+    assert_eq!(choose_segment_size((16_384 << 21) + 1), 4 << 20);
     let huge = choose_segment_size(i64::MAX as u64);
     assert!((i64::MAX as u64).div_ceil(huge) <= MAX_SEGMENTS);
 }
