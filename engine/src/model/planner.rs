@@ -467,11 +467,9 @@ impl Planner {
         if end >= lease.range.end() {
             return;
         }
-        let tail = ByteRange::new(end, lease.range.end());
+        let old_end = lease.range.end();
         lease.range = ByteRange::new(lease.range.start(), end);
-        if let Some(map) = &mut self.map {
-            map.release(id, tail, end);
-        }
+        self.release_tail(id, end, old_end);
         self.schedule(now);
     }
 
@@ -538,6 +536,17 @@ impl Planner {
         Some(lease)
     }
 
+    /// `id` will stop at `end`: the segments beyond are free at once. The one
+    /// that `end` cuts stays its own until it has handed over all before `end`:
+    /// inside a segment, bytes go to the writers in order.
+    fn release_tail(&mut self, id: LeaseId, end: u64, old_end: u64) {
+        let Some(map) = &mut self.map else { return };
+        let from = map.first_segment_boundary_after(end.saturating_sub(1));
+        if from < old_end {
+            map.release(id, ByteRange::new(from, old_end), from);
+        }
+    }
+
     fn drop_response(&mut self, id: LeaseId) {
         self.actions.push_back(Action::Drop { lease: id });
         if let Some(lease) = self.leases.get_mut(&id) {
@@ -560,11 +569,9 @@ impl Planner {
             }
             Phase::Running => {
                 if range.end() < lease.range.end() {
-                    let tail = ByteRange::new(range.end(), lease.range.end());
+                    let old_end = lease.range.end();
                     lease.range = range;
-                    if let Some(map) = &mut self.map {
-                        map.release(id, tail, range.end());
-                    }
+                    self.release_tail(id, range.end(), old_end);
                 }
                 self.actions.push_back(Action::Store { lease: id, range });
             }

@@ -60,6 +60,10 @@ struct Sim {
     fetches: Vec<SimFetch>,
     stored: Vec<u8>,
     segments_done: Vec<bool>,
+    /// Stored bytes of each segment, from its start.
+    prefixes: Vec<u64>,
+    /// The server grants at most this much at once.
+    cap: u64,
     finished: bool,
     failed: Option<Failure>,
     requests: u64,
@@ -79,6 +83,8 @@ impl Sim {
             fetches: Vec::new(),
             stored: vec![0; total.div_ceil(4096) as usize],
             segments_done: vec![false; total.div_ceil(SEGMENT) as usize],
+            prefixes: vec![0; total.div_ceil(SEGMENT) as usize],
+            cap: if seed % 5 == 0 { 700_001 } else { u64::MAX },
             finished: false,
             failed: None,
             requests: 0,
@@ -150,6 +156,10 @@ impl Sim {
         for segment in first..=last {
             let end = ((segment + 1) * SEGMENT).min(self.total);
             assert!(!self.segments_done[segment as usize], "a complete segment is stored again");
+            let start = segment * SEGMENT;
+            let prefix = &mut self.prefixes[segment as usize];
+            assert_eq!(*prefix, from.max(start) - start, "bytes of a segment come in order");
+            *prefix = to.min(start + SEGMENT) - start;
             if to >= end {
                 self.segments_done[segment as usize] = true;
                 self.planner.on_stored(segment as usize, self.now);
@@ -172,6 +182,7 @@ impl Sim {
                     continue;
                 }
                 fetch.answered = true;
+                fetch.end = fetch.end.min(fetch.position.saturating_add(self.cap));
                 let range = ByteRange::new(fetch.position, fetch.end);
                 let verdict = Verdict::Partial { range, resource: resource(total, "a") };
                 self.planner.on_verdict(lease, verdict, now);
@@ -237,6 +248,8 @@ fn requests_cost_little_at_a_long_round_trip() {
     sim.planner = planner(16);
     sim.stored = vec![0; (sim.total / 4096) as usize];
     sim.segments_done = vec![false; (sim.total / SEGMENT) as usize];
+    sim.prefixes = vec![0; sim.segments_done.len()];
+    sim.cap = u64::MAX;
     while !sim.finished {
         sim.step();
         for fetch in &mut sim.fetches {
