@@ -84,7 +84,7 @@ impl Sim {
             stored: vec![0; total.div_ceil(4096) as usize],
             segments_done: vec![false; total.div_ceil(SEGMENT) as usize],
             prefixes: vec![0; total.div_ceil(SEGMENT) as usize],
-            cap: if seed % 5 == 0 { 700_001 } else { u64::MAX },
+            cap: if seed.is_multiple_of(5) { 700_001 } else { u64::MAX },
             finished: false,
             failed: None,
             requests: 0,
