@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -194,13 +194,10 @@ impl Driver {
                 .directory
                 .join(name::file_name(None, None, self.options.url.path()).name),
         };
-        if self.options.output.is_some()
-            && self.options.existing == Existing::Refuse
-            && !self.plan_only
-        {
-            partial::refuse_existing(&path)?;
-        }
         if self.options.output.is_some() && !self.plan_only {
+            if self.options.existing == Existing::Refuse {
+                partial::refuse_existing(&path)?;
+            }
             partial::refuse_foreign(&Paths::of(&path))?;
         }
         if !self.believe_earlier {
@@ -311,7 +308,6 @@ impl Driver {
                 self.expected.as_ref().and_then(|expected| expected.validator.precondition())
             && let Ok(value) = HeaderValue::from_str(&value)
         {
-            let name: HeaderName = name;
             headers.insert(name, value);
         }
         headers

@@ -36,6 +36,7 @@ use super::pool::{Connection, Pool};
 use super::writer::Sink;
 use crate::model::range::ByteRange;
 use crate::model::rate::TokenBucket;
+use crate::model::segment::LeaseId;
 
 /// What is reserved of the budget before a body is polled, and gathered at
 /// most before it is handed over. The last frame of a batch may exceed it, by
@@ -59,9 +60,6 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Reused connections tried before a fresh one is made.
 const REUSED_TRIES: u32 = 2;
-
-/// Names a lease; given by the driver.
-pub(crate) type LeaseId = u64;
 
 /// A request, complete but for `Host`, which is added where it is missing.
 #[derive(Debug, Clone)]
