@@ -20,6 +20,7 @@ use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, Storag
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
+use crate::fault_point::{self, Bug};
 use crate::io::connector::{FetchErrorKind, Origin};
 use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
@@ -288,7 +289,9 @@ impl Driver {
         }
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         // Custom headers and credentials are for the origin they were given for.
-        if self.current_url.origin() == self.options.url.origin() {
+        if self.current_url.origin() == self.options.url.origin()
+            || fault_point::has(Bug::SecretsToAnyone)
+        {
             for name in self.options.private_headers.keys() {
                 headers.remove(name);
                 for value in self.options.private_headers.get_all(name) {
@@ -336,7 +339,11 @@ impl Driver {
             FetchEvent::Head { lease, status, headers, decision } => {
                 let Some(running) = self.running.get_mut(&lease) else { return };
                 running.decision = Some(decision);
+                let headers = misread(headers, running.asked);
                 let verdict = classify(running.asked, status, &headers, self.expected.as_ref());
+                if fault_point::has(Bug::StallIsProgress) {
+                    self.planner.on_received(lease, 0, now);
+                }
                 tracing::debug!(lease, status, "response");
                 if let Verdict::Whole { .. } = verdict {
                     self.chunked = headers.contains_key(header::TRANSFER_ENCODING);
@@ -680,4 +687,26 @@ impl Driver {
             progress.map = self.planner.map_cells();
         });
     }
+}
+
+/// The fields as they are, except where a test's bug blinds the engine.
+fn misread(mut headers: HeaderMap, asked: Asked) -> HeaderMap {
+    if fault_point::has(Bug::AnyTag) {
+        headers.remove(header::ETAG);
+    }
+    if fault_point::has(Bug::AnyRange)
+        && let Asked::Range(asked) = asked
+        && let Some(total) = headers
+            .get(header::CONTENT_RANGE)
+            .and_then(|value| value.to_str().ok()?.rsplit_once('/'))
+            .and_then(|(_, total)| total.parse::<u64>().ok())
+        && let Ok(value) = HeaderValue::from_str(&format!(
+            "bytes {}-{}/{total}",
+            asked.start(),
+            asked.end().min(total) - 1
+        ))
+    {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    headers
 }

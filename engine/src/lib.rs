@@ -48,6 +48,7 @@ mod driver;
 mod engine;
 mod error;
 mod event;
+mod fault_point;
 mod io;
 mod model;
 mod shared;

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 use super::partial::{PRIVATE_MODE, is_present, not_regular};
 use super::storage::file_size_limit_bytes;
 use crate::error::{Error, ErrorKind};
+use crate::fault_point::{self, Bug, Call};
 
 /// No checkpoint is larger: 16,384 segments of some 40 bytes, and a header.
 const MAX_BYTES: u64 = 4 << 20;
@@ -73,24 +74,37 @@ pub(crate) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<()
     }
     let staging = staging_path(path);
     remove_file(&staging)?;
-    let staged = stage(&staging, bytes, durable).and_then(|()| fs::rename(&staging, path));
+    let staged = stage(&staging, bytes, durable).and_then(|()| {
+        fault_point::pass(Call::RenameCheckpoint)?;
+        fs::rename(&staging, path)
+    });
     if let Err(error) = staged {
         let _ = fs::remove_file(&staging);
         return Err(error);
     }
-    if durable { sync_directory_of(path) } else { Ok(()) }
+    if !durable || fault_point::has(Bug::NoCheckpointDirectorySync) {
+        return Ok(());
+    }
+    fault_point::pass(Call::SyncCheckpointDirectory)?;
+    sync_directory_of(path)
 }
 
 fn stage(staging: &Path, bytes: &[u8], durable: bool) -> io::Result<()> {
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fault_point::pass(Call::StageCheckpoint)?;
     let mut file = File::from(rustix::fs::open(staging, flags, Mode::from_raw_mode(PRIVATE_MODE))?);
     file.write_all(bytes)?;
-    if durable { file.sync_data() } else { Ok(()) }
+    if !durable {
+        return Ok(());
+    }
+    fault_point::pass(Call::SyncCheckpoint)?;
+    file.sync_data()
 }
 
 /// Unlinks the checkpoint at `path`, and what a killed process left of a newer
 /// one. That there is none is no error.
 pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    fault_point::pass(Call::RemoveCheckpoint)?;
     remove_file(&staging_path(path))?;
     remove_file(path)
 }

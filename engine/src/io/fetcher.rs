@@ -34,6 +34,7 @@ use url::{Position, Url};
 use super::connector::{FetchError, FetchErrorKind, Origin};
 use super::pool::{Connection, Pool};
 use super::writer::Sink;
+use crate::fault_point::{self, Bug};
 use crate::model::range::ByteRange;
 use crate::model::rate::TokenBucket;
 use crate::model::segment::LeaseId;
@@ -464,7 +465,7 @@ impl Transfer<'_> {
             let frame_bytes = data.len() as u64;
             self.counters.received(frame_bytes);
             let room = wanted - bytes;
-            if frame_bytes > room {
+            if frame_bytes > room && !fault_point::has(Bug::BeyondRange) {
                 data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
             }
             bytes += data.len() as u64;

@@ -24,6 +24,7 @@ use super::store::{Finished, StoreEvent};
 use super::writer::{Target, Writers};
 use crate::config::{Checksum, DigestAlgorithm};
 use crate::error::{Error, ErrorKind};
+use crate::fault_point::{self, Bug, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
 use crate::model::digest_tree::{self, SegmentHasher};
 
@@ -307,7 +308,8 @@ impl Keeper {
         let segments = self.complete_segments();
         let target = Arc::clone(&self.target);
         let sync = move || {
-            let result = target.storage().sync_data();
+            let result =
+                fault_point::pass(Call::SyncData).and_then(|()| target.storage().sync_data());
             target.report(KeeperMessage::Synced { segments, result });
         };
         // Without a thread now, there is another try after the next interval.
@@ -331,10 +333,7 @@ impl Keeper {
             Ok(()) if self.sync_failed => {}
             Ok(()) => {
                 for &segment in segments {
-                    let record = &mut self.ledger.segments[segment as usize];
-                    if let SegmentRecord::Complete(hash) = *record {
-                        *record = SegmentRecord::Durable(hash);
-                    }
+                    self.ledger.segments[segment as usize].make_durable();
                 }
             }
             Err(error) => {
@@ -430,8 +429,7 @@ impl Keeper {
         let prefixes = closed.as_deref().unwrap_or_default().to_vec();
         let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, checksum));
         let error = match verdict {
-            Ok((finished, None)) => match publish(&self.partial, &**self.target.storage(), options)
-            {
+            Ok((finished, None)) => match publish(&self.partial, finished.bytes, options) {
                 Ok(()) => return Ok(finished),
                 Err(error) => error,
             },
@@ -459,9 +457,9 @@ impl Keeper {
             let set = self.target.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
-        if options.sync && !self.sync_failed {
-            // Here and not left to `publish`, so that the ledger learns of it.
-            let result = self.target.storage().sync_data();
+        if options.sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
+            let result =
+                fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
             let segments = self.complete_segments();
             self.synced(&segments, result);
         }

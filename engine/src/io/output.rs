@@ -10,6 +10,7 @@ use super::storage::{self, Storage};
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::NoticeCode;
+use crate::fault_point::{self, Bug};
 use crate::model::checkpoint::{
     Checkpoint, CheckpointError, Claim, Match, SegmentRecord, UrlIdentity, segment_count,
 };
@@ -113,7 +114,12 @@ pub(crate) fn open(
                 NoticeCode::Restarted,
                 format!("the checkpoint cannot be believed ({why}): starting from zero"),
             )),
-            Earlier::Checkpoint(checkpoint) if !fresh_start => old = Some(*checkpoint),
+            Earlier::Checkpoint(mut checkpoint) if !fresh_start => {
+                if fault_point::has(Bug::TrustComplete) {
+                    checkpoint.segments.iter_mut().for_each(SegmentRecord::make_durable);
+                }
+                old = Some(*checkpoint);
+            }
             Earlier::Checkpoint(_) => {}
         }
     }

@@ -19,6 +19,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::checkpoint_file;
 use crate::error::{Error, ErrorKind};
+use crate::fault_point::{self, Call};
 
 /// Nobody but the owner reads a file before it is published.
 pub(super) const PRIVATE_MODE: u32 = 0o600;
@@ -162,6 +163,7 @@ impl Partial {
     /// # Errors
     /// When a file cannot be unlinked; that it does not exist is no error.
     pub(crate) fn remove(self) -> io::Result<()> {
+        fault_point::pass(Call::RemovePartial)?;
         if self.still_ours()? {
             fs::remove_file(&self.paths.partial)?;
         }
@@ -309,6 +311,7 @@ fn locked(paths: &Paths, holder: &dyn Fn(&[u8]) -> Option<u32>) -> Error {
 /// vanished before it could be opened.
 fn open_or_create(path: &Path) -> Result<Option<(File, bool)>, Error> {
     let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    fault_point::pass(Call::CreatePartial).map_err(|e| Error::io("cannot create", path, e))?;
     match rustix::fs::open(
         path,
         flags | OFlags::CREATE | OFlags::EXCL,

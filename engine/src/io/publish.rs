@@ -15,8 +15,8 @@ use rustix::io::Errno;
 
 use super::checkpoint_file::sync_directory_of;
 use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
-use super::storage::Storage;
 use crate::error::{Error, ErrorKind};
+use crate::fault_point::{self, Bug, Call};
 
 /// How [`publish`] does its work.
 #[derive(Debug, Clone, Copy)]
@@ -29,30 +29,27 @@ pub(crate) struct PublishOptions {
     pub(crate) modified_unix: Option<u64>,
 }
 
-/// Gives the complete object in `partial` its final name and removes the
-/// checkpoint. Every writer of `storage` is gone: a write after this call could
-/// change the published file and its time.
+/// Gives the complete object in `partial`, of `len_bytes`, its final name and removes the
+/// checkpoint. Its data is synced, if it is to be, and no writer is left: a
+/// write after this call could change the published file and its time.
 ///
 /// The mode becomes what the umask gives. Mode and time are left as they are
 /// on file systems that do not have them.
 ///
 /// # Errors
 /// [`ErrorKind::OutputExists`] when the output exists and is not to be
-/// replaced; [`ErrorKind::LocalFile`] when the partial was deleted or replaced,
-/// or an operation failed; [`ErrorKind::DiskFull`] when the sync found no
+/// replaced; [`ErrorKind::LocalFile`] when the partial was deleted, replaced or
+/// truncated, or an operation failed; [`ErrorKind::DiskFull`] when the sync found no
 /// space. Partial and checkpoint are kept. Only when the sync of the directory
 /// fails does the output exist, complete, and the checkpoint with it.
 pub(crate) fn publish(
     partial: &Partial,
-    storage: &dyn Storage,
+    len_bytes: u64,
     options: &PublishOptions,
 ) -> Result<(), Error> {
     let paths = partial.paths();
     let file = partial.file();
     let failed = |what: &'static str| move |error| Error::io(what, &paths.partial, error);
-    if options.sync {
-        storage.sync_data().map_err(failed("cannot sync"))?;
-    }
     if !partial.still_ours().map_err(failed("cannot examine"))? {
         return Err(Error::new(
             ErrorKind::LocalFile,
@@ -65,10 +62,27 @@ pub(crate) fn publish(
         .with_hint("start the download again"));
     }
 
-    set_attributes(file, options.modified_unix).map_err(failed("cannot set the attributes of"))?;
+    let found_bytes = file.metadata().map_err(failed("cannot examine"))?.len();
+    if found_bytes != len_bytes {
+        return Err(Error::new(
+            ErrorKind::LocalFile,
+            format!(
+                "{} was truncated or extended by another program: it has {found_bytes} bytes \
+                 instead of {len_bytes}; \
+                 nothing was published",
+                paths.partial.display()
+            ),
+        )
+        .with_hint("start the download again"));
+    }
+
+    fault_point::pass(Call::SetAttributes)
+        .and_then(|()| set_attributes(file, options.modified_unix))
+        .map_err(failed("cannot set the attributes of"))?;
     let named = (|| {
-        if options.sync {
-            file.sync_all().map_err(failed("cannot sync"))?;
+        if options.sync && !fault_point::has(Bug::NoDataSync) {
+            let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
+            synced.map_err(failed("cannot sync"))?;
         }
         rename(&paths.partial, &paths.output, options.replace)
     })();
@@ -78,8 +92,10 @@ pub(crate) fn publish(
         return Err(error);
     }
 
-    if options.sync {
-        sync_directory_of(&paths.output).map_err(|error| {
+    if options.sync && !fault_point::has(Bug::NoDirectorySync) {
+        let synced = fault_point::pass(Call::SyncOutputDirectory)
+            .and_then(|()| sync_directory_of(&paths.output));
+        synced.map_err(|error| {
             Error::io(
                 "the download is complete, but its name may not survive a power cut: cannot sync \
                  the directory of",
@@ -124,6 +140,8 @@ fn umask() -> u32 {
 }
 
 fn rename(partial: &Path, output: &Path, replace: bool) -> Result<(), Error> {
+    fault_point::pass(Call::Publish)
+        .map_err(|error| Error::io("the partial is kept: cannot create", output, error))?;
     if replace {
         return fs::rename(partial, output)
             .map_err(|error| Error::io("the partial is kept: cannot replace", output, error));
@@ -169,21 +187,21 @@ mod tests {
     use crate::model::range::ByteRange;
 
     const OBJECT: &[u8] = b"the whole object";
+    const LEN: u64 = OBJECT.len() as u64;
     const OPTIONS: PublishOptions =
         PublishOptions { replace: false, sync: true, modified_unix: Some(1_000_000_000) };
 
     /// A complete download in a directory of its own.
-    fn downloaded() -> (TempDir, Partial, Arc<dyn Storage>) {
+    fn downloaded() -> (TempDir, Partial) {
         let dir = tempfile::tempdir().unwrap();
         let paths = Paths::of(&dir.path().join("film"));
         let partial = Partial::acquire(paths.clone(), &|_| None).unwrap();
         checkpoint_file::replace(&paths.checkpoint, b"checkpoint", false).unwrap();
-        let len = OBJECT.len() as u64;
         let file = Arc::clone(partial.file());
         let storage =
-            storage::open(file, &paths.partial, Some(len), StorageKind::Auto).unwrap().storage;
-        storage.segment_writer(ByteRange::new(0, len)).unwrap().write(0, OBJECT).unwrap();
-        (dir, partial, storage)
+            storage::open(file, &paths.partial, Some(LEN), StorageKind::Auto).unwrap().storage;
+        storage.segment_writer(ByteRange::new(0, LEN)).unwrap().write(0, OBJECT).unwrap();
+        (dir, partial)
     }
 
     fn names(dir: &TempDir) -> Vec<String> {
@@ -198,8 +216,8 @@ mod tests {
     #[test]
     fn only_the_output_is_left_with_mode_and_time() {
         for sync in [false, true] {
-            let (dir, partial, storage) = downloaded();
-            publish(&partial, &*storage, &PublishOptions { sync, ..OPTIONS }).unwrap();
+            let (dir, partial) = downloaded();
+            publish(&partial, LEN, &PublishOptions { sync, ..OPTIONS }).unwrap();
             assert_eq!(names(&dir), ["film"]);
             let output = dir.path().join("film");
             assert_eq!(fs::read(&output).unwrap(), OBJECT);
@@ -213,10 +231,10 @@ mod tests {
 
     #[test]
     fn output_that_appeared_is_not_replaced_and_the_partial_is_kept() {
-        let (dir, partial, storage) = downloaded();
+        let (dir, partial) = downloaded();
         let output = dir.path().join("film");
         fs::write(&output, "older").unwrap();
-        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutputExists);
         assert!(error.to_string().contains("film.part"), "{error}");
         assert_eq!(fs::read(&output).unwrap(), b"older");
@@ -224,14 +242,14 @@ mod tests {
         let kept = fs::metadata(dir.path().join("film.part")).unwrap();
         assert_eq!(kept.mode() & 0o777, 0o600);
 
-        publish(&partial, &*storage, &PublishOptions { replace: true, ..OPTIONS }).unwrap();
+        publish(&partial, LEN, &PublishOptions { replace: true, ..OPTIONS }).unwrap();
         assert_eq!(fs::read(&output).unwrap(), OBJECT);
         assert_eq!(names(&dir), ["film"]);
     }
 
     #[test]
     fn linking_does_not_replace_either() {
-        let (dir, partial, _storage) = downloaded();
+        let (dir, partial) = downloaded();
         let (from, to) = (&partial.paths().partial, dir.path().join("film"));
         fs::write(&to, "older").unwrap();
         assert_eq!(link_and_unlink(from, &to), Err(Errno::EXIST));
@@ -244,60 +262,33 @@ mod tests {
 
     #[test]
     fn deleted_or_replaced_partial_publishes_nothing() {
-        let (dir, partial, storage) = downloaded();
+        let (dir, partial) = downloaded();
         let path = &partial.paths().partial;
         fs::remove_file(path).unwrap();
-        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LocalFile);
         fs::write(path, "something else").unwrap();
-        publish(&partial, &*storage, &OPTIONS).unwrap_err();
+        publish(&partial, LEN, &OPTIONS).unwrap_err();
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
         assert_eq!(fs::read(path).unwrap(), b"something else");
     }
 
     #[test]
     fn truncated_partial_is_not_published() {
-        let (dir, partial, storage) = downloaded();
+        let (dir, partial) = downloaded();
         partial.file().set_len(4).unwrap();
-        let error = publish(&partial, &*storage, &OPTIONS).unwrap_err();
-        assert!(error.to_string().contains("truncated"), "{error}");
+        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        assert!(error.to_string().contains("truncated or extended"), "{error}");
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
     }
 
     #[test]
     fn directory_in_the_way_keeps_the_partial() {
-        let (dir, partial, storage) = downloaded();
+        let (dir, partial) = downloaded();
         fs::create_dir(dir.path().join("film")).unwrap();
         for replace in [false, true] {
-            publish(&partial, &*storage, &PublishOptions { replace, ..OPTIONS }).unwrap_err();
+            publish(&partial, LEN, &PublishOptions { replace, ..OPTIONS }).unwrap_err();
             assert_eq!(names(&dir), ["film", "film.haul", "film.part"]);
         }
-    }
-
-    #[test]
-    fn failed_sync_publishes_nothing() {
-        #[derive(Debug)]
-        struct Broken;
-        impl Storage for Broken {
-            fn name(&self) -> &'static str {
-                "broken"
-            }
-            fn segment_writer(&self, _: ByteRange) -> io::Result<Box<dyn storage::SegmentWriter>> {
-                Err(Errno::IO.into())
-            }
-            fn read_at(&self, _: u64, _: &mut [u8]) -> io::Result<usize> {
-                Err(Errno::IO.into())
-            }
-            fn sync_data(&self) -> io::Result<()> {
-                Err(Errno::IO.into())
-            }
-            fn set_len(&self, _: u64) -> io::Result<()> {
-                Err(Errno::IO.into())
-            }
-        }
-        let (dir, partial, _storage) = downloaded();
-        let error = publish(&partial, &Broken, &OPTIONS).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LocalFile);
-        assert_eq!(names(&dir), ["film.haul", "film.part"]);
     }
 }

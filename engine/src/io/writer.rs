@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::keeper::KeeperMessage;
 use super::storage::{SegmentWriter, Storage};
+use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Prefix, segment_count};
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
@@ -420,6 +421,7 @@ impl Writer {
             return Err(misplaced(segment, offset));
         }
         for piece in pieces {
+            fault_point::pass(Call::Write)?;
             active.writer.write(active.next, &piece)?;
             // After the write, whose error leaves the prefix as it was; and
             // while the bytes are in the processor's cache.

@@ -70,6 +70,15 @@ pub enum SegmentRecord {
     Durable([u8; 32]),
 }
 
+impl SegmentRecord {
+    /// A complete segment was reached by a sync.
+    pub fn make_durable(&mut self) {
+        if let Self::Complete(hash) = *self {
+            *self = Self::Durable(hash);
+        }
+    }
+}
+
 /// The synced beginning of a missing segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Prefix {

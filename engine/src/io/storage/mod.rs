@@ -23,6 +23,7 @@ use rustix::io::Errno;
 
 use crate::config::StorageKind;
 use crate::error::{Error, ErrorKind};
+use crate::fault_point::{self, Call};
 use crate::model::range::ByteRange;
 
 /// The partial file as the writer threads see it.
@@ -176,6 +177,8 @@ pub(crate) fn open(
 /// Reserves blocks for the first `total` bytes and sets the length. A signal
 /// undoes the work on some file systems (tmpfs); the reservation starts again.
 fn reserve(file: &File, total: u64) -> Result<(), Errno> {
+    fault_point::pass(Call::Reserve)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total) {
             Err(Errno::INTR) => {}
