@@ -41,6 +41,10 @@ impl Haul {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
+        // See the engine's `fault_point`: a bug that the tests are to notice.
+        if let Some(bug) = std::env::var_os("HAUL_BUG") {
+            command.env("HAUL_BUG", bug);
+        }
         Self { command, deadline: DEADLINE, json: false }
     }
 
