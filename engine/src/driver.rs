@@ -21,7 +21,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
-use crate::io::connector::{FetchErrorKind, Origin};
+use crate::io::connector::FetchErrorKind;
 use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
 };
@@ -29,6 +29,7 @@ use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::{self, Partial, Paths};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
+use crate::io::transport::Origin;
 use crate::model::name;
 use crate::model::planner::{
     Action, FIRST_RANGE_BYTES, Failure, LeaseEnd, LeaseId, Planner, Settings,
@@ -482,14 +483,12 @@ impl Driver {
         };
         let kept = self.kept.take();
         let believe = self.believe_earlier;
-        let opened =
-            tokio::task::spawn_blocking(move || output::open(&request, kept, believe)).await;
-        let opened = match opened {
-            Ok(Ok(opened)) => opened,
-            Ok(Err(error)) => return self.end_with(error).await,
-            Err(error) => {
-                let error =
-                    Error::new(ErrorKind::Internal, "a file operation was lost").with_source(error);
+        let crew = self.engine.writers.crew();
+        let opened = match crew.blocking(move || output::open(&request, kept, believe)).await {
+            Some(Ok(opened)) => opened,
+            Some(Err(error)) => return self.end_with(error).await,
+            None => {
+                let error = Error::new(ErrorKind::Internal, "a file operation was lost");
                 return self.end_with(error).await;
             }
         };

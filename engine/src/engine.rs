@@ -6,8 +6,10 @@ use crate::config::EngineConfig;
 use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
+use crate::io::crew::Crew;
 use crate::io::fetcher::Limiter;
 use crate::io::pool::Pool;
+use crate::io::transport::Transport;
 use crate::io::writer::Writers;
 
 /// Each fetcher reserves 256 KiB while it waits for the network; below this
@@ -19,6 +21,20 @@ pub(crate) struct EngineInner {
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
     pub(crate) limiter: Option<Arc<Limiter>>,
+}
+
+impl EngineInner {
+    pub(crate) fn new(config: EngineConfig, transport: Box<dyn Transport>, crew: Crew) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
+        let budget_bytes = config.memory_budget_bytes.max(MIN_BUDGET_BYTES);
+        Self {
+            pool: Arc::new(Pool::new(transport, &config)),
+            writers: Writers::new(crew, threads, budget_bytes),
+            limiter: config.limit_rate_bytes_per_second.map(|rate| Arc::new(Limiter::new(rate))),
+            config,
+        }
+    }
 }
 
 impl std::fmt::Debug for EngineInner {
@@ -50,19 +66,8 @@ impl Engine {
                 format!("the user agent {:?} cannot be sent in a header", config.user_agent),
             ));
         }
-        let connector = Connector::new(&config)?;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
-        Ok(Self {
-            inner: Arc::new(EngineInner {
-                pool: Arc::new(Pool::new(connector)),
-                writers: Writers::new(threads, config.memory_budget_bytes.max(MIN_BUDGET_BYTES)),
-                limiter: config
-                    .limit_rate_bytes_per_second
-                    .map(|rate| Arc::new(Limiter::new(rate))),
-                config,
-            }),
-        })
+        let transport = Box::new(Connector::new(&config)?);
+        Ok(Self { inner: Arc::new(EngineInner::new(config, transport, Crew::Threads)) })
     }
 
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`]

@@ -1,21 +1,16 @@
-//! Making connections: name lookup, TCP, TLS and the HTTP/1.1 handshake.
+//! The transport of the network: name lookup, TCP and TLS.
 //!
-//! Each connection is a `hyper::client::conn` of its own, so that the engine
-//! counts, keeps and closes them itself. TLS settings are explicit: no
-//! process-wide provider is installed, and the platform's trust store is
-//! opened only when the first `https` origin is contacted.
+//! TLS settings are explicit: no process-wide provider is installed, and the
+//! platform's trust store is opened only when the first `https` origin is
+//! contacted.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use http::Uri;
-use http_body_util::Empty;
-use hyper::client::conn::http1::{self, SendRequest};
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -27,64 +22,14 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::OnceCell;
-use tokio::task::AbortHandle;
 use tower_service::Service as _;
-use url::Url;
 
+use super::transport::{Connecting, Origin, Stream, Transport};
 use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind};
 
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
-
-/// What hyper may hold of one connection, in bytes. It bounds a response's
-/// head and the largest body frame.
-pub(crate) const MAX_BUF_BYTES: usize = 256 << 10;
-
-/// The same under a speed limit: a frame is received whole, so it must not
-/// take too many seconds' worth of a small limit.
-const MAX_BUF_LIMITED_BYTES: usize = 32 << 10;
-
-/// More fields than this in one response head is an attack or a defect.
-const MAX_HEADERS: usize = 256;
-
-/// Where connections go: scheme, host and port (RFC 6454 section 4).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(crate) struct Origin {
-    /// TLS or not.
-    pub(crate) https: bool,
-    /// The host as URLs have it: lower case, IPv6 in brackets.
-    pub(crate) host: String,
-    /// The port, also where the URL leaves it to the scheme.
-    pub(crate) port: u16,
-}
-
-impl Origin {
-    /// The origin of an `http` or `https` URL; `None` for any other.
-    pub(crate) fn of(url: &Url) -> Option<Self> {
-        let https = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
-        let host = url.host_str()?.to_owned();
-        Some(Self { https, host, port: url.port_or_known_default()? })
-    }
-
-    fn to_uri(&self) -> Result<Uri, http::Error> {
-        Uri::builder()
-            .scheme(if self.https { "https" } else { "http" })
-            .authority(format!("{}:{}", self.host, self.port))
-            .path_and_query("/")
-            .build()
-    }
-}
-
-impl fmt::Display for Origin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
-    }
-}
 
 /// Why a request or its body failed. The message names host and port, never
 /// path or query.
@@ -206,28 +151,6 @@ fn cause_text(error: &(dyn StdError + 'static)) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
-/// Closes its connection when dropped.
-///
-/// hyper's own task can miss that a body was dropped while it waits for the
-/// server, and would hold the socket for as long as the server is silent.
-#[derive(Debug)]
-pub(crate) struct Driver(AbortHandle);
-
-impl Drop for Driver {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
-}
-
-/// A connection that no request was sent on yet.
-#[derive(Debug)]
-pub(crate) struct Connected {
-    /// Takes one request at a time.
-    pub(crate) sender: SendRequest<Empty<Bytes>>,
-    /// Must live as long as the last body is read.
-    pub(crate) driver: Driver,
-}
-
 /// Makes connections as the engine's settings say.
 #[derive(Debug)]
 pub(crate) struct Connector {
@@ -235,8 +158,6 @@ pub(crate) struct Connector {
     trust: Trust,
     /// The message of a failed set-up is kept: it would fail the same again.
     https: OnceCell<Result<HttpsConnector<HttpConnector>, String>>,
-    connect_timeout: Duration,
-    max_buf_bytes: usize,
 }
 
 /// Whose certificates are believed.
@@ -263,38 +184,11 @@ impl Connector {
             (Some(path), false) => Trust::Roots(Arc::new(read_roots(path)?)),
             (None, false) => Trust::Platform,
         };
-        let max_buf_bytes = match config.limit_rate_bytes_per_second {
-            Some(_) => MAX_BUF_LIMITED_BYTES,
-            None => MAX_BUF_BYTES,
-        };
-        Ok(Self {
-            http,
-            trust,
-            https: OnceCell::new(),
-            connect_timeout: config.connect_timeout,
-            max_buf_bytes,
-        })
+        Ok(Self { http, trust, https: OnceCell::new() })
     }
 
-    /// A new connection to `origin`, TLS included, within the connect timeout.
-    ///
-    /// # Errors
-    /// [`FetchErrorKind::Connect`] or [`FetchErrorKind::Tls`].
-    pub(crate) async fn connect(&self, origin: &Origin) -> Result<Connected, FetchError> {
-        match tokio::time::timeout(self.connect_timeout, self.connect_untimed(origin)).await {
-            Ok(result) => result,
-            Err(_) => Err(FetchError {
-                kind: FetchErrorKind::Connect,
-                message: format!(
-                    "cannot connect to {origin}: no connection within {:?}",
-                    self.connect_timeout
-                ),
-            }),
-        }
-    }
-
-    async fn connect_untimed(&self, origin: &Origin) -> Result<Connected, FetchError> {
-        let uri = origin.to_uri().map_err(|error| FetchError::connecting(origin, &error))?;
+    async fn open(&self, origin: &Origin) -> Result<Box<dyn Stream>, FetchError> {
+        let uri = uri_of(origin).map_err(|error| FetchError::connecting(origin, &error))?;
         if !origin.https {
             let mut http = self.http.clone();
             std::future::poll_fn(|cx| http.poll_ready(cx))
@@ -302,33 +196,14 @@ impl Connector {
                 .map_err(|error| FetchError::connecting(origin, &error))?;
             let io =
                 http.call(uri).await.map_err(|error| FetchError::connecting(origin, &error))?;
-            return self.handshake(origin, io).await;
+            return Ok(Box::new(io));
         }
         let mut https = self.https(origin).await?;
         std::future::poll_fn(|cx| https.poll_ready(cx))
             .await
             .map_err(|error| FetchError::connecting(origin, &*error))?;
         let io = https.call(uri).await.map_err(|error| FetchError::connecting(origin, &*error))?;
-        self.handshake(origin, io).await
-    }
-
-    async fn handshake<IO>(&self, origin: &Origin, io: IO) -> Result<Connected, FetchError>
-    where
-        IO: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
-    {
-        let (sender, connection) = http1::Builder::new()
-            .max_buf_size(self.max_buf_bytes)
-            .max_headers(MAX_HEADERS)
-            .handshake(io)
-            .await
-            .map_err(|error| FetchError::connecting(origin, &error))?;
-        let task = tokio::spawn(async move {
-            // What went wrong is told to the request or body that it hit.
-            if let Err(error) = connection.await {
-                tracing::trace!(%error, "connection ended");
-            }
-        });
-        Ok(Connected { sender, driver: Driver(task.abort_handle()) })
+        Ok(Box::new(io))
     }
 
     async fn https(&self, origin: &Origin) -> Result<HttpsConnector<HttpConnector>, FetchError> {
@@ -350,6 +225,24 @@ impl Connector {
             message: format!("TLS for {origin} cannot be set up: {cause}"),
         })
     }
+}
+
+impl Transport for Connector {
+    /// TLS included.
+    ///
+    /// # Errors
+    /// [`FetchErrorKind::Connect`] or [`FetchErrorKind::Tls`].
+    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
+        Box::pin(self.open(origin))
+    }
+}
+
+fn uri_of(origin: &Origin) -> Result<Uri, http::Error> {
+    Uri::builder()
+        .scheme(if origin.https { "https" } else { "http" })
+        .authority(format!("{}:{}", origin.host, origin.port))
+        .path_and_query("/")
+        .build()
 }
 
 fn provider() -> CryptoProvider {

@@ -31,8 +31,9 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use url::{Position, Url};
 
-use super::connector::{FetchError, FetchErrorKind, Origin};
+use super::connector::{FetchError, FetchErrorKind};
 use super::pool::{Connection, Pool};
+use super::transport::Origin;
 use super::writer::Sink;
 use crate::fault_point::{self, Bug};
 use crate::model::range::ByteRange;
@@ -41,7 +42,7 @@ use crate::model::segment::LeaseId;
 
 /// What is reserved of the budget before a body is polled, and gathered at
 /// most before it is handed over. The last frame of a batch may exceed it, by
-/// less than `connector::MAX_BUF_BYTES`.
+/// less than `pool::MAX_BUF_BYTES`.
 pub(crate) const RESERVE_BYTES: u32 = 256 << 10;
 
 /// The batch under a speed limit, so that waits are short and many.

@@ -9,12 +9,14 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use sha2::Digest;
 use tokio::sync::{mpsc, oneshot};
+// Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
+use tokio::time::Instant;
 
 use super::checkpoint_file;
 use super::partial::Partial;
@@ -71,6 +73,35 @@ pub(crate) enum End {
     },
     /// Like a stop that nobody waits for.
     Abandon,
+}
+
+/// The way to a keeper. Without a bound, so that no writer ever waits for the
+/// keeper, which waits for the writers. A report comes once per segment and
+/// snapshot.
+#[derive(Debug, Clone)]
+pub(super) struct Mailbox {
+    sender: Sender<KeeperMessage>,
+    #[cfg(test)]
+    wake: std::sync::Arc<tokio::sync::Notify>,
+}
+
+impl Mailbox {
+    pub(super) fn new() -> (Self, Receiver<KeeperMessage>) {
+        let (sender, inbox) = unbounded();
+        let mailbox = Self {
+            sender,
+            #[cfg(test)]
+            wake: Arc::default(),
+        };
+        (mailbox, inbox)
+    }
+
+    pub(super) fn send(&self, message: KeeperMessage) {
+        // Without a keeper the download has ended and nobody waits for it.
+        let _ = self.sender.send(message);
+        #[cfg(test)]
+        self.wake.notify_one();
+    }
 }
 
 pub(super) struct Keeper {
@@ -159,7 +190,7 @@ impl Keeper {
         let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
         let cancel = Arc::clone(&self.cancel);
         let verify = move || verify(&target, &writers, &complete, &prefixes, &cancel);
-        self.verifying = Some(thread::Builder::new().name("haul-verify".to_owned()).spawn(verify)?);
+        self.verifying = self.writers.crew().start("haul-verify", verify)?;
         Ok(())
     }
 
@@ -174,11 +205,35 @@ impl Keeper {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(End::Abandon),
             }
-            self.sync_in_background();
-            if Instant::now() >= next_tick {
-                self.begin_checkpoint();
-                next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+            self.tick(&mut next_tick);
+        }
+    }
+
+    /// As [`Self::run`], as a task of a simulation.
+    #[cfg(test)]
+    pub(super) async fn run_as_task(mut self, mailbox: Mailbox) {
+        let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+        loop {
+            while let Ok(message) = self.inbox.try_recv() {
+                match message {
+                    KeeperMessage::End(end) => return self.end(end),
+                    message => self.take(message),
+                }
             }
+            self.tick(&mut next_tick);
+            tokio::select! {
+                biased;
+                () = mailbox.wake.notified() => {}
+                () = tokio::time::sleep_until(next_tick) => {}
+            }
+        }
+    }
+
+    fn tick(&mut self, next: &mut Instant) {
+        self.sync_in_background();
+        if Instant::now() >= *next {
+            self.begin_checkpoint();
+            *next = Instant::now() + CHECKPOINT_INTERVAL;
         }
     }
 
@@ -313,7 +368,7 @@ impl Keeper {
             target.report(KeeperMessage::Synced { segments, result });
         };
         // Without a thread now, there is another try after the next interval.
-        self.syncing = thread::Builder::new().name("haul-sync".to_owned()).spawn(sync).ok();
+        self.syncing = self.writers.crew().start("haul-sync", sync).ok().flatten();
     }
 
     /// The verified segments that are not durable.

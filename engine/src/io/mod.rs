@@ -2,6 +2,7 @@
 
 pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
+pub(crate) mod crew;
 pub(crate) mod fetcher;
 pub(crate) mod keeper;
 pub(crate) mod output;
@@ -10,4 +11,5 @@ pub(crate) mod pool;
 pub(crate) mod publish;
 pub(crate) mod storage;
 pub(crate) mod store;
+pub(crate) mod transport;
 pub(crate) mod writer;

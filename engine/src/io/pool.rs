@@ -1,4 +1,8 @@
-//! Idle connections, kept for the next request to the same origin.
+//! HTTP/1.1 connections, made when needed and kept for the next request to the
+//! same origin.
+//!
+//! Each is a `hyper::client::conn` of its own, so that the engine counts, keeps
+//! and closes them itself.
 //!
 //! A [`Connection`] has one owner: the pool while idle, a fetcher while used.
 //! Dropping it closes it; only [`Pool::checkin`] keeps it.
@@ -9,9 +13,23 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Empty;
-use hyper::client::conn::http1::SendRequest;
+use hyper::client::conn::http1::{self, SendRequest};
+use tokio::task::AbortHandle;
 
-use super::connector::{Connector, Driver, FetchError, Origin};
+use super::connector::{FetchError, FetchErrorKind};
+use super::transport::{Origin, Stream, Transport};
+use crate::config::EngineConfig;
+
+/// What hyper may hold of one connection, in bytes. It bounds a response's
+/// head and the largest body frame.
+pub(crate) const MAX_BUF_BYTES: usize = 256 << 10;
+
+/// The same under a speed limit: a frame is received whole, so it must not
+/// take too many seconds' worth of a small limit.
+const MAX_BUF_LIMITED_BYTES: usize = 32 << 10;
+
+/// More fields than this in one response head is an attack or a defect.
+const MAX_HEADERS: usize = 256;
 
 /// Idle connections kept, of all origins together.
 const MAX_IDLE: usize = 64;
@@ -32,17 +50,41 @@ pub(crate) struct Connection {
     _driver: Driver,
 }
 
+/// Closes its connection when dropped.
+///
+/// hyper's own task can miss that a body was dropped while it waits for the
+/// server, and would hold the socket for as long as the server is silent.
+#[derive(Debug)]
+struct Driver(AbortHandle);
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Makes connections and keeps idle ones.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    connector: Connector,
+    transport: Box<dyn Transport>,
+    connect_timeout: Duration,
+    max_buf_bytes: usize,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
 }
 
 impl Pool {
     /// An empty pool.
-    pub(crate) fn new(connector: Connector) -> Self {
-        Self { connector, idle: Mutex::new(HashMap::new()) }
+    pub(crate) fn new(transport: Box<dyn Transport>, config: &EngineConfig) -> Self {
+        let max_buf_bytes = match config.limit_rate_bytes_per_second {
+            Some(_) => MAX_BUF_LIMITED_BYTES,
+            None => MAX_BUF_BYTES,
+        };
+        Self {
+            transport,
+            connect_timeout: config.connect_timeout,
+            max_buf_bytes,
+            idle: Mutex::new(HashMap::new()),
+        }
     }
 
     /// A connection to `origin`: the one used last of the idle ones, or a new
@@ -64,13 +106,34 @@ impl Pool {
                 }
             }
         }
-        let connected = self.connector.connect(origin).await?;
-        Ok(Connection {
-            sender: connected.sender,
-            reused: false,
-            origin: origin.clone(),
-            _driver: connected.driver,
-        })
+        match tokio::time::timeout(self.connect_timeout, self.connect(origin)).await {
+            Ok(result) => result,
+            Err(_) => Err(FetchError {
+                kind: FetchErrorKind::Connect,
+                message: format!(
+                    "cannot connect to {origin}: no connection within {:?}",
+                    self.connect_timeout
+                ),
+            }),
+        }
+    }
+
+    async fn connect(&self, origin: &Origin) -> Result<Connection, FetchError> {
+        let stream: Box<dyn Stream> = self.transport.connect(origin).await?;
+        let (sender, connection) = http1::Builder::new()
+            .max_buf_size(self.max_buf_bytes)
+            .max_headers(MAX_HEADERS)
+            .handshake(stream)
+            .await
+            .map_err(|error| FetchError::connecting(origin, &error))?;
+        let task = tokio::spawn(async move {
+            // What went wrong is told to the request or body that it hit.
+            if let Err(error) = connection.await {
+                tracing::trace!(%error, "connection ended");
+            }
+        });
+        let driver = Driver(task.abort_handle());
+        Ok(Connection { sender, reused: false, origin: origin.clone(), _driver: driver })
     }
 
     /// Keeps a connection whose last body was read to its end. Closed ones,

@@ -5,12 +5,11 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::thread;
 
-use crossbeam_channel::{Sender, unbounded};
 use tokio::sync::{mpsc, oneshot};
 
-use super::keeper::{End, Keeper, KeeperMessage};
+use super::crew::Crew;
+use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
 use super::partial::Partial;
 use super::publish::PublishOptions;
 use super::storage::Storage;
@@ -66,7 +65,7 @@ pub(crate) struct Finished {
 pub(crate) struct Store {
     target: Arc<Target>,
     writers: Writers,
-    keeper: Sender<KeeperMessage>,
+    keeper: Mailbox,
     ended: bool,
 }
 
@@ -80,10 +79,8 @@ impl Store {
         let StoreOptions { partial, storage, writers, checkpoint, sync, events } = options;
         let layout =
             Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
-        // Without a bound, so that no writer ever waits for the keeper, which
-        // waits for the writers. A report comes once per segment and snapshot.
-        let (sender, inbox) = unbounded();
-        let target = Arc::new(Target::new(storage, layout, sender.clone()));
+        let (mailbox, inbox) = Mailbox::new();
+        let target = Arc::new(Target::new(storage, layout, mailbox.clone()));
         let mut keeper = Keeper::new(
             inbox,
             partial,
@@ -98,11 +95,14 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
-        thread::Builder::new()
-            .name("haul-keeper".to_owned())
-            .spawn(move || keeper.run())
-            .map_err(no_thread)?;
-        Ok(Self { target, writers, keeper: sender, ended: false })
+        match writers.crew() {
+            Crew::Threads => {
+                writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
+            }
+            #[cfg(test)]
+            Crew::Inline => drop(tokio::spawn(keeper.run_as_task(mailbox.clone()))),
+        }
+        Ok(Self { target, writers, keeper: mailbox, ended: false })
     }
 
     /// Where received bytes go.
@@ -148,7 +148,7 @@ impl Store {
     async fn end<T>(mut self, end: impl FnOnce(oneshot::Sender<T>) -> End) -> Result<T, Error> {
         let (reply, outcome) = oneshot::channel();
         self.ended = true;
-        let _ = self.keeper.send(KeeperMessage::End(end(reply)));
+        self.keeper.send(KeeperMessage::End(end(reply)));
         outcome.await.map_err(|_| {
             Error::new(ErrorKind::Internal, "the thread that keeps the checkpoint ended early")
         })
@@ -158,7 +158,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !self.ended {
-            let _ = self.keeper.send(KeeperMessage::End(End::Abandon));
+            self.keeper.send(KeeperMessage::End(End::Abandon));
         }
     }
 }

@@ -62,7 +62,7 @@ fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
     let store = Store::open(StoreOptions {
         partial,
         storage: opened.storage,
-        writers: Writers::new(2, BUDGET),
+        writers: Writers::new(Crew::Threads, 2, BUDGET),
         checkpoint,
         sync: true,
         events: sender,
@@ -322,7 +322,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
     let store = Store::open(StoreOptions {
         partial,
         storage: Arc::new(Failing(opened.storage)),
-        writers: Writers::new(1, BUDGET),
+        writers: Writers::new(Crew::Threads, 1, BUDGET),
         checkpoint: fresh(Some(TOTAL)),
         sync: true,
         events,

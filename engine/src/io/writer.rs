@@ -11,13 +11,13 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread;
 
 use bytes::Bytes;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::keeper::KeeperMessage;
+use super::crew::Crew;
+use super::keeper::{KeeperMessage, Mailbox};
 use super::storage::{SegmentWriter, Storage};
 use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Prefix, segment_count};
@@ -42,29 +42,64 @@ pub(crate) struct Writers {
 }
 
 struct Shared {
-    senders: Vec<Sender<Message>>,
+    lanes: Vec<Lane>,
     budget: Arc<Semaphore>,
+    crew: Crew,
+}
+
+/// The way to one writer.
+enum Lane {
+    Thread(Sender<Message>),
+    #[cfg(test)]
+    Inline(std::sync::Mutex<Writer>),
+}
+
+impl Lane {
+    /// The budget nearly always leaves a free place. Where many small cuts have
+    /// filled the queue this waits, which cannot deadlock: a writer waits for
+    /// nothing but the disk.
+    fn send(&self, message: Message) -> Result<(), StoreClosed> {
+        match self {
+            Self::Thread(sender) => match sender.try_send(message) {
+                Ok(()) => Ok(()),
+                Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| StoreClosed),
+                Err(TrySendError::Disconnected(_)) => Err(StoreClosed),
+            },
+            #[cfg(test)]
+            Self::Inline(writer) => {
+                writer.lock().expect("a writer does not panic").take(message);
+                Ok(())
+            }
+        }
+    }
 }
 
 impl Writers {
     /// Starts `threads` threads (1 to 64) that share a budget of
     /// `budget_bytes` received and not yet stored bytes. When a thread cannot
     /// be started, storing fails with [`StoreClosed`].
-    pub(crate) fn new(threads: usize, budget_bytes: usize) -> Self {
+    pub(crate) fn new(crew: Crew, threads: usize, budget_bytes: usize) -> Self {
         let start = |index: usize| {
+            let mut writer = Writer { bit: 1 << index, targets: HashMap::new() };
+            #[cfg(test)]
+            if crew == Crew::Inline {
+                return Lane::Inline(std::sync::Mutex::new(writer));
+            }
             let (sender, receiver) = bounded(budget_bytes / BYTES_PER_PLACE + SPARE_PLACES);
-            let writer = Writer { bit: 1 << index, targets: HashMap::new() };
-            let started = thread::Builder::new()
-                .name(format!("haul-writer-{index}"))
-                .spawn(move || writer.run(&receiver));
-            if let Err(error) = started {
+            let run = move || receiver.iter().for_each(|message| writer.take(message));
+            if let Err(error) = crew.start(&format!("haul-writer-{index}"), run) {
                 tracing::error!(%error, "cannot start a writer thread");
             }
-            sender
+            Lane::Thread(sender)
         };
-        let senders = (0..threads.clamp(1, MAX_THREADS)).map(start).collect();
+        let lanes = (0..threads.clamp(1, MAX_THREADS)).map(start).collect();
         let budget = Arc::new(Semaphore::new(budget_bytes.min(Semaphore::MAX_PERMITS)));
-        Self { shared: Arc::new(Shared { senders, budget }) }
+        Self { shared: Arc::new(Shared { lanes, budget, crew }) }
+    }
+
+    /// Who does this engine's blocking work.
+    pub(crate) fn crew(&self) -> Crew {
+        self.shared.crew
     }
 
     /// Bytes that may still be received before some are stored: one permit for
@@ -75,7 +110,7 @@ impl Writers {
 
     /// How many threads there are.
     pub(super) fn threads(&self) -> usize {
-        self.shared.senders.len()
+        self.shared.lanes.len()
     }
 
     /// Continues `segment` at the offset `next`, with `hasher` having taken all
@@ -95,10 +130,9 @@ impl Writers {
     /// Asks each thread for a [`KeeperMessage::Prefixes`]. Returns how many
     /// will come.
     pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
-        let ask = |sender: &&Sender<Message>| {
-            sender.send(Message::Snapshot { target: Arc::clone(target) }).is_ok()
-        };
-        self.shared.senders.iter().filter(ask).count()
+        let ask =
+            |lane: &&Lane| lane.send(Message::Snapshot { target: Arc::clone(target) }).is_ok();
+        self.shared.lanes.iter().filter(ask).count()
     }
 
     /// Stores what is in the queues and refuses everything after it. Returns
@@ -111,9 +145,8 @@ impl Writers {
     pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Prefix>, StoreClosed> {
         target.accepting.store(false, Ordering::Release);
         let (reply, replies) = bounded(self.threads());
-        for sender in &self.shared.senders {
-            let _ =
-                sender.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
+        for lane in &self.shared.lanes {
+            let _ = lane.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
         }
         drop(reply);
         let answers: Vec<Vec<Prefix>> = replies.iter().collect();
@@ -123,17 +156,9 @@ impl Writers {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// The budget nearly always leaves a free place. Where many small cuts have
-    /// filled the queue this waits, which cannot deadlock: a writer waits for
-    /// nothing but the disk.
     fn send(&self, segment: u32, message: Message) -> Result<(), StoreClosed> {
-        let senders = &self.shared.senders;
-        let sender = &senders[segment as usize % senders.len()];
-        match sender.try_send(message) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| StoreClosed),
-            Err(TrySendError::Disconnected(_)) => Err(StoreClosed),
-        }
+        let lanes = &self.shared.lanes;
+        lanes[segment as usize % lanes.len()].send(message)
     }
 }
 
@@ -181,7 +206,7 @@ pub(crate) struct Target {
     id: u64,
     storage: Arc<dyn Storage>,
     layout: Layout,
-    reports: Sender<KeeperMessage>,
+    reports: Mailbox,
     accepting: AtomicBool,
     failed: AtomicBool,
     /// One bit for each writer that was told to close. A chunk that was sent
@@ -191,11 +216,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    pub(super) fn new(
-        storage: Arc<dyn Storage>,
-        layout: Layout,
-        reports: Sender<KeeperMessage>,
-    ) -> Self {
+    pub(super) fn new(storage: Arc<dyn Storage>, layout: Layout, reports: Mailbox) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -223,8 +244,7 @@ impl Target {
     }
 
     pub(super) fn report(&self, message: KeeperMessage) {
-        // Without a keeper the download has ended and nobody waits for it.
-        let _ = self.reports.send(message);
+        self.reports.send(message);
     }
 
     fn fail(&self, error: io::Error) {
@@ -356,36 +376,34 @@ struct Active {
 }
 
 impl Writer {
-    fn run(mut self, messages: &Receiver<Message>) {
-        for message in messages {
-            match message {
-                Message::Chunk { target, segment, offset, pieces, permit } => {
-                    if self.takes(&target)
-                        && let Err(error) = self.store(&target, segment, offset, pieces)
-                    {
-                        target.fail(error);
-                    }
-                    drop(permit);
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Chunk { target, segment, offset, pieces, permit } => {
+                if self.takes(&target)
+                    && let Err(error) = self.store(&target, segment, offset, pieces)
+                {
+                    target.fail(error);
                 }
-                Message::Seed { target, segment, hasher, next } => {
-                    if self.takes(&target)
-                        && let Err(error) = self.seed(&target, segment, *hasher, next)
-                    {
-                        target.fail(error);
-                    }
+                drop(permit);
+            }
+            Message::Seed { target, segment, hasher, next } => {
+                if self.takes(&target)
+                    && let Err(error) = self.seed(&target, segment, *hasher, next)
+                {
+                    target.fail(error);
                 }
-                Message::Snapshot { target } => {
-                    let prefixes = self.targets.get(&target.id).map(Progress::prefixes);
-                    target.report(KeeperMessage::Prefixes(prefixes.unwrap_or_default()));
-                }
-                Message::Close { target, reply } => {
-                    target.closed.fetch_or(self.bit, Ordering::Relaxed);
-                    let progress = self.targets.remove(&target.id).unwrap_or_default();
-                    let prefixes = progress.prefixes();
-                    // The storage is let go before the keeper gives up the lock.
-                    drop((progress, target));
-                    let _ = reply.send(prefixes);
-                }
+            }
+            Message::Snapshot { target } => {
+                let prefixes = self.targets.get(&target.id).map(Progress::prefixes);
+                target.report(KeeperMessage::Prefixes(prefixes.unwrap_or_default()));
+            }
+            Message::Close { target, reply } => {
+                target.closed.fetch_or(self.bit, Ordering::Relaxed);
+                let progress = self.targets.remove(&target.id).unwrap_or_default();
+                let prefixes = progress.prefixes();
+                // The storage is let go before the keeper gives up the lock.
+                drop((progress, target));
+                let _ = reply.send(prefixes);
             }
         }
     }

@@ -1,0 +1,59 @@
+//! The way to a server: a stream of bytes in both directions.
+//!
+//! The engine's own transport is [`super::connector::Connector`]; a simulation
+//! brings its own.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+
+use hyper::rt::{Read, Write};
+use url::Url;
+
+use super::connector::FetchError;
+
+/// Where connections go: scheme, host and port (RFC 6454 section 4).
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    /// TLS or not.
+    pub(crate) https: bool,
+    /// The host as URLs have it: lower case, IPv6 in brackets.
+    pub(crate) host: String,
+    /// The port, also where the URL leaves it to the scheme.
+    pub(crate) port: u16,
+}
+
+impl Origin {
+    /// The origin of an `http` or `https` URL; `None` for any other.
+    pub(crate) fn of(url: &Url) -> Option<Self> {
+        let https = match url.scheme() {
+            "https" => true,
+            "http" => false,
+            _ => return None,
+        };
+        let host = url.host_str()?.to_owned();
+        Some(Self { https, host, port: url.port_or_known_default()? })
+    }
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
+
+/// A connection that is ready for HTTP: TLS, where there is any, is done.
+pub(crate) trait Stream: Read + Write + Unpin + Send {}
+
+impl<T: Read + Write + Unpin + Send> Stream for T {}
+
+/// A connection that is being made.
+pub(crate) type Connecting<'a> =
+    Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, FetchError>> + Send + 'a>>;
+
+/// Makes connections.
+pub(crate) trait Transport: fmt::Debug + Send + Sync {
+    /// A new connection to `origin`. Dropping the future gives it up; whoever
+    /// calls sets the time it may take.
+    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a>;
+}
