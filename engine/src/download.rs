@@ -13,6 +13,7 @@ use crate::driver::{Driver, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Plan, Progress, Summary};
+use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::shared::Shared;
@@ -251,6 +252,8 @@ impl DownloadBuilder {
             max_redirects: self.max_redirects,
             allow_downgrade: self.allow_downgrade,
             segment_size_bytes: self.segment_size_bytes,
+            first_range_bytes: FIRST_RANGE_BYTES,
+            seed: fastrand::u64(..),
         };
         Ok((self.engine, options))
     }

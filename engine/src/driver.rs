@@ -31,14 +31,13 @@ use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::io::transport::Origin;
 use crate::model::name;
-use crate::model::planner::{
-    Action, FIRST_RANGE_BYTES, Failure, LeaseEnd, LeaseId, Planner, Settings,
-};
+use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Settings};
 use crate::model::range::ByteRange;
 use crate::model::rate::RateEstimator;
 use crate::model::redact::redact_url;
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
+use crate::model::segment::segment_size;
 use crate::shared::Shared;
 
 const TICK: Duration = Duration::from_millis(100);
@@ -65,6 +64,10 @@ pub(crate) struct Options {
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,
     pub(crate) segment_size_bytes: Option<u64>,
+    /// How much the first request asks for.
+    pub(crate) first_range_bytes: u64,
+    /// Of the jitter of the waits.
+    pub(crate) seed: u64,
 }
 
 fn settings(options: &Options) -> Settings {
@@ -72,7 +75,8 @@ fn settings(options: &Options) -> Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
         retry: options.retry,
-        seed: fastrand::u64(..),
+        first_range_bytes: options.first_range_bytes,
+        seed: options.seed,
     }
 }
 
@@ -130,7 +134,7 @@ impl Driver {
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options), ByteRange::new(0, FIRST_RANGE_BYTES)),
+            planner: Planner::new(settings(&options)),
             current_url,
             redirects: 0,
             expected: None,
@@ -209,8 +213,7 @@ impl Driver {
         if let Earlier::Checkpoint(checkpoint) = output::earlier(&path)?
             && checkpoint.total.is_some_and(|total| total > 0)
         {
-            let opening = output::opening_range(&checkpoint, FIRST_RANGE_BYTES);
-            self.planner = Planner::new(settings(&self.options), opening);
+            let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
             let claimed = Resource {
                 total: checkpoint.total,
                 validator: checkpoint.validator,
@@ -219,7 +222,7 @@ impl Driver {
                 content_type: checkpoint.content_type,
                 content_disposition: None,
             };
-            self.planner.claim(claimed.clone());
+            self.planner.claim(claimed.clone(), opening);
             self.expected = Some(claimed);
         }
         Ok(())
@@ -543,7 +546,7 @@ impl Driver {
     }
 
     fn planned(&mut self, output: PathBuf, resource: &Resource) {
-        let size = crate::model::segment::choose_segment_size(resource.total.unwrap_or(0));
+        let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
         let plan = Plan {
             url: redact_url(self.current_url.as_str()),
             resumable_bytes: match output::earlier(&output) {
@@ -555,7 +558,7 @@ impl Driver {
             ranges: resource.ranges,
             validator: resource.validator.kind(),
             connections: self.planner.limit(),
-            segment_size_bytes: self.options.segment_size_bytes.map_or(size, |own| own.max(size)),
+            segment_size_bytes: size,
         };
         self.ended = Some(Ok(Outcome::Planned(Box::new(plan))));
     }

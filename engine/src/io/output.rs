@@ -17,7 +17,7 @@ use crate::model::checkpoint::{
 use crate::model::planner::Restored;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
-use crate::model::segment::choose_segment_size;
+use crate::model::segment::segment_size;
 
 /// What the opening rests on.
 #[derive(Debug, Clone)]
@@ -218,10 +218,7 @@ fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<(), String> {
 
 fn fresh(request: &Request) -> Checkpoint {
     let total = request.resource.total;
-    let size = request
-        .segment_size_bytes
-        .map(|size| size.max(choose_segment_size(total.unwrap_or(0))))
-        .unwrap_or_else(|| choose_segment_size(total.unwrap_or(0)));
+    let size = segment_size(total.unwrap_or(0), request.segment_size_bytes);
     let count = total.map_or(0, |total| segment_count(total, size)) as usize;
     let mut salt = [0u8; 16];
     for chunk in salt.chunks_mut(8) {

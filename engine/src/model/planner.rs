@@ -27,7 +27,7 @@ use crate::event::{MapCell, NoticeCode};
 
 pub use super::segment::LeaseId;
 
-/// The first request asks for this much, before anything is known.
+/// The usual [`Settings::first_range_bytes`].
 pub const FIRST_RANGE_BYTES: u64 = 4 << 20;
 /// A lease of unknown speed is at most this long.
 const PROBE_LEASE_BYTES: u64 = 16 << 20;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub stall_timeout: Duration,
     /// Bounds of retrying.
     pub retry: RetryPolicy,
+    /// How much the first request asks for, before anything is known.
+    pub first_range_bytes: u64,
     /// Seeds the jitter of the backoff.
     pub seed: u64,
 }
@@ -245,16 +247,16 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A planner that first asks for `opening_range`.
+    /// A planner of a download that nothing is known of.
     #[must_use]
-    pub fn new(settings: Settings, opening_range: ByteRange) -> Self {
+    pub fn new(settings: Settings) -> Self {
         Self {
             concurrency: Concurrency::new(settings.connections),
             backoff: Backoff::new(settings.retry, settings.seed),
-            settings,
             phase: Phase::Opening,
             whole: false,
-            opening_range,
+            opening_range: ByteRange::new(0, settings.first_range_bytes),
+            settings,
             resource: None,
             map: None,
             stream_ended_at: None,
@@ -279,9 +281,10 @@ impl Planner {
     }
 
     /// An earlier run holds parts of this object: the first request carries its
-    /// validator as a precondition.
-    pub fn claim(&mut self, resource: Resource) {
+    /// validator as a precondition, and asks for `opening_range`.
+    pub fn claim(&mut self, resource: Resource, opening_range: ByteRange) {
         self.claimed = Some(resource);
+        self.opening_range = opening_range;
     }
 
     /// The next decision to carry out, if there is one.
@@ -853,7 +856,7 @@ impl Planner {
         {
             self.phase = Phase::Opening;
             self.map = None;
-            self.opening_range = ByteRange::new(0, FIRST_RANGE_BYTES);
+            self.opening_range = ByteRange::new(0, self.settings.first_range_bytes);
             self.conditional = true;
             self.stream_ended_at = None;
             self.actions.push_back(Action::Reset { forget_identity });

@@ -27,9 +27,10 @@ fn planner(connections: usize) -> Planner {
         connections: Connections::Fixed(connections),
         stall_timeout: Duration::from_secs(5),
         retry: RetryPolicy::default(),
+        first_range_bytes: FIRST_RANGE_BYTES,
         seed: 7,
     };
-    Planner::new(settings, ByteRange::new(0, FIRST_RANGE_BYTES))
+    Planner::new(settings)
 }
 
 fn actions(planner: &mut Planner) -> Vec<Action> {

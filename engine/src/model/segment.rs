@@ -47,6 +47,17 @@ pub fn choose_segment_size(total_bytes: u64) -> u64 {
     total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(least)
 }
 
+/// The size of the segments of an object of `total_bytes`: `wanted`, raised
+/// where there would be more than [`MAX_SEGMENTS`], or the one that is chosen
+/// where nobody wants any.
+#[must_use]
+pub fn segment_size(total_bytes: u64, wanted: Option<u64>) -> u64 {
+    match wanted {
+        Some(wanted) => total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(wanted),
+        None => choose_segment_size(total_bytes),
+    }
+}
+
 /// All segments of one object.
 #[derive(Debug, Clone)]
 pub struct SegmentMap {
