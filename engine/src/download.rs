@@ -178,29 +178,7 @@ impl DownloadBuilder {
     /// Outside of a tokio runtime with I/O and time enabled.
     pub fn start(self) -> Result<Download, Error> {
         let (engine, options) = self.resolve()?;
-        let shared = Arc::new(Shared::default());
-        let (cancel, cancelled) = oneshot::channel();
-        let (done, outcome) = oneshot::channel();
-        let driver = Driver::new(engine, options, Arc::clone(&shared), false);
-        let told = Arc::clone(&shared);
-        tokio::spawn(async move {
-            let result = driver.run(cancelled).await.and_then(|outcome| match outcome {
-                Outcome::Completed(summary) => Ok(*summary),
-                Outcome::Planned(_) => Err(lost()),
-            });
-            told.send(match &result {
-                Ok(summary) => Event::Completed(summary.clone()),
-                Err(error) => Event::Failed {
-                    kind: error.kind(),
-                    message: error.to_string(),
-                    resumable: error.is_resumable(),
-                },
-            });
-            told.close();
-            // The handle may be gone; the events and the checkpoint tell it all.
-            let _ = done.send(result);
-        });
-        Ok(Download { shared, cancel: Some(cancel), outcome: Some(outcome), events_taken: false })
+        Ok(launch(engine, options))
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -218,7 +196,8 @@ impl DownloadBuilder {
         }
     }
 
-    fn resolve(self) -> Result<(Arc<EngineInner>, Options), Error> {
+    /// What was built, checked.
+    pub(crate) fn resolve(self) -> Result<(Arc<EngineInner>, Options), Error> {
         let (url, user) = parse_url(&self.url)?;
         let mut private_headers = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -257,6 +236,33 @@ impl DownloadBuilder {
         };
         Ok((self.engine, options))
     }
+}
+
+/// Runs a download on the current runtime.
+pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
+    let shared = Arc::new(Shared::default());
+    let (cancel, cancelled) = oneshot::channel();
+    let (done, outcome) = oneshot::channel();
+    let driver = Driver::new(engine, options, Arc::clone(&shared), false);
+    let told = Arc::clone(&shared);
+    tokio::spawn(async move {
+        let result = driver.run(cancelled).await.and_then(|outcome| match outcome {
+            Outcome::Completed(summary) => Ok(*summary),
+            Outcome::Planned(_) => Err(lost()),
+        });
+        told.send(match &result {
+            Ok(summary) => Event::Completed(summary.clone()),
+            Err(error) => Event::Failed {
+                kind: error.kind(),
+                message: error.to_string(),
+                resumable: error.is_resumable(),
+            },
+        });
+        told.close();
+        // The handle may be gone; the events and the checkpoint tell it all.
+        let _ = done.send(result);
+    });
+    Download { shared, cancel: Some(cancel), outcome: Some(outcome), events_taken: false }
 }
 
 fn invalid(message: String) -> Error {

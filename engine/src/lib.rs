@@ -52,6 +52,8 @@ mod fault_point;
 mod io;
 mod model;
 mod shared;
+#[cfg(test)]
+mod simulation;
 
 pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, Resume, RetryPolicy,

@@ -39,12 +39,16 @@ const LEASE_TIME_S: f64 = 4.0;
 const LATENCY_SHARE: f64 = 25.0;
 /// A straggler is relieved only when that saves at least this.
 const WORTHWHILE_S: f64 = 0.5;
-/// A lease slower than this part of its peers' mean is given up.
+/// A lease slower than this part of what its peers, or it itself before, had
+/// is given up.
 const CRAWL_SHARE: f64 = 0.05;
-/// Leases shorter than this say nothing of a connection's speed.
+/// Leases shorter than this say little of a connection's speed.
 const TYPICAL_LEASE_BYTES: u64 = 256 << 10;
 /// A connection is judged by its speed only after this long.
 const GRACE: Duration = Duration::from_secs(1);
+/// What comes over other connections so long after a refusal was not on its way
+/// already: the server is there, and refuses.
+const SUSPICION: Duration = Duration::from_millis(300);
 const CRAWL_AFTER: Duration = Duration::from_secs(8);
 
 /// What the caller chose.
@@ -207,6 +211,12 @@ impl Lease {
     fn rest_bytes(&self) -> u64 {
         self.range.end().saturating_sub(self.position)
     }
+
+    /// Bytes a second since the response began; of a short time rather too low.
+    fn mean_rate(&self, now: Duration) -> f64 {
+        let since = self.head_at.map_or(Duration::MAX, |head_at| now.saturating_sub(head_at));
+        (self.position - self.start) as f64 / since.as_secs_f64().max(0.05)
+    }
 }
 
 /// See the module's documentation.
@@ -227,6 +237,10 @@ pub struct Planner {
     wait_until: Duration,
     pause_until: Duration,
     failures_in_a_row: u32,
+    /// Leases taken from a connection that had brought nothing, since the last byte.
+    reliefs_in_a_row: u32,
+    /// A connection was refused, while so many others worked, at this time.
+    suspicion: Option<(usize, Duration)>,
     lies_in_a_row: u32,
     conditional: bool,
     /// The validator of a version that may have replaced ours.
@@ -265,6 +279,8 @@ impl Planner {
             wait_until: Duration::ZERO,
             pause_until: Duration::ZERO,
             failures_in_a_row: 0,
+            reliefs_in_a_row: 0,
+            suspicion: None,
             lies_in_a_row: 0,
             conditional: true,
             doubt: false,
@@ -369,7 +385,7 @@ impl Planner {
             Verdict::Redirect { .. } => self.drop_response(id),
             Verdict::Changed { seen } => self.changed(id, Some(&(seen.total, seen.validator))),
             Verdict::TagDiffers { seen } => self.doubt(id, &(seen.total, seen.validator)),
-            Verdict::PreconditionFailed => self.changed(id, None),
+            Verdict::PreconditionFailed => self.precondition_failed(id),
             Verdict::Imposter { why } => {
                 self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
             }
@@ -380,7 +396,8 @@ impl Planner {
             Verdict::Throttled { status, retry_after } => {
                 let failure = status_failure(status);
                 self.drop_response(id);
-                self.refused(id, now);
+                let others = self.leases.values().filter(|lease| !lease.leaving).count();
+                self.refused(others, now);
                 self.failed(id, failure, retry_after, now);
             }
             Verdict::Denied { status } => self.denied(id, status),
@@ -453,12 +470,16 @@ impl Planner {
         if let Some(map) = &mut self.map {
             map.received(id, from, lease.position);
         }
+        let whole = self.whole;
+        let position = lease.position;
+        self.confirm_suspicion(now);
         // A plain stream that starts over makes progress only where it passes
         // the furthest byte of the streams before it.
-        if !self.whole || lease.position > self.high_water {
-            self.high_water = self.high_water.max(lease.position);
+        if !whole || position > self.high_water {
+            self.high_water = self.high_water.max(position);
             self.backoff.progress();
             self.failures_in_a_row = 0;
+            self.reliefs_in_a_row = 0;
             self.lies_in_a_row = 0;
         }
     }
@@ -480,12 +501,10 @@ impl Planner {
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
         let progressed = lease.position > lease.start;
-        if let Some(head_at) = lease.head_at
-            && lease.position - lease.start >= TYPICAL_LEASE_BYTES
-        {
-            let seconds = now.saturating_sub(head_at).as_secs_f64().max(1e-3);
-            let rate = (lease.position - lease.start) as f64 / seconds;
-            let old = self.typical_rate;
+        let rate = lease.mean_rate(now);
+        let old = self.typical_rate;
+        // The mean of a short lease is too low, so it may only raise.
+        if lease.position - lease.start >= TYPICAL_LEASE_BYTES || rate > old {
             self.typical_rate = if old == 0.0 { rate } else { old * 0.7 + rate * 0.3 };
         }
         match end {
@@ -558,6 +577,12 @@ impl Planner {
     }
 
     fn accept(&mut self, id: LeaseId, range: ByteRange, resource: Resource) {
+        if self.phase == Phase::Opening
+            && self.abandoned.contains(&(resource.total, resource.validator.clone()))
+        {
+            self.drop_response(id);
+            return self.sequential("the version that was given up is served again");
+        }
         let Some(lease) = self.leases.get_mut(&id) else { return };
         match self.phase {
             Phase::Opening => {
@@ -656,13 +681,14 @@ impl Planner {
     /// Another version is there. Once, the download starts from zero with it.
     fn changed(&mut self, id: LeaseId, seen: Option<&(Option<u64>, Validator)>) {
         self.drop_response(id);
-        if seen.is_some_and(|seen| self.abandoned.contains(seen)) {
-            return self.sequential("the server's validators alternate");
-        }
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
             return;
         }
-        if self.phase == Phase::Running {
+        if !self.whole && seen.is_some_and(|seen| self.abandoned.contains(seen)) {
+            return self.sequential("the server's validators alternate");
+        }
+        // What an earlier run claims may have changed long ago.
+        if self.claimed.is_none() {
             self.changes += 1;
         }
         if self.changes > 1 {
@@ -686,6 +712,18 @@ impl Planner {
             self.doubt = true;
             self.conditional = false;
         }
+    }
+
+    /// A 412 says that another version is there, but not which: another edge may
+    /// have answered, with tags of its own. The same is asked without conditions,
+    /// and the response's own validator judged.
+    fn precondition_failed(&mut self, id: LeaseId) {
+        let conditional = self.leases.get(&id).is_some_and(|lease| lease.conditional);
+        if !conditional {
+            return self.changed(id, None);
+        }
+        self.drop_response(id);
+        self.conditional = false;
     }
 
     fn denied(&mut self, id: LeaseId, status: u16) {
@@ -736,8 +774,8 @@ impl Planner {
         if failure.kind == ErrorKind::Tls {
             return self.fail(failure);
         }
-        if refused {
-            self.refused(0, now);
+        if refused && self.suspicion.is_none() {
+            self.suspicion = Some((self.leases.values().filter(|l| !l.leaving).count(), now));
         }
         if self.whole && self.phase == Phase::Running {
             // A plain stream cannot be continued: its bytes are fetched again.
@@ -747,12 +785,17 @@ impl Planner {
             return;
         }
         self.failures_in_a_row += 1;
-        if !self.leases.is_empty() {
+        // Others may still bring something. But connections that fail one after
+        // another, each while the next is tried, are a round all the same once
+        // more of them failed than there are.
+        if !self.leases.is_empty() && self.failures_in_a_row as usize <= self.limit() {
             let exponent = self.failures_in_a_row.min(5);
             let wait = Duration::from_millis(100) * 2u32.pow(exponent);
             self.wait_until = self.wait_until.max(now + wait);
             return;
         }
+        self.failures_in_a_row = 0;
+        self.suspicion = None;
         let pause = self.pause_until.saturating_sub(now);
         match self.backoff.fail((!pause.is_zero()).then_some(pause)) {
             Some(round) => {
@@ -767,9 +810,18 @@ impl Planner {
         }
     }
 
-    fn refused(&mut self, id: LeaseId, now: Duration) {
-        let others = self.leases.iter().filter(|(other, lease)| **other != id && !lease.leaving);
-        let active = others.count();
+    /// A connection was refused. That is a limit of the server only if others
+    /// still work; a server or a network that goes away refuses as well.
+    fn confirm_suspicion(&mut self, now: Duration) {
+        if let Some((active, since)) = self.suspicion
+            && now.saturating_sub(since) >= SUSPICION
+        {
+            self.suspicion = None;
+            self.refused(active, now);
+        }
+    }
+
+    fn refused(&mut self, active: usize, now: Duration) {
         if active > 0 && self.concurrency.refused(active, now) {
             let limit = self.concurrency.limit();
             self.notice(
@@ -796,6 +848,7 @@ impl Planner {
             return;
         }
         self.whole = true;
+        self.resource = None;
         self.notice(NoticeCode::SingleStream, format!("{why}: one stream from the start"));
         self.drain(true);
     }
@@ -837,7 +890,9 @@ impl Planner {
         for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
             let silent = now.saturating_sub(lease.last_byte_at);
             let rate = lease.rate.rate(now);
-            let peers = ((total - rate) / (count.max(2) - 1) as f64).max(self.typical_rate);
+            let peers = ((total - rate) / (count.max(2) - 1) as f64)
+                .max(self.typical_rate)
+                .max(lease.mean_rate(now));
             let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
             if silent >= self.settings.stall_timeout {
                 victims.push((*id, format!("no byte for {} s", silent.as_secs())));
@@ -975,21 +1030,33 @@ impl Planner {
             })
             .map(|(id, lease)| {
                 let left = lease.rest_bytes() as f64 / lease.rate.rate(now).max(1.0);
-                // A request without an answer is judged by its age.
+                // One that brought nothing yet is judged by its age.
                 let age = (now - lease.issued_at).as_secs_f64();
-                (*id, if lease.head_at.is_some() { left } else { age - overhead })
+                (*id, if lease.position > lease.start { left } else { age - overhead })
             })
             .max_by(|a, b| a.1.total_cmp(&b.1));
         let Some((id, left)) = slowest else { return };
+        // One at a time: the idle connection takes what comes free first.
+        if self.leases.values().any(|lease| lease.leaving) {
+            return;
+        }
         let lease = &self.leases[&id];
+        if lease.position == lease.start {
+            // Nothing came yet, so nothing is lost. But a server that needs its
+            // time must get it: each relief without a byte waits for longer.
+            if left > GRACE.as_secs_f64() * f64::from(1u32 << self.reliefs_in_a_row.min(16)) {
+                self.reliefs_in_a_row += 1;
+                self.cancel(id, None);
+            }
+            return;
+        }
         let alone = lease.rest_bytes() as f64 / best + overhead;
         let boundary = map.first_segment_boundary_after(lease.position);
         // Both end together when the thief takes this share.
         let own = lease.rate.rate(now);
         let keep = (lease.rest_bytes() as f64 * own / (own + best)) as u64;
         let split = map.first_segment_boundary_after((lease.position + keep).max(boundary) - 1);
-        if lease.head_at.is_some()
-            && split < lease.range.end()
+        if split < lease.range.end()
             && left * (1.0 - keep as f64 / lease.rest_bytes() as f64) > WORTHWHILE_S + overhead
         {
             if let Some(lease) = self.leases.get_mut(&id) {
