@@ -245,7 +245,8 @@ pub struct Planner {
     conditional: bool,
     /// The validator of a version that may have replaced ours.
     doubt: bool,
-    /// Versions given up, with their sizes: a version that comes back did not change.
+    /// Versions given up for another of the same size: one that comes back did
+    /// not change.
     abandoned: Vec<(Option<u64>, Validator)>,
     /// What an earlier run claims to hold of the object.
     claimed: Option<Resource>,
@@ -691,6 +692,12 @@ impl Planner {
         if self.claimed.is_none() {
             self.changes += 1;
         }
+        // Another size is another object; only tags can differ by edge.
+        if let Some((ours, (total, _))) = self.resource.as_ref().zip(seen)
+            && ours.total == *total
+        {
+            self.abandoned.push((ours.total, ours.validator.clone()));
+        }
         if self.changes > 1 {
             return self.fail(Failure::new(
                 ErrorKind::ObjectChanged,
@@ -855,9 +862,7 @@ impl Planner {
 
     fn restart(&mut self, why: &str) {
         self.notice(NoticeCode::Restarted, format!("{why}: starting from zero"));
-        if let Some(resource) = self.resource.take() {
-            self.abandoned.push((resource.total, resource.validator));
-        }
+        self.resource = None;
         self.drain(true);
     }
 

@@ -467,8 +467,9 @@ fn partial(
     let mut code = "206 Partial Content";
     match fault {
         Some(Fault::Capped) => end = end.min(start + 10_000),
-        Some(Fault::StartsElsewhere) if start > 0 => start -= 1,
-        Some(Fault::StartsElsewhere) => start = 1.min(end - 1),
+        // Of the length that was asked for, so that only the place tells.
+        Some(Fault::StartsElsewhere) if start > 0 => (start, end) = (start - 1, end - 1),
+        Some(Fault::StartsElsewhere) => (start, end) = (1.min(end - 1), (end + 1).min(total)),
         Some(Fault::EndsBeyond) => end = (end + 4096).min(total),
         Some(Fault::SlicePosing) => code = "200 OK",
         Some(Fault::OtherTotal) => told_total = (total + 1).to_string(),
@@ -496,7 +497,14 @@ fn partial(
         Some(Fault::InterimAndClose) => "HTTP/1.1 100 Continue\r\n\r\n",
         _ => "",
     };
-    let mut head = format!("{interim}HTTP/1.1 {code}\r\n{fields}Content-Length: {length}\r\n");
+    // A length would end the body before what is beyond.
+    let chunked = fault == Some(Fault::LongBody);
+    let framing = if chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {length}")
+    };
+    let mut head = format!("{interim}HTTP/1.1 {code}\r\n{fields}{framing}\r\n");
     if fault != Some(Fault::NoContentRange) {
         let _ = write!(head, "Content-Range: bytes {start}-{}/{told_total}\r\n", end - 1);
     }
@@ -505,5 +513,5 @@ fn partial(
     }
     head.push_str("\r\n");
     let end = end_of(fault, body.len() as u64);
-    Reply { head, body, chunked: false, end }
+    Reply { head, body, chunked, end }
 }
