@@ -105,6 +105,8 @@ pub(crate) struct Driver {
     expected: Option<Resource>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
+    /// That checkpoint, until this run has one of its own.
+    earlier: Option<PathBuf>,
     store: Option<Store>,
     kept: Option<Partial>,
     output: Option<PathBuf>,
@@ -139,6 +141,7 @@ impl Driver {
             redirects: 0,
             expected: None,
             believe_earlier: options.resume != Resume::Never,
+            earlier: None,
             options,
             store: None,
             kept: None,
@@ -214,6 +217,9 @@ impl Driver {
             && checkpoint.total.is_some_and(|total| total > 0)
         {
             let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
+            // What is kept when this run ends before its first response.
+            self.bytes = output::restored_bytes(&checkpoint);
+            self.earlier = Some(Paths::of(&path).checkpoint);
             let claimed = Resource {
                 total: checkpoint.total,
                 validator: checkpoint.validator,
@@ -515,6 +521,7 @@ impl Driver {
             self.notice(NoticeCode::ContentEncoding, message);
         }
         let segment_size_bytes = checkpoint.segment_size_bytes;
+        self.earlier = None;
         self.bytes = restored_bytes;
         self.resumed_bytes = restored_bytes;
         let stream = resource.total.is_none();
@@ -660,7 +667,7 @@ impl Driver {
     async fn stop(&mut self) -> Option<PathBuf> {
         self.fetches.shutdown().await;
         self.running.clear();
-        let store = self.store.take()?;
+        let Some(store) = self.store.take() else { return self.earlier.clone() };
         store.stop().await.ok()
     }
 

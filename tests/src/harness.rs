@@ -4,17 +4,20 @@
 //! of the object or does not exist ([`Sandbox::assert_published`],
 //! [`Sandbox::assert_unpublished`]); no foreign file is left; the time is
 //! bounded (every [`Haul`] has a deadline); no secret is on disk or on a
-//! terminal ([`Outcome::assert_free_of`], [`Sandbox::assert_free_of`]).
+//! terminal ([`Outcome::assert_free_of`], [`Sandbox::assert_free_of`]): each
+//! command gets the canary, and each outcome and sandbox is searched for it.
 
 mod run;
+mod stream;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-pub use run::{Haul, Outcome, Running, interrupt};
+pub use run::{Haul, Outcome, Running, interrupt, kill};
 pub use rustix::process::Signal;
 
+use crate::canary::CANARY;
 use crate::object::Object;
 use crate::origin::Origin;
 
@@ -189,7 +192,9 @@ impl Sandbox {
         collect(self.root.path(), &mut files);
         for path in files {
             assert!(!path.display().to_string().contains(secret), "a secret in a name: {path:?}");
-            let bytes = fs::read(&path).unwrap_or_default();
+            // A test's FIFO would never end.
+            let regular = fs::symlink_metadata(&path).is_ok_and(|meta| meta.is_file());
+            let bytes = if regular { fs::read(&path).unwrap_or_default() } else { Vec::new() };
             assert!(!contains(&bytes, secret), "a secret in {}", path.display());
         }
     }
@@ -198,6 +203,15 @@ impl Sandbox {
 impl Default for Sandbox {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+impl Drop for Sandbox {
+    /// No test leaves the canary in a file.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.assert_free_of(CANARY);
+        }
     }
 }
 
@@ -227,10 +241,23 @@ pub fn assert_well_asked(origin: &Origin) {
     }
 }
 
-/// Whether `text` is somewhere in `bytes`.
+/// Whether `text`, which is not empty, is somewhere in `bytes`. Horspool's
+/// search, since whole downloads are searched.
 #[must_use]
 pub fn contains(bytes: &[u8], text: &str) -> bool {
-    bytes.windows(text.len()).any(|window| window == text.as_bytes())
+    let text = text.as_bytes();
+    let mut skips = [text.len(); 256];
+    for (at, byte) in text.iter().enumerate().take(text.len() - 1) {
+        skips[usize::from(*byte)] = text.len() - 1 - at;
+    }
+    let mut end = text.len();
+    while let Some(window) = bytes.get(end - text.len()..end) {
+        if window == text {
+            return true;
+        }
+        end += skips[usize::from(window[text.len() - 1])];
+    }
+    false
 }
 
 fn collect(directory: &Path, into: &mut Vec<PathBuf>) {
@@ -285,5 +312,24 @@ mod tests {
         assert!(fails(|| sandbox.assert_unpublished("f")), "a foreign file");
         assert!(fails(|| sandbox.assert_free_of("canary")));
         sandbox.assert_free_of("sparrow");
+
+        fs::write(sandbox.root().join("tmp/x"), format!("a {CANARY} in it")).unwrap();
+        assert!(fails(|| drop(sandbox)), "a test must not leave the canary");
+    }
+
+    #[test]
+    fn texts_are_found_wherever_they_are() {
+        let hay = b"ananas and bananas";
+        for (text, found) in
+            [("a", true), ("ananas", true), ("bananas", true), ("nd b", true), ("banane", false)]
+        {
+            assert_eq!(contains(hay, text), found, "{text}");
+        }
+        for at in 0..40 {
+            let mut bytes = vec![b'C'; 60];
+            bytes[at..at + 6].copy_from_slice(b"Canary");
+            assert!(contains(&bytes, "Canary"), "at {at}");
+        }
+        assert!(!contains(b"", "Canary") && !contains(b"Canar", "Canary"));
     }
 }

@@ -179,7 +179,15 @@ fn fault_008_longer_body_is_stopped_at_the_boundary() {
         honest(request).object(&other, range.end..range.end + MIB)
     };
     let announced = lying(move |request, _| beyond(request));
-    let chunked = lying(move |request, _| beyond(request).chunked(true));
+    // A chunk that reaches over the boundary, where no length ends the body.
+    let chunked = lying(|request, _| {
+        let range = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
+        let own = range.end - 1000.min(range.end - range.start);
+        let mut last = object().bytes(own..range.end);
+        last.extend(Object::new(2, SIZE).bytes(range.end..range.end + 50_000));
+        let body = honest(request).no_body().object(&object(), range.start..own);
+        body.bytes(last).chunked(true)
+    });
     for origin in [announced, chunked] {
         let sandbox = Sandbox::new();
         run(&sandbox, &origin).expect(0);

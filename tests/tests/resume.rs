@@ -1,7 +1,5 @@
 //! Continuing: what is fetched again, and what is not.
 
-use std::time::{Duration, Instant};
-
 use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
@@ -136,65 +134,4 @@ fn fault_068_kill_loses_at_most_a_checkpoint_interval_and_what_was_in_flight() {
     assert!(bound < 9 * MIB, "a bound that says something");
     assert_only_the_rest_was_fetched(&two().run(), sent - bound);
     sandbox.assert_published("file", &object());
-}
-
-#[test]
-fn fault_068_twenty_kills_at_random_instants() {
-    const LARGE: u64 = 160 * MIB + 77;
-    const RATE: u64 = 4 * MIB;
-    let large = Object::new(5, LARGE);
-    let throttle = Throttle::new(RATE);
-    let origin = Origin::throttled(&large, &throttle);
-    let sandbox = Sandbox::new();
-    let bound = lost_at_most(4, 4 * RATE);
-    let mut random = Random::new();
-    let mut had = 0;
-    for kill in 0..20 {
-        let sent_before = origin.sent_bytes();
-        let life = Duration::from_millis(random.below(1300));
-        let mut running = command(&sandbox, &origin).args(["--segment-size", "1M"]).start();
-        let started = Instant::now();
-        running.wait_until("its time has come", |_| started.elapsed() >= life);
-        running.signal(Signal::KILL);
-        let outcome = running.finish();
-        assert_eq!(outcome.code, 137, "kill {kill} after {life:?}, {random:?}\n{outcome}");
-        assert!(!sandbox.path("file").exists(), "published after {life:?}, {random:?}");
-        // Killed before it said how much is there: nothing is known of this run.
-        let Some(start) = outcome.all("start").next() else { continue };
-        let resumed = start["resumed_bytes"].as_u64().expect("bytes");
-        assert!(
-            resumed + bound >= had,
-            "kill {kill}: {resumed} of {had} bytes are left, {random:?}\n{outcome}"
-        );
-        had = resumed + origin.sent_bytes() - sent_before;
-    }
-    throttle.lift();
-    let outcome = command(&sandbox, &origin).run();
-    outcome.expect(0);
-    assert!(outcome.resumed_bytes() + bound >= had, "{random:?}\n{outcome}");
-    sandbox.assert_published("file", &large);
-}
-
-/// A small generator whose seed is shown when a test fails.
-#[derive(Debug)]
-struct Random {
-    #[expect(dead_code, reason = "shown by Debug")]
-    seed: u64,
-    state: u64,
-}
-
-impl Random {
-    fn new() -> Self {
-        use std::hash::{BuildHasher as _, RandomState};
-        let seed = RandomState::new().hash_one(0) | 1;
-        Self { seed, state: seed }
-    }
-
-    /// xorshift64
-    fn below(&mut self, bound: u64) -> u64 {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        self.state % bound
-    }
 }

@@ -1,9 +1,12 @@
 //! Section F of the faults: hostile servers, hostile names, and secrets.
 
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use haul_tests::canary::CANARY;
 use haul_tests::harness::{Haul, Sandbox, Signal, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
@@ -263,6 +266,27 @@ fn fault_083_secrets_are_nowhere() {
     let outcome = haul!(sandbox).args(["-v", "--retry", "1"]).arg(url).run();
     outcome.expect(4).assert_free_of("canary");
     sandbox.assert_free_of("canary");
+}
+
+#[test]
+fn fault_083_every_command_of_the_tests_carries_a_secret() {
+    // What the harness then looks for by itself.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/file", listener.local_addr().unwrap());
+    let sandbox = Sandbox::new();
+    let running = haul!(sandbox, bare).arg(url).start();
+    let (mut socket, _) = listener.accept().unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        head.extend(byte);
+    }
+    let head = String::from_utf8(head).unwrap().to_lowercase();
+    let canary = CANARY.to_lowercase();
+    assert!(head.contains(&format!("/file?sig={canary} ")), "{head}");
+    assert!(head.contains(&format!("x-canary: {canary}\r\n")), "{head}");
+    drop(running);
 }
 
 #[test]

@@ -92,7 +92,7 @@ impl Partial {
             let Some((file, created)) = open_or_create(&paths.partial)? else { continue };
             match file.try_lock() {
                 Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Err(locked(&paths, holder)),
+                Err(TryLockError::WouldBlock) => return Err(locked(&paths, Some(&file), holder)),
                 Err(TryLockError::Error(error)) => {
                     if created {
                         let _ = fs::remove_file(&paths.partial);
@@ -108,7 +108,7 @@ impl Partial {
                 return Ok(partial);
             }
         }
-        Err(locked(&paths, holder))
+        Err(locked(&paths, None, holder))
     }
 
     /// With the lock held: says no to a file that no haul left behind, and
@@ -290,11 +290,17 @@ pub(super) fn not_regular(path: &Path, metadata: &Metadata) -> Error {
     .with_hint("move it away, or choose another output")
 }
 
-fn locked(paths: &Paths, holder: &dyn Fn(&[u8]) -> Option<u32>) -> Error {
-    // Only for the message: an unreadable checkpoint leaves the number out.
-    let bytes = checkpoint_file::read(&paths.checkpoint).ok().flatten();
-    let process = bytes
-        .and_then(|bytes| holder(&bytes))
+fn locked(paths: &Paths, file: Option<&File>, holder: &dyn Fn(&[u8]) -> Option<u32>) -> Error {
+    // Only for the message: without either the number is left out. The kernel
+    // is asked first, since a holder that has just begun has not written its
+    // checkpoint: the one that is there names a process that is gone.
+    let of_checkpoint = || {
+        let bytes = checkpoint_file::read(&paths.checkpoint).ok().flatten();
+        bytes.and_then(|bytes| holder(&bytes))
+    };
+    let process = file
+        .and_then(lock_holder)
+        .or_else(of_checkpoint)
         .map(|pid| format!(" (process {pid})"))
         .unwrap_or_default();
     Error::new(
@@ -305,6 +311,21 @@ fn locked(paths: &Paths, holder: &dyn Fn(&[u8]) -> Option<u32>) -> Error {
         ),
     )
     .with_hint("wait for it or stop it, or choose another output")
+}
+
+/// The process that has the lock of `file`, as far as the kernel tells.
+fn lock_holder(file: &File) -> Option<u32> {
+    let found = file.metadata().ok()?;
+    let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
+    let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
+    let locks = fs::read_to_string("/proc/locks").ok()?;
+    let holder =
+        locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+            [_, "FLOCK", _, "WRITE", pid, at, ..] if at == place => pid.parse().ok(),
+            _ => None,
+        });
+    // 0 is a process that is not visible here.
+    holder.filter(|pid| *pid != 0)
 }
 
 /// The file at `path` and whether it was created; `None` when it was there and
@@ -386,10 +407,13 @@ mod tests {
         let first = acquire(&paths).unwrap();
         let error = acquire(&paths).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
+        // What an earlier holder wrote counts only where the kernel tells nothing.
         fs::write(&paths.checkpoint, "4711").unwrap();
+        let holder = lock_holder(first.file()).unwrap_or(4711);
+        assert!(holder == std::process::id() || !Path::new("/proc/locks").exists(), "{holder}");
         let error = acquire(&paths).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
-        assert!(error.to_string().contains("process 4711"), "{error}");
+        assert!(error.to_string().contains(&format!("process {holder})")), "{error}");
         drop(first);
         assert!(!acquire(&paths).unwrap().created());
     }

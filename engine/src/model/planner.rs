@@ -388,7 +388,11 @@ impl Planner {
             Verdict::TagDiffers { seen } => self.doubt(id, &(seen.total, seen.validator)),
             Verdict::PreconditionFailed => self.precondition_failed(id),
             Verdict::Imposter { why } => {
-                self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
+                // Never sequential: without an identity the page would be the object.
+                // A portal may have redirected here: ask where the object is again.
+                self.drop_response(id);
+                self.actions.push_back(Action::Resolve);
+                self.failed(id, Failure::new(ErrorKind::Protocol, why), None, now);
             }
             Verdict::Lie(lie) => {
                 let failure = Failure::new(ErrorKind::Protocol, lie.to_string());

@@ -296,16 +296,18 @@ fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Li
     let Some(expected) = expected else {
         return Ok(Verdict::Whole { resource: seen });
     };
-    same_encoding(expected, &seen)?;
-
+    let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
     let total_differs = expected.total.zip(seen.total).is_some_and(|(a, b)| a != b);
     let types = expected.media_type().zip(seen.media_type());
     let type_differs = types.as_ref().is_some_and(|(ours, theirs)| ours != theirs);
-    // A page in place of the object often has a validator of its own, so this
-    // comes first: taken for a change, the restart would download the page.
-    if total_differs && type_differs {
+    // A page in place of the object often has a validator or a coding of its
+    // own, so this comes first: taken for a change, or for a lie whose remedy
+    // is one plain stream, the page would be downloaded.
+    let page_of_unknown_size = is_page(&seen) && expected.total.is_some() && seen.total.is_none();
+    if type_differs && (total_differs || page_of_unknown_size) {
         return Ok(imposter(expected, &seen));
     }
+    same_encoding(expected, &seen)?;
     let comparison = expected.validator.compare(&seen.validator);
     if comparison == Comparison::Different {
         return Ok(differs(expected, seen));
@@ -323,7 +325,6 @@ fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Li
     if expected.total == seen.total && !type_differs {
         return Ok(Verdict::Whole { resource: seen });
     }
-    let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
     if is_page(&seen) && !is_page(expected) {
         return Ok(imposter(expected, &seen));
     }

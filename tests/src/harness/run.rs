@@ -1,18 +1,18 @@
 //! One run of the command.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::io::Read;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
+use super::stream::Stream;
 use super::{Sandbox, contains};
+use crate::canary::{self, CANARY};
 
 /// No download of the tests takes longer, even on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(40);
@@ -22,6 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(40);
 #[derive(Debug)]
 pub struct Haul {
     command: Command,
+    args: Vec<OsString>,
     deadline: Duration,
     json: bool,
 }
@@ -45,7 +46,7 @@ impl Haul {
         if let Some(bug) = std::env::var_os("HAUL_BUG") {
             command.env("HAUL_BUG", bug);
         }
-        Self { command, deadline: DEADLINE, json: false }
+        Self { command, args: Vec::new(), deadline: DEADLINE, json: false }
     }
 
     /// Adds `--json`; the events are then parsed and checked.
@@ -58,14 +59,14 @@ impl Haul {
     /// Adds an argument.
     #[must_use]
     pub fn arg(mut self, arg: impl AsRef<OsStr>) -> Self {
-        self.command.arg(arg);
+        self.args.push(arg.as_ref().to_owned());
         self
     }
 
     /// Adds arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Self {
-        self.command.args(args);
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
         self
     }
 
@@ -83,12 +84,38 @@ impl Haul {
         self
     }
 
+    /// Another stdout than a pipe that the harness reads.
+    #[must_use]
+    pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
+        self.command.stdout(stdout);
+        self
+    }
+
+    /// Gives the canary to a command that downloads.
+    fn add_canary(&mut self) {
+        if self.args.first().is_some_and(|first| first == "bench") {
+            return;
+        }
+        let mut downloads = false;
+        for arg in &mut self.args {
+            if let Some(url) = arg.to_str().filter(|arg| arg.starts_with("http")) {
+                downloads = true;
+                *arg = canary::added_to(url).map_or_else(|| arg.clone(), OsString::from);
+            }
+        }
+        if downloads {
+            self.args.extend(["-H".into(), canary::header().into()]);
+        }
+    }
+
     /// Starts it.
     ///
     /// # Panics
     /// When the program cannot be started.
     #[must_use]
     pub fn start(mut self) -> Running {
+        self.add_canary();
+        self.command.args(&self.args);
         let line = format!("{:?}", self.command);
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Stream::read(child.stdout.take());
@@ -168,6 +195,19 @@ impl Running {
         String::from_utf8_lossy(&self.stderr.bytes.lock().expect("as above")).into_owned()
     }
 
+    /// Whether it has ended; [`Running::finish`] then returns at once.
+    ///
+    /// # Panics
+    /// When its deadline came.
+    #[track_caller]
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.try_wait().expect("a child of ours").is_some();
+        if !ended && Instant::now() > self.deadline {
+            self.give_up("it ran into its deadline");
+        }
+        ended
+    }
+
     /// Waits until `condition` holds.
     ///
     /// # Panics
@@ -210,14 +250,16 @@ impl Running {
         let (stdout, stderr) = (self.stdout.finish(), self.stderr.finish());
         let killed = status.signal() == Some(Signal::KILL.as_raw());
         let events = if self.json { parse_events(&stdout, killed) } else { Vec::new() };
-        Outcome {
+        let outcome = Outcome {
             line: self.line.clone(),
             code: status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
             stdout,
             stderr,
             events,
             elapsed,
-        }
+        };
+        outcome.assert_free_of(CANARY);
+        outcome
     }
 
     #[track_caller]
@@ -249,6 +291,20 @@ pub fn interrupt(haul: Haul, bytes: u64) -> Outcome {
     running.signal(Signal::INT);
     let outcome = running.finish();
     outcome.expect(130);
+    outcome
+}
+
+/// Starts a download and kills it with SIGKILL once `bytes` are here.
+///
+/// # Panics
+/// When it ends before.
+#[track_caller]
+pub fn kill(haul: Haul, bytes: u64) -> Outcome {
+    let mut running = haul.start();
+    running.wait_until("enough bytes are here", |running| running.bytes() >= bytes);
+    running.signal(Signal::KILL);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, 137, "{outcome}");
     outcome
 }
 
@@ -409,36 +465,6 @@ fn parse_events(stdout: &[u8], killed: bool) -> Vec<Value> {
         events.push(event);
     }
     events
-}
-
-/// Bytes of a pipe, collected by a thread.
-#[derive(Debug)]
-struct Stream {
-    bytes: Arc<Mutex<Vec<u8>>>,
-    reader: Option<JoinHandle<()>>,
-}
-
-impl Stream {
-    fn read(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let bytes = Arc::new(Mutex::new(Vec::new()));
-        let into = bytes.clone();
-        let reader = pipe.map(|mut pipe| {
-            thread::spawn(move || {
-                let mut buffer = [0; 8192];
-                while let Ok(len @ 1..) = pipe.read(&mut buffer) {
-                    into.lock().expect("nobody panics with it").extend_from_slice(&buffer[..len]);
-                }
-            })
-        });
-        Self { bytes, reader }
-    }
-
-    fn finish(&mut self) -> Vec<u8> {
-        if let Some(reader) = self.reader.take() {
-            let _ = reader.join();
-        }
-        std::mem::take(&mut self.bytes.lock().expect("nobody panics with it"))
-    }
 }
 
 #[cfg(test)]

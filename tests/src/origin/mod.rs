@@ -77,6 +77,7 @@ pub struct OriginBuilder {
     identity: Option<ServerIdentity>,
     limit: Option<(usize, Refusal)>,
     port: u16,
+    listener: Option<TcpListener>,
 }
 
 impl OriginBuilder {
@@ -101,6 +102,14 @@ impl OriginBuilder {
         self
     }
 
+    /// Accepts from this socket, of 127.0.0.1. While the caller keeps a clone,
+    /// nobody else gets its port between two origins.
+    #[must_use]
+    pub fn listener(mut self, listener: TcpListener) -> Self {
+        self.listener = Some(listener);
+        self
+    }
+
     /// Starts to listen on 127.0.0.1 and to answer by `script`.
     ///
     /// # Panics
@@ -109,7 +118,7 @@ impl OriginBuilder {
         self,
         script: impl Fn(&Request, &Context) -> Response + Send + Sync + 'static,
     ) -> Origin {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, self.port)).expect("a free port");
+        let listener = self.listener.unwrap_or_else(|| listen(self.port));
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             script: Box::new(script),
@@ -128,6 +137,21 @@ impl OriginBuilder {
         let accepting = shared.clone();
         let acceptor = thread::spawn(move || accept_all(&listener, &accepting));
         Origin { address, shared, acceptor: Some(acceptor) }
+    }
+}
+
+/// Listens on this port, or on a free one for 0. A certain port may be in use
+/// for a moment, by a connection of anybody.
+fn listen(port: u16) -> TcpListener {
+    let deadline = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            Ok(listener) => return listener,
+            Err(_) if port != 0 && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => panic!("port {port}: {error}"),
+        }
     }
 }
 

@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::canary;
+
 /// The head of a request. Header names keep their case; look-ups ignore it.
 #[derive(Debug, Clone)]
 pub struct Request {
     /// `GET`, `HEAD`, ...
     pub method: String,
-    /// The request target as sent: path and query.
+    /// The request target as sent, path and query, without the canary.
     pub target: String,
     /// All header fields in their order, duplicates included.
     pub headers: Vec<(String, String)>,
@@ -29,7 +31,8 @@ impl Request {
             .filter(|line| !line.is_empty())
             .map(|line| line.split_once(':').map(|(n, v)| (n.to_owned(), v.trim().to_owned())))
             .collect::<Option<_>>()?;
-        Some(Self { method: method.to_owned(), target: target.to_owned(), headers })
+        let target = canary::taken_from(target).to_owned();
+        Some(Self { method: method.to_owned(), target, headers })
     }
 
     /// The value of the first header called `name`.
