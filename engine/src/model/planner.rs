@@ -17,7 +17,7 @@ use super::concurrency::Concurrency;
 use super::range::ByteRange;
 use super::rate::RateEstimator;
 use super::resource::Resource;
-use super::response::{Remedy, Verdict};
+use super::response::{Lie, Remedy, Verdict};
 use super::retry::Backoff;
 use super::segment::{SegmentMap, SegmentState};
 use super::validator::Validator;
@@ -242,6 +242,8 @@ pub struct Planner {
     /// A connection was refused, while so many others worked, at this time.
     suspicion: Option<(usize, Duration)>,
     lies_in_a_row: u32,
+    /// Whether the last of them was a content coding that is not ours.
+    other_coding: bool,
     conditional: bool,
     /// The validator of a version that may have replaced ours.
     doubt: bool,
@@ -283,6 +285,7 @@ impl Planner {
             reliefs_in_a_row: 0,
             suspicion: None,
             lies_in_a_row: 0,
+            other_coding: false,
             conditional: true,
             doubt: false,
             abandoned: Vec::new(),
@@ -396,6 +399,7 @@ impl Planner {
             }
             Verdict::Lie(lie) => {
                 let failure = Failure::new(ErrorKind::Protocol, lie.to_string());
+                self.other_coding = matches!(lie, Lie::EncodingDiffers { .. });
                 self.lied(id, failure, lie.remedy(), now);
             }
             Verdict::Throttled { status, retry_after } => {
@@ -586,7 +590,7 @@ impl Planner {
             && self.abandoned.contains(&(resource.total, resource.validator.clone()))
         {
             self.drop_response(id);
-            return self.sequential("the version that was given up is served again");
+            return self.sequential_of_any_version("the version that was given up is served again");
         }
         let Some(lease) = self.leases.get_mut(&id) else { return };
         match self.phase {
@@ -598,7 +602,9 @@ impl Planner {
             }
             Phase::Running if lease.in_doubt => {
                 // Our version is still served: the tags differ by edge or connection.
-                self.sequential("the server's entity tags differ from connection to connection");
+                self.sequential_of_any_version(
+                    "the server's entity tags differ from connection to connection",
+                );
             }
             Phase::Running => {
                 if range.end() < lease.range.end() {
@@ -690,7 +696,7 @@ impl Planner {
             return;
         }
         if !self.whole && seen.is_some_and(|seen| self.abandoned.contains(seen)) {
-            return self.sequential("the server's validators alternate");
+            return self.sequential_of_any_version("the server's validators alternate");
         }
         // What an earlier run claims may have changed long ago.
         if self.claimed.is_none() {
@@ -761,7 +767,8 @@ impl Planner {
             Remedy::Fatal => self.fail(failure),
             Remedy::Sequential if !self.whole => self.sequential(&failure.message),
             Remedy::Retry if !self.whole && self.lies_in_a_row > 2 => {
-                self.sequential(&failure.message);
+                // The first response may have been the odd one.
+                self.one_stream(&failure.message, self.other_coding);
             }
             _ => self.failed(id, failure, None, now),
         }
@@ -853,15 +860,27 @@ impl Planner {
         }
     }
 
-    /// Everything stored is given up and ranges with it: one plain stream.
+    /// Everything stored is given up and ranges with it: one plain stream of the
+    /// object that is known.
     fn sequential(&mut self, why: &str) {
+        self.one_stream(why, false);
+    }
+
+    /// The same, of whatever version the one stream will have.
+    fn sequential_of_any_version(&mut self, why: &str) {
+        self.one_stream(why, true);
+    }
+
+    fn one_stream(&mut self, why: &str, forget_identity: bool) {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) || self.whole {
             return;
         }
         self.whole = true;
-        self.resource = None;
+        if forget_identity {
+            self.resource = None;
+        }
         self.notice(NoticeCode::SingleStream, format!("{why}: one stream from the start"));
-        self.drain(true);
+        self.drain(forget_identity);
     }
 
     fn restart(&mut self, why: &str) {
