@@ -369,8 +369,9 @@ fn fault_025_changed_object_on_resume() {
 
 #[test]
 fn fault_026_412_without_end_on_resume() {
-    is_given_up_as_changed(|request, _| {
-        if request.is_conditional() { Response::empty(412) } else { honest(request) }
+    is_given_up_as_changed(|request, context| {
+        let now = Object::new(100 + context.index as u64, SIZE);
+        if request.is_conditional() { Response::empty(412) } else { standard(&now, request) }
     });
 }
 
