@@ -28,6 +28,7 @@ use std::sync::Arc;
 use args::{BenchArgs, Command, GetArgs};
 use exit::Failure;
 use haul_engine::Engine;
+use rustix::io::Errno;
 use signals::Stop;
 
 /// Runs the command of these arguments, the program's name first, and returns
@@ -76,12 +77,31 @@ fn within_runtime<F>(work: impl FnOnce(Stop) -> F) -> Result<u8, Failure>
 where
     F: Future<Output = Result<u8, Failure>>,
 {
+    leave_room_for_descriptors()?;
     let unusable = |error| Failure::internal(format!("the runtime cannot start: {error}"));
     let stop = signals::listen().map_err(unusable)?;
     let runtime = runtime().map_err(unusable)?;
     let ended = runtime.block_on(work(stop));
     runtime.shutdown_background();
     ended
+}
+
+/// Says no when too few files can be opened for the runtime, a few connections
+/// and the files of a download. Looked at before anything is fetched: without
+/// descriptors the runtime panics, and a file would be published whose
+/// directory cannot be synced.
+fn leave_room_for_descriptors() -> Result<(), Failure> {
+    const NEEDED: usize = 24;
+    let opened: std::io::Result<Vec<_>> =
+        (0..NEEDED).map(|_| std::fs::File::open("/dev/null")).collect();
+    match opened.as_ref().err().and_then(Errno::from_io_error) {
+        Some(error @ (Errno::MFILE | Errno::NFILE)) => Err(Failure::local(format!(
+            "not even {NEEDED} files can be opened, nothing was fetched: {}",
+            std::io::Error::from(error)
+        ))
+        .hint("raise the limit of open files (ulimit -n)")),
+        _ => Ok(()),
+    }
 }
 
 /// The runtime of the network: one thread, because the engine copies, hashes

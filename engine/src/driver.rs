@@ -668,7 +668,9 @@ impl Driver {
         self.fetches.shutdown().await;
         self.running.clear();
         let Some(store) = self.store.take() else { return self.earlier.clone() };
-        store.stop().await.ok()
+        let checkpoint = store.stop().await.ok();
+        // Without a total nothing of it can be continued.
+        checkpoint.filter(|_| self.expected.as_ref().is_some_and(|it| it.total.is_some()))
     }
 
     async fn cancelled(mut self) -> Error {

@@ -50,7 +50,19 @@ impl Sandbox {
     /// When it cannot be made.
     #[must_use]
     pub fn new() -> Self {
-        let root = tempfile::tempdir().expect("a temporary directory");
+        Self::in_root(tempfile::tempdir().expect("a temporary directory"))
+    }
+
+    /// An empty sandbox in `directory`, such as one on a disk of its own.
+    ///
+    /// # Panics
+    /// When it cannot be made.
+    #[must_use]
+    pub fn within(directory: &Path) -> Self {
+        Self::in_root(tempfile::tempdir_in(directory).expect("a directory of our own"))
+    }
+
+    fn in_root(root: tempfile::TempDir) -> Self {
         for name in ["work", "home", "tmp"] {
             fs::create_dir(root.path().join(name)).expect("a directory of our own");
         }

@@ -1,14 +1,16 @@
 //! What the tests of haul stand on: objects whose bytes tell their position
 //! ([`object`]), an HTTP origin that answers by script and can lie, cut, stall
-//! and change ([`origin`]), and a harness that runs the command with a deadline
-//! and judges what it left behind ([`harness`]). Every command carries a secret
-//! that must not show anywhere ([`canary`]).
+//! and change ([`origin`]), file systems that fill up or lose power ([`disk`]),
+//! random choices that can be repeated ([`random`]), and a harness that runs
+//! the command with a deadline and judges what it left behind ([`harness`]).
+//! Every command carries a secret that must not show anywhere ([`canary`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
 //! sockets and threads of the standard library, so that a mistake in an HTTP
 //! library cannot hide on both sides at once.
 
 pub mod canary;
+pub mod disk;
 pub mod faults;
 pub mod harness;
 pub mod killed;

@@ -178,11 +178,7 @@ fn fault_026_412_is_a_change_and_never_a_loop() {
     // The response to the same request without a condition decides.
     assert_given_up_as_changed(&never_the_same(
         |object: &Object, request: &Request| {
-            if request.is_conditional() {
-                Response::empty(412)
-            } else {
-                standard(object, request)
-            }
+            if request.is_conditional() { Response::empty(412) } else { standard(object, request) }
         },
         SIZE,
     ));

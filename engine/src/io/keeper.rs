@@ -460,9 +460,22 @@ impl Keeper {
         let prefixes = closed.as_deref().unwrap_or_default();
         let written = self.write_checkpoint(prefixes);
         self.unlock();
-        written?;
+        let kept = self.kept(written)?;
         closed?;
-        Ok(self.partial.paths().checkpoint.clone())
+        Ok(kept)
+    }
+
+    /// Where the checkpoint is after it was `written`, or an older one where
+    /// that failed: on a full disk it is what the next run goes on from.
+    fn kept(&self, written: Result<(), Error>) -> Result<PathBuf, Error> {
+        let path = self.partial.paths().checkpoint.clone();
+        match written {
+            Err(error) if self.partial.still_ours().unwrap_or(false) && path.exists() => {
+                tracing::warn!(%error, "an older checkpoint is kept");
+                Ok(path)
+            }
+            written => written.map(|()| path),
+        }
     }
 
     /// A background sync, or a sink that a fetcher has not dropped yet, may
@@ -493,9 +506,10 @@ impl Keeper {
             }
             Err(error) => error,
         };
-        let kept = self.write_checkpoint(&prefixes).ok();
+        let written = self.write_checkpoint(&prefixes);
         self.unlock();
-        Err((error, kept.map(|()| self.partial.paths().checkpoint.clone())))
+        // Without a total nothing of it can be continued.
+        Err((error, self.kept(written).ok().filter(|_| self.ledger.total.is_some())))
     }
 
     /// Shows that the object is whole, makes its data durable if asked for, and

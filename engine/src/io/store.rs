@@ -128,10 +128,11 @@ impl Store {
     }
 
     /// Stores what is in flight and writes the last checkpoint, whose path it
-    /// gives. The lock is free afterwards. The data is not synced.
+    /// gives; where it cannot be written, that of an older one. The lock is free
+    /// afterwards. The data is not synced.
     ///
     /// # Errors
-    /// When the checkpoint cannot be written; an older one may be in place.
+    /// When there is no checkpoint at all.
     pub(crate) async fn stop(self) -> Result<PathBuf, Error> {
         self.end(|reply| End::Stop { reply }).await?
     }

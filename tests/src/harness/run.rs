@@ -338,6 +338,20 @@ impl Outcome {
         self
     }
 
+    /// An error was told on stderr, where a person looks, and its text names
+    /// this cause. It is no panic and no death without words.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn expect_message(&self, cause: &str) -> &Self {
+        let stderr = String::from_utf8_lossy(&self.stderr);
+        assert!(stderr.starts_with("error: "), "no message\n{self}");
+        assert!(stderr.contains(cause), "the message does not say {cause:?}\n{self}");
+        assert!(!stderr.contains("panicked"), "{self}");
+        self
+    }
+
     /// The exit code is one of these.
     ///
     /// # Panics
