@@ -5,14 +5,19 @@
 # and stderr go to $work/NAME.json and $work/NAME.err.
 
 haul_pid=
+# The command that haul runs under, such as `ip netns exec NAME`: one that becomes haul, so that
+# $haul_pid is haul.
+haul_under=()
 
 # start_haul NAME ARGUMENTS...: in the background.
 start_haul() {
     local name=$1
     shift
+    # Before the job is there: whoever looks for its events finds none, instead of no file.
+    : >"$work/$name.json"
     # A background job of a shell without job control ignores SIGINT, and so would its program.
-    env --default-signal=INT,TERM "$haul" -x "$connections" --json -A "$name" "$@" \
-        </dev/null >"$work/$name.json" 2>"$work/$name.err" &
+    env --default-signal=INT,TERM "${haul_under[@]}" "$haul" -x "$connections" --json -A "$name" \
+        "$@" </dev/null >"$work/$name.json" 2>"$work/$name.err" &
     haul_pid=$!
 }
 
@@ -76,4 +81,14 @@ at_risk() {
             for (i = 1; i <= count; i++) if (t[i] <= t[count] - 1.2) since = bytes[i]
             printf "%.0f\n", flight + (count ? bytes[count] - since : 0)
         }' "$work/$1.json"
+}
+
+# nothing_else_than NAMES DIRECTORY
+nothing_else_than() {
+    local found
+    found=$(cd "$2" && find . -mindepth 1 -printf '%P\n' | sort | xargs)
+    [ "$found" = "$1" ] || {
+        echo "there is '$found' instead of '$1'"
+        return 1
+    }
 }

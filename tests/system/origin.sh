@@ -2,40 +2,10 @@
 # nginx on loopback over HTTP and HTTPS, with a CA of its own. The user agent of a request chooses
 # its pace (`fast-...` is not held back) and names its line in the access log.
 #
-# Wants $work; sets $http_url, $tls_url, $tls_port and $ca.
+# Wants $work and certificates.sh; sets $http_url, $tls_url, $tls_port and $ca.
 
 origin_pid=
 ca=$work/origin/ca.pem
-
-make_certificates() {
-    (
-        cd "$work/origin"
-        cat >openssl.cnf <<'END'
-[req]
-prompt = no
-distinguished_name = name
-[name]
-CN = haul system test
-[ca]
-basicConstraints = critical, CA:TRUE
-keyUsage = critical, keyCertSign
-subjectKeyIdentifier = hash
-[server]
-basicConstraints = CA:FALSE
-keyUsage = critical, digitalSignature
-extendedKeyUsage = serverAuth
-subjectAltName = IP:127.0.0.1, DNS:localhost
-END
-        local key=(-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -config openssl.cnf)
-        openssl req -x509 "${key[@]}" -extensions ca -days 2 -keyout ca.key -out ca.pem
-        openssl req -new "${key[@]}" -subj /CN=localhost -keyout server.key -out server.csr
-        openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 \
-            -extfile openssl.cnf -extensions server -out server.pem
-    ) >"$work/origin/openssl.log" 2>&1 || {
-        cat "$work/origin/openssl.log" >&2
-        return 1
-    }
-}
 
 # A port that nobody listens on, out of the kernel's range for outgoing connections.
 free_port() {
@@ -148,5 +118,5 @@ prepare_origin() {
     while [ "$tls_port" = "$http_port" ]; do tls_port=$(free_port); done
     http_url=http://127.0.0.1:$http_port
     tls_url=https://127.0.0.1:$tls_port
-    make_certificates
+    make_certificates "$work/origin" 'IP:127.0.0.1, DNS:localhost'
 }
