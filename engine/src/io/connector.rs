@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use http::Uri;
 use hyper_rustls::HttpsConnector;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connection, HttpConnector, HttpInfo};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
@@ -24,6 +24,7 @@ use rustls_platform_verifier::BuilderVerifierExt as _;
 use tokio::sync::OnceCell;
 use tower_service::Service as _;
 
+use super::resolver::Resolver;
 use super::transport::{Connecting, Origin, Stream, Transport};
 use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind};
@@ -154,10 +155,11 @@ fn cause_text(error: &(dyn StdError + 'static)) -> String {
 /// Makes connections as the engine's settings say.
 #[derive(Debug)]
 pub(crate) struct Connector {
-    http: HttpConnector,
+    http: HttpConnector<Resolver>,
+    resolver: Resolver,
     trust: Trust,
     /// The message of a failed set-up is kept: it would fail the same again.
-    https: OnceCell<Result<HttpsConnector<HttpConnector>, String>>,
+    https: OnceCell<Result<HttpsConnector<HttpConnector<Resolver>>, String>>,
 }
 
 /// Whose certificates are believed.
@@ -175,7 +177,8 @@ impl Connector {
     /// [`ErrorKind::InvalidInput`] when the CA file cannot be read or holds no
     /// usable certificate.
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, Error> {
-        let mut http = HttpConnector::new();
+        let resolver = Resolver::new();
+        let mut http = HttpConnector::new_with_resolver(resolver.clone());
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(config.connect_timeout));
@@ -184,7 +187,7 @@ impl Connector {
             (Some(path), false) => Trust::Roots(Arc::new(read_roots(path)?)),
             (None, false) => Trust::Platform,
         };
-        Ok(Self { http, trust, https: OnceCell::new() })
+        Ok(Self { http, resolver, trust, https: OnceCell::new() })
     }
 
     async fn open(&self, origin: &Origin) -> Result<Box<dyn Stream>, FetchError> {
@@ -196,6 +199,7 @@ impl Connector {
                 .map_err(|error| FetchError::connecting(origin, &error))?;
             let io =
                 http.call(uri).await.map_err(|error| FetchError::connecting(origin, &error))?;
+            self.remember(origin, &io);
             return Ok(Box::new(io));
         }
         let mut https = self.https(origin).await?;
@@ -203,10 +207,22 @@ impl Connector {
             .await
             .map_err(|error| FetchError::connecting(origin, &*error))?;
         let io = https.call(uri).await.map_err(|error| FetchError::connecting(origin, &*error))?;
+        self.remember(origin, &io);
         Ok(Box::new(io))
     }
 
-    async fn https(&self, origin: &Origin) -> Result<HttpsConnector<HttpConnector>, FetchError> {
+    fn remember(&self, origin: &Origin, io: &impl Connection) {
+        let mut extensions = http::Extensions::new();
+        io.connected().get_extras(&mut extensions);
+        if let Some(info) = extensions.get::<HttpInfo>() {
+            self.resolver.remember(&origin.host, info.remote_addr().ip());
+        }
+    }
+
+    async fn https(
+        &self,
+        origin: &Origin,
+    ) -> Result<HttpsConnector<HttpConnector<Resolver>>, FetchError> {
         let https = self
             .https
             .get_or_init(|| async {

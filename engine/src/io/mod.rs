@@ -9,6 +9,7 @@ pub(crate) mod output;
 pub(crate) mod partial;
 pub(crate) mod pool;
 pub(crate) mod publish;
+mod resolver;
 pub(crate) mod storage;
 pub(crate) mod store;
 pub(crate) mod transport;
