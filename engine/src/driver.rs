@@ -382,16 +382,7 @@ impl Driver {
                             error.kind,
                             FetchErrorKind::Connect | FetchErrorKind::Reset
                         ),
-                        failure: Failure::new(
-                            match error.kind {
-                                FetchErrorKind::Connect | FetchErrorKind::Reset => {
-                                    ErrorKind::Network
-                                }
-                                FetchErrorKind::Tls => ErrorKind::Tls,
-                                FetchErrorKind::Protocol => ErrorKind::Protocol,
-                            },
-                            error.message,
-                        ),
+                        failure: Failure::new(kind_of(error.kind), error.message),
                     },
                 };
                 self.planner.on_ended(lease, end, now);
@@ -490,20 +481,62 @@ impl Driver {
             url: self.options.url.clone(),
             resource: resource.clone(),
         };
-        let kept = self.kept.take();
-        let believe = self.believe_earlier;
-        let crew = self.engine.writers.crew();
-        let opened = match crew.blocking(move || output::open(&request, kept, believe)).await {
-            Some(Ok(opened)) => opened,
-            Some(Err(error)) => return self.end_with(error).await,
-            None => {
-                let error = Error::new(ErrorKind::Internal, "a file operation was lost");
-                return self.end_with(error).await;
-            }
+        let start = match self.kept.take() {
+            Some(partial) => output::Start::Over(partial),
+            None => output::Start::Acquire { believe: self.believe_earlier },
+        };
+        let opened = match self.open_output(request, start).await {
+            Ok(opened) => opened,
+            Err(error) => return self.end_with(error).await,
         };
         self.output = Some(output);
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;
+        }
+    }
+
+    /// Opens the output; where the partial is of another URL, after it was shown
+    /// that both have the same bytes.
+    async fn open_output(
+        &mut self,
+        request: output::Request,
+        mut start: output::Start,
+    ) -> Result<OpenedOutput, Error> {
+        let crew = self.engine.writers.crew();
+        loop {
+            let asked = request.clone();
+            let opening =
+                crew.blocking(move || output::open(&asked, start)).await.unwrap_or_else(|| {
+                    Err(Error::new(ErrorKind::Internal, "a file operation was lost"))
+                })?;
+            let (partial, proof) = match opening {
+                output::Opening::Ready(opened) => return Ok(*opened),
+                output::Opening::Prove(partial, proof) => (partial, proof),
+            };
+            self.earlier = Some(partial.paths().checkpoint.clone());
+            let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
+            let origin = Origin::of(&self.current_url).ok_or_else(unusable)?;
+            let spec_for = |range| RequestSpec {
+                url: self.current_url.clone(),
+                origin: origin.clone(),
+                headers: self.headers(Some(range), false),
+            };
+            let holds = proof.holds(
+                &self.engine.pool,
+                &self.counters,
+                &request.resource,
+                self.options.stall_timeout,
+                spec_for,
+            );
+            let holds = holds.await.map_err(|error| {
+                let message = format!(
+                    "the partial is of another URL, and the segment that would show whether it \
+                     is the same object cannot be fetched: {error}"
+                );
+                Error::new(kind_of(error.kind), message)
+                    .with_hint("run it again, or choose another output")
+            })?;
+            start = output::Start::Proven(partial, holds);
         }
     }
 
@@ -697,6 +730,14 @@ impl Driver {
             progress.syncing = syncing;
             progress.map = self.planner.map_cells();
         });
+    }
+}
+
+fn kind_of(kind: FetchErrorKind) -> ErrorKind {
+    match kind {
+        FetchErrorKind::Connect | FetchErrorKind::Reset => ErrorKind::Network,
+        FetchErrorKind::Tls => ErrorKind::Tls,
+        FetchErrorKind::Protocol => ErrorKind::Protocol,
     }
 }
 

@@ -178,8 +178,41 @@ fn fault_064_same_tag_and_size_under_another_path_is_proven_first() {
     let sandbox = Sandbox::new();
     drop(partial(&sandbox));
     let origin = Origin::serving(&twin);
-    haul!(sandbox).args(["-o", "file"]).arg(origin.url("/twin")).run().expect(0);
+    let outcome = haul!(sandbox).args(["-o", "file"]).arg(origin.url("/twin")).run();
+    outcome.expect(0).expect_notice("restarted");
     sandbox.assert_published("file", &twin);
+}
+
+#[test]
+fn fault_035_another_url_continues_once_a_segment_proved_the_same() {
+    let sandbox = Sandbox::new();
+    drop(partial(&sandbox));
+    let origin = Origin::serving(&object());
+    let elsewhere = || haul!(sandbox).args(["-o", "file"]).arg(origin.url("/moved/elsewhere"));
+    let outcome = elsewhere().run();
+    outcome.expect(0);
+    assert!(!outcome.has_notice("restarted"), "{outcome}");
+    assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
+    let proof = 2 * MIB;
+    assert!(outcome.fetched_bytes() <= SIZE - outcome.resumed_bytes() + proof, "{outcome}");
+    sandbox.assert_published("file", &object());
+}
+
+#[test]
+fn fault_035_proof_that_cannot_be_had_keeps_the_partial() {
+    let sandbox = Sandbox::new();
+    let first = partial(&sandbox);
+    let broken = Origin::start(|request, context| match context.index {
+        0 => standard(&object(), request),
+        _ => Response::empty(500),
+    });
+    let outcome = haul!(sandbox).args(["-o", "file"]).arg(broken.url("/moved")).run();
+    outcome.expect(7);
+    sandbox.assert_kept("file");
+    let outcome = command(&sandbox, &first).run();
+    outcome.expect(0);
+    assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
+    sandbox.assert_published("file", &object());
 }
 
 #[test]

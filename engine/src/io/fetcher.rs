@@ -184,7 +184,7 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    fn received(&self, bytes: u64) {
+    pub(super) fn received(&self, bytes: u64) {
         if self.body_bytes.fetch_add(bytes, Ordering::Relaxed) == 0 {
             let _ = self.first_byte.set(Instant::now());
         }
@@ -295,7 +295,7 @@ impl Control {
 }
 
 /// One step of a body.
-enum Step {
+pub(super) enum Step {
     Data(Bytes),
     End,
     Broken(hyper::Error),
@@ -327,10 +327,11 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     async fn run(&self, control: &mut Control) -> Result<Ended, Interrupt> {
-        let (connection, response) = match control.unless_interrupted(self.begin()).await? {
-            Ok(begun) => begun,
-            Err(error) => return Ok(Ended::Failed(error)),
-        };
+        let (connection, response) =
+            match control.unless_interrupted(begin(self.pool, self.spec, self.counters)).await? {
+                Ok(begun) => begun,
+                Err(error) => return Ok(Ended::Failed(error)),
+            };
         let (head, body) = response.into_parts();
         let (decision, decided) = oneshot::channel();
         control.send(FetchEvent::Head {
@@ -351,44 +352,6 @@ impl Transfer<'_> {
                 Ok(Ended::Dropped)
             }
         }
-    }
-
-    /// Sends the request. A reused connection that ends before it answers was
-    /// closed by the server while idle: that is not reported, but the request,
-    /// a GET, is sent again on another one (RFC 9112 section 9.3.1).
-    async fn begin(&self) -> Result<(Connection, Response<Incoming>), FetchError> {
-        let mut failed_reused = 0;
-        loop {
-            let request = self.request()?;
-            let fresh = failed_reused >= REUSED_TRIES;
-            let mut connection = self.pool.checkout(&self.spec.origin, fresh).await?;
-            self.counters.requests.fetch_add(1, Ordering::Relaxed);
-            match connection.sender.send_request(request).await {
-                Ok(response) => return Ok((connection, response)),
-                Err(_) if connection.reused => failed_reused += 1,
-                Err(error) => return Err(FetchError::before_head(&self.spec.origin, &error)),
-            }
-        }
-    }
-
-    fn request(&self) -> Result<Request<Empty<Bytes>>, FetchError> {
-        let RequestSpec { url, origin, headers } = self.spec;
-        let unusable = |what: &str| FetchError {
-            kind: FetchErrorKind::Protocol,
-            message: format!("no request can be sent to {origin}: the URL's {what} is not valid"),
-        };
-        let target = &url[Position::BeforePath..Position::AfterQuery];
-        let target: Uri = target.parse().map_err(|_| unusable("path or query"))?;
-        let mut request = Request::new(Empty::new());
-        *request.method_mut() = Method::GET;
-        *request.uri_mut() = target;
-        request.headers_mut().clone_from(headers);
-        if !headers.contains_key(HOST) {
-            let host = &url[Position::BeforeHost..Position::AfterPort];
-            let host = HeaderValue::from_str(host).map_err(|_| unusable("host"))?;
-            request.headers_mut().insert(HOST, host);
-        }
-        Ok(request)
     }
 
     async fn store(
@@ -519,6 +482,48 @@ impl Transfer<'_> {
     }
 }
 
+/// Sends the request. A reused connection that ends before it answers was
+/// closed by the server while idle: that is not reported, but the request,
+/// a GET, is sent again on another one (RFC 9112 section 9.3.1).
+pub(super) async fn begin(
+    pool: &Pool,
+    spec: &RequestSpec,
+    counters: &Counters,
+) -> Result<(Connection, Response<Incoming>), FetchError> {
+    let mut failed_reused = 0;
+    loop {
+        let request = request_of(spec)?;
+        let fresh = failed_reused >= REUSED_TRIES;
+        let mut connection = pool.checkout(&spec.origin, fresh).await?;
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        match connection.sender.send_request(request).await {
+            Ok(response) => return Ok((connection, response)),
+            Err(_) if connection.reused => failed_reused += 1,
+            Err(error) => return Err(FetchError::before_head(&spec.origin, &error)),
+        }
+    }
+}
+
+fn request_of(spec: &RequestSpec) -> Result<Request<Empty<Bytes>>, FetchError> {
+    let RequestSpec { url, origin, headers } = spec;
+    let unusable = |what: &str| FetchError {
+        kind: FetchErrorKind::Protocol,
+        message: format!("no request can be sent to {origin}: the URL's {what} is not valid"),
+    };
+    let target = &url[Position::BeforePath..Position::AfterQuery];
+    let target: Uri = target.parse().map_err(|_| unusable("path or query"))?;
+    let mut request = Request::new(Empty::new());
+    *request.method_mut() = Method::GET;
+    *request.uri_mut() = target;
+    request.headers_mut().clone_from(headers);
+    if !headers.contains_key(HOST) {
+        let host = &url[Position::BeforeHost..Position::AfterPort];
+        let host = HeaderValue::from_str(host).map_err(|_| unusable("host"))?;
+        request.headers_mut().insert(HOST, host);
+    }
+    Ok(request)
+}
+
 /// The part of `reserve` that `bytes` need; the rest is given back. A frame
 /// beyond the reservation takes what it can get at once: waiting with bytes in
 /// hand could wait for itself.
@@ -534,7 +539,8 @@ fn permit_for(mut reserve: OwnedSemaphorePermit, bytes: u64, sink: &Sink) -> Own
     reserve
 }
 
-async fn next(body: &mut Incoming) -> Step {
+/// The next step of a body that says something.
+pub(super) async fn next(body: &mut Incoming) -> Step {
     loop {
         if let Some(step) = step(body.frame().await) {
             return step;

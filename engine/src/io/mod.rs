@@ -8,6 +8,7 @@ pub(crate) mod keeper;
 pub(crate) mod output;
 pub(crate) mod partial;
 pub(crate) mod pool;
+pub(crate) mod proof;
 pub(crate) mod publish;
 mod resolver;
 pub(crate) mod storage;

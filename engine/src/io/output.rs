@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
+use super::proof::Proof;
 use super::storage::{self, Storage};
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
@@ -92,18 +93,34 @@ pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> Byte
     ByteRange::new(start, ((last as u64 + 1) * size).min(total).min(start + at_most_bytes))
 }
 
-/// Opens the output. `kept` is the partial of this very download when it
-/// starts over; nothing of it is believed then.
-pub(crate) fn open(
-    request: &Request,
-    kept: Option<Partial>,
-    believe: bool,
-) -> Result<OpenedOutput, Error> {
+/// How an opening begins.
+#[derive(Debug)]
+pub(crate) enum Start {
+    /// With whatever an earlier run left; nothing of it counts unless `believe`.
+    Acquire { believe: bool },
+    /// With the partial of this very download, which starts over.
+    Over(Partial),
+    /// With the partial for which [`Opening::Prove`] asked, and the outcome.
+    Proven(Partial, bool),
+}
+
+/// What comes of an opening.
+pub(crate) enum Opening {
+    /// The output is ready.
+    Ready(Box<OpenedOutput>),
+    /// The partial, which is locked now, is of another URL: it counts if this
+    /// holds.
+    Prove(Partial, Proof),
+}
+
+/// Opens the output.
+pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     let mut notices = Vec::new();
-    let fresh_start = kept.is_some() || !believe || request.resume == Resume::Never;
-    let partial = match kept {
-        Some(partial) => partial,
-        None => acquire(request)?,
+    let never = request.resume == Resume::Never;
+    let (partial, fresh_start, proven) = match start {
+        Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
+        Start::Over(partial) => (partial, true, None),
+        Start::Proven(partial, holds) => (partial, false, Some(holds)),
     };
     let mut old = None;
     if !partial.created() {
@@ -123,10 +140,28 @@ pub(crate) fn open(
             Earlier::Checkpoint(_) => {}
         }
     }
-    if let Some(checkpoint) = old.take() {
-        match judge(request, &checkpoint) {
-            Ok(()) => old = Some(checkpoint),
-            Err(why) => notices.push((NoticeCode::Restarted, format!("{why}: starting from zero"))),
+    if let Some(mut checkpoint) = old.take() {
+        let why = match (judge(request, &checkpoint), proven) {
+            (Ok(true), _) => None,
+            (Ok(false), Some(true)) => {
+                checkpoint.identity = identity(request, checkpoint.identity.salt);
+                request.url.host_str().unwrap_or_default().clone_into(&mut checkpoint.host);
+                None
+            }
+            (Ok(false), Some(false)) => {
+                Some("the partial is of another URL that has other bytes".to_owned())
+            }
+            (Ok(false), None) => match Proof::of(&checkpoint) {
+                Some(proof) => return Ok(Opening::Prove(partial, proof)),
+                None => Some("the partial is of another URL and has no segment yet".to_owned()),
+            },
+            (Err(why), _) => Some(why),
+        };
+        match why {
+            None => old = Some(checkpoint),
+            Some(why) => {
+                notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
+            }
         }
     }
     let mut checkpoint = old.unwrap_or_else(|| fresh(request));
@@ -158,14 +193,14 @@ pub(crate) fn open(
         notices.push((NoticeCode::StorageFallback, why));
     }
     let (restored, restored_bytes) = restored(&checkpoint);
-    Ok(OpenedOutput {
+    Ok(Opening::Ready(Box::new(OpenedOutput {
         partial,
         storage: opened.storage,
         checkpoint,
         restored,
         restored_bytes,
         notices,
-    })
+    })))
 }
 
 fn acquire(request: &Request) -> Result<Partial, Error> {
@@ -194,7 +229,9 @@ fn undo(partial: Partial, error: Error) -> Error {
     error
 }
 
-fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<(), String> {
+/// Whether the checkpoint is of this object; `false` where that must be proven.
+/// The error says why it is not.
+fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<bool, String> {
     if !request.resource.ranges {
         return Err("the server gives no byte ranges".to_owned());
     }
@@ -210,10 +247,17 @@ fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<(), String> {
         always: request.resume == Resume::Always,
     };
     match checkpoint.matches(&request.resource, claim) {
-        Match::Same => Ok(()),
-        Match::Prove => Err("the partial is of another URL".to_owned()),
+        Match::Same => Ok(true),
+        Match::Prove => Ok(false),
         Match::Different(why) => Err(why),
     }
+}
+
+fn identity(request: &Request, salt: [u8; 16]) -> UrlIdentity {
+    let url = &request.url;
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or(0);
+    UrlIdentity::new(salt, url.scheme(), host, port, url.path())
 }
 
 fn fresh(request: &Request) -> Checkpoint {
@@ -224,12 +268,9 @@ fn fresh(request: &Request) -> Checkpoint {
     for chunk in salt.chunks_mut(8) {
         chunk.copy_from_slice(&fastrand::u64(..).to_le_bytes());
     }
-    let url = &request.url;
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or(0);
     Checkpoint {
-        identity: UrlIdentity::new(salt, url.scheme(), host, port, url.path()),
-        host: host.to_owned(),
+        identity: identity(request, salt),
+        host: request.url.host_str().unwrap_or_default().to_owned(),
         total,
         validator: request.resource.validator.clone(),
         encoding: request.resource.encoding.clone(),
