@@ -35,11 +35,18 @@ use signals::Stop;
 /// the exit code that `haul --help-all` and the manual promise. Signal handlers
 /// are installed once a download is about to start, and may end the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let command = match args::parse(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let command = match args::parse(args.clone()) {
         Ok(command) => command,
         Err(text) => {
-            // Help for a reader that has gone is no failure.
-            let _ = text.print();
+            let said = text.to_string();
+            let harmless = harmless(&said, &args);
+            if harmless == said.trim_end() {
+                // Help for a reader that has gone is no failure.
+                let _ = text.print();
+            } else {
+                render::to_stderr(&[harmless]);
+            }
             return ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(exit::USAGE));
         }
     };
@@ -52,6 +59,20 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         render::tell(&failure);
         failure.exit
     }))
+}
+
+/// What the parser says, which quotes arguments as they are: URLs in it redacted,
+/// and nothing in it that steers a terminal.
+fn harmless(said: &str, args: &[OsString]) -> String {
+    let mut said = said.to_owned();
+    for arg in args.iter().filter_map(|arg| arg.to_str()) {
+        let value = arg.split_once('=').filter(|_| arg.starts_with("--"));
+        let value = value.map_or(arg, |(_, value)| value);
+        if value.contains("://") {
+            said = said.replace(value, &haul_engine::redact_url(value));
+        }
+    }
+    said.trim_end().split('\n').map(render::escape).collect::<Vec<_>>().join("\n")
 }
 
 fn get(args: GetArgs) -> Result<u8, Failure> {
@@ -108,4 +129,34 @@ fn leave_room_for_descriptors() -> Result<(), Failure> {
 /// and stores on threads of its own.
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(words: &[&str]) -> String {
+        let words: Vec<OsString> = ["haul"].iter().chain(words).map(OsString::from).collect();
+        let error = args::parse(words.clone()).unwrap_err();
+        harmless(&error.to_string(), &words)
+    }
+
+    #[test]
+    fn parser_quotes_no_secret_and_nothing_that_steers_a_terminal() {
+        for words in [
+            &["bench", "http://h/a", "https://u:hunter2@h/b?sig=hunter2"][..],
+            &["--checksum", "https://h/SHA256SUMS?sig=hunter2", "http://h/"],
+            &["--checksum=https://h/SHA256SUMS?sig=hunter2", "http://h/"],
+            &["-x", "https://h/b?sig=hunter2"],
+        ] {
+            let text = told(words);
+            assert!(text.contains("https://h/") && !text.contains("hunter2"), "{text}");
+        }
+        for words in [&["--a\u{202e}b\u{9b}31m"][..], &["-x", "\u{1b}[31m\u{9b}1m", "http://h/"]] {
+            let text = told(words);
+            assert!(text.contains("\\u{9b}"), "{text}");
+            assert_eq!(text.lines().map(render::escape).collect::<Vec<_>>().join("\n"), text);
+        }
+        assert!(told(&["--nope"]).contains("unexpected argument '--nope' found"));
+    }
 }

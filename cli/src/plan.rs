@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use haul_engine::{
     Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume, StorageKind,
+    redact_url,
 };
 use url::Url;
 
@@ -157,8 +158,10 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         return Err(Failure::usage("a URL has a line break or another control character in it")
             .hint("write it as %0D, %0A or %00 if it belongs there"));
     }
-    let Some((scheme, rest)) = text.split_once("://") else {
-        let quoted = escape(text);
+    let Some((scheme, _)) = text.split_once("://") else {
+        let shown = redact_url(&format!("https://{text}"));
+        let quoted = shown.strip_prefix("https://").unwrap_or(&shown);
+        let quoted = if text.ends_with('/') { quoted } else { quoted.trim_end_matches('/') };
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
         return Err(if LATER_COMMANDS.contains(&text) {
             failure.hint(format!("this version has no command `{text}`; it has `get` and `bench`"))
@@ -170,17 +173,15 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
             failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
         });
     };
-    let host = escape(rest.split(['/', '?', '#']).next().unwrap_or_default());
-    let host = host.rsplit('@').next().unwrap_or_default();
+    let shown = redact_url(text);
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(Failure::usage(format!(
-            "cannot download `{}://{host}`: its scheme is neither http nor https",
-            escape(scheme)
+            "cannot download `{shown}`: its scheme is neither http nor https"
         )));
     }
     match Url::parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(Failure::usage(format!("not a URL: `{scheme}://{host}`: {error}"))
+        Err(error) => Err(Failure::usage(format!("not a URL: `{shown}`: {error}"))
             .hint("write http://HOST/PATH or https://HOST/PATH")),
     }
 }
@@ -327,6 +328,16 @@ mod tests {
     fn no_secret_is_quoted() {
         let text = refused(&["sftp://me:hunter2@h/f?sig=hunter2"]);
         assert!(!text.contains("hunter2") && text.contains("sftp://h"), "{text}");
+        for text in [
+            "h/f?sig=hunter2",
+            "me:hunter2@h/f",
+            "h/?next=http://hunter2/&sig=hunter2",
+            "http://me:hunter2#x@h/f",
+            "ftp://me:hunter2?x@h/f",
+        ] {
+            let told = refused(&[text]);
+            assert!(!told.contains("hunter2"), "{told}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{Error, ErrorKind};
+use crate::model::redact::redact_url;
 
 /// How many connections a download uses at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -157,7 +158,9 @@ impl FromStr for Checksum {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let invalid = |why: &str| {
-            Error::new(ErrorKind::InvalidInput, format!("checksum {text:?}: {why}")).with_hint(
+            // The URL of a list of digests may be a signed one.
+            let shown = if text.contains("://") { redact_url(text) } else { text.to_owned() };
+            Error::new(ErrorKind::InvalidInput, format!("checksum {shown:?}: {why}")).with_hint(
                 "write ALGO=HEX with ALGO one of sha256, sha512, sha1, md5, blake3; or the bare \
                  hexadecimal digest",
             )

@@ -356,7 +356,7 @@ impl Driver {
                 }
                 tracing::debug!(lease, status, "response");
                 if let Verdict::Whole { .. } = verdict {
-                    self.chunked = headers.contains_key(header::TRANSFER_ENCODING);
+                    self.chunked = is_chunked(&headers);
                 }
                 if let Verdict::Redirect { location } = &verdict {
                     return self.redirect(lease, location, now);
@@ -418,9 +418,9 @@ impl Driver {
         };
         let target = self.current_url.join(location);
         let failure = match &target {
-            Err(_) => Some(refuse(format!("to {:?}", redact_url(location)))),
+            Err(_) => Some(refuse(format!("to `{}`", name::brief(&redact_url(location))))),
             Ok(target) if !matches!(target.scheme(), "http" | "https") => {
-                Some(refuse(format!("to the scheme {:?}", target.scheme())))
+                Some(refuse(format!("to the scheme `{}`", name::brief(target.scheme()))))
             }
             Ok(target)
                 if self.current_url.scheme() == "https"
@@ -548,8 +548,8 @@ impl Driver {
         }
         if let Some(encoding) = &resource.encoding {
             let message = format!(
-                "the server insists on the coding {:?}: the file holds the coded bytes",
-                name::escape_for_terminal(encoding)
+                "the server insists on the coding `{}`: the file holds the coded bytes",
+                name::brief(encoding)
             );
             self.notice(NoticeCode::ContentEncoding, message);
         }
@@ -739,6 +739,14 @@ fn kind_of(kind: FetchErrorKind) -> ErrorKind {
         FetchErrorKind::Tls => ErrorKind::Tls,
         FetchErrorKind::Protocol => ErrorKind::Protocol,
     }
+}
+
+/// Whether the body tells its own end: any other transfer coding that comes last
+/// ends with the connection (RFC 9112 section 6.3), which proves nothing.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
 }
 
 /// The fields as they are, except where a test's bug blinds the engine.

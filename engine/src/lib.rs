@@ -49,6 +49,9 @@ mod engine;
 mod error;
 mod event;
 mod fault_point;
+#[cfg(any(test, feature = "fault-points"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod io;
 mod model;
 mod shared;

@@ -1,12 +1,15 @@
 //! Section C of the faults: refusals, redirects and limits.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
 use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{
-    Authority, Origin, Record, Refusal, Request, Response, Validity, date, standard,
+    Authority, End, Origin, Record, Refusal, Request, Response, Throttle, Validity, date, standard,
 };
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -294,6 +297,98 @@ fn fault_041_refused_at_once_is_no_loop() {
         sandbox.assert_nothing_left();
         assert!(origin.requests().len() <= 2, "{} requests", origin.requests().len());
     }
+}
+
+/// The page of a network that wants a login, whatever was asked for.
+fn login_page() -> Response {
+    Response::text(200, "text/html; charset=utf-8", &"<p>Please log in</p>".repeat(100))
+}
+
+#[test]
+fn fault_042_captive_portal_is_never_published() {
+    let pages: [fn() -> Response; 4] = [
+        login_page,
+        || login_page().header("ETag", "\"page\""),
+        || login_page().header("Content-Encoding", "gzip"),
+        || login_page().without("Content-Length").chunked(true).header("ETag", "\"page\""),
+    ];
+    // Most of the time is waiting before a retry, so all wait at once.
+    thread::scope(|scope| {
+        for page in pages {
+            scope.spawn(move || assert_never_published(page));
+        }
+    });
+}
+
+fn assert_never_published(page: fn() -> Response) {
+    let throttle = Throttle::new(4 * MIB);
+    let (limit, portal) = (throttle.clone(), Arc::new(AtomicBool::new(false)));
+    let captive = portal.clone();
+    let origin = Origin::start(move |request, _| {
+        if captive.load(Ordering::Acquire) {
+            return page();
+        }
+        limit.apply(honest(request).cut(MIB, End::Reset))
+    });
+    let sandbox = Sandbox::new();
+    // More lies than are answered with one plain stream.
+    let patient = || command(&sandbox, &origin.url("/file")).args(["--retry", "3"]);
+    let mut running = patient().start();
+    running.wait_until("some bytes are here", |running| running.bytes() >= 2 * MIB);
+    portal.store(true, Ordering::Release);
+    throttle.lift();
+    running.finish().expect(7);
+    sandbox.assert_kept("file");
+
+    patient().run().expect(7);
+    sandbox.assert_kept("file");
+
+    portal.store(false, Ordering::Release);
+    let outcome = patient().run();
+    outcome.expect(0);
+    assert!(outcome.resumed_bytes() >= MIB, "the partial survived\n{outcome}");
+    sandbox.assert_published("file", &object());
+}
+
+#[test]
+fn fault_042_captive_portal_that_goes_away_is_waited_for() {
+    let origin = Origin::start(|request, context| match context.index {
+        0 => honest(request).cut(MIB, End::Reset),
+        1..5 => login_page(),
+        _ => honest(request),
+    });
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin.url("/file")).args(["--retry", "4"]).run().expect(0);
+    sandbox.assert_published("file", &object());
+}
+
+#[test]
+fn fault_042_captive_portal_elsewhere_is_not_asked_for_the_object() {
+    let portal = Origin::start(|_, _| login_page());
+    let login = portal.url("/login?from=haul");
+    let origin = Origin::start(move |request, context| match context.index {
+        0 => honest(request).cut(MIB, End::Reset),
+        1..5 => Response::redirect(302, &login),
+        _ => honest(request),
+    });
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin.url("/file")).args(["--retry", "4"]).run().expect(0);
+    sandbox.assert_published("file", &object());
+    assert!(!portal.requests().is_empty());
+}
+
+#[test]
+fn fault_018_login_page_in_place_of_the_plain_stream_is_not_published() {
+    // Ranges that lie lead to one plain stream, which is of the same object.
+    let origin = Origin::start(|request, context| match request.start() {
+        _ if request.range().is_none() => login_page(),
+        start if context.index > 0 => honest(request).content_range(&(start + 7..SIZE), "*"),
+        _ => honest(request).cut(MIB, End::Reset),
+    });
+    let sandbox = Sandbox::new();
+    let outcome = run(&sandbox, &origin);
+    outcome.expect(7).expect_notice("single-stream");
+    sandbox.assert_unpublished("file");
 }
 
 #[test]

@@ -363,6 +363,16 @@ fn fault_016_body_that_ends_with_its_connection() {
 }
 
 #[test]
+fn fault_016_unknown_transfer_coding_proves_no_end() {
+    let origin = Origin::start(|_, _| {
+        let coded = Response::new(200).header("Transfer-Encoding", "x-unknown");
+        coded.object(&object(), 0..SIZE).close()
+    });
+    let sandbox = Sandbox::new();
+    run(&sandbox, &origin).expect(0).expect_notice("unproven-length");
+}
+
+#[test]
 fn fault_017_content_encoding_is_stored_as_sent() {
     let origin = Origin::start(|request, _| honest(request).header("Content-Encoding", "gzip"));
     let sandbox = Sandbox::new();

@@ -28,6 +28,7 @@ use super::resolver::Resolver;
 use super::transport::{Connecting, Origin, Stream, Transport};
 use crate::config::EngineConfig;
 use crate::error::{Error, ErrorKind};
+use crate::model::name::at_most;
 
 #[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
 compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
@@ -146,10 +147,11 @@ fn chain<'a>(
 }
 
 /// The text of the deepest error: the layers above it only say which layer
-/// they are.
+/// they are. It may quote the server: all names in its certificate, say.
 fn cause_text(error: &(dyn StdError + 'static)) -> String {
+    const LONGEST: usize = 500;
     let text = chain(error).last().map(ToString::to_string).unwrap_or_default();
-    text.trim_end_matches('.').to_owned()
+    at_most(text.trim_end_matches('.'), LONGEST)
 }
 
 /// Makes connections as the engine's settings say.

@@ -448,7 +448,7 @@ impl Keeper {
             }
             End::Abandon => {
                 if let Err(error) = self.stop() {
-                    tracing::warn!(%error, "the last checkpoint of a dropped download is missing");
+                    tracing::warn!(?error, "the last checkpoint of a dropped download is missing");
                 }
             }
         }

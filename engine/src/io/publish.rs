@@ -106,7 +106,7 @@ pub(crate) fn publish(
     }
     if let Err(error) = remove_checkpoint(paths) {
         // Without its partial it is litter, and the object is published.
-        tracing::warn!(path = %paths.checkpoint.display(), %error, "cannot remove the checkpoint");
+        tracing::warn!(path = ?paths.checkpoint, %error, "cannot remove the checkpoint");
     }
     Ok(())
 }
@@ -167,7 +167,7 @@ fn link_and_unlink(partial: &Path, output: &Path) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, partial, CWD, output, AtFlags::empty())?;
     // The object has its name now. A partial name that stays is harmless.
     if let Err(error) = fs::remove_file(partial) {
-        tracing::warn!(path = %partial.display(), %error, "cannot remove the partial's name");
+        tracing::warn!(path = ?partial, %error, "cannot remove the partial's name");
     }
     Ok(())
 }

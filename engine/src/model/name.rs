@@ -65,6 +65,21 @@ pub fn escape_for_terminal(text: &str) -> String {
     escaped
 }
 
+/// A server's text within a sentence: escaped, and cut after 80 characters.
+#[must_use]
+pub fn brief(text: &str) -> String {
+    at_most(text, 80)
+}
+
+/// Text escaped, and cut after `longest` characters.
+#[must_use]
+pub fn at_most(text: &str, longest: usize) -> String {
+    match text.char_indices().nth(longest) {
+        Some((stop, _)) => format!("{}…", escape_for_terminal(&text[..stop])),
+        None => escape_for_terminal(text),
+    }
+}
+
 /// Controls (C0, DEL, C1), separators of lines, and bidirectional formatting.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
@@ -91,6 +106,10 @@ fn make_safe(given: &str) -> String {
         if is_ours(&name) {
             name.pop();
             name.push('_');
+        }
+        // What made it another name than a device's may be cut off.
+        if is_reserved_on_windows(&name) {
+            name.insert(0, '_');
         }
     }
     name
@@ -144,7 +163,8 @@ fn disposition_name(value: &str) -> Option<String> {
             _ => {}
         }
     }
-    extended.or(plain).filter(|name| !name.is_empty())
+    let named = |name: &String| !name.is_empty();
+    extended.filter(named).or(plain.filter(named))
 }
 
 /// The `name=value` parts between semicolons, quoted strings resolved (RFC

@@ -18,6 +18,7 @@ fn disposition_forms() {
         ("attachment; filename*=iso-8859-1''%A3.iso", "£.iso"),
         ("attachment; filename*=UTF-8''%ff.iso; filename=a.iso", "a.iso"),
         ("attachment; filename*=koi8-r''%ff.iso; filename=a.iso", "a.iso"),
+        ("attachment; filename*=UTF-8''; filename=a.iso", "a.iso"),
         ("filename=a.iso", "a.iso"),
         ("attachment; filename=a%20b.iso", "a%20b.iso"),
         ("attachment; filename=a b.iso ; x=y", "a b.iso"),
@@ -103,6 +104,8 @@ fn a_long_name_is_cut_before_its_extension() {
     assert_eq!(file_name(None, None, &fits), SafeName { name: fits, changed: false });
     let ours = format!("{}.part{}", "x".repeat(240), "y".repeat(100));
     assert_eq!(file_name(None, None, &ours).name, format!("{}.par_", "x".repeat(240)));
+    let device = format!("CON{}x.txt", " ".repeat(300));
+    assert_eq!(file_name(None, None, &device).name, "_CON.txt");
 }
 
 #[test]
@@ -110,6 +113,13 @@ fn terminal_escapes() {
     assert_eq!(escape_for_terminal("na\u{ef}ve \u{1f600}"), "na\u{ef}ve \u{1f600}");
     assert_eq!(escape_for_terminal("\u{1b}]0;x\u{7}\r\n"), "\\u{1b}]0;x\\u{7}\\u{d}\\u{a}");
     assert_eq!(escape_for_terminal("a\u{202e}b\u{2066}\u{9b}"), "a\\u{202e}b\\u{2066}\\u{9b}");
+}
+
+#[test]
+fn text_in_a_sentence_is_brief() {
+    assert_eq!(brief(&"é".repeat(80)), "é".repeat(80));
+    assert_eq!(brief(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
+    assert_eq!(brief("\u{1b}"), "\\u{1b}");
 }
 
 fn assert_safe(name: &str) {

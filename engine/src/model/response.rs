@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use super::name::escape_for_terminal;
+use super::name::brief;
 use super::range::{self, ByteRange, ContentRange, RangeError};
 use super::resource::Resource;
 use super::validator::{self, Comparison, Validator};
@@ -296,15 +296,13 @@ fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Li
     let Some(expected) = expected else {
         return Ok(Verdict::Whole { resource: seen });
     };
-    let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
     let total_differs = expected.total.zip(seen.total).is_some_and(|(a, b)| a != b);
     let types = expected.media_type().zip(seen.media_type());
     let type_differs = types.as_ref().is_some_and(|(ours, theirs)| ours != theirs);
     // A page in place of the object often has a validator or a coding of its
-    // own, so this comes first: taken for a change, or for a lie whose remedy
-    // is one plain stream, the page would be downloaded.
-    let page_of_unknown_size = is_page(&seen) && expected.total.is_some() && seen.total.is_none();
-    if type_differs && (total_differs || page_of_unknown_size) {
+    // own, and is often made as it is sent, without a length. So this comes
+    // first: taken for a change, the restart would download the page.
+    if type_differs && (total_differs || seen.total.is_none()) {
         return Ok(imposter(expected, &seen));
     }
     same_encoding(expected, &seen)?;
@@ -325,6 +323,7 @@ fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Li
     if expected.total == seen.total && !type_differs {
         return Ok(Verdict::Whole { resource: seen });
     }
+    let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
     if is_page(&seen) && !is_page(expected) {
         return Ok(imposter(expected, &seen));
     }
@@ -347,7 +346,7 @@ fn imposter(expected: &Resource, seen: &Resource) -> Verdict {
             Some(total) => format!("{total} bytes"),
             None => "unknown size".to_owned(),
         };
-        format!("{} of {size}", escape_for_terminal(&kind))
+        format!("{} of {size}", brief(&kind))
     };
     let mut why = format!("{} came in place of {}", describe(seen), describe(expected));
     if seen.validator == Validator::default() && expected.validator != Validator::default() {
@@ -419,7 +418,8 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Lie> {
         return Ok(None);
     }
     let all = text(headers, &header::CONTENT_LENGTH);
-    let mut lengths = all.split(',').map(|value| range::number(value.trim()).ok());
+    let mut lengths =
+        all.split(',').map(|value| range::number(value.trim_matches([' ', '\t'])).ok());
     match lengths.next() {
         Some(Some(first)) if lengths.all(|other| other == Some(first)) => Ok(Some(first)),
         _ => Err(Lie::TooLarge(all)),
@@ -455,10 +455,7 @@ fn decode(bytes: &[u8]) -> String {
 
 /// A server's text within an error: quoted, escaped and short.
 fn quoted(text: &str) -> String {
-    const LONGEST: usize = 80;
-    let short: String = text.chars().take(LONGEST).collect();
-    let more = if short.len() < text.len() { "…" } else { "" };
-    format!("`{}{more}`", escape_for_terminal(&short))
+    format!("`{}`", brief(text))
 }
 
 #[cfg(test)]

@@ -145,6 +145,8 @@ fn each_lie_has_its_variant_and_remedy() {
         (206, &[ok, ("content-length", "100, 99")], Lie::TooLarge("100, 99".into()), Fatal),
         (206, &[ok, ("content-length", "+100")], Lie::TooLarge("+100".into()), Fatal),
         (200, &[("content-length", "-1")], Lie::TooLarge("-1".into()), Fatal),
+        // White space for Unicode, not for HTTP.
+        (200, &[("content-length", "5\u{85}")], Lie::TooLarge("5\u{85}".into()), Fatal),
         (
             200,
             &[("content-length", "9223372036854775808")],
