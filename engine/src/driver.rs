@@ -4,6 +4,8 @@
 //! over channels; it classifies responses, asks the planner, and carries out
 //! what the planner decides. It holds no state about segments.
 
+mod digests;
+
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -27,9 +29,12 @@ use crate::io::fetcher::{
 };
 use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::{self, Partial, Paths};
+use crate::io::prove::{ALTERED_HINT, PartProof};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::io::transport::Origin;
+use crate::model::digest_claims::Claims;
+use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::name;
 use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Settings};
 use crate::model::range::ByteRange;
@@ -90,6 +95,9 @@ struct Running {
     commands: mpsc::UnboundedSender<Command>,
     asked: Asked,
     decision: Option<oneshot::Sender<Decision>>,
+    /// What the response says of its bytes, and which they are.
+    digests: FieldDigests,
+    range: Option<ByteRange>,
 }
 
 /// See the module's documentation.
@@ -111,6 +119,9 @@ pub(crate) struct Driver {
     kept: Option<Partial>,
     output: Option<PathBuf>,
     chunked: bool,
+    claims: Claims,
+    /// What is stored is not what the server said: nothing of it is kept.
+    altered: bool,
     fetches: JoinSet<()>,
     running: HashMap<LeaseId, Running>,
     counters: Arc<Counters>,
@@ -147,6 +158,8 @@ impl Driver {
             kept: None,
             output: None,
             chunked: false,
+            claims: Claims::default(),
+            altered: false,
             fetches: JoinSet::new(),
             running: HashMap::new(),
             counters: Arc::new(Counters::default()),
@@ -242,7 +255,10 @@ impl Driver {
                 Action::Fetch { lease, range, conditional } => {
                     self.fetch(lease, range, conditional);
                 }
-                Action::Open { resource, .. } => self.open(resource).await,
+                Action::Open { lease, resource } => {
+                    self.claim_of(lease);
+                    self.open(resource).await;
+                }
                 Action::Store { lease, range } => self.decide(lease, Some(range)),
                 Action::Drop { lease } => self.decide(lease, None),
                 Action::Shrink { lease, end } => self.command(lease, Command::Shrink(end)),
@@ -262,6 +278,9 @@ impl Driver {
                 Action::Finish => self.finish().await,
                 Action::Fail(failure) => {
                     let error = self.error_of(&failure);
+                    if failure.kind == ErrorKind::DigestMismatch {
+                        self.discard().await;
+                    }
                     self.end_with(error).await;
                 }
             }
@@ -278,7 +297,9 @@ impl Driver {
         let (commands, receiver) = mpsc::unbounded_channel();
         let asked = range.map_or(Asked::Whole, Asked::Range);
         let headers = self.headers(range, conditional);
-        self.running.insert(lease, Running { commands, asked, decision: None });
+        let digests = FieldDigests::default();
+        self.running
+            .insert(lease, Running { commands, asked, decision: None, digests, range: None });
         let fetch = Fetch {
             lease,
             spec: RequestSpec { url: self.current_url.clone(), origin, headers },
@@ -330,7 +351,10 @@ impl Driver {
         let Some(running) = self.running.get_mut(&lease) else { return };
         let Some(decision) = running.decision.take() else { return };
         let answer = match (range, &self.store) {
-            (Some(range), Some(store)) => Decision::Store { sink: store.sink(), range },
+            (Some(range), Some(store)) => {
+                let proof = running.proof(range);
+                Decision::Store { sink: store.sink(), range, proof }
+            }
             _ => Decision::Drop,
         };
         // A fetcher that is gone says so by its last event.
@@ -361,6 +385,7 @@ impl Driver {
                 if let Verdict::Redirect { location } = &verdict {
                     return self.redirect(lease, location, now);
                 }
+                self.on_digests(lease, &verdict, &headers, now);
                 self.planner.on_verdict(lease, verdict, now);
             }
             FetchEvent::Received { lease, bytes } => {
@@ -375,6 +400,10 @@ impl Driver {
                 self.running.remove(&lease);
                 let end = match how {
                     Ended::Complete => LeaseEnd::Complete,
+                    Ended::Altered(altered) => {
+                        self.on_altered(altered, now);
+                        LeaseEnd::Complete
+                    }
                     Ended::BodyEnded => LeaseEnd::BodyEnded,
                     Ended::Dropped => LeaseEnd::Dropped,
                     Ended::Failed(error) => LeaseEnd::Failed {
@@ -607,8 +636,12 @@ impl Driver {
         self.believe_earlier = false;
         self.bytes = 0;
         self.resumed_bytes = 0;
+        self.claims = Claims::default();
         if forget_identity {
             self.expected = None;
+        }
+        if std::mem::take(&mut self.altered) {
+            return self.discard().await;
         }
         if let Some(store) = self.store.take() {
             // Reports of the old epoch must not reach the new one.
@@ -642,7 +675,12 @@ impl Driver {
             sync: self.options.sync,
             modified_unix,
         };
-        let finished = store.finish(publish, self.options.checksum.clone()).await;
+        let finished = store.finish(publish, self.expected_digests()).await;
+        if let Err((error, _)) = &finished
+            && self.fetch_again(error)
+        {
+            return;
+        }
         self.ended = Some(match finished {
             Ok(finished) => {
                 self.bytes = finished.bytes;
@@ -683,6 +721,7 @@ impl Driver {
                 "a private authority is trusted with --cacert FILE; do not continue if the \
                  certificate is unexpected",
             ),
+            ErrorKind::DigestMismatch => error.with_hint(ALTERED_HINT),
             ErrorKind::ObjectChanged => error
                 .with_hint("wait until the object is no longer being replaced, then start again"),
             ErrorKind::Protocol => error

@@ -65,6 +65,8 @@ pub(crate) enum Bug {
     SecretsToAnyone,
     /// Count a response that brings no byte as progress.
     StallIsProgress,
+    /// Look at no digest that a server sends.
+    NoFieldDigests,
 }
 
 #[cfg(not(feature = "fault-points"))]
@@ -147,6 +149,7 @@ mod imp {
             "beyond-range" => Bug::BeyondRange,
             "secrets-to-anyone" => Bug::SecretsToAnyone,
             "stall-is-progress" => Bug::StallIsProgress,
+            "no-field-digests" => Bug::NoFieldDigests,
             _ => return None,
         })
     }

@@ -18,7 +18,6 @@ pub struct Section {
 /// Rows without a test, and why: the feature is not built, or its test is not.
 pub const NOT_COVERED: &[(u8, &str)] = &[
     (30, "mirrors"),
-    (31, "digests from the server's headers"),
     (47, "HTTP/2"),
     (48, "HTTP/2"),
     (80, "--netrc"),

@@ -33,9 +33,11 @@ use url::{Position, Url};
 
 use super::connector::{FetchError, FetchErrorKind};
 use super::pool::{Connection, Pool};
+use super::prove::PartProof;
 use super::transport::Origin;
 use super::writer::Sink;
 use crate::fault_point::{self, Bug};
+use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
 use crate::model::rate::TokenBucket;
 use crate::model::segment::LeaseId;
@@ -119,6 +121,9 @@ pub(crate) enum FetchEvent {
 pub(crate) enum Ended {
     /// The lease's end was reached.
     Complete,
+    /// It was, and the bytes, which are handed over, are not what the response
+    /// said of them.
+    Altered(Altered),
     /// The body ended cleanly before the lease's end, or the end was unknown.
     BodyEnded,
     /// The connection or the response failed.
@@ -136,6 +141,8 @@ pub(crate) enum Decision {
         /// From the body's first byte to the lease's end; `u64::MAX` as the
         /// end when it is unknown.
         range: ByteRange,
+        /// Of all bytes of the range, checked unless the lease is shrunk.
+        proof: Option<PartProof>,
     },
     /// It is not wanted.
     Drop,
@@ -341,11 +348,11 @@ impl Transfer<'_> {
             decision,
         });
         match control.unless_interrupted(decided).await? {
-            Ok(Decision::Store { sink, range }) => {
+            Ok(Decision::Store { sink, range, proof }) => {
                 // A shrink from before the decision still holds.
                 control.position = range.start();
                 control.end = control.end.min(range.end()).max(range.start());
-                self.store(control, connection, body, &sink).await
+                self.store(control, connection, body, &sink, proof).await
             }
             Ok(Decision::Drop) | Err(_) => {
                 control.unless_interrupted(self.discard(connection, body)).await?;
@@ -360,6 +367,7 @@ impl Transfer<'_> {
         connection: Connection,
         mut body: Incoming,
         sink: &Sink,
+        mut proof: Option<PartProof>,
     ) -> Result<Ended, Interrupt> {
         if control.position >= control.end {
             self.keep_if_ended(connection, body).await;
@@ -378,6 +386,9 @@ impl Transfer<'_> {
                 let permit = permit_for(reserve, bytes, sink);
                 let offset = control.position;
                 control.position += bytes;
+                if let Some(proof) = &mut proof {
+                    pieces.iter().for_each(|piece| proof.update(piece));
+                }
                 control.send(FetchEvent::Received { lease: control.lease, bytes });
                 if sink.store(offset, pieces, permit).is_err() {
                     return Ok(Ended::Dropped);
@@ -389,7 +400,8 @@ impl Transfer<'_> {
                     if !excess {
                         self.keep_if_ended(connection, body).await;
                     }
-                    return Ok(Ended::Complete);
+                    let altered = proof.and_then(|proof| proof.finish(control.end));
+                    return Ok(altered.map_or(Ended::Complete, Ended::Altered));
                 }
                 Stop::End => {
                     self.pool.checkin(connection);

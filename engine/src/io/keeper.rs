@@ -13,18 +13,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use sha2::Digest;
 use tokio::sync::{mpsc, oneshot};
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
 use super::checkpoint_file;
 use super::partial::Partial;
+use super::prove::{Expected, READ_BYTES};
 use super::publish::{PublishOptions, publish};
-use super::storage::Storage;
 use super::store::{Finished, StoreEvent};
 use super::writer::{Target, Writers};
-use crate::config::{Checksum, DigestAlgorithm};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
@@ -36,9 +34,6 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// The data is synced after this many new bytes, or after this time with any.
 const SYNC_BYTES: u64 = 256 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
-
-/// How much is read at once, in bytes, to hash what is stored.
-const READ_BYTES: usize = 1 << 20;
 
 /// What the keeper is told.
 pub(crate) enum KeeperMessage {
@@ -62,7 +57,7 @@ pub(crate) enum KeeperMessage {
 pub(crate) enum End {
     Finish {
         publish: PublishOptions,
-        checksum: Option<Checksum>,
+        expected: Expected,
         reply: oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>,
     },
     Stop {
@@ -432,8 +427,8 @@ impl Keeper {
         // Replies are sent last: who has one finds the lock free. Nobody
         // listening is fine.
         match end {
-            End::Finish { publish, checksum, reply } => {
-                let outcome = self.finish(&publish, checksum.as_ref());
+            End::Finish { publish, expected, reply } => {
+                let outcome = self.finish(&publish, &expected);
                 let _ = reply.send(outcome);
             }
             End::Stop { reply } => {
@@ -487,7 +482,7 @@ impl Keeper {
     fn finish(
         mut self,
         options: &PublishOptions,
-        checksum: Option<&Checksum>,
+        expected: &Expected,
     ) -> Result<Finished, (Error, Option<PathBuf>)> {
         let closed = self.close();
         for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
@@ -495,7 +490,7 @@ impl Keeper {
         }
         self.drain();
         let prefixes = closed.as_deref().unwrap_or_default().to_vec();
-        let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, checksum));
+        let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, expected));
         let error = match verdict {
             Ok((finished, None)) => match publish(&self.partial, finished.bytes, options) {
                 Ok(()) => return Ok(finished),
@@ -513,12 +508,12 @@ impl Keeper {
     }
 
     /// Shows that the object is whole, makes its data durable if asked for, and
-    /// compares its digest; one that differs comes as the second value.
+    /// compares its digests; one that differs comes as the second value.
     fn prove(
         &mut self,
         prefixes: &[Prefix],
         options: &PublishOptions,
-        checksum: Option<&Checksum>,
+        expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
         let (bytes, blake3) = self.digest(prefixes)?;
         let path = self.partial.paths().partial.clone();
@@ -535,14 +530,9 @@ impl Keeper {
         if let Some((kind, message)) = &self.failure {
             return Err(Error::new(*kind, message.clone()));
         }
-        let Some(expected) = checksum else {
-            return Ok((Finished { bytes, blake3: Some(blake3), verified: None }, None));
-        };
-        let algorithm = expected.algorithm();
-        let found = file_digest(algorithm, &**self.target.storage(), &blake3)
+        let (verified, mismatch) = expected
+            .compare(&**self.target.storage(), &blake3, &self.partial.paths().output)
             .map_err(|error| Error::io("cannot read", &path, error))?;
-        let mismatch = (found != expected.digest()).then(|| self.mismatch(expected, &found));
-        let verified = Some((algorithm, found));
         Ok((Finished { bytes, blake3: Some(blake3), verified }, mismatch))
     }
 
@@ -568,19 +558,6 @@ impl Keeper {
             }
         }
         Ok((total, digest_tree::root(total, self.ledger.segment_size_bytes, &values)))
-    }
-
-    fn mismatch(&self, expected: &Checksum, found: &[u8]) -> Error {
-        let output = self.partial.paths().output.display();
-        let (algorithm, found) = (expected.algorithm(), crate::config::hex(found));
-        Error::new(
-            ErrorKind::DigestMismatch,
-            format!(
-                "what was downloaded for {output} has {algorithm}={found}, but {expected} was \
-                 given; the data was discarded and nothing was published"
-            ),
-        )
-        .with_hint("check the digest, or download from another place")
     }
 
     /// Wrong data is of no use to the next run, which could not tell which part
@@ -663,32 +640,4 @@ fn rehash(
         at += read as u64;
     }
     (at == end).then_some(hasher)
-}
-
-/// The digest of the file. BLAKE3 was computed while its bytes came.
-fn file_digest(
-    algorithm: DigestAlgorithm,
-    storage: &dyn Storage,
-    blake3: &[u8; 32],
-) -> io::Result<Vec<u8>> {
-    match algorithm {
-        DigestAlgorithm::Blake3 => Ok(blake3.to_vec()),
-        DigestAlgorithm::Sha256 => read_through::<sha2::Sha256>(storage),
-        DigestAlgorithm::Sha512 => read_through::<sha2::Sha512>(storage),
-        DigestAlgorithm::Sha1 => read_through::<sha1::Sha1>(storage),
-        DigestAlgorithm::Md5 => read_through::<md5::Md5>(storage),
-    }
-}
-
-fn read_through<D: Digest>(storage: &dyn Storage) -> io::Result<Vec<u8>> {
-    let (mut digest, mut at, mut buffer) = (D::new(), 0, vec![0; READ_BYTES]);
-    loop {
-        match storage.read_at(at, &mut buffer)? {
-            0 => return Ok(digest.finalize().to_vec()),
-            read => {
-                digest.update(&buffer[..read]);
-                at += read as u64;
-            }
-        }
-    }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
-use super::proof::Proof;
 use super::storage::{self, Storage};
+use super::url_proof::Proof;
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::NoticeCode;

@@ -11,10 +11,11 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::Crew;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
 use super::partial::Partial;
+use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::storage::Storage;
 use super::writer::{Layout, Sink, Target, Writers};
-use crate::config::{Checksum, DigestAlgorithm};
+use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind};
 use crate::model::checkpoint::Checkpoint;
 
@@ -110,8 +111,8 @@ impl Store {
         Sink::new(Arc::clone(&self.target), self.writers.clone())
     }
 
-    /// Checks the complete object, compares its digest with `checksum` and
-    /// gives the file its final name.
+    /// Checks the complete object, compares its digests with those that
+    /// are `expected` and gives the file its final name.
     ///
     /// # Errors
     /// The error, and the checkpoint if the partial is kept.
@@ -121,9 +122,9 @@ impl Store {
     pub(crate) async fn finish(
         self,
         publish: PublishOptions,
-        checksum: Option<Checksum>,
+        expected: Expected,
     ) -> Result<Finished, (Error, Option<PathBuf>)> {
-        let outcome = self.end(|reply| End::Finish { publish, checksum, reply }).await;
+        let outcome = self.end(|reply| End::Finish { publish, expected, reply }).await;
         outcome.unwrap_or_else(|error| Err((error, None)))
     }
 

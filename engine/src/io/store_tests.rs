@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::config::StorageKind;
+use crate::config::{Checksum, StorageKind};
 use crate::io::partial::Paths;
 use crate::io::{checkpoint_file, storage};
 use crate::model::checkpoint::{SegmentRecord, UrlIdentity, segment_count};
@@ -121,7 +121,7 @@ async fn leases_in_any_order_become_the_object() {
         + &crate::config::hex(&<sha2::Sha256 as sha2::Digest>::digest(&object));
     let checksum: Checksum = sha256.parse().unwrap();
     let expected = (DigestAlgorithm::Sha256, checksum.digest().to_vec());
-    let finished = download.store.finish(PUBLISH, Some(checksum)).await.unwrap();
+    let finished = download.store.finish(PUBLISH, Expected::given(checksum)).await.unwrap();
     assert_eq!(finished.bytes, TOTAL);
     assert_eq!(finished.blake3, Some(blake3::hash(&object).into()));
     assert_eq!(finished.verified, Some(expected));
@@ -136,7 +136,7 @@ async fn unknown_and_empty_sizes_finish() {
         let (dir, object) = (tempfile::tempdir().unwrap(), object(len));
         let download = open(&dir, fresh(total));
         send(&download.store.sink(), &object, 0, len).await;
-        let finished = download.store.finish(PUBLISH, None).await.unwrap();
+        let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
         assert_eq!((finished.bytes, finished.blake3), (len, Some(blake3::hash(&object).into())));
         assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
     }
@@ -184,7 +184,7 @@ async fn stopped_download_is_verified_and_continued() {
     let sink = download.store.sink();
     send(&sink, &object, SEGMENT, 5 * SEGMENT).await;
     send(&sink, &object, 5 * SEGMENT + 50_000, TOTAL).await;
-    let finished = download.store.finish(PUBLISH, None).await.unwrap();
+    let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
     assert_eq!(finished.blake3, Some(blake3::hash(&object).into()));
     assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
 }
@@ -203,7 +203,8 @@ async fn wrong_digest_discards_and_publishes_nothing() {
         };
         let given = format!("{algorithm}={}", "a".repeat(digits));
         let checksum = given.parse().unwrap();
-        let (error, kept) = download.store.finish(PUBLISH, Some(checksum)).await.unwrap_err();
+        let (error, kept) =
+            download.store.finish(PUBLISH, Expected::given(checksum)).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DigestMismatch);
         assert!(error.to_string().contains(&given), "{error}");
         assert_eq!(error.to_string().matches(&format!("{algorithm}=")).count(), 2, "{error}");
@@ -217,7 +218,7 @@ async fn missing_segment_or_existing_output_keeps_the_partial() {
     let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
     let download = open(&dir, fresh(Some(TOTAL)));
     send(&download.store.sink(), &object, 0, TOTAL - 1).await;
-    let (error, kept) = download.store.finish(PUBLISH, None).await.unwrap_err();
+    let (error, kept) = download.store.finish(PUBLISH, Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Internal);
     let checkpoint = read_checkpoint(&kept.unwrap());
     assert_eq!(checkpoint.prefixes[0].len_bytes, 776);
@@ -226,7 +227,7 @@ async fn missing_segment_or_existing_output_keeps_the_partial() {
     while !matches!(download.events.recv().await, Some(StoreEvent::PrefixVerified { .. })) {}
     send(&download.store.sink(), &object, TOTAL - 1, TOTAL).await;
     fs::write(dir.path().join("film"), "older").unwrap();
-    let (error, kept) = download.store.finish(PUBLISH, None).await.unwrap_err();
+    let (error, kept) = download.store.finish(PUBLISH, Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutputExists);
     let checkpoint = read_checkpoint(&kept.unwrap());
     let durable = |record: &SegmentRecord| matches!(record, SegmentRecord::Durable(_));
@@ -267,7 +268,7 @@ async fn restart_forgets_and_keeps_the_lock() {
     assert_eq!(error.kind(), ErrorKind::Locked);
     let download = open_partial(partial, fresh(Some(TOTAL)));
     send(&download.store.sink(), &object, 0, TOTAL).await;
-    download.store.finish(PUBLISH, None).await.unwrap();
+    download.store.finish(PUBLISH, Expected::default()).await.unwrap();
     assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
 }
 
@@ -329,7 +330,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
     })
     .unwrap();
     send(&store.sink(), &object, 0, TOTAL).await;
-    let (error, kept) = store.finish(PUBLISH, None).await.unwrap_err();
+    let (error, kept) = store.finish(PUBLISH, Expected::default()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::LocalFile);
     let checkpoint = read_checkpoint(&kept.unwrap());
     assert_eq!(checkpoint.segments, fresh(Some(TOTAL)).segments);

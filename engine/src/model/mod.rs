@@ -7,6 +7,8 @@
 
 pub mod checkpoint;
 pub mod concurrency;
+pub mod digest_claims;
+pub mod digest_fields;
 pub mod digest_tree;
 pub mod name;
 pub mod planner;

@@ -257,6 +257,8 @@ pub struct Planner {
     /// Mean speed of the leases that ended, in bytes a second.
     typical_rate: f64,
     changes: u32,
+    /// Whether everything was fetched again because of a digest.
+    refetched: bool,
     resolved_again: bool,
     latency_s: f64,
     high_water: u64,
@@ -293,6 +295,7 @@ impl Planner {
             dying: None,
             typical_rate: 0.0,
             changes: 0,
+            refetched: false,
             resolved_again: false,
             latency_s: 0.0,
             high_water: 0,
@@ -535,6 +538,28 @@ impl Planner {
             }
         }
         self.schedule(now);
+    }
+
+    /// Bytes are stored that are not what the server said of them. Everything is
+    /// fetched again, once.
+    pub fn on_altered(&mut self, failure: Failure, now: Duration) {
+        let over = matches!(self.phase, Phase::Draining { .. } | Phase::Ended);
+        if !over && !self.refetch(&failure.message, now) {
+            self.fail(failure);
+        }
+    }
+
+    /// As [`Self::on_altered`], after [`Action::Finish`]. False when everything
+    /// was fetched again already.
+    pub fn refetch(&mut self, why: &str, now: Duration) -> bool {
+        if std::mem::replace(&mut self.refetched, true) {
+            return false;
+        }
+        // To get the same bytes again is progress here.
+        self.high_water = 0;
+        self.restart(why);
+        self.schedule(now);
+        true
     }
 
     /// The writers hold all of segment `index`.

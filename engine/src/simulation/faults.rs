@@ -80,6 +80,8 @@ pub(super) enum Fault {
     TwoMinutesGone,
     Restarts,
     ServerError,
+    WrongDigest,
+    AlteredBody,
 }
 
 /// What must come of it.
@@ -140,6 +142,8 @@ pub(super) const ROWS: &[Row] = &[
     ends_well(26, Fault::PreconditionFails),
     ends_well(27, Fault::OtherTag),
     ends_well(28, Fault::OtherTag),
+    may_end(31, Fault::WrongDigest, ErrorKind::DigestMismatch),
+    may_end(31, Fault::AlteredBody, ErrorKind::DigestMismatch),
     ends_well(33, Fault::ConditionRefused),
     fails(34, Fault::Expired, Demand::Right, ErrorKind::AccessDenied),
     ends_well(35, Fault::RedirectElsewhere),

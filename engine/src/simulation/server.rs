@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use sha2::Digest as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::{Instant, sleep};
 
@@ -380,7 +383,21 @@ fn refusal(
     })
 }
 
-fn fields_of(version: &Version, fault: Option<Fault>) -> String {
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(sha2::Sha256::digest(bytes)))
+}
+
+/// One bit of the middle is another, after the digests were made.
+fn alter(fault: Option<Fault>, body: &mut [u8]) {
+    let middle = body.len() / 2;
+    if fault == Some(Fault::AlteredBody)
+        && let Some(byte) = body.get_mut(middle)
+    {
+        *byte ^= 1;
+    }
+}
+
+fn fields_of(version: &Version, fault: Option<Fault>, (start, end): (u64, u64)) -> String {
     let mut fields = format!(
         "Date: Sun, 01 Feb 2026 00:00:00 GMT\r\nContent-Type: {}\r\n",
         version.content_type
@@ -393,6 +410,14 @@ fn fields_of(version: &Version, fault: Option<Fault>) -> String {
     }
     if fault == Some(Fault::EncodingDiffers) {
         fields.push_str("Content-Encoding: br\r\n");
+    }
+    if fault == Some(Fault::WrongDigest) {
+        let _ = write!(fields, "Repr-Digest: {}\r\n", digest_of(b"another object"));
+    } else if version.digests {
+        let whole = version.bytes(0, version.len);
+        let _ = write!(fields, "Repr-Digest: {}\r\n", digest_of(&whole));
+        let part = &whole[start as usize..end as usize];
+        let _ = write!(fields, "Content-Digest: {}\r\n", digest_of(part));
     }
     fields
 }
@@ -415,8 +440,9 @@ fn end_of(fault: Option<Fault>, len: u64) -> End {
 }
 
 fn whole(fault: Option<Fault>, version: &Version, world: &mut super::world::World) -> Reply {
-    let body = version.bytes(0, version.len);
-    let fields = fields_of(version, fault);
+    let mut body = version.bytes(0, version.len);
+    alter(fault, &mut body);
+    let fields = fields_of(version, fault, (0, version.len));
     if fault == Some(Fault::EncodingDiffers) {
         // Without an identity to compare with, coded bytes are the object.
         world.pages.push(body.clone());
@@ -478,6 +504,7 @@ fn partial(
         _ => {}
     }
     let mut body = version.bytes(start, end);
+    alter(fault, &mut body);
     let mut length = body.len();
     match fault {
         Some(Fault::LengthMismatch) => {
@@ -487,7 +514,7 @@ fn partial(
         Some(Fault::LongBody) => body.extend_from_slice(b"beyond the end"),
         _ => {}
     }
-    let mut fields = fields_of(version, fault);
+    let mut fields = fields_of(version, fault, (start, end));
     if fault == Some(Fault::Multipart) {
         let date = fields.find("Content-Type").expect("it has one");
         fields.truncate(date);

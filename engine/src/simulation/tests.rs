@@ -27,6 +27,7 @@ fn object(random: &mut fastrand::Rng) -> Version {
         },
         last_modified: (!tagged.is_multiple_of(3)).then_some(DATES[1]),
         content_type: "video/mp4",
+        digests: false,
     }
 }
 
@@ -71,6 +72,8 @@ fn any_case(seed: u64) -> Result<(), String> {
         }
         let position = positions[random.usize(0..positions.len())];
         let times = if random.bool() { Times::Once } else { Times::Always };
+        // Without a digest nothing tells that a body was altered.
+        world.versions[0].digests |= fault == Fault::AlteredBody;
         world.faults.push(Injected::new(fault, position, times));
     }
     let mut wish = wish(&mut random);
@@ -189,6 +192,7 @@ fn row_case(
         etag: Some("\"v1\"".to_owned()),
         last_modified: Some(DATES[1]),
         content_type: "video/mp4",
+        digests: row.fault == Fault::AlteredBody,
     };
     let mut world = World::new(random.u64(..), Link { loss: 0, ..link(&mut random) }, version);
     let wish = Wish { connections: Connections::Fixed(4), sync: false, ..wish(&mut random) };

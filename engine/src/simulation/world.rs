@@ -15,6 +15,8 @@ pub(super) struct Version {
     pub(super) etag: Option<String>,
     pub(super) last_modified: Option<&'static str>,
     pub(super) content_type: &'static str,
+    /// Whether each response tells the digests of its part and of the object.
+    pub(super) digests: bool,
 }
 
 impl Version {

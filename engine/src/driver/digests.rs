@@ -1,0 +1,108 @@
+//! The driver's part in digests that servers send: what they claim, and what
+//! becomes of bytes that are not as claimed.
+
+use super::*;
+use crate::config::hex;
+use crate::io::prove::Expected;
+use crate::model::digest_claims::Altered;
+
+impl Running {
+    /// The proof of a part that is stored as it is sent.
+    pub(super) fn proof(&self, stored: ByteRange) -> Option<PartProof> {
+        let claim = self.digests.part.clone().or_else(|| self.digests.md5.clone())?;
+        (self.range == Some(stored)).then(|| PartProof::new(claim, stored))?
+    }
+}
+
+impl Driver {
+    /// Reads the digests in the fields of a response that holds our object.
+    pub(super) fn on_digests(
+        &mut self,
+        lease: LeaseId,
+        verdict: &Verdict,
+        headers: &HeaderMap,
+        now: Duration,
+    ) {
+        // A digest that the user gave is proof enough.
+        if self.options.checksum.is_some() || fault_point::has(Bug::NoFieldDigests) {
+            return;
+        }
+        let range = match verdict {
+            Verdict::Partial { range, .. } => Some(*range),
+            Verdict::Whole { .. } => None,
+            _ => return,
+        };
+        let digests = digest_fields::read(headers, range.is_some());
+        if let Some(range) = range
+            && let Some(altered) = self.claims.on_part(range.start(), &digests)
+        {
+            self.refuse(&altered, now);
+        }
+        if let Some(running) = self.running.get_mut(&lease) {
+            (running.digests, running.range) = (digests, range);
+        }
+    }
+
+    /// The object is opened with what the response of `lease` says.
+    pub(super) fn claim_of(&mut self, lease: LeaseId) {
+        if let Some(running) = self.running.get(&lease) {
+            self.claims.opened(&running.digests);
+        }
+    }
+
+    /// A part is stored that is not what its response said.
+    pub(super) fn on_altered(&mut self, altered: Altered, now: Duration) {
+        if let Some(altered) = self.claims.on_altered(altered) {
+            self.refuse(&altered, now);
+        }
+    }
+
+    fn refuse(&mut self, altered: &Altered, now: Duration) {
+        let Altered { claim, found, range } = altered;
+        let message = format!(
+            "bytes {range} have {}={}, but {claim} is expected",
+            claim.checksum.algorithm(),
+            hex(found)
+        );
+        self.altered = true;
+        self.planner.on_altered(Failure::new(ErrorKind::DigestMismatch, message), now);
+    }
+
+    /// What the whole object must hash to.
+    pub(super) fn expected_digests(&self) -> Expected {
+        let checksum = self.options.checksum.clone();
+        let fields = if checksum.is_some() { Vec::new() } else { self.claims.of_object() };
+        Expected { checksum, fields }
+    }
+
+    /// Whether the download begins again, since the complete object, which is
+    /// discarded already, was not what the server said of it.
+    pub(super) fn fetch_again(&mut self, error: &Error) -> bool {
+        let by_server = self.options.checksum.is_none();
+        if error.kind() != ErrorKind::DigestMismatch || !by_server {
+            return false;
+        }
+        // Reports of the old epoch must not reach the new one.
+        self.store_events = mpsc::unbounded_channel();
+        let now = self.now();
+        self.planner.refetch(&error.to_string(), now)
+    }
+
+    /// Ends all fetches and removes what is stored, so that no later run
+    /// continues it.
+    pub(super) async fn discard(&mut self) {
+        self.fetches.shutdown().await;
+        self.running.clear();
+        let Some(store) = self.store.take() else { return };
+        self.store_events = mpsc::unbounded_channel();
+        let partial = match store.reset().await {
+            Ok(partial) => partial,
+            Err(error) => return self.end_with(error).await,
+        };
+        let path = partial.paths().partial.clone();
+        let removed = self.engine.writers.crew().blocking(move || partial.remove()).await;
+        if let Some(Err(error)) = removed {
+            self.end_with(Error::io("cannot remove the altered data", &path, error)).await;
+        }
+    }
+}

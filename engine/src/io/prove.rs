@@ -1,0 +1,144 @@
+//! Compares what was received with the digests that were given for it.
+
+use std::io;
+use std::path::Path;
+
+use sha2::digest::{Digest, DynDigest};
+
+use super::storage::Storage;
+use crate::config::{Checksum, DigestAlgorithm, hex};
+use crate::error::{Error, ErrorKind};
+use crate::model::digest_claims::Altered;
+use crate::model::digest_fields::FieldDigest;
+use crate::model::range::ByteRange;
+
+/// How much is read at once, in bytes, to hash what is stored.
+pub(super) const READ_BYTES: usize = 1 << 20;
+
+/// What to do when bytes are not what the server says of them, time and again.
+pub(crate) const ALTERED_HINT: &str = "the server, or something before it, alters the data or its \
+    digest: download from another place, or give the right --checksum, which counts instead";
+
+/// What a complete object is compared with.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Expected {
+    /// By the user. With it, nothing that a server says counts.
+    pub(crate) checksum: Option<Checksum>,
+    /// By fields of the server's responses.
+    pub(crate) fields: Vec<FieldDigest>,
+}
+
+/// The digest that the user gave, as found, and an error if it or another one
+/// differs.
+type Compared = (Option<(DigestAlgorithm, Vec<u8>)>, Option<Error>);
+
+impl Expected {
+    #[cfg(test)]
+    pub(crate) fn given(checksum: Checksum) -> Self {
+        Self { checksum: Some(checksum), fields: Vec::new() }
+    }
+
+    /// Hashes what is stored; `output` is for the error.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub(super) fn compare(
+        &self,
+        storage: &dyn Storage,
+        blake3: &[u8; 32],
+        output: &Path,
+    ) -> io::Result<Compared> {
+        if let Some(checksum) = &self.checksum {
+            let found = file_digest(checksum.algorithm(), storage, blake3)?;
+            let said = format!("{checksum} was given");
+            let mismatch = (found != checksum.digest()).then(|| {
+                mismatch(output, checksum.algorithm(), &found, &said)
+                    .with_hint("check the digest, or download from another place")
+            });
+            return Ok((Some((checksum.algorithm(), found)), mismatch));
+        }
+        for FieldDigest { field, checksum } in &self.fields {
+            let found = file_digest(checksum.algorithm(), storage, blake3)?;
+            if found != checksum.digest() {
+                let said = format!("{checksum} is in the server's {field}");
+                let mismatch = mismatch(output, checksum.algorithm(), &found, &said);
+                return Ok((None, Some(mismatch.with_hint(ALTERED_HINT))));
+            }
+        }
+        Ok((None, None))
+    }
+}
+
+fn mismatch(output: &Path, algorithm: DigestAlgorithm, found: &[u8], said: &str) -> Error {
+    let (output, found) = (output.display(), hex(found));
+    Error::new(
+        ErrorKind::DigestMismatch,
+        format!(
+            "what was downloaded for {output} has {algorithm}={found}, but {said}; the data was \
+             discarded and nothing was published"
+        ),
+    )
+}
+
+/// The digest of the file. BLAKE3 was computed while its bytes came.
+fn file_digest(
+    algorithm: DigestAlgorithm,
+    storage: &dyn Storage,
+    blake3: &[u8; 32],
+) -> io::Result<Vec<u8>> {
+    let Some(mut hasher) = hasher(algorithm) else { return Ok(blake3.to_vec()) };
+    let (mut at, mut buffer) = (0, vec![0; READ_BYTES]);
+    loop {
+        match storage.read_at(at, &mut buffer)? {
+            0 => return Ok(hasher.finalize().into_vec()),
+            read => {
+                hasher.update(&buffer[..read]);
+                at += read as u64;
+            }
+        }
+    }
+}
+
+type Hasher = Box<dyn DynDigest + Send>;
+
+/// `None` for BLAKE3, which is a tree.
+fn hasher(algorithm: DigestAlgorithm) -> Option<Hasher> {
+    Some(match algorithm {
+        DigestAlgorithm::Blake3 => return None,
+        DigestAlgorithm::Sha256 => Box::new(sha2::Sha256::new()),
+        DigestAlgorithm::Sha512 => Box::new(sha2::Sha512::new()),
+        DigestAlgorithm::Sha1 => Box::new(sha1::Sha1::new()),
+        DigestAlgorithm::Md5 => Box::new(md5::Md5::new()),
+    })
+}
+
+/// The claim of a response about its part, and the hash of what came of it.
+pub(crate) struct PartProof {
+    claim: FieldDigest,
+    range: ByteRange,
+    hasher: Hasher,
+}
+
+impl PartProof {
+    /// A proof of all bytes of `range`; `None` if the claim is none to check.
+    pub(crate) fn new(claim: FieldDigest, range: ByteRange) -> Option<Self> {
+        let hasher = hasher(claim.checksum.algorithm())?;
+        Some(Self { claim, range, hasher })
+    }
+
+    /// Takes the next bytes.
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// What differs, if all bytes up to `end` came, the part has no more, and
+    /// they are not what was claimed.
+    pub(super) fn finish(self, end: u64) -> Option<Altered> {
+        if end != self.range.end() {
+            return None;
+        }
+        let found = self.hasher.finalize().into_vec();
+        let same = found == self.claim.checksum.digest();
+        (!same).then_some(Altered { claim: self.claim, found, range: self.range })
+    }
+}
