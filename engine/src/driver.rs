@@ -95,6 +95,7 @@ struct Running {
     commands: mpsc::UnboundedSender<Command>,
     asked: Asked,
     decision: Option<oneshot::Sender<Decision>>,
+    url: Url,
     /// What the response says of its bytes, and which they are.
     digests: FieldDigests,
     range: Option<ByteRange>,
@@ -298,8 +299,17 @@ impl Driver {
         let asked = range.map_or(Asked::Whole, Asked::Range);
         let headers = self.headers(range, conditional);
         let digests = FieldDigests::default();
-        self.running
-            .insert(lease, Running { commands, asked, decision: None, digests, range: None });
+        self.running.insert(
+            lease,
+            Running {
+                commands,
+                asked,
+                decision: None,
+                url: self.current_url.clone(),
+                digests,
+                range: None,
+            },
+        );
         let fetch = Fetch {
             lease,
             spec: RequestSpec { url: self.current_url.clone(), origin, headers },
@@ -441,18 +451,22 @@ impl Driver {
 
     fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
         self.redirects += 1;
-        let from = redact_url(self.current_url.as_str());
+        // Of the request itself: another lease may have been redirected meanwhile.
+        let Some(base) = self.running.get(&lease).map(|running| running.url.clone()) else {
+            return;
+        };
+        let from = redact_url(base.as_str());
         let refuse = |why: String| {
             Failure::new(ErrorKind::Protocol, format!("{from} redirects {why}: not followed"))
         };
-        let target = self.current_url.join(location);
+        let target = base.join(location);
         let failure = match &target {
             Err(_) => Some(refuse(format!("to `{}`", name::brief(&redact_url(location))))),
             Ok(target) if !matches!(target.scheme(), "http" | "https") => {
                 Some(refuse(format!("to the scheme `{}`", name::brief(target.scheme()))))
             }
             Ok(target)
-                if self.current_url.scheme() == "https"
+                if base.scheme() == "https"
                     && target.scheme() == "http"
                     && !self.options.allow_downgrade =>
             {

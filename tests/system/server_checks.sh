@@ -109,6 +109,7 @@ check_plain() {
     finished
 }
 
+# fault_068_real_server_haul_killed_midway
 check_killed() {
     local resumed
     begin 'haul killed midway' "$server_address"
@@ -128,6 +129,7 @@ check_killed() {
 }
 
 # Fault 54.
+# fault_054_real_server_killed_midway
 check_server_killed() {
     begin 'server killed midway' "$server_address"
     midway || return 0
@@ -140,6 +142,7 @@ check_server_killed() {
     finished
 }
 
+# fault_053_real_network_cut_midway
 check_network_cut() {
     begin 'network cut midway' "$server_address" --stall-timeout 2s
     midway || return 0
@@ -153,6 +156,7 @@ check_network_cut() {
 }
 
 # Fault 53.
+# fault_053_real_network_gone_and_a_new_address
 check_new_address() {
     begin "no network for $long_cut s, then a new address" "$server_address" --stall-timeout 2s
     midway || return 0
@@ -178,6 +182,7 @@ swallows() {
 }
 
 # Fault 51.
+# fault_051_black_holes_before_the_address_that_answers
 check_several_addresses() {
     local found
     begin 'two of three addresses are black holes' "$several_name"

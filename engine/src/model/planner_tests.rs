@@ -2,6 +2,8 @@
 //! naive oracle that counts the stores of every byte.
 
 use super::*;
+use crate::config::{Connections, RetryPolicy};
+use crate::model::response::Verdict;
 use crate::model::validator::EntityTag;
 
 const SEGMENT: u64 = 1 << 20;

@@ -243,7 +243,7 @@ pub fn classify(
         0..=299 | 304 => Err(Lie::UnexpectedStatus(status)),
         _ => Ok(Verdict::Status {
             status,
-            transient: matches!(status, 408 | 425 | 500 | 502 | 504 | 520..=529),
+            transient: matches!(status, 408 | 425 | 500 | 502 | 504 | 511 | 520..=529),
             retry_after: retry_after(headers),
         }),
     };

@@ -1,0 +1,138 @@
+//! What goes into a planner and comes out of it.
+
+use std::time::Duration;
+
+use crate::config::{Connections, RetryPolicy};
+use crate::error::ErrorKind;
+use crate::event::NoticeCode;
+use crate::model::range::ByteRange;
+use crate::model::resource::Resource;
+use crate::model::segment::LeaseId;
+
+/// What the caller chose.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many connections.
+    pub connections: Connections,
+    /// Without a byte for this long a lease is given up.
+    pub stall_timeout: Duration,
+    /// Bounds of retrying.
+    pub retry: RetryPolicy,
+    /// How much the first request asks for, before anything is known.
+    pub first_range_bytes: u64,
+    /// Seeds the jitter of the backoff.
+    pub seed: u64,
+}
+
+/// Why a download cannot go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What sort.
+    pub kind: ErrorKind,
+    /// The cause, in words.
+    pub message: String,
+    /// The HTTP status, where one caused it.
+    pub status: Option<u16>,
+}
+
+impl Failure {
+    /// A failure without a status.
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), status: None }
+    }
+}
+
+/// How a lease ended, as its fetcher says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// Everything it was given is handed over.
+    Complete,
+    /// The body ended cleanly before that, or its end was unknown.
+    BodyEnded,
+    /// Cancelled, or its response was refused.
+    Dropped,
+    /// A connection failed; `refused` when no response had begun.
+    Failed {
+        /// What failed.
+        failure: Failure,
+        /// Whether it failed before the response.
+        refused: bool,
+    },
+}
+
+/// What an earlier run left, segment by segment.
+#[derive(Debug, Clone, Default)]
+pub struct Restored {
+    /// Segments whose bytes are believed as they are.
+    pub durable: Vec<usize>,
+    /// Segments and prefixes that are being hashed again.
+    pub verifying: Vec<usize>,
+}
+
+/// What the driver has to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Send a request for `range` (`None`: a plain GET) and run it as `lease`.
+    Fetch {
+        /// The new lease.
+        lease: LeaseId,
+        /// What to ask for.
+        range: Option<ByteRange>,
+        /// Whether to send If-Match or If-Unmodified-Since.
+        conditional: bool,
+    },
+    /// The response of `lease` is the first valid one: open the output, then
+    /// call [`Planner::on_opened`].
+    Open {
+        /// The lease that waits for its decision.
+        lease: LeaseId,
+        /// What the response said.
+        resource: Resource,
+    },
+    /// Store the body of `lease`: bytes from `range.start` up to `range.end`.
+    Store {
+        /// The lease.
+        lease: LeaseId,
+        /// Where its bytes belong; the end is `u64::MAX` where it is unknown.
+        range: ByteRange,
+    },
+    /// Refuse the response of `lease`.
+    Drop {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Ask the fetcher of `lease` to stop at `end`; it answers where it will.
+    Shrink {
+        /// The victim.
+        lease: LeaseId,
+        /// Where it should stop.
+        end: u64,
+    },
+    /// Give `lease` up; its fetcher answers where it stopped.
+    Cancel {
+        /// The lease.
+        lease: LeaseId,
+    },
+    /// Forget everything stored; nothing is being fetched.
+    Reset {
+        /// Whether the identity of the object is forgotten as well.
+        forget_identity: bool,
+    },
+    /// Resolve the original URL again before the next request.
+    Resolve,
+    /// Tell the user that a round of backoff begins.
+    Retry {
+        /// Why.
+        reason: String,
+        /// Which round.
+        attempt: u32,
+        /// How long.
+        wait: Duration,
+    },
+    /// Tell the user something.
+    Notice(NoticeCode, String),
+    /// Everything is stored: publish.
+    Finish,
+    /// Give up.
+    Fail(Failure),
+}

@@ -1,0 +1,149 @@
+//! Leases that fail, refusals, and how long is waited.
+
+use std::time::Duration;
+
+use super::{Action, Failure, LeaseId, Phase, Planner};
+use crate::error::ErrorKind;
+use crate::event::NoticeCode;
+
+/// A lease slower than this part of what its peers, or it itself before, had
+/// is given up.
+const CRAWL_SHARE: f64 = 0.05;
+/// What comes over other connections so long after a refusal was not on its way
+/// already: the server is there, and refuses.
+const SUSPICION: Duration = Duration::from_millis(300);
+const CRAWL_AFTER: Duration = Duration::from_secs(8);
+
+impl Planner {
+    /// The lease is refused and its cause recorded: charged when it has ended.
+    pub(super) fn failed(
+        &mut self,
+        id: LeaseId,
+        failure: Failure,
+        after: Option<Duration>,
+        now: Duration,
+    ) {
+        if let Some(after) = after {
+            let after = after.min(self.settings.retry.max_retry_after);
+            self.pause_until = self.pause_until.max(now + after);
+        }
+        if let Some(lease) = self.leases.get_mut(&id) {
+            lease.cancelled_for = Some(failure);
+        }
+    }
+
+    pub(super) fn ended_badly(
+        &mut self,
+        failure: Failure,
+        progressed: bool,
+        refused: bool,
+        now: Duration,
+    ) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+            return;
+        }
+        if failure.kind == ErrorKind::Tls {
+            return self.fail(failure);
+        }
+        if refused && self.suspicion.is_none() {
+            self.suspicion = Some((self.leases.values().filter(|l| !l.leaving).count(), now));
+        }
+        if self.whole && self.phase == Phase::Running {
+            // A plain stream cannot be continued: its bytes are fetched again.
+            self.phase = Phase::Draining { forget_identity: false };
+        }
+        if progressed && !self.whole {
+            return;
+        }
+        self.failures_in_a_row += 1;
+        // Others may still bring something. But connections that fail one after
+        // another, each while the next is tried, are a round all the same once
+        // more of them failed than there are.
+        if !self.leases.is_empty() && self.failures_in_a_row as usize <= self.limit() {
+            let exponent = self.failures_in_a_row.min(5);
+            let wait = Duration::from_millis(100) * 2u32.pow(exponent);
+            self.wait_until = self.wait_until.max(now + wait);
+            return;
+        }
+        self.failures_in_a_row = 0;
+        self.suspicion = None;
+        let pause = self.pause_until.saturating_sub(now);
+        match self.backoff.fail((!pause.is_zero()).then_some(pause)) {
+            Some(round) => {
+                self.wait_until = now + round.wait;
+                self.actions.push_back(Action::Retry {
+                    reason: failure.message,
+                    attempt: round.attempt,
+                    wait: round.wait,
+                });
+            }
+            None => self.fail(failure),
+        }
+    }
+
+    /// A connection was refused. That is a limit of the server only if others
+    /// still work; a server or a network that goes away refuses as well.
+    pub(super) fn confirm_suspicion(&mut self, now: Duration) {
+        if let Some((active, since)) = self.suspicion
+            && now.saturating_sub(since) >= SUSPICION
+        {
+            self.suspicion = None;
+            self.refused(active, now);
+        }
+    }
+
+    pub(super) fn refused(&mut self, active: usize, now: Duration) {
+        if active > 0 && self.concurrency.refused(active, now) {
+            let limit = self.concurrency.limit();
+            self.notice(
+                NoticeCode::ConnectionLimit,
+                format!("the server refuses more connections: going on with {limit}"),
+            );
+        }
+    }
+
+    pub(super) fn notice(&mut self, code: NoticeCode, message: String) {
+        self.actions.push_back(Action::Notice(code, message));
+    }
+
+    pub(super) fn fail(&mut self, failure: Failure) {
+        if self.phase != Phase::Ended {
+            self.phase = Phase::Ended;
+            self.actions.push_back(Action::Fail(failure));
+        }
+    }
+
+    pub(super) fn give_up_stalled(&mut self, now: Duration) {
+        if matches!(self.phase, Phase::Preparing(_)) {
+            return;
+        }
+        let count = self.leases.len();
+        let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
+        let mut victims = Vec::new();
+        for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
+            let silent = now.saturating_sub(lease.last_byte_at);
+            let rate = lease.rate.rate(now);
+            let peers = ((total - rate) / (count.max(2) - 1) as f64)
+                .max(self.typical_rate)
+                .max(lease.mean_rate(now));
+            let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
+            if silent >= self.settings.stall_timeout {
+                victims.push((*id, format!("no byte for {} s", silent.as_secs())));
+            } else if old && !self.whole && rate < peers * CRAWL_SHARE {
+                victims.push((*id, "a connection crawls".to_owned()));
+            }
+        }
+        for (id, why) in victims {
+            self.cancel(id, Some(Failure::new(ErrorKind::Network, why)));
+        }
+    }
+}
+
+/// The failure that an HTTP status is.
+pub(super) fn status_failure(status: u16) -> Failure {
+    let kind = match status {
+        401 | 403 | 407 | 410 => ErrorKind::AccessDenied,
+        _ => ErrorKind::HttpStatus,
+    };
+    Failure { kind, message: format!("the server answered {status}"), status: Some(status) }
+}
