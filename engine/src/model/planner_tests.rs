@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::config::{Connections, RetryPolicy};
+use crate::event::NoticeCode;
 use crate::model::response::Verdict;
 use crate::model::validator::EntityTag;
 
@@ -384,4 +385,77 @@ fn a_stalled_lease_goes_to_another_connection() {
     let told = actions(&mut planner);
     let Some(Action::Fetch { range: Some(range), .. }) = told.last() else { panic!("{told:?}") };
     assert_eq!(range.start(), SEGMENT / 2, "the prefix is kept");
+}
+
+fn limits(planner: &mut Planner) -> usize {
+    let told = actions(planner);
+    told.iter().filter(|a| matches!(a, Action::Notice(NoticeCode::ConnectionLimit, _))).count()
+}
+
+fn refused() -> LeaseEnd {
+    LeaseEnd::Failed {
+        failure: Failure::new(ErrorKind::Network, "connection refused"),
+        refused: true,
+    }
+}
+
+#[test]
+fn a_refusal_is_the_servers_limit_only_if_others_still_deliver() {
+    let mut planner = opened(4, 64 * SEGMENT);
+    assert_eq!(planner.active(), 4);
+    planner.on_received(1, 1000, Duration::from_millis(500));
+    planner.on_ended(4, refused(), Duration::from_millis(600));
+    // It was on its way already.
+    planner.on_received(1, 1000, Duration::from_millis(700));
+    assert_eq!((limits(&mut planner), planner.limit()), (0, 4));
+    planner.on_received(1, 1000, Duration::from_millis(950));
+    assert_eq!((limits(&mut planner), planner.limit()), (1, 3));
+}
+
+#[test]
+fn a_server_that_goes_away_has_no_limit() {
+    let mut planner = opened(4, 64 * SEGMENT);
+    for (lease, ms) in [(4, 600), (3, 620), (2, 700), (1, 2000)] {
+        planner.on_ended(lease, refused(), Duration::from_millis(ms));
+    }
+    assert_eq!((limits(&mut planner), planner.limit()), (0, 4));
+    planner.tick(Duration::from_secs(60));
+    let again = actions(&mut planner);
+    let leases: Vec<_> = again
+        .iter()
+        .filter_map(|a| match a {
+            Action::Fetch { lease, .. } => Some(*lease),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(leases.len(), 4, "{again:?}");
+    planner.on_received(leases[0], 1000, Duration::from_secs(70));
+    assert_eq!((limits(&mut planner), planner.limit()), (0, 4));
+}
+
+#[test]
+fn connections_that_stall_in_turn_are_rounds_and_end() {
+    let mut planner = opened(4, 64 * SEGMENT);
+    let mut now = Duration::ZERO;
+    let mut rounds = 0;
+    let mut alive: VecDeque<LeaseId> = VecDeque::from([1, 2, 3, 4]);
+    // One at a time, so that never all of them are gone.
+    'all: for _ in 0..1000 {
+        now += Duration::from_millis(2500);
+        planner.tick(now);
+        for action in actions(&mut planner) {
+            match action {
+                Action::Fetch { lease, .. } if !alive.contains(&lease) => alive.push_back(lease),
+                Action::Retry { .. } => rounds += 1,
+                Action::Fail(_) => break 'all,
+                _ => {}
+            }
+        }
+        if alive.len() > 1
+            && let Some(lease) = alive.pop_front()
+        {
+            planner.on_ended(lease, refused(), now);
+        }
+    }
+    assert_eq!(rounds, 10, "it ends after as many rounds as the policy has");
 }
