@@ -21,7 +21,8 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     about = "Fetch large files over many connections, resume them, never publish a wrong one",
     after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
     help_template = TEMPLATE,
-    override_usage = "haul [get] [OPTIONS] URL...\n       haul bench [OPTIONS] [URL]",
+    override_usage = "haul [get] [OPTIONS] URL...\n       haul bench [OPTIONS] [URL]\n       \
+                      haul verify [OPTIONS] FILE",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -56,6 +57,15 @@ pub(crate) enum Command {
         disable_help_flag = true
     )]
     Bench(BenchArgs),
+    /// Check a finished file against a digest, or a partial against its checkpoint.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Verify(VerifyArgs),
 }
 
 /// Flags of `haul URL...`.
@@ -175,6 +185,14 @@ pub(crate) struct RequestArgs {
     /// Basic authentication, for the URL's origin only
     #[arg(short, long, value_name = "NAME:PASS")]
     pub(crate) user: Option<String>,
+    /// Take logins from $NETRC, else ~/.netrc
+    ///
+    /// Each is sent only to its host, also after redirects; `default` only to the URL's host
+    #[arg(short, long)]
+    pub(crate) netrc: bool,
+    /// Take logins from FILE, in netrc's format
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
+    pub(crate) netrc_file: Option<PathBuf>,
     /// Rounds of retrying without progress [10]
     ///
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
@@ -278,6 +296,28 @@ pub(crate) struct BenchArgs {
     pub(crate) export_markdown: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Flags of `haul verify`.
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A finished file, or a partial download: its output's name or NAME.part
+    ///
+    /// Of a partial, all that its checkpoint says is stored is read and hashed. Exit 9 when
+    /// something is not right
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// The digest the finished file must have, as ALGO=HEX
+    #[arg(long, value_name = "ALGO=HEX", value_parser = checksum, conflicts_with = "repair")]
+    pub(crate) checksum: Option<Checksum>,
+    /// Record what is not right as missing, for the next run of the download to fetch
+    #[arg(long)]
+    pub(crate) repair: bool,
+    /// Print JSON lines on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
 }

@@ -166,6 +166,7 @@ impl Bench<'_> {
     async fn runs(&self) -> Result<Ended, Failure> {
         let plan = self.plan;
         let view = render::view(plan.voice, &[self.url.to_owned()]);
+        plan.request.warnings.iter().for_each(|text| view.warning(text));
         if plan.voice == Voice::Meter {
             let directory = render::escape(&self.scratch.path.to_string_lossy());
             to_stderr(&[format!("measuring {} into {directory}", redact_url(self.url))]);

@@ -3,7 +3,8 @@
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
 //! (meaning, in the engine's types), its requests in `request`. `jobs` runs the downloads and tells a view
 //! of `render`; `exit` turns failures into exit codes; `signals` ends a run in
-//! order and in time. `bench` measures, against `origin` where no URL is given.
+//! order and in time. `bench` measures, against `origin` where no URL is given; `verify` checks what lies
+//! here.
 //! The engine does the rest, and is used through its public interface only.
 
 #![deny(missing_docs)]
@@ -12,6 +13,7 @@ mod args;
 mod bench;
 mod exit;
 mod jobs;
+mod netrc;
 mod origin;
 mod plan;
 mod render;
@@ -19,6 +21,7 @@ mod request;
 mod signals;
 mod trace;
 mod units;
+mod verify;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -54,6 +57,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let ended = match command {
         Command::Get(args) => get(args),
         Command::Bench(args) => bench(args),
+        Command::Verify(args) => verify::run(&args),
     };
     ExitCode::from(ended.unwrap_or_else(|failure| {
         render::tell(&failure);

@@ -22,7 +22,7 @@ const MANY_CONNECTIONS: usize = 16;
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Commands of the contract that this version has not.
-const LATER_COMMANDS: [&str; 6] = ["play", "status", "clean", "verify", "completions", "man"];
+const LATER_COMMANDS: [&str; 5] = ["play", "status", "clean", "completions", "man"];
 
 /// A `get` that can be run.
 #[derive(Debug)]
@@ -111,7 +111,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
     let (mut engine, request) = request::resolve(args.request)?;
     engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
     let connections = args.transfer.connections.unwrap_or_default();
-    let mut warnings = Vec::new();
+    let mut warnings = request.warnings.clone();
     if let Connections::Fixed(count) = connections
         && count > MANY_CONNECTIONS
     {
@@ -164,10 +164,12 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         let quoted = if text.ends_with('/') { quoted } else { quoted.trim_end_matches('/') };
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
         return Err(if LATER_COMMANDS.contains(&text) {
-            failure.hint(format!("this version has no command `{text}`; it has `get` and `bench`"))
+            failure.hint(format!(
+                "this version has no command `{text}`; it has `get`, `bench` and `verify`"
+            ))
         } else if text == "help" {
             failure.hint("haul --help prints the common flags")
-        } else if matches!(text, "get" | "bench") {
+        } else if matches!(text, "get" | "bench" | "verify") {
             failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
         } else {
             failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
@@ -275,7 +277,7 @@ mod tests {
         let words = std::iter::once("haul").chain(words.iter().copied()).map(OsString::from);
         match args::parse(words).unwrap() {
             Command::Get(args) => resolve_get(args),
-            Command::Bench(_) => panic!("not a get"),
+            other => panic!("not a get: {other:?}"),
         }
     }
 

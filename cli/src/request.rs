@@ -2,17 +2,21 @@
 
 use std::time::Duration;
 
-use haul_engine::{DownloadBuilder, EngineConfig, RetryPolicy};
+use haul_engine::{DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
 
 use crate::args::RequestArgs;
 use crate::exit::Failure;
+use crate::netrc;
 use crate::render::escape;
 
 /// The shape of the requests, the same for every URL of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
+    /// Lines to tell before the start.
+    pub(crate) warnings: Vec<String>,
     headers: Vec<(String, String)>,
     login: Option<(String, String)>,
+    host_logins: Vec<HostCredential>,
     retry: RetryPolicy,
     stall_timeout: Option<Duration>,
     max_redirects: Option<u32>,
@@ -34,14 +38,17 @@ impl Request {
         if let Some(count) = self.max_redirects {
             download = download.max_redirects(count);
         }
-        download.retry(self.retry).allow_downgrade(self.allow_downgrade)
+        download
+            .host_credentials(self.host_logins.clone())
+            .retry(self.retry)
+            .allow_downgrade(self.allow_downgrade)
     }
 }
 
 /// Resolves the flags that shape requests, for the engine and for each download.
 ///
 /// # Errors
-/// Exit 2 for a header or a login that cannot be sent. Their values are not
+/// Exit 2 for a header or a login that cannot be sent, exit 3 for a netrc that cannot be used. Their values are not
 /// quoted: they are often secret.
 pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Failure> {
     let mut engine = EngineConfig::default();
@@ -69,13 +76,19 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
             Some((name.to_owned(), password.to_owned()))
         }
     };
+    let (host_logins, warnings) = match (args.netrc, args.netrc_file) {
+        (false, None) => Default::default(),
+        (_, file) => netrc::load(file)?,
+    };
     let mut retry = RetryPolicy::default();
     if let Some(attempts) = args.retry {
         retry.max_attempts = attempts;
     }
     let request = Request {
+        warnings,
         headers,
         login,
+        host_logins,
         retry,
         stall_timeout: args.stall_timeout,
         max_redirects: args.max_redirect,
@@ -121,7 +134,7 @@ mod tests {
         let words = ["haul"].iter().chain(words).chain(&["http://h/"]).map(OsString::from);
         match args::parse(words).unwrap() {
             Command::Get(args) => resolve(args.request),
-            Command::Bench(_) => panic!("not a get"),
+            other => panic!("not a get: {other:?}"),
         }
     }
 

@@ -200,6 +200,27 @@ impl FromStr for Checksum {
     }
 }
 
+/// A login that is sent, as basic authentication, only to one host.
+///
+/// Hosts are compared as URLs have them: in any case, with or without the
+/// brackets of an IPv6 address; ports are not compared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostCredential {
+    /// The host; `None` is the host of the URL that was given, whichever it is,
+    /// and never one that it redirects to.
+    pub host: Option<String>,
+    /// The user's name, without a colon.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for HostCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostCredential").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
 /// Bounds of retrying. One attempt is one round of backoff of the whole
 /// download without any progress; a byte not held before resets the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,10 +8,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::oneshot;
-use url::Url;
+use url::{Host, Url};
 
-use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
-use crate::driver::{Driver, Options, Outcome};
+use crate::config::{
+    Checksum, Connections, Existing, HostCredential, Resume, RetryPolicy, StorageKind,
+};
+use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Plan, Progress, Summary};
@@ -29,6 +31,7 @@ pub struct DownloadBuilder {
     url: String,
     headers: Vec<(String, String)>,
     basic_auth: Option<(String, String)>,
+    host_credentials: Vec<HostCredential>,
     output: Option<PathBuf>,
     directory: PathBuf,
     connections: Connections,
@@ -52,6 +55,7 @@ impl DownloadBuilder {
             url: url.to_owned(),
             headers: Vec::new(),
             basic_auth: None,
+            host_credentials: Vec::new(),
             output: None,
             directory: PathBuf::from("."),
             connections: Connections::default(),
@@ -99,6 +103,16 @@ impl DownloadBuilder {
     /// Basic authentication (RFC 7617) for the URL's own origin only.
     pub fn basic_auth(mut self, user: &str, password: &str) -> Self {
         self.basic_auth = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// Logins by host, such as a netrc file has them: each request gets the
+    /// first one of the host that it goes to, also after a redirect. A login
+    /// for the URL's own origin given otherwise (in the URL, by
+    /// [`Self::basic_auth`] or as a header) counts more there. After a redirect
+    /// from https to http none of these is sent in the clear.
+    pub fn host_credentials(mut self, credentials: Vec<HostCredential>) -> Self {
+        self.host_credentials = credentials;
         self
     }
 
@@ -209,6 +223,12 @@ impl DownloadBuilder {
         if let Some((user, password)) = self.basic_auth.or(user) {
             private_headers.insert(AUTHORIZATION, basic(&user, &password)?);
         }
+        let login = |given: &HostCredential| {
+            let authorization = basic(&given.user, &given.password)?;
+            Ok(HostLogin { host: given.host.as_deref().map(host_of_url), authorization })
+        };
+        let host_logins =
+            self.host_credentials.iter().map(login).collect::<Result<Vec<_>, Error>>()?;
         if let Some(size) = self.segment_size_bytes
             && !(size.is_power_of_two() && size >= MIN_CHOSEN_SEGMENT_BYTES)
         {
@@ -222,6 +242,7 @@ impl DownloadBuilder {
             directory: self.directory,
             connections: self.connections,
             private_headers,
+            host_logins,
             existing: self.existing,
             resume: self.resume,
             checksum: self.checksum,
@@ -298,6 +319,13 @@ fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     Ok((url, user))
+}
+
+/// A host as URLs have it; what is none stays as it is and never matches.
+fn host_of_url(host: &str) -> String {
+    Host::parse(host)
+        .or_else(|_| Host::parse(&format!("[{host}]")))
+        .map_or_else(|_| host.to_owned(), |host| host.to_string())
 }
 
 fn percent_decode(text: &str) -> String {
@@ -416,6 +444,21 @@ impl Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_are_compared_as_urls_have_them() {
+        for (host, url) in [
+            ("Example.ORG", "http://example.org/"),
+            ("::1", "http://[::1]:8080/"),
+            ("[::1]", "http://[0:0:0:0:0:0:0:1]/"),
+            ("127.0.0.1", "http://127.1/"),
+            ("bücher.example", "http://bücher.example/"),
+        ] {
+            let url = Url::parse(url).unwrap();
+            assert_eq!(Some(host_of_url(host).as_str()), url.host_str());
+        }
+        assert_eq!(host_of_url("not a host"), "not a host");
+    }
 
     #[test]
     fn a_url_with_a_login_keeps_it_out_of_the_url() {

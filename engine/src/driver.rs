@@ -49,6 +49,15 @@ const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 
+/// A login for one host.
+#[derive(Debug, Clone)]
+pub(crate) struct HostLogin {
+    /// As URLs have it; `None` is the host that the caller named.
+    pub(crate) host: Option<String>,
+    /// Marked as sensitive.
+    pub(crate) authorization: HeaderValue,
+}
+
 /// Everything the caller chose for one download.
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
@@ -58,6 +67,8 @@ pub(crate) struct Options {
     pub(crate) connections: Connections,
     /// Sent to the URL's own origin only.
     pub(crate) private_headers: HeaderMap,
+    /// Sent to their hosts only; the first that fits counts.
+    pub(crate) host_logins: Vec<HostLogin>,
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
@@ -111,6 +122,8 @@ pub(crate) struct Driver {
     planner: Planner,
     current_url: Url,
     redirects: u32,
+    /// Whether one of these redirects led from https to http.
+    downgraded: bool,
     expected: Option<Resource>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
@@ -151,6 +164,7 @@ impl Driver {
             planner: Planner::new(settings(&options)),
             current_url,
             redirects: 0,
+            downgraded: false,
             expected: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
@@ -271,6 +285,7 @@ impl Driver {
                 Action::Resolve => {
                     self.current_url = self.options.url.clone();
                     self.redirects = 0;
+                    self.downgraded = false;
                 }
                 Action::Retry { reason, attempt, wait } => {
                     self.shared.send(Event::Retry { reason, attempt, wait });
@@ -329,7 +344,11 @@ impl Driver {
             headers.insert(header::USER_AGENT, agent);
         }
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        // Custom headers and credentials are for the origin they were given for.
+        if let Some(login) = self.host_login() {
+            headers.insert(header::AUTHORIZATION, login.clone());
+        }
+        // Custom headers and credentials are for the origin they were given for,
+        // and there they count more than a host's.
         if self.current_url.origin() == self.options.url.origin()
             || fault_point::has(Bug::SecretsToAnyone)
         {
@@ -355,6 +374,25 @@ impl Driver {
             headers.insert(name, value);
         }
         headers
+    }
+
+    /// The login of the host that is asked now.
+    fn host_login(&self) -> Option<&HeaderValue> {
+        if fault_point::has(Bug::SecretsToAnyone) {
+            return self.options.host_logins.first().map(|login| &login.authorization);
+        }
+        // What was meant to go over TLS is not told to the path without it.
+        if self.downgraded && self.current_url.scheme() != "https" {
+            return None;
+        }
+        let host = self.current_url.host_str()?;
+        let named_by_caller = self.options.url.host_str() == Some(host);
+        let logins = &self.options.host_logins;
+        let found = logins.iter().find(|login| match &login.host {
+            Some(of) => of == host,
+            None => named_by_caller,
+        });
+        found.map(|login| &login.authorization)
     }
 
     fn decide(&mut self, lease: LeaseId, range: Option<ByteRange>) {
@@ -482,6 +520,8 @@ impl Driver {
                 // Userinfo from a server is not a credential of ours.
                 let _ = target.set_username("");
                 let _ = target.set_password(None);
+                self.downgraded |=
+                    self.current_url.scheme() == "https" && target.scheme() == "http";
                 self.current_url = target;
                 self.planner.on_redirected(lease, now);
             }

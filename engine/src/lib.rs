@@ -57,10 +57,11 @@ mod model;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod verify;
 
 pub use config::{
-    Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, Resume, RetryPolicy,
-    StorageKind,
+    Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
+    RetryPolicy, StorageKind,
 };
 pub use download::{Download, DownloadBuilder, Events};
 pub use engine::Engine;
@@ -68,6 +69,8 @@ pub use error::{Error, ErrorKind};
 pub use event::{
     Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
+
+pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what
 /// may be shown, logged and stored.

@@ -16,14 +16,8 @@ pub struct Section {
 }
 
 /// Rows without a test, and why: the feature is not built, or its test is not.
-pub const NOT_COVERED: &[(u8, &str)] = &[
-    (30, "mirrors"),
-    (47, "HTTP/2"),
-    (48, "HTTP/2"),
-    (80, "--netrc"),
-    (86, "--proxy"),
-    (87, "haul play"),
-];
+pub const NOT_COVERED: &[(u8, &str)] =
+    &[(30, "mirrors"), (47, "HTTP/2"), (48, "HTTP/2"), (86, "--proxy"), (87, "haul play")];
 
 /// All rows, by section.
 pub const SECTIONS: &[Section] = &[
@@ -127,7 +121,11 @@ pub const SECTIONS: &[Section] = &[
             (63, "checkpoint of a newer version", "exit 3, left as it is"),
             (64, "checkpoint of another object", "starts over; never merged"),
             (65, "partial missing or short", "its segments are missing"),
-            (66, "partial edited, same size", "found by its hash"),
+            (
+                66,
+                "partial edited, same size",
+                "found by its hash; `verify --repair` has it fetched again",
+            ),
             (67, "several hauls on one target; foreign .part", "one proceeds; exit 3 names it"),
             (68, "SIGKILL at any instant", "continues; little is fetched again"),
             (69, "power cut, writes reordered", "no wrong byte is published"),

@@ -19,8 +19,9 @@ use tokio::time::Instant;
 
 use super::checkpoint_file;
 use super::partial::Partial;
-use super::prove::{Expected, READ_BYTES};
+use super::prove::Expected;
 use super::publish::{PublishOptions, publish};
+use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
 use super::writer::{Target, Writers};
 use crate::error::{Error, ErrorKind};
@@ -108,6 +109,9 @@ pub(super) struct Keeper {
     /// Complete segments of an earlier run that were not hashed again yet. A
     /// sync says nothing about them.
     unverified: HashSet<u32>,
+    /// Whether an earlier run's durable segments are believed: nobody has read
+    /// them since.
+    believing: bool,
     /// Prefixes of an earlier run, kept until they prove bad: a writer knows
     /// of them only after they proved good.
     inherited: BTreeMap<u32, Prefix>,
@@ -149,6 +153,10 @@ impl Keeper {
             target,
             writers,
             unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
+            believing: ledger
+                .segments
+                .iter()
+                .any(|record| matches!(record, SegmentRecord::Durable(_))),
             inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
             ledger,
             sync,
@@ -530,8 +538,10 @@ impl Keeper {
         if let Some((kind, message)) = &self.failure {
             return Err(Error::new(*kind, message.clone()));
         }
+        // A digest that was asked for is of the bytes that are here.
+        let known = (!self.believing).then_some(&blake3);
         let (verified, mismatch) = expected
-            .compare(&**self.target.storage(), &blake3, &self.partial.paths().output)
+            .compare(&**self.target.storage(), known, &self.partial.paths().output)
             .map_err(|error| Error::io("cannot read", &path, error))?;
         Ok((Finished { bytes, blake3: Some(blake3), verified }, mismatch))
     }
@@ -589,8 +599,19 @@ fn verify(
     cancel: &AtomicBool,
 ) {
     let mut buffer = vec![0; READ_BYTES];
+    let mut again = |segment, len_bytes| {
+        let read = |at, buffer: &mut [u8]| {
+            if cancel.load(Ordering::Relaxed) {
+                Ok(0)
+            } else {
+                target.storage().read_at(at, buffer)
+            }
+        };
+        // What cannot be read is not believed.
+        rehash(target.layout(), segment, len_bytes, &mut buffer, read).ok().flatten()
+    };
     for &Prefix { segment, len_bytes, hash } in prefixes {
-        let found = rehash(target, segment, Some(len_bytes), &mut buffer, cancel);
+        let found = again(segment, Some(len_bytes));
         if cancel.load(Ordering::Relaxed) {
             return;
         }
@@ -605,39 +626,11 @@ fn verify(
         target.report(KeeperMessage::PrefixVerified { segment, len_bytes });
     }
     for &(segment, hash) in complete {
-        let found = rehash(target, segment, None, &mut buffer, cancel);
+        let found = again(segment, None);
         if cancel.load(Ordering::Relaxed) {
             return;
         }
         let good = found.is_some_and(|hasher| hasher.finish() == hash);
         target.report(KeeperMessage::Verified { segment, good });
     }
-}
-
-/// The hasher after the first `len_bytes` of a segment, or all of it. `None`
-/// when they cannot be read, or not all, or the work was cancelled.
-fn rehash(
-    target: &Target,
-    segment: u32,
-    len_bytes: Option<u64>,
-    buffer: &mut [u8],
-    cancel: &AtomicBool,
-) -> Option<SegmentHasher> {
-    let range = target.layout().range(segment)?;
-    let end = len_bytes.map_or(range.end(), |len| range.start() + len);
-    if end > range.end() || end == range.start() {
-        return None;
-    }
-    let mut hasher = SegmentHasher::new(range.start(), target.layout().whole());
-    let mut at = range.start();
-    while at < end && !cancel.load(Ordering::Relaxed) {
-        let want = usize::try_from(end - at).map_or(buffer.len(), |left| left.min(buffer.len()));
-        let read = target.storage().read_at(at, &mut buffer[..want]).ok()?;
-        if read == 0 {
-            return None;
-        }
-        hasher.update(&buffer[..read]);
-        at += read as u64;
-    }
-    (at == end).then_some(hasher)
 }

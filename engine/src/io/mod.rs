@@ -10,6 +10,7 @@ pub(crate) mod partial;
 pub(crate) mod pool;
 pub(crate) mod prove;
 pub(crate) mod publish;
+pub(crate) mod rehash;
 mod resolver;
 pub(crate) mod storage;
 pub(crate) mod store;

@@ -111,6 +111,38 @@ impl Partial {
         Err(locked(&paths, None, holder))
     }
 
+    /// Takes the lock of the `NAME.part` that an earlier run left, without
+    /// creating or changing anything. The file is open for reading only.
+    ///
+    /// # Errors
+    /// As for [`Partial::acquire`], and [`ErrorKind::LocalFile`] when there is
+    /// no partial.
+    pub(crate) fn acquire_earlier(
+        paths: Paths,
+        holder: &dyn Fn(&[u8]) -> Option<u32>,
+    ) -> Result<Self, Error> {
+        for _ in 0..MAX_ACQUIRE_ROUNDS {
+            let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let Some(file) = open_regular(&paths.partial, flags)? else { break };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => return Err(locked(&paths, Some(&file), holder)),
+                Err(TryLockError::Error(error)) => {
+                    return Err(Error::io("cannot lock", &paths.partial, error));
+                }
+            }
+            if is_named(&paths.partial, &file)
+                .map_err(|e| Error::io("cannot examine", &paths.partial, e))?
+            {
+                return Ok(Self { file: Arc::new(file), paths, created: false });
+            }
+        }
+        Err(Error::new(
+            ErrorKind::LocalFile,
+            format!("there is no partial download {}", paths.partial.display()),
+        ))
+    }
+
     /// With the lock held: says no to a file that no haul left behind, and
     /// makes an own one private again, which a kill while publishing may have
     /// opened to others.
@@ -342,11 +374,16 @@ fn open_or_create(path: &Path) -> Result<Option<(File, bool)>, Error> {
         Err(rustix::io::Errno::EXIST) => {}
         Err(error) => return Err(Error::io("cannot create", path, error.into())),
     }
+    Ok(open_regular(path, flags | OFlags::NONBLOCK)?.map(|file| (file, false)))
+}
+
+/// The file at `path`; `None` when there is none.
+fn open_regular(path: &Path, flags: OFlags) -> Result<Option<File>, Error> {
     // Looked at before it is opened: opening a device can have effects.
     if !is_present(path)? {
         return Ok(None);
     }
-    let file = match rustix::fs::open(path, flags | OFlags::NONBLOCK, Mode::empty()) {
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
         Ok(descriptor) => File::from(descriptor),
         Err(rustix::io::Errno::NOENT) => return Ok(None),
         Err(error) => return Err(Error::io("cannot open", path, error.into())),
@@ -355,7 +392,7 @@ fn open_or_create(path: &Path) -> Result<Option<(File, bool)>, Error> {
     if !metadata.is_file() {
         return Err(not_regular(path, &metadata));
     }
-    Ok(Some((file, false)))
+    Ok(Some(file))
 }
 
 #[cfg(test)]

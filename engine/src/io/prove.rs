@@ -5,15 +5,13 @@ use std::path::Path;
 
 use sha2::digest::{Digest, DynDigest};
 
+use super::rehash::READ_BYTES;
 use super::storage::Storage;
 use crate::config::{Checksum, DigestAlgorithm, hex};
 use crate::error::{Error, ErrorKind};
 use crate::model::digest_claims::Altered;
 use crate::model::digest_fields::FieldDigest;
 use crate::model::range::ByteRange;
-
-/// How much is read at once, in bytes, to hash what is stored.
-pub(super) const READ_BYTES: usize = 1 << 20;
 
 /// What to do when bytes are not what the server says of them, time and again.
 pub(crate) const ALTERED_HINT: &str = "the server, or something before it, alters the data or its \
@@ -38,14 +36,15 @@ impl Expected {
         Self { checksum: Some(checksum), fields: Vec::new() }
     }
 
-    /// Hashes what is stored; `output` is for the error.
+    /// Hashes what is stored; `blake3` is its hash where that is known, and
+    /// `output` is for the error.
     ///
     /// # Errors
     /// When the storage cannot be read.
     pub(super) fn compare(
         &self,
         storage: &dyn Storage,
-        blake3: &[u8; 32],
+        blake3: Option<&[u8; 32]>,
         output: &Path,
     ) -> io::Result<Compared> {
         if let Some(checksum) = &self.checksum {
@@ -80,19 +79,36 @@ fn mismatch(output: &Path, algorithm: DigestAlgorithm, found: &[u8], said: &str)
     )
 }
 
-/// The digest of the file. BLAKE3 was computed while its bytes came.
+/// The digest of the file. BLAKE3 is known if it was computed while all its bytes
+/// came.
 fn file_digest(
     algorithm: DigestAlgorithm,
     storage: &dyn Storage,
-    blake3: &[u8; 32],
+    blake3: Option<&[u8; 32]>,
 ) -> io::Result<Vec<u8>> {
-    let Some(mut hasher) = hasher(algorithm) else { return Ok(blake3.to_vec()) };
+    match (hasher(algorithm), blake3) {
+        (Some(mut hasher), _) => {
+            read_through(storage, |bytes| hasher.update(bytes))?;
+            Ok(hasher.finalize().into_vec())
+        }
+        (None, Some(known)) => Ok(known.to_vec()),
+        (None, None) => {
+            let mut hasher = blake3::Hasher::new();
+            read_through(storage, |bytes| {
+                hasher.update(bytes);
+            })?;
+            Ok(hasher.finalize().as_bytes().to_vec())
+        }
+    }
+}
+
+fn read_through(storage: &dyn Storage, mut take: impl FnMut(&[u8])) -> io::Result<()> {
     let (mut at, mut buffer) = (0, vec![0; READ_BYTES]);
     loop {
         match storage.read_at(at, &mut buffer)? {
-            0 => return Ok(hasher.finalize().into_vec()),
+            0 => return Ok(()),
             read => {
-                hasher.update(&buffer[..read]);
+                take(&buffer[..read]);
                 at += read as u64;
             }
         }

@@ -1,0 +1,334 @@
+//! `--netrc`: logins by host from a file, with the grammar that curl reads.
+//!
+//! A word is what stands between blanks, or between double quotes with the
+//! escapes `\n`, `\r`, `\t` and a backslash before any other character. `#`
+//! begins a comment where a keyword may stand, so that a password may begin
+//! with it. A macro (`macdef`) ends at an empty line. No text made here has a
+//! word of the file in it: they are secrets.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use haul_engine::HostCredential;
+
+use crate::exit::Failure;
+use crate::render::escape;
+
+/// No netrc is larger, in bytes; a device that never ends is none.
+const MAX_BYTES: u64 = 1 << 20;
+
+/// What a netrc says.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Netrc {
+    /// The logins, in the file's order.
+    pub(crate) credentials: Vec<HostCredential>,
+    /// The lines, from 1, with something that means nothing.
+    ignored: Vec<usize>,
+}
+
+/// Why a text is no netrc.
+#[derive(Debug, PartialEq, Eq)]
+struct Malformed {
+    line: usize,
+    what: &'static str,
+}
+
+/// Reads the file of `--netrc-file`, else `$NETRC`, else `~/.netrc`, and says
+/// what of it deserves a warning. Only the last of these may be missing.
+///
+/// # Errors
+/// Exit 3 when the file cannot be read or is malformed.
+pub(crate) fn load(file: Option<PathBuf>) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let Some(path) = file.or_else(|| set("NETRC")) else {
+        let Some(home) = set("HOME") else {
+            return Ok((Vec::new(), vec!["--netrc: there is no $HOME to look in".to_owned()]));
+        };
+        let path = home.join(".netrc");
+        return match path.try_exists() {
+            Ok(false) => {
+                let shown = escape(&path.to_string_lossy());
+                Ok((Vec::new(), vec![format!("--netrc: there is no {shown}")]))
+            }
+            _ => read(&path),
+        };
+    };
+    read(&path)
+}
+
+fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
+    let shown = escape(&path.to_string_lossy());
+    let unreadable = |error| Failure::local(format!("cannot read the netrc {shown}: {error}"));
+    let file = File::open(path).map_err(unreadable)?;
+    let metadata = file.metadata().map_err(unreadable)?;
+    let mut bytes = Vec::new();
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(Failure::local(format!("{shown} has more than {MAX_BYTES} bytes: no netrc")));
+    }
+    let malformed = |Malformed { line, what }| {
+        Failure::local(format!("the netrc {shown} cannot be used: line {line} {what}"))
+            .hint("its words are not shown, since they are secrets")
+    };
+    let netrc = text(&bytes).and_then(parse).map_err(malformed)?;
+    let mut warnings = Vec::new();
+    // Like curl, which uses it all the same.
+    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+        warnings.push(format!("others may read the passwords in {shown}: chmod 600 helps"));
+    }
+    if !netrc.ignored.is_empty() {
+        let lines: Vec<String> = netrc.ignored.iter().map(ToString::to_string).collect();
+        warnings
+            .push(format!("{shown} says nothing that is understood in line {}", lines.join(", ")));
+    }
+    Ok((netrc.credentials, warnings))
+}
+
+fn text(bytes: &[u8]) -> Result<&str, Malformed> {
+    std::str::from_utf8(bytes).map_err(|error| {
+        let before = &bytes[..error.valid_up_to()];
+        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+        Malformed { line, what: "is not UTF-8" }
+    })
+}
+
+/// What the next word is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Keyword,
+    Machine,
+    Login,
+    Password,
+    Account,
+    MacroName,
+}
+
+/// What was read of one machine.
+#[derive(Default)]
+struct Entry {
+    line: usize,
+    host: Option<String>,
+    login: Option<String>,
+    password: Option<String>,
+}
+
+/// Reads the text of a netrc.
+///
+/// # Errors
+/// When a quote does not end on its line or a keyword has no value.
+fn parse(text: &str) -> Result<Netrc, Malformed> {
+    let mut netrc = Netrc::default();
+    let mut entry: Option<Entry> = None;
+    let (mut next, mut asked_at, mut in_macro) = (Next::Keyword, 0, false);
+    for (line, content) in (1..).zip(text.lines()) {
+        if in_macro {
+            in_macro = !content.trim().is_empty();
+            continue;
+        }
+        let mut rest = content.trim_start();
+        while !rest.is_empty() {
+            if next == Next::Keyword && rest.starts_with('#') {
+                break;
+            }
+            let unended = Malformed { line, what: "has a quote without its end" };
+            let (word, after) = split_word(rest).ok_or(unended)?;
+            rest = after.trim_start();
+            let value_of = next;
+            next = Next::Keyword;
+            match (value_of, &mut entry) {
+                (Next::Keyword, _) => match keyword(&word) {
+                    Some(Keyword::Default) => {
+                        netrc.add(entry.replace(Entry { line, ..Entry::default() }));
+                    }
+                    Some(Keyword::Value(wanted)) => (next, asked_at) = (wanted, line),
+                    None => netrc.ignore(line),
+                },
+                (Next::Machine, _) => {
+                    let host = Some(word);
+                    netrc.add(entry.replace(Entry { line, host, ..Entry::default() }));
+                }
+                (Next::MacroName, _) => {
+                    in_macro = true;
+                    break;
+                }
+                (Next::Login, Some(entry)) => entry.login = Some(word),
+                (Next::Password, Some(entry)) => entry.password = Some(word),
+                (Next::Account, Some(_)) => {}
+                (Next::Login | Next::Password | Next::Account, None) => netrc.ignore(line),
+            }
+        }
+    }
+    if next != Next::Keyword {
+        return Err(Malformed { line: asked_at, what: "ends with a keyword without its value" });
+    }
+    netrc.add(entry);
+    Ok(netrc)
+}
+
+impl Netrc {
+    /// A machine without a login has nothing to send, and a login with a colon
+    /// cannot be sent.
+    fn add(&mut self, entry: Option<Entry>) {
+        let Some(Entry { line, host, login, password }) = entry else { return };
+        match login {
+            Some(user) if !user.contains(':') => {
+                let password = password.unwrap_or_default();
+                self.credentials.push(HostCredential { host, user, password });
+            }
+            _ => self.ignore(line),
+        }
+    }
+
+    fn ignore(&mut self, line: usize) {
+        if !self.ignored.contains(&line) {
+            self.ignored.push(line);
+        }
+    }
+}
+
+enum Keyword {
+    Default,
+    Value(Next),
+}
+
+fn keyword(word: &str) -> Option<Keyword> {
+    Some(match word.to_ascii_lowercase().as_str() {
+        "default" => Keyword::Default,
+        "machine" => Keyword::Value(Next::Machine),
+        "login" => Keyword::Value(Next::Login),
+        "password" => Keyword::Value(Next::Password),
+        "account" => Keyword::Value(Next::Account),
+        "macdef" => Keyword::Value(Next::MacroName),
+        _ => return None,
+    })
+}
+
+/// The word that `rest` begins with and what comes after it; `None` for a quote
+/// that does not end.
+fn split_word(rest: &str) -> Option<(String, &str)> {
+    let Some(quoted) = rest.strip_prefix('"') else {
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        return Some((rest[..end].to_owned(), &rest[end..]));
+    };
+    let mut word = String::new();
+    let mut chars = quoted.char_indices();
+    while let Some((at, c)) = chars.next() {
+        match c {
+            '"' => return Some((word, &quoted[at + 1..])),
+            '\\' => word.push(match chars.next()?.1 {
+                'n' => '\n',
+                'r' => '\r',
+                't' => '\t',
+                other => other,
+            }),
+            c => word.push(c),
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credential(host: &str, user: &str, password: &str) -> HostCredential {
+        let host = (host != "default").then(|| host.to_owned());
+        HostCredential { host, user: user.to_owned(), password: password.to_owned() }
+    }
+
+    #[track_caller]
+    fn read_as(text: &str, expected: &[(&str, &str, &str)]) {
+        let expected: Vec<_> = expected.iter().map(|(h, u, p)| credential(h, u, p)).collect();
+        // `Debug` of a credential hides what differs, on purpose.
+        let found = parse(text).unwrap();
+        assert!(found.credentials == expected, "{text:?}: {found:?}");
+        assert_eq!(found.ignored, [0; 0], "{text:?}");
+    }
+
+    #[test]
+    fn words_may_stand_on_any_lines() {
+        read_as("machine h login u password p", &[("h", "u", "p")]);
+        read_as("machine\n h\r\n\tlogin\nu password\n\np\n", &[("h", "u", "p")]);
+        read_as("MACHINE h Login u pAssword P", &[("h", "u", "P")]);
+        read_as("machine h password p account a login u", &[("h", "u", "p")]);
+        read_as("machine h login u", &[("h", "u", "")]);
+        read_as("", &[]);
+    }
+
+    #[test]
+    fn entries_keep_their_order() {
+        read_as(
+            "machine a login 1 password x\nmachine b login 2 password y default login 3 password z",
+            &[("a", "1", "x"), ("b", "2", "y"), ("default", "3", "z")],
+        );
+        read_as("default login 3 password z", &[("default", "3", "z")]);
+    }
+
+    #[test]
+    fn quotes_and_escapes_are_undone() {
+        read_as(
+            r#"machine h login "a b" password "\"q\\\n\t\r\x#""#,
+            &[("h", "a b", "\"q\\\n\t\rx#")],
+        );
+        read_as(r#"machine h login "" password a"b"#, &[("h", "", "a\"b")]);
+    }
+
+    #[test]
+    fn comments_stand_where_keywords_do() {
+        read_as(
+            "# machine x login y password z\nmachine h # login no\n login u #\n password #p # login v",
+            &[("h", "u", "#p")],
+        );
+    }
+
+    #[test]
+    fn macros_are_skipped_to_an_empty_line() {
+        read_as(
+            "machine a login 1 password x\nmacdef init\nmachine no\nlogin \"no\n\nmachine b login 2 password y",
+            &[("a", "1", "x"), ("b", "2", "y")],
+        );
+        read_as("macdef init machine no login no\npassword no", &[]);
+    }
+
+    #[test]
+    fn what_means_nothing_is_told_by_its_line() {
+        for (text, lines, credentials) in [
+            ("login u\nmachine h login u password p", &[1][..], 1),
+            ("machine h login u password two words", &[1], 1),
+            ("\nmachine h password p\nmachine i login u", &[2], 1),
+            ("machine h login a:b password p", &[1], 0),
+            ("{\n\"json\": 1 }", &[1, 2], 0),
+        ] {
+            let netrc = parse(text).unwrap();
+            assert_eq!(
+                (&netrc.ignored[..], netrc.credentials.len()),
+                (lines, credentials),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn malformed_text_is_told_by_its_line_and_nothing_else() {
+        for (bytes, line) in [
+            (&b"machine h\nlogin u password \"hunter2"[..], 2),
+            (b"machine h\nlogin u password \"hunter2\\", 2),
+            (b"machine h login hunter2\npassword\n\n", 2),
+            (b"machine", 1),
+            (b"macdef", 1),
+            (b"machine h\n\nlogin hunter2 \xff", 3),
+        ] {
+            let error = text(bytes).and_then(parse).unwrap_err();
+            assert_eq!(error.line, line, "{}", String::from_utf8_lossy(bytes));
+            assert!(!error.what.contains("hunter2"));
+        }
+    }
+
+    #[test]
+    fn nothing_shows_a_secret() {
+        let netrc = parse("machine h login hunter1 password hunter2").unwrap();
+        assert!(!format!("{netrc:?}").contains("hunter"), "{netrc:?}");
+    }
+}

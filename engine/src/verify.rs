@@ -1,0 +1,259 @@
+//! Checking files at rest: a finished file against a digest, a partial
+//! download against its checkpoint. Blocking, and needs no engine.
+//!
+//! On a resume, segments that a sync made durable are believed without reading
+//! them, because reading all of a large partial costs minutes. So a partial
+//! that something else wrote into is found only here.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use sha2::digest::{Digest as _, DynDigest};
+
+use crate::config::{Checksum, DigestAlgorithm, hex};
+use crate::error::{Error, ErrorKind};
+use crate::io::checkpoint_file;
+use crate::io::output::{self, Earlier};
+use crate::io::partial::{Partial, Paths};
+use crate::io::rehash::{READ_BYTES, rehash};
+use crate::io::writer::Layout;
+use crate::model::checkpoint::{Checkpoint, SegmentRecord};
+
+/// What [`verify_file`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileReport {
+    /// The file's size in bytes.
+    pub bytes: u64,
+    /// Its BLAKE3 hash.
+    pub blake3: [u8; 32],
+    /// The digest that was asked for and found.
+    pub verified: Option<(DigestAlgorithm, Vec<u8>)>,
+}
+
+impl FileReport {
+    /// The BLAKE3 hash in hexadecimal digits.
+    #[must_use]
+    pub fn blake3_hex(&self) -> String {
+        hex(&self.blake3)
+    }
+}
+
+/// Bytes of a partial that do not hash as its checkpoint says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BadRange {
+    /// The number of the segment they are in, from 0.
+    pub segment: u32,
+    /// The offset of the first of them in the object.
+    pub start: u64,
+    /// The offset after the last of them.
+    pub end: u64,
+}
+
+/// What [`verify_partial`] found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartialReport {
+    /// The name that the file gets when it is complete.
+    pub output: PathBuf,
+    /// The object's size in bytes, if it is known.
+    pub total_bytes: Option<u64>,
+    /// How many bytes the checkpoint says are here: all of them were read.
+    pub claimed_bytes: u64,
+    /// What of them is not right, in ascending order.
+    pub bad: Vec<BadRange>,
+    /// Whether the checkpoint was changed, so that the next run fetches these.
+    pub repaired: bool,
+}
+
+impl PartialReport {
+    /// How many bytes do not hash as recorded.
+    #[must_use]
+    pub fn bad_bytes(&self) -> u64 {
+        self.bad.iter().map(|bad| bad.end - bad.start).sum()
+    }
+}
+
+/// Whether `path` stands for a partial download: it is a `NAME.part` with its
+/// checkpoint `NAME.haul` beside it, or nothing is at `path` and both are there
+/// for it.
+#[must_use]
+pub fn is_partial(path: &Path) -> bool {
+    output_of_part(path).is_some() || (!is_there(path) && has_partial(path))
+}
+
+/// `NAME` of a `NAME.part` with a checkpoint.
+fn output_of_part(path: &Path) -> Option<PathBuf> {
+    let output = (path.extension()? == "part").then(|| path.with_extension(""));
+    output.filter(|output| has_partial(output))
+}
+
+fn has_partial(output: &Path) -> bool {
+    let paths = Paths::of(output);
+    is_there(&paths.partial) && is_there(&paths.checkpoint)
+}
+
+fn is_there(path: &Path) -> bool {
+    path.symlink_metadata().is_ok()
+}
+
+/// Reads the whole file and compares its digest with `checksum`.
+///
+/// # Errors
+/// [`ErrorKind::DigestMismatch`] when it is another one; the file is left as it
+/// is. [`ErrorKind::LocalFile`] when it cannot be read or is not a regular file.
+pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileReport, Error> {
+    let cannot_read = |error| Error::io("cannot read", path, error);
+    // A FIFO without a writer would block the opening.
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file =
+        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| cannot_read(error.into()))?;
+    let mut file = File::from(file);
+    let metadata = file.metadata().map_err(cannot_read)?;
+    if !metadata.is_file() {
+        return Err(Error::new(
+            ErrorKind::LocalFile,
+            format!("{} is not a regular file, so there is nothing to check", path.display()),
+        ));
+    }
+    let mut blake3 = blake3::Hasher::new();
+    let mut other = checksum.and_then(|checksum| hasher(checksum.algorithm()));
+    let mut buffer = vec![0; READ_BYTES];
+    let mut bytes = 0;
+    loop {
+        let read = match file.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(cannot_read(error)),
+        };
+        blake3.update(&buffer[..read]);
+        if let Some(other) = &mut other {
+            other.update(&buffer[..read]);
+        }
+        bytes += read as u64;
+    }
+    let blake3: [u8; 32] = blake3.finalize().into();
+    let Some(expected) = checksum else {
+        return Ok(FileReport { bytes, blake3, verified: None });
+    };
+    let algorithm = expected.algorithm();
+    let found = other.map_or_else(|| blake3.to_vec(), |other| other.finalize().into_vec());
+    if found != expected.digest() {
+        return Err(Error::new(
+            ErrorKind::DigestMismatch,
+            format!(
+                "{} has {algorithm}={}, but {expected} was given; the file was left as it is",
+                path.display(),
+                hex(&found)
+            ),
+        )
+        .with_hint("check the digest, or download the file again"));
+    }
+    Ok(FileReport { bytes, blake3, verified: Some((algorithm, found)) })
+}
+
+/// `None` for BLAKE3, which is computed anyway.
+fn hasher(algorithm: DigestAlgorithm) -> Option<Box<dyn DynDigest>> {
+    match algorithm {
+        DigestAlgorithm::Blake3 => None,
+        DigestAlgorithm::Sha256 => Some(Box::new(sha2::Sha256::new())),
+        DigestAlgorithm::Sha512 => Some(Box::new(sha2::Sha512::new())),
+        DigestAlgorithm::Sha1 => Some(Box::new(sha1::Sha1::new())),
+        DigestAlgorithm::Md5 => Some(Box::new(md5::Md5::new())),
+    }
+}
+
+/// Reads all that the checkpoint of a partial download says is stored, and
+/// hashes it again. `path` is the output's name or `NAME.part`.
+///
+/// With `repair`, what is not right becomes missing in the checkpoint, which is
+/// replaced as a whole, so that the next run of the download fetches it. The
+/// data is never written to. The download's lock is held meanwhile.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] while the download runs. [`ErrorKind::LocalFile`] when
+/// there is no partial or no checkpoint that can be believed, and when one
+/// cannot be read, or the checkpoint not be replaced. Bytes that are not right
+/// are no error.
+pub fn verify_partial(path: &Path, repair: bool) -> Result<PartialReport, Error> {
+    let output = output_of_part(path).unwrap_or_else(|| path.to_owned());
+    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
+    let partial = Partial::acquire_earlier(Paths::of(&output), &holder)?;
+    let paths = partial.paths();
+    // Only now that nobody replaces it.
+    let mut checkpoint = match output::earlier(&output)? {
+        Earlier::Checkpoint(checkpoint) => *checkpoint,
+        Earlier::Damaged(why) => return Err(no_checkpoint(paths, &why)),
+        Earlier::None => return Err(no_checkpoint(paths, "it does not exist")),
+    };
+    let cannot_read = |error| Error::io("cannot read", &paths.partial, error);
+    let (claimed_bytes, bad) = check(&checkpoint, partial.file()).map_err(cannot_read)?;
+    let repaired = repair && !bad.is_empty();
+    if repaired {
+        forget(&mut checkpoint, &bad);
+        checkpoint_file::replace(&paths.checkpoint, &checkpoint.encode(), true)
+            .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))?;
+    }
+    Ok(PartialReport { output, total_bytes: checkpoint.total, claimed_bytes, bad, repaired })
+}
+
+fn no_checkpoint(paths: &Paths, why: &str) -> Error {
+    Error::new(
+        ErrorKind::LocalFile,
+        format!(
+            "{} cannot be checked, because its checkpoint {} cannot be used: {why}",
+            paths.partial.display(),
+            paths.checkpoint.display()
+        ),
+    )
+    .with_hint("the next run of the download decides what can be kept")
+}
+
+/// How many bytes are claimed, and which of them are not what was stored.
+fn check(checkpoint: &Checkpoint, file: &File) -> io::Result<(u64, Vec<BadRange>)> {
+    let layout =
+        Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
+    let mut claims: Vec<_> = (0_u32..)
+        .zip(&checkpoint.segments)
+        .filter_map(|(number, record)| match record {
+            SegmentRecord::Missing => None,
+            SegmentRecord::Complete(hash) | SegmentRecord::Durable(hash) => {
+                Some((number, None, *hash))
+            }
+        })
+        .collect();
+    let prefixes = checkpoint.prefixes.iter();
+    claims.extend(prefixes.map(|prefix| (prefix.segment, Some(prefix.len_bytes), prefix.hash)));
+    claims.sort_unstable_by_key(|claim| claim.0);
+
+    let mut buffer = vec![0; READ_BYTES];
+    let (mut claimed_bytes, mut bad) = (0, Vec::new());
+    for (segment, len_bytes, hash) in claims {
+        let Some(range) = layout.range(segment) else { continue };
+        let (start, end) =
+            (range.start(), len_bytes.map_or(range.end(), |len| range.start() + len));
+        claimed_bytes += end - start;
+        let read = |at, buffer: &mut [u8]| file.read_at(buffer, at);
+        let found = rehash(layout, segment, len_bytes, &mut buffer, read)?;
+        if found.is_none_or(|hasher| hasher.finish() != hash) {
+            bad.push(BadRange { segment, start, end });
+        }
+    }
+    Ok((claimed_bytes, bad))
+}
+
+/// Nothing of the bad segments is claimed any more.
+fn forget(checkpoint: &mut Checkpoint, bad: &[BadRange]) {
+    for bad in bad {
+        if let Some(record) = checkpoint.segments.get_mut(bad.segment as usize) {
+            *record = SegmentRecord::Missing;
+        }
+    }
+    checkpoint.prefixes.retain(|prefix| bad.iter().all(|bad| bad.segment != prefix.segment));
+    checkpoint.pid = std::process::id();
+}
