@@ -1,9 +1,12 @@
 //! Continuing: what is fetched again, and what is not.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
+use haul_tests::origin::{Origin, Throttle, standard};
 
 const SIZE: u64 = 24 * MIB + 4321;
 
@@ -105,6 +108,34 @@ fn digest_is_checked_over_resumed_bytes_too() {
     throttle.lift();
     assert_only_the_rest_was_fetched(&checked().run(), 6 * MIB);
     sandbox.assert_published("file", &object());
+}
+
+#[test]
+fn partial_that_is_not_what_the_digest_says_is_fetched_again_once() {
+    for (checksum, code) in [(object().blake3_hex(), 0), ("0".repeat(64), 9)] {
+        let throttle = Throttle::new(4 * MIB);
+        let (ahead, replaced) = (throttle.clone(), Arc::new(AtomicBool::new(false)));
+        let now = Arc::clone(&replaced);
+        // Another object of the same size, time and tag, as mirrors of nginx have them.
+        let origin = Origin::start(move |request, _| {
+            let seed = if now.load(Ordering::Relaxed) { 1 } else { 2 };
+            ahead.apply(standard(&Object::new(seed, SIZE).with_etag(object().etag()), request))
+        });
+        let sandbox = Sandbox::new();
+        interrupt(command(&sandbox, &origin), 6 * MIB);
+        let before = origin.sent_bytes();
+        replaced.store(true, Ordering::Relaxed);
+        throttle.lift();
+        let outcome = command(&sandbox, &origin)
+            .args(["--checksum", &format!("blake3={checksum}")])
+            .run();
+        outcome.expect(code).expect_notice("restarted");
+        assert!(origin.sent_bytes() - before < 2 * SIZE, "fetched again more than once\n{outcome}");
+        match code {
+            0 => sandbox.assert_published("file", &object()),
+            _ => sandbox.assert_nothing_left(),
+        }
+    }
 }
 
 /// A kill loses what came after the last checkpoint, which is at most a second

@@ -76,10 +76,12 @@ impl Driver {
     }
 
     /// Whether the download begins again, since the complete object, which is
-    /// discarded already, was not what the server said of it.
+    /// discarded already, was not what the server said of it, or not what the
+    /// user did while parts of it are of an earlier run: those may be what is
+    /// wrong, and not what the server sends now.
     pub(super) fn fetch_again(&mut self, error: &Error) -> bool {
-        let by_server = self.options.checksum.is_none();
-        if error.kind() != ErrorKind::DigestMismatch || !by_server {
+        let doubtful = self.options.checksum.is_none() || self.resumed_bytes > 0;
+        if error.kind() != ErrorKind::DigestMismatch || !doubtful {
             return false;
         }
         // Reports of the old epoch must not reach the new one.
