@@ -9,6 +9,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use haul_engine::{Checksum, Connections};
 
+use crate::packaging::{CompletionsArgs, ManArgs};
+use crate::stale::{CleanArgs, StatusArgs};
 use crate::units;
 
 const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -21,8 +23,8 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     about = "Fetch large files over many connections, resume them, never publish a wrong one",
     after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
     help_template = TEMPLATE,
-    override_usage = "haul [get] [OPTIONS] URL...\n       haul bench [OPTIONS] [URL]\n       \
-                      haul verify [OPTIONS] FILE",
+    override_usage = "haul [get] [OPTIONS] URL...\n       \
+                      haul {bench | verify | status | clean | completions | man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -66,6 +68,40 @@ pub(crate) enum Command {
         disable_help_flag = true
     )]
     Verify(VerifyArgs),
+    /// List partial downloads: how far they are, of which host, how old.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Status(StatusArgs),
+    /// Remove partial downloads that nobody continues.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Clean(CleanArgs),
+    /// Print the completions of a shell.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Completions(CompletionsArgs),
+    /// Print the manual page, in roff.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Man(ManArgs),
 }
 
 /// Flags of `haul URL...`.

@@ -4,7 +4,7 @@
 //! (meaning, in the engine's types), its requests in `request`. `jobs` runs the downloads and tells a view
 //! of `render`; `exit` turns failures into exit codes; `signals` ends a run in
 //! order and in time. `bench` measures, against `origin` where no URL is given; `verify` checks what lies
-//! here.
+//! here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
 //! The engine does the rest, and is used through its public interface only.
 
 #![deny(missing_docs)]
@@ -15,10 +15,12 @@ mod exit;
 mod jobs;
 mod netrc;
 mod origin;
+mod packaging;
 mod plan;
 mod render;
 mod request;
 mod signals;
+mod stale;
 mod trace;
 mod units;
 mod verify;
@@ -58,6 +60,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Get(args) => get(args),
         Command::Bench(args) => bench(args),
         Command::Verify(args) => verify::run(&args),
+        Command::Status(args) => stale::status(&args),
+        Command::Clean(args) => stale::clean(&args),
+        Command::Completions(args) => Ok(packaging::completions(&args)),
+        Command::Man(args) => packaging::man(&args),
     };
     ExitCode::from(ended.unwrap_or_else(|failure| {
         render::tell(&failure);

@@ -22,7 +22,7 @@ const MANY_CONNECTIONS: usize = 16;
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Commands of the contract that this version has not.
-const LATER_COMMANDS: [&str; 5] = ["play", "status", "clean", "completions", "man"];
+const LATER_COMMANDS: [&str; 1] = ["play"];
 
 /// A `get` that can be run.
 #[derive(Debug)]
@@ -165,11 +165,14 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
         return Err(if LATER_COMMANDS.contains(&text) {
             failure.hint(format!(
-                "this version has no command `{text}`; it has `get`, `bench` and `verify`"
+                "this version has no command `{text}`; haul --help names those it has"
             ))
         } else if text == "help" {
             failure.hint("haul --help prints the common flags")
-        } else if matches!(text, "get" | "bench" | "verify") {
+        } else if matches!(
+            text,
+            "get" | "bench" | "verify" | "status" | "clean" | "completions" | "man"
+        ) {
             failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
         } else {
             failure.hint(format!("http:// or https:// is missing: https://{quoted}"))

@@ -54,6 +54,7 @@ mod fault_point;
 pub mod fuzzing;
 mod io;
 mod model;
+mod partials;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -69,7 +70,7 @@ pub use error::{Error, ErrorKind};
 pub use event::{
     Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
-
+pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what
