@@ -280,6 +280,9 @@ pub(crate) struct TalkArgs {
     /// Print the plan and fetch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Leave out the settings of config.toml and of the environment
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_config: bool,
 }
 
 /// The help flags, the same for each command.

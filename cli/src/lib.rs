@@ -19,6 +19,7 @@ mod packaging;
 mod plan;
 mod render;
 mod request;
+mod settings;
 mod signals;
 mod stale;
 mod trace;
@@ -40,7 +41,13 @@ use signals::Stop;
 /// the exit code that `haul --help-all` and the manual promise. Signal handlers
 /// are installed once a download is about to start, and may end the process.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args: Vec<OsString> = args.into_iter().collect();
+    let args = match settings::with_settings(args.into_iter().collect()) {
+        Ok(args) => args,
+        Err(failure) => {
+            render::tell(&failure);
+            return ExitCode::from(failure.exit);
+        }
+    };
     let command = match args::parse(args.clone()) {
         Ok(command) => command,
         Err(text) => {
