@@ -55,6 +55,11 @@ pub enum StorageKind {
     Mmap,
     /// Positioned writes (`pwrite`).
     Pwrite,
+    /// Nowhere: the bytes are received, hashed with BLAKE3 and forgotten. There is no
+    /// partial, no checkpoint and no output, so nothing continues such a download. For
+    /// measuring the network without the disk. Digests of a server cannot be compared,
+    /// and of [`Checksum`] only BLAKE3 can.
+    Null,
 }
 
 /// A digest algorithm for [`Checksum`].

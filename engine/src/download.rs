@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 use url::{Host, Url};
 
 use crate::config::{
-    Checksum, Connections, Existing, HostCredential, Resume, RetryPolicy, StorageKind,
+    Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume, RetryPolicy,
+    StorageKind,
 };
 use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
@@ -235,6 +236,16 @@ impl DownloadBuilder {
             return Err(invalid(format!(
                 "the segment size {size} is not a power of two of at least 1 MiB"
             )));
+        }
+        if self.storage == StorageKind::Null
+            && let Some(checksum) = &self.checksum
+            && checksum.algorithm() != DigestAlgorithm::Blake3
+        {
+            let algorithm = checksum.algorithm();
+            return Err(invalid(format!(
+                "a {algorithm} checksum cannot be compared: the null storage keeps no bytes"
+            ))
+            .with_hint("give a blake3 checksum, or another storage"));
         }
         let options = Options {
             url,

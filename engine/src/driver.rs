@@ -10,7 +10,7 @@ mod opening;
 mod requests;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -31,7 +31,8 @@ use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
 };
 use crate::io::output::{self, Earlier, OpenedOutput};
-use crate::io::partial::{self, Partial, Paths};
+use crate::io::partial::{self, Paths};
+use crate::io::place::Place;
 use crate::io::prove::{ALTERED_HINT, PartProof};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
@@ -133,7 +134,7 @@ pub(crate) struct Driver {
     /// That checkpoint, until this run has one of its own.
     earlier: Option<PathBuf>,
     store: Option<Store>,
-    kept: Option<Partial>,
+    kept: Option<Place>,
     output: Option<PathBuf>,
     chunked: bool,
     claims: Claims,

@@ -103,7 +103,7 @@ pub enum Event {
 pub struct Started {
     /// The final URL, without query and userinfo.
     pub url: String,
-    /// Where the complete file will be.
+    /// Where the complete file will be; empty with [`crate::StorageKind::Null`].
     pub output: PathBuf,
     /// The object's size in bytes, if the server told it.
     pub total_bytes: Option<u64>,
@@ -117,7 +117,7 @@ pub struct Started {
     pub connections: usize,
     /// The size of a segment in bytes.
     pub segment_size_bytes: u64,
-    /// `"mmap"`, `"pwrite"` or `"stream"`.
+    /// `"mmap"`, `"pwrite"`, `"null"`, or `"stream"` for an object without a known size.
     pub storage: &'static str,
 }
 
@@ -190,7 +190,7 @@ pub struct Progress {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
-    /// The published file.
+    /// The published file; empty with [`crate::StorageKind::Null`].
     pub output: PathBuf,
     /// The object's size in bytes.
     pub bytes: u64,

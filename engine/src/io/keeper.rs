@@ -17,10 +17,9 @@ use tokio::sync::{mpsc, oneshot};
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
-use super::checkpoint_file;
-use super::partial::Partial;
+use super::place::Place;
 use super::prove::Expected;
-use super::publish::{PublishOptions, publish};
+use super::publish::PublishOptions;
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
 use super::writer::{Target, Writers};
@@ -62,10 +61,10 @@ pub(crate) enum End {
         reply: oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>,
     },
     Stop {
-        reply: oneshot::Sender<Result<PathBuf, Error>>,
+        reply: oneshot::Sender<Result<Option<PathBuf>, Error>>,
     },
     Reset {
-        reply: oneshot::Sender<Result<Partial, Error>>,
+        reply: oneshot::Sender<Result<Place, Error>>,
     },
     /// Like a stop that nobody waits for.
     Abandon,
@@ -102,7 +101,7 @@ impl Mailbox {
 
 pub(super) struct Keeper {
     inbox: Receiver<KeeperMessage>,
-    partial: Partial,
+    place: Place,
     target: Arc<Target>,
     writers: Writers,
     ledger: Checkpoint,
@@ -136,7 +135,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(
         inbox: Receiver<KeeperMessage>,
-        partial: Partial,
+        place: Place,
         target: Arc<Target>,
         writers: Writers,
         mut ledger: Checkpoint,
@@ -149,7 +148,7 @@ impl Keeper {
         };
         Self {
             inbox,
-            partial,
+            place,
             target,
             writers,
             unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
@@ -254,7 +253,7 @@ impl Keeper {
                 self.tell(StoreEvent::Stored { segment });
             }
             KeeperMessage::Failed(error) => {
-                let error = Error::io("cannot write", &self.partial.paths().partial, error);
+                let error = Error::io("cannot write", self.place.data(), error);
                 self.fail(error);
             }
             KeeperMessage::Prefixes(prefixes) => {
@@ -324,23 +323,6 @@ impl Keeper {
 
     /// Puts the ledger and those of `prefixes` that it can hold on the disk.
     fn write_checkpoint(&mut self, prefixes: &[Prefix]) -> Result<(), Error> {
-        let paths = self.partial.paths();
-        let ours = self
-            .partial
-            .still_ours()
-            .map_err(|error| Error::io("cannot examine", &paths.partial, error))?;
-        if !ours {
-            // The name may be another haul's now, and the checkpoint with it.
-            return Err(Error::new(
-                ErrorKind::LocalFile,
-                format!(
-                    "{} was deleted or replaced by another program while it was downloaded; no \
-                     checkpoint was written",
-                    paths.partial.display()
-                ),
-            )
-            .with_hint("start the download again"));
-        }
         self.ledger.prefixes.clear();
         if !self.sync_failed && self.ledger.total.is_some() {
             let mut newest = self.inherited.clone();
@@ -351,8 +333,7 @@ impl Keeper {
             };
             self.ledger.prefixes = newest.into_values().filter(missing).collect();
         }
-        checkpoint_file::replace(&paths.checkpoint, &self.ledger.encode(), self.sync)
-            .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
+        self.place.record(&self.ledger, self.sync)
     }
 
     fn sync_in_background(&mut self) {
@@ -401,7 +382,7 @@ impl Keeper {
                         *record = SegmentRecord::Missing;
                     }
                 }
-                let path = &self.partial.paths().partial;
+                let path = self.place.data();
                 let error = Error::io(
                     "what was written since the last sync may be lost: cannot sync",
                     path,
@@ -446,8 +427,8 @@ impl Keeper {
             End::Reset { reply } => {
                 self.cancel.store(true, Ordering::Relaxed);
                 let closed = self.close();
-                let Self { partial, .. } = self;
-                let _ = reply.send(closed.map(|_| partial));
+                let Self { place, .. } = self;
+                let _ = reply.send(closed.map(|_| place));
             }
             End::Abandon => {
                 if let Err(error) = self.stop() {
@@ -457,34 +438,15 @@ impl Keeper {
         }
     }
 
-    fn stop(mut self) -> Result<PathBuf, Error> {
+    fn stop(mut self) -> Result<Option<PathBuf>, Error> {
         self.cancel.store(true, Ordering::Relaxed);
         let closed = self.close();
         let prefixes = closed.as_deref().unwrap_or_default();
         let written = self.write_checkpoint(prefixes);
-        self.unlock();
-        let kept = self.kept(written)?;
+        self.place.unlock();
+        let kept = self.place.recorded(written)?;
         closed?;
         Ok(kept)
-    }
-
-    /// Where the checkpoint is after it was `written`, or an older one where
-    /// that failed: on a full disk it is what the next run goes on from.
-    fn kept(&self, written: Result<(), Error>) -> Result<PathBuf, Error> {
-        let path = self.partial.paths().checkpoint.clone();
-        match written {
-            Err(error) if self.partial.still_ours().unwrap_or(false) && path.exists() => {
-                tracing::warn!(%error, "an older checkpoint is kept");
-                Ok(path)
-            }
-            written => written.map(|()| path),
-        }
-    }
-
-    /// A background sync, or a sink that a fetcher has not dropped yet, may
-    /// hold the open file for a while. Neither can write any more.
-    fn unlock(&self) {
-        let _ = self.partial.file().unlock();
     }
 
     fn finish(
@@ -500,7 +462,7 @@ impl Keeper {
         let prefixes = closed.as_deref().unwrap_or_default().to_vec();
         let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, expected));
         let error = match verdict {
-            Ok((finished, None)) => match publish(&self.partial, finished.bytes, options) {
+            Ok((finished, None)) => match self.place.publish(finished.bytes, options) {
                 Ok(()) => return Ok(finished),
                 Err(error) => error,
             },
@@ -510,9 +472,12 @@ impl Keeper {
             Err(error) => error,
         };
         let written = self.write_checkpoint(&prefixes);
-        self.unlock();
+        self.place.unlock();
         // Without a total nothing of it can be continued.
-        Err((error, self.kept(written).ok().filter(|_| self.ledger.total.is_some())))
+        Err((
+            error,
+            self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some()),
+        ))
     }
 
     /// Shows that the object is whole, makes its data durable if asked for, and
@@ -524,7 +489,7 @@ impl Keeper {
         expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
         let (bytes, blake3) = self.digest(prefixes)?;
-        let path = self.partial.paths().partial.clone();
+        let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
             let set = self.target.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
@@ -540,8 +505,9 @@ impl Keeper {
         }
         // A digest that was asked for is of the bytes that are here.
         let known = (!self.believing).then_some(&blake3);
+        let output = self.place.output().unwrap_or(&path);
         let (verified, mismatch) = expected
-            .compare(&**self.target.storage(), known, &self.partial.paths().output)
+            .compare(&**self.target.storage(), known, output)
             .map_err(|error| Error::io("cannot read", &path, error))?;
         Ok((Finished { bytes, blake3: Some(blake3), verified }, mismatch))
     }
@@ -573,8 +539,8 @@ impl Keeper {
     /// Wrong data is of no use to the next run, which could not tell which part
     /// of it is wrong.
     fn discard(self, mismatch: Error) -> Error {
-        let path = self.partial.paths().partial.clone();
-        match self.partial.remove() {
+        let path = self.place.data().to_owned();
+        match self.place.remove() {
             Ok(()) => mismatch,
             Err(error) => Error::new(
                 mismatch.kind(),

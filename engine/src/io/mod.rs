@@ -7,6 +7,7 @@ pub(crate) mod fetcher;
 pub(crate) mod keeper;
 pub(crate) mod output;
 pub(crate) mod partial;
+pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod prove;
 pub(crate) mod publish;

@@ -8,7 +8,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
 use crate::config::{Checksum, StorageKind};
-use crate::io::partial::Paths;
+use crate::io::partial::{Partial, Paths};
 use crate::io::{checkpoint_file, storage};
 use crate::model::checkpoint::{SegmentRecord, UrlIdentity, segment_count};
 use crate::model::validator::Validator;
@@ -60,7 +60,7 @@ fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
     let opened = storage::open(file, &names.partial, checkpoint.total, StorageKind::Auto).unwrap();
     let (sender, events) = mpsc::unbounded_channel();
     let store = Store::open(StoreOptions {
-        partial,
+        place: Place::Partial(partial),
         storage: opened.storage,
         writers: Writers::new(Crew::Threads, 2, BUDGET),
         checkpoint,
@@ -149,7 +149,7 @@ async fn stopped_download_is_verified_and_continued() {
     let sink = download.store.sink();
     send(&sink, &object, 0, SEGMENT + 1000).await;
     send(&sink, &object, 4 * SEGMENT, 5 * SEGMENT + 50_000).await;
-    let path = download.store.stop().await.unwrap();
+    let path = download.store.stop().await.unwrap().unwrap();
     let permit = Arc::clone(sink.budget()).acquire_many_owned(1).await.unwrap();
     let late = sink.store(SEGMENT + 1000, vec![Bytes::from_static(b"x")], permit);
     assert_eq!(late, Err(super::super::writer::StoreClosed));
@@ -250,7 +250,7 @@ async fn bytes_that_do_not_follow_fail_and_are_not_stored() {
         let event = download.events.recv().await.unwrap();
         assert!(matches!(event, StoreEvent::Failed(_)), "{event:?} at {offset}");
         store(100);
-        let checkpoint = read_checkpoint(&download.store.stop().await.unwrap());
+        let checkpoint = read_checkpoint(&download.store.stop().await.unwrap().unwrap());
         let stored = checkpoint.prefixes.iter().map(|prefix| prefix.len_bytes).sum::<u64>();
         assert_eq!((stored, checkpoint.prefixes[0].segment), (100, 0), "at {offset}");
         assert!(download.events.recv().await.is_none(), "the failure is told once");
@@ -263,7 +263,7 @@ async fn restart_forgets_and_keeps_the_lock() {
     let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
     let download = open(&dir, fresh(Some(TOTAL)));
     send(&download.store.sink(), &vec![0; TOTAL as usize], 0, 2 * SEGMENT + 100).await;
-    let partial = download.store.reset().await.unwrap();
+    let Place::Partial(partial) = download.store.reset().await.unwrap() else { unreachable!() };
     let error = Partial::acquire(paths(&dir), &|_| None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     let download = open_partial(partial, fresh(Some(TOTAL)));
@@ -321,7 +321,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
     let opened = storage::open(file, &paths(&dir).partial, Some(TOTAL), StorageKind::Auto).unwrap();
     let (events, _events) = mpsc::unbounded_channel();
     let store = Store::open(StoreOptions {
-        partial,
+        place: Place::Partial(partial),
         storage: Arc::new(Failing(opened.storage)),
         writers: Writers::new(Crew::Threads, 1, BUDGET),
         checkpoint: fresh(Some(TOTAL)),
