@@ -55,6 +55,9 @@ pub mod fuzzing;
 mod io;
 mod model;
 mod partials;
+#[cfg(feature = "model-bench")]
+#[doc(hidden)]
+pub mod model_bench;
 mod shared;
 #[cfg(test)]
 mod simulation;

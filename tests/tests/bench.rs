@@ -2,8 +2,8 @@
 
 use std::fs;
 
-use haul_tests::haul;
 use haul_tests::harness::{Outcome, Sandbox};
+use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response, Throttle, standard};
 use serde_json::Value;
@@ -86,7 +86,7 @@ fn cap_of_each_connection_is_found_and_little_is_fetched() {
     let origin = Origin::throttled(&object, &Throttle::new(CAP as u64));
     let sandbox = Sandbox::new();
     let outcome = haul!(sandbox, bare)
-        .args(["bench", "-x", "1,2,4", "--rounds", "1", "--time", "1s", "--size", "4M", "--json"])
+        .args(["bench", "-x", "1,2,4", "--rounds", "3", "--time", "1s", "--size", "4M", "--json"])
         .arg(origin.url("/file"))
         .run();
     outcome.expect(0);
@@ -96,8 +96,8 @@ fn cap_of_each_connection_is_found_and_little_is_fetched() {
     assert_eq!(report["per_connection"]["up_to"], 4, "{report}");
     assert_eq!(report["recommended_connections"], 4, "{report}");
     assert_eq!(report["blake3_ok"], Value::Null, "no run had the whole object: {report}");
-    // Four runs of a second, and what was in the sockets when they ended.
-    assert!(origin.sent_bytes() < 12 * MIB, "{}", origin.sent_bytes());
+    // Ten runs of a second, and what was in the sockets when they ended.
+    assert!(origin.sent_bytes() < 32 * MIB, "{}", origin.sent_bytes());
     sandbox.assert_nothing_left();
 }
 
@@ -178,12 +178,11 @@ fn person_is_told_what_will_be_fetched_and_what_follows() {
         .arg(origin.url("/file?sig=secret"))
         .run();
     outcome.expect(0);
-    let (out, said) = (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
+    let (out, said) =
+        (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
     assert!(said.contains("5 runs, at most 1 MiB or 2.0 s each, 5 MiB in all"), "{outcome}");
     assert!(out.contains("recommended: -x ") && out.contains("first byte"), "{outcome}");
     assert!(out.contains("storing a GiB costs"), "{outcome}");
-    // Loopback is done with such an object in no time, which is no measurement.
-    assert!(said.contains("note:") && said.contains("--size"), "{outcome}");
     assert!(!outcome.text().contains("secret"), "{outcome}");
     sandbox.assert_nothing_left();
 }

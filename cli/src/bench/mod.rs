@@ -97,7 +97,7 @@ pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
     };
     let rounds = if url.is_some() && named { 1 } else { DEFAULT_ROUNDS };
     Ok(BenchPlan {
-        object_bytes: args.size.filter(|_| url.is_none()).unwrap_or(DEFAULT_SIZE_BYTES),
+        object_bytes: args.size.unwrap_or(DEFAULT_SIZE_BYTES),
         url,
         limits,
         directory: args.dir.unwrap_or_else(std::env::temp_dir),
