@@ -176,7 +176,7 @@ impl Chart {
                 "<line x1=\"{:.1}\" x2=\"{:.1}\" y1=\"{y:.1}\" y2=\"{y:.1}\" stroke=\"{colour}\"/>",
                 panel.left, panel.right
             );
-            let text = if tick == 0 { "0".to_owned() } else { rate(speed) };
+            let text = scale.label(tick);
             self.label(panel.left - 8.0, y + 4.0, "end", 11, FAINT, &text);
         }
     }
@@ -212,11 +212,21 @@ impl Chart {
     }
 }
 
+const UNITS: [(f64, &str); 5] = [
+    (1.0, "B/s"),
+    (1024.0, "KiB/s"),
+    (1_048_576.0, "MiB/s"),
+    (1_073_741_824.0, "GiB/s"),
+    (1_099_511_627_776.0, "TiB/s"),
+];
+
 /// A linear axis of speeds from zero, with ticks at round numbers.
 struct Scale {
     top: f64,
     step: f64,
     ticks: u32,
+    /// In bytes a second, and its name.
+    unit: (f64, &'static str),
 }
 
 impl Scale {
@@ -224,16 +234,24 @@ impl Scale {
     fn to(fastest: f64) -> Self {
         let fastest = fastest.max(1.0);
         // Round in the unit in which the labels are written.
-        let mut unit = 1.0;
-        while fastest / unit >= 1000.0 {
-            unit *= 1024.0;
-        }
+        let fits = |unit: &&(f64, &str)| fastest / unit.0 < 1000.0;
+        let (unit, name) = UNITS.iter().find(fits).copied().unwrap_or(UNITS[4]);
         let rough = fastest / unit / 5.0;
         let power = 10_f64.powf(rough.log10().floor());
         let factor = [1.0, 2.0, 5.0, 10.0].into_iter().find(|factor| factor * power >= rough);
         let step = factor.unwrap_or(10.0) * power * unit;
         let ticks = (fastest / step).ceil().clamp(1.0, 10.0);
-        Self { top: step * ticks, step, ticks: ticks as u32 }
+        Self { top: step * ticks, step, ticks: ticks as u32, unit: (unit, name) }
+    }
+
+    /// All in one unit, so that they compare at a glance.
+    fn label(&self, tick: u32) -> String {
+        let (unit, name) = self.unit;
+        match tick {
+            0 => "0".to_owned(),
+            // Without what binary fractions add.
+            _ => format!("{} {name}", (self.step / unit * f64::from(tick) * 1e3).round() / 1e3),
+        }
     }
 
     fn y(&self, speed: f64) -> f64 {
@@ -294,12 +312,17 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_reach_the_fastest() {
-        for (fastest, step) in [(0.0, 0.2), (7.0, 2.0), (1e6, 200.0 * 1024.0), (2.1e9, 1.0)] {
+        let mib = 1_048_576.0;
+        for (fastest, ticks) in [
+            (0.0, "0.2 B/s to 1 B/s"),
+            (7.0, "2 B/s to 8 B/s"),
+            (1e6, "200 KiB/s to 1000 KiB/s"),
+            (876.0 * mib, "200 MiB/s to 1000 MiB/s"),
+            (1.1 * 1024.0 * mib, "0.5 GiB/s to 1.5 GiB/s"),
+        ] {
             let scale = Scale::to(fastest);
-            assert!(scale.top >= fastest && scale.ticks <= 10, "{fastest}");
-            if step != 1.0 {
-                assert!((scale.step - step).abs() < 1e-6, "{fastest}: {}", scale.step);
-            }
+            assert!(scale.top >= fastest, "{fastest}");
+            assert_eq!(format!("{} to {}", scale.label(1), scale.label(scale.ticks)), ticks);
         }
     }
 }
