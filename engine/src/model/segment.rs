@@ -65,6 +65,7 @@ pub struct SegmentMap {
     segment_size_bytes: u64,
     states: Vec<SegmentState>,
     complete: usize,
+    missing_bytes: u64,
     /// No segment before this one is missing: scans begin here.
     first_candidate: usize,
 }
@@ -83,6 +84,7 @@ impl SegmentMap {
             segment_size_bytes,
             states: vec![SegmentState::Missing { prefix_bytes: 0 }; count],
             complete: 0,
+            missing_bytes: total_bytes,
             first_candidate: 0,
         }
     }
@@ -133,12 +135,15 @@ impl SegmentMap {
     /// Bytes that nobody fetches and that are not stored.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        (self.first_candidate..self.states.len())
-            .map(|index| match self.states[index] {
-                SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
-                _ => 0,
-            })
-            .sum()
+        self.missing_bytes
+    }
+
+    /// What segment `index` adds to them in `state`.
+    fn missing_in(&self, index: usize, state: SegmentState) -> u64 {
+        match state {
+            SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
+            _ => 0,
+        }
     }
 
     /// Sets what an earlier run left; only before the first lease of the segment.
@@ -151,6 +156,8 @@ impl SegmentMap {
         let was = std::mem::replace(&mut self.states[index], state);
         self.complete -= usize::from(was == SegmentState::Complete);
         self.complete += usize::from(state == SegmentState::Complete);
+        self.missing_bytes -= self.missing_in(index, was);
+        self.missing_bytes += self.missing_in(index, state);
         if matches!(state, SegmentState::Missing { .. }) {
             self.first_candidate = self.first_candidate.min(index);
         }
