@@ -54,10 +54,10 @@ mod fault_point;
 pub mod fuzzing;
 mod io;
 mod model;
-mod partials;
 #[cfg(feature = "model-bench")]
 #[doc(hidden)]
 pub mod model_bench;
+mod partials;
 mod shared;
 #[cfg(test)]
 mod simulation;

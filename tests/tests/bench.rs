@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use haul_tests::harness::{Outcome, Sandbox};
+use haul_tests::harness::{Outcome, Sandbox, Signal};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response, Throttle, standard};
@@ -184,6 +184,22 @@ fn person_is_told_what_will_be_fetched_and_what_follows() {
     assert!(out.contains("recommended: -x ") && out.contains("first byte"), "{outcome}");
     assert!(out.contains("storing a GiB costs"), "{outcome}");
     assert!(!outcome.text().contains("secret"), "{outcome}");
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn interrupted_measurement_ends_as_such_and_leaves_nothing() {
+    let origin = Origin::throttled(&Object::new(28, 64 * MIB), &Throttle::new(MIB));
+    let sandbox = Sandbox::new();
+    let running = haul!(sandbox, bare)
+        .args(["bench", "--storage", "pwrite", "-x", "2"])
+        .arg(origin.url("/file"))
+        .start();
+    origin.wait_until("bytes are on their way", |origin| origin.sent_bytes() > MIB / 4);
+    running.signal(Signal::INT);
+    let outcome = running.finish();
+    outcome.expect(130);
+    assert!(outcome.text().contains("incomplete"), "{outcome}");
     sandbox.assert_nothing_left();
 }
 

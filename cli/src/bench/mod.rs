@@ -178,7 +178,7 @@ async fn measure(plan: &BenchPlan, stop: &Stop) -> Result<Report, Halt> {
             plan.connections.iter().map(move |&connections| Setting { connections, storage })
         })
         .collect();
-    bench.announce(&source, settings.len());
+    bench.announce(&source, &settings);
     let survey = bench.series(&source, settings).await?;
     let mut report = Report::of(redact_url(&source.url), &survey);
     let mut samples = survey.into_samples();
@@ -285,11 +285,12 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     /// Says before the first byte what will be fetched.
-    fn announce(&self, source: &Source, settings: usize) {
+    fn announce(&self, source: &Source, settings: &[Setting]) {
         if self.plan.voice != Voice::Meter {
             return;
         }
-        let runs = (settings * self.plan.rounds + usize::from(self.warms_up(source))) as u64;
+        let first = if self.warms_up(source) { each_storage(settings).len() } else { 0 };
+        let runs = (settings.len() * self.plan.rounds + first) as u64;
         let each = match (source.limits.bytes, source.limits.time) {
             (Some(bytes), Some(time)) => {
                 format!("at most {} or {} each", size(bytes), duration(time))
@@ -315,11 +316,14 @@ impl Bench<'_> {
     }
 
     async fn series(&self, source: &Source, mut settings: Vec<Setting>) -> Result<Series, Halt> {
-        if self.warms_up(source)
-            && let Some(&first) = settings.first()
-            && !self.one(source, first).await?.ranges
-        {
-            one_connection(&mut settings);
+        if self.warms_up(source) {
+            let mut ranges = true;
+            for setting in each_storage(&settings) {
+                ranges &= self.one(source, setting).await?.ranges;
+            }
+            if !ranges {
+                one_connection(&mut settings);
+            }
         }
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); settings.len()];
         for _ in 0..self.plan.rounds {
@@ -349,6 +353,17 @@ impl Bench<'_> {
             Ended::Early(code) => Err(Halt::Told(code)),
         }
     }
+}
+
+/// The first setting of each storage.
+fn each_storage(settings: &[Setting]) -> Vec<Setting> {
+    let mut firsts: Vec<Setting> = Vec::new();
+    for &setting in settings {
+        if firsts.iter().all(|first| first.storage != setting.storage) {
+            firsts.push(setting);
+        }
+    }
+    firsts
 }
 
 /// Without byte ranges all numbers of connections are one.
@@ -451,6 +466,7 @@ mod tests {
             setting(1, StorageKind::Pwrite),
             setting(4, StorageKind::Pwrite),
         ];
+        assert_eq!(each_storage(&settings).len(), 2);
         one_connection(&mut settings);
         let left: Vec<StorageKind> = settings.iter().map(|setting| setting.storage).collect();
         assert_eq!(left, [StorageKind::Null, StorageKind::Pwrite]);

@@ -137,8 +137,7 @@ impl Driver {
     }
 
     pub(super) fn opened(&mut self, resource: Resource, opened: OpenedOutput) -> Result<(), Error> {
-        let OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices } =
-            opened;
+        let OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices } = opened;
         for (code, message) in notices {
             self.notice(code, message);
         }
