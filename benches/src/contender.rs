@@ -135,7 +135,8 @@ impl Peer {
                 .filter(|python| says(python, &["-c", "import hf_transfer"]).is_some()),
             // Another program of this name finds files.
             Self::FastDown => find_program("fd").filter(|fd| {
-                says(fd, &["--help"]).is_some_and(|help| help.contains("--write-method"))
+                says(fd, &["download", "--help"])
+                    .is_some_and(|help| help.contains("--write-method"))
             }),
             _ => find_program(self.name()),
         }
@@ -199,12 +200,8 @@ impl Peer {
                 }
             }
             Self::FastDown => {
-                add(format!("-t {} --write-method std", connections(32)));
-                if !manner.resume {
-                    add("--no-resume -f -y".to_owned());
-                } else {
-                    add("-y".to_owned());
-                }
+                add(format!("download -t {} --write-method std", connections(32)));
+                add(if manner.resume { "-y" } else { "--no-resume -f -y" }.to_owned());
                 if let Some(stall) = manner.stall {
                     add(format!("--pull-timeout {}", stall.as_millis()));
                 }
@@ -336,7 +333,7 @@ impl Contender {
         let trust = ca.map_or_else(String::new, |ca| format!("set ssl:ca-file {}; ", ca.display()));
         format!(
             "{trust}set net:reconnect-interval-base 1; set net:max-retries 1000; \
-             set net:timeout 5; set cmd:fail-exit yes; pget {} -o \"{}\" \"{url}\"",
+             set net:timeout 5; set cmd:fail-exit yes; pget {} \"{url}\" -o \"{}\"",
             self.flags.join(" "),
             output.display()
         )

@@ -114,11 +114,11 @@ type Cell = fn(&Lane, &Outcome) -> Option<String>;
 /// The columns beside the name. A column that nobody fills in is left out.
 const COLUMNS: [(&str, Cell); 12] = [
     ("min s", |lane, _| match (lane.wall(), lane.ended_after_s) {
-        (Some(wall), _) => Some(format!("{:.3}", wall.min)),
+        (Some(wall), _) => Some(short(wall.min)),
         (None, Some(ended)) => Some(format!("> {ended:.0}")),
         (None, None) => None,
     }),
-    ("median s", |lane, _| Some(format!("{:.3}", lane.wall()?.median))),
+    ("median s", |lane, _| Some(short(lane.wall()?.median))),
     ("spread", |lane, _| Some(format!("{:.0} %", lane.wall()?.spread_percent()))),
     ("runs", |lane, _| Some(lane.samples.len().to_string())),
     ("to limit", |lane, outcome| Some(format!("{:.2}", lane.wall()?.min / outcome.limit_s?))),
@@ -131,7 +131,10 @@ const COLUMNS: [(&str, Cell); 12] = [
     }),
     ("to fastest peer", |lane, _| Some(format!("{:.2}", lane.ratio_to_fastest_peer?.median))),
     ("CPU s/GiB", |lane, outcome| Some(format!("{:.2}", lane.cpu()?.median / gibibytes(outcome)?))),
-    ("peak MiB", |lane, _| Some(format!("{:.1}", lane.peak_rss_bytes()? as f64 / MIB as f64))),
+    ("peak MiB", |lane, _| {
+        let peak = lane.peak_rss_bytes().filter(|&bytes| bytes > 0)?;
+        Some(format!("{:.1}", peak as f64 / MIB as f64))
+    }),
     ("requests", |lane, _| Some(lane.requests().filter(|&count| count > 0)?.to_string())),
     ("fetched", |lane, outcome| {
         let size = (outcome.size_bytes > 0).then_some(outcome.size_bytes as f64)?;
@@ -139,6 +142,11 @@ const COLUMNS: [(&str, Cell); 12] = [
         Some(format!("{:.3}", fetched as f64 / size))
     }),
 ];
+
+/// Seconds, with what counts of a few milliseconds.
+fn short(seconds: f64) -> String {
+    if seconds < 0.1 { format!("{seconds:.4}") } else { format!("{seconds:.3}") }
+}
 
 /// Of a few kilobytes neither throughput nor a cost for each gibibyte means anything.
 fn gibibytes(outcome: &Outcome) -> Option<f64> {

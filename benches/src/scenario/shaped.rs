@@ -125,7 +125,7 @@ pub(super) fn run(
         then_sync: false,
         // Fixed splits crawl for minutes here: seen once is enough.
         patience: Patience {
-            limit: (limit * 10).max(Duration::from_secs(30)),
+            limit: (limit * 5).max(Duration::from_secs(30)),
             once_above: limit * 3,
         },
     };
