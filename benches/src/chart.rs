@@ -15,7 +15,7 @@ const BAR: f64 = 14.0;
 const HEAD: f64 = 46.0;
 const GAP: f64 = 18.0;
 const MARGIN: f64 = 24.0;
-const TOP: f64 = 76.0;
+const TOP: f64 = 92.0;
 
 /// Characters of a name that fit beside the bars.
 const NAME_CHARS: usize = 50;
@@ -46,12 +46,10 @@ pub fn svg(report: &Report) -> String {
          <rect class=\"page\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n"
     );
     line(&mut text, "big", MARGIN, 34.0, "start", "Wall time, shorter is better");
-    let legend = format!(
-        "bar: least of {} rounds · tick: median · dashes: the server's limit · {}",
-        report.rounds,
-        report.machine.sentence()
-    );
-    line(&mut text, "dim", MARGIN, 56.0, "start", &shorten(&legend, 140));
+    let rounds = if report.rounds == 1 { "the round" } else { "all rounds" };
+    let legend = format!("bar: least of {rounds} · tick: median · dashes: what the server allows");
+    line(&mut text, "dim", MARGIN, 56.0, "start", &legend);
+    line(&mut text, "dim", MARGIN, 74.0, "start", &shorten(&report.machine.sentence(), 130));
     let mut y = TOP;
     for outcome in outcomes {
         block(&mut text, outcome, y);
@@ -103,7 +101,7 @@ fn block(text: &mut String, outcome: &Outcome, top: f64) {
             }
             (None, Some(ended)) => {
                 bar(text, longest, 0.45);
-                format!("over {} →", shown(ended))
+                format!("over {ended:.0} s →")
             }
             (None, None) => "failed".to_owned(),
         };
@@ -201,7 +199,7 @@ mod tests {
         let report = Report { v: 2, machine, rounds: 1, seed: 1, outcomes: vec![outcome] };
         let text = svg(&report);
         assert!(text.contains("lftp &lt;pget&gt; &amp; co"), "{text}");
-        assert!(text.contains("50.00 s →") && text.contains("over 30.00 s →"), "{text}");
+        assert!(text.contains("50.00 s →") && text.contains("over 30 s →"), "{text}");
         assert_eq!(text.matches("class=\"limit\"").count(), 1);
     }
 }

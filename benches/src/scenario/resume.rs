@@ -14,8 +14,9 @@ use crate::servers::{Shaped, Source, Traffic};
 use crate::size::MIB;
 use crate::track::{Lane, OUTPUT_NAME, Sample, clear, compare_within_rounds};
 
-/// Slow enough that half can be told from the end.
-const BYTES_PER_S: u64 = 8 * MIB;
+/// With sixteen connections half of 256 MiB has come after 1.3 s: away from whole seconds, where it
+/// would be luck whether a checkpoint was just written or is just due.
+const BYTES_PER_S: u64 = 6 * MIB;
 const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// haul writes its checkpoint each second; a kill costs up to that, like a power cut.

@@ -61,8 +61,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
     };
     let lanes = race(&course, &entries, venue.args.rounds, shuffle)?;
     let mut bars = Vec::new();
-    if let Some((peer, wall)) = fastest_peer(&lanes, Lane::wall).filter(|_| course_has_haul(&lanes))
-    {
+    if let Some((peer, wall)) = fastest_peer(&lanes, Lane::wall).filter(|_| has_haul(&lanes)) {
         let peer = peer.name.split(' ').next().unwrap_or_default();
         // At least 1.5 times the files a second is at most a 1.5th of the time.
         for (flags, times) in [(NO_SYNC, 1.5), (DEFAULT, 0.7)] {
@@ -87,7 +86,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
     })
 }
 
-fn course_has_haul(lanes: &[Lane]) -> bool {
+fn has_haul(lanes: &[Lane]) -> bool {
     lanes.iter().any(|lane| lane.haul)
 }
 
