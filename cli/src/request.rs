@@ -1,10 +1,12 @@
 //! The flags that shape requests, resolved; `get` and `bench` share them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
+use haul_engine::{CookieJar, DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
 
 use crate::args::RequestArgs;
+use crate::cookies::Jar;
 use crate::exit::Failure;
 use crate::netrc;
 use crate::render::escape;
@@ -17,6 +19,7 @@ pub(crate) struct Request {
     headers: Vec<(String, String)>,
     login: Option<(String, String)>,
     host_logins: Vec<HostCredential>,
+    cookies: Option<Arc<dyn CookieJar>>,
     retry: RetryPolicy,
     stall_timeout: Option<Duration>,
     max_redirects: Option<u32>,
@@ -37,6 +40,9 @@ impl Request {
         }
         if let Some(count) = self.max_redirects {
             download = download.max_redirects(count);
+        }
+        if let Some(jar) = &self.cookies {
+            download = download.cookies(Arc::clone(jar));
         }
         download
             .host_credentials(self.host_logins.clone())
@@ -76,9 +82,17 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
             Some((name.to_owned(), password.to_owned()))
         }
     };
-    let (host_logins, warnings) = match (args.netrc, args.netrc_file) {
+    let (host_logins, mut warnings) = match (args.netrc, args.netrc_file) {
         (false, None) => Default::default(),
         (_, file) => netrc::load(file)?,
+    };
+    let cookies = match &args.load_cookies {
+        None => None,
+        Some(file) => {
+            let (jar, ignored) = Jar::load(file)?;
+            warnings.extend(ignored);
+            Some(Arc::new(jar) as Arc<dyn CookieJar>)
+        }
     };
     let mut retry = RetryPolicy::default();
     if let Some(attempts) = args.retry {
@@ -89,6 +103,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         headers,
         login,
         host_logins,
+        cookies,
         retry,
         stall_timeout: args.stall_timeout,
         max_redirects: args.max_redirect,

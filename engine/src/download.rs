@@ -14,6 +14,7 @@ use crate::config::{
     Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume, RetryPolicy,
     StorageKind,
 };
+use crate::cookies::CookieJar;
 use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
@@ -33,6 +34,7 @@ pub struct DownloadBuilder {
     headers: Vec<(String, String)>,
     basic_auth: Option<(String, String)>,
     host_credentials: Vec<HostCredential>,
+    cookies: Option<Arc<dyn CookieJar>>,
     output: Option<PathBuf>,
     directory: PathBuf,
     connections: Connections,
@@ -57,6 +59,7 @@ impl DownloadBuilder {
             headers: Vec::new(),
             basic_auth: None,
             host_credentials: Vec::new(),
+            cookies: None,
             output: None,
             directory: PathBuf::from("."),
             connections: Connections::default(),
@@ -114,6 +117,13 @@ impl DownloadBuilder {
     /// from https to http none of these is sent in the clear.
     pub fn host_credentials(mut self, credentials: Vec<HostCredential>) -> Self {
         self.host_credentials = credentials;
+        self
+    }
+
+    /// Cookies for the requests, and a place for those that responses set. A
+    /// `Cookie` given by [`Self::header`] counts instead, at the URL's own origin.
+    pub fn cookies(mut self, jar: Arc<dyn CookieJar>) -> Self {
+        self.cookies = Some(jar);
         self
     }
 
@@ -254,6 +264,7 @@ impl DownloadBuilder {
             connections: self.connections,
             private_headers,
             host_logins,
+            cookies: self.cookies,
             existing: self.existing,
             resume: self.resume,
             checksum: self.checksum,

@@ -22,6 +22,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
@@ -73,6 +74,7 @@ pub(crate) struct Options {
     pub(crate) private_headers: HeaderMap,
     /// Sent to their hosts only; the first that fits counts.
     pub(crate) host_logins: Vec<HostLogin>,
+    pub(crate) cookies: Option<Arc<dyn CookieJar>>,
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,

@@ -43,6 +43,7 @@
 #![deny(missing_docs)]
 
 mod config;
+mod cookies;
 mod download;
 mod driver;
 mod engine;
@@ -67,6 +68,7 @@ pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
     RetryPolicy, StorageKind,
 };
+pub use cookies::CookieJar;
 pub use download::{Download, DownloadBuilder, Events};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
