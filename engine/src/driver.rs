@@ -92,12 +92,13 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-fn settings(options: &Options) -> Settings {
+fn settings(options: &Options, engine: &EngineInner) -> Settings {
     Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
+        speed_limited: engine.limiter.is_some(),
         seed: options.seed,
     }
 }
@@ -163,11 +164,11 @@ impl Driver {
     ) -> Self {
         let current_url = options.url.clone();
         Self {
-            engine,
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options)),
+            planner: Planner::new(settings(&options, &engine)),
+            engine,
             current_url,
             redirects: 0,
             downgraded: false,

@@ -186,6 +186,32 @@ pub struct Progress {
     pub map: Vec<MapCell>,
 }
 
+/// What kept a download from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitedBy {
+    /// The server gives each connection about this much, and no more
+    /// connections were allowed.
+    Connection {
+        /// Of one connection.
+        bytes_per_second: u64,
+    },
+    /// More connections brought no more speed.
+    Link {
+        /// Of all connections together.
+        bytes_per_second: u64,
+    },
+    /// The server refused more connections than these.
+    Server {
+        /// What it allows.
+        connections: usize,
+    },
+    /// Received bytes waited for the storage.
+    Disk,
+    /// The limit that the caller set on the speed.
+    SpeedLimit,
+}
+
 /// What a completed download was.
 #[derive(Debug, Clone)]
 #[non_exhaustive]

@@ -73,7 +73,7 @@ pub use download::{Download, DownloadBuilder, Events};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
-    Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
+    Event, LimitedBy, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};

@@ -11,7 +11,7 @@ use super::checkpoint::MAX_SEGMENTS;
 use super::range::ByteRange;
 
 /// The smallest segment that is chosen for an object, in bytes.
-pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 1 << 20;
+pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Identifies a lease within one download; never used twice.
 pub type LeaseId = u64;
@@ -34,17 +34,22 @@ pub enum SegmentState {
     Complete,
 }
 
-/// Objects from this size on get segments of at least 2 MiB: as large as a
-/// mapped window, which is then brought in once and not for each half.
-const WINDOWED_BYTES: u64 = 64 << 20;
+/// As large as a mapped window, which is then brought in once and not for each
+/// part of it.
+const WINDOW_BYTES: u64 = 2 << 20;
 
-/// The segment size for an object of `total_bytes`: a power of two, at least
-/// 1 MiB, from 64 MiB on at least 2 MiB, such that there are at most
-/// [`MAX_SEGMENTS`] segments.
+/// With so many segments, one of them is a small part of a download: however
+/// they are dealt out to sixteen connections, these end nearly together.
+const FINE_SEGMENTS: u64 = 1024;
+
+/// The segment size for an object of `total_bytes`: a power of two, such that
+/// there are about [`FINE_SEGMENTS`] of them, but no less than 256 KiB and no
+/// more than 2 MiB, unless there would be more than [`MAX_SEGMENTS`].
 #[must_use]
 pub fn choose_segment_size(total_bytes: u64) -> u64 {
-    let least = if total_bytes < WINDOWED_BYTES { 1 } else { 2 } * MIN_CHOSEN_SEGMENT_BYTES;
-    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(least)
+    let fine = total_bytes.div_ceil(FINE_SEGMENTS).next_power_of_two();
+    let least = total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two();
+    fine.clamp(MIN_CHOSEN_SEGMENT_BYTES, WINDOW_BYTES).max(least)
 }
 
 /// The size of the segments of an object of `total_bytes`: `wanted`, raised
