@@ -1,5 +1,6 @@
 //! The flags that shape requests, resolved; `get` and `bench` share them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -51,6 +52,15 @@ impl Request {
     }
 }
 
+/// Where it is remembered what servers have shown: `$XDG_STATE_HOME/haul`, else
+/// `~/.local/state/haul`. Paths that are not absolute are not meant.
+fn state_directory() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join("haul"))
+}
+
 /// Resolves the flags that shape requests, for the engine and for each download.
 ///
 /// # Errors
@@ -64,6 +74,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     if let Some(agent) = args.user_agent {
         engine.user_agent = sendable("--user-agent", agent)?;
     }
+    engine.state_directory = state_directory();
     engine.ca_file = args.cacert;
     engine.insecure = args.insecure;
 

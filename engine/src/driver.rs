@@ -6,6 +6,7 @@
 
 mod digests;
 mod ending;
+mod learning;
 mod opening;
 mod requests;
 
@@ -216,6 +217,9 @@ impl Driver {
                     self.on_store_event(event).await;
                 },
                 _ = tick.tick() => {
+                    if self.engine.is_storage_busy(self.running.len()) {
+                        self.planner.on_storage_busy(self.now());
+                    }
                     self.planner.tick(self.now());
                     while self.fetches.try_join_next().is_some() {}
                     self.publish_progress(false);

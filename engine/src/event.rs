@@ -212,6 +212,20 @@ pub enum LimitedBy {
     SpeedLimit,
 }
 
+impl LimitedBy {
+    /// A stable word, for JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection { .. } => "connection",
+            Self::Link { .. } => "link",
+            Self::Server { .. } => "server",
+            Self::Disk => "disk",
+            Self::SpeedLimit => "speed-limit",
+        }
+    }
+}
+
 /// What a completed download was.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -234,6 +248,8 @@ pub struct Summary {
     pub time_to_first_byte: Option<Duration>,
     /// The most connections used at once.
     pub connections: usize,
+    /// What kept the download from being faster, where that was seen.
+    pub limited_by: Option<LimitedBy>,
     /// BLAKE3 of the whole object, of the bytes as received.
     pub blake3: Option<[u8; 32]>,
     /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.

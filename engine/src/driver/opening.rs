@@ -86,6 +86,7 @@ impl Driver {
             Err(error) => return self.end_with(error).await,
         };
         self.output = opened.place.output().map(Path::to_owned);
+        self.remember().await;
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;
         }

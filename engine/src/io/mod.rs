@@ -4,6 +4,7 @@ pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod fetcher;
+pub(crate) mod hosts;
 pub(crate) mod keeper;
 pub(crate) mod output;
 pub(crate) mod partial;

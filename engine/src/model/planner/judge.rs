@@ -50,7 +50,10 @@ impl Planner {
                 self.drop_response(id);
                 let others = self.leases.values().filter(|lease| !lease.leaving).count();
                 self.refused(others, now);
-                self.failed(id, failure, retry_after, now);
+                // One connection too many is not missed by the others.
+                if others == 0 || retry_after.is_some() {
+                    self.failed(id, failure, retry_after, now);
+                }
             }
             Verdict::Denied { status } => self.denied(id, status),
             Verdict::Status { status, transient: true, retry_after } => {
