@@ -33,7 +33,7 @@ fn a_servers_limit_is_told_remembered_and_not_run_into_again() {
 
     let before = origin.requests().len();
     run("second").expect(0);
-    sandbox.assert_published("second", &object);
+    sandbox.assert_only(&[("first", &object), ("second", &object)]);
     assert!(origin.requests().len() > before);
     assert!(origin.most_open() <= 2);
 
@@ -41,5 +41,6 @@ fn a_servers_limit_is_told_remembered_and_not_run_into_again() {
     run("third").expect(0);
     fs::remove_file(&hosts).unwrap();
     run("fourth").expect(0);
-    sandbox.assert_published("fourth", &object);
+    let names = ["first", "fourth", "second", "third"];
+    sandbox.assert_only(&names.map(|name| (name, &object)));
 }

@@ -156,7 +156,7 @@ impl View for Json {
                         requests: summary.requests,
                         elapsed_s: seconds(summary.elapsed),
                         blake3: summary.blake3_hex(),
-                        limited_by: summary.limited_by.map(|it| it.as_str()),
+                        limited_by: summary.limited_by.map(haul_engine::LimitedBy::as_str),
                         digests,
                     },
                 );

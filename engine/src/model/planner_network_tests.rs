@@ -61,7 +61,6 @@ struct Course {
 impl Course {
     /// How much longer than `limit_s` it took.
     fn over(&self, limit_s: f64) -> f64 {
-        println!("{:.3} s, {:.3} of the limit: {self:?}", self.elapsed_s, self.elapsed_s / limit_s);
         self.elapsed_s / limit_s
     }
 }
@@ -298,7 +297,8 @@ impl Simulation {
             self.planner.on_received(lease, bytes, now);
             self.store(from, from + bytes);
         }
-        if !done && !(broken && self.network.fate == Fate::Resets) {
+        let reset = broken && self.network.fate == Fate::Resets;
+        if !done && !reset {
             return;
         }
         let Some(mut it) = self.take(lease) else { return };

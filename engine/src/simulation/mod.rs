@@ -42,6 +42,7 @@ struct Wish {
 
 /// What a life of the process came to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 enum Life {
     Killed,
     Ended(Result<Summary, Error>, Vec<NoticeCode>),
