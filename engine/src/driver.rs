@@ -80,6 +80,8 @@ pub(crate) struct Options {
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
     pub(crate) sync: bool,
+    /// Whether BLAKE3 is computed.
+    pub(crate) digest: bool,
     pub(crate) remote_time: bool,
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,

@@ -208,7 +208,9 @@ pub struct Summary {
     pub time_to_first_byte: Option<Duration>,
     /// The most connections used at once.
     pub connections: usize,
-    /// BLAKE3 of the whole object, of the bytes as received.
+    /// BLAKE3 of the whole object, of the bytes as received. `None` when
+    /// [`crate::DownloadBuilder::digest`] is off, or an earlier run had it off and
+    /// what that left cannot be read.
     pub blake3: Option<[u8; 32]>,
     /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.
     pub verified: Option<(DigestAlgorithm, Vec<u8>)>,

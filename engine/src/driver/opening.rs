@@ -160,6 +160,7 @@ impl Driver {
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
+            digest: self.options.digest,
             events: self.store_events.0.clone(),
         })?);
         self.shared.send(Event::Started(Started {

@@ -50,10 +50,15 @@ fn paths(dir: &TempDir) -> Paths {
 
 fn open(dir: &TempDir, checkpoint: Checkpoint) -> Download {
     let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
-    open_partial(partial, checkpoint)
+    open_partial(partial, checkpoint, true)
 }
 
-fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
+fn open_unhashed(dir: &TempDir, checkpoint: Checkpoint) -> Download {
+    let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
+    open_partial(partial, checkpoint, false)
+}
+
+fn open_partial(partial: Partial, checkpoint: Checkpoint, digest: bool) -> Download {
     let names = partial.paths().clone();
     checkpoint_file::replace(&names.checkpoint, &checkpoint.encode(), false).unwrap();
     let file = Arc::clone(partial.file());
@@ -65,6 +70,7 @@ fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
         writers: Writers::new(Crew::Threads, 2, BUDGET),
         checkpoint,
         sync: true,
+        digest,
         events: sender,
     });
     Download { store: store.unwrap(), events }
@@ -190,6 +196,49 @@ async fn stopped_download_is_verified_and_continued() {
 }
 
 #[tokio::test]
+async fn without_a_digest_a_stop_leaves_what_was_synced() {
+    let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
+    let download = open_unhashed(&dir, fresh(Some(TOTAL)));
+    send(&download.store.sink(), &object, 0, SEGMENT + 1000).await;
+    send(&download.store.sink(), &object, 4 * SEGMENT, 6 * SEGMENT).await;
+    let checkpoint = read_checkpoint(&download.store.stop().await.unwrap().unwrap());
+    let durable = |record: &SegmentRecord| *record == SegmentRecord::Durable(None);
+    let records: Vec<bool> = checkpoint.segments.iter().map(durable).collect();
+    assert_eq!(records.iter().filter(|&&durable| durable).count(), 3);
+    assert!(records[0] && records[4] && records[5]);
+    assert_eq!(checkpoint.prefixes, []);
+
+    for digest in [false, true] {
+        let checkpoint = checkpoint.clone();
+        let again = tempfile::tempdir().unwrap();
+        fs::copy(&paths(&dir).partial, &paths(&again).partial).unwrap();
+        fs::write(&paths(&again).checkpoint, checkpoint.encode()).unwrap();
+        let partial = Partial::acquire(paths(&again), &|_| None).unwrap();
+        let download = open_partial(partial, checkpoint, digest);
+        let sink = download.store.sink();
+        send(&sink, &object, SEGMENT, 4 * SEGMENT).await;
+        send(&sink, &object, 6 * SEGMENT, TOTAL).await;
+        let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
+        // What the first run did not hash is read by a later one that hashes.
+        let whole = digest.then(|| blake3::hash(&object).into());
+        assert_eq!((finished.bytes, finished.blake3), (TOTAL, whole));
+        assert_eq!(fs::read(again.path().join("film")).unwrap(), object);
+    }
+}
+
+#[tokio::test]
+async fn without_a_digest_unknown_and_empty_sizes_finish() {
+    for (total, len) in [(None, 0), (None, 200_000), (Some(0), 0), (Some(1), 1)] {
+        let (dir, object) = (tempfile::tempdir().unwrap(), object(len));
+        let download = open_unhashed(&dir, fresh(total));
+        send(&download.store.sink(), &object, 0, len).await;
+        let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
+        assert_eq!((finished.bytes, finished.blake3), (len, None));
+        assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
+    }
+}
+
+#[tokio::test]
 async fn wrong_digest_discards_and_publishes_nothing() {
     let (dir, object) = (tempfile::tempdir().unwrap(), object(1000));
     for algorithm in ["blake3", "md5", "sha1", "sha512"] {
@@ -266,7 +315,7 @@ async fn restart_forgets_and_keeps_the_lock() {
     let Place::Partial(partial) = download.store.reset().await.unwrap() else { unreachable!() };
     let error = Partial::acquire(paths(&dir), &|_| None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
-    let download = open_partial(partial, fresh(Some(TOTAL)));
+    let download = open_partial(partial, fresh(Some(TOTAL)), true);
     send(&download.store.sink(), &object, 0, TOTAL).await;
     download.store.finish(PUBLISH, Expected::default()).await.unwrap();
     assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
@@ -326,6 +375,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
         writers: Writers::new(Crew::Threads, 1, BUDGET),
         checkpoint: fresh(Some(TOTAL)),
         sync: true,
+        digest: true,
         events,
     })
     .unwrap();
