@@ -21,7 +21,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::config::{
+    Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
@@ -52,6 +54,10 @@ use crate::shared::Shared;
 const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
+
+/// How far leases go beyond what is stored without a gap, in bytes, when a digest
+/// needs the bytes in order: it is to find them in the page cache.
+const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
 
 /// A login for one host.
 #[derive(Debug, Clone)]

@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use sha2::digest::{Digest as _, DynDigest};
 
 use crate::config::{Checksum, DigestAlgorithm, hex};
 use crate::error::{Error, ErrorKind};
 use crate::io::checkpoint_file;
+use crate::io::hasher::Hasher;
 use crate::io::output::{self, Earlier};
 use crate::io::partial::{Partial, Paths};
 use crate::io::rehash::{READ_BYTES, rehash};
@@ -125,7 +125,8 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
         ));
     }
     let mut blake3 = blake3::Hasher::new();
-    let mut other = checksum.and_then(|checksum| hasher(checksum.algorithm()));
+    let other = checksum.map(Checksum::algorithm).filter(|of| *of != DigestAlgorithm::Blake3);
+    let mut other = other.map(Hasher::new);
     let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
     loop {
@@ -146,7 +147,7 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
         return Ok(FileReport { bytes, blake3, verified: None });
     };
     let algorithm = expected.algorithm();
-    let found = other.map_or_else(|| blake3.to_vec(), |other| other.finalize().into_vec());
+    let found = other.map_or_else(|| blake3.to_vec(), Hasher::finish);
     if found != expected.digest() {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
@@ -159,17 +160,6 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
         .with_hint("check the digest, or download the file again"));
     }
     Ok(FileReport { bytes, blake3, verified: Some((algorithm, found)) })
-}
-
-/// `None` for BLAKE3, which is computed anyway.
-fn hasher(algorithm: DigestAlgorithm) -> Option<Box<dyn DynDigest>> {
-    match algorithm {
-        DigestAlgorithm::Blake3 => None,
-        DigestAlgorithm::Sha256 => Some(Box::new(sha2::Sha256::new())),
-        DigestAlgorithm::Sha512 => Some(Box::new(sha2::Sha512::new())),
-        DigestAlgorithm::Sha1 => Some(Box::new(sha1::Sha1::new())),
-        DigestAlgorithm::Md5 => Some(Box::new(md5::Md5::new())),
-    }
 }
 
 /// Reads all that the checkpoint of a partial download has a hash of, and

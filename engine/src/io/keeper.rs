@@ -17,12 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
+use super::behind::Behind;
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
 use super::writer::{Begun, Target, Writers};
+use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
@@ -120,6 +122,10 @@ pub(super) struct Keeper {
     events: mpsc::UnboundedSender<StoreEvent>,
     verifying: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
+    /// A digest that needs the bytes in order.
+    behind: Option<Behind>,
+    /// The segments before this one were told to it.
+    passed: usize,
     syncing: Option<JoinHandle<()>>,
     last_sync: Instant,
     synced_bytes: u64,
@@ -164,6 +170,8 @@ impl Keeper {
             events,
             verifying: None,
             cancel: Arc::default(),
+            behind: None,
+            passed: 0,
             syncing: None,
             last_sync: Instant::now(),
             synced_bytes: 0,
@@ -202,6 +210,37 @@ impl Keeper {
         let verify = move || verify(&target, &writers, &earlier, &cancel);
         self.verifying = self.writers.crew().start("haul-verify", verify)?;
         Ok(())
+    }
+
+    /// Begins the digest of the whole by `algorithm`, unless the writers compute
+    /// it.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn hash_behind(&mut self, algorithm: DigestAlgorithm) -> io::Result<()> {
+        if algorithm == DigestAlgorithm::Blake3 && !self.believing {
+            return Ok(());
+        }
+        self.behind = Some(Behind::start(self.writers.crew(), algorithm, &self.target)?);
+        self.pass();
+        Ok(())
+    }
+
+    /// Tells how far everything is stored.
+    fn pass(&mut self) {
+        let Some(behind) = &mut self.behind else { return };
+        let before = self.passed;
+        while let Some(record) = self.ledger.segments.get(self.passed) {
+            let unsure = self.unverified.contains(&index(self.passed));
+            if unsure || matches!(record, SegmentRecord::Missing) {
+                break;
+            }
+            self.passed += 1;
+        }
+        if self.passed > before {
+            let end = self.passed as u64 * self.ledger.segment_size_bytes;
+            behind.reach(end.min(self.ledger.total.unwrap_or(end)));
+        }
     }
 
     /// Works until the download ends.
@@ -258,6 +297,7 @@ impl Keeper {
                     *record = SegmentRecord::Complete(hash);
                 }
                 self.changed = true;
+                self.pass();
                 self.tell(StoreEvent::Stored { segment });
             }
             KeeperMessage::Failed(error) => {
@@ -281,6 +321,7 @@ impl Keeper {
                     *record = SegmentRecord::Missing;
                 }
                 self.changed = true;
+                self.pass();
                 self.tell(StoreEvent::Verified { segment, good });
             }
             KeeperMessage::PrefixVerified { segment, len_bytes } => {
@@ -542,12 +583,18 @@ impl Keeper {
         if let Some((kind, message)) = &self.failure {
             return Err(Error::new(*kind, message.clone()));
         }
+        let cannot_read = |error| Error::io("cannot read", &path, error);
+        let mut known = Vec::new();
         // A digest that was asked for is of the bytes that are here.
-        let known = blake3.as_ref().filter(|_| !self.believing);
+        if let Some(blake3) = blake3.filter(|_| !self.believing) {
+            known.push((DigestAlgorithm::Blake3, blake3.to_vec()));
+        }
+        if let Some(behind) = self.behind.take() {
+            known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
+        }
         let output = self.place.output().unwrap_or(&path);
-        let (verified, mismatch) = expected
-            .compare(&**self.target.storage(), known, output)
-            .map_err(|error| Error::io("cannot read", &path, error))?;
+        let (verified, mismatch) =
+            expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
         Ok((Finished { bytes, blake3, verified }, mismatch))
     }
 

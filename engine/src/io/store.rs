@@ -51,6 +51,9 @@ pub(crate) struct StoreOptions {
     /// continues only what was synced, so the data is synced in the background
     /// and at a stop all the same.
     pub(crate) digest: bool,
+    /// The digest that the object will be compared with: it is computed while
+    /// the bytes come. One that is known only later is computed at the end.
+    pub(crate) expected: Option<DigestAlgorithm>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -82,7 +85,8 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { place, storage, writers, checkpoint, sync, digest, events } = options;
+        let StoreOptions { place, storage, writers, checkpoint, sync, digest, expected, events } =
+            options;
         let layout =
             Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
         let (mailbox, inbox) = Mailbox::new();
@@ -101,6 +105,9 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
+        if let Some(algorithm) = expected {
+            keeper.hash_behind(algorithm).map_err(no_thread)?;
+        }
         match writers.crew() {
             Crew::Threads => {
                 writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
