@@ -164,6 +164,11 @@ pub(crate) struct OutputArgs {
     /// Publish without syncing data and directory to the disk
     #[arg(long, hide_short_help = true)]
     pub(crate) no_sync: bool,
+    /// Leave out the BLAKE3 hash of the whole file
+    ///
+    /// An interrupted download then continues only from what was synced
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_digest: bool,
     /// Give the file the server's modification time [the default]
     #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
     pub(crate) remote_time: bool,

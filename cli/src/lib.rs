@@ -130,6 +130,7 @@ where
     F: Future<Output = Result<u8, Failure>>,
 {
     leave_room_for_descriptors()?;
+    keep_the_heap();
     let unusable = |error| Failure::internal(format!("the runtime cannot start: {error}"));
     let stop = signals::listen().map_err(unusable)?;
     let runtime = runtime().map_err(unusable)?;
@@ -154,6 +155,17 @@ fn leave_room_for_descriptors() -> Result<(), Failure> {
         .hint("raise the limit of open files (ulimit -n)")),
         _ => Ok(()),
     }
+}
+
+/// Keeps glibc's heap from giving memory back after each burst of buffers: the
+/// thread of the network would then fault in the same pages again and again,
+/// 14,000 of them for a GiB. glibc raises its bounds to what a program has shown
+/// to need (mallopt(3), the dynamic mmap threshold; 32 MiB is the most that it
+/// takes). The memory itself is never touched. Other allocators see a request
+/// and its end.
+fn keep_the_heap() {
+    const SHOWN_BYTES: usize = (32 << 20) - (64 << 10);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(SHOWN_BYTES)));
 }
 
 /// The runtime of the network: one thread, because the engine copies, hashes

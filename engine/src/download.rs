@@ -45,6 +45,7 @@ pub struct DownloadBuilder {
     stall_timeout: Duration,
     storage: StorageKind,
     sync: bool,
+    digest: bool,
     remote_time: bool,
     max_redirects: u32,
     allow_downgrade: bool,
@@ -70,6 +71,7 @@ impl DownloadBuilder {
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
             sync: true,
+            digest: true,
             remote_time: true,
             max_redirects: 20,
             allow_downgrade: false,
@@ -170,6 +172,17 @@ impl DownloadBuilder {
         self
     }
 
+    /// Whether the BLAKE3 hash of the whole object is computed. Default true.
+    ///
+    /// Without it [`Summary::blake3`] is `None`, and what an interrupted download
+    /// stored since its last sync is fetched again: nothing can show that it is
+    /// there. A later run with it reads what this one left. A
+    /// [`Self::checksum`] of BLAKE3 counts more.
+    pub fn digest(mut self, digest: bool) -> Self {
+        self.digest = digest;
+        self
+    }
+
     /// Whether the file gets the server's Last-Modified as its time. Default true.
     pub fn remote_time(mut self, on: bool) -> Self {
         self.remote_time = on;
@@ -257,6 +270,7 @@ impl DownloadBuilder {
             ))
             .with_hint("give a blake3 checksum, or another storage"));
         }
+        let asked_for = self.checksum.as_ref().map(Checksum::algorithm);
         let options = Options {
             url,
             output: self.output,
@@ -272,6 +286,7 @@ impl DownloadBuilder {
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,
             sync: self.sync,
+            digest: self.digest || asked_for == Some(DigestAlgorithm::Blake3),
             remote_time: self.remote_time,
             max_redirects: self.max_redirects,
             allow_downgrade: self.allow_downgrade,

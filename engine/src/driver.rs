@@ -22,7 +22,9 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::config::{
+    Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+};
 use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
@@ -55,6 +57,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 
+/// How far leases go beyond what is stored without a gap, in bytes, when a digest
+/// needs the bytes in order: it is to find them in the page cache.
+const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
+
 /// A login for one host.
 #[derive(Debug, Clone)]
 pub(crate) struct HostLogin {
@@ -83,6 +89,8 @@ pub(crate) struct Options {
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
     pub(crate) sync: bool,
+    /// Whether BLAKE3 is computed.
+    pub(crate) digest: bool,
     pub(crate) remote_time: bool,
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,

@@ -250,7 +250,9 @@ pub struct Summary {
     pub connections: usize,
     /// What kept the download from being faster, where that was seen.
     pub limited_by: Option<LimitedBy>,
-    /// BLAKE3 of the whole object, of the bytes as received.
+    /// BLAKE3 of the whole object, of the bytes as received. `None` when
+    /// [`crate::DownloadBuilder::digest`] is off, or an earlier run had it off and
+    /// what that left cannot be read.
     pub blake3: Option<[u8; 32]>,
     /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.
     pub verified: Option<(DigestAlgorithm, Vec<u8>)>,

@@ -153,6 +153,9 @@ impl Driver {
         self.earlier = None;
         self.bytes = restored_bytes;
         self.resumed_bytes = restored_bytes;
+        let algorithm = self.expected_digests().algorithm();
+        let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
+        self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
         self.store = Some(Store::open(StoreOptions {
@@ -161,6 +164,8 @@ impl Driver {
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
+            digest: self.options.digest,
+            expected: algorithm,
             events: self.store_events.0.clone(),
         })?);
         self.shared.send(Event::Started(Started {

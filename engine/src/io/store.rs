@@ -47,6 +47,13 @@ pub(crate) struct StoreOptions {
     pub(crate) checkpoint: Checkpoint,
     /// Whether data and checkpoint are synced to the disk.
     pub(crate) sync: bool,
+    /// Whether what is stored is hashed with BLAKE3. Without, a later run
+    /// continues only what was synced, so the data is synced in the background
+    /// and at a stop all the same.
+    pub(crate) digest: bool,
+    /// The digest that the object will be compared with: it is computed while
+    /// the bytes come. One that is known only later is computed at the end.
+    pub(crate) expected: Option<DigestAlgorithm>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -56,7 +63,7 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Finished {
     /// The object's size in bytes.
     pub(crate) bytes: u64,
-    /// Its BLAKE3 hash.
+    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
     pub(crate) blake3: Option<[u8; 32]>,
     /// The digest that was asked for and found.
     pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
@@ -78,11 +85,12 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { place, storage, writers, checkpoint, sync, events } = options;
+        let StoreOptions { place, storage, writers, checkpoint, sync, digest, expected, events } =
+            options;
         let layout =
             Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(storage, layout, mailbox.clone()));
+        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone()));
         let mut keeper = Keeper::new(
             inbox,
             place,
@@ -97,6 +105,9 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
+        if let Some(algorithm) = expected {
+            keeper.hash_behind(algorithm).map_err(no_thread)?;
+        }
         match writers.crew() {
             Crew::Threads => {
                 writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
@@ -131,7 +142,8 @@ impl Store {
 
     /// Stores what is in flight and writes the last checkpoint, whose path it
     /// gives; where it cannot be written, that of an older one; `None` where nothing
-    /// is kept. The lock is free afterwards. The data is not synced.
+    /// is kept. The lock is free afterwards. The data is synced only
+    /// where that is all that lets a later run believe it.
     ///
     /// # Errors
     /// When there is no checkpoint and should be one.

@@ -87,6 +87,8 @@ pub struct Planner {
     opening_range: ByteRange,
     resource: Option<Resource>,
     map: Option<SegmentMap>,
+    /// See [`Planner::stay_within`].
+    reach_bytes: Option<u64>,
     stream_ended_at: Option<u64>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
@@ -141,6 +143,7 @@ impl Planner {
             settings,
             resource: None,
             map: None,
+            reach_bytes: None,
             stream_ended_at: None,
             leases: BTreeMap::new(),
             next_lease: 1,
@@ -174,6 +177,13 @@ impl Planner {
     pub fn claim(&mut self, resource: Resource, opening_range: ByteRange) {
         self.claimed = Some(resource);
         self.opening_range = opening_range;
+    }
+
+    /// No lease may end more than so many bytes behind the first byte that is not
+    /// here; `None` for no bound. The reach is a multiple of the segment size, and
+    /// is raised where connections would have no segment of their own.
+    pub fn stay_within(&mut self, reach_bytes: Option<u64>) {
+        self.reach_bytes = reach_bytes;
     }
 
     /// The next decision to carry out, if there is one.

@@ -73,6 +73,8 @@ pub struct SegmentMap {
     missing_bytes: u64,
     /// No segment before this one is missing: scans begin here.
     first_candidate: usize,
+    /// No segment before this one is missing or leased.
+    first_open: usize,
 }
 
 impl SegmentMap {
@@ -91,6 +93,7 @@ impl SegmentMap {
             complete: 0,
             missing_bytes: total_bytes,
             first_candidate: 0,
+            first_open: 0,
         }
     }
 
@@ -166,6 +169,9 @@ impl SegmentMap {
         if matches!(state, SegmentState::Missing { .. }) {
             self.first_candidate = self.first_candidate.min(index);
         }
+        if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+            self.first_open = self.first_open.min(index);
+        }
     }
 
     /// The first run of missing bytes, of about `want_bytes`, rounded up to
@@ -187,6 +193,18 @@ impl SegmentMap {
             last += 1;
         }
         Some(ByteRange::new(start, self.range(last).end()))
+    }
+
+    /// Where the first segment starts of which not all bytes are here; the
+    /// object's end when there is none.
+    pub fn frontier(&mut self) -> u64 {
+        while let Some(state) = self.states.get(self.first_open) {
+            if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+                break;
+            }
+            self.first_open += 1;
+        }
+        (self.first_open as u64 * self.segment_size_bytes).min(self.total_bytes)
     }
 
     /// Gives every missing segment that `range` touches to `lease`. Segments in
