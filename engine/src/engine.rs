@@ -7,7 +7,7 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
-use crate::io::fetcher::Limiter;
+use crate::io::limiter::Limiter;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
 use crate::io::writer::Writers;
@@ -20,7 +20,7 @@ pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
-    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) limiter: Arc<Limiter>,
 }
 
 impl EngineInner {
@@ -31,7 +31,7 @@ impl EngineInner {
         Self {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
-            limiter: config.limit_rate_bytes_per_second.map(|rate| Arc::new(Limiter::new(rate))),
+            limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             config,
         }
     }

@@ -28,6 +28,14 @@
 //! handle does the same in the background. Starting the same download again
 //! continues it. An [`Error`] says by [`Error::is_resumable`] whether it can be.
 //!
+//! A running download can be paused, slowed and watched; see [`Download`].
+//!
+//! # Reading while it downloads
+//!
+//! [`Download::reader`] gives a [`Reader`] with tokio's `AsyncRead` and
+//! `AsyncSeek` ([`Reader::into_blocking`]: std's `Read` and `Seek`). What it
+//! reads is fetched first.
+//!
 //! # Threads and memory
 //!
 //! An engine has one or two writer threads, each running download one keeper
@@ -43,6 +51,8 @@
 #![deny(missing_docs)]
 
 mod config;
+mod contents;
+mod control;
 mod download;
 mod driver;
 mod engine;
@@ -58,6 +68,7 @@ mod model;
 #[doc(hidden)]
 pub mod model_bench;
 mod partials;
+mod reader;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -71,9 +82,10 @@ pub use download::{Download, DownloadBuilder, Events};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
-    Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
+    Event, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
+pub use reader::{BlockingReader, Reader};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what

@@ -19,8 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::crew::Crew;
 use super::keeper::{KeeperMessage, Mailbox};
 use super::storage::{SegmentWriter, Storage};
+use super::stored::Stored;
 use crate::fault_point::{self, Call};
-use crate::model::checkpoint::{Prefix, segment_count};
+use crate::model::checkpoint::{Checkpoint, Prefix, segment_count};
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
 
@@ -173,6 +174,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// That of the object that a checkpoint is of.
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+        Self { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes }
+    }
+
     /// Whether the object is at most one segment, hashed as a whole.
     pub(crate) fn whole(self) -> bool {
         self.total.is_none_or(|total| segment_count(total, self.segment_size_bytes) <= 1)
@@ -190,7 +196,7 @@ impl Layout {
 
     /// The number of the segment that has the byte at `offset`, and the offset
     /// after it, as if the object had no end.
-    fn segment_at(self, offset: u64) -> (u32, u64) {
+    pub(super) fn segment_at(self, offset: u64) -> (u32, u64) {
         if self.total.is_none() {
             return (0, u64::MAX);
         }
@@ -213,10 +219,17 @@ pub(crate) struct Target {
     /// while the target was being closed is not stored after all.
     closed: AtomicU64,
     stored_bytes: AtomicU64,
+    /// For readers.
+    stored: Arc<Stored>,
 }
 
 impl Target {
-    pub(super) fn new(storage: Arc<dyn Storage>, layout: Layout, reports: Mailbox) -> Self {
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        layout: Layout,
+        reports: Mailbox,
+        stored: Arc<Stored>,
+    ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
@@ -227,6 +240,7 @@ impl Target {
             failed: AtomicBool::new(false),
             closed: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
+            stored,
         }
     }
 
@@ -236,6 +250,11 @@ impl Target {
 
     pub(super) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// What readers are told of.
+    pub(super) fn stored(&self) -> &Stored {
+        &self.stored
     }
 
     /// How many bytes were stored in this epoch.
@@ -447,6 +466,7 @@ impl Writer {
             active.next += piece.len() as u64;
             target.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
+        target.stored.up_to(segment, active.next);
         progress.complete(target, segment, range);
         Ok(())
     }
@@ -465,6 +485,7 @@ impl Writer {
         }
         let writer = target.storage.segment_writer(range)?;
         progress.active.insert(segment, Active { hasher, writer, next });
+        target.stored.up_to(segment, next);
         progress.complete(target, segment, range);
         Ok(())
     }

@@ -27,8 +27,11 @@ mod action;
 mod failing;
 mod judge;
 mod schedule;
+mod steering;
+mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
+pub use self::wanted::Want;
 pub use super::segment::LeaseId;
 
 /// The usual [`Settings::first_range_bytes`].
@@ -117,6 +120,9 @@ pub struct Planner {
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
     resolved_again: bool,
+    paused: bool,
+    /// Where readers stand.
+    wants: Vec<Want>,
     latency_s: f64,
     high_water: u64,
     actions: VecDeque<Action>,
@@ -154,6 +160,8 @@ impl Planner {
             changes: 0,
             refetched: false,
             resolved_again: false,
+            paused: false,
+            wants: Vec::new(),
             latency_s: 0.0,
             high_water: 0,
             actions: VecDeque::new(),
@@ -227,6 +235,7 @@ impl Planner {
         self.give_up_stalled(now);
         let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
         self.concurrency.observe(total, self.leases.len(), now);
+        self.make_room(now);
         self.schedule(now);
     }
 
@@ -329,6 +338,8 @@ impl Planner {
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
                 self.stream_ended_at = Some(lease.position);
             }
+            // Whatever it was may be over when the download goes on.
+            _ if self.paused => {}
             LeaseEnd::BodyEnded => {
                 let failure = Failure::new(ErrorKind::Network, "the response ended before its end");
                 self.ended_badly(failure, progressed, false, now);

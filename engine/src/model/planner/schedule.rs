@@ -13,7 +13,7 @@ const MAX_LEASE_BYTES: u64 = 256 << 20;
 /// A lease should last this long at the measured speed.
 const LEASE_TIME_S: f64 = 4.0;
 /// A request's latency may cost at most one part in this many of its lease.
-const LATENCY_SHARE: f64 = 25.0;
+pub(super) const LATENCY_SHARE: f64 = 25.0;
 /// A straggler is relieved only when that saves at least this.
 const WORTHWHILE_S: f64 = 0.5;
 /// A connection is judged by its speed only after this long.
@@ -31,7 +31,7 @@ impl Planner {
             self.stream_ended_at = None;
             self.actions.push_back(Action::Reset { forget_identity });
         }
-        if now < self.wait_until.max(self.pause_until) {
+        if self.paused || now < self.wait_until.max(self.pause_until) {
             return self.finish_if_complete();
         }
         match self.phase {
@@ -75,7 +75,9 @@ impl Planner {
         let limit = if self.doubt { 1 } else { self.concurrency.limit() };
         while self.leases.len() < limit {
             let want = self.lease_bytes(now);
-            let Some(run) = self.map.as_mut().and_then(|map| map.next_run(want)) else {
+            let wanted = self.wanted_run(now);
+            let next = || self.map.as_mut().and_then(|map| map.next_run(want));
+            let Some(run) = wanted.or_else(next) else {
                 return self.relieve_slowest(now);
             };
             self.issue(run, Some(run), now);
