@@ -62,6 +62,7 @@ mod fault_point;
 #[cfg(any(test, feature = "fault-points"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod io;
 mod model;
 #[cfg(feature = "model-bench")]
@@ -78,12 +79,13 @@ pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
     RetryPolicy, StorageKind,
 };
-pub use download::{Download, DownloadBuilder, Events};
+pub use download::DownloadBuilder;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
     Event, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
+pub use handle::{Download, Events, Monitor};
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use reader::{BlockingReader, Reader};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
