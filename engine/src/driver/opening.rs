@@ -191,6 +191,7 @@ impl Driver {
         self.redirects = 0;
         let now = self.now();
         self.planner.on_opened(segment_size_bytes, &restored, now);
+        self.publish_progress(false);
         Ok(())
     }
 
