@@ -24,7 +24,7 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
     help_template = TEMPLATE,
     override_usage = "haul [get] [OPTIONS] URL...\n       \
-                      haul {play | bench | verify | status | clean | completions | man} [OPTIONS]",
+                      haul {play|bench|verify|status|clean|completions|man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
