@@ -24,7 +24,7 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
     help_template = TEMPLATE,
     override_usage = "haul [get] [OPTIONS] URL...\n       \
-                      haul {bench | verify | status | clean | completions | man} [OPTIONS]",
+                      haul {play|bench|verify|status|clean|completions|man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -59,6 +59,15 @@ pub(crate) enum Command {
         disable_help_flag = true
     )]
     Bench(BenchArgs),
+    /// Serve the object on loopback while it downloads, for a player or a browser.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Play(PlayArgs),
     /// Check a finished file against a digest, or a partial against its checkpoint.
     #[command(
         hide = true,
@@ -360,6 +369,42 @@ pub(crate) struct BenchArgs {
     pub(crate) export_svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Flags of `haul play`, which has those of a download too.
+#[derive(Debug, Args)]
+pub(crate) struct PlayArgs {
+    /// What to download and play, http:// or https://
+    ///
+    /// The first line on stdout is where it is served, on loopback only; the page that shows it is
+    /// that URL's parent. It ends when the download is complete and nobody is connected, or at
+    /// Ctrl-C
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Serve on this port of 127.0.0.1 [any free one]
+    #[arg(long, value_name = "N")]
+    pub(crate) port: Option<u16>,
+    /// Start this player on it: CMD and its arguments, then the URL
+    ///
+    /// Split at spaces; no shell reads it. With a player, haul ends when it has ended and the
+    /// download is complete
+    #[arg(long, value_name = "CMD")]
+    pub(crate) player: Option<String>,
+    /// Open a browser at the page that plays it
+    ///
+    /// With $BROWSER, else the desktop's
+    #[arg(long)]
+    pub(crate) open: bool,
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
 }

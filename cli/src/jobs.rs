@@ -98,7 +98,12 @@ async fn one(
 
 /// Follows one download to its end, tells the view, and cancels it when a
 /// signal asks for that.
-async fn drive(mut download: Download, id: usize, view: &dyn View, mut stop: Stop) -> Outcome {
+pub(crate) async fn drive(
+    mut download: Download,
+    id: usize,
+    view: &dyn View,
+    mut stop: Stop,
+) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
     let mut tick = tokio::time::interval(view.interval());

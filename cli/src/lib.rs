@@ -3,8 +3,8 @@
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
 //! (meaning, in the engine's types), its requests in `request`. `jobs` runs the downloads and tells a view
 //! of `render`; `exit` turns failures into exit codes; `signals` ends a run in
-//! order and in time. `bench` measures, against `origin` where no URL is given; `verify` checks what lies
-//! here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
+//! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
+//! no URL is given; `verify` checks what lies here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
 //! The engine does the rest, and is used through its public interface only.
 
 #![deny(missing_docs)]
@@ -19,6 +19,7 @@ mod netrc;
 mod origin;
 mod packaging;
 mod plan;
+mod play;
 mod render;
 mod request;
 mod settings;
@@ -35,7 +36,7 @@ use std::sync::Arc;
 
 pub use aria2::run_as_aria2c;
 
-use args::{BenchArgs, Command, GetArgs};
+use args::{BenchArgs, Command, GetArgs, PlayArgs};
 use exit::Failure;
 use haul_engine::Engine;
 use rustix::io::Errno;
@@ -79,6 +80,7 @@ fn run_for_code(args: Vec<OsString>) -> u8 {
     trace::init();
     let ended = match command {
         Command::Get(args) => get(args),
+        Command::Play(args) => play(args),
         Command::Bench(args) => bench(args),
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => stale::status(&args),
@@ -114,6 +116,17 @@ fn get(args: GetArgs) -> Result<u8, Failure> {
     within_runtime(async |stop| {
         let engine = Engine::new(plan.engine.clone())?;
         Ok(jobs::run(plan, engine, view, stop).await)
+    })
+}
+
+fn play(args: PlayArgs) -> Result<u8, Failure> {
+    signals::explain_bus_errors();
+    let plan = play::resolve(args)?;
+    let view = render::view(plan.get.voice, &plan.get.urls);
+    plan.get.warnings.iter().for_each(|text| view.warning(text));
+    within_runtime(async |stop| {
+        let engine = Engine::new(plan.get.engine.clone())?;
+        play::run(plan, engine, view, stop).await
     })
 }
 

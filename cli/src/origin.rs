@@ -235,14 +235,16 @@ fn lists(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bool {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+pub(crate) enum Wanted {
+    /// These bytes, at least one.
     Part(Range<u64>),
+    /// None that the object has.
     Unsatisfiable,
 }
 
 /// One byte range of an object (RFC 9110 section 14.1.2); `None` for what a
 /// server may ignore: other units, several ranges, malformed ones.
-fn parse_range(text: &str, size: u64) -> Option<Wanted> {
+pub(crate) fn parse_range(text: &str, size: u64) -> Option<Wanted> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let range = match (first.trim(), last.trim()) {
         ("", suffix) => size.saturating_sub(suffix.parse().ok()?)..size,

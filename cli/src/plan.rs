@@ -21,9 +21,6 @@ const MANY_CONNECTIONS: usize = 16;
 /// The segment sizes that the engine takes, in bytes.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
-/// Commands of the contract that this version has not.
-const LATER_COMMANDS: [&str; 1] = ["play"];
-
 /// A `get` that can be run.
 #[derive(Debug)]
 pub(crate) struct GetPlan {
@@ -166,15 +163,11 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         let quoted = shown.strip_prefix("https://").unwrap_or(&shown);
         let quoted = if text.ends_with('/') { quoted } else { quoted.trim_end_matches('/') };
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
-        return Err(if LATER_COMMANDS.contains(&text) {
-            failure.hint(format!(
-                "this version has no command `{text}`; haul --help names those it has"
-            ))
-        } else if text == "help" {
+        return Err(if text == "help" {
             failure.hint("haul --help prints the common flags")
         } else if matches!(
             text,
-            "get" | "bench" | "verify" | "status" | "clean" | "completions" | "man"
+            "get" | "play" | "bench" | "verify" | "status" | "clean" | "completions" | "man"
         ) {
             failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
         } else {
@@ -324,7 +317,7 @@ mod tests {
         let text = refused(&["example.com/file"]);
         assert!(text.contains("not a URL") && text.contains("https://example.com/file"), "{text}");
         assert!(refused(&["localhost:8080/file"]).contains("https://localhost:8080/file"));
-        assert!(refused(&["play", "http://h/"]).contains("no command `play`"));
+        assert!(refused(&["-q", "play"]).contains("haul play"));
         assert!(refused(&["-q", "bench"]).contains("haul bench"));
         assert!(refused(&["ftp://h/f"]).contains("ftp://h"));
         assert!(refused(&["http://"]).contains("not a URL"));

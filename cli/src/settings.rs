@@ -37,7 +37,8 @@ pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failu
         // What is wrong with it is told by whoever reads it next.
         return Ok(typed);
     };
-    let named = matches.subcommand_matches("get");
+    // The commands that download.
+    let named = matches.subcommand_matches("get").or(matches.subcommand_matches("play"));
     if matches.subcommand_name().is_some() && named.is_none() {
         return Ok(typed);
     }
@@ -48,6 +49,7 @@ pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failu
     let given: BTreeSet<&str> = definition
         .get_arguments()
         .map(|arg| arg.get_id().as_str())
+        .filter(|id| matches.try_contains_id(id).is_ok())
         .filter(|id| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine))
         .collect();
     let mut settings = of_file(&definition)?;

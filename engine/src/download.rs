@@ -1,6 +1,6 @@
-//! The builder and the handle of one download.
+//! The builder of one download.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use crate::cookies::CookieJar;
 use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Plan, Progress, Summary};
+use crate::event::Plan;
+use crate::handle::{Download, launch, lost};
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
@@ -50,6 +51,7 @@ pub struct DownloadBuilder {
     max_redirects: u32,
     allow_downgrade: bool,
     segment_size_bytes: Option<u64>,
+    limit_rate_bytes_per_second: Option<u64>,
 }
 
 impl DownloadBuilder {
@@ -76,6 +78,7 @@ impl DownloadBuilder {
             max_redirects: 20,
             allow_downgrade: false,
             segment_size_bytes: None,
+            limit_rate_bytes_per_second: None,
         }
     }
 
@@ -208,6 +211,13 @@ impl DownloadBuilder {
         self
     }
 
+    /// At most so many bytes a second for this download, beside the limit of
+    /// the engine; [`Download::set_rate`] changes it.
+    pub fn limit_rate(mut self, bytes_per_second: u64) -> Self {
+        self.limit_rate_bytes_per_second = Some(bytes_per_second);
+        self
+    }
+
     /// Starts the download on the current tokio runtime.
     ///
     /// # Errors
@@ -228,7 +238,7 @@ impl DownloadBuilder {
     /// As [`DownloadBuilder::start`], and whatever the request meets.
     pub async fn plan(self) -> Result<Plan, Error> {
         let (engine, options) = self.resolve()?;
-        let driver = Driver::new(engine, options, Arc::new(Shared::default()), true);
+        let driver = Driver::new(engine, options, Arc::new(Shared::new(None)), true);
         let (_keep, never) = oneshot::channel();
         match driver.run(never).await? {
             Outcome::Planned(plan) => Ok(*plan),
@@ -291,6 +301,7 @@ impl DownloadBuilder {
             max_redirects: self.max_redirects,
             allow_downgrade: self.allow_downgrade,
             segment_size_bytes: self.segment_size_bytes,
+            limit_rate_bytes_per_second: self.limit_rate_bytes_per_second,
             first_range_bytes: FIRST_RANGE_BYTES,
             seed: fastrand::u64(..),
         };
@@ -298,40 +309,8 @@ impl DownloadBuilder {
     }
 }
 
-/// Runs a download on the current runtime.
-pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
-    let shared = Arc::new(Shared::default());
-    let (cancel, cancelled) = oneshot::channel();
-    let (done, outcome) = oneshot::channel();
-    let driver = Driver::new(engine, options, Arc::clone(&shared), false);
-    let told = Arc::clone(&shared);
-    tokio::spawn(async move {
-        let result = driver.run(cancelled).await.and_then(|outcome| match outcome {
-            Outcome::Completed(summary) => Ok(*summary),
-            Outcome::Planned(_) => Err(lost()),
-        });
-        told.send(match &result {
-            Ok(summary) => Event::Completed(summary.clone()),
-            Err(error) => Event::Failed {
-                kind: error.kind(),
-                message: error.to_string(),
-                resumable: error.is_resumable(),
-            },
-        });
-        told.close();
-        // The handle may be gone; the events and the checkpoint tell it all.
-        let _ = done.send(result);
-    });
-    Download { shared, cancel: Some(cancel), outcome: Some(outcome), events_taken: false }
-}
-
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
-}
-
-fn lost() -> Error {
-    Error::new(ErrorKind::Internal, "the download ended without a result")
-        .with_hint("the tokio runtime was shut down, or this is a defect of haul")
 }
 
 fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
@@ -404,78 +383,6 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
             .map_err(|_| invalid("the login cannot be sent in a header".to_owned()))?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-/// A running download. Dropping it stops the work and leaves a state that the
-/// same download continues from.
-#[derive(Debug)]
-pub struct Download {
-    shared: Arc<Shared>,
-    /// Fires, or is dropped, to stop.
-    cancel: Option<oneshot::Sender<()>>,
-    outcome: Option<oneshot::Receiver<Result<Summary, Error>>>,
-    events_taken: bool,
-}
-
-impl Download {
-    /// How it stands, at most 100 ms old.
-    #[must_use]
-    pub fn progress(&self) -> Progress {
-        self.shared.progress()
-    }
-
-    /// The events from the beginning, for one listener; a second call gives a
-    /// stream that has ended.
-    pub fn events(&mut self) -> Events {
-        let first = !std::mem::replace(&mut self.events_taken, true);
-        Events { shared: first.then(|| Arc::clone(&self.shared)) }
-    }
-
-    /// Stops, records what was stored, and says where the checkpoint is, if
-    /// there was anything to keep. A download that ended before is no error.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Internal`] when the runtime went away.
-    pub async fn cancel(mut self) -> Result<Option<PathBuf>, Error> {
-        if let Some(cancel) = self.cancel.take() {
-            // It may have ended by itself.
-            let _ = cancel.send(());
-        }
-        match self.wait().await {
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
-            Err(error) => Ok(error.checkpoint().map(Path::to_owned)),
-        }
-    }
-
-    /// Waits for the end. May be dropped and called again before it returned.
-    ///
-    /// # Errors
-    /// Whatever ended the download; [`ErrorKind::Internal`] on a second call
-    /// after it returned, or when the runtime went away.
-    pub async fn wait(&mut self) -> Result<Summary, Error> {
-        let Some(outcome) = self.outcome.as_mut() else { return Err(lost()) };
-        let result = outcome.await.unwrap_or_else(|_| Err(lost()));
-        self.outcome = None;
-        result
-    }
-}
-
-/// The events of a download, from [`Download::events`].
-#[derive(Debug)]
-pub struct Events {
-    shared: Option<Arc<Shared>>,
-}
-
-impl Events {
-    /// The next event; `None` after the last one, which is
-    /// [`Event::Completed`] or [`Event::Failed`]. May be dropped and called again.
-    pub async fn next(&mut self) -> Option<Event> {
-        match &self.shared {
-            Some(shared) => shared.next().await,
-            None => None,
-        }
-    }
 }
 
 #[cfg(test)]

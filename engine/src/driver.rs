@@ -25,6 +25,7 @@ use url::Url;
 use crate::config::{
     Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
 };
+use crate::control::{Steering, Stop};
 use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
@@ -95,19 +96,21 @@ pub(crate) struct Options {
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,
     pub(crate) segment_size_bytes: Option<u64>,
+    pub(crate) limit_rate_bytes_per_second: Option<u64>,
     /// How much the first request asks for.
     pub(crate) first_range_bytes: u64,
     /// Of the jitter of the waits.
     pub(crate) seed: u64,
 }
 
-fn settings(options: &Options, engine: &EngineInner) -> Settings {
+fn settings(options: &Options) -> Settings {
     Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
-        speed_limited: engine.limiter.is_some(),
+        // Told with each tick, since it may change.
+        speed_limited: false,
         seed: options.seed,
     }
 }
@@ -161,6 +164,8 @@ pub(crate) struct Driver {
     bytes: u64,
     resumed_bytes: u64,
     max_active: usize,
+    paused: bool,
+    told_pause: bool,
     ended: Option<Result<Outcome, Error>>,
 }
 
@@ -176,7 +181,7 @@ impl Driver {
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options, &engine)),
+            planner: Planner::new(settings(&options)),
             engine,
             current_url,
             redirects: 0,
@@ -200,24 +205,28 @@ impl Driver {
             bytes: 0,
             resumed_bytes: 0,
             max_active: 0,
+            paused: false,
+            told_pause: false,
             ended: None,
         }
     }
 
-    /// Runs to the end, or until `cancel` fires or its sender is dropped.
-    pub(crate) async fn run(mut self, mut cancel: oneshot::Receiver<()>) -> Result<Outcome, Error> {
+    /// Runs to the end, or until `stop` fires or its sender is dropped.
+    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
         self.look_for_earlier()?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.planner.tick(self.now());
         loop {
             self.carry_out().await;
+            self.tell_pause();
             if let Some(ended) = self.ended.take() {
                 return ended;
             }
             tokio::select! {
                 biased;
-                _ = &mut cancel => return Err(self.cancelled().await),
+                how = &mut stop => return Err(self.stopped(how.unwrap_or(Stop::Keep)).await),
+                () = self.shared.control.changed() => self.steer(),
                 event = self.fetch_events.1.recv() => if let Some(event) = event {
                     self.on_fetch_event(event);
                 },
@@ -225,6 +234,10 @@ impl Driver {
                     self.on_store_event(event).await;
                 },
                 _ = tick.tick() => {
+                    self.steer();
+                    let limiters = [&self.engine.limiter, &self.shared.limiter];
+                    let limited = limiters.iter().any(|limiter| limiter.is_limiting());
+                    self.planner.set_speed_limited(limited);
                     if self.engine.is_storage_busy(self.running.len()) {
                         self.planner.on_storage_busy(self.now());
                     }
@@ -233,6 +246,38 @@ impl Driver {
                     self.publish_progress(false);
                 }
             }
+        }
+    }
+
+    /// Takes over what the handle and the readers ask for.
+    fn steer(&mut self) {
+        let now = self.now();
+        let Steering { paused, connections, wants } = self.shared.control.steering();
+        if let Some(connections) = connections {
+            self.planner.set_connections(connections, now);
+        }
+        match (self.paused, paused) {
+            (false, true) => self.planner.pause(now),
+            (true, false) => {
+                self.planner.resume(now);
+                if std::mem::take(&mut self.told_pause) {
+                    self.shared.send(Event::Resumed);
+                }
+            }
+            _ => {}
+        }
+        if std::mem::replace(&mut self.paused, paused) != paused {
+            self.publish_progress(false);
+        }
+        self.planner.want(wants, now);
+    }
+
+    /// A pause is told when nothing more can come.
+    fn tell_pause(&mut self) {
+        if self.paused && self.running.is_empty() && !std::mem::replace(&mut self.told_pause, true)
+        {
+            self.shared.send(Event::Paused);
+            self.publish_progress(false);
         }
     }
 
@@ -321,6 +366,7 @@ impl Driver {
             });
             progress.connections = self.running.len();
             progress.retries = self.planner.rounds();
+            progress.paused = self.paused;
             progress.syncing = syncing;
             progress.map = self.planner.map_cells();
         });

@@ -7,8 +7,9 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
-use crate::io::fetcher::{Limiter, RESERVE_BYTES};
+use crate::io::fetcher::RESERVE_BYTES;
 use crate::io::hosts::Hosts;
+use crate::io::limiter::Limiter;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
 use crate::io::writer::Writers;
@@ -22,7 +23,7 @@ pub(crate) struct EngineInner {
     budget_bytes: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
-    pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) limiter: Arc<Limiter>,
     pub(crate) hosts: Option<Hosts>,
 }
 
@@ -34,7 +35,7 @@ impl EngineInner {
         Self {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
-            limiter: config.limit_rate_bytes_per_second.map(|rate| Arc::new(Limiter::new(rate))),
+            limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             hosts: config.state_directory.clone().map(Hosts::of),
             budget_bytes,
             config,

@@ -1,7 +1,7 @@
 //! What a download tells while it runs: events, snapshots and the summary.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::DigestAlgorithm;
 
@@ -79,6 +79,10 @@ pub enum Event {
     },
     /// Something the user should know; the download goes on.
     Notice(Notice),
+    /// Paused by [`crate::Download::pause`]: nothing is received from here on.
+    Paused,
+    /// It goes on after that.
+    Resumed,
     /// All bytes are there; the data is being synced and published.
     Syncing,
     /// The listener was too slow and this many events before this one are lost.
@@ -119,6 +123,32 @@ pub struct Started {
     pub segment_size_bytes: u64,
     /// `"mmap"`, `"pwrite"`, `"null"`, or `"stream"` for an object without a known size.
     pub storage: &'static str,
+}
+
+/// What is known of the object that is downloaded; see
+/// [`crate::Download::metadata`].
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Metadata {
+    /// The final URL, without query and userinfo.
+    pub url: String,
+    /// The name of the output, without its directory.
+    pub name: String,
+    /// Where the complete file will be.
+    pub output: PathBuf,
+    /// The object's size in bytes; where the server told none, once it is complete.
+    pub total_bytes: Option<u64>,
+    /// The `Content-Type` as the server sent it.
+    pub content_type: Option<String>,
+    /// Whether byte ranges are used. Without, bytes come in order only, and
+    /// what is interrupted begins again.
+    pub ranges: bool,
+    /// What identifies the version of the object.
+    pub validator: ValidatorKind,
+    /// The entity tag as HTTP writes it (RFC 9110 section 8.8.3).
+    pub etag: Option<String>,
+    /// The date of the last change, in whole seconds.
+    pub last_modified: Option<SystemTime>,
 }
 
 /// A line for the user that is not an error.
@@ -180,6 +210,8 @@ pub struct Progress {
     pub connections: usize,
     /// Rounds of backoff so far.
     pub retries: u32,
+    /// Whether it is paused.
+    pub paused: bool,
     /// Whether all bytes are there and the data is being synced.
     pub syncing: bool,
     /// The object from its first to its last byte in at most 256 equal cells.

@@ -28,6 +28,14 @@
 //! handle does the same in the background. Starting the same download again
 //! continues it. An [`Error`] says by [`Error::is_resumable`] whether it can be.
 //!
+//! A running download can be paused, slowed and watched; see [`Download`].
+//!
+//! # Reading while it downloads
+//!
+//! [`Download::reader`] gives a [`Reader`] with tokio's `AsyncRead` and
+//! `AsyncSeek` ([`Reader::into_blocking`]: std's `Read` and `Seek`). What it
+//! reads is fetched first.
+//!
 //! # Threads and memory
 //!
 //! An engine has one or two writer threads, each running download one keeper
@@ -43,6 +51,8 @@
 #![deny(missing_docs)]
 
 mod config;
+mod contents;
+mod control;
 mod cookies;
 mod download;
 mod driver;
@@ -53,12 +63,14 @@ mod fault_point;
 #[cfg(any(test, feature = "fault-points"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod handle;
 mod io;
 mod model;
 #[cfg(feature = "model-bench")]
 #[doc(hidden)]
 pub mod model_bench;
 mod partials;
+mod reader;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -69,13 +81,16 @@ pub use config::{
     RetryPolicy, StorageKind,
 };
 pub use cookies::CookieJar;
-pub use download::{Download, DownloadBuilder, Events};
+pub use download::DownloadBuilder;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
-    Event, LimitedBy, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
+    Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary,
+    ValidatorKind,
 };
+pub use handle::{Download, Events, Monitor};
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
+pub use reader::{BlockingReader, Reader};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what

@@ -1,11 +1,15 @@
-//! What a running download and its handle share: the snapshot and the events.
+//! What a running download and its handle share: wishes, what can be read, the
+//! snapshot and the events.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::contents::Contents;
+use crate::control::Control;
 use crate::event::{Event, Progress};
+use crate::io::limiter::Limiter;
 
 /// So many events wait for a slow listener; older ones are dropped and counted.
 const MAX_WAITING: usize = 256;
@@ -18,8 +22,14 @@ struct Queue {
 }
 
 /// See the module's documentation.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared {
+    /// What the handle asks.
+    pub(crate) control: Control,
+    /// What can be read.
+    pub(crate) contents: Contents,
+    /// The download's own speed limit.
+    pub(crate) limiter: Arc<Limiter>,
     progress: Mutex<Progress>,
     queue: Mutex<Queue>,
     changed: Notify,
@@ -31,6 +41,17 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
+    pub(crate) fn new(rate_bytes_per_second: Option<u64>) -> Self {
+        Self {
+            control: Control::default(),
+            contents: Contents::default(),
+            limiter: Arc::new(Limiter::new(rate_bytes_per_second)),
+            progress: Mutex::default(),
+            queue: Mutex::default(),
+            changed: Notify::new(),
+        }
+    }
+
     pub(crate) fn progress(&self) -> Progress {
         lock(&self.progress).clone()
     }

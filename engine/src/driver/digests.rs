@@ -95,6 +95,7 @@ impl Driver {
     /// Ends all fetches and removes what is stored, so that no later run
     /// continues it.
     pub(super) async fn discard(&mut self) {
+        self.shared.contents.give_up();
         self.fetches.shutdown().await;
         self.running.clear();
         let Some(store) = self.store.take() else { return };
@@ -103,10 +104,8 @@ impl Driver {
             Ok(place) => place,
             Err(error) => return self.end_with(error).await,
         };
-        let path = place.data().to_owned();
-        let removed = self.engine.writers.crew().blocking(move || place.remove()).await;
-        if let Some(Err(error)) = removed {
-            self.end_with(Error::io("cannot remove the altered data", &path, error)).await;
+        if let Err(error) = self.unlink(place).await {
+            self.end_with(error).await;
         }
     }
 }

@@ -4,6 +4,8 @@ use super::*;
 
 impl Driver {
     pub(super) async fn reset(&mut self, forget_identity: bool) {
+        // Before anything else is stored where readers read.
+        self.shared.contents.give_up();
         self.believe_earlier = false;
         self.bytes = 0;
         self.resumed_bytes = 0;
@@ -55,6 +57,7 @@ impl Driver {
         self.ended = Some(match finished {
             Ok(finished) => {
                 self.bytes = finished.bytes;
+                self.shared.contents.complete(finished.bytes);
                 let first = self.counters.first_byte.get();
                 Ok(Outcome::Completed(Box::new(Summary {
                     output: self.output.clone().unwrap_or_default(),
@@ -110,6 +113,8 @@ impl Driver {
 
     /// Ends all fetches and records what was stored.
     pub(super) async fn stop(&mut self) -> Option<PathBuf> {
+        // The lock is given up below, and with it what readers read.
+        self.shared.contents.close();
         self.fetches.shutdown().await;
         self.running.clear();
         let Some(store) = self.store.take() else { return self.earlier.clone() };
@@ -118,9 +123,42 @@ impl Driver {
         checkpoint.filter(|_| self.expected.as_ref().is_some_and(|it| it.total.is_some()))
     }
 
-    pub(super) async fn cancelled(mut self) -> Error {
+    pub(super) async fn stopped(mut self, how: Stop) -> Error {
+        let error = Error::new(ErrorKind::Cancelled, "the download was stopped");
+        if how == Stop::Remove {
+            self.publish_progress(false);
+            return self.remove().await.err().unwrap_or(error);
+        }
         let checkpoint = self.stop().await;
         self.publish_progress(false);
-        Error::new(ErrorKind::Cancelled, "the download was stopped").with_checkpoint(checkpoint)
+        error.with_checkpoint(checkpoint)
+    }
+
+    /// Ends all fetches and removes what is stored, of this run or an earlier one.
+    async fn remove(&mut self) -> Result<(), Error> {
+        self.shared.contents.close();
+        self.fetches.shutdown().await;
+        self.running.clear();
+        let place = match (self.store.take(), self.kept.take(), self.earlier.take()) {
+            (Some(store), ..) => store.reset().await?,
+            (None, Some(kept), _) => kept,
+            (None, None, Some(checkpoint)) => {
+                // Another haul that has begun with it in the meantime keeps it.
+                let crew = self.engine.writers.crew();
+                let removed = crew.blocking(move || partial::remove_earlier(&checkpoint)).await;
+                return removed.unwrap_or(Ok(()));
+            }
+            (None, None, None) => return Ok(()),
+        };
+        self.unlink(place).await
+    }
+
+    pub(super) async fn unlink(&self, place: Place) -> Result<(), Error> {
+        let path = place.data().to_owned();
+        let removed = self.engine.writers.crew().blocking(move || place.remove()).await;
+        match removed {
+            Some(Err(error)) => Err(Error::io("cannot remove", &path, error)),
+            _ => Ok(()),
+        }
     }
 }

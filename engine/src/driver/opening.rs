@@ -1,6 +1,12 @@
 //! The output: what an earlier run left there, and how it is opened.
 
+use std::time::UNIX_EPOCH;
+
 use super::*;
+use crate::contents::Open;
+use crate::event::Metadata;
+use crate::io::stored::Stored;
+use crate::io::writer::Layout;
 
 impl Driver {
     /// Looks at what is at the output if its name is known or can be guessed,
@@ -158,9 +164,14 @@ impl Driver {
         self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
+        let stored = Arc::new(Stored::new(
+            Layout::of(&checkpoint),
+            Arc::clone(self.shared.contents.alarm()),
+        ));
         self.store = Some(Store::open(StoreOptions {
             place,
-            storage,
+            storage: Arc::clone(&storage),
+            stored: Arc::clone(&stored),
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
@@ -168,6 +179,9 @@ impl Driver {
             expected: algorithm,
             events: self.store_events.0.clone(),
         })?);
+        let metadata = self.metadata(&resource);
+        let crew = self.engine.writers.crew();
+        self.shared.contents.open(Open { storage, stored, metadata, crew });
         self.shared.send(Event::Started(Started {
             url: redact_url(self.current_url.as_str()),
             output: self.output.clone().unwrap_or_default(),
@@ -183,7 +197,25 @@ impl Driver {
         self.redirects = 0;
         let now = self.now();
         self.planner.on_opened(segment_size_bytes, &restored, now);
+        self.publish_progress(false);
         Ok(())
+    }
+
+    fn metadata(&self, resource: &Resource) -> Metadata {
+        let output = self.output.clone().unwrap_or_default();
+        let modified = resource.validator.last_modified.as_ref();
+        Metadata {
+            url: redact_url(self.current_url.as_str()),
+            name: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            output,
+            total_bytes: resource.total,
+            content_type: resource.content_type.clone(),
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            etag: resource.validator.etag.as_ref().map(ToString::to_string),
+            last_modified: modified
+                .and_then(|it| UNIX_EPOCH.checked_add(Duration::from_secs(it.unix_seconds))),
+        }
     }
 
     pub(super) fn planned(&mut self, output: PathBuf, resource: &Resource) {

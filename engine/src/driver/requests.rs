@@ -1,6 +1,7 @@
 //! Requests: what they carry, and what comes back of them.
 
 use super::*;
+use crate::io::limiter::Limits;
 
 impl Driver {
     pub(super) fn fetch(&mut self, lease: LeaseId, range: Option<ByteRange>, conditional: bool) {
@@ -27,7 +28,10 @@ impl Driver {
             commands: receiver,
             events: self.fetch_events.0.clone(),
             counters: Arc::clone(&self.counters),
-            limiter: self.engine.limiter.clone(),
+            limits: Limits {
+                engine: Arc::clone(&self.engine.limiter),
+                own: Arc::clone(&self.shared.limiter),
+            },
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
         };
         self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.pool), fetch));

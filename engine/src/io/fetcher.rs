@@ -18,7 +18,7 @@
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -32,6 +32,7 @@ use tokio::time::{Instant, timeout};
 use url::{Position, Url};
 
 use super::connector::{FetchError, FetchErrorKind};
+use super::limiter::{LIMITED_BATCH_BYTES, Limits};
 use super::pool::{Connection, Pool};
 use super::prove::PartProof;
 use super::transport::Origin;
@@ -39,16 +40,12 @@ use super::writer::Sink;
 use crate::fault_point::{self, Bug};
 use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
-use crate::model::rate::TokenBucket;
 use crate::model::segment::LeaseId;
 
 /// What is reserved of the budget before a body is polled, and gathered at
 /// most before it is handed over. The last frame of a batch may exceed it, by
 /// less than `pool::MAX_BUF_BYTES`.
 pub(crate) const RESERVE_BYTES: u32 = 256 << 10;
-
-/// The batch under a speed limit, so that waits are short and many.
-const LIMITED_BATCH_BYTES: u64 = 32 << 10;
 
 /// Pieces in one batch: a server that sends single bytes as chunks must not
 /// make the list of pieces larger than the bytes.
@@ -172,8 +169,8 @@ pub(crate) struct Fetch {
     pub(crate) events: mpsc::UnboundedSender<FetchEvent>,
     /// What is counted.
     pub(crate) counters: Arc<Counters>,
-    /// The engine's speed limit.
-    pub(crate) limiter: Option<Arc<Limiter>>,
+    /// The speed limits.
+    pub(crate) limits: Limits,
     /// A dropped body of known size up to this is read away, which keeps its
     /// connection; a larger one closes it.
     pub(crate) drain_limit_bytes: u64,
@@ -198,48 +195,13 @@ impl Counters {
     }
 }
 
-/// A speed limit shared by all connections of an engine.
-#[derive(Debug)]
-pub(crate) struct Limiter {
-    bucket: Mutex<TokenBucket>,
-    epoch: Instant,
-}
-
-impl Limiter {
-    /// A limit in bytes a second; one batch may come at once.
-    pub(crate) fn new(rate_bytes_per_second: u64) -> Self {
-        let burst_bytes = rate_bytes_per_second.min(LIMITED_BATCH_BYTES);
-        Self {
-            bucket: Mutex::new(TokenBucket::new(
-                rate_bytes_per_second,
-                burst_bytes,
-                Duration::ZERO,
-            )),
-            epoch: Instant::now(),
-        }
-    }
-
-    /// Counts `bytes` that came, at the first poll, and waits until the next may.
-    pub(crate) async fn take(&self, bytes: u64) {
-        let wait = self
-            .bucket
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take(bytes, self.epoch.elapsed());
-        if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
-        }
-    }
-}
-
 /// Carries out one lease. Every path sends [`FetchEvent::Ended`] once, except
 /// that nothing is sent when the future is dropped.
 pub(crate) async fn run(pool: Arc<Pool>, fetch: Fetch) {
-    let Fetch { lease, spec, start, commands, events, counters, limiter, drain_limit_bytes } =
-        fetch;
+    let Fetch { lease, spec, start, commands, events, counters, limits, drain_limit_bytes } = fetch;
     let mut control = Control { lease, commands, events, position: start, end: u64::MAX };
     let transfer =
-        Transfer { pool: &pool, spec: &spec, counters: &counters, limiter, drain_limit_bytes };
+        Transfer { pool: &pool, spec: &spec, counters: &counters, limits, drain_limit_bytes };
     let how = match transfer.run(&mut control).await {
         Ok(how) => how,
         Err(Interrupt::Cancelled) => Ended::Dropped,
@@ -328,7 +290,7 @@ struct Transfer<'a> {
     pool: &'a Pool,
     spec: &'a RequestSpec,
     counters: &'a Counters,
-    limiter: Option<Arc<Limiter>>,
+    limits: Limits,
     drain_limit_bytes: u64,
 }
 
@@ -418,23 +380,19 @@ impl Transfer<'_> {
                     return Ok(Ended::Failed(error));
                 }
             }
-            if let Some(limiter) = &self.limiter {
-                // The limiter comes first: what came is counted, cancelled or not.
-                tokio::select! {
-                    biased;
-                    () = limiter.take(bytes) => {}
-                    interrupt = control.interrupted() => return Err(interrupt),
-                }
+            // The limits come first: what came is counted, cancelled or not.
+            tokio::select! {
+                biased;
+                () = self.limits.take(bytes) => {}
+                interrupt = control.interrupted() => return Err(interrupt),
             }
         }
     }
 
     /// Gathers what is there without waiting, `wanted` bytes at most.
     async fn gather(&self, body: &mut Incoming, first: Step, wanted: u64) -> Batch {
-        let limit = match self.limiter {
-            Some(_) => LIMITED_BATCH_BYTES,
-            None => u64::from(RESERVE_BYTES),
-        };
+        let limit =
+            if self.limits.are_limiting() { LIMITED_BATCH_BYTES } else { u64::from(RESERVE_BYTES) };
         let mut pieces = Vec::new();
         let mut bytes = 0;
         let mut step = first;

@@ -317,7 +317,9 @@ impl Keeper {
             }
             KeeperMessage::Verified { segment, good } => {
                 self.unverified.remove(&segment);
-                if !good && let Some(record) = self.ledger.segments.get_mut(segment as usize) {
+                if good {
+                    self.target.stored().whole(segment);
+                } else if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
                     *record = SegmentRecord::Missing;
                 }
                 self.changed = true;

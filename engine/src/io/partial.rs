@@ -215,6 +215,17 @@ impl Partial {
     }
 }
 
+/// Removes the partial download that `checkpoint` is of.
+///
+/// # Errors
+/// As for [`Partial::acquire_earlier`]: another haul that goes on with it keeps it.
+pub(crate) fn remove_earlier(checkpoint: &Path) -> Result<(), Error> {
+    let paths = Paths::of(&checkpoint.with_extension(""));
+    let path = paths.partial.clone();
+    let partial = Partial::acquire_earlier(paths, &|_| None)?;
+    partial.remove().map_err(|error| Error::io("cannot remove", &path, error))
+}
+
 /// Unlinks the checkpoint of a partial whose name was given up. A `NAME.part`
 /// that exists now is another download's, and so is the checkpoint.
 pub(super) fn remove_checkpoint(paths: &Paths) -> io::Result<()> {

@@ -14,10 +14,11 @@ use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::storage::Storage;
+use super::stored::Stored;
 use super::writer::{Layout, Sink, Target, Writers};
 use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind};
-use crate::model::checkpoint::Checkpoint;
+use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 
 /// What a store tells its driver.
 #[derive(Debug)]
@@ -54,6 +55,8 @@ pub(crate) struct StoreOptions {
     /// The digest that the object will be compared with: it is computed while
     /// the bytes come. One that is known only later is computed at the end.
     pub(crate) expected: Option<DigestAlgorithm>,
+    /// What readers are told of.
+    pub(crate) stored: Arc<Stored>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -85,12 +88,25 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { place, storage, writers, checkpoint, sync, digest, expected, events } =
-            options;
-        let layout =
-            Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
+        let StoreOptions {
+            place,
+            storage,
+            writers,
+            checkpoint,
+            sync,
+            digest,
+            expected,
+            stored,
+            events,
+        } = options;
+        let layout = Layout::of(&checkpoint);
+        for (segment, record) in (0_u32..).zip(&checkpoint.segments) {
+            if matches!(record, SegmentRecord::Durable(_)) {
+                stored.whole(segment);
+            }
+        }
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone()));
+        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone(), stored));
         let mut keeper = Keeper::new(
             inbox,
             place,

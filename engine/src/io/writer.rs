@@ -19,8 +19,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::crew::Crew;
 use super::keeper::{KeeperMessage, Mailbox};
 use super::storage::{SegmentWriter, Storage};
+use super::stored::Stored;
 use crate::fault_point::{self, Call};
-use crate::model::checkpoint::{Prefix, segment_count};
+use crate::model::checkpoint::{Checkpoint, Prefix, segment_count};
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
 
@@ -173,6 +174,11 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
+    /// That of the object that a checkpoint is of.
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+        Self { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes }
+    }
+
     /// Whether the object is at most one segment, hashed as a whole.
     pub(crate) fn whole(self) -> bool {
         self.total.is_none_or(|total| segment_count(total, self.segment_size_bytes) <= 1)
@@ -190,7 +196,7 @@ impl Layout {
 
     /// The number of the segment that has the byte at `offset`, and the offset
     /// after it, as if the object had no end.
-    fn segment_at(self, offset: u64) -> (u32, u64) {
+    pub(super) fn segment_at(self, offset: u64) -> (u32, u64) {
         if self.total.is_none() {
             return (0, u64::MAX);
         }
@@ -215,6 +221,8 @@ pub(crate) struct Target {
     /// while the target was being closed is not stored after all.
     closed: AtomicU64,
     stored_bytes: AtomicU64,
+    /// For readers.
+    stored: Arc<Stored>,
 }
 
 impl Target {
@@ -223,6 +231,7 @@ impl Target {
         layout: Layout,
         digest: bool,
         reports: Mailbox,
+        stored: Arc<Stored>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -235,6 +244,7 @@ impl Target {
             failed: AtomicBool::new(false),
             closed: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
+            stored,
         }
     }
 
@@ -249,6 +259,11 @@ impl Target {
 
     pub(super) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    /// What readers are told of.
+    pub(super) fn stored(&self) -> &Stored {
+        &self.stored
     }
 
     /// How many bytes were stored in this epoch.
@@ -484,6 +499,7 @@ impl Writer {
             active.next += piece.len() as u64;
             target.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
+        target.stored.up_to(segment, active.next);
         progress.complete(target, segment, range);
         Ok(())
     }
@@ -503,6 +519,7 @@ impl Writer {
         let writer = target.storage.segment_writer(range)?;
         let start = range.start();
         progress.active.insert(segment, Active { hasher: Some(hasher), writer, start, next });
+        target.stored.up_to(segment, next);
         progress.complete(target, segment, range);
         Ok(())
     }

@@ -29,9 +29,12 @@ mod judge;
 mod relief;
 mod schedule;
 mod speed;
+mod steering;
+mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
 use self::speed::Speeds;
+pub use self::wanted::Want;
 pub use super::segment::LeaseId;
 
 /// The usual [`Settings::first_range_bytes`].
@@ -126,6 +129,9 @@ pub struct Planner {
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
     resolved_again: bool,
+    paused: bool,
+    /// Where readers stand.
+    wants: Vec<Want>,
     high_water: u64,
     actions: VecDeque<Action>,
 }
@@ -167,6 +173,8 @@ impl Planner {
             changes: 0,
             refetched: false,
             resolved_again: false,
+            paused: false,
+            wants: Vec::new(),
             high_water: 0,
             actions: VecDeque::new(),
         }
@@ -270,6 +278,7 @@ impl Planner {
         self.give_up_stalled(now);
         self.ticks += u32::from(self.phase == Phase::Running);
         self.observe(now);
+        self.make_room(now);
         self.schedule(now);
     }
 
@@ -380,6 +389,8 @@ impl Planner {
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
                 self.stream_ended_at = Some(lease.position);
             }
+            // Whatever it was may be over when the download goes on.
+            _ if self.paused => {}
             LeaseEnd::BodyEnded => {
                 let failure = Failure::new(ErrorKind::Network, "the response ended before its end");
                 self.ended_badly(failure, progressed, false, now);

@@ -484,3 +484,6 @@ fn connections_that_stall_in_turn_are_rounds_and_end() {
     }
     assert_eq!(rounds, 10, "it ends after as many rounds as the policy has");
 }
+
+#[path = "planner/steered_tests.rs"]
+mod steered;

@@ -109,6 +109,12 @@ impl SegmentMap {
         self.segment_size_bytes
     }
 
+    /// The number of the segment that has the byte at `offset`.
+    #[must_use]
+    pub fn index_of(&self, offset: u64) -> usize {
+        (offset / self.segment_size_bytes) as usize
+    }
+
     /// How many segments there are.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -183,7 +189,12 @@ impl SegmentMap {
             }
             self.first_candidate += 1;
         }
-        let first = self.first_candidate;
+        self.run_at(self.first_candidate, want_bytes)
+    }
+
+    /// The run of missing bytes that begins in segment `first`, as [`Self::next_run`].
+    #[must_use]
+    pub fn run_at(&self, first: usize, want_bytes: u64) -> Option<ByteRange> {
         let SegmentState::Missing { prefix_bytes } = *self.states.get(first)? else { return None };
         let start = self.range(first).start() + prefix_bytes;
         let mut last = first;

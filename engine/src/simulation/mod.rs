@@ -18,10 +18,11 @@ use std::time::Duration;
 use self::server::Network;
 use self::world::{Shared, lock};
 use crate::config::{Checksum, Connections, EngineConfig};
-use crate::download::{DownloadBuilder, launch};
+use crate::download::DownloadBuilder;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NoticeCode, Summary};
+use crate::handle::launch;
 use crate::io::crew::Crew;
 
 /// Of all simulated objects, so that small ones have many segments.

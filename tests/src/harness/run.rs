@@ -189,6 +189,15 @@ impl Running {
         last.and_then(|event| event["bytes"].as_u64()).unwrap_or(0)
     }
 
+    /// What it wrote to stdout so far.
+    ///
+    /// # Panics
+    /// Only after the reader did.
+    #[must_use]
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.bytes.lock().expect("as above")).into_owned()
+    }
+
     /// What it wrote to stderr so far.
     #[must_use]
     pub fn stderr(&self) -> String {

@@ -19,7 +19,7 @@ impl Planner {
             self.stream_ended_at = None;
             self.actions.push_back(Action::Reset { forget_identity });
         }
-        if now < self.wait_until.max(self.pause_until) {
+        if self.paused || now < self.wait_until.max(self.pause_until) {
             return self.finish_if_complete();
         }
         match self.phase {
@@ -66,7 +66,8 @@ impl Planner {
                 return;
             }
             let want = self.lease_bytes(self.speeds.next_idle(), now);
-            let Some(run) = self.next_run(want) else {
+            let wanted = self.wanted_run(now);
+            let Some(run) = wanted.or_else(|| self.next_run(want)) else {
                 return self.relieve(now);
             };
             self.issue(run, Some(run), now);

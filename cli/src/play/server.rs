@@ -1,0 +1,405 @@
+//! The HTTP server of one object.
+
+use std::convert::Infallible;
+use std::io::SeekFrom;
+use std::net::Ipv4Addr;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use haul_engine::{Metadata, Monitor, Reader, ValidatorKind};
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead as _, AsyncSeek as _, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use super::guard::{self, Asked, Guard};
+use super::page::{self, Status};
+use crate::exit::Failure;
+use crate::origin::{Wanted, parse_range};
+
+/// Connections at once. A player has a few; those that send no request give way.
+const MAX_CONNECTIONS: usize = 64;
+
+/// A request's head must come within this time, the next one on a connection too.
+const HEAD_WITHIN: Duration = Duration::from_secs(15);
+
+/// The largest piece of a body, and of what waits for a slow player.
+const FRAME_BYTES: usize = 64 << 10;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Server {
+    listener: TcpListener,
+    port: u16,
+    open: Arc<watch::Sender<usize>>,
+}
+
+/// Tells when nobody is connected.
+#[derive(Debug)]
+pub(crate) struct Idle(watch::Receiver<usize>);
+
+impl Idle {
+    /// Waits until nobody has been connected for so long.
+    pub(crate) async fn for_at_least(mut self, time: Duration) {
+        loop {
+            if self.0.wait_for(|open| *open == 0).await.is_err() {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep(time) => return,
+                changed = self.0.changed() => if changed.is_err() { return },
+            }
+        }
+    }
+}
+
+/// One connection, as long as its task lives.
+struct Counted(Arc<watch::Sender<usize>>);
+
+impl Counted {
+    fn new(open: &Arc<watch::Sender<usize>>) -> Self {
+        open.send_modify(|open| *open += 1);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|open| *open -= 1);
+    }
+}
+
+impl Server {
+    /// Listens on this port of 127.0.0.1; 0 is any that is free.
+    ///
+    /// # Errors
+    /// Exit 3 when it cannot be had.
+    pub(crate) async fn bind(port: u16) -> Result<Self, Failure> {
+        let unusable = |error: std::io::Error| {
+            Failure::local(format!("cannot serve on port {port} of 127.0.0.1: {error}"))
+                .hint("choose another with --port, or none for any that is free")
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(unusable)?;
+        let port = listener.local_addr().map_err(unusable)?.port();
+        Ok(Self { listener, port, open: Arc::new(watch::channel(0).0) })
+    }
+
+    /// The port.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Tells when nobody is connected.
+    pub(crate) fn idle(&self) -> Idle {
+        Idle(self.open.subscribe())
+    }
+
+    /// Answers until it is dropped.
+    pub(crate) async fn serve(self, guard: Arc<Guard>, monitor: Monitor, reader: Reader) {
+        let player = Arc::new(Played { guard, monitor, reader });
+        let mut connections: Vec<Connection> = Vec::new();
+        let mut tasks = tokio::task::JoinSet::new();
+        let ended = Arc::new(Notify::new());
+        loop {
+            while tasks.try_join_next().is_some() {}
+            connections.retain(|connection| !connection.task.is_finished());
+            if connections.len() >= MAX_CONNECTIONS {
+                // The oldest that asks for nothing gives way. One that was told to
+                // may take a moment; when all are being answered, one has to end.
+                let silent = connections.iter().position(Connection::is_silent);
+                match silent {
+                    Some(silent) => connections.swap_remove(silent).task.abort(),
+                    None => ended.notified().await,
+                }
+                connections.sort_by_key(|connection| connection.number);
+                continue;
+            }
+            let Ok((stream, _)) = self.listener.accept().await else {
+                // Out of descriptors: those in use come back.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let answering = Arc::new(AtomicUsize::new(0));
+            let number = connections.last().map_or(0, |last| last.number + 1);
+            let counted = Counted::new(&self.open);
+            let (player, busy) = (Arc::clone(&player), Arc::clone(&answering));
+            let bell = Arc::clone(&ended);
+            let task = tasks.spawn(async move {
+                talk(stream, &player, &busy).await;
+                drop(counted);
+                bell.notify_one();
+            });
+            connections.push(Connection { number, task, answering });
+        }
+    }
+}
+
+struct Connection {
+    number: u64,
+    task: AbortHandle,
+    /// Responses under way.
+    answering: Arc<AtomicUsize>,
+}
+
+impl Connection {
+    fn is_silent(&self) -> bool {
+        self.answering.load(Ordering::Relaxed) == 0
+    }
+}
+
+/// A response under way.
+struct Answering(Arc<AtomicUsize>);
+
+impl Answering {
+    fn new(count: &Arc<AtomicUsize>) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(count))
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn talk(stream: TcpStream, played: &Arc<Played>, answering: &Arc<AtomicUsize>) {
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = played.answer(&request, Answering::new(answering));
+        async move { Ok::<_, Infallible>(response) }
+    });
+    // A player that seeks closes its connection: that is no failure.
+    let _ = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_WITHIN)
+        .max_buf_size(FRAME_BYTES)
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+/// What is served.
+struct Played {
+    guard: Arc<Guard>,
+    monitor: Monitor,
+    reader: Reader,
+}
+
+impl Played {
+    fn answer<B>(&self, request: &Request<B>, answering: Answering) -> Response<Answer> {
+        let head = *request.method() == Method::HEAD;
+        let asked = self.guard.judge(request.method(), request.uri(), request.headers());
+        let answer = match (asked, self.monitor.metadata()) {
+            (Err(status), _) => refused(status),
+            (Ok(Asked::Page), _) => shown(),
+            // The object is being fetched again from its start.
+            (Ok(_), None) => refused(StatusCode::SERVICE_UNAVAILABLE),
+            (Ok(Asked::Status), Some(metadata)) => {
+                let kind = content_type(&metadata);
+                let status = Status::of(&metadata, &kind, &self.monitor.progress());
+                text("application/json", status.json())
+            }
+            (Ok(Asked::Object), Some(metadata)) => self.object(request.headers(), &metadata),
+        };
+        let (mut parts, mut body) = answer.into_parts();
+        set(&mut parts.headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(&mut parts.headers, header::REFERRER_POLICY, "no-referrer");
+        set(&mut parts.headers, header::CACHE_CONTROL, "no-store");
+        let policy = HeaderName::from_static("cross-origin-resource-policy");
+        set(&mut parts.headers, policy, "same-origin");
+        if head {
+            // A response without a body tells the length of the one it would have.
+            if let Some(length) = body.left() {
+                set(&mut parts.headers, header::CONTENT_LENGTH, &length.to_string());
+            }
+            body = Answer::Text(None);
+        }
+        if let Answer::Object { guard, .. } = &mut body {
+            *guard = Some(answering);
+        }
+        Response::from_parts(parts, body)
+    }
+
+    /// The object, or the part of it that is asked for (RFC 9110 section 14).
+    fn object(&self, asked: &HeaderMap, metadata: &Metadata) -> Response<Answer> {
+        let mut response = Response::new(Answer::Text(None));
+        let fields = response.headers_mut();
+        set(fields, header::CONTENT_TYPE, &content_type(metadata));
+        // What a server calls a page is not one here, with its script and its links.
+        set(fields, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
+        let etag = metadata.etag.as_deref();
+        let etag = etag.filter(|_| metadata.validator == ValidatorKind::StrongEtag);
+        if let Some(etag) = etag {
+            set(fields, header::ETAG, etag);
+        }
+        let Some(total) = metadata.total_bytes else {
+            set(fields, header::ACCEPT_RANGES, "none");
+            *response.body_mut() = self.bytes(0..u64::MAX, None);
+            return response;
+        };
+        set(fields, header::ACCEPT_RANGES, "bytes");
+        let current = match asked.get(header::IF_RANGE) {
+            Some(version) => etag.is_some_and(|etag| version.as_bytes() == etag.as_bytes()),
+            None => true,
+        };
+        let range = asked.get(header::RANGE).filter(|_| current);
+        let range = range.and_then(|range| parse_range(range.to_str().ok()?, total));
+        match range {
+            None => *response.body_mut() = self.bytes(0..total, Some(total)),
+            Some(Wanted::Unsatisfiable) => {
+                *response.status_mut() = StatusCode::RANGE_NOT_SATISFIABLE;
+                set(response.headers_mut(), header::CONTENT_RANGE, &format!("bytes */{total}"));
+            }
+            Some(Wanted::Part(range)) => {
+                *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+                let last = range.end - 1;
+                let content_range = format!("bytes {}-{last}/{total}", range.start);
+                set(response.headers_mut(), header::CONTENT_RANGE, &content_range);
+                let length = range.end - range.start;
+                *response.body_mut() = self.bytes(range, Some(length));
+            }
+        }
+        response
+    }
+
+    fn bytes(&self, range: Range<u64>, length: Option<u64>) -> Answer {
+        let mut reader = self.reader.clone();
+        // From the start an offset is known at once.
+        let _ = Pin::new(&mut reader).start_seek(SeekFrom::Start(range.start));
+        let left = range.end - range.start;
+        Answer::Object { reader: Box::new(reader), left, length, guard: None }
+    }
+}
+
+fn refused(status: StatusCode) -> Response<Answer> {
+    let mut response = Response::new(Answer::Text(None));
+    *response.status_mut() = status;
+    let fields = response.headers_mut();
+    match status {
+        StatusCode::METHOD_NOT_ALLOWED => set(fields, header::ALLOW, "GET, HEAD"),
+        StatusCode::SERVICE_UNAVAILABLE => set(fields, header::RETRY_AFTER, "1"),
+        // Who asks for what is not here has no business with the connection.
+        _ => set(fields, header::CONNECTION, "close"),
+    }
+    response
+}
+
+fn shown() -> Response<Answer> {
+    let Ok(nonce) = guard::secret() else { return refused(StatusCode::INTERNAL_SERVER_ERROR) };
+    let mut response = text("text/html; charset=utf-8", page::html(&nonce));
+    set(response.headers_mut(), header::CONTENT_SECURITY_POLICY, &page::policy(&nonce));
+    response
+}
+
+fn text(kind: &str, text: String) -> Response<Answer> {
+    let mut response = Response::new(Answer::Text(Some(text.into())));
+    set(response.headers_mut(), header::CONTENT_TYPE, kind);
+    response
+}
+
+fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
+    // What cannot be in a field came from a server; it is left out.
+    if let Ok(value) = HeaderValue::from_str(value) {
+        fields.insert(name, value);
+    }
+}
+
+/// What the server calls it, or, where that says nothing, what its name does.
+fn content_type(metadata: &Metadata) -> String {
+    let told = metadata.content_type.as_deref().map(str::trim).unwrap_or_default();
+    let media = told.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let silent = ["", "application/octet-stream", "binary/octet-stream"];
+    if !silent.contains(&media.as_str()) {
+        return told.to_owned();
+    }
+    let extension = metadata.name.rsplit_once('.').map(|(_, extension)| extension);
+    let known = match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
+        "mp4" | "m4v" => "video/mp4",
+        "webm" => "video/webm",
+        "mkv" => "video/x-matroska",
+        "mov" => "video/quicktime",
+        "avi" => "video/x-msvideo",
+        "ts" | "m2ts" => "video/mp2t",
+        "ogv" => "video/ogg",
+        "mp3" => "audio/mpeg",
+        "m4a" => "audio/mp4",
+        "ogg" | "oga" | "opus" => "audio/ogg",
+        "flac" => "audio/flac",
+        "wav" => "audio/wav",
+        _ => "application/octet-stream",
+    };
+    known.to_owned()
+}
+
+/// The body of an answer.
+enum Answer {
+    Text(Option<Bytes>),
+    /// Bytes of the object, as they come.
+    Object {
+        reader: Box<Reader>,
+        left: u64,
+        /// Where it is known.
+        length: Option<u64>,
+        guard: Option<Answering>,
+    },
+}
+
+impl Answer {
+    fn left(&self) -> Option<u64> {
+        match self {
+            Self::Text(text) => Some(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Self::Object { left, length, .. } => length.map(|_| *left),
+        }
+    }
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        match &mut *self {
+            Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Self::Object { left: 0, .. } => Poll::Ready(None),
+            Self::Object { reader, left, length, .. } => {
+                let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(FRAME_BYTES);
+                let mut piece = vec![0; wanted];
+                let mut buffer = ReadBuf::new(&mut piece);
+                // A version that was given up, or a download that failed, ends the
+                // body before its length: the player sees that it is cut.
+                ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
+                let read = buffer.filled().len();
+                if read == 0 {
+                    let cut = length
+                        .is_some()
+                        .then(|| Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
+                    return Poll::Ready(cut);
+                }
+                *left -= read as u64;
+                piece.truncate(read);
+                Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left() == Some(0)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.left().map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

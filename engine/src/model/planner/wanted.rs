@@ -1,0 +1,149 @@
+//! What readers wait for comes first.
+//!
+//! A reader that waits has its segment fetched next, if need be by a connection
+//! that is taken from elsewhere; what follows it is fetched in short leases, so
+//! that all connections work on the front that it reads along.
+
+use std::time::Duration;
+
+use super::{Action, Lease, LeaseId, Phase, Planner};
+use crate::model::range::ByteRange;
+use crate::model::segment::{SegmentMap, SegmentState};
+
+/// So far ahead of a reader its order is kept.
+const AHEAD_BYTES: u64 = 32 << 20;
+/// No lease ahead of a reader is longer: the others begin behind it.
+const MAX_AHEAD_LEASE_BYTES: u64 = AHEAD_BYTES / 4;
+/// A request's latency may cost one part in this many of such a lease.
+const LATENCY_SHARE: f64 = 6.0;
+/// A connection is taken from elsewhere only when that saves at least this, and
+/// the time of two requests.
+const WORTHWHILE_S: f64 = 0.25;
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Want {
+    /// The offset of the byte that it reads next.
+    pub position: u64,
+    /// Set while it waits for that byte: since which time, in the order of all
+    /// that wait. The lowest comes first.
+    pub waiting: Option<u64>,
+}
+
+impl Planner {
+    /// Where all readers stand from now on.
+    pub fn want(&mut self, wants: Vec<Want>, now: Duration) {
+        self.wants = wants;
+        self.make_room(now);
+        self.schedule(now);
+    }
+
+    /// The missing run that is read first, if any reader is near one.
+    pub(super) fn wanted_run(&self, now: Duration) -> Option<ByteRange> {
+        let map = self.map.as_ref()?;
+        let first = |want: &Want| {
+            let run = missing_run(map, want.position, self.ahead_lease_bytes(now))?;
+            let here = map.index_of(run.start()) == map.index_of(want.position);
+            let urgent = want.waiting.filter(|_| here).unwrap_or(u64::MAX);
+            Some((urgent, run.start().saturating_sub(want.position), run))
+        };
+        let first = self.wants.iter().filter_map(first).min_by_key(|found| (found.0, found.1));
+        first.map(|(_, _, run)| run)
+    }
+
+    /// Long enough that the request costs little, short enough that the reader
+    /// gets on: all connections bring their leases at the same time.
+    fn ahead_lease_bytes(&self, now: Duration) -> u64 {
+        let speeds: Vec<f64> = self.leases.values().filter_map(|lease| lease.speed(now)).collect();
+        let mean = speeds.iter().sum::<f64>() / speeds.len().max(1) as f64;
+        let floor = mean * self.speeds.kept_latency_s() * LATENCY_SHARE;
+        (floor as u64).clamp(1, MAX_AHEAD_LEASE_BYTES)
+    }
+
+    /// Takes a connection from elsewhere for each reader whose segment nobody
+    /// fetches, or will come to only later.
+    pub(super) fn make_room(&mut self, now: Duration) {
+        let able = self.phase == Phase::Running && self.dying.is_none() && now >= self.wait_until;
+        if self.wants.is_empty() || !able || self.whole || self.doubt || self.paused {
+            return;
+        }
+        let mut waiting: Vec<Want> =
+            self.wants.iter().copied().filter(|want| want.waiting.is_some()).collect();
+        waiting.sort_by_key(|want| want.waiting);
+        for want in waiting {
+            // One at a time: what comes free is given out first.
+            if self.leases.values().any(|lease| lease.leaving) {
+                return;
+            }
+            self.make_room_for(want.position, now);
+        }
+    }
+
+    fn make_room_for(&mut self, position: u64, now: Duration) {
+        let Some(map) = self.map.as_ref().filter(|map| position < map.total_bytes()) else {
+            return;
+        };
+        let index = map.index_of(position);
+        let full = self.leases.len() >= self.limit();
+        let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.kept_latency_s();
+        match map.state(index) {
+            SegmentState::Missing { .. } if full => {
+                if let Some(victim) = self.victim(worthwhile, now) {
+                    self.cancel(victim, None);
+                }
+            }
+            SegmentState::Leased(id) => {
+                let start = map.range(index).start();
+                let Some(lease) = self.leases.get_mut(&id) else { return };
+                // Its fetcher is in this very segment, or about to be.
+                if lease.position >= start {
+                    return;
+                }
+                let gap = ByteRange::new(lease.position, start).len();
+                if seconds(gap, lease, now) <= worthwhile {
+                    return;
+                }
+                if full {
+                    self.cancel(id, None);
+                } else {
+                    lease.leaving = true;
+                    self.actions.push_back(Action::Shrink { lease: id, end: start });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The lease with the most before it that no waiting reader needs; none when
+    /// one ends soon.
+    fn victim(&self, worthwhile: f64, now: Duration) -> Option<LeaseId> {
+        let map = self.map.as_ref()?;
+        let mut victim: Option<(u64, LeaseId)> = None;
+        for (id, lease) in &self.leases {
+            if seconds(lease.rest_bytes(), lease, now) <= worthwhile {
+                return None;
+            }
+            let at = map.index_of(lease.position);
+            let serves = |want: &Want| want.waiting.is_some() && map.index_of(want.position) == at;
+            if !self.wants.iter().any(serves) {
+                victim = victim.max(Some((lease.rest_bytes(), *id)));
+            }
+        }
+        victim.map(|(_, id)| id)
+    }
+}
+
+/// How long the lease needs for `bytes`; very long while nothing came.
+fn seconds(bytes: u64, lease: &Lease, now: Duration) -> f64 {
+    bytes as f64 / lease.rate.rate(now).max(1.0)
+}
+
+/// The first run of missing bytes in or after the segment of `position` and not
+/// far from it, of about `want_bytes`.
+fn missing_run(map: &SegmentMap, position: u64, want_bytes: u64) -> Option<ByteRange> {
+    if position >= map.total_bytes() {
+        return None;
+    }
+    let last = (position + AHEAD_BYTES).min(map.total_bytes()) - 1;
+    (map.index_of(position)..=map.index_of(last)).find_map(|index| map.run_at(index, want_bytes))
+}
