@@ -7,7 +7,8 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use haul_engine::{
-    Connections, Engine, EngineConfig, Existing, Resume, StorageKind, Summary, redact_url,
+    Connections, Engine, EngineConfig, Existing, HttpVersion, Proxies, Resume, StorageKind,
+    Summary, redact_url,
 };
 use serde::Serialize;
 
@@ -53,7 +54,12 @@ pub(crate) struct BenchPlan {
 /// Exit 2, as for `haul URL...`.
 pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let url = args.url.as_deref().map(plan::url).transpose()?;
-    let (engine, request) = request::resolve(args.request)?;
+    let (mut engine, request) = request::resolve(args.request)?;
+    if url.is_none() {
+        // The way to the origin inside this process has nothing between.
+        engine.proxies = Proxies::default();
+        engine.http_version = HttpVersion::Auto;
+    }
     let storages = if args.storage.is_empty() { vec![StorageArg::Auto] } else { args.storage };
     Ok(BenchPlan {
         url,

@@ -770,6 +770,10 @@ impl Driver {
                 "the link may have expired or need a login: get a fresh URL, or \
                                  give -u or -H, and continue with -o of the same name",
             ),
+            ErrorKind::ProxyRefused => error.with_hint(
+                "its login is part of its URL, in --proxy or in the environment: \
+                 http://NAME:PASS@HOST:PORT",
+            ),
             ErrorKind::Network => error.with_hint("check the network and run it again"),
             ErrorKind::Tls => error.with_hint(
                 "a private authority is trusted with --cacert FILE; do not continue if the \
@@ -829,7 +833,8 @@ impl Driver {
 fn kind_of(kind: FetchErrorKind) -> ErrorKind {
     match kind {
         FetchErrorKind::Connect | FetchErrorKind::Reset => ErrorKind::Network,
-        FetchErrorKind::Tls => ErrorKind::Tls,
+        FetchErrorKind::Tls | FetchErrorKind::NoHttpVersion => ErrorKind::Tls,
+        FetchErrorKind::ProxyRefused => ErrorKind::ProxyRefused,
         FetchErrorKind::Protocol => ErrorKind::Protocol,
     }
 }

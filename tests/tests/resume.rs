@@ -126,9 +126,8 @@ fn partial_that_is_not_what_the_digest_says_is_fetched_again_once() {
         let before = origin.sent_bytes();
         replaced.store(true, Ordering::Relaxed);
         throttle.lift();
-        let outcome = command(&sandbox, &origin)
-            .args(["--checksum", &format!("blake3={checksum}")])
-            .run();
+        let outcome =
+            command(&sandbox, &origin).args(["--checksum", &format!("blake3={checksum}")]).run();
         outcome.expect(code).expect_notice("restarted");
         assert!(origin.sent_bytes() - before < 2 * SIZE, "fetched again more than once\n{outcome}");
         match code {

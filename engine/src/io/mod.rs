@@ -9,11 +9,14 @@ pub(crate) mod output;
 pub(crate) mod partial;
 pub(crate) mod pool;
 pub(crate) mod prove;
+#[cfg(feature = "proxy")]
+mod proxy;
 pub(crate) mod publish;
 pub(crate) mod rehash;
 mod resolver;
 pub(crate) mod storage;
 pub(crate) mod store;
+mod tls;
 pub(crate) mod transport;
 pub(crate) mod url_proof;
 pub(crate) mod writer;
