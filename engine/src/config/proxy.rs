@@ -227,6 +227,9 @@ impl Proxies {
     }
 
     fn bypasses(&self, host: &str) -> bool {
+        if self.bypass == ["*"] {
+            return true;
+        }
         // The rules are the library's; which proxy it would choose is no matter.
         let matcher = Matcher::builder().all("http://proxy").no(self.bypass.join(",")).build();
         let uri = http::Uri::builder()
@@ -325,6 +328,7 @@ mod tests {
         for (list, host, direct) in [
             ("", "example.org", false),
             ("*", "example.org", true),
+            ("*", "127.0.0.1", true),
             ("*, other", "example.org", false),
             ("example.org", "example.org", true),
             ("EXAMPLE.org", "example.org", true),
