@@ -135,7 +135,7 @@ fn fault_047_refused_streams_are_sent_again_and_not_counted() {
 
 #[test]
 fn fault_047_goaway_is_followed_and_not_counted() {
-    for count in [1, 2, 5] {
+    for count in [1, 2, 3] {
         let origin = Http2Origin::builder().start(&object(), move |context| {
             if context.on_connection + 1 == count { Deal::LastOfConnection } else { Deal::Serve }
         });
@@ -143,7 +143,9 @@ fn fault_047_goaway_is_followed_and_not_counted() {
         let outcome = run(&sandbox, &origin);
         no_round_of_retrying(&outcome);
         sandbox.assert_published("file", &object());
-        assert!(origin.connections() > 2, "after GOAWAY there is another connection");
+        let last = |stream: &haul_tests::http2::Stream| stream.deal == Deal::LastOfConnection;
+        assert!(origin.streams().iter().any(last), "no connection came to its end");
+        assert!(origin.connections() > 1, "after GOAWAY there is another connection");
         // Streams before it were served to their ends: nothing came twice but
         // what stealing costs.
         assert!(outcome.fetched_bytes() < SIZE + 8 * MIB, "{outcome}");
@@ -178,7 +180,7 @@ fn fault_048_slow_disk_stops_no_stream_for_good() {
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox)
         .args(["--http2", "-x", "96", "--storage", "pwrite", "--stall-timeout", "20s"])
-        .env("HAUL_SLOW_WRITES", "20ms")
+        .env("HAUL_SLOW_WRITES", "4ms")
         .arg(origin.url("/file"))
         .run();
     no_round_of_retrying(&outcome);
@@ -187,15 +189,15 @@ fn fault_048_slow_disk_stops_no_stream_for_good() {
 
 #[test]
 fn fault_048_slow_disk_does_not_fill_the_memory() {
-    let large = Object::new(1, 160 * MIB);
+    let large = Object::new(1, 96 * MIB);
     let origin = Http2Origin::builder().start(&large, |_| Deal::Serve);
     let sandbox = Sandbox::new();
     let mut haul = command(&sandbox)
         .args(["--http2", "-x", "16", "--storage", "pwrite"])
-        .env("HAUL_SLOW_WRITES", "6ms")
+        .env("HAUL_SLOW_WRITES", "1ms")
         .arg(origin.url("/file"))
         .start();
-    haul.wait_until("most of it is there", |haul| haul.bytes() > 120 * MIB);
+    haul.wait_until("most of it is there", |haul| haul.bytes() > 72 * MIB);
     let status = fs::read_to_string(format!("/proc/{}/status", haul.pid())).unwrap();
     let peak_kib: u64 = status
         .lines()

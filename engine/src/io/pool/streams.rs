@@ -13,6 +13,7 @@ use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -70,8 +71,9 @@ where
 /// An HTTP/2 connection; dropping it closes it.
 pub(super) struct Opened {
     sender: SendRequest<Empty<Bytes>>,
-    /// Driven by a task; kept for what it knows.
-    connection: Arc<Mutex<Connection>>,
+    /// Driven by a task, which drops it at its end: requests that were not sent
+    /// then fail. Shared for what it knows meanwhile.
+    connection: Arc<Mutex<Option<Connection>>>,
     answered: AtomicBool,
     tasks: Tasks,
 }
@@ -104,20 +106,25 @@ impl Opened {
             .keep_alive_timeout(PING_EVERY)
             .handshake(stream)
             .await?;
-        let connection = Arc::new(Mutex::new(connection));
+        let connection = Arc::new(Mutex::new(Some(connection)));
         let driven = Arc::clone(&connection);
-        tasks.execute(async move {
+        tasks.execute(poll_fn(move |cx| {
+            let mut driven = lock(&driven);
+            let Some(connection) = driven.as_mut() else { return Poll::Ready(()) };
+            let ended = ready!(Pin::new(connection).poll(cx));
+            *driven = None;
             // What went wrong is told to the requests and bodies that it hit.
-            if let Err(error) = poll_fn(|cx| Pin::new(&mut *lock(&driven)).poll(cx)).await {
+            if let Err(error) = ended {
                 tracing::trace!(%error, "HTTP/2 connection ended");
             }
-        });
+            Poll::Ready(())
+        }));
         Ok(Self { sender, connection, answered: AtomicBool::new(false), tasks })
     }
 
     /// How many streams at once the server allows.
     fn allowed_streams(&self) -> usize {
-        lock(&self.connection).current_max_send_streams()
+        lock(&self.connection).as_ref().map_or(0, Connection::current_max_send_streams)
     }
 }
 
