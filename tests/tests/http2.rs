@@ -176,15 +176,16 @@ fn a_connection_that_breaks_takes_only_its_streams() {
 /// those with one wait for.
 #[test]
 fn fault_048_slow_disk_stops_no_stream_for_good() {
-    let origin = Http2Origin::builder().start(&object(), |_| Deal::Serve);
+    let large = Object::new(1, 128 * MIB);
+    let origin = Http2Origin::builder().start(&large, |_| Deal::Serve);
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox)
-        .args(["--http2", "-x", "96", "--storage", "pwrite", "--stall-timeout", "20s"])
-        .env("HAUL_SLOW_WRITES", "4ms")
+        .args(["--http2", "-x", "128", "--storage", "pwrite", "--stall-timeout", "10s"])
+        .env("HAUL_SLOW_WRITES", "1ms")
         .arg(origin.url("/file"))
         .run();
     no_round_of_retrying(&outcome);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &large);
 }
 
 #[test]
