@@ -10,6 +10,8 @@ use std::time::Duration;
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use haul_engine::{Checksum, Connections, HostAddress, Interface};
 
+use crate::packaging::{CompletionsArgs, ManArgs};
+use crate::stale::{CleanArgs, StatusArgs};
 use crate::units;
 
 const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
@@ -22,8 +24,8 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     about = "Fetch large files over many connections, resume them, never publish a wrong one",
     after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
     help_template = TEMPLATE,
-    override_usage = "haul [get] [OPTIONS] URL...\n       haul bench [OPTIONS] [URL]\n       \
-                      haul verify [OPTIONS] FILE",
+    override_usage = "haul [get] [OPTIONS] URL...\n       \
+                      haul {bench | verify | status | clean | completions | man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -67,6 +69,40 @@ pub(crate) enum Command {
         disable_help_flag = true
     )]
     Verify(VerifyArgs),
+    /// List partial downloads: how far they are, of which host, how old.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Status(StatusArgs),
+    /// Remove partial downloads that nobody continues.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Clean(CleanArgs),
+    /// Print the completions of a shell.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        arg_required_else_help = true,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Completions(CompletionsArgs),
+    /// Print the manual page, in roff.
+    #[command(
+        hide = true,
+        help_template = TEMPLATE,
+        args_override_self = true,
+        disable_help_flag = true
+    )]
+    Man(ManArgs),
 }
 
 /// Flags of `haul URL...`.
@@ -129,6 +165,11 @@ pub(crate) struct OutputArgs {
     /// Publish without syncing data and directory to the disk
     #[arg(long, hide_short_help = true)]
     pub(crate) no_sync: bool,
+    /// Leave out the BLAKE3 hash of the whole file
+    ///
+    /// An interrupted download then continues only from what was synced
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_digest: bool,
     /// Give the file the server's modification time [the default]
     #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
     pub(crate) remote_time: bool,
@@ -199,6 +240,12 @@ pub(crate) struct RequestArgs {
     /// Take logins from FILE, in netrc's format
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) netrc_file: Option<PathBuf>,
+    /// Send the cookies of FILE, in Netscape's format
+    ///
+    /// Each goes to the host, path and scheme that it is for. Those that servers set on the way
+    /// are honoured, and FILE is not changed. Also --cookies
+    #[arg(short = 'b', long, alias = "cookies", hide_short_help = true, value_name = "FILE")]
+    pub(crate) load_cookies: Option<PathBuf>,
     /// Rounds of retrying without progress [10]
     ///
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
@@ -294,6 +341,9 @@ pub(crate) struct TalkArgs {
     /// Print the plan and fetch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Leave out the settings of config.toml and of the environment
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_config: bool,
 }
 
 /// The help flags, the same for each command.
@@ -313,25 +363,36 @@ pub(crate) struct BenchArgs {
     /// What to measure with; without it an origin inside this process
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Size of the embedded origin's object [256M]
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, conflicts_with = "url")]
+    /// Most that a run fetches [64M; without a URL the object's size, 256M]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) size: Option<u64>,
+    /// End a run this long after its first byte [2s with a URL]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) time: Option<Duration>,
+    /// How often each is measured [3, with --storage and a URL 1]
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) rounds: Option<usize>,
     /// Where the temporary directory is made [the system's]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure this number of connections only [1, 4, 8, 16]
+    /// Measure these numbers of connections [1,2,4,8,16]
     #[arg(
         short = 'x',
         long,
         short_alias = 's',
         alias = "split",
         value_name = "N",
+        value_delimiter = ',',
         value_parser = units::parse_count
     )]
-    pub(crate) connections: Option<usize>,
-    /// How bytes get into the file; several with commas
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    pub(crate) storage: Vec<StorageArg>,
+    pub(crate) connections: Vec<usize>,
+    /// Only this: the whole object into null, pwrite, mmap or auto
+    ///
+    /// Several with commas. null keeps nothing. Without --connections their number is haul's
+    /// own choice. Otherwise the network is measured with null, and then all of them with the
+    /// embedded origin
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) storage: Vec<MeasuredStorage>,
     /// Leave out the syncs before publishing
     #[arg(long)]
     pub(crate) no_sync: bool,
@@ -344,6 +405,9 @@ pub(crate) struct BenchArgs {
     /// Write the table as Markdown to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) export_markdown: Option<PathBuf>,
+    /// Draw the speeds as SVG into FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export_svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
     #[command(flatten)]
@@ -389,6 +453,19 @@ pub(crate) enum StorageArg {
     Mmap,
     /// Positioned writes
     Pwrite,
+}
+
+/// Values of `--storage` of `haul bench`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MeasuredStorage {
+    /// Nothing is kept
+    Null,
+    /// Positioned writes
+    Pwrite,
+    /// Mapped windows
+    Mmap,
+    /// What a download would choose
+    Auto,
 }
 
 /// Values of `--progress`.

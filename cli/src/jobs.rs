@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{Download, Engine, Event, Events, Started, Summary};
+use haul_engine::{Download, Engine, Event, Events};
 use tokio::task::JoinSet;
 
 use crate::exit::{self, Failure};
@@ -18,7 +18,7 @@ const LAST_EVENTS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The output is complete and published.
-    Completed(Box<Completed>),
+    Completed,
     /// It was only planned, and the view has printed the plan.
     Planned,
     /// It failed, and the view has told so.
@@ -28,15 +28,6 @@ pub(crate) enum Outcome {
         /// Bytes of the object that the next run need not fetch.
         kept_bytes: u64,
     },
-}
-
-/// A download that is complete.
-#[derive(Debug)]
-pub(crate) struct Completed {
-    /// What was known after the first response.
-    pub(crate) started: Option<Started>,
-    /// What it came to.
-    pub(crate) summary: Summary,
 }
 
 /// Downloads every URL of the plan and returns the exit code.
@@ -54,7 +45,7 @@ pub(crate) async fn run(plan: Arc<GetPlan>, engine: Engine, view: Arc<dyn View>,
         }
         match running.join_next().await {
             None => break,
-            Some(Ok(Outcome::Completed(_) | Outcome::Planned)) => {}
+            Some(Ok(Outcome::Completed | Outcome::Planned)) => {}
             Some(Ok(Outcome::Failed(failure))) => codes.push(failure.exit),
             Some(Ok(Outcome::Interrupted { kept_bytes: kept })) => {
                 kept_bytes += kept;
@@ -107,15 +98,9 @@ async fn one(
 
 /// Follows one download to its end, tells the view, and cancels it when a
 /// signal asks for that.
-pub(crate) async fn drive(
-    mut download: Download,
-    id: usize,
-    view: &dyn View,
-    mut stop: Stop,
-) -> Outcome {
+async fn drive(mut download: Download, id: usize, view: &dyn View, mut stop: Stop) -> Outcome {
     let mut events = download.events();
-    let mut started: Option<Started> = None;
-    let mut complete = false;
+    let (mut started, mut complete) = (false, false);
     let mut tick = tokio::time::interval(view.interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let ended = loop {
@@ -128,7 +113,7 @@ pub(crate) async fn drive(
                 Some(event) => {
                     view.event(id, &event);
                     match event {
-                        Event::Started(facts) => started = Some(facts),
+                        Event::Started(_) => started = true,
                         Event::Completed(_) => complete = true,
                         _ => {}
                     }
@@ -138,23 +123,22 @@ pub(crate) async fn drive(
                     ended = download.wait() => break Ok(ended),
                 },
             },
-            _ = tick.tick(), if !complete => match &started {
-                Some(_) => view.progress(id, &download.progress()),
-                None => view.connecting(id),
+            _ = tick.tick(), if !complete => match started {
+                true => view.progress(id, &download.progress()),
+                false => view.connecting(id),
             },
         }
     };
     match ended {
-        Ok(Ok(summary)) => Outcome::Completed(Box::new(Completed { started, summary })),
+        Ok(Ok(_)) => Outcome::Completed,
         Ok(Err(error)) => failed(view, id, error.into()),
-        Err(interrupt) => cancel(download, events, started, id, view, interrupt).await,
+        Err(interrupt) => cancel(download, events, id, view, interrupt).await,
     }
 }
 
 async fn cancel(
     download: Download,
     mut events: Events,
-    started: Option<Started>,
     id: usize,
     view: &dyn View,
     interrupt: Interrupt,
@@ -167,8 +151,8 @@ async fn cancel(
     // The signal and the end of the download may have crossed.
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
         if let Event::Completed(summary) = event {
-            view.event(id, &Event::Completed(summary.clone()));
-            return Outcome::Completed(Box::new(Completed { started, summary }));
+            view.event(id, &Event::Completed(summary));
+            return Outcome::Completed;
         }
     }
     let resumable = checkpoint.is_some();

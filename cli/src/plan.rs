@@ -22,7 +22,7 @@ const MANY_CONNECTIONS: usize = 16;
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// Commands of the contract that this version has not.
-const LATER_COMMANDS: [&str; 5] = ["play", "status", "clean", "completions", "man"];
+const LATER_COMMANDS: [&str; 1] = ["play"];
 
 /// A `get` that can be run.
 #[derive(Debug)]
@@ -55,6 +55,7 @@ impl GetPlan {
             .existing(output.existing)
             .storage(output.storage)
             .sync(output.sync)
+            .digest(output.digest)
             .remote_time(output.remote_time);
         if let Some(file) = &output.file {
             download = download.output(file);
@@ -83,6 +84,7 @@ struct Output {
     storage: StorageKind,
     segment_size_bytes: Option<u64>,
     sync: bool,
+    digest: bool,
     remote_time: bool,
 }
 
@@ -134,6 +136,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         storage: storage(args.output.storage.unwrap_or(StorageArg::Auto)),
         segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
         sync: !args.output.no_sync,
+        digest: !args.output.no_digest,
         remote_time: !args.output.no_remote_time,
     };
     let jobs = args.transfer.jobs.unwrap_or(4);
@@ -165,11 +168,14 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
         return Err(if LATER_COMMANDS.contains(&text) {
             failure.hint(format!(
-                "this version has no command `{text}`; it has `get`, `bench` and `verify`"
+                "this version has no command `{text}`; haul --help names those it has"
             ))
         } else if text == "help" {
             failure.hint("haul --help prints the common flags")
-        } else if matches!(text, "get" | "bench" | "verify") {
+        } else if matches!(
+            text,
+            "get" | "bench" | "verify" | "status" | "clean" | "completions" | "man"
+        ) {
             failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
         } else {
             failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
@@ -360,6 +366,7 @@ mod tests {
             "--segment-size",
             "4M",
             "--no-sync",
+            "--no-digest",
             "--no-remote-time",
             "-r",
             "2M",
@@ -372,7 +379,7 @@ mod tests {
         assert_eq!(plan.output.existing, Existing::Replace);
         assert_eq!(plan.output.storage, StorageKind::Pwrite);
         assert_eq!(plan.output.segment_size_bytes, Some(4 << 20));
-        assert!(!plan.output.sync && !plan.output.remote_time);
+        assert!(!plan.output.sync && !plan.output.digest && !plan.output.remote_time);
         assert_eq!(plan.engine.limit_rate_bytes_per_second, Some(2 << 20));
         for size in ["3M", "512K", "0"] {
             assert!(refused(&["--segment-size", size, "http://h/"]).contains("1M"));

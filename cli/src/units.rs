@@ -42,7 +42,21 @@ fn scaled(text: &str) -> Option<u64> {
 /// # Errors
 /// The grammar.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let grammar = "write a time above zero with ms, s, m or h: 15s, 500ms, 2m";
+    let time = time(text).filter(|time| !time.is_zero());
+    time.ok_or_else(|| "write a time above zero with ms, s, m or h: 15s, 500ms, 2m".to_owned())
+}
+
+/// Reads an age: the grammar of [`parse_duration`] with `d` for days, and zero.
+///
+/// # Errors
+/// The grammar.
+pub(crate) fn parse_age(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').map(|digits| decimal(digits, 86_400_000_000_000));
+    let time = days.map_or_else(|| time(text), |nanos| nanos.map(Duration::from_nanos));
+    time.ok_or_else(|| "write a time with s, m, h or d: 90m, 12h, 7d".to_owned())
+}
+
+fn time(text: &str) -> Option<Duration> {
     let (digits, nanos) = if let Some(digits) = text.strip_suffix("ms") {
         (digits, 1_000_000)
     } else if let Some(digits) = text.strip_suffix('s') {
@@ -54,10 +68,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     } else {
         (text, 1_000_000_000)
     };
-    match decimal(digits, nanos) {
-        Some(nanos) if nanos > 0 => Ok(Duration::from_nanos(nanos)),
-        _ => Err(grammar.to_owned()),
-    }
+    decimal(digits, nanos).map(Duration::from_nanos)
 }
 
 /// Reads a count from 1.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use haul_engine::{Event, Plan, Progress};
 
 use crate::exit::Failure;
+pub(crate) use lines::validator_word;
 use lines::{Detail, Lines};
 
 /// In which form a run is told.

@@ -1,12 +1,16 @@
 //! All input and output: connections, storage, checkpoint, publishing.
 
+mod behind;
 pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod fetcher;
+pub(crate) mod hasher;
+pub(crate) mod hosts;
 pub(crate) mod keeper;
 pub(crate) mod output;
 pub(crate) mod partial;
+pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod prove;
 #[cfg(feature = "proxy")]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
+use super::place::Place;
 use super::storage::{self, Storage};
 use super::url_proof::Proof;
 use crate::config::{Existing, Resume, StorageKind};
@@ -34,9 +35,9 @@ pub(crate) struct Request {
     pub(crate) resource: Resource,
 }
 
-/// An output that is ready to be stored into; it holds the lock.
+/// An output that is ready to be stored into; it holds the lock, if there is one.
 pub(crate) struct OpenedOutput {
-    pub(crate) partial: Partial,
+    pub(crate) place: Place,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) restored: Restored,
@@ -98,8 +99,8 @@ pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> Byte
 pub(crate) enum Start {
     /// With whatever an earlier run left; nothing of it counts unless `believe`.
     Acquire { believe: bool },
-    /// With the partial of this very download, which starts over.
-    Over(Partial),
+    /// In the place of this very download, which starts over.
+    Over(Place),
     /// With the partial for which [`Opening::Prove`] asked, and the outcome.
     Proven(Partial, bool),
 }
@@ -115,11 +116,22 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
+    if request.storage == StorageKind::Null {
+        return Ok(Opening::Ready(Box::new(OpenedOutput {
+            place: Place::Nowhere,
+            storage: storage::null(),
+            checkpoint: fresh(request),
+            restored: Restored::default(),
+            restored_bytes: 0,
+            notices: Vec::new(),
+        })));
+    }
     let mut notices = Vec::new();
     let never = request.resume == Resume::Never;
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
-        Start::Over(partial) => (partial, true, None),
+        Start::Over(Place::Partial(partial)) => (partial, true, None),
+        Start::Over(Place::Nowhere) => (acquire(request)?, true, None),
         Start::Proven(partial, holds) => (partial, false, Some(holds)),
     };
     let mut old = None;
@@ -153,7 +165,9 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             }
             (Ok(false), None) => match Proof::of(&checkpoint) {
                 Some(proof) => return Ok(Opening::Prove(partial, proof)),
-                None => Some("the partial is of another URL and has no segment yet".to_owned()),
+                None => {
+                    Some("the partial is of another URL and has no segment with a hash".to_owned())
+                }
             },
             (Err(why), _) => Some(why),
         };
@@ -194,7 +208,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     }
     let (restored, restored_bytes) = restored(&checkpoint);
     Ok(Opening::Ready(Box::new(OpenedOutput {
-        partial,
+        place: Place::Partial(partial),
         storage: opened.storage,
         checkpoint,
         restored,

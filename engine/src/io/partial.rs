@@ -143,6 +143,18 @@ impl Partial {
         ))
     }
 
+    /// Whether a download holds the lock of `NAME.part` now. To ask takes the
+    /// lock for a moment, so a download that starts in it is told that another
+    /// one runs: the kernel's list of locks is asked first.
+    pub(crate) fn is_locked(paths: &Paths) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let Ok(Some(file)) = open_regular(&paths.partial, flags) else { return false };
+        if fs::exists("/proc/locks").unwrap_or(false) {
+            return lock_holder(&file).is_some();
+        }
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     /// With the lock held: says no to a file that no haul left behind, and
     /// makes an own one private again, which a kill while publishing may have
     /// opened to others.

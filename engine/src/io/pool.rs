@@ -58,6 +58,9 @@ const READY_WITHIN: Duration = Duration::from_millis(50);
 /// A connection, or a stream on one, and the way back to its place in the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
+    /// What its responses brought in bytes a second, as far as that is known:
+    /// the fastest idle connection is used first.
+    pub(crate) speed: f64,
     origin: Origin,
     way: Way,
 }
@@ -102,7 +105,7 @@ impl Connection {
         &mut self,
         mut request: Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, Unanswered> {
-        let Self { origin, way } = self;
+        let Self { origin, way, .. } = self;
         // A proxy's credential is not for origins, however it came here.
         let to_proxy = matches!(way, Way::Http1 { forward: Some(_), .. });
         if !to_proxy {
@@ -235,6 +238,20 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     }) || error.is_canceled()
 }
 
+/// A response says how fast its connection is from so many bytes and so much
+/// time on.
+const TELLING: (u64, Duration) = (256 << 10, Duration::from_millis(100));
+
+impl Connection {
+    /// A response brought `bytes` in `time`. One that is too short to tell
+    /// counts only where nothing else is known.
+    pub(crate) fn measured(&mut self, bytes: u64, time: Duration) {
+        if self.speed == 0.0 || bytes >= TELLING.0 && time >= TELLING.1 {
+            self.speed = bytes as f64 / time.as_secs_f64().max(0.05);
+        }
+    }
+}
+
 /// Closes its connection when dropped.
 ///
 /// hyper's own task can miss that a body was dropped while it waits for the
@@ -295,9 +312,9 @@ impl Pool {
         }
     }
 
-    /// A connection to `origin`: the one used last of the idle ones, or a new
-    /// one when there is none or `fresh` asks for it. With HTTP/2 a stream on
-    /// one that has room, or on a new one.
+    /// A connection to `origin`: the fastest of the idle ones, or a new one when
+    /// there is none or `fresh` asks for it. With HTTP/2 a stream on one that has
+    /// room, or on a new one.
     ///
     /// # Errors
     /// When a new connection cannot be made.
@@ -325,7 +342,7 @@ impl Pool {
             #[cfg(feature = "http2")]
             Made::Http2(opened) => {
                 let place = self.streams.adopt(origin, opened);
-                Ok(Connection { origin: origin.clone(), way: Way::Http2(place) })
+                Ok(Connection { speed: 0.0, origin: origin.clone(), way: Way::Http2(place) })
             }
         }
     }
@@ -350,7 +367,9 @@ impl Pool {
             }
         });
         match opened.await {
-            Ok(()) => Ok(Some(Connection { origin: origin.clone(), way: Way::Http2(place) })),
+            Ok(()) => {
+                Ok(Some(Connection { speed: 0.0, origin: origin.clone(), way: Way::Http2(place) }))
+            }
             Err(NoStreams::Http1) => Ok(None),
             Err(NoStreams::Failed(error)) => Err(error),
         }
@@ -395,7 +414,7 @@ impl Pool {
         });
         let driver = Driver(task.abort_handle());
         let way = Way::Http1 { sender, reused: false, forward, _driver: driver };
-        Ok(Made::Http1(Connection { origin: origin.clone(), way }))
+        Ok(Made::Http1(Connection { speed: 0.0, origin: origin.clone(), way }))
     }
 
     /// Keeps a connection whose last body was read to its end. Closed ones,
@@ -422,7 +441,9 @@ impl Pool {
     fn pop(&self, origin: &Origin) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(origin)?;
-        let connection = kept.pop();
+        // Of equal ones, the one used last.
+        let fastest = (0..kept.len()).max_by(|a, b| kept[*a].speed.total_cmp(&kept[*b].speed))?;
+        let connection = Some(kept.remove(fastest));
         if kept.is_empty() {
             idle.remove(origin);
         }

@@ -1,0 +1,284 @@
+//! Defaults of the user's own: `config.toml` and `HAUL_*` variables.
+//!
+//! Both say what the command line could say, so both become words of it, put
+//! before those that were typed: there the last one counts and lists add. So a
+//! setting is read, checked and documented exactly as its flag is.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use toml::{Table, Value};
+
+use crate::args::{self, Cli};
+use crate::exit::Failure;
+use crate::render::escape;
+
+/// What only a command line can say.
+const NO_SETTINGS: [&str; 6] = ["help", "help-all", "version", "no-config", "output", "k"];
+
+/// No settings file is larger; one that is, is another kind of file.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// The typed words of a download, the program's name first, with those of the
+/// settings before them. A flag that was typed, and each that excludes it, is
+/// not taken from the settings.
+///
+/// # Errors
+/// Exit 2 for a setting that is not a flag, or a value that its flag does not
+/// take; exit 3 for a file that cannot be read. A value is not quoted where
+/// its flag takes secrets.
+pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
+    let definition = Cli::command();
+    let Ok(matches) = definition.clone().try_get_matches_from(&typed) else {
+        // What is wrong with it is told by whoever reads it next.
+        return Ok(typed);
+    };
+    let named = matches.subcommand_matches("get");
+    if matches.subcommand_name().is_some() && named.is_none() {
+        return Ok(typed);
+    }
+    let matches = named.unwrap_or(&matches);
+    if matches.get_flag("no_config") {
+        return Ok(typed);
+    }
+    let given: BTreeSet<&str> = definition
+        .get_arguments()
+        .map(|arg| arg.get_id().as_str())
+        .filter(|id| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine))
+        .collect();
+    let mut settings = of_file(&definition)?;
+    settings.extend(of_environment(&definition, std::env::vars_os())?);
+    let settings = settings.into_iter().filter(|setting| !setting.is_outdone(&definition, &given));
+    let words = settings.flat_map(|setting| setting.words);
+
+    let at = if named.is_some() { 2 } else { 1 };
+    let mut typed = typed;
+    let rest = typed.split_off(at.min(typed.len()));
+    typed.extend(words.map(OsString::from));
+    typed.extend(rest);
+    Ok(typed)
+}
+
+/// One flag with the words that say it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Setting {
+    id: String,
+    words: Vec<String>,
+}
+
+impl Setting {
+    /// Whether what was typed leaves no place for this. Of lists both count.
+    fn is_outdone(&self, definition: &Command, given: &BTreeSet<&str>) -> bool {
+        let Some(arg) = definition.get_arguments().find(|arg| arg.get_id() == self.id.as_str())
+        else {
+            return true;
+        };
+        let same =
+            given.contains(self.id.as_str()) && !matches!(arg.get_action(), ArgAction::Append);
+        let excludes = |other: &&Arg| {
+            let clashes = |a: &Arg, b: &Arg| {
+                definition.get_arg_conflicts_with(a).iter().any(|arg| arg.get_id() == b.get_id())
+            };
+            clashes(arg, other) || clashes(other, arg)
+        };
+        same || definition
+            .get_arguments()
+            .filter(|other| given.contains(other.get_id().as_str()))
+            .any(|other| excludes(&other))
+    }
+}
+
+/// Where the file is: `$XDG_CONFIG_HOME/haul/config.toml`, else below `~/.config`.
+/// A relative directory is ignored, as the XDG specification asks.
+fn path() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
+    let home = || absolute("HOME").map(|home| home.join(".config"));
+    Some(absolute("XDG_CONFIG_HOME").or_else(home)?.join("haul/config.toml"))
+}
+
+fn of_file(definition: &Command) -> Result<Vec<Setting>, Failure> {
+    let Some(path) = path() else { return Ok(Vec::new()) };
+    let shown = escape(&path.to_string_lossy());
+    let cannot_read =
+        |error: io::Error| Failure::local(format!("the settings {shown} cannot be read: {error}"));
+    match fs::metadata(&path) {
+        Ok(found) if found.is_file() && found.len() <= MAX_FILE_BYTES => {}
+        Ok(_) => {
+            return Err(Failure::local(format!(
+                "the settings {shown} are no regular file of at most 1 MiB"
+            ))
+            .hint("--no-config leaves them out"));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(cannot_read(error).hint("--no-config leaves them out")),
+    }
+    let text = fs::read_to_string(&path).map_err(cannot_read)?;
+    of_text(definition, &text, &path)
+}
+
+fn of_text(definition: &Command, text: &str, path: &Path) -> Result<Vec<Setting>, Failure> {
+    let shown = escape(&path.to_string_lossy());
+    let table = text.parse::<Table>().map_err(|error| {
+        // Its own text quotes the line, which may hold a password.
+        let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+        Failure::usage(format!("{shown}, line {line}: {}", escape(error.message())))
+            .hint("a setting is `flag = value`, as in `connections = 8` or `no-sync = true`")
+    })?;
+    let place = |key: &str| format!("`{}` in {shown}", escape(key));
+    let settings = table.iter().map(|(key, value)| {
+        let arg = flag(definition, key, &place(key))?;
+        let values = values(value).ok_or_else(|| {
+            Failure::usage(format!("{} has a value of a kind that no flag takes", place(key)))
+                .hint("write a text, a number, true or false, or a list of these")
+        })?;
+        setting(arg, &values, &place(key))
+    });
+    settings.collect()
+}
+
+/// `HAUL_` and a long flag, in capitals with `_` for `-`. Other variables of
+/// that kind are not settings.
+fn of_environment(
+    definition: &Command,
+    variables: impl Iterator<Item = (OsString, OsString)>,
+) -> Result<Vec<Setting>, Failure> {
+    let mut settings = Vec::new();
+    for (name, value) in variables {
+        let Some(key) = name.to_str().and_then(|name| name.strip_prefix("HAUL_")) else { continue };
+        let key = key.to_ascii_lowercase().replace('_', "-");
+        let Ok(arg) = flag(definition, &key, "") else { continue };
+        let place = format!("the variable {}", name.to_string_lossy());
+        let Ok(value) = value.into_string() else {
+            return Err(Failure::usage(format!("{place} is no UTF-8")));
+        };
+        settings.push(setting(arg, &[value], &place)?);
+    }
+    // The environment has no order of its own.
+    settings.sort_by(|a, b| a.id.cmp(&b.id));
+    Ok(settings)
+}
+
+fn flag<'a>(definition: &'a Command, key: &str, place: &str) -> Result<&'a Arg, Failure> {
+    let named = |arg: &&Arg| arg.get_long() == Some(key) && !NO_SETTINGS.contains(&key);
+    definition.get_arguments().find(named).ok_or_else(|| {
+        Failure::usage(format!("{place} is no setting"))
+            .hint("a setting has the name of a long flag without the hyphens; haul --help-all")
+    })
+}
+
+fn values(value: &Value) -> Option<Vec<String>> {
+    match value {
+        Value::String(text) => Some(vec![text.clone()]),
+        Value::Integer(number) => Some(vec![number.to_string()]),
+        Value::Float(number) => Some(vec![number.to_string()]),
+        Value::Boolean(on) => Some(vec![on.to_string()]),
+        Value::Array(items) => {
+            let each = items.iter().map(|item| match item {
+                Value::Array(_) => None,
+                item => values(item)?.pop(),
+            });
+            each.collect()
+        }
+        Value::Table(_) | Value::Datetime(_) => None,
+    }
+}
+
+fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure> {
+    let long = arg.get_long().unwrap_or_default();
+    let id = arg.get_id().to_string();
+    if !arg.get_action().takes_values() {
+        let words = match values {
+            [on] if on == "true" || on == "1" => vec![format!("--{long}")],
+            [off] if off == "false" || off == "0" => Vec::new(),
+            _ => {
+                return Err(Failure::usage(format!("{place} is neither true nor false"))
+                    .hint(format!("`{long} = true` is --{long}")));
+            }
+        };
+        return Ok(Setting { id, words });
+    }
+    if values.len() != 1 && !matches!(arg.get_action(), ArgAction::Append) {
+        return Err(Failure::usage(format!("{place} is a list, and --{long} takes one value")));
+    }
+    let words: Vec<String> = values.iter().map(|value| format!("--{long}={value}")).collect();
+    let alone = ["haul"].into_iter().chain(words.iter().map(String::as_str)).chain(["http://h/"]);
+    match args::parse(alone.map(OsString::from)) {
+        Ok(_) => Ok(Setting { id, words }),
+        // A flag that needs another one may have it from elsewhere.
+        Err(error) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => {
+            Ok(Setting { id, words })
+        }
+        Err(error) => {
+            // After the last colon clap has the grammar; before it, the value.
+            let said = error.to_string();
+            let first = said.lines().next().unwrap_or_default();
+            let grammar = first.rsplit_once("': ").map_or("", |(_, grammar)| grammar);
+            Err(Failure::usage(format!("{place} has a value that --{long} does not take"))
+                .hint(if grammar.is_empty() { "haul --help-all tells it" } else { grammar }))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Result<Vec<String>, Failure> {
+        let settings = of_text(&Cli::command(), text, Path::new("/c/config.toml"))?;
+        Ok(settings.into_iter().flat_map(|setting| setting.words).collect())
+    }
+
+    #[test]
+    fn settings_are_the_words_of_their_flags() {
+        assert_eq!(
+            words("connections = 8\nno-sync = true\noverwrite = false\nlimit-rate = \"2M\"\n")
+                .unwrap(),
+            ["--connections=8", "--limit-rate=2M", "--no-sync"]
+        );
+        assert_eq!(
+            words("header = [\"A: b\", \"C: d\"]").unwrap(),
+            ["--header=A: b", "--header=C: d"]
+        );
+        assert_eq!(words("").unwrap(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_with_its_place() {
+        for (text, cause) in [
+            ("conections = 8", "`conections` in /c/config.toml is no setting"),
+            ("output = \"x\"", "`output` in /c/config.toml is no setting"),
+            ("connections = 0", "`connections` in /c/config.toml has a value"),
+            ("connections = [1, 2]", "is a list, and --connections takes one value"),
+            ("no-sync = \"maybe\"", "is neither true nor false"),
+            ("[connections]\nx = 1", "of a kind that no flag takes"),
+            ("a = 1\nb = = 2", "/c/config.toml, line 2"),
+        ] {
+            let failure = words(text).unwrap_err();
+            assert_eq!(failure.exit, 2);
+            assert!(failure.message.contains(cause), "{text}: {}", failure.message);
+            assert!(failure.hint.is_some() || text.contains('['), "{text}");
+        }
+        let hint = words("connections = \"x\"").unwrap_err().hint.unwrap();
+        assert!(hint.contains("whole number"), "{hint}");
+        let failure = words("user = \"hunter2\nx").unwrap_err();
+        assert!(!failure.message.contains("hunter2"), "{}", failure.message);
+    }
+
+    #[test]
+    fn variables_are_settings_where_they_name_a_flag() {
+        let of = |pairs: &[(&str, &str)]| {
+            let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
+            of_environment(&Cli::command(), pairs)
+        };
+        let settings =
+            of(&[("HAUL_NO_SYNC", "1"), ("HAUL_LOG", "x"), ("PATH", "/"), ("HAUL_JOBS", "2")]);
+        let words: Vec<_> = settings.unwrap().into_iter().flat_map(|one| one.words).collect();
+        assert_eq!(words, ["--jobs=2", "--no-sync"]);
+        let failure = of(&[("HAUL_JOBS", "many")]).unwrap_err();
+        assert!(failure.message.contains("the variable HAUL_JOBS"), "{}", failure.message);
+    }
+}

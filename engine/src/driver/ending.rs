@@ -1,0 +1,130 @@
+//! How a download ends, or begins again: published, failed, stopped, reset.
+
+use super::*;
+
+impl Driver {
+    pub(super) async fn reset(&mut self, forget_identity: bool) {
+        self.believe_earlier = false;
+        self.bytes = 0;
+        self.resumed_bytes = 0;
+        self.claims = Claims::default();
+        if forget_identity {
+            self.expected = None;
+        }
+        if std::mem::take(&mut self.altered) {
+            return self.discard().await;
+        }
+        if let Some(store) = self.store.take() {
+            // Reports of the old epoch must not reach the new one.
+            self.store_events = mpsc::unbounded_channel();
+            match store.reset().await {
+                Ok(place) => self.kept = Some(place),
+                Err(error) => self.end_with(error).await,
+            }
+        }
+    }
+
+    pub(super) async fn finish(&mut self) {
+        let Some(store) = self.store.take() else { return };
+        self.shared.send(Event::Syncing);
+        self.publish_progress(true);
+        if self.expected.as_ref().is_some_and(|resource| resource.total.is_none()) && !self.chunked
+        {
+            self.notice(
+                NoticeCode::UnprovenLength,
+                "the server told no size: nothing proves that the file is whole".to_owned(),
+            );
+        }
+        let modified_unix = self
+            .expected
+            .as_ref()
+            .filter(|_| self.options.remote_time)
+            .and_then(|resource| resource.validator.last_modified.as_ref())
+            .map(|modified| modified.unix_seconds);
+        let publish = PublishOptions {
+            replace: self.options.existing == Existing::Replace,
+            sync: self.options.sync,
+            modified_unix,
+        };
+        let finished = store.finish(publish, self.expected_digests()).await;
+        if let Err((error, _)) = &finished
+            && self.fetch_again(error)
+        {
+            return;
+        }
+        self.ended = Some(match finished {
+            Ok(finished) => {
+                self.bytes = finished.bytes;
+                let first = self.counters.first_byte.get();
+                Ok(Outcome::Completed(Box::new(Summary {
+                    output: self.output.clone().unwrap_or_default(),
+                    bytes: finished.bytes,
+                    fetched_bytes: self.counters.body_bytes.load(Ordering::Relaxed),
+                    resumed_bytes: self.resumed_bytes,
+                    requests: self.counters.requests.load(Ordering::Relaxed),
+                    retries: self.planner.rounds(),
+                    elapsed: self.started.elapsed(),
+                    time_to_first_byte: first.map(|at| at.duration_since(self.started)),
+                    connections: self.max_active,
+                    limited_by: self.planner.limited_by(),
+                    blake3: finished.blake3,
+                    verified: finished.verified,
+                })))
+            }
+            Err((error, checkpoint)) => Err(error.with_checkpoint(checkpoint)),
+        });
+        self.record().await;
+        self.publish_progress(true);
+    }
+
+    pub(super) fn error_of(&self, failure: &Failure) -> Error {
+        let url = redact_url(self.current_url.as_str());
+        let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
+        let error = match failure.status {
+            Some(status) => error.with_status(status),
+            None => error,
+        };
+        match failure.kind {
+            ErrorKind::AccessDenied => error.with_hint(
+                "the link may have expired or need a login: get a fresh URL, or \
+                                 give -u or -H, and continue with -o of the same name",
+            ),
+            ErrorKind::ProxyRefused => error.with_hint(
+                "its login is part of its URL, in --proxy or in the environment: \
+                 http://NAME:PASS@HOST:PORT",
+            ),
+            ErrorKind::Network => error.with_hint("check the network and run it again"),
+            ErrorKind::Tls => error.with_hint(
+                "a private authority is trusted with --cacert FILE; do not continue if the \
+                 certificate is unexpected",
+            ),
+            ErrorKind::DigestMismatch => error.with_hint(ALTERED_HINT),
+            ErrorKind::ObjectChanged => error
+                .with_hint("wait until the object is no longer being replaced, then start again"),
+            ErrorKind::Protocol => error
+                .with_hint("the server or something before it is broken; nothing wrong was stored"),
+            _ => error,
+        }
+    }
+
+    pub(super) async fn end_with(&mut self, error: Error) {
+        let checkpoint = self.stop().await;
+        self.ended = Some(Err(error.with_checkpoint(checkpoint)));
+    }
+
+    /// Ends all fetches and records what was stored.
+    pub(super) async fn stop(&mut self) -> Option<PathBuf> {
+        self.fetches.shutdown().await;
+        self.running.clear();
+        let Some(store) = self.store.take() else { return self.earlier.clone() };
+        let checkpoint = store.stop().await.ok().flatten();
+        // Without a total nothing of it can be continued.
+        checkpoint.filter(|_| self.expected.as_ref().is_some_and(|it| it.total.is_some()))
+    }
+
+    pub(super) async fn cancelled(mut self) -> Error {
+        let checkpoint = self.stop().await;
+        self.publish_progress(false);
+        Error::new(ErrorKind::Cancelled, "the download was stopped").with_checkpoint(checkpoint)
+    }
+}

@@ -1,0 +1,206 @@
+//! The output: what an earlier run left there, and how it is opened.
+
+use super::*;
+
+impl Driver {
+    /// Looks at what is at the output if its name is known or can be guessed,
+    /// so that the first request already asks for something missing.
+    pub(super) fn look_for_earlier(&mut self) -> Result<(), Error> {
+        if self.options.storage == StorageKind::Null {
+            return Ok(());
+        }
+        let path = match &self.options.output {
+            Some(output) => self.options.directory.join(output),
+            None => self
+                .options
+                .directory
+                .join(name::file_name(None, None, self.options.url.path()).name),
+        };
+        if self.options.output.is_some() && !self.plan_only {
+            if self.options.existing == Existing::Refuse {
+                partial::refuse_existing(&path)?;
+            }
+            partial::refuse_foreign(&Paths::of(&path))?;
+        }
+        if !self.believe_earlier {
+            return Ok(());
+        }
+        // Anything but a readable checkpoint is judged when the output is opened.
+        if let Earlier::Checkpoint(checkpoint) = output::earlier(&path)?
+            && checkpoint.total.is_some_and(|total| total > 0)
+        {
+            let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
+            // What is kept when this run ends before its first response.
+            self.bytes = output::restored_bytes(&checkpoint);
+            self.earlier = Some(Paths::of(&path).checkpoint);
+            let claimed = Resource {
+                total: checkpoint.total,
+                validator: checkpoint.validator,
+                ranges: true,
+                encoding: checkpoint.encoding,
+                content_type: checkpoint.content_type,
+                content_disposition: None,
+            };
+            self.planner.claim(claimed.clone(), opening);
+            self.expected = Some(claimed);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn open(&mut self, resource: Resource) {
+        let output = match &self.options.output {
+            Some(output) => self.options.directory.join(output),
+            None => {
+                let safe = name::file_name(
+                    resource.content_disposition.as_deref(),
+                    resource.content_type.as_deref(),
+                    self.options.url.path(),
+                );
+                if safe.changed {
+                    let message = format!("the name was made safe: {}", safe.name);
+                    self.notice(NoticeCode::NameChanged, message);
+                }
+                self.options.directory.join(safe.name)
+            }
+        };
+        if self.plan_only {
+            return self.planned(output, &resource);
+        }
+        let request = output::Request {
+            output: output.clone(),
+            existing: self.options.existing,
+            resume: self.options.resume,
+            storage: self.options.storage,
+            segment_size_bytes: self.options.segment_size_bytes,
+            has_digest: self.options.checksum.is_some(),
+            sync: self.options.sync,
+            url: self.options.url.clone(),
+            resource: resource.clone(),
+        };
+        let start = match self.kept.take() {
+            Some(place) => output::Start::Over(place),
+            None => output::Start::Acquire { believe: self.believe_earlier },
+        };
+        let opened = match self.open_output(request, start).await {
+            Ok(opened) => opened,
+            Err(error) => return self.end_with(error).await,
+        };
+        self.output = opened.place.output().map(Path::to_owned);
+        self.remember().await;
+        if let Err(error) = self.opened(resource, opened) {
+            self.end_with(error).await;
+        }
+    }
+
+    /// Opens the output; where the partial is of another URL, after it was shown
+    /// that both have the same bytes.
+    pub(super) async fn open_output(
+        &mut self,
+        request: output::Request,
+        mut start: output::Start,
+    ) -> Result<OpenedOutput, Error> {
+        let crew = self.engine.writers.crew();
+        loop {
+            let asked = request.clone();
+            let opening =
+                crew.blocking(move || output::open(&asked, start)).await.unwrap_or_else(|| {
+                    Err(Error::new(ErrorKind::Internal, "a file operation was lost"))
+                })?;
+            let (partial, proof) = match opening {
+                output::Opening::Ready(opened) => return Ok(*opened),
+                output::Opening::Prove(partial, proof) => (partial, proof),
+            };
+            self.earlier = Some(partial.paths().checkpoint.clone());
+            let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
+            let origin = Origin::of(&self.current_url).ok_or_else(unusable)?;
+            let spec_for = |range| RequestSpec {
+                url: self.current_url.clone(),
+                origin: origin.clone(),
+                headers: self.headers(Some(range), false),
+            };
+            let holds = proof.holds(
+                &self.engine.pool,
+                &self.counters,
+                &request.resource,
+                self.options.stall_timeout,
+                spec_for,
+            );
+            let holds = holds.await.map_err(|error| {
+                let message = format!(
+                    "the partial is of another URL, and the segment that would show whether it \
+                     is the same object cannot be fetched: {error}"
+                );
+                Error::new(kind_of(error.kind), message)
+                    .with_hint("run it again, or choose another output")
+            })?;
+            start = output::Start::Proven(partial, holds);
+        }
+    }
+
+    pub(super) fn opened(&mut self, resource: Resource, opened: OpenedOutput) -> Result<(), Error> {
+        let OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices } = opened;
+        for (code, message) in notices {
+            self.notice(code, message);
+        }
+        if let Some(encoding) = &resource.encoding {
+            let message = format!(
+                "the server insists on the coding `{}`: the file holds the coded bytes",
+                name::brief(encoding)
+            );
+            self.notice(NoticeCode::ContentEncoding, message);
+        }
+        let segment_size_bytes = checkpoint.segment_size_bytes;
+        self.earlier = None;
+        self.bytes = restored_bytes;
+        self.resumed_bytes = restored_bytes;
+        let algorithm = self.expected_digests().algorithm();
+        let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
+        self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
+        let stream = resource.total.is_none();
+        let storage_name = if stream { "stream" } else { storage.name() };
+        self.store = Some(Store::open(StoreOptions {
+            place,
+            storage,
+            writers: self.engine.writers.clone(),
+            checkpoint,
+            sync: self.options.sync,
+            digest: self.options.digest,
+            expected: algorithm,
+            events: self.store_events.0.clone(),
+        })?);
+        self.shared.send(Event::Started(Started {
+            url: redact_url(self.current_url.as_str()),
+            output: self.output.clone().unwrap_or_default(),
+            total_bytes: resource.total,
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            resumed_bytes: restored_bytes,
+            connections: self.planner.limit(),
+            segment_size_bytes,
+            storage: storage_name,
+        }));
+        self.expected = Some(resource);
+        self.redirects = 0;
+        let now = self.now();
+        self.planner.on_opened(segment_size_bytes, &restored, now);
+        Ok(())
+    }
+
+    pub(super) fn planned(&mut self, output: PathBuf, resource: &Resource) {
+        let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
+        let plan = Plan {
+            url: redact_url(self.current_url.as_str()),
+            resumable_bytes: match output::earlier(&output) {
+                Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
+                _ => 0,
+            },
+            output,
+            total_bytes: resource.total,
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            connections: self.planner.limit(),
+            segment_size_bytes: size,
+        };
+        self.ended = Some(Ok(Outcome::Planned(Box::new(plan))));
+    }
+}
