@@ -182,7 +182,7 @@ fn checkpoint(segments: u64) -> Checkpoint {
         encoding: None,
         content_type: None,
         segment_size_bytes: SEGMENT_BYTES,
-        segments: (0..segments).map(|n| SegmentRecord::Complete([n as u8; 32])).collect(),
+        segments: (0..segments).map(|n| SegmentRecord::Complete(Some([n as u8; 32]))).collect(),
         prefixes: Vec::new(),
         pid: 1,
     }

@@ -4,10 +4,11 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
-use haul_engine::{Checksum, Connections};
+use haul_engine::{Checksum, Connections, HostAddress, Interface};
 
 use crate::packaging::{CompletionsArgs, ManArgs};
 use crate::stale::{CleanArgs, StatusArgs};
@@ -222,6 +223,8 @@ pub(crate) struct TransferArgs {
 #[derive(Debug, Args)]
 pub(crate) struct RequestArgs {
     /// Add a request header (repeatable)
+    ///
+    /// @FILE adds those that FILE has, one a line
     #[arg(short = 'H', long = "header", value_name = "'K: V'")]
     pub(crate) headers: Vec<String>,
     /// Say who is asking [haul/VERSION]
@@ -235,6 +238,9 @@ pub(crate) struct RequestArgs {
     /// Basic authentication, for the URL's origin only
     #[arg(short, long, value_name = "NAME:PASS")]
     pub(crate) user: Option<String>,
+    /// Send this bearer token, to the URL's origin only
+    #[arg(long, hide_short_help = true, value_name = "TOKEN", conflicts_with = "user")]
+    pub(crate) bearer: Option<String>,
     /// Take logins from $NETRC, else ~/.netrc
     ///
     /// Each is sent only to its host, also after redirects; `default` only to the URL's host
@@ -274,6 +280,50 @@ pub(crate) struct RequestArgs {
     /// Accept any certificate: whoever sits between can read and change everything
     #[arg(long, hide_short_help = true)]
     pub(crate) insecure: bool,
+    /// Show this certificate to servers that ask for one
+    ///
+    /// A PEM file with the certificate, its chain, and the key unless --key has it
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
+    pub(crate) cert: Option<PathBuf>,
+    /// The private key of --cert, without a passphrase
+    #[arg(long, hide_short_help = true, value_name = "FILE", requires = "cert")]
+    pub(crate) key: Option<PathBuf>,
+    /// Go through this proxy: http, https, socks4(a), socks5(h) [environment]
+    ///
+    /// [SCHEME://][NAME:PASS@]HOST[:PORT]; an empty URL is none. Without it http_proxy,
+    /// https_proxy, all_proxy and no_proxy of the environment count, as curl reads them
+    #[arg(long, value_name = "URL")]
+    pub(crate) proxy: Option<String>,
+    /// Hosts that are asked without the proxy
+    ///
+    /// With commas between; a name means its subdomains too, `*` everything
+    #[arg(long, hide_short_help = true, value_name = "HOSTS", alias = "noproxy")]
+    pub(crate) no_proxy: Option<String>,
+    /// Connect from this network interface or address
+    #[arg(long, hide_short_help = true, value_name = "NAME|IP", value_parser = parsed::<Interface>)]
+    pub(crate) interface: Option<Interface>,
+    /// IPv4 only
+    #[arg(short = '4', long, hide_short_help = true, overrides_with = "ipv6")]
+    pub(crate) ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long, hide_short_help = true, overrides_with = "ipv4")]
+    pub(crate) ipv6: bool,
+    /// Connect to ADDR instead of what HOST is looked up as (repeatable)
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "HOST:PORT:ADDR",
+        value_parser = parsed::<HostAddress>
+    )]
+    pub(crate) resolve: Vec<HostAddress>,
+    /// Speak HTTP/1.1 only
+    #[arg(long = "http1.1", hide_short_help = true, overrides_with = "http2")]
+    pub(crate) http1: bool,
+    /// Speak HTTP/2, where the server can; without TLS it must
+    ///
+    /// Not the default: one HTTP/1.1 connection for each part of a large object is faster
+    #[arg(long, hide_short_help = true, overrides_with = "http1")]
+    pub(crate) http2: bool,
 }
 
 /// What is said and how.
@@ -483,7 +533,11 @@ pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command,
 }
 
 fn checksum(text: &str) -> Result<Checksum, String> {
-    text.parse::<Checksum>().map_err(|error| match error.hint() {
+    parsed(text)
+}
+
+fn parsed<T: FromStr<Err = haul_engine::Error>>(text: &str) -> Result<T, String> {
+    text.parse::<T>().map_err(|error| match error.hint() {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),
     })

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{CookieJar, DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
+use haul_engine::{
+    ClientCertificate, CookieJar, DownloadBuilder, EngineConfig, HostCredential, HttpVersion,
+    IpFamily, Proxies, RetryPolicy,
+};
 
 use crate::args::RequestArgs;
 use crate::cookies::Jar;
@@ -77,9 +80,34 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     engine.state_directory = state_directory();
     engine.ca_file = args.cacert;
     engine.insecure = args.insecure;
+    engine.client_certificate = args.cert.map(|certificates| ClientCertificate {
+        key: args.key.unwrap_or_else(|| certificates.clone()),
+        certificates,
+    });
+    engine.proxies = proxies(args.proxy.as_deref(), args.no_proxy.as_deref())?;
+    engine.interface = args.interface;
+    engine.ip_family = match (args.ipv4, args.ipv6) {
+        (true, _) => Some(IpFamily::V4),
+        (false, true) => Some(IpFamily::V6),
+        (false, false) => None,
+    };
+    engine.resolve = args.resolve;
+    engine.http_version = match (args.http1, args.http2) {
+        (true, _) => HttpVersion::Http1,
+        (false, true) => HttpVersion::Http2,
+        (false, false) => HttpVersion::Auto,
+    };
 
-    let mut headers =
-        args.headers.iter().map(|line| header(line)).collect::<Result<Vec<_>, _>>()?;
+    let mut headers = headers(&args.headers)?;
+    if let Some(token) = args.bearer {
+        if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
+            return Err(Failure::usage(
+                "--bearer and --header `Authorization` cannot be given together",
+            ));
+        }
+        let token = sendable("--bearer", token)?;
+        headers.push(("Authorization".to_owned(), format!("Bearer {token}")));
+    }
     if let Some(referer) = args.referer {
         headers.push(("Referer".to_owned(), sendable("--referer", referer)?));
     }
@@ -121,6 +149,52 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         allow_downgrade: args.allow_downgrade,
     };
     Ok((engine, request))
+}
+
+/// The proxies of the flags, else of the environment.
+fn proxies(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Proxies, Failure> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let refused = |flag: &str, error: &haul_engine::Error| {
+        let failure = Failure::usage(format!("{flag}{error}"));
+        match error.hint() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    };
+    let proxies = match proxy {
+        None => Proxies::from_env(variable).map_err(|error| refused("", &error))?,
+        Some("") => Proxies::default(),
+        Some(url) => {
+            let proxy = url.parse().map_err(|error| refused("--proxy: ", &error))?;
+            let bypass = ["no_proxy", "NO_PROXY"].into_iter().find_map(variable);
+            Proxies::all(proxy).bypassing(&bypass.unwrap_or_default())
+        }
+    };
+    Ok(match no_proxy {
+        Some(hosts) => proxies.bypassing(hosts),
+        None => proxies,
+    })
+}
+
+fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut headers = Vec::new();
+    for line in given {
+        let Some(file) = line.strip_prefix('@') else {
+            headers.push(header(line)?);
+            continue;
+        };
+        let text = std::fs::read_to_string(file).map_err(|error| {
+            Failure::local(format!("the headers in {} cannot be read: {error}", escape(file)))
+        })?;
+        for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
+            let read = header(line).map_err(|mut failure| {
+                failure.message = format!("line {number} of {}: {}", escape(file), failure.message);
+                failure
+            });
+            headers.push(read?);
+        }
+    }
+    Ok(headers)
 }
 
 fn header(line: &str) -> Result<(String, String), Failure> {
@@ -178,7 +252,7 @@ mod tests {
         refused(&["-A", "x\r\nY: z"]);
         refused(&["-e", "x\ny"]);
         refused(&["-u", "x\ny:z"]);
-        for value in ["NoColon", ": v", "Sp ace: v", "Empty:", "@file"] {
+        for value in ["NoColon", ": v", "Sp ace: v", "Empty:"] {
             refused(&["-H", value]);
         }
         assert_eq!(header("X-A:\t b: c ").unwrap(), ("X-A".to_owned(), "b: c".to_owned()));

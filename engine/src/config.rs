@@ -5,8 +5,16 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+pub use network::{ClientCertificate, HostAddress, HttpVersion, Interface, IpFamily};
+#[cfg(feature = "proxy")]
+pub use proxy::{Proxies, Proxy, ProxyKind};
+
 use crate::error::{Error, ErrorKind};
 use crate::model::redact::redact_url;
+
+mod network;
+#[cfg(feature = "proxy")]
+mod proxy;
 
 /// How many connections a download uses at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -265,9 +273,25 @@ pub struct EngineConfig {
     /// All downloads together receive at most this many bytes a second.
     pub limit_rate_bytes_per_second: Option<u64>,
     /// A PEM file of certificate authorities, instead of the platform's trust store.
+    /// On Unix systems other than macOS that store honours `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`.
     pub ca_file: Option<PathBuf>,
     /// Accept any certificate. Whoever sits between can then read and change everything.
     pub insecure: bool,
+    /// Who the client is in TLS.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Which proxies requests go through. Default none: the environment is read
+    /// only by [`Proxies::from_env`].
+    #[cfg(feature = "proxy")]
+    pub proxies: Proxies,
+    /// Which version of HTTP is spoken.
+    pub http_version: HttpVersion,
+    /// Where connections start. Default wherever the system's routes say.
+    pub interface: Option<Interface>,
+    /// Addresses of this family only.
+    pub ip_family: Option<IpFamily>,
+    /// Addresses that are not looked up; the first entry of a host and port counts.
+    pub resolve: Vec<HostAddress>,
     /// The User-Agent header. Default `haul/VERSION`.
     pub user_agent: String,
     /// A directory to remember in, across runs, what servers have shown: how many
@@ -288,6 +312,13 @@ impl Default for EngineConfig {
             limit_rate_bytes_per_second: None,
             ca_file: None,
             insecure: false,
+            client_certificate: None,
+            #[cfg(feature = "proxy")]
+            proxies: Proxies::default(),
+            http_version: HttpVersion::default(),
+            interface: None,
+            ip_family: None,
+            resolve: Vec::new(),
             user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
             state_directory: None,
             writer_threads: None,

@@ -376,7 +376,8 @@ impl Driver {
 fn kind_of(kind: FetchErrorKind) -> ErrorKind {
     match kind {
         FetchErrorKind::Connect | FetchErrorKind::Reset => ErrorKind::Network,
-        FetchErrorKind::Tls => ErrorKind::Tls,
+        FetchErrorKind::Tls | FetchErrorKind::NoHttpVersion => ErrorKind::Tls,
+        FetchErrorKind::ProxyRefused => ErrorKind::ProxyRefused,
         FetchErrorKind::Protocol => ErrorKind::Protocol,
     }
 }

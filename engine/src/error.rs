@@ -31,6 +31,8 @@ pub enum ErrorKind {
     Tls,
     /// 401, 403, 407 or 410: refused, or the link expired.
     AccessDenied,
+    /// The proxy wants a login, or another one, or refuses the connection.
+    ProxyRefused,
     /// The server broke the HTTP protocol; nothing wrong was stored.
     Protocol,
     /// Any other HTTP error status.

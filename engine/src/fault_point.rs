@@ -7,6 +7,7 @@
 //! - `HAUL_KILL_AT=N`: SIGKILL right before the N-th persistence call.
 //! - `HAUL_FAIL_AT=CALL@N=ERRNO`: the N-th such call and all later ones fail
 //!   with that error, such as `sync-data@1=EIO` or `write@20=ENOSPC`.
+//! - `HAUL_SLOW_WRITES=Nms`: each call that stores bytes takes so long.
 //! - `HAUL_BUG=NAME`: the bug of that name is in the program.
 
 use std::io;
@@ -88,6 +89,7 @@ mod imp {
 mod imp {
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::time::Duration;
 
     use rustix::io::Errno;
     use rustix::process::{Signal, getpid, kill_process};
@@ -97,6 +99,7 @@ mod imp {
     struct Orders {
         kill_at: Option<u64>,
         fail: Option<(Call, u64, Errno)>,
+        slow_writes: Option<Duration>,
         bug: Option<Bug>,
     }
 
@@ -107,6 +110,10 @@ mod imp {
             Orders {
                 kill_at: order("HAUL_KILL_AT").map(|n| n.parse().expect("HAUL_KILL_AT: a number")),
                 fail: order("HAUL_FAIL_AT").map(|text| fail_order(&text).expect("HAUL_FAIL_AT")),
+                slow_writes: order("HAUL_SLOW_WRITES").map(|text| {
+                    let millis = text.strip_suffix("ms").and_then(|text| text.parse().ok());
+                    Duration::from_millis(millis.expect("HAUL_SLOW_WRITES: Nms"))
+                }),
                 bug: order("HAUL_BUG").map(|name| bug_named(&name).expect("HAUL_BUG: its name")),
             }
         })
@@ -158,6 +165,9 @@ mod imp {
         static ALL: AtomicU64 = AtomicU64::new(0);
         static OF_THE_FAILING: AtomicU64 = AtomicU64::new(0);
         let orders = orders();
+        if let (Call::Write, Some(time)) = (call, orders.slow_writes) {
+            std::thread::sleep(time);
+        }
         let number = ALL.fetch_add(1, Ordering::Relaxed) + 1;
         if orders.kill_at == Some(number) {
             let _ = kill_process(getpid(), Signal::KILL);

@@ -77,9 +77,11 @@ mod simulation;
 mod verify;
 
 pub use config::{
-    Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
-    RetryPolicy, StorageKind,
+    Checksum, ClientCertificate, Connections, DigestAlgorithm, EngineConfig, Existing, HostAddress,
+    HostCredential, HttpVersion, Interface, IpFamily, Resume, RetryPolicy, StorageKind,
 };
+#[cfg(feature = "proxy")]
+pub use config::{Proxies, Proxy, ProxyKind};
 pub use cookies::CookieJar;
 pub use download::DownloadBuilder;
 pub use engine::Engine;

@@ -3,6 +3,8 @@
 //! and change ([`origin`]), file systems that fill up or lose power ([`disk`]),
 //! random choices that can be repeated ([`random`]), and a harness that runs
 //! the command with a deadline and judges what it left behind ([`harness`]).
+//! An origin of HTTP/2 ([`http2`]) and a proxy
+//! ([`proxy`]) can be scripted as well, on libraries that speak these protocols.
 //! Every command carries a secret that must not show anywhere ([`canary`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
@@ -13,7 +15,9 @@ pub mod canary;
 pub mod disk;
 pub mod faults;
 pub mod harness;
+pub mod http2;
 pub mod killed;
 pub mod object;
 pub mod origin;
+pub mod proxy;
 pub mod random;

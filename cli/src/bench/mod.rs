@@ -25,7 +25,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{Connections, Engine, EngineConfig, StorageKind, redact_url};
+use haul_engine::{
+    Connections, Engine, EngineConfig, HttpVersion, Proxies, StorageKind, redact_url,
+};
 
 use self::judge::Point;
 use self::machine::Ticks;
@@ -79,7 +81,12 @@ pub(crate) struct BenchPlan {
 /// Exit 2, as for `haul URL...`.
 pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let url = args.url.as_deref().map(plan::url).transpose()?;
-    let (engine, request) = request::resolve(args.request)?;
+    let (mut engine, request) = request::resolve(args.request)?;
+    if url.is_none() {
+        // The way to the origin inside this process has nothing between.
+        engine.proxies = Proxies::default();
+        engine.http_version = HttpVersion::Auto;
+    }
     let named = !args.storage.is_empty();
     let mut counts = args.connections;
     counts.sort_unstable();

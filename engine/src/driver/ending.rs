@@ -92,6 +92,10 @@ impl Driver {
                 "the link may have expired or need a login: get a fresh URL, or \
                                  give -u or -H, and continue with -o of the same name",
             ),
+            ErrorKind::ProxyRefused => error.with_hint(
+                "its login is part of its URL, in --proxy or in the environment: \
+                 http://NAME:PASS@HOST:PORT",
+            ),
             ErrorKind::Network => error.with_hint("check the network and run it again"),
             ErrorKind::Tls => error.with_hint(
                 "a private authority is trusted with --cacert FILE; do not continue if the \

@@ -1,37 +1,29 @@
-//! The transport of the network: name lookup, TCP and TLS.
-//!
-//! TLS settings are explicit: no process-wide provider is installed, and the
-//! platform's trust store is opened only when the first `https` origin is
-//! contacted.
+//! The transport of the network: name lookup, TCP, proxies and TLS.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
-use std::path::Path;
-use std::sync::Arc;
+use std::net::IpAddr;
+#[cfg(feature = "http2")]
+use std::{collections::HashSet, sync::Mutex, sync::PoisonError};
 
 use http::Uri;
-use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::connect::{Connection, HttpConnector, HttpInfo};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
-use rustls_platform_verifier::BuilderVerifierExt as _;
-use tokio::sync::OnceCell;
+use hyper_util::rt::TokioIo;
+use rustls::AlertDescription;
+use tokio::net::TcpStream;
 use tower_service::Service as _;
 
+#[cfg(feature = "proxy")]
+use super::proxy;
 use super::resolver::Resolver;
-use super::transport::{Connecting, Origin, Stream, Transport};
-use crate::config::EngineConfig;
+use super::tls::{Offer, Peer, Secured, Tls, TlsError};
+use super::transport::{Connected, Connecting, Origin, Stream, Transport};
+use crate::config::{EngineConfig, HostAddress, HttpVersion, Interface, IpFamily};
+#[cfg(feature = "proxy")]
+use crate::config::{Proxies, Proxy, ProxyKind};
 use crate::error::{Error, ErrorKind};
 use crate::model::name::at_most;
-
-#[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
-compile_error!("one of the features `tls-aws-lc` and `tls-ring` is needed");
 
 /// Why a request or its body failed. The message names host and port, never
 /// path or query.
@@ -50,6 +42,11 @@ pub(crate) enum FetchErrorKind {
     Connect,
     /// A certificate or the handshake was refused; again would be the same.
     Tls,
+    /// TLS failed because the server speaks no version of HTTP that was offered.
+    NoHttpVersion,
+    /// The proxy refuses us or the way; again would be the same.
+    #[cfg_attr(not(feature = "proxy"), expect(dead_code, reason = "no proxy is there to refuse"))]
+    ProxyRefused,
     /// A reset, an early end, any other I/O error.
     Reset,
     /// A response that cannot be parsed, or a head beyond all bounds.
@@ -64,18 +61,20 @@ impl fmt::Display for FetchError {
 
 impl FetchError {
     /// A failure while the connection was made.
-    pub(crate) fn connecting(origin: &Origin, error: &(dyn StdError + 'static)) -> Self {
+    pub(crate) fn connecting(to: &dyn fmt::Display, error: &(dyn StdError + 'static)) -> Self {
         let cause = cause_text(error);
-        if chain(error).any(<dyn StdError>::is::<rustls::Error>) {
-            return Self {
-                kind: FetchErrorKind::Tls,
-                message: format!("the TLS handshake with {origin} failed: {cause}"),
-            };
-        }
-        Self {
-            kind: FetchErrorKind::Connect,
-            message: format!("cannot connect to {origin}: {cause}"),
-        }
+        let tls = chain(error).find_map(|error| error.downcast_ref::<rustls::Error>());
+        let (kind, message) = match tls {
+            Some(rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol)) => (
+                FetchErrorKind::NoHttpVersion,
+                format!("{to} speaks no version of HTTP that it was offered"),
+            ),
+            Some(_) => {
+                (FetchErrorKind::Tls, format!("the TLS handshake with {to} failed: {cause}"))
+            }
+            None => (FetchErrorKind::Connect, format!("cannot connect to {to}: {cause}")),
+        };
+        Self { kind, message }
     }
 
     /// A failure before the response's head was complete.
@@ -134,7 +133,7 @@ fn is_unparsable(error: &hyper::Error) -> bool {
 
 /// The error and all below it. `io::Error::source` skips the error it wraps,
 /// which is the very one of interest, so that one is taken by `get_ref`.
-fn chain<'a>(
+pub(super) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
     std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
@@ -148,7 +147,7 @@ fn chain<'a>(
 
 /// The text of the deepest error: the layers above it only say which layer
 /// they are. It may quote the server: all names in its certificate, say.
-fn cause_text(error: &(dyn StdError + 'static)) -> String {
+pub(super) fn cause_text(error: &(dyn StdError + 'static)) -> String {
     const LONGEST: usize = 500;
     let text = chain(error).last().map(ToString::to_string).unwrap_or_default();
     at_most(text.trim_end_matches('.'), LONGEST)
@@ -159,192 +158,324 @@ fn cause_text(error: &(dyn StdError + 'static)) -> String {
 pub(crate) struct Connector {
     http: HttpConnector<Resolver>,
     resolver: Resolver,
-    trust: Trust,
-    /// The message of a failed set-up is kept: it would fail the same again.
-    https: OnceCell<Result<HttpsConnector<HttpConnector<Resolver>>, String>>,
-}
-
-/// Whose certificates are believed.
-#[derive(Debug, Clone)]
-enum Trust {
-    Platform,
-    Roots(Arc<RootCertStore>),
-    Anyone,
+    resolve: Vec<HostAddress>,
+    family: Option<IpFamily>,
+    tls: Tls,
+    version: HttpVersion,
+    #[cfg(feature = "proxy")]
+    proxies: Proxies,
+    /// Origins that refused HTTP/1.1 inside TLS.
+    #[cfg(feature = "http2")]
+    only_http2: Mutex<HashSet<Origin>>,
 }
 
 impl Connector {
-    /// A connector that has opened nothing but `config.ca_file`.
+    /// A connector that has opened nothing but the files that `config` names.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when the CA file cannot be read or holds no
-    /// usable certificate.
+    /// [`ErrorKind::InvalidInput`] when one of them cannot be read or lacks what
+    /// it is for, or the interface contradicts the family of addresses.
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, Error> {
-        let resolver = Resolver::new();
+        let mut family = config.ip_family;
+        if let Some(Interface::Address(address)) = config.interface {
+            if family.is_some_and(|family| !family.has(address)) {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("no connection starts at {address} with the other family of addresses"),
+                ));
+            }
+            // What cannot start there would start anywhere.
+            family = Some(if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 });
+        }
+        let resolver = Resolver::new(family);
         let mut http = HttpConnector::new_with_resolver(resolver.clone());
         http.enforce_http(false);
         http.set_nodelay(true);
         http.set_connect_timeout(Some(config.connect_timeout));
-        let trust = match (&config.ca_file, config.insecure) {
-            (_, true) => Trust::Anyone,
-            (Some(path), false) => Trust::Roots(Arc::new(read_roots(path)?)),
-            (None, false) => Trust::Platform,
+        match &config.interface {
+            None => {}
+            Some(Interface::Address(address)) => http.set_local_address(Some(*address)),
+            Some(Interface::Name(name)) => bind_to(&mut http, name)?,
+        }
+        Ok(Self {
+            http,
+            resolver,
+            resolve: config.resolve.clone(),
+            family,
+            tls: Tls::new(config)?,
+            version: config.http_version,
+            #[cfg(feature = "proxy")]
+            proxies: config.proxies.clone(),
+            #[cfg(feature = "http2")]
+            only_http2: Mutex::default(),
+        })
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<Connected, FetchError> {
+        let offer = self.offer(origin);
+        let opened = self.open_offering(origin, offer).await;
+        #[cfg(feature = "http2")]
+        if let Err(error) = &opened
+            && error.kind == FetchErrorKind::NoHttpVersion
+            && self.version == HttpVersion::Auto
+            && offer == Offer::Http1
+        {
+            self.only_http2().insert(origin.clone());
+            return self.open_offering(origin, Offer::Http2).await;
+        }
+        opened
+    }
+
+    fn offer(&self, origin: &Origin) -> Offer {
+        match self.version {
+            #[cfg(feature = "http2")]
+            HttpVersion::Auto if self.only_http2().contains(origin) => Offer::Http2,
+            HttpVersion::Auto | HttpVersion::Http1 => {
+                let _ = origin;
+                Offer::Http1
+            }
+            #[cfg(feature = "http2")]
+            HttpVersion::Http2 => Offer::Both,
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    fn only_http2(&self) -> std::sync::MutexGuard<'_, HashSet<Origin>> {
+        const MAX_ORIGINS: usize = 1024;
+        // No invariant spans a panic: each call leaves the set whole.
+        let mut origins = self.only_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        if origins.len() > MAX_ORIGINS {
+            origins.clear();
+        }
+        origins
+    }
+
+    async fn open_offering(&self, origin: &Origin, offer: Offer) -> Result<Connected, FetchError> {
+        #[cfg(feature = "proxy")]
+        if let Some(proxy) = self.proxies.proxy_for(origin.https, &origin.host) {
+            return self.open_through(proxy, origin, offer).await;
+        }
+        let stream = self.tcp(&origin.host, origin.port, origin).await?;
+        self.speak(origin, offer, stream).await
+    }
+
+    #[cfg(feature = "proxy")]
+    async fn open_through(
+        &self,
+        proxy: &Proxy,
+        origin: &Origin,
+        offer: Offer,
+    ) -> Result<Connected, FetchError> {
+        let name = proxy::Named(proxy);
+        let stream = self.tcp(&proxy.host, proxy.port, &name).await?;
+        let stream: Box<dyn Stream> = if proxy.kind == ProxyKind::Https {
+            let (host, offer) = (&proxy.host, Offer::Http1);
+            let secured = self.tls.handshake(Peer::Proxy, host, offer, stream).await;
+            Box::new(secured.map_err(|error| tls_failed(&name, error))?)
+        } else {
+            Box::new(stream)
         };
-        Ok(Self { http, resolver, trust, https: OnceCell::new() })
+        let stream = match proxy.kind {
+            ProxyKind::Http | ProxyKind::Https if !origin.https => {
+                let forward = proxy::forward(proxy);
+                return Ok(Connected { stream, http2: false, forward: Some(forward) });
+            }
+            ProxyKind::Http | ProxyKind::Https => proxy::tunnel(proxy, origin, stream).await?,
+            ProxyKind::Socks4a | ProxyKind::Socks5h => {
+                let target = proxy::Target::Name(&origin.host, origin.port);
+                proxy::socks(proxy, origin, target, stream).await?
+            }
+            ProxyKind::Socks4 | ProxyKind::Socks5 => {
+                let family = (proxy.kind == ProxyKind::Socks4).then_some(IpFamily::V4);
+                let address = self.look_up(origin, family).await?;
+                let target = proxy::Target::Address(address, origin.port);
+                proxy::socks(proxy, origin, target, stream).await?
+            }
+        };
+        self.speak(origin, offer, stream).await
     }
 
-    async fn open(&self, origin: &Origin) -> Result<Box<dyn Stream>, FetchError> {
-        let uri = uri_of(origin).map_err(|error| FetchError::connecting(origin, &error))?;
-        if !origin.https {
-            let mut http = self.http.clone();
-            std::future::poll_fn(|cx| http.poll_ready(cx))
-                .await
-                .map_err(|error| FetchError::connecting(origin, &error))?;
-            let io =
-                http.call(uri).await.map_err(|error| FetchError::connecting(origin, &error))?;
-            self.remember(origin, &io);
-            return Ok(Box::new(io));
-        }
-        let mut https = self.https(origin).await?;
-        std::future::poll_fn(|cx| https.poll_ready(cx))
-            .await
-            .map_err(|error| FetchError::connecting(origin, &*error))?;
-        let io = https.call(uri).await.map_err(|error| FetchError::connecting(origin, &*error))?;
-        self.remember(origin, &io);
-        Ok(Box::new(io))
-    }
-
-    fn remember(&self, origin: &Origin, io: &impl Connection) {
-        let mut extensions = http::Extensions::new();
-        io.connected().get_extras(&mut extensions);
-        if let Some(info) = extensions.get::<HttpInfo>() {
-            self.resolver.remember(&origin.host, info.remote_addr().ip());
-        }
-    }
-
-    async fn https(
+    /// TLS, where the origin has it, over a stream that leads to the origin.
+    async fn speak<S: Stream + 'static>(
         &self,
         origin: &Origin,
-    ) -> Result<HttpsConnector<HttpConnector<Resolver>>, FetchError> {
-        let https = self
-            .https
-            .get_or_init(|| async {
-                let trust = self.trust.clone();
-                // The platform's trust store is many files.
-                let tls = tokio::task::spawn_blocking(move || client_config(trust)).await;
-                match tls {
-                    Ok(Ok(tls)) => Ok(HttpsConnector::from((self.http.clone(), tls))),
-                    Ok(Err(error)) => Err(error.to_string()),
-                    Err(error) => Err(error.to_string()),
+        offer: Offer,
+        stream: S,
+    ) -> Result<Connected, FetchError> {
+        if !origin.https {
+            #[cfg(feature = "http2")]
+            let http2 = self.version == HttpVersion::Http2;
+            #[cfg(not(feature = "http2"))]
+            let http2 = false;
+            return Ok(Connected { http2, ..Connected::http1(Box::new(stream)) });
+        }
+        let secured = self.tls.handshake(Peer::Origin, &origin.host, offer, stream).await;
+        let stream: Secured<S> = secured.map_err(|error| tls_failed(origin, error))?;
+        #[cfg(feature = "http2")]
+        let http2 = super::tls::chose_http2(&stream);
+        #[cfg(not(feature = "http2"))]
+        let http2 = false;
+        Ok(Connected { http2, ..Connected::http1(Box::new(stream)) })
+    }
+
+    /// A TCP connection to `host`, which is as URLs have it; errors name `to`.
+    async fn tcp(
+        &self,
+        host: &str,
+        port: u16,
+        to: &dyn SendDisplay,
+    ) -> Result<TokioIo<TcpStream>, FetchError> {
+        if let Some(fixed) = self.fixed(host, port) {
+            let mut failed = None;
+            for address in fixed.filter(|address| self.usable(*address)) {
+                match self.tcp_to(&host_of(address), port).await {
+                    Ok(stream) => return Ok(stream),
+                    Err(error) => failed = Some(error),
                 }
-            })
-            .await;
-        https.clone().map_err(|cause| FetchError {
-            kind: FetchErrorKind::Tls,
-            message: format!("TLS for {origin} cannot be set up: {cause}"),
+            }
+            return Err(match failed {
+                Some(error) => FetchError::connecting(to, &*error),
+                None => self.unusable(to),
+            });
+        }
+        if literal(host).is_some_and(|address| !self.usable(address)) {
+            return Err(self.unusable(to));
+        }
+        let stream = self.tcp_to(host, port).await;
+        let stream = stream.map_err(|error| FetchError::connecting(to, &*error))?;
+        let mut extensions = http::Extensions::new();
+        stream.connected().get_extras(&mut extensions);
+        if let Some(info) = extensions.get::<HttpInfo>() {
+            self.resolver.remember(host, info.remote_addr().ip());
+        }
+        Ok(stream)
+    }
+
+    async fn tcp_to(
+        &self,
+        host: &str,
+        port: u16,
+    ) -> Result<TokioIo<TcpStream>, Box<dyn StdError + Send + Sync>> {
+        let uri = Uri::builder()
+            .scheme("http")
+            .authority(format!("{host}:{port}"))
+            .path_and_query("/")
+            .build()?;
+        let mut http = self.http.clone();
+        std::future::poll_fn(|cx| http.poll_ready(cx)).await?;
+        Ok(http.call(uri).await?)
+    }
+
+    /// The address of an origin that is to be told to a proxy.
+    #[cfg(feature = "proxy")]
+    async fn look_up(
+        &self,
+        origin: &Origin,
+        family: Option<IpFamily>,
+    ) -> Result<IpAddr, FetchError> {
+        let usable = |address: &IpAddr| {
+            self.usable(*address) && family.is_none_or(|family| family.has(*address))
+        };
+        let found = match (self.fixed(&origin.host, origin.port), literal(&origin.host)) {
+            (Some(mut fixed), _) => fixed.find(usable),
+            (None, Some(address)) => Some(address).filter(usable),
+            (None, None) => {
+                let found = self.resolver.look_up(&origin.host).await;
+                let found = found.map_err(|error| FetchError::connecting(origin, &error))?;
+                found.into_iter().find(usable)
+            }
+        };
+        found.ok_or_else(|| match family {
+            Some(family) => no_address(origin, family),
+            None => self.unusable(origin),
         })
+    }
+
+    /// The addresses that were given for this host and port.
+    fn fixed(&self, host: &str, port: u16) -> Option<impl Iterator<Item = IpAddr>> {
+        let given = self.resolve.iter().find(|given| given.host == host && given.port == port);
+        given.map(|given| given.addresses.iter().copied())
+    }
+
+    fn usable(&self, address: IpAddr) -> bool {
+        self.family.is_none_or(|family| family.has(address))
+    }
+
+    fn unusable(&self, to: &dyn fmt::Display) -> FetchError {
+        no_address(to, self.family.unwrap_or(IpFamily::V4))
+    }
+}
+
+/// A name in errors that may be held over a wait.
+trait SendDisplay: fmt::Display + Sync {}
+
+impl<T: fmt::Display + Sync> SendDisplay for T {}
+
+fn no_address(to: &dyn fmt::Display, family: IpFamily) -> FetchError {
+    FetchError {
+        kind: FetchErrorKind::Connect,
+        message: format!("cannot connect to {to}: it has no {family} address"),
+    }
+}
+
+fn tls_failed(to: &dyn fmt::Display, error: TlsError) -> FetchError {
+    match error {
+        TlsError::SetUp(cause) => FetchError {
+            kind: FetchErrorKind::Tls,
+            message: format!("TLS for {to} cannot be set up: {cause}"),
+        },
+        TlsError::Handshake(error) => FetchError::connecting(to, &error),
+    }
+}
+
+fn bind_to(http: &mut HttpConnector<Resolver>, name: &str) -> Result<(), Error> {
+    #[cfg(any(
+        target_os = "android",
+        target_os = "ios",
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "solaris",
+    ))]
+    {
+        http.set_interface(name);
+        Ok(())
+    }
+    #[cfg(not(any(
+        target_os = "android",
+        target_os = "ios",
+        target_os = "linux",
+        target_os = "macos",
+        target_os = "solaris",
+    )))]
+    {
+        let _ = http;
+        let error = Error::new(
+            ErrorKind::InvalidInput,
+            format!("connections cannot be bound to the interface {name:?} on this system"),
+        );
+        Err(error.with_hint("give an address of the interface instead of its name"))
+    }
+}
+
+/// The address that a host of a URL is.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
+/// An address as the host of a URL.
+fn host_of(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
     }
 }
 
 impl Transport for Connector {
-    /// TLS included.
+    /// Proxies and TLS included.
     ///
     /// # Errors
-    /// [`FetchErrorKind::Connect`] or [`FetchErrorKind::Tls`].
+    /// Of any kind but [`FetchErrorKind::Reset`] and [`FetchErrorKind::Protocol`].
     fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
         Box::pin(self.open(origin))
-    }
-}
-
-fn uri_of(origin: &Origin) -> Result<Uri, http::Error> {
-    Uri::builder()
-        .scheme(if origin.https { "https" } else { "http" })
-        .authority(format!("{}:{}", origin.host, origin.port))
-        .path_and_query("/")
-        .build()
-}
-
-fn provider() -> CryptoProvider {
-    #[cfg(feature = "tls-aws-lc")]
-    return rustls::crypto::aws_lc_rs::default_provider();
-    #[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
-    return rustls::crypto::ring::default_provider();
-}
-
-fn client_config(trust: Trust) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(provider());
-    let algorithms = provider.signature_verification_algorithms;
-    let builder =
-        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let builder = match trust {
-        Trust::Platform => builder.with_platform_verifier()?,
-        Trust::Roots(roots) => builder.with_root_certificates(roots),
-        Trust::Anyone => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAnyone { algorithms })),
-    };
-    let mut config = builder.with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
-}
-
-fn read_roots(path: &Path) -> Result<RootCertStore, Error> {
-    let invalid = |why: &dyn fmt::Display| {
-        Error::new(
-            ErrorKind::InvalidInput,
-            format!("the CA file {} cannot be used: {why}", path.display()),
-        )
-        .with_hint("give a PEM file with at least one CERTIFICATE block")
-    };
-    let pem = std::fs::read(path).map_err(|error| invalid(&error).with_source(error))?;
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| invalid(&error))?;
-        roots.add(certificate).map_err(|error| invalid(&error))?;
-    }
-    if roots.is_empty() {
-        return Err(invalid(&"no certificate is in it"));
-    }
-    Ok(roots)
-}
-
-/// Believes every certificate, but not every signature: the peer must still
-/// hold the key of the certificate it shows.
-#[derive(Debug)]
-struct AcceptAnyone {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for AcceptAnyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
     }
 }

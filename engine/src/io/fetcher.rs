@@ -33,7 +33,7 @@ use url::{Position, Url};
 
 use super::connector::{FetchError, FetchErrorKind};
 use super::limiter::{LIMITED_BATCH_BYTES, Limits};
-use super::pool::{Connection, Pool};
+use super::pool::{Connection, Pool, Unanswered};
 use super::prove::PartProof;
 use super::transport::Origin;
 use super::writer::Sink;
@@ -61,6 +61,12 @@ const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
 /// Reused connections tried before a fresh one is made.
 const REUSED_TRIES: u32 = 2;
+
+/// How often a request is sent again that the server did nothing with.
+const UNPROCESSED_TRIES: u32 = 6;
+
+/// Half of the wait before the second of these; it doubles from there.
+const UNPROCESSED_WAIT: Duration = Duration::from_millis(25);
 
 /// A request, complete but for `Host`, which is added where it is missing.
 #[derive(Debug, Clone)]
@@ -365,7 +371,7 @@ impl Transfer<'_> {
                 Stop::Batch => {}
                 Stop::Reached(excess) => {
                     connection.measured(control.position - start, began.elapsed());
-                    if !excess {
+                    if !excess || connection.is_stream() {
                         self.keep_if_ended(connection, body).await;
                     }
                     let altered = proof.and_then(|proof| proof.finish(control.end));
@@ -428,6 +434,9 @@ impl Transfer<'_> {
 
     /// Returns the connection to the pool if its body is at its end.
     async fn keep_if_ended(&self, connection: Connection, mut body: Incoming) {
+        if connection.is_stream() {
+            return self.pool.checkin(connection);
+        }
         // A body of known size that has bytes left is not worth waiting for.
         let ended = body.is_end_stream()
             || body.size_hint().exact().is_none_or(|left| left == 0)
@@ -439,6 +448,9 @@ impl Transfer<'_> {
 
     /// Reads a small body away so that its connection can be used again.
     async fn discard(&self, connection: Connection, mut body: Incoming) {
+        if connection.is_stream() {
+            return self.pool.checkin(connection);
+        }
         let small = body.size_hint().exact().is_some_and(|left| left <= self.drain_limit_bytes);
         if !small {
             return;
@@ -460,22 +472,34 @@ impl Transfer<'_> {
 
 /// Sends the request. A reused connection that ends before it answers was
 /// closed by the server while idle: that is not reported, but the request,
-/// a GET, is sent again on another one (RFC 9112 section 9.3.1).
+/// a GET, is sent again on another one (RFC 9112 section 9.3.1). So is what the
+/// server says it did nothing with (RFC 9113 section 8.7).
 pub(super) async fn begin(
     pool: &Pool,
     spec: &RequestSpec,
     counters: &Counters,
 ) -> Result<(Connection, Response<Incoming>), FetchError> {
-    let mut failed_reused = 0;
+    let mut stale = 0;
+    let mut unprocessed = 0;
     loop {
         let request = request_of(spec)?;
-        let fresh = failed_reused >= REUSED_TRIES;
+        let fresh = stale >= REUSED_TRIES;
         let mut connection = pool.checkout(&spec.origin, fresh).await?;
         counters.requests.fetch_add(1, Ordering::Relaxed);
-        match connection.sender.send_request(request).await {
+        match connection.send(request).await {
             Ok(response) => return Ok((connection, response)),
-            Err(_) if connection.reused => failed_reused += 1,
-            Err(error) => return Err(FetchError::before_head(&spec.origin, &error)),
+            Err(Unanswered::Stale) => stale += 1,
+            Err(Unanswered::Unprocessed(_)) if unprocessed < UNPROCESSED_TRIES => {
+                drop(connection);
+                // The first goes out at once: a connection that closes in an
+                // orderly way is the ordinary case. A server that is full is
+                // given time.
+                if unprocessed > 0 {
+                    tokio::time::sleep(UNPROCESSED_WAIT * 2u32.pow(unprocessed)).await;
+                }
+                unprocessed += 1;
+            }
+            Err(Unanswered::Unprocessed(error) | Unanswered::Failed(error)) => return Err(error),
         }
     }
 }

@@ -14,12 +14,15 @@ pub(crate) mod partial;
 pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod prove;
+#[cfg(feature = "proxy")]
+mod proxy;
 pub(crate) mod publish;
 pub(crate) mod rehash;
 mod resolver;
 pub(crate) mod storage;
 pub(crate) mod store;
 pub(crate) mod stored;
+mod tls;
 pub(crate) mod transport;
 pub(crate) mod url_proof;
 pub(crate) mod writer;

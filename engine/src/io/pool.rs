@@ -1,24 +1,41 @@
-//! HTTP/1.1 connections, made when needed and kept for the next request to the
-//! same origin.
+//! Connections, made when needed and kept for the next request to the same
+//! origin: of HTTP/1.1 here, of HTTP/2 in [`streams`].
 //!
 //! Each is a `hyper::client::conn` of its own, so that the engine counts, keeps
 //! and closes them itself.
 //!
 //! A [`Connection`] has one owner: the pool while idle, a fetcher while used.
-//! Dropping it closes it; only [`Pool::checkin`] keeps it.
+//! Dropping it closes it; only [`Pool::checkin`] keeps it. With HTTP/2 it is one
+//! stream; the connection below it is closed with the last.
+
+#[cfg(feature = "http2")]
+mod streams;
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "http2")]
+use http::header::HOST;
+use http::header::PROXY_AUTHORIZATION;
+use http::uri::PathAndQuery;
+use http::{Request, Response, Uri};
 use http_body_util::Empty;
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
 use tokio::task::AbortHandle;
 
+#[cfg(feature = "http2")]
+use super::connector::chain;
 use super::connector::{FetchError, FetchErrorKind};
-use super::transport::{Origin, Stream, Transport};
+#[cfg(feature = "proxy")]
+use super::proxy::login_refused;
+use super::transport::{Connected, Forward, Origin, Transport};
 use crate::config::EngineConfig;
+#[cfg(feature = "http2")]
+use crate::config::HttpVersion;
 
 /// What hyper may hold of one connection, in bytes. It bounds a response's
 /// head and the largest body frame.
@@ -38,19 +55,187 @@ const MAX_IDLE: usize = 64;
 /// again. It needs one turn of its own task; a new connection costs more.
 const READY_WITHIN: Duration = Duration::from_millis(50);
 
-/// A connection and the way back to its place in the pool.
+/// A connection, or a stream on one, and the way back to its place in the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// Takes one request at a time.
-    pub(crate) sender: SendRequest<Empty<Bytes>>,
-    /// Whether a request was answered on it before: the server may have closed
-    /// it meanwhile, which then says nothing about the server.
-    pub(crate) reused: bool,
     /// What its responses brought in bytes a second, as far as that is known:
     /// the fastest idle connection is used first.
     pub(crate) speed: f64,
     origin: Origin,
-    _driver: Driver,
+    way: Way,
+}
+
+/// How requests are sent.
+#[derive(Debug)]
+enum Way {
+    Http1 {
+        /// Takes one request at a time.
+        sender: SendRequest<Empty<Bytes>>,
+        /// Whether a request was answered on it before: the server may have
+        /// closed it meanwhile, which then says nothing about the server.
+        reused: bool,
+        forward: Option<Forward>,
+        _driver: Driver,
+    },
+    #[cfg(feature = "http2")]
+    Http2(streams::Place),
+}
+
+/// Why a request was not answered.
+#[derive(Debug)]
+pub(crate) enum Unanswered {
+    /// The connection was in use before and ended before it answered: the server
+    /// closed it while it was idle, most likely.
+    Stale,
+    /// The server says that it did nothing with the request (RFC 9113 section
+    /// 8.7).
+    #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "HTTP/1.1 cannot say so"))]
+    Unprocessed(FetchError),
+    /// Anything else.
+    Failed(FetchError),
+}
+
+impl Connection {
+    /// Sends a request in origin form with `Host`, for the connection's origin,
+    /// in the form that this way has.
+    ///
+    /// # Errors
+    /// When no response begins.
+    pub(crate) async fn send(
+        &mut self,
+        mut request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, Unanswered> {
+        let Self { origin, way, .. } = self;
+        // A proxy's credential is not for origins, however it came here.
+        let to_proxy = matches!(way, Way::Http1 { forward: Some(_), .. });
+        if !to_proxy {
+            request.headers_mut().remove(PROXY_AUTHORIZATION);
+        }
+        match way {
+            Way::Http1 { sender, reused, forward, .. } => {
+                if let Some(forward) = &*forward {
+                    set_absolute(&mut request, origin, request_authority(origin))?;
+                    if let Some(authorization) = &forward.authorization {
+                        request.headers_mut().insert(PROXY_AUTHORIZATION, authorization.clone());
+                    }
+                }
+                match (sender.send_request(request).await, forward) {
+                    #[cfg(feature = "proxy")]
+                    (Ok(response), Some(forward))
+                        if response.status() == http::StatusCode::PROXY_AUTHENTICATION_REQUIRED =>
+                    {
+                        let has_login = forward.authorization.is_some();
+                        Err(Unanswered::Failed(login_refused(&forward.name, has_login)))
+                    }
+                    (Ok(response), _) => Ok(response),
+                    (Err(_), _) if *reused => Err(Unanswered::Stale),
+                    (Err(error), _) => {
+                        Err(Unanswered::Failed(FetchError::before_head(origin, &error)))
+                    }
+                }
+            }
+            #[cfg(feature = "http2")]
+            Way::Http2(place) => {
+                let host = request.headers_mut().remove(HOST);
+                let host = host.and_then(|host| host.to_str().map(str::to_owned).ok());
+                set_absolute(&mut request, origin, host.unwrap_or_default())?;
+                let reused = place.was_answered();
+                let answered = match place.sender() {
+                    Some(mut sender) => sender.send_request(request).await,
+                    None => return Err(Unanswered::Stale),
+                };
+                match answered {
+                    Ok(response) => {
+                        place.set_answered();
+                        Ok(response)
+                    }
+                    Err(error) => {
+                        let failed = FetchError::before_head(origin, &error);
+                        Err(if is_unprocessed(&error) {
+                            Unanswered::Unprocessed(failed)
+                        } else if reused {
+                            Unanswered::Stale
+                        } else {
+                            Unanswered::Failed(failed)
+                        })
+                    }
+                }
+            }
+        }
+    }
+
+    /// Whether a connection that was idle takes another request.
+    async fn is_ready_again(&mut self) -> bool {
+        match &mut self.way {
+            Way::Http1 { sender, reused, .. } => {
+                *reused = true;
+                matches!(tokio::time::timeout(READY_WITHIN, sender.ready()).await, Ok(Ok(())))
+            }
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => false,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match &self.way {
+            Way::Http1 { sender, .. } => sender.is_closed(),
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => false,
+        }
+    }
+
+    /// Whether a body may be dropped at any time without harm to the connection.
+    pub(crate) fn is_stream(&self) -> bool {
+        match self.way {
+            Way::Http1 { .. } => false,
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => true,
+        }
+    }
+}
+
+/// The origin as URLs have it: without the port that the scheme implies.
+fn request_authority(origin: &Origin) -> String {
+    match (origin.https, origin.port) {
+        (false, 80) | (true, 443) => origin.host.clone(),
+        _ => origin.to_string(),
+    }
+}
+
+fn set_absolute(
+    request: &mut Request<Empty<Bytes>>,
+    origin: &Origin,
+    authority: String,
+) -> Result<(), Unanswered> {
+    let target = request.uri().path_and_query().cloned();
+    let absolute = Uri::builder()
+        .scheme(if origin.https { "https" } else { "http" })
+        .authority(authority)
+        .path_and_query(target.unwrap_or_else(|| PathAndQuery::from_static("/")))
+        .build();
+    *request.uri_mut() = absolute.map_err(|_| {
+        Unanswered::Failed(FetchError {
+            kind: FetchErrorKind::Protocol,
+            message: format!("no request can be sent to {origin}: its host is not valid"),
+        })
+    })?;
+    Ok(())
+}
+
+/// Whether the server did nothing with the request, for all that it says: the
+/// stream was refused, or was none of those that a closing connection still
+/// serves, or was never sent.
+#[cfg(feature = "http2")]
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let said = chain(error).find_map(|error| error.downcast_ref::<h2::Error>());
+    said.is_some_and(|error| {
+        error.is_remote()
+            && match error.reason() {
+                Some(h2::Reason::REFUSED_STREAM) => true,
+                Some(h2::Reason::NO_ERROR) => error.is_go_away(),
+                _ => false,
+            }
+    }) || error.is_canceled()
 }
 
 /// A response says how fast its connection is from so many bytes and so much
@@ -87,6 +272,25 @@ pub(crate) struct Pool {
     connect_timeout: Duration,
     max_buf_bytes: usize,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
+    #[cfg(feature = "http2")]
+    streams: streams::Streams,
+    #[cfg(feature = "http2")]
+    limited: bool,
+}
+
+/// A connection that was made.
+enum Made {
+    Http1(Connection),
+    #[cfg(feature = "http2")]
+    Http2(streams::Opened),
+}
+
+/// Why there is no HTTP/2 connection.
+#[cfg(feature = "http2")]
+enum NoStreams {
+    /// HTTP/1.1 was chosen.
+    Http1,
+    Failed(FetchError),
 }
 
 impl Pool {
@@ -101,11 +305,16 @@ impl Pool {
             connect_timeout: config.connect_timeout,
             max_buf_bytes,
             idle: Mutex::new(HashMap::new()),
+            #[cfg(feature = "http2")]
+            streams: streams::Streams::new(config.http_version == HttpVersion::Http2),
+            #[cfg(feature = "http2")]
+            limited: config.limit_rate_bytes_per_second.is_some(),
         }
     }
 
-    /// A connection to `origin`: the fastest of the idle ones, or a new
-    /// one when there is none or `fresh` asks for it.
+    /// A connection to `origin`: the fastest of the idle ones, or a new one when
+    /// there is none or `fresh` asks for it. With HTTP/2 a stream on one that has
+    /// room, or on a new one.
     ///
     /// # Errors
     /// When a new connection cannot be made.
@@ -114,16 +323,64 @@ impl Pool {
         origin: &Origin,
         fresh: bool,
     ) -> Result<Connection, FetchError> {
+        #[cfg(feature = "http2")]
+        if self.streams.has(origin) {
+            let stream = self.checkout_stream(origin, fresh);
+            if let Some(connection) = self.in_time(origin, stream).await? {
+                return Ok(connection);
+            }
+        }
         if !fresh {
             while let Some(mut connection) = self.pop(origin) {
-                let ready = tokio::time::timeout(READY_WITHIN, connection.sender.ready()).await;
-                if matches!(ready, Ok(Ok(()))) {
-                    connection.reused = true;
+                if connection.is_ready_again().await {
                     return Ok(connection);
                 }
             }
         }
-        match tokio::time::timeout(self.connect_timeout, self.connect(origin)).await {
+        match self.in_time(origin, self.connect(origin)).await? {
+            Made::Http1(connection) => Ok(connection),
+            #[cfg(feature = "http2")]
+            Made::Http2(opened) => {
+                let place = self.streams.adopt(origin, opened);
+                Ok(Connection { speed: 0.0, origin: origin.clone(), way: Way::Http2(place) })
+            }
+        }
+    }
+
+    /// `None` when the origin chose HTTP/1.1; the connection is idle then.
+    #[cfg(feature = "http2")]
+    async fn checkout_stream(
+        &self,
+        origin: &Origin,
+        fresh: bool,
+    ) -> Result<Option<Connection>, FetchError> {
+        let place = self.streams.place(origin, fresh);
+        let opened = place.open(|| async {
+            match self.connect(origin).await {
+                Ok(Made::Http2(opened)) => Ok(opened),
+                Ok(Made::Http1(connection)) => {
+                    self.streams.set_http1(origin);
+                    self.checkin(connection);
+                    Err(NoStreams::Http1)
+                }
+                Err(error) => Err(NoStreams::Failed(error)),
+            }
+        });
+        match opened.await {
+            Ok(()) => {
+                Ok(Some(Connection { speed: 0.0, origin: origin.clone(), way: Way::Http2(place) }))
+            }
+            Err(NoStreams::Http1) => Ok(None),
+            Err(NoStreams::Failed(error)) => Err(error),
+        }
+    }
+
+    async fn in_time<T>(
+        &self,
+        origin: &Origin,
+        connecting: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(result) => result,
             Err(_) => Err(FetchError {
                 kind: FetchErrorKind::Connect,
@@ -135,8 +392,14 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<Connection, FetchError> {
-        let stream: Box<dyn Stream> = self.transport.connect(origin).await?;
+    async fn connect(&self, origin: &Origin) -> Result<Made, FetchError> {
+        let connected = self.transport.connect(origin).await?;
+        #[cfg(feature = "http2")]
+        if connected.http2 {
+            let opened = streams::Opened::over(connected.stream, self.limited).await;
+            return opened.map(Made::Http2).map_err(|e| FetchError::connecting(origin, &e));
+        }
+        let Connected { stream, forward, .. } = connected;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(self.max_buf_bytes)
             .max_headers(MAX_HEADERS)
@@ -150,24 +413,24 @@ impl Pool {
             }
         });
         let driver = Driver(task.abort_handle());
-        Ok(Connection {
-            sender,
-            reused: false,
-            speed: 0.0,
-            origin: origin.clone(),
-            _driver: driver,
-        })
+        let way = Way::Http1 { sender, reused: false, forward, _driver: driver };
+        Ok(Made::Http1(Connection { speed: 0.0, origin: origin.clone(), way }))
     }
 
     /// Keeps a connection whose last body was read to its end. Closed ones,
     /// and those beyond what is kept, are dropped.
     pub(crate) fn checkin(&self, connection: Connection) {
-        if connection.sender.is_closed() {
+        let connection = match connection.way {
+            #[cfg(feature = "http2")]
+            Way::Http2(place) => return place.finish(),
+            Way::Http1 { .. } => connection,
+        };
+        if connection.is_closed() {
             return;
         }
         let mut idle = self.lock();
         idle.retain(|_, kept| {
-            kept.retain(|connection| !connection.sender.is_closed());
+            kept.retain(|connection| !connection.is_closed());
             !kept.is_empty()
         });
         if idle.values().map(Vec::len).sum::<usize>() < MAX_IDLE {

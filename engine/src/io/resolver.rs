@@ -16,19 +16,34 @@ use std::task::{Context, Poll};
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower_service::Service;
 
+use crate::config::IpFamily;
+
 /// So many names are remembered; all are forgotten beyond it.
 const MAX_NAMES: usize = 1024;
 
-/// The system's lookup, with the address that answered last put first.
+/// The system's lookup, with the address that answered last put first, and
+/// only those of the family that is asked for.
 #[derive(Debug, Clone)]
 pub(super) struct Resolver {
     system: GaiResolver,
+    family: Option<IpFamily>,
     answered: Arc<Mutex<HashMap<String, IpAddr>>>,
 }
 
 impl Resolver {
-    pub(super) fn new() -> Self {
-        Self { system: GaiResolver::new(), answered: Arc::default() }
+    pub(super) fn new(family: Option<IpFamily>) -> Self {
+        Self { system: GaiResolver::new(), family, answered: Arc::default() }
+    }
+
+    /// The addresses of a name.
+    ///
+    /// # Errors
+    /// When the name is none, or is not found.
+    #[cfg(feature = "proxy")]
+    pub(super) async fn look_up(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let name = host.parse::<Name>().map_err(io::Error::other)?;
+        let found = self.clone().call(name).await?;
+        Ok(found.map(|address| address.ip()).collect())
     }
 
     /// A connection to `host` was made at this address.
@@ -58,8 +73,15 @@ impl Service<Name> for Resolver {
     fn call(&mut self, name: Name) -> Self::Future {
         let last = self.last(name.as_str());
         let found = self.system.call(name);
+        let family = self.family;
         Box::pin(async move {
-            let found = found.await?.collect();
+            let mut found: Vec<SocketAddr> = found.await?.collect();
+            if let Some(family) = family {
+                found.retain(|address| family.has(address.ip()));
+                if found.is_empty() {
+                    return Err(io::Error::other(format!("it has no {family} address")));
+                }
+            }
             Ok(with_first(found, last).into_iter())
         })
     }
@@ -87,7 +109,7 @@ mod tests {
 
     #[test]
     fn names_are_remembered_and_bounded() {
-        let resolver = Resolver::new();
+        let resolver = Resolver::new(None);
         let address: IpAddr = "192.0.2.2".parse().unwrap();
         resolver.remember("example.org", address);
         assert_eq!(resolver.clone().last("example.org"), Some(address));

@@ -7,6 +7,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 
+use http::HeaderValue;
 use hyper::rt::{Read, Write};
 use url::Url;
 
@@ -47,9 +48,38 @@ pub(crate) trait Stream: Read + Write + Unpin + Send {}
 
 impl<T: Read + Write + Unpin + Send> Stream for T {}
 
+/// A connection, and what is to be known of it before anything is said.
+pub(crate) struct Connected {
+    /// To the origin, or to a proxy that forwards requests.
+    pub(crate) stream: Box<dyn Stream>,
+    /// HTTP/2 is spoken, else HTTP/1.1.
+    #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "it never is"))]
+    pub(crate) http2: bool,
+    /// At the other end is an HTTP proxy.
+    pub(crate) forward: Option<Forward>,
+}
+
+impl Connected {
+    /// To the origin itself.
+    pub(crate) fn http1(stream: Box<dyn Stream>) -> Self {
+        Self { stream, http2: false, forward: None }
+    }
+}
+
+/// An HTTP proxy that requests are said to, in absolute form (RFC 9112 section
+/// 3.2.2).
+#[derive(Debug, Clone)]
+pub(crate) struct Forward {
+    /// As it is shown, without its login.
+    #[cfg_attr(not(feature = "proxy"), expect(dead_code, reason = "there is none"))]
+    pub(crate) name: String,
+    /// Its login.
+    pub(crate) authorization: Option<HeaderValue>,
+}
+
 /// A connection that is being made.
 pub(crate) type Connecting<'a> =
-    Pin<Box<dyn Future<Output = Result<Box<dyn Stream>, FetchError>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Connected, FetchError>> + Send + 'a>>;
 
 /// Makes connections.
 pub(crate) trait Transport: fmt::Debug + Send + Sync {

@@ -224,7 +224,7 @@ fn extended_value(value: &str) -> Option<String> {
 }
 
 /// Replaces each `%XX`; any other percent sign stays as it is.
-fn percent_decode(text: &str) -> Vec<u8> {
+pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
     let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
     let bytes = text.as_bytes();
     let mut decoded = Vec::with_capacity(bytes.len());

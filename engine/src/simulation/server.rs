@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use super::faults::Fault;
 use super::world::{Shared, Version, lock};
 use crate::io::connector::{FetchError, FetchErrorKind};
-use crate::io::transport::{Connecting, Origin, Stream, Transport};
+use crate::io::transport::{Connected, Connecting, Origin, Transport};
 
 /// What the kernel would hold of a connection.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -61,7 +61,7 @@ impl Transport for Network {
             let (near, far) = tokio::io::duplex(BUFFER_BYTES);
             let reset = Arc::new(AtomicBool::new(false));
             tokio::spawn(serve(far, Arc::clone(&self.0), Arc::clone(&reset)));
-            Ok(Box::new(Near { io: TokioIo::new(near), reset }) as Box<dyn Stream>)
+            Ok(Connected::http1(Box::new(Near { io: TokioIo::new(near), reset })))
         })
     }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose,
 };
-use rustls::ServerConfig;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
 
 /// An authority that no trust store knows.
 #[derive(Debug)]
@@ -54,6 +55,19 @@ impl Authority {
     /// When a name is not one.
     #[must_use]
     pub fn issue(&self, names: &[&str], validity: Validity) -> ServerIdentity {
+        self.issue_to(names, validity, false)
+    }
+
+    /// The same, for a server that wants a client's certificate of this authority.
+    ///
+    /// # Panics
+    /// When a name is not one.
+    #[must_use]
+    pub fn issue_demanding(&self, names: &[&str]) -> ServerIdentity {
+        self.issue_to(names, Validity::Current, true)
+    }
+
+    fn issue_to(&self, names: &[&str], validity: Validity, demanding: bool) -> ServerIdentity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names of hosts");
         // Equal names of both would make it look signed by itself.
@@ -67,13 +81,37 @@ impl Authority {
         let certificate = params.signed_by(&key, &self.0).expect("the authority signs");
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider)
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()
-            .expect("the provider knows the default versions")
-            .with_no_client_auth()
+            .expect("the provider knows the default versions");
+        let builder = if demanding {
+            let mut roots = RootCertStore::empty();
+            roots.add(self.certificate()).expect("the authority's own certificate");
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            builder.with_client_cert_verifier(verifier.build().expect("there is a root"))
+        } else {
+            builder.with_no_client_auth()
+        };
+        let config = builder
             .with_single_cert(vec![certificate.der().clone()], key)
             .expect("certificate and key belong together");
         ServerIdentity(Arc::new(config))
+    }
+}
+
+impl Authority {
+    /// A client's certificate and its key, in PEM.
+    ///
+    /// # Panics
+    /// When the machine has no entropy.
+    #[must_use]
+    pub fn issue_client(&self) -> (String, String) {
+        let mut params = CertificateParams::new(Vec::new()).expect("no names to be wrong");
+        params.distinguished_name.push(DnType::CommonName, "client of the tests");
+        params.use_authority_key_identifier_extension = true;
+        let key = KeyPair::generate().expect("a key can be made");
+        let certificate = params.signed_by(&key, &self.0).expect("the authority signs");
+        (certificate.pem(), key.serialize_pem())
     }
 }
 
@@ -86,3 +124,19 @@ impl Default for Authority {
 /// What an origin needs to speak TLS.
 #[derive(Debug, Clone)]
 pub struct ServerIdentity(pub(super) Arc<ServerConfig>);
+
+impl ServerIdentity {
+    /// As rustls has it, for other servers than the scripted origin.
+    #[must_use]
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.0)
+    }
+
+    /// The same identity, which also speaks these protocols (RFC 7301).
+    #[must_use]
+    pub fn with_protocols(&self, protocols: &[&str]) -> Self {
+        let mut config = (*self.0).clone();
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        Self(Arc::new(config))
+    }
+}

@@ -42,7 +42,7 @@ impl Planner {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
             return;
         }
-        if failure.kind == ErrorKind::Tls {
+        if matches!(failure.kind, ErrorKind::Tls | ErrorKind::ProxyRefused) {
             return self.fail(failure);
         }
         if refused && self.suspicion.is_none() {
