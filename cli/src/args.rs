@@ -108,8 +108,10 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to download, http:// or https://
-    #[arg(value_name = "URL", required_unless_present = "k")]
+    #[arg(value_name = "URL", required_unless_present_any = ["k", "input_file"])]
     pub(crate) urls: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
     #[command(flatten)]
     pub(crate) output: OutputArgs,
     #[command(flatten)]
@@ -120,6 +122,25 @@ pub(crate) struct GetArgs {
     pub(crate) talk: TalkArgs,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
+}
+
+/// Many downloads from a list.
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    /// Also download what FILE lists; - is stdin
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        long_help = "Also download what FILE lists; `-` is stdin. A line is a URL, or a JSON \
+                     object with `url` or `urls`, `id`, `out`, `dir`, `size`, `digest` and \
+                     `headers`. Several URLs with TABs between them are mirrors: each is a \
+                     replacement, from the start, for the one before it that failed. Indented \
+                     lines below a URL are its options as aria2 has them: out, dir, header, \
+                     referer, user-agent, checksum. `#` begins a comment. A bad line in a file \
+                     is exit 2 before anything starts, in a pipe when it comes"
+    )]
+    pub(crate) input_file: Option<PathBuf>,
 }
 
 /// Where the bytes go and what may be there already.

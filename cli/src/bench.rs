@@ -165,7 +165,8 @@ struct Bench<'a> {
 impl Bench<'_> {
     async fn runs(&self) -> Result<Ended, Failure> {
         let plan = self.plan;
-        let view = render::view(plan.voice, &[self.url.to_owned()]);
+        let view = render::view(plan.voice, false);
+        view.begin(1, self.url);
         plan.request.warnings.iter().for_each(|text| view.warning(text));
         if plan.voice == Voice::Meter {
             let directory = render::escape(&self.scratch.path.to_string_lossy());
@@ -234,8 +235,10 @@ impl Bench<'_> {
             .start()?;
         let (started, summary) = match jobs::drive(download, 1, view, self.stop.clone()).await {
             Outcome::Completed(completed) => (completed.started, completed.summary),
-            // The view has told of it.
-            Outcome::Failed(failure) => return Ok(Measured::Ended(failure.exit)),
+            Outcome::Failed(failure) => {
+                view.failed(1, &failure);
+                return Ok(Measured::Ended(failure.exit));
+            }
             Outcome::Interrupted { .. } | Outcome::Planned => {
                 to_stderr(&["interrupted: the measurement is incomplete".to_owned()]);
                 let interrupt = self.stop.now().map_or(exit::INTERNAL, Interrupt::exit_code);

@@ -7,9 +7,11 @@ use haul_engine::{Download, Engine, Event, Events, Started, Summary};
 use tokio::task::JoinSet;
 
 use crate::exit::{self, Failure};
+use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::View;
 use crate::signals::{Interrupt, Stop};
+use crate::source::{Next, Source};
 
 /// How long the last events of a cancelled download are waited for.
 const LAST_EVENTS: Duration = Duration::from_millis(100);
@@ -21,7 +23,7 @@ pub(crate) enum Outcome {
     Completed(Box<Completed>),
     /// It was only planned, and the view has printed the plan.
     Planned,
-    /// It failed, and the view has told so.
+    /// It failed; [`drive`] leaves it to its caller to tell the view.
     Failed(Failure),
     /// It was stopped by a signal; this many bytes are kept.
     Interrupted {
@@ -39,41 +41,58 @@ pub(crate) struct Completed {
     pub(crate) summary: Summary,
 }
 
-/// Downloads every URL of the plan and returns the exit code.
-pub(crate) async fn run(plan: Arc<GetPlan>, engine: Engine, view: Arc<dyn View>, stop: Stop) -> u8 {
-    let mut waiting = plan.urls.clone().into_iter().enumerate();
+/// Downloads what the source gives and returns the exit code.
+pub(crate) async fn run(
+    mut source: Source,
+    plan: Arc<GetPlan>,
+    engine: Engine,
+    view: Arc<dyn View>,
+    mut stop: Stop,
+) -> u8 {
     let mut running = JoinSet::new();
-    let mut codes = Vec::new();
-    let (mut kept_bytes, mut stopped) = (0, false);
+    let (mut kept_bytes, mut stopped, mut worst) = (0, false, exit::OK);
+    let mut ended = false;
     loop {
-        while running.len() < plan.jobs && stop.now().is_none() {
-            let Some((index, url)) = waiting.next() else { break };
-            let (plan, engine) = (Arc::clone(&plan), engine.clone());
-            let (view, stop) = (Arc::clone(&view), stop.clone());
-            running.spawn(async move { one(&plan, &engine, index + 1, &url, &*view, stop).await });
-        }
-        match running.join_next().await {
-            None => break,
-            Some(Ok(Outcome::Completed(_) | Outcome::Planned)) => {}
-            Some(Ok(Outcome::Failed(failure))) => codes.push(failure.exit),
-            Some(Ok(Outcome::Interrupted { kept_bytes: kept })) => {
-                kept_bytes += kept;
-                stopped = true;
-            }
-            Some(Err(panic)) => {
-                let failure = Failure::internal(format!("a download's task failed: {panic}"));
-                view.failed(0, &failure);
-                codes.push(failure.exit);
-            }
+        let wanted = !ended && running.len() < plan.jobs && stop.now().is_none();
+        tokio::select! {
+            biased;
+            _ = stop.requested(), if wanted => {}
+            next = source.next(), if wanted => match next {
+                Some(Next::Item(id, item)) => {
+                    let (plan, engine) = (Arc::clone(&plan), engine.clone());
+                    let (view, stop) = (Arc::clone(&view), stop.clone());
+                    running.spawn(async move { one(&plan, &engine, id, &item, &*view, stop).await });
+                }
+                Some(Next::Fault(id, failure)) => {
+                    view.failed(id, &failure);
+                    worst = exit::worst([worst, failure.exit]);
+                }
+                Some(Next::Note(text)) => view.warning(&text),
+                None => ended = true,
+            },
+            Some(one) = running.join_next(), if !running.is_empty() => match one {
+                Ok(Outcome::Completed(_) | Outcome::Planned) => {}
+                Ok(Outcome::Failed(failure)) => worst = exit::worst([worst, failure.exit]),
+                Ok(Outcome::Interrupted { kept_bytes: kept }) => {
+                    kept_bytes += kept;
+                    stopped = true;
+                }
+                Err(panic) => {
+                    let failure = Failure::internal(format!("a download's task failed: {panic}"));
+                    view.failed(0, &failure);
+                    worst = exit::worst([worst, failure.exit]);
+                }
+            },
+            else => break,
         }
     }
     match stop.now() {
         // A signal that came when all was done changes nothing.
-        Some(interrupt) if stopped || waiting.len() > 0 || !codes.is_empty() => {
+        Some(interrupt) if stopped || !source.has_ended() || worst != exit::OK => {
             view.interrupted(kept_bytes);
             interrupt.exit_code()
         }
-        _ => exit::worst(codes),
+        _ => worst,
     }
 }
 
@@ -81,11 +100,45 @@ async fn one(
     plan: &GetPlan,
     engine: &Engine,
     id: usize,
-    url: &str,
+    item: &Item,
+    view: &dyn View,
+    stop: Stop,
+) -> Outcome {
+    view.begin(id, &item.urls[0]);
+    let mut url = 0;
+    let outcome = loop {
+        let last = url + 1 == item.urls.len();
+        match attempt(plan, engine, id, item, url, view, stop.clone()).await {
+            Outcome::Failed(failure) if !last && another_url_may_help(&failure) => {
+                view.note(id, "mirror", &format!("{}; trying the next mirror", failure.message));
+                url += 1;
+                view.begin(id, &item.urls[url]);
+            }
+            Outcome::Failed(failure) => break failed(view, id, failure),
+            outcome => break outcome,
+        }
+    };
+    view.end(id);
+    outcome
+}
+
+/// Whether the reason is the server's or the network's, so that a mirror may
+/// have what this URL had not.
+fn another_url_may_help(failure: &Failure) -> bool {
+    matches!(failure.exit, 4..=8 | exit::DIGEST | 10)
+}
+
+/// One download from one of the item's URLs; a failure is not told yet.
+async fn attempt(
+    plan: &GetPlan,
+    engine: &Engine,
+    id: usize,
+    item: &Item,
+    url: usize,
     view: &dyn View,
     mut stop: Stop,
 ) -> Outcome {
-    let download = plan.download(engine, url);
+    let download = plan.download(engine, item, url);
     if plan.dry_run {
         let planned = tokio::select! {
             planned = download.plan() => planned,
@@ -96,12 +149,12 @@ async fn one(
                 view.planned(id, &planned);
                 Outcome::Planned
             }
-            Err(error) => failed(view, id, error.into()),
+            Err(error) => Outcome::Failed(error.into()),
         };
     }
     match download.start() {
         Ok(download) => drive(download, id, view, stop).await,
-        Err(error) => failed(view, id, error.into()),
+        Err(error) => Outcome::Failed(error.into()),
     }
 }
 
@@ -146,7 +199,7 @@ pub(crate) async fn drive(
     };
     match ended {
         Ok(Ok(summary)) => Outcome::Completed(Box::new(Completed { started, summary })),
-        Ok(Err(error)) => failed(view, id, error.into()),
+        Ok(Err(error)) => Outcome::Failed(error.into()),
         Err(interrupt) => cancel(download, events, started, id, view, interrupt).await,
     }
 }
@@ -162,7 +215,7 @@ async fn cancel(
     let bytes = download.progress().bytes;
     let checkpoint = match download.cancel().await {
         Ok(checkpoint) => checkpoint,
-        Err(error) => return failed(view, id, error.into()),
+        Err(error) => return Outcome::Failed(error.into()),
     };
     // The signal and the end of the download may have crossed.
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {

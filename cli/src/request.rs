@@ -62,7 +62,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     engine.insecure = args.insecure;
 
     let mut headers =
-        args.headers.iter().map(|line| header(line)).collect::<Result<Vec<_>, _>>()?;
+        args.headers.iter().map(|line| header("--header", line)).collect::<Result<Vec<_>, _>>()?;
     if let Some(referer) = args.referer {
         headers.push(("Referer".to_owned(), sendable("--referer", referer)?));
     }
@@ -97,24 +97,28 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     Ok((engine, request))
 }
 
-fn header(line: &str) -> Result<(String, String), Failure> {
-    let grammar = "write --header 'Name: value'";
+/// A header line, given by `flag`, in its two parts. The value is not quoted in errors.
+///
+/// # Errors
+/// Exit 2 for what is no header, and for what would begin another one.
+pub(crate) fn header(flag: &str, line: &str) -> Result<(String, String), Failure> {
+    let grammar = format!("write {flag} 'Name: value'");
     let Some((name, value)) = line.split_once(':') else {
-        return Err(Failure::usage("--header has no `:` in its value").hint(grammar));
+        return Err(Failure::usage(format!("{flag} has no `:` in its value")).hint(grammar));
     };
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         let name = escape(name);
-        return Err(Failure::usage(format!("--header `{name}` is no header name")).hint(grammar));
+        return Err(Failure::usage(format!("{flag} `{name}` is no header name")).hint(grammar));
     }
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() {
-        return Err(Failure::usage(format!("--header `{name}` has no value")).hint(grammar));
+        return Err(Failure::usage(format!("{flag} `{name}` has no value")).hint(grammar));
     }
-    Ok((name.to_owned(), sendable(&format!("--header `{name}`"), value.to_owned())?))
+    Ok((name.to_owned(), sendable(&format!("{flag} `{name}`"), value.to_owned())?))
 }
 
 /// Refuses what would end a header line and begin another.
-fn sendable(flag: &str, value: String) -> Result<String, Failure> {
+pub(crate) fn sendable(flag: &str, value: String) -> Result<String, Failure> {
     if value.contains(['\r', '\n', '\0']) {
         return Err(Failure::usage(format!(
             "{flag} has a line break or a NUL in its value, which would end the header"
@@ -155,7 +159,10 @@ mod tests {
         for value in ["NoColon", ": v", "Sp ace: v", "Empty:", "@file"] {
             refused(&["-H", value]);
         }
-        assert_eq!(header("X-A:\t b: c ").unwrap(), ("X-A".to_owned(), "b: c".to_owned()));
+        assert_eq!(
+            header("--header", "X-A:\t b: c ").unwrap(),
+            ("X-A".to_owned(), "b: c".to_owned())
+        );
     }
 
     #[test]
