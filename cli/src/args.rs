@@ -10,6 +10,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use haul_engine::{Checksum, Connections};
 
 use crate::packaging::{CompletionsArgs, ManArgs};
+use crate::share::{MaxFailures, Shard};
 use crate::stale::{CleanArgs, StatusArgs};
 use crate::units;
 
@@ -141,6 +142,25 @@ pub(crate) struct ListArgs {
                      is exit 2 before anything starts, in a pipe when it comes"
     )]
     pub(crate) input_file: Option<PathBuf>,
+    /// Download only this part of the list: I/N, /N or auto
+    ///
+    /// I is 0 to N-1. An item is of part H mod N, where H is the first 8 bytes of the SHA-256
+    /// of its id, else of its URL (then a TAB and its dir, a TAB and its out, where it has
+    /// them). /N takes I from JOB_COMPLETION_INDEX; auto takes both from SLURM_ARRAY_TASK_ID,
+    /// _MIN and _COUNT
+    #[arg(long, hide_short_help = true, value_name = "I/N", value_parser = shard)]
+    pub(crate) shard: Option<Shard>,
+    /// Append a JSON line for each item that ended to FILE
+    ///
+    /// A run with the same FILE passes over items that are complete in it and whose files are
+    /// there with their size
+    #[arg(long, hide_short_help = true, value_name = "FILE")]
+    pub(crate) results: Option<PathBuf>,
+    /// Start nothing more when more than N, or P%, failed
+    ///
+    /// P% is of the items that ended, once 100 did. What runs is finished
+    #[arg(long, hide_short_help = true, value_name = "N|P%")]
+    pub(crate) max_failures: Option<MaxFailures>,
 }
 
 /// Where the bytes go and what may be there already.
@@ -418,6 +438,10 @@ pub(crate) enum ProgressArg {
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     let cli = Cli::try_parse_from(args)?;
     Ok(cli.command.unwrap_or(Command::Get(cli.get)))
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    Shard::parse(text, |name| std::env::var(name).ok())
 }
 
 fn checksum(text: &str) -> Result<Checksum, String> {

@@ -18,6 +18,7 @@ use std::io::{self, BufRead, Read as _};
 use std::path::{Component, PathBuf};
 
 use haul_engine::Checksum;
+use sha2::{Digest as _, Sha256};
 use url::Url;
 
 use crate::exit::Failure;
@@ -56,6 +57,13 @@ impl Item {
     /// The download of a URL without anything more.
     pub(crate) fn of_url(url: String) -> Self {
         Self { urls: vec![url], ..Self::default() }
+    }
+
+    /// The first 8 bytes, big-endian, of the SHA-256 of its identity: stable over
+    /// runs and machines, for shards and results.
+    pub(crate) fn key(&self) -> u64 {
+        let hash: [u8; 32] = Sha256::digest(self.identity()).into();
+        hash[..8].iter().fold(0, |key, &byte| key << 8 | u64::from(byte))
     }
 
     /// What tells it from all others: its id, else its first URL without a

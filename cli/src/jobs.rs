@@ -1,7 +1,7 @@
 //! Runs the downloads, some at a time, and says how the run ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haul_engine::{Download, Engine, Event, Events, Started, Summary};
 use tokio::task::JoinSet;
@@ -10,6 +10,7 @@ use crate::exit::{self, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::View;
+use crate::results::Results;
 use crate::signals::{Interrupt, Stop};
 use crate::source::{Next, Source};
 
@@ -46,14 +47,17 @@ pub(crate) async fn run(
     mut source: Source,
     plan: Arc<GetPlan>,
     engine: Engine,
+    results: Option<Results>,
     view: Arc<dyn View>,
     mut stop: Stop,
 ) -> u8 {
     let mut running = JoinSet::new();
-    let (mut kept_bytes, mut stopped, mut worst) = (0, false, exit::OK);
+    let mut tally = Tally::default();
     let mut ended = false;
     loop {
-        let wanted = !ended && running.len() < plan.jobs && stop.now().is_none();
+        let too_many =
+            plan.max_failures.is_some_and(|most| most.exceeded(tally.failed, tally.ended));
+        let wanted = !ended && !too_many && running.len() < plan.jobs && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -61,38 +65,84 @@ pub(crate) async fn run(
                 Some(Next::Item(id, item)) => {
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
-                    running.spawn(async move { one(&plan, &engine, id, &item, &*view, stop).await });
+                    running.spawn(async move {
+                        let started = Instant::now();
+                        let outcome = one(&plan, &engine, id, &item, &*view, stop).await;
+                        (item, outcome, started.elapsed())
+                    });
                 }
                 Some(Next::Fault(id, failure)) => {
                     view.failed(id, &failure);
-                    worst = exit::worst([worst, failure.exit]);
+                    tally.fail(&failure);
                 }
                 Some(Next::Note(text)) => view.warning(&text),
                 None => ended = true,
             },
             Some(one) = running.join_next(), if !running.is_empty() => match one {
-                Ok(Outcome::Completed(_) | Outcome::Planned) => {}
-                Ok(Outcome::Failed(failure)) => worst = exit::worst([worst, failure.exit]),
-                Ok(Outcome::Interrupted { kept_bytes: kept }) => {
-                    kept_bytes += kept;
-                    stopped = true;
+                Ok((item, outcome, elapsed)) => {
+                    if let Some(results) = &results {
+                        results.add(&item, &outcome, elapsed);
+                    }
+                    tally.add(&outcome);
                 }
                 Err(panic) => {
                     let failure = Failure::internal(format!("a download's task failed: {panic}"));
                     view.failed(0, &failure);
-                    worst = exit::worst([worst, failure.exit]);
+                    tally.fail(&failure);
                 }
             },
             else => break,
         }
     }
+    if let Some(Err(failure)) = results.map(Results::close) {
+        view.failed(0, &failure);
+        tally.fail(&failure);
+    }
     match stop.now() {
         // A signal that came when all was done changes nothing.
-        Some(interrupt) if stopped || !source.has_ended() || worst != exit::OK => {
-            view.interrupted(kept_bytes);
+        Some(interrupt) if tally.stopped || !source.has_ended() || tally.worst != exit::OK => {
+            view.interrupted(tally.kept_bytes);
             interrupt.exit_code()
         }
-        _ => worst,
+        stopped => {
+            if stopped.is_none() && !ended {
+                view.warning(&format!(
+                    "{} of {} failed, more than --max-failures: nothing more was started",
+                    tally.failed, tally.ended
+                ));
+            }
+            tally.worst
+        }
+    }
+}
+
+/// What the downloads of a run came to.
+#[derive(Debug, Default)]
+struct Tally {
+    ended: u64,
+    failed: u64,
+    /// The exit code so far.
+    worst: u8,
+    stopped: bool,
+    kept_bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Completed(_) | Outcome::Planned => self.ended += 1,
+            Outcome::Failed(failure) => self.fail(failure),
+            Outcome::Interrupted { kept_bytes } => {
+                self.kept_bytes += kept_bytes;
+                self.stopped = true;
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        self.ended += 1;
+        self.failed += 1;
+        self.worst = exit::worst([self.worst, failure.exit]);
     }
 }
 

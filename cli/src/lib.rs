@@ -21,7 +21,9 @@ mod packaging;
 mod plan;
 mod render;
 mod request;
+mod results;
 mod settings;
+mod share;
 mod signals;
 mod source;
 mod stale;
@@ -29,6 +31,7 @@ mod trace;
 mod units;
 mod verify;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
@@ -39,7 +42,7 @@ use exit::Failure;
 use haul_engine::Engine;
 use rustix::io::Errno;
 use signals::Stop;
-use source::Source;
+use source::{Mine, Source};
 
 /// Runs the command of these arguments, the program's name first, and returns
 /// the exit code that `haul --help-all` and the manual promise. Signal handlers
@@ -99,12 +102,17 @@ fn harmless(said: &str, args: &[OsString]) -> String {
 fn get(args: GetArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors();
     let plan = Arc::new(plan::resolve_get(args)?);
-    let source = Source::open(&plan.urls, plan.list.as_deref())?;
+    let (results, complete) = match &plan.results {
+        None => (None, HashSet::new()),
+        Some(path) => results::Results::open(path).map(|(results, done)| (Some(results), done))?,
+    };
+    let mine = Mine { shard: plan.shard, complete };
+    let source = Source::open(&plan.urls, plan.list.as_deref(), mine)?;
     let view = render::view(plan.voice, plan.several());
     plan.warnings.iter().for_each(|text| view.warning(text));
     within_runtime(async |stop| {
         let engine = Engine::new(plan.engine.clone())?;
-        Ok(jobs::run(source, plan, engine, view, stop).await)
+        Ok(jobs::run(source, plan, engine, results, view, stop).await)
     })
 }
 

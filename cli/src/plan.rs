@@ -15,6 +15,7 @@ use crate::exit::Failure;
 use crate::input::Item;
 use crate::render::{Voice, escape, stderr_is_terminal};
 use crate::request::{self, Request};
+use crate::share::{MaxFailures, Shard};
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -32,6 +33,12 @@ pub(crate) struct GetPlan {
     pub(crate) urls: Vec<String>,
     /// The list of what to download then; `-` is standard input.
     pub(crate) list: Option<PathBuf>,
+    /// Which part of all this is this run's.
+    pub(crate) shard: Option<Shard>,
+    /// Where the ends of items are recorded.
+    pub(crate) results: Option<PathBuf>,
+    /// When to start no more.
+    pub(crate) max_failures: Option<MaxFailures>,
     /// The engine's settings.
     pub(crate) engine: EngineConfig,
     /// Downloads at a time.
@@ -80,6 +87,9 @@ impl GetPlan {
         }
         if let Some(checksum) = item.checksum.as_ref().or(output.checksum.as_ref()) {
             download = download.checksum(checksum.clone());
+        }
+        if let Some(bytes) = item.size_bytes {
+            download = download.expected_size_bytes(bytes);
         }
         if let Some(bytes) = output.segment_size_bytes {
             download = download.segment_size_bytes(bytes);
@@ -158,6 +168,9 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
     Ok(GetPlan {
         urls,
         list,
+        shard: args.list.shard,
+        results: args.list.results,
+        max_failures: args.list.max_failures,
         engine,
         jobs,
         voice,

@@ -20,6 +20,8 @@ use tokio::sync::mpsc;
 use crate::exit::Failure;
 use crate::input::{Fault, Item, Items};
 use crate::render::escape;
+use crate::share::Shard;
+use crate::units::plural;
 
 /// So many items are read ahead of what runs.
 const AHEAD: usize = 64;
@@ -38,10 +40,19 @@ pub(crate) enum Next {
     Note(String),
 }
 
+/// Which items are this run's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mine {
+    /// Only those of this shard.
+    pub(crate) shard: Option<Shard>,
+    /// None of these keys: they are complete.
+    pub(crate) complete: HashSet<u64>,
+}
+
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Source {
-    urls: VecDeque<(usize, String)>,
+    urls: VecDeque<Next>,
     list: Option<mpsc::Receiver<Next>>,
 }
 
@@ -51,19 +62,22 @@ impl Source {
     ///
     /// # Errors
     /// Exit 3 for a file that cannot be read, exit 2 for a bad line in it.
-    pub(crate) fn open(urls: &[String], list: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn open(urls: &[String], list: Option<&Path>, mine: Mine) -> Result<Self, Failure> {
+        let count = urls.len();
+        let numbered = urls.iter().enumerate();
+        let items = numbered.map(|(at, url)| Next::Item(at + 1, Item::of_url(url.clone())));
+        let urls: VecDeque<Next> = Chosen::new(items, mine.clone()).collect();
         let list = match list {
             None => None,
-            Some(path) => Some(read_ahead(path, urls.len())?),
+            Some(path) => Some(read_ahead(path, count, mine)?),
         };
-        let urls = urls.iter().cloned().enumerate().map(|(at, url)| (at + 1, url)).collect();
         Ok(Self { urls, list })
     }
 
     /// The next one; cancel safe. `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Next> {
         match self.urls.pop_front() {
-            Some((number, url)) => Some(Next::Item(number, Item::of_url(url))),
+            Some(next) => Some(next),
             None => self.list.as_mut()?.recv().await,
         }
     }
@@ -75,7 +89,7 @@ impl Source {
     }
 }
 
-fn read_ahead(path: &Path, before: usize) -> Result<mpsc::Receiver<Next>, Failure> {
+fn read_ahead(path: &Path, before: usize, mine: Mine) -> Result<mpsc::Receiver<Next>, Failure> {
     let (name, reader): (String, Box<dyn io::Read + Send>) = if path == Path::new("-") {
         ("standard input".to_owned(), Box::new(io::stdin()))
     } else {
@@ -90,7 +104,7 @@ fn read_ahead(path: &Path, before: usize) -> Result<mpsc::Receiver<Next>, Failur
     };
     let (sender, receiver) = mpsc::channel(AHEAD);
     let feed = move || {
-        for next in List::new(&name, BufReader::new(reader), before) {
+        for next in Chosen::new(List::new(&name, BufReader::new(reader), before), mine) {
             if sender.blocking_send(next).is_err() {
                 return;
             }
@@ -205,6 +219,49 @@ impl<R> List<'_, R> {
     fn at(&self, line: u64, mut failure: Failure) -> Failure {
         failure.message = format!("{}, line {line}: {}", self.name, failure.message);
         failure
+    }
+}
+
+/// Those items that are this run's, and at the end a word about those that an
+/// earlier run completed.
+struct Chosen<I> {
+    items: I,
+    mine: Mine,
+    skipped: u64,
+}
+
+impl<I> Chosen<I> {
+    fn new(items: I, mine: Mine) -> Self {
+        Self { items, mine, skipped: 0 }
+    }
+}
+
+impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
+    type Item = Next;
+
+    fn next(&mut self) -> Option<Next> {
+        for next in self.items.by_ref() {
+            let Next::Item(_, item) = &next else { return Some(next) };
+            // The key costs a hash: not without a need for it.
+            if self.mine.shard.is_none() && self.mine.complete.is_empty() {
+                return Some(next);
+            }
+            let key = item.key();
+            if self.mine.shard.is_some_and(|shard| !shard.has(key)) {
+                continue;
+            }
+            if !self.mine.complete.contains(&key) {
+                return Some(next);
+            }
+            self.skipped += 1;
+        }
+        match std::mem::take(&mut self.skipped) {
+            0 => None,
+            count => {
+                let items = plural(count, "item is", "items are");
+                Some(Next::Note(format!("{items} complete as the results say, and skipped")))
+            }
+        }
     }
 }
 

@@ -38,6 +38,7 @@ pub struct DownloadBuilder {
     existing: Existing,
     resume: Resume,
     checksum: Option<Checksum>,
+    expected_size_bytes: Option<u64>,
     retry: RetryPolicy,
     stall_timeout: Duration,
     storage: StorageKind,
@@ -62,6 +63,7 @@ impl DownloadBuilder {
             existing: Existing::default(),
             resume: Resume::default(),
             checksum: None,
+            expected_size_bytes: None,
             retry: RetryPolicy::default(),
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
@@ -131,6 +133,14 @@ impl DownloadBuilder {
     /// The digest that the object must have to be published.
     pub fn checksum(mut self, checksum: Checksum) -> Self {
         self.checksum = Some(checksum);
+        self
+    }
+
+    /// The size in bytes that the object must have; any other is
+    /// [`ErrorKind::LimitReached`], before anything is written where the server
+    /// tells the size.
+    pub fn expected_size_bytes(mut self, bytes: u64) -> Self {
+        self.expected_size_bytes = Some(bytes);
         self
     }
 
@@ -246,6 +256,7 @@ impl DownloadBuilder {
             existing: self.existing,
             resume: self.resume,
             checksum: self.checksum,
+            expected_size_bytes: self.expected_size_bytes,
             retry: self.retry,
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,

@@ -32,7 +32,7 @@ use crate::io::fetcher::{
 };
 use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::{self, Partial, Paths};
-use crate::io::prove::{ALTERED_HINT, PartProof};
+use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::io::transport::Origin;
@@ -75,6 +75,7 @@ pub(crate) struct Options {
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
+    pub(crate) expected_size_bytes: Option<u64>,
     pub(crate) retry: RetryPolicy,
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,

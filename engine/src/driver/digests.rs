@@ -72,7 +72,7 @@ impl Driver {
     pub(super) fn expected_digests(&self) -> Expected {
         let checksum = self.options.checksum.clone();
         let fields = if checksum.is_some() { Vec::new() } else { self.claims.of_object() };
-        Expected { checksum, fields }
+        Expected { checksum, fields, size_bytes: self.options.expected_size_bytes }
     }
 
     /// Whether the download begins again, since the complete object, which is

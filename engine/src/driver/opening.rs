@@ -45,6 +45,11 @@ impl Driver {
     }
 
     pub(super) async fn open(&mut self, resource: Resource) {
+        if let Some(found) = resource.total
+            && let Err(error) = refuse_size(self.options.expected_size_bytes, found)
+        {
+            return self.end_with(error).await;
+        }
         let output = match &self.options.output {
             Some(output) => self.options.directory.join(output),
             None => {

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 
 use super::checkpoint_file;
 use super::partial::Partial;
-use super::prove::Expected;
+use super::prove::{Expected, refuse_size};
 use super::publish::{PublishOptions, publish};
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
@@ -524,6 +524,7 @@ impl Keeper {
         expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
         let (bytes, blake3) = self.digest(prefixes)?;
+        refuse_size(expected.size_bytes, bytes)?;
         let path = self.partial.paths().partial.clone();
         if self.ledger.total.is_none() {
             let set = self.target.storage().set_len(bytes);
