@@ -17,6 +17,7 @@ use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Plan, Progress, Summary};
+use crate::io::output::SMALL_BYTES;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
@@ -266,6 +267,7 @@ impl DownloadBuilder {
             allow_downgrade: self.allow_downgrade,
             segment_size_bytes: self.segment_size_bytes,
             first_range_bytes: FIRST_RANGE_BYTES,
+            small_bytes: SMALL_BYTES,
             seed: fastrand::u64(..),
         };
         Ok((self.engine, options))

@@ -86,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) segment_size_bytes: Option<u64>,
     /// How much the first request asks for.
     pub(crate) first_range_bytes: u64,
+    /// Of what size an object is all or nothing, at most.
+    pub(crate) small_bytes: u64,
     /// Of the jitter of the waits.
     pub(crate) seed: u64,
 }

@@ -7,6 +7,7 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
+use crate::io::directory_sync::DirectorySyncs;
 use crate::io::fetcher::Limiter;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
@@ -20,6 +21,7 @@ pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
+    pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Option<Arc<Limiter>>,
 }
 
@@ -31,6 +33,7 @@ impl EngineInner {
         Self {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
+            directories: Arc::default(),
             limiter: config.limit_rate_bytes_per_second.map(|rate| Arc::new(Limiter::new(rate))),
             config,
         }

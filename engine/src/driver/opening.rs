@@ -74,6 +74,7 @@ impl Driver {
             resume: self.options.resume,
             storage: self.options.storage,
             segment_size_bytes: self.options.segment_size_bytes,
+            small_bytes: self.options.small_bytes,
             has_digest: self.options.checksum.is_some(),
             sync: self.options.sync,
             url: self.options.url.clone(),
@@ -163,6 +164,7 @@ impl Driver {
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
+            directories: Arc::clone(&self.engine.directories),
             events: self.store_events.0.clone(),
         })?);
         self.shared.send(Event::Started(Started {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::checkpoint_file;
+use super::directory_sync::DirectorySyncs;
 use super::partial::Partial;
 use super::prove::{Expected, refuse_size};
 use super::publish::{PublishOptions, publish};
@@ -116,6 +117,7 @@ pub(super) struct Keeper {
     /// of them only after they proved good.
     inherited: BTreeMap<u32, Prefix>,
     sync: bool,
+    directories: Arc<DirectorySyncs>,
     events: mpsc::UnboundedSender<StoreEvent>,
     verifying: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
@@ -140,7 +142,7 @@ impl Keeper {
         target: Arc<Target>,
         writers: Writers,
         mut ledger: Checkpoint,
-        sync: bool,
+        (sync, directories): (bool, Arc<DirectorySyncs>),
         events: mpsc::UnboundedSender<StoreEvent>,
     ) -> Self {
         ledger.pid = std::process::id();
@@ -160,6 +162,7 @@ impl Keeper {
             inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
             ledger,
             sync,
+            directories,
             events,
             verifying: None,
             cancel: Arc::default(),
@@ -311,8 +314,9 @@ impl Keeper {
     fn begin_checkpoint(&mut self) {
         let stored = self.target.stored_bytes();
         let progress = self.changed || stored != self.recorded_bytes;
-        // Of an object without a known size nothing can be continued.
-        if !progress || self.snapshot.is_some() || self.ledger.total.is_none() {
+        // Of a small object, and of one without a known size, nothing can be continued.
+        let kept = self.partial.is_named() && self.ledger.total.is_some();
+        if !progress || self.snapshot.is_some() || !kept {
             return;
         }
         (self.changed, self.recorded_bytes) = (false, stored);
@@ -324,6 +328,9 @@ impl Keeper {
 
     /// Puts the ledger and those of `prefixes` that it can hold on the disk.
     fn write_checkpoint(&mut self, prefixes: &[Prefix]) -> Result<(), Error> {
+        if !self.partial.is_named() {
+            return Err(Error::new(ErrorKind::LocalFile, "of a small object nothing is kept"));
+        }
         let paths = self.partial.paths();
         let ours = self
             .partial
@@ -450,7 +457,10 @@ impl Keeper {
                 let _ = reply.send(closed.map(|_| partial));
             }
             End::Abandon => {
-                if let Err(error) = self.stop() {
+                let named = self.partial.is_named();
+                if let Err(error) = self.stop()
+                    && named
+                {
                     tracing::warn!(?error, "the last checkpoint of a dropped download is missing");
                 }
             }
@@ -500,10 +510,12 @@ impl Keeper {
         let prefixes = closed.as_deref().unwrap_or_default().to_vec();
         let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, expected));
         let error = match verdict {
-            Ok((finished, None)) => match publish(&self.partial, finished.bytes, options) {
-                Ok(()) => return Ok(finished),
-                Err(error) => error,
-            },
+            Ok((finished, None)) => {
+                match publish(&self.partial, finished.bytes, options, &self.directories) {
+                    Ok(()) => return Ok(finished),
+                    Err(error) => error,
+                }
+            }
             Ok((_, Some(mismatch))) => {
                 return Err((self.discard(mismatch), None));
             }
@@ -530,7 +542,9 @@ impl Keeper {
             let set = self.target.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
-        if options.sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
+        // Of a small object the sync before it gets its name is enough.
+        let sync = options.sync && self.partial.is_named();
+        if sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
             let result =
                 fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
             let segments = self.complete_segments();

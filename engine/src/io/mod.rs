@@ -3,6 +3,7 @@
 pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
 pub(crate) mod crew;
+pub(crate) mod directory_sync;
 pub(crate) mod fetcher;
 pub(crate) mod keeper;
 pub(crate) mod output;

@@ -20,6 +20,10 @@ use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::segment_size;
 
+/// An object of at most so many bytes is not kept when its download ends early:
+/// fetching it again costs one request, as the first time.
+pub(crate) const SMALL_BYTES: u64 = 256 << 10;
+
 /// What the opening rests on.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -29,6 +33,8 @@ pub(crate) struct Request {
     pub(crate) storage: StorageKind,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
+    /// Of what size an object is all or nothing, at most.
+    pub(crate) small_bytes: u64,
     pub(crate) sync: bool,
     pub(crate) url: url::Url,
     pub(crate) resource: Resource,
@@ -115,6 +121,16 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
+    let start = match start {
+        // What comes now may be larger.
+        Start::Over(partial) if !partial.is_named() => Start::Acquire { believe: false },
+        start => start,
+    };
+    if matches!(start, Start::Acquire { .. })
+        && let Some(opened) = open_small(request)?
+    {
+        return Ok(Opening::Ready(Box::new(opened)));
+    }
     let mut notices = Vec::new();
     let never = request.resume == Resume::Never;
     let (partial, fresh_start, proven) = match start {
@@ -201,6 +217,30 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         restored_bytes,
         notices,
     })))
+}
+
+/// Opens the output of an object that is small enough to be all or nothing.
+fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
+    let Some(total) = request.resource.total.filter(|total| *total <= request.small_bytes) else {
+        return Ok(None);
+    };
+    // A name that exists cannot be linked over, and mapping was asked for with its reasons.
+    if request.existing == Existing::Replace || request.storage == StorageKind::Mmap {
+        return Ok(None);
+    }
+    partial::refuse_existing(&request.output)?;
+    let paths = Paths::of(&request.output);
+    let Some(partial) = Partial::without_name(&paths)? else { return Ok(None) };
+    let storage = storage::small(Arc::clone(partial.file()), &paths.output, total)?;
+    let checkpoint = fresh(request);
+    Ok(Some(OpenedOutput {
+        partial,
+        storage,
+        checkpoint,
+        restored: Restored::default(),
+        restored_bytes: 0,
+        notices: Vec::new(),
+    }))
 }
 
 fn acquire(request: &Request) -> Result<Partial, Error> {

@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::checkpoint_file::sync_directory_of;
+use super::directory_sync::DirectorySyncs;
 use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
@@ -46,6 +46,7 @@ pub(crate) fn publish(
     partial: &Partial,
     len_bytes: u64,
     options: &PublishOptions,
+    directories: &DirectorySyncs,
 ) -> Result<(), Error> {
     let paths = partial.paths();
     let file = partial.file();
@@ -77,16 +78,23 @@ pub(crate) fn publish(
     }
 
     fault_point::pass(Call::SetAttributes)
-        .and_then(|()| set_attributes(file, options.modified_unix))
+        .and_then(|()| set_attributes(partial, options.modified_unix))
         .map_err(failed("cannot set the attributes of"))?;
     let named = (|| {
         if options.sync && !fault_point::has(Bug::NoDataSync) {
             let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
             synced.map_err(failed("cannot sync"))?;
         }
-        rename(&paths.partial, &paths.output, options.replace)
+        if partial.is_named() {
+            rename(&paths.partial, &paths.output, options.replace)
+        } else {
+            link(partial)
+        }
     })();
     if let Err(error) = named {
+        if !partial.is_named() {
+            return Err(error);
+        }
         // Kept for the next run, and until then for nobody else's eyes.
         let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
         return Err(error);
@@ -94,7 +102,7 @@ pub(crate) fn publish(
 
     if options.sync && !fault_point::has(Bug::NoDirectorySync) {
         let synced = fault_point::pass(Call::SyncOutputDirectory)
-            .and_then(|()| sync_directory_of(&paths.output));
+            .and_then(|()| directories.sync_directory_of(&paths.output));
         synced.map_err(|error| {
             Error::io(
                 "the download is complete, but its name may not survive a power cut: cannot sync \
@@ -104,15 +112,21 @@ pub(crate) fn publish(
             )
         })?;
     }
-    if let Err(error) = remove_checkpoint(paths) {
+    if partial.is_named()
+        && let Err(error) = remove_checkpoint(paths)
+    {
         // Without its partial it is litter, and the object is published.
         tracing::warn!(path = ?paths.checkpoint, %error, "cannot remove the checkpoint");
     }
     Ok(())
 }
 
-fn set_attributes(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
-    unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
+fn set_attributes(partial: &Partial, modified_unix: Option<u64>) -> io::Result<()> {
+    let file: &File = partial.file();
+    // One without a name was created with its final mode.
+    if partial.is_named() {
+        unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
+    }
     let modified = modified_unix
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     modified.map_or(Ok(()), |time| unless_unsupported(file.set_modified(time)))
@@ -161,7 +175,18 @@ fn rename(partial: &Path, output: &Path, replace: bool) -> Result<(), Error> {
     }
 }
 
-/// The same for file systems that cannot rename without replacing. A link
+/// Gives a file without a name its final one, which must not exist.
+fn link(partial: &Partial) -> Result<(), Error> {
+    let output = &partial.paths().output;
+    let linked =
+        fault_point::pass(Call::Publish).and_then(|()| partial.link().map_err(io::Error::from));
+    linked.map_err(|error| match error.kind() {
+        io::ErrorKind::AlreadyExists => output_exists(output, "nothing was written"),
+        _ => Error::io("cannot create", output, error),
+    })
+}
+
+/// [`rename`] for file systems that cannot rename without replacing. A link
 /// fails where the name exists.
 fn link_and_unlink(partial: &Path, output: &Path) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, partial, CWD, output, AtFlags::empty())?;
@@ -217,7 +242,8 @@ mod tests {
     fn only_the_output_is_left_with_mode_and_time() {
         for sync in [false, true] {
             let (dir, partial) = downloaded();
-            publish(&partial, LEN, &PublishOptions { sync, ..OPTIONS }).unwrap();
+            publish(&partial, LEN, &PublishOptions { sync, ..OPTIONS }, &DirectorySyncs::default())
+                .unwrap();
             assert_eq!(names(&dir), ["film"]);
             let output = dir.path().join("film");
             assert_eq!(fs::read(&output).unwrap(), OBJECT);
@@ -234,7 +260,7 @@ mod tests {
         let (dir, partial) = downloaded();
         let output = dir.path().join("film");
         fs::write(&output, "older").unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutputExists);
         assert!(error.to_string().contains("film.part"), "{error}");
         assert_eq!(fs::read(&output).unwrap(), b"older");
@@ -242,7 +268,13 @@ mod tests {
         let kept = fs::metadata(dir.path().join("film.part")).unwrap();
         assert_eq!(kept.mode() & 0o777, 0o600);
 
-        publish(&partial, LEN, &PublishOptions { replace: true, ..OPTIONS }).unwrap();
+        publish(
+            &partial,
+            LEN,
+            &PublishOptions { replace: true, ..OPTIONS },
+            &DirectorySyncs::default(),
+        )
+        .unwrap();
         assert_eq!(fs::read(&output).unwrap(), OBJECT);
         assert_eq!(names(&dir), ["film"]);
     }
@@ -265,10 +297,10 @@ mod tests {
         let (dir, partial) = downloaded();
         let path = &partial.paths().partial;
         fs::remove_file(path).unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LocalFile);
         fs::write(path, "something else").unwrap();
-        publish(&partial, LEN, &OPTIONS).unwrap_err();
+        publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
         assert_eq!(fs::read(path).unwrap(), b"something else");
     }
@@ -277,7 +309,7 @@ mod tests {
     fn truncated_partial_is_not_published() {
         let (dir, partial) = downloaded();
         partial.file().set_len(4).unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert!(error.to_string().contains("truncated or extended"), "{error}");
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
     }
@@ -287,7 +319,13 @@ mod tests {
         let (dir, partial) = downloaded();
         fs::create_dir(dir.path().join("film")).unwrap();
         for replace in [false, true] {
-            publish(&partial, LEN, &PublishOptions { replace, ..OPTIONS }).unwrap_err();
+            publish(
+                &partial,
+                LEN,
+                &PublishOptions { replace, ..OPTIONS },
+                &DirectorySyncs::default(),
+            )
+            .unwrap_err();
             assert_eq!(names(&dir), ["film", "film.haul", "film.part"]);
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::crew::Crew;
+use super::directory_sync::DirectorySyncs;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
 use super::partial::Partial;
 use super::prove::Expected;
@@ -46,6 +47,8 @@ pub(crate) struct StoreOptions {
     pub(crate) checkpoint: Checkpoint,
     /// Whether data and checkpoint are synced to the disk.
     pub(crate) sync: bool,
+    /// The engine's syncs of directories.
+    pub(crate) directories: Arc<DirectorySyncs>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -77,7 +80,8 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { partial, storage, writers, checkpoint, sync, events } = options;
+        let StoreOptions { partial, storage, writers, checkpoint, sync, directories, events } =
+            options;
         let layout =
             Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
         let (mailbox, inbox) = Mailbox::new();
@@ -88,7 +92,7 @@ impl Store {
             Arc::clone(&target),
             writers.clone(),
             checkpoint,
-            sync,
+            (sync, directories),
             events,
         );
         let no_thread = |error| {

@@ -65,6 +65,7 @@ fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
         writers: Writers::new(Crew::Threads, 2, BUDGET),
         checkpoint,
         sync: true,
+        directories: Arc::default(),
         events: sender,
     });
     Download { store: store.unwrap(), events }
@@ -326,6 +327,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
         writers: Writers::new(Crew::Threads, 1, BUDGET),
         checkpoint: fresh(Some(TOTAL)),
         sync: true,
+        directories: Arc::default(),
         events,
     })
     .unwrap();
