@@ -231,7 +231,7 @@ pub(crate) struct TransferArgs {
         value_parser = units::parse_connections
     )]
     pub(crate) connections: Option<Connections>,
-    /// Downloads at a time [4]
+    /// Downloads at a time [4, small files 16]
     #[arg(short, long, value_name = "N", value_parser = units::parse_count)]
     pub(crate) jobs: Option<usize>,
     /// Bytes a second, all together: 2M, 500k

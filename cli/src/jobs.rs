@@ -53,11 +53,12 @@ pub(crate) async fn run(
 ) -> u8 {
     let mut running = JoinSet::new();
     let mut tally = Tally::default();
+    let mut width = Width::new(plan.jobs);
     let mut ended = false;
     loop {
         let too_many =
             plan.max_failures.is_some_and(|most| most.exceeded(tally.failed, tally.ended));
-        let wanted = !ended && !too_many && running.len() < plan.jobs && stop.now().is_none();
+        let wanted = !ended && !too_many && running.len() < width.now && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -83,6 +84,7 @@ pub(crate) async fn run(
                     if let Some(results) = &results {
                         results.add(&item, &outcome, elapsed);
                     }
+                    width.learn(&outcome);
                     tally.add(&outcome);
                 }
                 Err(panic) => {
@@ -112,6 +114,36 @@ pub(crate) async fn run(
                 ));
             }
             tally.worst
+        }
+    }
+}
+
+/// How many downloads run at a time: as many as asked for, else more while
+/// they are small, because of a small one most of the time is waiting.
+#[derive(Debug)]
+struct Width {
+    now: usize,
+    learns: bool,
+}
+
+impl Width {
+    const LARGE: usize = 4;
+    const SMALL: usize = 16;
+    const SMALL_BYTES: u64 = 1 << 20;
+
+    fn new(asked: Option<usize>) -> Self {
+        match asked {
+            Some(count) => Self { now: count, learns: false },
+            None => Self { now: Self::LARGE, learns: true },
+        }
+    }
+
+    fn learn(&mut self, outcome: &Outcome) {
+        if let Outcome::Completed(completed) = outcome
+            && self.learns
+        {
+            let small = completed.summary.bytes <= Self::SMALL_BYTES;
+            self.now = if small { (self.now + 1).min(Self::SMALL) } else { Self::LARGE };
         }
     }
 }

@@ -41,8 +41,8 @@ pub(crate) struct GetPlan {
     pub(crate) max_failures: Option<MaxFailures>,
     /// The engine's settings.
     pub(crate) engine: EngineConfig,
-    /// Downloads at a time.
-    pub(crate) jobs: usize,
+    /// Downloads at a time, where that was said.
+    pub(crate) jobs: Option<usize>,
     /// How to tell of it.
     pub(crate) voice: Voice,
     /// Print the plan and fetch nothing.
@@ -164,7 +164,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         sync: !args.output.no_sync,
         remote_time: !args.output.no_remote_time,
     };
-    let jobs = args.transfer.jobs.unwrap_or(4);
+    let jobs = args.transfer.jobs;
     Ok(GetPlan {
         urls,
         list,
