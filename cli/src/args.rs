@@ -205,6 +205,11 @@ pub(crate) struct OutputArgs {
     /// Publish without syncing data and directory to the disk
     #[arg(long, hide_short_help = true)]
     pub(crate) no_sync: bool,
+    /// Leave out the BLAKE3 hash of the whole file
+    ///
+    /// An interrupted download then continues only from what was synced
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_digest: bool,
     /// Give the file the server's modification time [the default]
     #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
     pub(crate) remote_time: bool,
@@ -270,6 +275,12 @@ pub(crate) struct RequestArgs {
     /// Take logins from FILE, in netrc's format
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) netrc_file: Option<PathBuf>,
+    /// Send the cookies of FILE, in Netscape's format
+    ///
+    /// Each goes to the host, path and scheme that it is for. Those that servers set on the way
+    /// are honoured, and FILE is not changed. Also --cookies
+    #[arg(short = 'b', long, alias = "cookies", hide_short_help = true, value_name = "FILE")]
+    pub(crate) load_cookies: Option<PathBuf>,
     /// Rounds of retrying without progress [10]
     ///
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
@@ -343,25 +354,36 @@ pub(crate) struct BenchArgs {
     /// What to measure with; without it an origin inside this process
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Size of the embedded origin's object [256M]
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size, conflicts_with = "url")]
+    /// Most that a run fetches [64M; without a URL the object's size, 256M]
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) size: Option<u64>,
+    /// End a run this long after its first byte [2s with a URL]
+    #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) time: Option<Duration>,
+    /// How often each is measured [3, with --storage and a URL 1]
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) rounds: Option<usize>,
     /// Where the temporary directory is made [the system's]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure this number of connections only [1, 4, 8, 16]
+    /// Measure these numbers of connections [1,2,4,8,16]
     #[arg(
         short = 'x',
         long,
         short_alias = 's',
         alias = "split",
         value_name = "N",
+        value_delimiter = ',',
         value_parser = units::parse_count
     )]
-    pub(crate) connections: Option<usize>,
-    /// How bytes get into the file; several with commas
-    #[arg(long, value_name = "KIND", value_delimiter = ',')]
-    pub(crate) storage: Vec<StorageArg>,
+    pub(crate) connections: Vec<usize>,
+    /// Only this: the whole object into null, pwrite, mmap or auto
+    ///
+    /// Several with commas. null keeps nothing. Without --connections their number is haul's
+    /// own choice. Otherwise the network is measured with null, and then all of them with the
+    /// embedded origin
+    #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
+    pub(crate) storage: Vec<MeasuredStorage>,
     /// Leave out the syncs before publishing
     #[arg(long)]
     pub(crate) no_sync: bool,
@@ -374,6 +396,9 @@ pub(crate) struct BenchArgs {
     /// Write the table as Markdown to FILE
     #[arg(long, value_name = "FILE")]
     pub(crate) export_markdown: Option<PathBuf>,
+    /// Draw the speeds as SVG into FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export_svg: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
     #[command(flatten)]
@@ -419,6 +444,19 @@ pub(crate) enum StorageArg {
     Mmap,
     /// Positioned writes
     Pwrite,
+}
+
+/// Values of `--storage` of `haul bench`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MeasuredStorage {
+    /// Nothing is kept
+    Null,
+    /// Positioned writes
+    Pwrite,
+    /// Mapped windows
+    Mmap,
+    /// What a download would choose
+    Auto,
 }
 
 /// Values of `--progress`.

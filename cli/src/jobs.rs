@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, Engine, Event, Events, Started, Summary};
+use haul_engine::{Download, Engine, Event, Events, Summary};
 use tokio::task::JoinSet;
 
 use crate::exit::{self, Failure};
@@ -21,7 +21,7 @@ const LAST_EVENTS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The output is complete and published.
-    Completed(Box<Completed>),
+    Completed(Box<Summary>),
     /// It was only planned, and the view has printed the plan.
     Planned,
     /// It failed; [`drive`] leaves it to its caller to tell the view.
@@ -31,15 +31,6 @@ pub(crate) enum Outcome {
         /// Bytes of the object that the next run need not fetch.
         kept_bytes: u64,
     },
-}
-
-/// A download that is complete.
-#[derive(Debug)]
-pub(crate) struct Completed {
-    /// What was known after the first response.
-    pub(crate) started: Option<Started>,
-    /// What it came to.
-    pub(crate) summary: Summary,
 }
 
 /// Downloads what the source gives and returns the exit code.
@@ -139,10 +130,10 @@ impl Width {
     }
 
     fn learn(&mut self, outcome: &Outcome) {
-        if let Outcome::Completed(completed) = outcome
+        if let Outcome::Completed(summary) = outcome
             && self.learns
         {
-            let small = completed.summary.bytes <= Self::SMALL_BYTES;
+            let small = summary.bytes <= Self::SMALL_BYTES;
             self.now = if small { (self.now + 1).min(Self::SMALL) } else { Self::LARGE };
         }
     }
@@ -242,15 +233,9 @@ async fn attempt(
 
 /// Follows one download to its end, tells the view, and cancels it when a
 /// signal asks for that.
-pub(crate) async fn drive(
-    mut download: Download,
-    id: usize,
-    view: &dyn View,
-    mut stop: Stop,
-) -> Outcome {
+async fn drive(mut download: Download, id: usize, view: &dyn View, mut stop: Stop) -> Outcome {
     let mut events = download.events();
-    let mut started: Option<Started> = None;
-    let mut complete = false;
+    let (mut started, mut complete) = (false, false);
     let mut tick = tokio::time::interval(view.interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let ended = loop {
@@ -263,7 +248,7 @@ pub(crate) async fn drive(
                 Some(event) => {
                     view.event(id, &event);
                     match event {
-                        Event::Started(facts) => started = Some(facts),
+                        Event::Started(_) => started = true,
                         Event::Completed(_) => complete = true,
                         _ => {}
                     }
@@ -273,23 +258,22 @@ pub(crate) async fn drive(
                     ended = download.wait() => break Ok(ended),
                 },
             },
-            _ = tick.tick(), if !complete => match &started {
-                Some(_) => view.progress(id, &download.progress()),
-                None => view.connecting(id),
+            _ = tick.tick(), if !complete => match started {
+                true => view.progress(id, &download.progress()),
+                false => view.connecting(id),
             },
         }
     };
     match ended {
-        Ok(Ok(summary)) => Outcome::Completed(Box::new(Completed { started, summary })),
+        Ok(Ok(summary)) => Outcome::Completed(Box::new(summary)),
         Ok(Err(error)) => Outcome::Failed(error.into()),
-        Err(interrupt) => cancel(download, events, started, id, view, interrupt).await,
+        Err(interrupt) => cancel(download, events, id, view, interrupt).await,
     }
 }
 
 async fn cancel(
     download: Download,
     mut events: Events,
-    started: Option<Started>,
     id: usize,
     view: &dyn View,
     interrupt: Interrupt,
@@ -303,7 +287,7 @@ async fn cancel(
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
         if let Event::Completed(summary) = event {
             view.event(id, &Event::Completed(summary.clone()));
-            return Outcome::Completed(Box::new(Completed { started, summary }));
+            return Outcome::Completed(Box::new(summary));
         }
     }
     let resumable = checkpoint.is_some();

@@ -131,8 +131,7 @@ impl Results {
         };
         match outcome {
             Outcome::Planned => return,
-            Outcome::Completed(completed) => {
-                let summary = &completed.summary;
+            Outcome::Completed(summary) => {
                 // The next run may have another working directory.
                 record.output = std::path::absolute(&summary.output).ok();
                 record.bytes = Some(summary.bytes);

@@ -6,11 +6,12 @@
 
 mod digests;
 mod ending;
+mod learning;
 mod opening;
 mod requests;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -21,7 +22,10 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::config::{
+    Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+};
+use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
@@ -31,7 +35,8 @@ use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
 };
 use crate::io::output::{self, Earlier, OpenedOutput};
-use crate::io::partial::{self, Partial, Paths};
+use crate::io::partial::{self, Paths};
+use crate::io::place::Place;
 use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
@@ -51,6 +56,10 @@ use crate::shared::Shared;
 const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
+
+/// How far leases go beyond what is stored without a gap, in bytes, when a digest
+/// needs the bytes in order: it is to find them in the page cache.
+const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
 
 /// A login for one host.
 #[derive(Debug, Clone)]
@@ -72,6 +81,7 @@ pub(crate) struct Options {
     pub(crate) private_headers: HeaderMap,
     /// Sent to their hosts only; the first that fits counts.
     pub(crate) host_logins: Vec<HostLogin>,
+    pub(crate) cookies: Option<Arc<dyn CookieJar>>,
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
@@ -80,6 +90,8 @@ pub(crate) struct Options {
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
     pub(crate) sync: bool,
+    /// Whether BLAKE3 is computed.
+    pub(crate) digest: bool,
     pub(crate) remote_time: bool,
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,
@@ -92,12 +104,13 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-fn settings(options: &Options) -> Settings {
+fn settings(options: &Options, engine: &EngineInner) -> Settings {
     Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
+        speed_limited: engine.limiter.is_some(),
         seed: options.seed,
     }
 }
@@ -136,7 +149,7 @@ pub(crate) struct Driver {
     /// That checkpoint, until this run has one of its own.
     earlier: Option<PathBuf>,
     store: Option<Store>,
-    kept: Option<Partial>,
+    kept: Option<Place>,
     output: Option<PathBuf>,
     chunked: bool,
     claims: Claims,
@@ -163,11 +176,11 @@ impl Driver {
     ) -> Self {
         let current_url = options.url.clone();
         Self {
-            engine,
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options)),
+            planner: Planner::new(settings(&options, &engine)),
+            engine,
             current_url,
             redirects: 0,
             downgraded: false,
@@ -215,6 +228,9 @@ impl Driver {
                     self.on_store_event(event).await;
                 },
                 _ = tick.tick() => {
+                    if self.engine.is_storage_busy(self.running.len()) {
+                        self.planner.on_storage_busy(self.now());
+                    }
                     self.planner.tick(self.now());
                     while self.fetches.try_join_next().is_some() {}
                     self.publish_progress(false);

@@ -8,7 +8,8 @@ use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
 use crate::io::directory_sync::DirectorySyncs;
-use crate::io::fetcher::Limiter;
+use crate::io::fetcher::{Limiter, RESERVE_BYTES};
+use crate::io::hosts::Hosts;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
 use crate::io::writer::Writers;
@@ -19,10 +20,12 @@ const MIN_BUDGET_BYTES: usize = 4 << 20;
 
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
+    budget_bytes: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Option<Arc<Limiter>>,
+    pub(crate) hosts: Option<Hosts>,
 }
 
 impl EngineInner {
@@ -35,8 +38,20 @@ impl EngineInner {
             writers: Writers::new(crew, threads, budget_bytes),
             directories: Arc::default(),
             limiter: config.limit_rate_bytes_per_second.map(|rate| Arc::new(Limiter::new(rate))),
+            hosts: config.state_directory.clone().map(Hosts::of),
+            budget_bytes,
             config,
         }
+    }
+}
+
+impl EngineInner {
+    /// Whether most of the budget waits to be stored, while each of `fetchers`
+    /// holds its reservation.
+    pub(crate) fn is_storage_busy(&self, fetchers: usize) -> bool {
+        let reserved = fetchers * RESERVE_BYTES as usize;
+        let free = self.writers.budget().available_permits() + reserved;
+        free < self.budget_bytes / 2
     }
 }
 

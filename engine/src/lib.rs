@@ -43,6 +43,7 @@
 #![deny(missing_docs)]
 
 mod config;
+mod cookies;
 mod download;
 mod driver;
 mod engine;
@@ -54,6 +55,9 @@ mod fault_point;
 pub mod fuzzing;
 mod io;
 mod model;
+#[cfg(feature = "model-bench")]
+#[doc(hidden)]
+pub mod model_bench;
 mod partials;
 mod shared;
 #[cfg(test)]
@@ -64,11 +68,12 @@ pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
     RetryPolicy, StorageKind,
 };
+pub use cookies::CookieJar;
 pub use download::{Download, DownloadBuilder, Events};
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
-    Event, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
+    Event, LimitedBy, MapCell, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
 };
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};

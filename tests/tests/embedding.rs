@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Existing, ValidatorKind,
+    Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Existing, StorageKind,
+    ValidatorKind,
 };
 use haul_tests::harness::Sandbox;
 use haul_tests::object::{MIB, Object};
@@ -230,4 +231,56 @@ async fn invalid_input_is_refused_before_anything_is_done() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
     }
     assert_eq!(origin.connections(), 0);
+}
+
+#[tokio::test]
+async fn null_storage_hashes_and_keeps_nothing() {
+    let (old, new) = (object(), Object::new(2, SIZE));
+    let changing = {
+        let (old, new) = (old.clone(), new.clone());
+        Origin::start(move |request, context| {
+            standard(if context.index < 2 { &old } else { &new }, request)
+        })
+    };
+    for (origin, object) in [(Origin::serving(&old), &old), (changing, &new)] {
+        let sandbox = Sandbox::new();
+        // What is at the output is none of its business.
+        sandbox.write("file", "mine");
+        let checksum = format!("blake3={}", object.blake3_hex()).parse().unwrap();
+        let mut running = download(&engine(), &origin, &sandbox)
+            .storage(StorageKind::Null)
+            .checksum(checksum)
+            .start()
+            .unwrap();
+        let summary = running.wait().await.unwrap();
+        assert_eq!((summary.bytes, summary.output.as_os_str().is_empty()), (SIZE, true));
+        assert_eq!(summary.blake3_hex(), Some(object.blake3_hex()));
+        assert!(summary.verified.is_some());
+        assert_eq!(std::fs::read(sandbox.path("file")).unwrap(), b"mine");
+        assert_eq!(sandbox.files(), ["file"]);
+    }
+}
+
+#[tokio::test]
+async fn null_storage_has_nothing_to_continue_and_no_other_digest() {
+    let origin = Origin::throttled(&object(), &Throttle::new(4 * MIB));
+    let sandbox = Sandbox::new();
+    let engine = engine();
+    let null = || download(&engine, &origin, &sandbox).storage(StorageKind::Null);
+    let running = null().start().unwrap();
+    until_bytes(&running, MIB).await;
+    assert_eq!(running.cancel().await.unwrap(), None);
+    let sha256 = format!("sha256={}", "0".repeat(64)).parse().unwrap();
+    let error = null().checksum(sha256).start().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("sha256") && error.hint().is_some(), "{error}");
+    let wrong = format!("blake3={}", "0".repeat(64)).parse().unwrap();
+    let honest = Origin::serving(&object());
+    let mut running = download(&engine, &honest, &sandbox)
+        .storage(StorageKind::Null)
+        .checksum(wrong)
+        .start()
+        .unwrap();
+    assert_eq!(running.wait().await.unwrap_err().kind(), ErrorKind::DigestMismatch);
+    sandbox.assert_nothing_left();
 }

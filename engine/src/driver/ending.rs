@@ -18,7 +18,7 @@ impl Driver {
             // Reports of the old epoch must not reach the new one.
             self.store_events = mpsc::unbounded_channel();
             match store.reset().await {
-                Ok(partial) => self.kept = Some(partial),
+                Ok(place) => self.kept = Some(place),
                 Err(error) => self.end_with(error).await,
             }
         }
@@ -66,12 +66,14 @@ impl Driver {
                     elapsed: self.started.elapsed(),
                     time_to_first_byte: first.map(|at| at.duration_since(self.started)),
                     connections: self.max_active,
+                    limited_by: self.planner.limited_by(),
                     blake3: finished.blake3,
                     verified: finished.verified,
                 })))
             }
             Err((error, checkpoint)) => Err(error.with_checkpoint(checkpoint)),
         });
+        self.record().await;
         self.publish_progress(true);
     }
 
@@ -111,7 +113,7 @@ impl Driver {
         self.fetches.shutdown().await;
         self.running.clear();
         let Some(store) = self.store.take() else { return self.earlier.clone() };
-        let checkpoint = store.stop().await.ok();
+        let checkpoint = store.stop().await.ok().flatten();
         // Without a total nothing of it can be continued.
         checkpoint.filter(|_| self.expected.as_ref().is_some_and(|it| it.total.is_some()))
     }

@@ -6,6 +6,9 @@ impl Driver {
     /// Looks at what is at the output if its name is known or can be guessed,
     /// so that the first request already asks for something missing.
     pub(super) fn look_for_earlier(&mut self) -> Result<(), Error> {
+        if self.options.storage == StorageKind::Null {
+            return Ok(());
+        }
         let path = match &self.options.output {
             Some(output) => self.options.directory.join(output),
             None => self
@@ -81,14 +84,15 @@ impl Driver {
             resource: resource.clone(),
         };
         let start = match self.kept.take() {
-            Some(partial) => output::Start::Over(partial),
+            Some(place) => output::Start::Over(place),
             None => output::Start::Acquire { believe: self.believe_earlier },
         };
         let opened = match self.open_output(request, start).await {
             Ok(opened) => opened,
             Err(error) => return self.end_with(error).await,
         };
-        self.output = Some(output);
+        self.output = opened.place.output().map(Path::to_owned);
+        self.remember().await;
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;
         }
@@ -140,8 +144,7 @@ impl Driver {
     }
 
     pub(super) fn opened(&mut self, resource: Resource, opened: OpenedOutput) -> Result<(), Error> {
-        let OpenedOutput { partial, storage, checkpoint, restored, restored_bytes, notices } =
-            opened;
+        let OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices } = opened;
         for (code, message) in notices {
             self.notice(code, message);
         }
@@ -156,15 +159,20 @@ impl Driver {
         self.earlier = None;
         self.bytes = restored_bytes;
         self.resumed_bytes = restored_bytes;
+        let algorithm = self.expected_digests().algorithm();
+        let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
+        self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
         self.store = Some(Store::open(StoreOptions {
-            partial,
+            place,
             storage,
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
             directories: Arc::clone(&self.engine.directories),
+            digest: self.options.digest,
+            expected: algorithm,
             events: self.store_events.0.clone(),
         })?);
         self.shared.send(Event::Started(Started {

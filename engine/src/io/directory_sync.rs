@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoint_file::{directory_of, sync_directory};
+use crate::error::Error;
+use crate::fault_point::{self, Call};
 
 /// The syncs of an engine's downloads.
 #[derive(Debug, Default)]
@@ -31,12 +33,22 @@ struct Turns {
 }
 
 impl DirectorySyncs {
-    /// Makes the names that are in the directory of `path` now durable.
+    /// Makes the name of a published file durable, with all others that are in
+    /// its directory now.
     ///
     /// # Errors
-    /// Of the sync that was to make them so, or of a later one.
-    pub(super) fn sync_directory_of(&self, path: &Path) -> io::Result<()> {
-        self.sync(directory_of(path), sync_directory)
+    /// Of the sync that was to make it so, or of a later one.
+    pub(super) fn sync_after_publishing(&self, output: &Path) -> Result<(), Error> {
+        let synced = fault_point::pass(Call::SyncOutputDirectory)
+            .and_then(|()| self.sync(directory_of(output), sync_directory));
+        synced.map_err(|error| {
+            Error::io(
+                "the download is complete, but its name may not survive a power cut: cannot sync \
+                 the directory of",
+                output,
+                error,
+            )
+        })
     }
 
     fn sync(&self, directory: &Path, work: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {

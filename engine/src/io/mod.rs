@@ -1,13 +1,17 @@
 //! All input and output: connections, storage, checkpoint, publishing.
 
+mod behind;
 pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
 pub(crate) mod fetcher;
+pub(crate) mod hasher;
+pub(crate) mod hosts;
 pub(crate) mod keeper;
 pub(crate) mod output;
 pub(crate) mod partial;
+pub(crate) mod place;
 pub(crate) mod pool;
 pub(crate) mod prove;
 pub(crate) mod publish;
@@ -16,5 +20,6 @@ mod resolver;
 pub(crate) mod storage;
 pub(crate) mod store;
 pub(crate) mod transport;
+pub(crate) mod unnamed;
 pub(crate) mod url_proof;
 pub(crate) mod writer;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
+use super::place::Place;
 use super::storage::{self, Storage};
+use super::unnamed::Unnamed;
 use super::url_proof::Proof;
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
@@ -40,9 +42,9 @@ pub(crate) struct Request {
     pub(crate) resource: Resource,
 }
 
-/// An output that is ready to be stored into; it holds the lock.
+/// An output that is ready to be stored into; it holds the lock, if there is one.
 pub(crate) struct OpenedOutput {
-    pub(crate) partial: Partial,
+    pub(crate) place: Place,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) restored: Restored,
@@ -104,8 +106,8 @@ pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> Byte
 pub(crate) enum Start {
     /// With whatever an earlier run left; nothing of it counts unless `believe`.
     Acquire { believe: bool },
-    /// With the partial of this very download, which starts over.
-    Over(Partial),
+    /// In the place of this very download, which starts over.
+    Over(Place),
     /// With the partial for which [`Opening::Prove`] asked, and the outcome.
     Proven(Partial, bool),
 }
@@ -121,21 +123,25 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
-    let start = match start {
-        // What comes now may be larger.
-        Start::Over(partial) if !partial.is_named() => Start::Acquire { believe: false },
-        start => start,
-    };
-    if matches!(start, Start::Acquire { .. })
-        && let Some(opened) = open_small(request)?
-    {
+    if request.storage == StorageKind::Null {
+        return Ok(Opening::Ready(Box::new(OpenedOutput {
+            place: Place::Nowhere,
+            storage: storage::null(),
+            checkpoint: fresh(request),
+            restored: Restored::default(),
+            restored_bytes: 0,
+            notices: Vec::new(),
+        })));
+    }
+    if let Some(opened) = open_small(request, &start)? {
         return Ok(Opening::Ready(Box::new(opened)));
     }
     let mut notices = Vec::new();
     let never = request.resume == Resume::Never;
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
-        Start::Over(partial) => (partial, true, None),
+        Start::Over(Place::Partial(partial)) => (partial, true, None),
+        Start::Over(Place::Unnamed(_) | Place::Nowhere) => (acquire(request)?, true, None),
         Start::Proven(partial, holds) => (partial, false, Some(holds)),
     };
     let mut old = None;
@@ -169,7 +175,9 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             }
             (Ok(false), None) => match Proof::of(&checkpoint) {
                 Some(proof) => return Ok(Opening::Prove(partial, proof)),
-                None => Some("the partial is of another URL and has no segment yet".to_owned()),
+                None => {
+                    Some("the partial is of another URL and has no segment with a hash".to_owned())
+                }
             },
             (Err(why), _) => Some(why),
         };
@@ -210,7 +218,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     }
     let (restored, restored_bytes) = restored(&checkpoint);
     Ok(Opening::Ready(Box::new(OpenedOutput {
-        partial,
+        place: Place::Partial(partial),
         storage: opened.storage,
         checkpoint,
         restored,
@@ -220,23 +228,23 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
 }
 
 /// Opens the output of an object that is small enough to be all or nothing.
-fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
+fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, Error> {
     let Some(total) = request.resource.total.filter(|total| *total <= request.small_bytes) else {
         return Ok(None);
     };
+    let fresh_start = matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)));
     // A name that exists cannot be linked over, and mapping was asked for with its reasons.
-    if request.existing == Existing::Replace || request.storage == StorageKind::Mmap {
+    let fits = request.existing == Existing::Refuse && request.storage != StorageKind::Mmap;
+    if !fresh_start || !fits {
         return Ok(None);
     }
     partial::refuse_existing(&request.output)?;
-    let paths = Paths::of(&request.output);
-    let Some(partial) = Partial::without_name(&paths)? else { return Ok(None) };
-    let storage = storage::small(Arc::clone(partial.file()), &paths.output, total)?;
-    let checkpoint = fresh(request);
+    let Some(unnamed) = Unnamed::create(&request.output)? else { return Ok(None) };
+    let storage = storage::small(Arc::clone(unnamed.file()), &request.output, total)?;
     Ok(Some(OpenedOutput {
-        partial,
+        place: Place::Unnamed(unnamed),
         storage,
-        checkpoint,
+        checkpoint: fresh(request),
         restored: Restored::default(),
         restored_bytes: 0,
         notices: Vec::new(),

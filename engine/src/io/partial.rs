@@ -8,21 +8,14 @@
 //! A name and an open file are two things: between opening `NAME.part` and
 //! locking it, the holder may publish it under its final name. So the name is
 //! looked up again once the lock is held.
-//!
-//! A small object has no `NAME.part`: its data is in a file without a name,
-//! which nobody else can open and which is gone when its process is, and which
-//! gets the final name as its only one. It is all or nothing, so it needs no
-//! lock and no checkpoint.
 
 use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{Mode, OFlags};
 
 use super::checkpoint_file;
 use crate::error::{Error, ErrorKind};
@@ -30,9 +23,6 @@ use crate::fault_point::{self, Call};
 
 /// Nobody but the owner reads a file before it is published.
 pub(super) const PRIVATE_MODE: u32 = 0o600;
-
-/// Where each open file of this process can be found.
-const OPEN_FILES: &str = "/proc/self/fd";
 
 /// How often another haul may publish or discard the partial just before its
 /// lock is taken. Each round needs a whole download in between.
@@ -69,7 +59,6 @@ pub(crate) struct Partial {
     file: Arc<File>,
     paths: Paths,
     created: bool,
-    named: bool,
 }
 
 impl Partial {
@@ -114,64 +103,12 @@ impl Partial {
             if is_named(&paths.partial, &file)
                 .map_err(|e| Error::io("cannot examine", &paths.partial, e))?
             {
-                let partial = Self { file: Arc::new(file), paths, created, named: true };
+                let partial = Self { file: Arc::new(file), paths, created };
                 partial.claim()?;
                 return Ok(partial);
             }
         }
         Err(locked(&paths, None, holder))
-    }
-
-    /// A file without a name, in the directory of the output, which is created
-    /// if needed; its mode is the published file's. `None` where there cannot
-    /// be one, or where an earlier run, or another haul, has files of these
-    /// names.
-    ///
-    /// # Errors
-    /// [`ErrorKind::LocalFile`] when the directory cannot be created, or one of
-    /// the names cannot be looked up.
-    pub(crate) fn without_name(paths: &Paths) -> Result<Option<Self>, Error> {
-        let examine = |path: &Path| look(path).map_err(|e| Error::io("cannot examine", path, e));
-        if examine(&paths.partial)?.is_some() || examine(&paths.checkpoint)?.is_some() {
-            return Ok(None);
-        }
-        // Through it the file gets its name.
-        if !Path::new(OPEN_FILES).exists() {
-            return Ok(None);
-        }
-        let directory = checkpoint_file::directory_of(&paths.output);
-        let create = || {
-            fault_point::pass(Call::CreatePartial)?;
-            let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-            // Private without a name, so the umask can be left to do its work.
-            let mode = Mode::from_raw_mode(0o666);
-            Ok::<_, io::Error>(File::from(rustix::fs::open(directory, flags, mode)?))
-        };
-        let file = create().or_else(|error| {
-            if error.kind() != io::ErrorKind::NotFound {
-                return Err(error);
-            }
-            fs::create_dir_all(directory)?;
-            create()
-        });
-        // Whatever is wrong is told where a file with a name is created.
-        let Ok(file) = file else { return Ok(None) };
-        let paths = paths.clone();
-        Ok(Some(Self { file: Arc::new(file), paths, created: true, named: false }))
-    }
-
-    /// Whether it is `NAME.part`; otherwise it has no name and no checkpoint.
-    pub(crate) fn is_named(&self) -> bool {
-        self.named
-    }
-
-    /// Gives a file without a name the final one.
-    ///
-    /// # Errors
-    /// `EEXIST` where that exists.
-    pub(super) fn link(&self) -> Result<(), Errno> {
-        let open = format!("{OPEN_FILES}/{}", self.file.as_raw_fd());
-        rustix::fs::linkat(CWD, open, CWD, &self.paths.output, AtFlags::SYMLINK_FOLLOW)
     }
 
     /// Takes the lock of the `NAME.part` that an earlier run left, without
@@ -197,8 +134,7 @@ impl Partial {
             if is_named(&paths.partial, &file)
                 .map_err(|e| Error::io("cannot examine", &paths.partial, e))?
             {
-                let file = Arc::new(file);
-                return Ok(Self { file, paths, created: false, named: true });
+                return Ok(Self { file: Arc::new(file), paths, created: false });
             }
         }
         Err(Error::new(
@@ -262,9 +198,6 @@ impl Partial {
     /// # Errors
     /// When the name cannot be looked up; that it does not exist is no error.
     pub(crate) fn still_ours(&self) -> io::Result<bool> {
-        if !self.named {
-            return Ok(true);
-        }
         is_named(&self.paths.partial, &self.file)
     }
 
@@ -275,9 +208,6 @@ impl Partial {
     /// When a file cannot be unlinked; that it does not exist is no error.
     pub(crate) fn remove(self) -> io::Result<()> {
         fault_point::pass(Call::RemovePartial)?;
-        if !self.named {
-            return Ok(());
-        }
         if self.still_ours()? {
             fs::remove_file(&self.paths.partial)?;
         }

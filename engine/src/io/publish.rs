@@ -78,55 +78,38 @@ pub(crate) fn publish(
     }
 
     fault_point::pass(Call::SetAttributes)
-        .and_then(|()| set_attributes(partial, options.modified_unix))
+        .and_then(|()| set_attributes(file, options.modified_unix))
         .map_err(failed("cannot set the attributes of"))?;
     let named = (|| {
         if options.sync && !fault_point::has(Bug::NoDataSync) {
             let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
             synced.map_err(failed("cannot sync"))?;
         }
-        if partial.is_named() {
-            rename(&paths.partial, &paths.output, options.replace)
-        } else {
-            link(partial)
-        }
+        rename(&paths.partial, &paths.output, options.replace)
     })();
     if let Err(error) = named {
-        if !partial.is_named() {
-            return Err(error);
-        }
         // Kept for the next run, and until then for nobody else's eyes.
         let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
         return Err(error);
     }
 
     if options.sync && !fault_point::has(Bug::NoDirectorySync) {
-        let synced = fault_point::pass(Call::SyncOutputDirectory)
-            .and_then(|()| directories.sync_directory_of(&paths.output));
-        synced.map_err(|error| {
-            Error::io(
-                "the download is complete, but its name may not survive a power cut: cannot sync \
-                 the directory of",
-                &paths.output,
-                error,
-            )
-        })?;
+        directories.sync_after_publishing(&paths.output)?;
     }
-    if partial.is_named()
-        && let Err(error) = remove_checkpoint(paths)
-    {
+    if let Err(error) = remove_checkpoint(paths) {
         // Without its partial it is litter, and the object is published.
         tracing::warn!(path = ?paths.checkpoint, %error, "cannot remove the checkpoint");
     }
     Ok(())
 }
 
-fn set_attributes(partial: &Partial, modified_unix: Option<u64>) -> io::Result<()> {
-    let file: &File = partial.file();
-    // One without a name was created with its final mode.
-    if partial.is_named() {
-        unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
-    }
+fn set_attributes(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
+    unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
+    set_modified(file, modified_unix)
+}
+
+/// Sets the file's time, in seconds since 1970, where it can have that.
+pub(super) fn set_modified(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
     let modified = modified_unix
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     modified.map_or(Ok(()), |time| unless_unsupported(file.set_modified(time)))
@@ -175,18 +158,7 @@ fn rename(partial: &Path, output: &Path, replace: bool) -> Result<(), Error> {
     }
 }
 
-/// Gives a file without a name its final one, which must not exist.
-fn link(partial: &Partial) -> Result<(), Error> {
-    let output = &partial.paths().output;
-    let linked =
-        fault_point::pass(Call::Publish).and_then(|()| partial.link().map_err(io::Error::from));
-    linked.map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => output_exists(output, "nothing was written"),
-        _ => Error::io("cannot create", output, error),
-    })
-}
-
-/// [`rename`] for file systems that cannot rename without replacing. A link
+/// The same for file systems that cannot rename without replacing. A link
 /// fails where the name exists.
 fn link_and_unlink(partial: &Path, output: &Path) -> Result<(), Errno> {
     rustix::fs::linkat(CWD, partial, CWD, output, AtFlags::empty())?;

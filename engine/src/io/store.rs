@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::Crew;
 use super::directory_sync::DirectorySyncs;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
-use super::partial::Partial;
+use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::storage::Storage;
@@ -37,9 +37,10 @@ pub(crate) enum StoreEvent {
 
 /// What [`Store::open`] takes.
 pub(crate) struct StoreOptions {
-    /// The locked partial, whose checkpoint was written before it got a length.
-    pub(crate) partial: Partial,
-    /// The storage of that partial.
+    /// Where everything is kept: a locked partial has had its checkpoint written
+    /// before it got a length.
+    pub(crate) place: Place,
+    /// The storage of that place.
     pub(crate) storage: Arc<dyn Storage>,
     /// The engine's writers.
     pub(crate) writers: Writers,
@@ -49,6 +50,13 @@ pub(crate) struct StoreOptions {
     pub(crate) sync: bool,
     /// The engine's syncs of directories.
     pub(crate) directories: Arc<DirectorySyncs>,
+    /// Whether what is stored is hashed with BLAKE3. Without, a later run
+    /// continues only what was synced, so the data is synced in the background
+    /// and at a stop all the same.
+    pub(crate) digest: bool,
+    /// The digest that the object will be compared with: it is computed while
+    /// the bytes come. One that is known only later is computed at the end.
+    pub(crate) expected: Option<DigestAlgorithm>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -58,7 +66,7 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Finished {
     /// The object's size in bytes.
     pub(crate) bytes: u64,
-    /// Its BLAKE3 hash.
+    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
     pub(crate) blake3: Option<[u8; 32]>,
     /// The digest that was asked for and found.
     pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
@@ -80,15 +88,24 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { partial, storage, writers, checkpoint, sync, directories, events } =
-            options;
+        let StoreOptions {
+            place,
+            storage,
+            writers,
+            checkpoint,
+            sync,
+            directories,
+            digest,
+            expected,
+            events,
+        } = options;
         let layout =
             Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(storage, layout, mailbox.clone()));
+        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone()));
         let mut keeper = Keeper::new(
             inbox,
-            partial,
+            place,
             Arc::clone(&target),
             writers.clone(),
             checkpoint,
@@ -100,6 +117,9 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
+        if let Some(algorithm) = expected {
+            keeper.hash_behind(algorithm).map_err(no_thread)?;
+        }
         match writers.crew() {
             Crew::Threads => {
                 writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
@@ -133,21 +153,22 @@ impl Store {
     }
 
     /// Stores what is in flight and writes the last checkpoint, whose path it
-    /// gives; where it cannot be written, that of an older one. The lock is free
-    /// afterwards. The data is not synced.
+    /// gives; where it cannot be written, that of an older one; `None` where nothing
+    /// is kept. The lock is free afterwards. The data is synced only
+    /// where that is all that lets a later run believe it.
     ///
     /// # Errors
-    /// When there is no checkpoint at all.
-    pub(crate) async fn stop(self) -> Result<PathBuf, Error> {
+    /// When there is no checkpoint and should be one.
+    pub(crate) async fn stop(self) -> Result<Option<PathBuf>, Error> {
         self.end(|reply| End::Stop { reply }).await?
     }
 
     /// Forgets everything that is stored, for a restart from zero. The lock is
-    /// kept with the partial.
+    /// kept with the place.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread of the engine is gone.
-    pub(crate) async fn reset(self) -> Result<Partial, Error> {
+    pub(crate) async fn reset(self) -> Result<Place, Error> {
         self.end(|reply| End::Reset { reply }).await?
     }
 

@@ -11,7 +11,7 @@ use super::checkpoint::MAX_SEGMENTS;
 use super::range::ByteRange;
 
 /// The smallest segment that is chosen for an object, in bytes.
-pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 1 << 20;
+pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Identifies a lease within one download; never used twice.
 pub type LeaseId = u64;
@@ -34,17 +34,22 @@ pub enum SegmentState {
     Complete,
 }
 
-/// Objects from this size on get segments of at least 2 MiB: as large as a
-/// mapped window, which is then brought in once and not for each half.
-const WINDOWED_BYTES: u64 = 64 << 20;
+/// As large as a mapped window, which is then brought in once and not for each
+/// part of it.
+const WINDOW_BYTES: u64 = 2 << 20;
 
-/// The segment size for an object of `total_bytes`: a power of two, at least
-/// 1 MiB, from 64 MiB on at least 2 MiB, such that there are at most
-/// [`MAX_SEGMENTS`] segments.
+/// With so many segments, one of them is a small part of a download: however
+/// they are dealt out to sixteen connections, these end nearly together.
+const FINE_SEGMENTS: u64 = 1024;
+
+/// The segment size for an object of `total_bytes`: a power of two, such that
+/// there are about [`FINE_SEGMENTS`] of them, but no less than 256 KiB and no
+/// more than 2 MiB, unless there would be more than [`MAX_SEGMENTS`].
 #[must_use]
 pub fn choose_segment_size(total_bytes: u64) -> u64 {
-    let least = if total_bytes < WINDOWED_BYTES { 1 } else { 2 } * MIN_CHOSEN_SEGMENT_BYTES;
-    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(least)
+    let fine = total_bytes.div_ceil(FINE_SEGMENTS).next_power_of_two();
+    let least = total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two();
+    fine.clamp(MIN_CHOSEN_SEGMENT_BYTES, WINDOW_BYTES).max(least)
 }
 
 /// The size of the segments of an object of `total_bytes`: `wanted`, raised
@@ -65,8 +70,11 @@ pub struct SegmentMap {
     segment_size_bytes: u64,
     states: Vec<SegmentState>,
     complete: usize,
+    missing_bytes: u64,
     /// No segment before this one is missing: scans begin here.
     first_candidate: usize,
+    /// No segment before this one is missing or leased.
+    first_open: usize,
 }
 
 impl SegmentMap {
@@ -83,7 +91,9 @@ impl SegmentMap {
             segment_size_bytes,
             states: vec![SegmentState::Missing { prefix_bytes: 0 }; count],
             complete: 0,
+            missing_bytes: total_bytes,
             first_candidate: 0,
+            first_open: 0,
         }
     }
 
@@ -133,12 +143,15 @@ impl SegmentMap {
     /// Bytes that nobody fetches and that are not stored.
     #[must_use]
     pub fn missing_bytes(&self) -> u64 {
-        (self.first_candidate..self.states.len())
-            .map(|index| match self.states[index] {
-                SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
-                _ => 0,
-            })
-            .sum()
+        self.missing_bytes
+    }
+
+    /// What segment `index` adds to them in `state`.
+    fn missing_in(&self, index: usize, state: SegmentState) -> u64 {
+        match state {
+            SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
+            _ => 0,
+        }
     }
 
     /// Sets what an earlier run left; only before the first lease of the segment.
@@ -151,8 +164,13 @@ impl SegmentMap {
         let was = std::mem::replace(&mut self.states[index], state);
         self.complete -= usize::from(was == SegmentState::Complete);
         self.complete += usize::from(state == SegmentState::Complete);
+        self.missing_bytes -= self.missing_in(index, was);
+        self.missing_bytes += self.missing_in(index, state);
         if matches!(state, SegmentState::Missing { .. }) {
             self.first_candidate = self.first_candidate.min(index);
+        }
+        if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+            self.first_open = self.first_open.min(index);
         }
     }
 
@@ -175,6 +193,18 @@ impl SegmentMap {
             last += 1;
         }
         Some(ByteRange::new(start, self.range(last).end()))
+    }
+
+    /// Where the first segment starts of which not all bytes are here; the
+    /// object's end when there is none.
+    pub fn frontier(&mut self) -> u64 {
+        while let Some(state) = self.states.get(self.first_open) {
+            if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+                break;
+            }
+            self.first_open += 1;
+        }
+        (self.first_open as u64 * self.segment_size_bytes).min(self.total_bytes)
     }
 
     /// Gives every missing segment that `range` touches to `lease`. Segments in

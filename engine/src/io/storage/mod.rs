@@ -10,6 +10,7 @@
 //! error there and serve everywhere else.
 
 mod mmap;
+mod null;
 mod pwrite;
 
 use std::fs::File;
@@ -28,7 +29,7 @@ use crate::model::range::ByteRange;
 
 /// The partial file as the writer threads see it.
 pub(crate) trait Storage: Send + Sync + std::fmt::Debug {
-    /// `mmap` or `pwrite`, for events and logs.
+    /// `mmap`, `pwrite` or `null`, for events and logs.
     fn name(&self) -> &'static str;
 
     /// A writer for one segment, given by its absolute byte range. At most one
@@ -75,6 +76,11 @@ pub(crate) struct Opened {
     /// Why the storage is not the one that was preferred, or why its blocks are
     /// not reserved: one line without a full stop.
     pub(crate) fallback: Option<String>,
+}
+
+/// The storage of a download that keeps nothing.
+pub(crate) fn null() -> Arc<dyn Storage> {
+    Arc::new(null::NullStorage)
 }
 
 /// File systems on which a reserved block stays writable through a mapping.

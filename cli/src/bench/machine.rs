@@ -1,0 +1,128 @@
+//! Who else used this machine while it measured, from /proc. Without it
+//! nothing is said.
+
+use std::fs;
+
+/// More than this many cores used by others, or this part of the time given to
+/// other machines, disturbs.
+const OTHERS: f64 = 0.25;
+const STOLEN: f64 = 0.05;
+
+/// Counters of processor time, in ticks.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ticks {
+    all: u64,
+    busy: u64,
+    stolen: u64,
+    own: u64,
+    cores: usize,
+}
+
+/// What was used between two readings.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Cores that other programs kept busy, on average.
+    pub(super) others_cores: f64,
+    /// The part of the time in which the hypervisor ran something else.
+    pub(super) stolen: f64,
+    pub(super) cores: usize,
+}
+
+impl Ticks {
+    /// The counters now.
+    pub(super) fn now() -> Option<Self> {
+        let (stat, own) =
+            (fs::read_to_string("/proc/stat").ok()?, fs::read_to_string("/proc/self/stat").ok()?);
+        Self::parse(&stat, &own)
+    }
+
+    /// See proc_stat(5) and proc_pid_stat(5).
+    fn parse(stat: &str, own: &str) -> Option<Self> {
+        let times: Vec<u64> = stat
+            .lines()
+            .next()?
+            .strip_prefix("cpu ")?
+            .split_whitespace()
+            .map_while(|field| field.parse().ok())
+            .collect();
+        let at = |index: usize| times.get(index).copied().unwrap_or(0);
+        let is_core = |line: &&str| {
+            line.strip_prefix("cpu")
+                .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        };
+        // The name of a process may have spaces and parentheses in it.
+        let mut fields = own.rsplit_once(')')?.1.split_whitespace().skip(11);
+        let mut own_ticks = || fields.next()?.parse::<u64>().ok();
+        Some(Self {
+            // Guests are in user and nice already.
+            all: times.iter().take(8).sum(),
+            // user, nice, system, irq, softirq
+            busy: at(0) + at(1) + at(2) + at(5) + at(6),
+            stolen: at(7),
+            own: own_ticks()? + own_ticks()?,
+            cores: stat.lines().filter(is_core).count().max(1),
+        })
+    }
+
+    /// What was used since; `None` if no time has passed.
+    pub(super) fn until(self, later: Self) -> Option<Load> {
+        let all = later.all.checked_sub(self.all).filter(|&ticks| ticks > 0)? as f64;
+        let busy = later.busy.saturating_sub(self.busy);
+        let own = later.own.saturating_sub(self.own);
+        let cores = later.cores;
+        Some(Load {
+            others_cores: busy.saturating_sub(own) as f64 / all * cores as f64,
+            stolen: later.stolen.saturating_sub(self.stolen) as f64 / all,
+            cores,
+        })
+    }
+}
+
+impl Load {
+    /// What disturbed, and what to do about it.
+    pub(super) fn warning(self) -> Option<String> {
+        if self.stolen > STOLEN {
+            return Some(format!(
+                "the hypervisor gave {:.0} % of this machine's time to others: measure when the \
+                 host is quiet",
+                self.stolen * 100.0
+            ));
+        }
+        (self.others_cores > OTHERS).then(|| {
+            format!(
+                "other programs kept {:.1} of {} cores busy (the server too, if it runs here): \
+                 close them and measure again",
+                self.others_cores, self.cores
+            )
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_of_others_is_what_is_not_ours_nor_idle() {
+        let own = |ticks: u64| format!("7 (a) b) S {} {ticks} {ticks} 0", "0 ".repeat(10).trim());
+        let stat = |user: u64, idle: u64, stolen: u64| {
+            format!("cpu  {user} 0 0 {idle} 0 0 0 {stolen} 0 0\ncpu0 1\ncpu1 2\nintr 3\n")
+        };
+        let read = |stat: String, ticks| Ticks::parse(&stat, &own(ticks)).unwrap();
+        let load = read(stat(0, 0, 0), 0).until(read(stat(100, 100, 0), 10)).unwrap();
+        assert_eq!(load.cores, 2);
+        assert!((load.others_cores - 0.8).abs() < 0.01, "{load:?}");
+        assert!(load.warning().unwrap().contains("0.8 of 2 cores"));
+        let alone = read(stat(0, 0, 0), 0).until(read(stat(100, 100, 0), 50)).unwrap();
+        assert_eq!(alone.warning(), None);
+        let stolen = read(stat(0, 0, 0), 0).until(read(stat(0, 80, 20), 0)).unwrap();
+        assert!(stolen.warning().unwrap().contains("20 %"));
+        assert!(read(stat(1, 1, 0), 0).until(read(stat(1, 1, 0), 0)).is_none());
+        assert!(Ticks::parse("", "").is_none());
+    }
+
+    #[test]
+    fn this_machine_has_counters() {
+        assert!(Ticks::now().is_some_and(|ticks| ticks.all > 0 && ticks.cores > 0));
+    }
+}

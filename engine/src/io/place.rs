@@ -1,0 +1,123 @@
+//! Where a download keeps its data and its checkpoint: in a partial beside its
+//! output, in a file without a name, or nowhere. The keeper asks for what must be done and need not know
+//! which it is.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::checkpoint_file;
+use super::directory_sync::DirectorySyncs;
+use super::partial::Partial;
+use super::publish::{PublishOptions, publish};
+use super::unnamed::Unnamed;
+use crate::error::{Error, ErrorKind};
+use crate::model::checkpoint::Checkpoint;
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// `NAME.part` and `NAME.haul`, which become `NAME`.
+    Partial(Partial),
+    /// A file that has no name before it is `NAME`; it has no checkpoint.
+    Unnamed(Unnamed),
+    /// Nothing is kept, recorded or published ([`crate::StorageKind::Null`]).
+    Nowhere,
+}
+
+impl Place {
+    /// The final name, where there will be one.
+    pub(crate) fn output(&self) -> Option<&Path> {
+        match self {
+            Self::Partial(partial) => Some(&partial.paths().output),
+            Self::Unnamed(unnamed) => Some(unnamed.output()),
+            Self::Nowhere => None,
+        }
+    }
+
+    /// What errors about the data name.
+    pub(crate) fn data(&self) -> &Path {
+        match self {
+            Self::Partial(partial) => &partial.paths().partial,
+            Self::Unnamed(unnamed) => unnamed.output(),
+            Self::Nowhere => Path::new("the null storage"),
+        }
+    }
+
+    /// Replaces the checkpoint on the disk.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LocalFile`] when the partial's name is not ours any more,
+    /// and whatever keeps a file from being written.
+    pub(super) fn record(&self, checkpoint: &Checkpoint, sync: bool) -> Result<(), Error> {
+        let Self::Partial(partial) = self else { return Ok(()) };
+        let paths = partial.paths();
+        let ours = partial
+            .still_ours()
+            .map_err(|error| Error::io("cannot examine", &paths.partial, error))?;
+        if !ours {
+            // The name may be another haul's now, and the checkpoint with it.
+            return Err(Error::new(
+                ErrorKind::LocalFile,
+                format!(
+                    "{} was deleted or replaced by another program while it was downloaded; no \
+                     checkpoint was written",
+                    paths.partial.display()
+                ),
+            )
+            .with_hint("start the download again"));
+        }
+        checkpoint_file::replace(&paths.checkpoint, &checkpoint.encode(), sync)
+            .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
+    }
+
+    /// Where the checkpoint is after it was `written`, or an older one where
+    /// that failed: on a full disk it is what the next run goes on from.
+    pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<PathBuf>, Error> {
+        let Self::Partial(partial) = self else { return Ok(None) };
+        let path = partial.paths().checkpoint.clone();
+        match written {
+            Err(error) if partial.still_ours().unwrap_or(false) && path.exists() => {
+                tracing::warn!(%error, "an older checkpoint is kept");
+                Ok(Some(path))
+            }
+            written => written.map(|()| Some(path)),
+        }
+    }
+
+    /// See [`publish`].
+    pub(super) fn publish(
+        &self,
+        len_bytes: u64,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Partial(partial) => publish(partial, len_bytes, options, directories),
+            Self::Unnamed(unnamed) => unnamed.publish(len_bytes, options, directories),
+            Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Frees the lock. A background sync, or a sink that a fetcher has not
+    /// dropped yet, may hold the open file for a while. Neither can write any
+    /// more.
+    pub(super) fn unlock(&self) {
+        if let Self::Partial(partial) = self {
+            let _ = partial.file().unlock();
+        }
+    }
+
+    /// See [`Partial::remove`].
+    pub(crate) fn remove(self) -> io::Result<()> {
+        match self {
+            Self::Partial(partial) => partial.remove(),
+            // Without a name it is gone with its last handle.
+            Self::Unnamed(_) | Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Whether publishing syncs the data with the attributes, once for both.
+    pub(super) fn syncs_at_once(&self) -> bool {
+        matches!(self, Self::Unnamed(_))
+    }
+}
