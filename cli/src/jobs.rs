@@ -1,15 +1,18 @@
 //! Runs the downloads, some at a time, and says how the run ended.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use haul_engine::{Download, Engine, Event, Events};
+use haul_engine::{Download, Engine, Event, Events, Summary};
 use tokio::task::JoinSet;
 
 use crate::exit::{self, Failure};
+use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::View;
+use crate::results::Results;
 use crate::signals::{Interrupt, Stop};
+use crate::source::{Next, Source};
 
 /// How long the last events of a cancelled download are waited for.
 const LAST_EVENTS: Duration = Duration::from_millis(100);
@@ -18,10 +21,10 @@ const LAST_EVENTS: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The output is complete and published.
-    Completed,
+    Completed(Box<Summary>),
     /// It was only planned, and the view has printed the plan.
     Planned,
-    /// It failed, and the view has told so.
+    /// It failed; [`drive`] leaves it to its caller to tell the view.
     Failed(Failure),
     /// It was stopped by a signal; this many bytes are kept.
     Interrupted {
@@ -30,41 +33,139 @@ pub(crate) enum Outcome {
     },
 }
 
-/// Downloads every URL of the plan and returns the exit code.
-pub(crate) async fn run(plan: Arc<GetPlan>, engine: Engine, view: Arc<dyn View>, stop: Stop) -> u8 {
-    let mut waiting = plan.urls.clone().into_iter().enumerate();
+/// Downloads what the source gives and returns the exit code.
+pub(crate) async fn run(
+    mut source: Source,
+    plan: Arc<GetPlan>,
+    engine: Engine,
+    results: Option<Results>,
+    view: Arc<dyn View>,
+    mut stop: Stop,
+) -> u8 {
     let mut running = JoinSet::new();
-    let mut codes = Vec::new();
-    let (mut kept_bytes, mut stopped) = (0, false);
+    let mut tally = Tally::default();
+    let mut width = Width::new(plan.jobs);
+    let mut ended = false;
     loop {
-        while running.len() < plan.jobs && stop.now().is_none() {
-            let Some((index, url)) = waiting.next() else { break };
-            let (plan, engine) = (Arc::clone(&plan), engine.clone());
-            let (view, stop) = (Arc::clone(&view), stop.clone());
-            running.spawn(async move { one(&plan, &engine, index + 1, &url, &*view, stop).await });
+        let too_many =
+            plan.max_failures.is_some_and(|most| most.exceeded(tally.failed, tally.ended));
+        let wanted = !ended && !too_many && running.len() < width.now && stop.now().is_none();
+        tokio::select! {
+            biased;
+            _ = stop.requested(), if wanted => {}
+            next = source.next(), if wanted => match next {
+                Some(Next::Item(id, item)) => {
+                    let (plan, engine) = (Arc::clone(&plan), engine.clone());
+                    let (view, stop) = (Arc::clone(&view), stop.clone());
+                    running.spawn(async move {
+                        let started = Instant::now();
+                        let outcome = one(&plan, &engine, id, &item, &*view, stop).await;
+                        (item, outcome, started.elapsed())
+                    });
+                }
+                Some(Next::Fault(id, failure)) => {
+                    view.failed(id, &failure);
+                    tally.fail(&failure);
+                }
+                Some(Next::Note(text)) => view.warning(&text),
+                None => ended = true,
+            },
+            Some(one) = running.join_next(), if !running.is_empty() => match one {
+                Ok((item, outcome, elapsed)) => {
+                    if let Some(results) = &results {
+                        results.add(&item, &outcome, elapsed);
+                    }
+                    width.learn(&outcome);
+                    tally.add(&outcome);
+                }
+                Err(panic) => {
+                    let failure = Failure::internal(format!("a download's task failed: {panic}"));
+                    view.failed(0, &failure);
+                    tally.fail(&failure);
+                }
+            },
+            else => break,
         }
-        match running.join_next().await {
-            None => break,
-            Some(Ok(Outcome::Completed | Outcome::Planned)) => {}
-            Some(Ok(Outcome::Failed(failure))) => codes.push(failure.exit),
-            Some(Ok(Outcome::Interrupted { kept_bytes: kept })) => {
-                kept_bytes += kept;
-                stopped = true;
-            }
-            Some(Err(panic)) => {
-                let failure = Failure::internal(format!("a download's task failed: {panic}"));
-                view.failed(0, &failure);
-                codes.push(failure.exit);
-            }
-        }
+    }
+    if let Some(Err(failure)) = results.map(Results::close) {
+        view.failed(0, &failure);
+        tally.fail(&failure);
     }
     match stop.now() {
         // A signal that came when all was done changes nothing.
-        Some(interrupt) if stopped || waiting.len() > 0 || !codes.is_empty() => {
-            view.interrupted(kept_bytes);
+        Some(interrupt) if tally.stopped || !source.has_ended() || tally.worst != exit::OK => {
+            view.interrupted(tally.kept_bytes);
             interrupt.exit_code()
         }
-        _ => exit::worst(codes),
+        stopped => {
+            if stopped.is_none() && !ended {
+                view.warning(&format!(
+                    "{} of {} failed, more than --max-failures: nothing more was started",
+                    tally.failed, tally.ended
+                ));
+            }
+            tally.worst
+        }
+    }
+}
+
+/// How many downloads run at a time: as many as asked for, else more while
+/// they are small, because of a small one most of the time is waiting.
+#[derive(Debug)]
+struct Width {
+    now: usize,
+    learns: bool,
+}
+
+impl Width {
+    const LARGE: usize = 4;
+    const SMALL: usize = 16;
+    const SMALL_BYTES: u64 = 1 << 20;
+
+    fn new(asked: Option<usize>) -> Self {
+        match asked {
+            Some(count) => Self { now: count, learns: false },
+            None => Self { now: Self::LARGE, learns: true },
+        }
+    }
+
+    fn learn(&mut self, outcome: &Outcome) {
+        if let Outcome::Completed(summary) = outcome
+            && self.learns
+        {
+            let small = summary.bytes <= Self::SMALL_BYTES;
+            self.now = if small { (self.now + 1).min(Self::SMALL) } else { Self::LARGE };
+        }
+    }
+}
+
+/// What the downloads of a run came to.
+#[derive(Debug, Default)]
+struct Tally {
+    ended: u64,
+    failed: u64,
+    /// The exit code so far.
+    worst: u8,
+    stopped: bool,
+    kept_bytes: u64,
+}
+
+impl Tally {
+    fn add(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Completed(_) | Outcome::Planned => self.ended += 1,
+            Outcome::Failed(failure) => self.fail(failure),
+            Outcome::Interrupted { kept_bytes } => {
+                self.kept_bytes += kept_bytes;
+                self.stopped = true;
+            }
+        }
+    }
+
+    fn fail(&mut self, failure: &Failure) {
+        self.ended += 1;
+        self.failed += 1;
+        self.worst = exit::worst([self.worst, failure.exit]);
     }
 }
 
@@ -72,11 +173,45 @@ async fn one(
     plan: &GetPlan,
     engine: &Engine,
     id: usize,
-    url: &str,
+    item: &Item,
+    view: &dyn View,
+    stop: Stop,
+) -> Outcome {
+    view.begin(id, &item.urls[0]);
+    let mut url = 0;
+    let outcome = loop {
+        let last = url + 1 == item.urls.len();
+        match attempt(plan, engine, id, item, url, view, stop.clone()).await {
+            Outcome::Failed(failure) if !last && another_url_may_help(&failure) => {
+                view.note(id, "mirror", &format!("{}; trying the next mirror", failure.message));
+                url += 1;
+                view.begin(id, &item.urls[url]);
+            }
+            Outcome::Failed(failure) => break failed(view, id, failure),
+            outcome => break outcome,
+        }
+    };
+    view.end(id);
+    outcome
+}
+
+/// Whether the reason is the server's or the network's, so that a mirror may
+/// have what this URL had not.
+fn another_url_may_help(failure: &Failure) -> bool {
+    matches!(failure.exit, 4..=8 | exit::DIGEST | 10)
+}
+
+/// One download from one of the item's URLs; a failure is not told yet.
+async fn attempt(
+    plan: &GetPlan,
+    engine: &Engine,
+    id: usize,
+    item: &Item,
+    url: usize,
     view: &dyn View,
     mut stop: Stop,
 ) -> Outcome {
-    let download = plan.download(engine, url);
+    let download = plan.download(engine, item, url);
     if plan.dry_run {
         let planned = tokio::select! {
             planned = download.plan() => planned,
@@ -87,12 +222,12 @@ async fn one(
                 view.planned(id, &planned);
                 Outcome::Planned
             }
-            Err(error) => failed(view, id, error.into()),
+            Err(error) => Outcome::Failed(error.into()),
         };
     }
     match download.start() {
         Ok(download) => drive(download, id, view, stop).await,
-        Err(error) => failed(view, id, error.into()),
+        Err(error) => Outcome::Failed(error.into()),
     }
 }
 
@@ -135,8 +270,8 @@ pub(crate) async fn drive(
         }
     };
     match ended {
-        Ok(Ok(_)) => Outcome::Completed,
-        Ok(Err(error)) => failed(view, id, error.into()),
+        Ok(Ok(summary)) => Outcome::Completed(Box::new(summary)),
+        Ok(Err(error)) => Outcome::Failed(error.into()),
         Err(interrupt) => cancel(download, events, id, view, interrupt).await,
     }
 }
@@ -151,13 +286,13 @@ async fn cancel(
     let bytes = download.progress().bytes;
     let checkpoint = match download.cancel().await {
         Ok(checkpoint) => checkpoint,
-        Err(error) => return failed(view, id, error.into()),
+        Err(error) => return Outcome::Failed(error.into()),
     };
     // The signal and the end of the download may have crossed.
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
         if let Event::Completed(summary) = event {
-            view.event(id, &Event::Completed(summary));
-            return Outcome::Completed;
+            view.event(id, &Event::Completed(summary.clone()));
+            return Outcome::Completed(Box::new(summary));
         }
     }
     let resumable = checkpoint.is_some();

@@ -1,7 +1,8 @@
 //! The `haul` command as a library: everything but `main`.
 //!
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
-//! (meaning, in the engine's types), its requests in `request`. `jobs` runs the downloads and tells a view
+//! (meaning, in the engine's types), its requests in `request`. `source` gives the
+//! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
 //! of `render`; `exit` turns failures into exit codes; `signals` ends a run in
 //! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
 //! no URL is given; `verify` checks what lies here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
@@ -14,6 +15,7 @@ mod aria2;
 mod bench;
 mod cookies;
 mod exit;
+mod input;
 mod jobs;
 mod netrc;
 mod origin;
@@ -22,13 +24,17 @@ mod plan;
 mod play;
 mod render;
 mod request;
+mod results;
 mod settings;
+mod share;
 mod signals;
+mod source;
 mod stale;
 mod trace;
 mod units;
 mod verify;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::future::Future;
 use std::process::ExitCode;
@@ -41,6 +47,7 @@ use exit::Failure;
 use haul_engine::Engine;
 use rustix::io::Errno;
 use signals::Stop;
+use source::{Mine, Source};
 
 /// Runs the command of these arguments, the program's name first, and returns
 /// the exit code that `haul --help-all` and the manual promise. Signal handlers
@@ -111,18 +118,24 @@ fn harmless(said: &str, args: &[OsString]) -> String {
 fn get(args: GetArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors();
     let plan = Arc::new(plan::resolve_get(args)?);
-    let view = render::view(plan.voice, &plan.urls);
+    let (results, complete) = match &plan.results {
+        None => (None, HashSet::new()),
+        Some(path) => results::Results::open(path).map(|(results, done)| (Some(results), done))?,
+    };
+    let mine = Mine { shard: plan.shard, complete };
+    let source = Source::open(&plan.urls, plan.list.as_deref(), mine)?;
+    let view = render::view(plan.voice, plan.several());
     plan.warnings.iter().for_each(|text| view.warning(text));
     within_runtime(async |stop| {
         let engine = Engine::new(plan.engine.clone())?;
-        Ok(jobs::run(plan, engine, view, stop).await)
+        Ok(jobs::run(source, plan, engine, results, view, stop).await)
     })
 }
 
 fn play(args: PlayArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors();
     let plan = play::resolve(args)?;
-    let view = render::view(plan.get.voice, &plan.get.urls);
+    let view = render::view(plan.get.voice, plan.get.several());
     plan.get.warnings.iter().for_each(|text| view.warning(text));
     within_runtime(async |stop| {
         let engine = Engine::new(plan.get.engine.clone())?;

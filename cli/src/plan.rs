@@ -12,8 +12,10 @@ use url::Url;
 
 use crate::args::{ContinueArg, GetArgs, ProgressArg, StorageArg};
 use crate::exit::Failure;
+use crate::input::Item;
 use crate::render::{Voice, escape, stderr_is_terminal};
 use crate::request::{self, Request};
+use crate::share::{MaxFailures, Shard};
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -24,12 +26,20 @@ const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 /// A `get` that can be run.
 #[derive(Debug)]
 pub(crate) struct GetPlan {
-    /// What to download.
+    /// What to download first.
     pub(crate) urls: Vec<String>,
+    /// The list of what to download then; `-` is standard input.
+    pub(crate) list: Option<PathBuf>,
+    /// Which part of all this is this run's.
+    pub(crate) shard: Option<Shard>,
+    /// Where the ends of items are recorded.
+    pub(crate) results: Option<PathBuf>,
+    /// When to start no more.
+    pub(crate) max_failures: Option<MaxFailures>,
     /// The engine's settings.
     pub(crate) engine: EngineConfig,
-    /// Downloads at a time.
-    pub(crate) jobs: usize,
+    /// Downloads at a time, where that was said.
+    pub(crate) jobs: Option<usize>,
     /// How to tell of it.
     pub(crate) voice: Voice,
     /// Print the plan and fetch nothing.
@@ -41,27 +51,43 @@ pub(crate) struct GetPlan {
 }
 
 impl GetPlan {
-    /// The download of `url` with every option set.
-    pub(crate) fn download(&self, engine: &Engine, url: &str) -> DownloadBuilder {
+    /// Whether there may be several downloads.
+    pub(crate) fn several(&self) -> bool {
+        self.urls.len() > 1 || self.list.is_some()
+    }
+
+    /// The download of an item from one of its URLs, with every option set.
+    pub(crate) fn download(&self, engine: &Engine, item: &Item, url: usize) -> DownloadBuilder {
         let output = &self.output;
         let mut download = self
             .request
-            .apply(engine.download(url))
+            .apply(engine.download(&item.urls[url]))
             .connections(output.connections)
-            .resume(output.resume)
+            // What another URL gave is not continued: nothing proves the two the same.
+            .resume(if url > 0 { Resume::Never } else { output.resume })
             .existing(output.existing)
             .storage(output.storage)
             .sync(output.sync)
             .digest(output.digest)
             .remote_time(output.remote_time);
-        if let Some(file) = &output.file {
+        for (name, value) in &item.headers {
+            download = download.header(name, value);
+        }
+        if let Some(file) = item.out.as_ref().or(output.file.as_ref()) {
             download = download.output(file);
         }
-        if let Some(directory) = &output.directory {
-            download = download.directory(directory);
+        match (&output.directory, &item.dir) {
+            (Some(directory), Some(inner)) => download = download.directory(directory.join(inner)),
+            (Some(directory), None) | (None, Some(directory)) => {
+                download = download.directory(directory);
+            }
+            (None, None) => {}
         }
-        if let Some(checksum) = &output.checksum {
+        if let Some(checksum) = item.checksum.as_ref().or(output.checksum.as_ref()) {
             download = download.checksum(checksum.clone());
+        }
+        if let Some(bytes) = item.size_bytes {
+            download = download.expected_size_bytes(bytes);
         }
         if let Some(bytes) = output.segment_size_bytes {
             download = download.segment_size_bytes(bytes);
@@ -94,14 +120,16 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         return Err(unassigned_k(value));
     }
     let urls = args.urls.iter().map(|text| url(text)).collect::<Result<Vec<_>, _>>()?;
-    let several = urls.len() > 1;
+    let list = args.list.input_file.clone();
+    let of_several = if list.is_some() { "--input-file" } else { "several URLs" };
+    let several = urls.len() > 1 || list.is_some();
     if several && args.output.output.is_some() {
-        return Err(Failure::usage("--output names one file and cannot go with several URLs")
-            .hint("use --dir DIR, or one command for each URL"));
+        let text = format!("--output names one file and cannot go with {of_several}");
+        return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
     }
     if several && args.output.checksum.is_some() {
-        return Err(Failure::usage("--checksum is of one object and cannot go with several URLs")
-            .hint("use one command for each URL"));
+        let text = format!("--checksum is of one object and cannot go with {of_several}");
+        return Err(Failure::usage(text).hint("use one command for each URL"));
     }
     if let Some(file) = &args.output.output {
         output_file(file)?;
@@ -136,8 +164,21 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         digest: !args.output.no_digest,
         remote_time: !args.output.no_remote_time,
     };
-    let jobs = args.transfer.jobs.unwrap_or(4);
-    Ok(GetPlan { urls, engine, jobs, voice, dry_run: args.talk.dry_run, warnings, request, output })
+    let jobs = args.transfer.jobs;
+    Ok(GetPlan {
+        urls,
+        list,
+        shard: args.list.shard,
+        results: args.list.results,
+        max_failures: args.list.max_failures,
+        engine,
+        jobs,
+        voice,
+        dry_run: args.talk.dry_run,
+        warnings,
+        request,
+        output,
+    })
 }
 
 /// A storage of the command line as the engine names it.

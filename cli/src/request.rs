@@ -180,14 +180,14 @@ fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut headers = Vec::new();
     for line in given {
         let Some(file) = line.strip_prefix('@') else {
-            headers.push(header(line)?);
+            headers.push(header("--header", line)?);
             continue;
         };
         let text = std::fs::read_to_string(file).map_err(|error| {
             Failure::local(format!("the headers in {} cannot be read: {error}", escape(file)))
         })?;
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
-            let read = header(line).map_err(|mut failure| {
+            let read = header("--header", line).map_err(|mut failure| {
                 failure.message = format!("line {number} of {}: {}", escape(file), failure.message);
                 failure
             });
@@ -197,24 +197,28 @@ fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
     Ok(headers)
 }
 
-fn header(line: &str) -> Result<(String, String), Failure> {
-    let grammar = "write --header 'Name: value'";
+/// A header line, given by `flag`, in its two parts. The value is not quoted in errors.
+///
+/// # Errors
+/// Exit 2 for what is no header, and for what would begin another one.
+pub(crate) fn header(flag: &str, line: &str) -> Result<(String, String), Failure> {
+    let grammar = format!("write {flag} 'Name: value'");
     let Some((name, value)) = line.split_once(':') else {
-        return Err(Failure::usage("--header has no `:` in its value").hint(grammar));
+        return Err(Failure::usage(format!("{flag} has no `:` in its value")).hint(grammar));
     };
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         let name = escape(name);
-        return Err(Failure::usage(format!("--header `{name}` is no header name")).hint(grammar));
+        return Err(Failure::usage(format!("{flag} `{name}` is no header name")).hint(grammar));
     }
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() {
-        return Err(Failure::usage(format!("--header `{name}` has no value")).hint(grammar));
+        return Err(Failure::usage(format!("{flag} `{name}` has no value")).hint(grammar));
     }
-    Ok((name.to_owned(), sendable(&format!("--header `{name}`"), value.to_owned())?))
+    Ok((name.to_owned(), sendable(&format!("{flag} `{name}`"), value.to_owned())?))
 }
 
 /// Refuses what would end a header line and begin another.
-fn sendable(flag: &str, value: String) -> Result<String, Failure> {
+pub(crate) fn sendable(flag: &str, value: String) -> Result<String, Failure> {
     if value.contains(['\r', '\n', '\0']) {
         return Err(Failure::usage(format!(
             "{flag} has a line break or a NUL in its value, which would end the header"
@@ -255,7 +259,10 @@ mod tests {
         for value in ["NoColon", ": v", "Sp ace: v", "Empty:"] {
             refused(&["-H", value]);
         }
-        assert_eq!(header("X-A:\t b: c ").unwrap(), ("X-A".to_owned(), "b: c".to_owned()));
+        assert_eq!(
+            header("--header", "X-A:\t b: c ").unwrap(),
+            ("X-A".to_owned(), "b: c".to_owned())
+        );
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
         Ok(()) => exit::OK,
         Err(failure) => {
             let voice = if args.json { Voice::Json } else { Voice::Quiet };
-            render::view(voice, &[]).failed(1, &failure);
+            render::view(voice, false).failed(1, &failure);
             failure.exit
         }
     })

@@ -20,6 +20,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::Plan;
 use crate::handle::{Download, launch, lost};
+use crate::io::output::SMALL_BYTES;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
@@ -42,6 +43,7 @@ pub struct DownloadBuilder {
     existing: Existing,
     resume: Resume,
     checksum: Option<Checksum>,
+    expected_size_bytes: Option<u64>,
     retry: RetryPolicy,
     stall_timeout: Duration,
     storage: StorageKind,
@@ -69,6 +71,7 @@ impl DownloadBuilder {
             existing: Existing::default(),
             resume: Resume::default(),
             checksum: None,
+            expected_size_bytes: None,
             retry: RetryPolicy::default(),
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
@@ -147,6 +150,14 @@ impl DownloadBuilder {
     /// The digest that the object must have to be published.
     pub fn checksum(mut self, checksum: Checksum) -> Self {
         self.checksum = Some(checksum);
+        self
+    }
+
+    /// The size in bytes that the object must have; any other is
+    /// [`ErrorKind::LimitReached`], before anything is written where the server
+    /// tells the size.
+    pub fn expected_size_bytes(mut self, bytes: u64) -> Self {
+        self.expected_size_bytes = Some(bytes);
         self
     }
 
@@ -292,6 +303,7 @@ impl DownloadBuilder {
             existing: self.existing,
             resume: self.resume,
             checksum: self.checksum,
+            expected_size_bytes: self.expected_size_bytes,
             retry: self.retry,
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,
@@ -303,6 +315,7 @@ impl DownloadBuilder {
             segment_size_bytes: self.segment_size_bytes,
             limit_rate_bytes_per_second: self.limit_rate_bytes_per_second,
             first_range_bytes: FIRST_RANGE_BYTES,
+            small_bytes: SMALL_BYTES,
             seed: fastrand::u64(..),
         };
         Ok((self.engine, options))

@@ -38,7 +38,7 @@ use crate::io::fetcher::{
 use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::{self, Paths};
 use crate::io::place::Place;
-use crate::io::prove::{ALTERED_HINT, PartProof};
+use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::io::transport::Origin;
@@ -86,6 +86,7 @@ pub(crate) struct Options {
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
+    pub(crate) expected_size_bytes: Option<u64>,
     pub(crate) retry: RetryPolicy,
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
@@ -99,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) limit_rate_bytes_per_second: Option<u64>,
     /// How much the first request asks for.
     pub(crate) first_range_bytes: u64,
+    /// Of what size an object is all or nothing, at most.
+    pub(crate) small_bytes: u64,
     /// Of the jitter of the waits.
     pub(crate) seed: u64,
 }

@@ -7,6 +7,7 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
+use crate::io::directory_sync::DirectorySyncs;
 use crate::io::fetcher::RESERVE_BYTES;
 use crate::io::hosts::Hosts;
 use crate::io::limiter::Limiter;
@@ -23,6 +24,7 @@ pub(crate) struct EngineInner {
     budget_bytes: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
+    pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) hosts: Option<Hosts>,
 }
@@ -35,6 +37,7 @@ impl EngineInner {
         Self {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
+            directories: Arc::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             hosts: config.state_directory.clone().map(Hosts::of),
             budget_bytes,

@@ -173,8 +173,8 @@ async fn measure(plan: &BenchPlan, stop: &Stop) -> Result<Report, Halt> {
         (None, Some(embedded)) => Source { limits: plan.limits, ..embedded.clone() },
         (None, None) => return Err(Failure::internal("nothing to measure with").into()),
     };
-    let shown = redact_url(&source.url);
-    let bench = Bench { plan, scratch: &scratch, stop, view: render::view(plan.voice, &[shown]) };
+    let bench = Bench { plan, scratch: &scratch, stop, view: render::view(plan.voice, false) };
+    bench.view.begin(1, &source.url);
     plan.request.warnings.iter().for_each(|text| bench.view.warning(text));
 
     let before = Ticks::now();
@@ -208,7 +208,7 @@ fn publish(plan: &BenchPlan, report: &Report) -> Result<(), Failure> {
         to_stdout(&[serde_json::to_string(report).unwrap_or_default()]);
     } else {
         to_stdout(&report.lines());
-        let view = render::view(plan.voice, &[]);
+        let view = render::view(plan.voice, false);
         report.warnings.iter().for_each(|text| view.warning(text));
     }
     let write = |flag: &str, file: &Option<PathBuf>, text: &dyn Fn() -> String| match file {

@@ -19,12 +19,14 @@ use haul_engine::{Engine, Reader};
 
 use self::guard::Guard;
 use self::server::Server;
-use crate::args::{GetArgs, PlayArgs};
+use crate::args::{GetArgs, ListArgs, PlayArgs};
 use crate::exit::{self, Failure};
+use crate::input::Item;
 use crate::jobs::{self, Outcome};
 use crate::plan::{self, GetPlan};
 use crate::render::{View, escape, to_stderr};
 use crate::signals::{Interrupt, Stop};
+use crate::source::{Mine, Source};
 
 /// Who may come so soon after the last connection ended, or after the download
 /// did, is still served.
@@ -50,7 +52,8 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    let get = GetArgs { urls: vec![url], output, transfer, request, talk, help };
+    let list = ListArgs::default();
+    let get = GetArgs { urls: vec![url], list, output, transfer, request, talk, help };
     let get = plan::resolve_get(get)?;
     Ok(PlayPlan { get, port: port.unwrap_or(0), player, open })
 }
@@ -67,10 +70,12 @@ pub(crate) async fn run(
 ) -> Result<u8, Failure> {
     let PlayPlan { get, port, player, open } = plan;
     if get.dry_run {
-        return Ok(jobs::run(Arc::new(get), engine, view, stop).await);
+        let source = Source::open(&get.urls, None, Mine::default())?;
+        return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await);
     }
     let server = Server::bind(port).await?;
-    let download = get.download(&engine, &get.urls[0]).start()?;
+    let item = Item::of_url(get.urls[0].clone());
+    let download = get.download(&engine, &item, 0).start()?;
     let (monitor, reader) = (download.monitor(), download.reader());
     // It ends with this future: nothing is served after the process is told to stop.
     let mut serving = tokio::task::JoinSet::new();
@@ -89,8 +94,11 @@ pub(crate) async fn run(
     });
     let outcome = jobs::drive(download, 1, &*view, stop.clone()).await;
     match outcome {
-        Outcome::Completed | Outcome::Planned => {}
-        Outcome::Failed(failure) => return Ok(failure.exit),
+        Outcome::Completed(_) | Outcome::Planned => {}
+        Outcome::Failed(failure) => {
+            view.failed(1, &failure);
+            return Ok(failure.exit);
+        }
         Outcome::Interrupted { kept_bytes } => {
             view.interrupted(kept_bytes);
             return Ok(stop.now().map_or(exit::OK, Interrupt::exit_code));

@@ -75,6 +75,10 @@ impl View for Bar {
         Duration::from_millis(100)
     }
 
+    fn begin(&self, id: usize, url: &str) {
+        self.lines.begin(id, url);
+    }
+
     fn event(&self, id: usize, event: &Event) {
         if matches!(event, Event::Completed(_)) {
             self.close(id);
@@ -111,12 +115,16 @@ impl View for Bar {
         self.close(id);
     }
 
+    fn end(&self, id: usize) {
+        self.lines.end(id);
+    }
+
     fn interrupted(&self, kept_bytes: u64) {
         self.say(&[lines::interrupted(kept_bytes)]);
     }
 
-    fn warning(&self, text: &str) {
-        self.say(&[self.lines.note(0, text)]);
+    fn note(&self, id: usize, _: &str, text: &str) {
+        self.say(&[self.lines.note(id, text)]);
     }
 }
 

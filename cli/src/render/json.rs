@@ -115,6 +115,10 @@ impl View for Json {
         Duration::from_millis(250)
     }
 
+    fn begin(&self, id: usize, url: &str) {
+        self.lines.begin(id, url);
+    }
+
     fn event(&self, id: usize, event: &Event) {
         match event {
             Event::Started(started) => self.write(
@@ -212,12 +216,16 @@ impl View for Json {
         self.write(id, &Body::Error { code: "interrupted", exit, message, resumable });
     }
 
+    fn end(&self, id: usize) {
+        self.lines.end(id);
+    }
+
     fn interrupted(&self, kept_bytes: u64) {
         to_stderr(&[lines::interrupted(kept_bytes)]);
     }
 
-    fn warning(&self, text: &str) {
-        self.write(0, &Body::Notice { code: "warning", message: text });
+    fn note(&self, id: usize, code: &str, text: &str) {
+        self.write(id, &Body::Notice { code, message: text });
     }
 }
 

@@ -26,23 +26,34 @@ pub(crate) enum Detail {
 pub(crate) struct Lines {
     palette: Palette,
     detail: Detail,
-    urls: Vec<String>,
+    several: bool,
+    /// Of the downloads that run: their file's, or their URL's before there is a file.
     names: Mutex<HashMap<usize, String>>,
 }
 
 impl Lines {
-    pub(crate) fn new(urls: &[String], detail: Detail, palette: Palette) -> Self {
-        Self { palette, detail, urls: urls.to_vec(), names: Mutex::default() }
+    pub(crate) fn new(several: bool, detail: Detail, palette: Palette) -> Self {
+        Self { palette, detail, several, names: Mutex::default() }
     }
 
-    /// The name of a download: its file's, or its URL's before there is a file.
+    /// A download begins, with this URL.
+    pub(crate) fn begin(&self, id: usize, url: &str) {
+        self.set_name(id, redact_url(url));
+    }
+
+    /// It has ended and is not spoken of again.
+    pub(crate) fn end(&self, id: usize) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
+    fn set_name(&self, id: usize, name: String) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name);
+    }
+
+    /// The name of a download that runs.
     pub(crate) fn name(&self, id: usize) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        match (names.get(&id), id.checked_sub(1).and_then(|index| self.urls.get(index))) {
-            (Some(name), _) => name.clone(),
-            (None, Some(url)) => redact_url(url),
-            (None, None) => "haul".to_owned(),
-        }
+        names.get(&id).cloned().unwrap_or_else(|| "haul".to_owned())
     }
 
     /// The lines of an event; most have one.
@@ -75,11 +86,15 @@ impl Lines {
 
     /// Whether there are several downloads to be told apart.
     pub(crate) fn several(&self) -> bool {
-        self.urls.len() > 1
+        self.several
     }
 
     fn prefix(&self, id: usize) -> String {
-        if id > 0 && self.several() { format!("{}: ", self.name(id)) } else { String::new() }
+        let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
+        match names.get(&id).filter(|_| self.several) {
+            Some(name) => format!("{name}: "),
+            None => String::new(),
+        }
     }
 
     fn started(&self, id: usize, started: &Started) -> Vec<String> {
@@ -101,7 +116,7 @@ impl Lines {
         if self.detail == Detail::Less {
             lines.clear();
         }
-        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name);
+        self.set_name(id, name);
         lines
     }
 
@@ -316,14 +331,13 @@ mod tests {
     fn notes_and_retries_name_the_download_only_among_several() {
         let retry =
             Event::Retry { reason: "reset".to_owned(), attempt: 2, wait: Duration::from_secs(2) };
-        let one = Lines::new(&["http://h/a".to_owned()], Detail::Usual, Palette::PLAIN);
+        let one = Lines::new(false, Detail::Usual, Palette::PLAIN);
+        one.begin(1, "http://h/a");
         assert_eq!(one.event(1, &retry), ["retry: reset; attempt 2 in 2.0 s"]);
-        let two = Lines::new(
-            &["http://h/a".to_owned(), "http://h/b".to_owned()],
-            Detail::Usual,
-            Palette::PLAIN,
-        );
-        two.names.lock().unwrap().insert(2, "b".to_owned());
+        let two = Lines::new(true, Detail::Usual, Palette::PLAIN);
+        two.begin(2, "http://h/b?sig=hunter2");
+        assert_eq!(two.event(2, &retry), ["retry: http://h/b?…: reset; attempt 2 in 2.0 s"]);
+        two.set_name(2, "b".to_owned());
         assert_eq!(two.event(2, &retry), ["retry: b: reset; attempt 2 in 2.0 s"]);
         assert_eq!(two.note(0, "x"), "note: x");
     }

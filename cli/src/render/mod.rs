@@ -48,6 +48,8 @@ pub(crate) enum Voice {
 pub(crate) trait View: Send + Sync {
     /// How often [`View::progress`] is wanted.
     fn interval(&self) -> Duration;
+    /// A download begins, with this URL.
+    fn begin(&self, id: usize, url: &str);
     /// An event of the engine, except its failure.
     fn event(&self, id: usize, event: &Event);
     /// There is no response yet; called as often as [`View::progress`] would be.
@@ -60,16 +62,22 @@ pub(crate) trait View: Send + Sync {
     fn failed(&self, id: usize, failure: &Failure);
     /// The download was stopped by a signal, whose exit code this is.
     fn cancelled(&self, id: usize, exit: u8, resumable: bool);
+    /// It has ended, and this was told; its number does not come again.
+    fn end(&self, id: usize);
     /// The run was stopped by a signal, after all its downloads were.
     fn interrupted(&self, kept_bytes: u64);
-    /// A line before the start.
-    fn warning(&self, text: &str);
+    /// A line that is no error, with a stable word for programs.
+    fn note(&self, id: usize, code: &str, text: &str);
+    /// A line of the run itself.
+    fn warning(&self, text: &str) {
+        self.note(0, "warning", text);
+    }
 }
 
-/// The view of this voice for these downloads.
-pub(crate) fn view(voice: Voice, urls: &[String]) -> Arc<dyn View> {
+/// The view of this voice, for one download or for several.
+pub(crate) fn view(voice: Voice, several: bool) -> Arc<dyn View> {
     let palette = Palette::of_stderr();
-    let lines = |detail| Lines::new(urls, detail, palette);
+    let lines = |detail| Lines::new(several, detail, palette);
     let detail = |verbose| if verbose { Detail::More } else { Detail::Usual };
     match voice {
         Voice::Bar { verbose } => Arc::new(bar::Bar::new(lines(detail(verbose)), palette)),

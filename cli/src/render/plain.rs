@@ -36,6 +36,10 @@ impl View for Plain {
         Duration::from_millis(250)
     }
 
+    fn begin(&self, id: usize, url: &str) {
+        self.lines.begin(id, url);
+    }
+
     fn event(&self, id: usize, event: &Event) {
         to_stderr(&self.lines.event(id, event));
     }
@@ -62,12 +66,17 @@ impl View for Plain {
 
     fn cancelled(&self, _: usize, _: u8, _: bool) {}
 
+    fn end(&self, id: usize) {
+        self.lines.end(id);
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+    }
+
     fn interrupted(&self, kept_bytes: u64) {
         to_stderr(&[lines::interrupted(kept_bytes)]);
     }
 
-    fn warning(&self, text: &str) {
-        to_stderr(&[self.lines.note(0, text)]);
+    fn note(&self, id: usize, _: &str, text: &str) {
+        to_stderr(&[self.lines.note(id, text)]);
     }
 }
 
@@ -139,6 +148,10 @@ impl View for Quiet {
         Duration::from_secs(3600)
     }
 
+    fn begin(&self, id: usize, url: &str) {
+        self.lines.begin(id, url);
+    }
+
     fn event(&self, _: usize, _: &Event) {}
 
     fn progress(&self, _: usize, _: &Progress) {}
@@ -153,9 +166,13 @@ impl View for Quiet {
 
     fn cancelled(&self, _: usize, _: u8, _: bool) {}
 
+    fn end(&self, id: usize) {
+        self.lines.end(id);
+    }
+
     fn interrupted(&self, _: u64) {}
 
-    fn warning(&self, _: &str) {}
+    fn note(&self, _: usize, _: &str, _: &str) {}
 }
 
 #[cfg(test)]

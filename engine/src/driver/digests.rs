@@ -74,7 +74,7 @@ impl Driver {
         // Without the bytes no hash but BLAKE3 is to be had.
         let unread = checksum.is_some() || self.options.storage == StorageKind::Null;
         let fields = if unread { Vec::new() } else { self.claims.of_object() };
-        Expected { checksum, fields }
+        Expected { checksum, fields, size_bytes: self.options.expected_size_bytes }
     }
 
     /// Whether the download begins again, since the complete object, which is

@@ -54,6 +54,11 @@ impl Driver {
     }
 
     pub(super) async fn open(&mut self, resource: Resource) {
+        if let Some(found) = resource.total
+            && let Err(error) = refuse_size(self.options.expected_size_bytes, found)
+        {
+            return self.end_with(error).await;
+        }
         let output = match &self.options.output {
             Some(output) => self.options.directory.join(output),
             None => {
@@ -78,6 +83,7 @@ impl Driver {
             resume: self.options.resume,
             storage: self.options.storage,
             segment_size_bytes: self.options.segment_size_bytes,
+            small_bytes: self.options.small_bytes,
             has_digest: self.options.checksum.is_some(),
             sync: self.options.sync,
             url: self.options.url.clone(),
@@ -175,6 +181,7 @@ impl Driver {
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
+            directories: Arc::clone(&self.engine.directories),
             digest: self.options.digest,
             expected: algorithm,
             events: self.store_events.0.clone(),

@@ -127,10 +127,19 @@ fn staging_path(path: &Path) -> PathBuf {
 /// power cut without it. A file system that cannot sync a directory (some FUSE
 /// and SMB) is left to its own promises.
 pub(super) fn sync_directory_of(path: &Path) -> io::Result<()> {
-    let directory = match path.parent() {
+    sync_directory(directory_of(path))
+}
+
+/// The directory that a path's name is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// See [`sync_directory_of`].
+pub(super) fn sync_directory(directory: &Path) -> io::Result<()> {
     match File::open(directory)?.sync_all() {
         Err(error)
             if matches!(

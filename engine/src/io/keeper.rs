@@ -18,8 +18,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::behind::Behind;
+use super::directory_sync::DirectorySyncs;
 use super::place::Place;
-use super::prove::Expected;
+use super::prove::{Expected, refuse_size};
 use super::publish::PublishOptions;
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
@@ -119,6 +120,7 @@ pub(super) struct Keeper {
     /// of them only after they proved good.
     inherited: BTreeMap<u32, Prefix>,
     sync: bool,
+    directories: Arc<DirectorySyncs>,
     events: mpsc::UnboundedSender<StoreEvent>,
     verifying: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
@@ -147,7 +149,7 @@ impl Keeper {
         target: Arc<Target>,
         writers: Writers,
         mut ledger: Checkpoint,
-        sync: bool,
+        (sync, directories): (bool, Arc<DirectorySyncs>),
         events: mpsc::UnboundedSender<StoreEvent>,
     ) -> Self {
         ledger.pid = std::process::id();
@@ -167,6 +169,7 @@ impl Keeper {
             inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
             ledger,
             sync,
+            directories,
             events,
             verifying: None,
             cancel: Arc::default(),
@@ -546,10 +549,12 @@ impl Keeper {
         let begun = closed.as_deref().unwrap_or_default().to_vec();
         let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
         let error = match verdict {
-            Ok((finished, None)) => match self.place.publish(finished.bytes, options) {
-                Ok(()) => return Ok(finished),
-                Err(error) => error,
-            },
+            Ok((finished, None)) => {
+                match self.place.publish(finished.bytes, options, &self.directories) {
+                    Ok(()) => return Ok(finished),
+                    Err(error) => error,
+                }
+            }
             Ok((_, Some(mismatch))) => {
                 return Err((self.discard(mismatch), None));
             }
@@ -574,12 +579,14 @@ impl Keeper {
         expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
         let (bytes, blake3) = self.digest(begun)?;
+        refuse_size(expected.size_bytes, bytes)?;
         let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
             let set = self.target.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
-        if options.sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
+        let sync = options.sync && !self.place.syncs_at_once();
+        if sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
             self.sync_now();
         }
         if let Some((kind, message)) = &self.failure {

@@ -8,6 +8,7 @@ use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
 use super::place::Place;
 use super::storage::{self, Storage};
+use super::unnamed::Unnamed;
 use super::url_proof::Proof;
 use crate::config::{Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
@@ -21,6 +22,10 @@ use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::segment_size;
 
+/// An object of at most so many bytes is not kept when its download ends early:
+/// fetching it again costs one request, as the first time.
+pub(crate) const SMALL_BYTES: u64 = 256 << 10;
+
 /// What the opening rests on.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
@@ -30,6 +35,8 @@ pub(crate) struct Request {
     pub(crate) storage: StorageKind,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
+    /// Of what size an object is all or nothing, at most.
+    pub(crate) small_bytes: u64,
     pub(crate) sync: bool,
     pub(crate) url: url::Url,
     pub(crate) resource: Resource,
@@ -126,12 +133,15 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             notices: Vec::new(),
         })));
     }
+    if let Some(opened) = open_small(request, &start)? {
+        return Ok(Opening::Ready(Box::new(opened)));
+    }
     let mut notices = Vec::new();
     let never = request.resume == Resume::Never;
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
         Start::Over(Place::Partial(partial)) => (partial, true, None),
-        Start::Over(Place::Nowhere) => (acquire(request)?, true, None),
+        Start::Over(Place::Unnamed(_) | Place::Nowhere) => (acquire(request)?, true, None),
         Start::Proven(partial, holds) => (partial, false, Some(holds)),
     };
     let mut old = None;
@@ -215,6 +225,30 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         restored_bytes,
         notices,
     })))
+}
+
+/// Opens the output of an object that is small enough to be all or nothing.
+fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, Error> {
+    let Some(total) = request.resource.total.filter(|total| *total <= request.small_bytes) else {
+        return Ok(None);
+    };
+    let fresh_start = matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)));
+    // A name that exists cannot be linked over, and mapping was asked for with its reasons.
+    let fits = request.existing == Existing::Refuse && request.storage != StorageKind::Mmap;
+    if !fresh_start || !fits {
+        return Ok(None);
+    }
+    partial::refuse_existing(&request.output)?;
+    let Some(unnamed) = Unnamed::create(&request.output)? else { return Ok(None) };
+    let storage = storage::small(Arc::clone(unnamed.file()), &request.output, total)?;
+    Ok(Some(OpenedOutput {
+        place: Place::Unnamed(unnamed),
+        storage,
+        checkpoint: fresh(request),
+        restored: Restored::default(),
+        restored_bytes: 0,
+        notices: Vec::new(),
+    }))
 }
 
 fn acquire(request: &Request) -> Result<Partial, Error> {

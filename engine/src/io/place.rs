@@ -1,13 +1,15 @@
 //! Where a download keeps its data and its checkpoint: in a partial beside its
-//! output, or nowhere. The keeper asks for what must be done and need not know
+//! output, in a file without a name, or nowhere. The keeper asks for what must be done and need not know
 //! which it is.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::checkpoint_file;
+use super::directory_sync::DirectorySyncs;
 use super::partial::Partial;
 use super::publish::{PublishOptions, publish};
+use super::unnamed::Unnamed;
 use crate::error::{Error, ErrorKind};
 use crate::model::checkpoint::Checkpoint;
 
@@ -16,6 +18,8 @@ use crate::model::checkpoint::Checkpoint;
 pub(crate) enum Place {
     /// `NAME.part` and `NAME.haul`, which become `NAME`.
     Partial(Partial),
+    /// A file that has no name before it is `NAME`; it has no checkpoint.
+    Unnamed(Unnamed),
     /// Nothing is kept, recorded or published ([`crate::StorageKind::Null`]).
     Nowhere,
 }
@@ -25,6 +29,7 @@ impl Place {
     pub(crate) fn output(&self) -> Option<&Path> {
         match self {
             Self::Partial(partial) => Some(&partial.paths().output),
+            Self::Unnamed(unnamed) => Some(unnamed.output()),
             Self::Nowhere => None,
         }
     }
@@ -33,6 +38,7 @@ impl Place {
     pub(crate) fn data(&self) -> &Path {
         match self {
             Self::Partial(partial) => &partial.paths().partial,
+            Self::Unnamed(unnamed) => unnamed.output(),
             Self::Nowhere => Path::new("the null storage"),
         }
     }
@@ -79,9 +85,15 @@ impl Place {
     }
 
     /// See [`publish`].
-    pub(super) fn publish(&self, len_bytes: u64, options: &PublishOptions) -> Result<(), Error> {
+    pub(super) fn publish(
+        &self,
+        len_bytes: u64,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+    ) -> Result<(), Error> {
         match self {
-            Self::Partial(partial) => publish(partial, len_bytes, options),
+            Self::Partial(partial) => publish(partial, len_bytes, options, directories),
+            Self::Unnamed(unnamed) => unnamed.publish(len_bytes, options, directories),
             Self::Nowhere => Ok(()),
         }
     }
@@ -99,7 +111,13 @@ impl Place {
     pub(crate) fn remove(self) -> io::Result<()> {
         match self {
             Self::Partial(partial) => partial.remove(),
-            Self::Nowhere => Ok(()),
+            // Without a name it is gone with its last handle.
+            Self::Unnamed(_) | Self::Nowhere => Ok(()),
         }
+    }
+
+    /// Whether publishing syncs the data with the attributes, once for both.
+    pub(super) fn syncs_at_once(&self) -> bool {
+        matches!(self, Self::Unnamed(_))
     }
 }

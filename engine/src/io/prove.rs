@@ -23,6 +23,28 @@ pub(crate) struct Expected {
     pub(crate) checksum: Option<Checksum>,
     /// By fields of the server's responses.
     pub(crate) fields: Vec<FieldDigest>,
+    /// How many bytes it has, by the user.
+    pub(crate) size_bytes: Option<u64>,
+}
+
+/// What to do about an object of another size.
+const SIZE_HINT: &str = "check the size that was given: the object may have changed";
+
+/// Says no to an object that has not the size in bytes that the user gave.
+///
+/// # Errors
+/// [`ErrorKind::LimitReached`].
+pub(crate) fn refuse_size(expected: Option<u64>, found: u64) -> Result<(), Error> {
+    match expected.filter(|expected| *expected != found) {
+        None => Ok(()),
+        Some(expected) => Err(Error::new(
+            ErrorKind::LimitReached,
+            format!(
+                "the object has {found} bytes, {expected} were expected; nothing was published"
+            ),
+        )
+        .with_hint(SIZE_HINT)),
+    }
 }
 
 /// The digest that the user gave, as found, and an error if it or another one
@@ -32,7 +54,7 @@ type Compared = (Option<(DigestAlgorithm, Vec<u8>)>, Option<Error>);
 impl Expected {
     #[cfg(test)]
     pub(crate) fn given(checksum: Checksum) -> Self {
-        Self { checksum: Some(checksum), fields: Vec::new() }
+        Self { checksum: Some(checksum), ..Self::default() }
     }
 
     /// The digest that is compared: of several, the one that is computed while

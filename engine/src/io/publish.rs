@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
-use super::checkpoint_file::sync_directory_of;
+use super::directory_sync::DirectorySyncs;
 use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
@@ -46,6 +46,7 @@ pub(crate) fn publish(
     partial: &Partial,
     len_bytes: u64,
     options: &PublishOptions,
+    directories: &DirectorySyncs,
 ) -> Result<(), Error> {
     let paths = partial.paths();
     let file = partial.file();
@@ -93,16 +94,7 @@ pub(crate) fn publish(
     }
 
     if options.sync && !fault_point::has(Bug::NoDirectorySync) {
-        let synced = fault_point::pass(Call::SyncOutputDirectory)
-            .and_then(|()| sync_directory_of(&paths.output));
-        synced.map_err(|error| {
-            Error::io(
-                "the download is complete, but its name may not survive a power cut: cannot sync \
-                 the directory of",
-                &paths.output,
-                error,
-            )
-        })?;
+        directories.sync_after_publishing(&paths.output)?;
     }
     if let Err(error) = remove_checkpoint(paths) {
         // Without its partial it is litter, and the object is published.
@@ -113,6 +105,11 @@ pub(crate) fn publish(
 
 fn set_attributes(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
     unless_unsupported(file.set_permissions(Permissions::from_mode(0o666 & !umask())))?;
+    set_modified(file, modified_unix)
+}
+
+/// Sets the file's time, in seconds since 1970, where it can have that.
+pub(super) fn set_modified(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
     let modified = modified_unix
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     modified.map_or(Ok(()), |time| unless_unsupported(file.set_modified(time)))
@@ -217,7 +214,8 @@ mod tests {
     fn only_the_output_is_left_with_mode_and_time() {
         for sync in [false, true] {
             let (dir, partial) = downloaded();
-            publish(&partial, LEN, &PublishOptions { sync, ..OPTIONS }).unwrap();
+            publish(&partial, LEN, &PublishOptions { sync, ..OPTIONS }, &DirectorySyncs::default())
+                .unwrap();
             assert_eq!(names(&dir), ["film"]);
             let output = dir.path().join("film");
             assert_eq!(fs::read(&output).unwrap(), OBJECT);
@@ -234,7 +232,7 @@ mod tests {
         let (dir, partial) = downloaded();
         let output = dir.path().join("film");
         fs::write(&output, "older").unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::OutputExists);
         assert!(error.to_string().contains("film.part"), "{error}");
         assert_eq!(fs::read(&output).unwrap(), b"older");
@@ -242,7 +240,13 @@ mod tests {
         let kept = fs::metadata(dir.path().join("film.part")).unwrap();
         assert_eq!(kept.mode() & 0o777, 0o600);
 
-        publish(&partial, LEN, &PublishOptions { replace: true, ..OPTIONS }).unwrap();
+        publish(
+            &partial,
+            LEN,
+            &PublishOptions { replace: true, ..OPTIONS },
+            &DirectorySyncs::default(),
+        )
+        .unwrap();
         assert_eq!(fs::read(&output).unwrap(), OBJECT);
         assert_eq!(names(&dir), ["film"]);
     }
@@ -265,10 +269,10 @@ mod tests {
         let (dir, partial) = downloaded();
         let path = &partial.paths().partial;
         fs::remove_file(path).unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LocalFile);
         fs::write(path, "something else").unwrap();
-        publish(&partial, LEN, &OPTIONS).unwrap_err();
+        publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
         assert_eq!(fs::read(path).unwrap(), b"something else");
     }
@@ -277,7 +281,7 @@ mod tests {
     fn truncated_partial_is_not_published() {
         let (dir, partial) = downloaded();
         partial.file().set_len(4).unwrap();
-        let error = publish(&partial, LEN, &OPTIONS).unwrap_err();
+        let error = publish(&partial, LEN, &OPTIONS, &DirectorySyncs::default()).unwrap_err();
         assert!(error.to_string().contains("truncated or extended"), "{error}");
         assert_eq!(names(&dir), ["film.haul", "film.part"]);
     }
@@ -287,7 +291,13 @@ mod tests {
         let (dir, partial) = downloaded();
         fs::create_dir(dir.path().join("film")).unwrap();
         for replace in [false, true] {
-            publish(&partial, LEN, &PublishOptions { replace, ..OPTIONS }).unwrap_err();
+            publish(
+                &partial,
+                LEN,
+                &PublishOptions { replace, ..OPTIONS },
+                &DirectorySyncs::default(),
+            )
+            .unwrap_err();
             assert_eq!(names(&dir), ["film", "film.haul", "film.part"]);
         }
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 
 use super::crew::Crew;
+use super::directory_sync::DirectorySyncs;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
 use super::place::Place;
 use super::prove::Expected;
@@ -48,6 +49,8 @@ pub(crate) struct StoreOptions {
     pub(crate) checkpoint: Checkpoint,
     /// Whether data and checkpoint are synced to the disk.
     pub(crate) sync: bool,
+    /// The engine's syncs of directories.
+    pub(crate) directories: Arc<DirectorySyncs>,
     /// Whether what is stored is hashed with BLAKE3. Without, a later run
     /// continues only what was synced, so the data is synced in the background
     /// and at a stop all the same.
@@ -94,6 +97,7 @@ impl Store {
             writers,
             checkpoint,
             sync,
+            directories,
             digest,
             expected,
             stored,
@@ -113,7 +117,7 @@ impl Store {
             Arc::clone(&target),
             writers.clone(),
             checkpoint,
-            sync,
+            (sync, directories),
             events,
         );
         let no_thread = |error| {

@@ -91,6 +91,13 @@ impl Haul {
         self
     }
 
+    /// Another stdin than nothing.
+    #[must_use]
+    pub fn stdin(mut self, stdin: impl Into<Stdio>) -> Self {
+        self.command.stdin(stdin);
+        self
+    }
+
     /// Gives the canary to a command that downloads.
     fn add_canary(&mut self) {
         if self.args.first().is_some_and(|first| first == "bench") {

@@ -90,6 +90,21 @@ const EXT: u32 = 0xEF53;
 const XFS: u32 = 0x5846_5342;
 const TMPFS: u32 = 0x0102_1994;
 
+/// The storage of a small object in a new `file`, which will be at `path`.
+/// Nothing is reserved for it: its few blocks are had with its only writes.
+///
+/// # Errors
+/// [`ErrorKind::DiskFull`] when the file-size limit of the process is smaller.
+pub(crate) fn small(
+    file: Arc<File>,
+    path: &Path,
+    total_bytes: u64,
+) -> Result<Arc<dyn Storage>, Error> {
+    refuse_beyond_limit(path, total_bytes)?;
+    file.set_len(total_bytes).map_err(|e| Error::io("cannot set the length of", path, e))?;
+    Ok(Arc::new(pwrite::PwriteStorage::new(file, Some(total_bytes))))
+}
+
 /// Prepares `file`, found at `path`, for an object of `total_bytes` and
 /// chooses its storage.
 ///

@@ -1,0 +1,306 @@
+//! Lists of downloads: `--input-file`, read as it comes and never held whole.
+//!
+//! A line is a URL, several with TABs between them (mirrors), or one JSON
+//! object. Indented lines below a URL are aria2's options for it, lines that
+//! begin with `#` are comments. So a URL is known to be complete only when the
+//! line after it is there.
+//!
+//! [`Items`] yields one [`Item`] or one [`Fault`] for each entry. After a fault
+//! in a line the reading goes on with the next entry: whether anything runs
+//! then is for `source` to decide. Errors quote lines through `quote`, because
+//! lists hold signed URLs and headers.
+
+mod json;
+mod options;
+mod quote;
+
+use std::io::{self, BufRead, Read as _};
+use std::path::{Component, PathBuf};
+
+use haul_engine::Checksum;
+use sha2::{Digest as _, Sha256};
+use url::Url;
+
+use crate::exit::Failure;
+use crate::plan;
+use crate::render::escape;
+
+/// A longer line is no list's: it bounds what one item can hold in memory.
+const MAX_LINE_BYTES: u64 = 64 << 10;
+
+/// What a list's lines are, for errors.
+const GRAMMAR: &str = "a line is a URL, several with TABs between them, `#` and a comment, or a \
+                       JSON object; indented KEY=VALUE lines below a URL are its options";
+
+/// One download of a list.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Item {
+    /// What the list calls it, if it gives it a name.
+    pub(crate) id: Option<String>,
+    /// Where it can be had; never empty. All but the first are replacements.
+    pub(crate) urls: Vec<String>,
+    /// Below its directory, one or more ordinary components.
+    pub(crate) out: Option<PathBuf>,
+    /// Below `--dir`, ordinary components only.
+    pub(crate) dir: Option<PathBuf>,
+    /// The size that the object must have, in bytes.
+    pub(crate) size_bytes: Option<u64>,
+    /// The digest that the object must have.
+    pub(crate) checksum: Option<Checksum>,
+    /// Request headers, for the URL's own origin.
+    pub(crate) headers: Vec<(String, String)>,
+    /// Names of options that mean nothing here.
+    pub(crate) ignored: Vec<String>,
+}
+
+impl Item {
+    /// The download of a URL without anything more.
+    pub(crate) fn of_url(url: String) -> Self {
+        Self { urls: vec![url], ..Self::default() }
+    }
+
+    /// The first 8 bytes, big-endian, of the SHA-256 of its identity: stable over
+    /// runs and machines, for shards and results.
+    pub(crate) fn key(&self) -> u64 {
+        let hash: [u8; 32] = Sha256::digest(self.identity()).into();
+        hash[..8].iter().fold(0, |key, &byte| key << 8 | u64::from(byte))
+    }
+
+    /// What tells it from all others: its id, else its first URL without a
+    /// login and a fragment, and its output where it has one. May be secret.
+    pub(crate) fn identity(&self) -> String {
+        if let Some(id) = &self.id {
+            return id.clone();
+        }
+        let url = self.urls.first().map(String::as_str).unwrap_or_default();
+        let mut identity = Url::parse(url).map_or_else(
+            |_| url.to_owned(),
+            |mut url| {
+                let _ = url.set_username("");
+                let _ = url.set_password(None);
+                url.set_fragment(None);
+                url.to_string()
+            },
+        );
+        for path in [&self.dir, &self.out].into_iter().flatten() {
+            identity += "\t";
+            identity += &path.to_string_lossy();
+        }
+        identity
+    }
+}
+
+/// Why there is no item.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    /// An entry cannot be used: its line, from 1, and what is wrong with it.
+    Line(u64, Failure),
+    /// The list cannot be read on.
+    Read(io::Error),
+}
+
+/// A reason without its place: cause, and the next step.
+type Reason = (String, String);
+
+/// The items of a list in its order, each with the line it begins in, from 1.
+#[derive(Debug)]
+pub(crate) struct Items<R> {
+    reader: R,
+    line: u64,
+    /// The first line of the next entry, read to see that the one before it has ended.
+    ahead: Option<(u64, String)>,
+    ended: bool,
+}
+
+/// A line as it was read.
+enum Line {
+    Text(String),
+    Bad(Reason),
+    End,
+}
+
+impl<R: BufRead> Items<R> {
+    /// The items in what `reader` reads.
+    pub(crate) fn new(reader: R) -> Self {
+        Self { reader, line: 0, ahead: None, ended: false }
+    }
+
+    /// The next line that says something.
+    fn next_line(&mut self) -> io::Result<Line> {
+        loop {
+            let mut bytes = Vec::new();
+            let read = self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)?;
+            if read == 0 {
+                return Ok(Line::End);
+            }
+            self.line += 1;
+            if bytes.last() == Some(&b'\n') {
+                bytes.pop();
+            } else if read as u64 == MAX_LINE_BYTES {
+                self.skip_line()?;
+                return Ok(bad(
+                    format!("the line is longer than {} KiB", MAX_LINE_BYTES >> 10),
+                    "give each download a line of its own",
+                ));
+            }
+            let text = match String::from_utf8(bytes) {
+                Ok(text) => text,
+                Err(_) => {
+                    return Ok(bad(
+                        "the line is not UTF-8",
+                        "write other bytes of a URL as %XX and names in UTF-8",
+                    ));
+                }
+            };
+            let text = match text.strip_prefix('\u{feff}') {
+                Some(rest) if self.line == 1 => rest.to_owned(),
+                _ => text,
+            };
+            if text.contains(['\r', '\0']) {
+                return Ok(bad(
+                    format!("`{}` has a carriage return or a NUL in it", quote::line(&text)),
+                    "lines end with LF alone: tr -d '\\r' takes the returns away",
+                ));
+            }
+            if !text.trim().is_empty() && !text.starts_with('#') {
+                return Ok(Line::Text(text));
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        loop {
+            let buffer = self.reader.fill_buf()?;
+            let (used, done) = match buffer.iter().position(|&byte| byte == b'\n') {
+                Some(at) => (at + 1, true),
+                None => (buffer.len(), buffer.is_empty()),
+            };
+            self.reader.consume(used);
+            if done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Reads one entry to its end.
+    fn entry(&mut self) -> io::Result<Option<Result<(u64, Item), Fault>>> {
+        let (first, text) = match self.ahead.take() {
+            Some(ahead) => ahead,
+            None => match self.next_line()? {
+                Line::Text(text) => (self.line, text),
+                Line::Bad(reason) => return Ok(Some(Err(fault(self.line, reason)))),
+                Line::End => return Ok(None),
+            },
+        };
+        if text.starts_with('{') {
+            let item = json::item(&text).map_err(|reason| fault(first, reason));
+            return Ok(Some(item.map(|item| (first, item))));
+        }
+        let mut item = if is_indented(&text) {
+            let name = quote::key(&text);
+            Err(fault(first, reason(format!("the option `{name}` has no URL above it"), GRAMMAR)))
+        } else {
+            urls(&text).map_err(|reason| fault(first, reason))
+        };
+        loop {
+            match self.next_line()? {
+                // Of an entry that is refused anyway, the first fault is told.
+                Line::Text(text) if is_indented(&text) => {
+                    if let Ok(entry) = &mut item
+                        && let Err(reason) = options::add(entry, &text)
+                    {
+                        item = Err(fault(self.line, reason));
+                    }
+                }
+                Line::Text(text) => {
+                    self.ahead = Some((self.line, text));
+                    break;
+                }
+                // It may have been meant for this entry.
+                Line::Bad(reason) => {
+                    item = item.and(Err(fault(self.line, reason)));
+                    break;
+                }
+                Line::End => break,
+            }
+        }
+        Ok(Some(item.map(|item| (first, item))))
+    }
+}
+
+impl<R: BufRead> Iterator for Items<R> {
+    type Item = Result<(u64, Item), Fault>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = self.entry().unwrap_or_else(|error| Some(Err(Fault::Read(error))));
+        self.ended = !matches!(next, Some(Ok(_) | Err(Fault::Line(..))));
+        next
+    }
+}
+
+fn is_indented(text: &str) -> bool {
+    text.starts_with([' ', '\t'])
+}
+
+/// The URLs of a line, the first and its replacements.
+fn urls(text: &str) -> Result<Item, Reason> {
+    let fields = text.split('\t').map(str::trim).filter(|field| !field.is_empty());
+    let urls = fields.map(url).collect::<Result<Vec<_>, _>>()?;
+    Ok(Item { urls, ..Item::default() })
+}
+
+fn url(text: &str) -> Result<String, Reason> {
+    plan::url(text).map_err(|failure| {
+        (
+            failure.message,
+            failure.hint.map_or(GRAMMAR.to_owned(), |hint| format!("{hint}; {GRAMMAR}")),
+        )
+    })
+}
+
+/// A path of a list, which stays below where it is put.
+fn inner_path(key: &str, text: &str) -> Result<PathBuf, Reason> {
+    let refuse = |why: &str| {
+        Err(reason(
+            format!("{key} `{}` {why}", escape(text)),
+            "a list writes below --dir only: give the directory there and a relative path here",
+        ))
+    };
+    if text.chars().any(char::is_control) {
+        return refuse("has a control character in it");
+    }
+    if text.is_empty() || text.ends_with('/') && key == "out" {
+        return refuse("names no file");
+    }
+    let mut path = PathBuf::new();
+    for component in std::path::Path::new(text).components() {
+        match component {
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => return refuse("leads upwards"),
+            Component::RootDir | Component::Prefix(_) => return refuse("is absolute"),
+        }
+    }
+    if path.as_os_str().is_empty() && key == "out" {
+        return refuse("names no file");
+    }
+    Ok(path)
+}
+
+fn bad(cause: impl Into<String>, step: &str) -> Line {
+    Line::Bad(reason(cause, step))
+}
+
+fn reason(cause: impl Into<String>, step: &str) -> Reason {
+    (cause.into(), step.to_owned())
+}
+
+fn fault(line: u64, (cause, step): Reason) -> Fault {
+    Fault::Line(line, Failure::usage(cause).hint(step))
+}
+
+#[cfg(test)]
+mod tests;

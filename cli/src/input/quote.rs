@@ -1,0 +1,91 @@
+//! Quoting lines of a list in errors: without their secrets, and short.
+
+use haul_engine::redact_url;
+
+use crate::render::escape;
+
+/// So much of a line is quoted, in characters.
+const SHOWN: usize = 120;
+
+/// What stands for a text that may be a secret.
+const HIDDEN: &str = "…";
+
+/// A line of URLs.
+pub(super) fn line(text: &str) -> String {
+    if text.starts_with('{') {
+        return json(text);
+    }
+    if super::is_indented(text) {
+        return key(text);
+    }
+    let fields: Vec<String> = text.split('\t').map(redacted).collect();
+    short(&escape(&fields.join("\t")))
+}
+
+/// The name of an option, without what it is set to.
+pub(super) fn key(text: &str) -> String {
+    let name = text.trim().split(['=', ':', ' ', '\t']).next().unwrap_or_default();
+    short(&escape(name))
+}
+
+/// A line of JSON: keys and punctuation as they are, URLs redacted, all else
+/// hidden.
+pub(super) fn json(line: &str) -> String {
+    let mut shown = String::new();
+    let mut rest = line;
+    while let Some(open) = rest.find('"') {
+        let (before, quoted) = rest.split_at(open);
+        shown += &punctuation(before);
+        let (text, after) = string(&quoted[1..]);
+        let is_key = after.trim_start().starts_with(':');
+        let text = match text {
+            _ if is_key => text.to_owned(),
+            text if text.contains("://") => redacted(text),
+            _ => HIDDEN.to_owned(),
+        };
+        shown += &format!("\"{text}\"");
+        rest = after;
+    }
+    // What follows an unpaired quote was taken as a text above.
+    short(&escape(&(shown + &punctuation(rest))))
+}
+
+/// What is between the texts of a JSON line.
+fn punctuation(text: &str) -> String {
+    let mut shown = String::new();
+    for c in text.chars() {
+        if "{}[]:, ".contains(c) {
+            shown.push(c);
+        } else if !shown.ends_with(HIDDEN) {
+            shown += HIDDEN;
+        }
+    }
+    shown
+}
+
+/// What a JSON string holds, as it is written, and what follows it.
+fn string(text: &str) -> (&str, &str) {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate() {
+        match byte {
+            b'"' if !escaped => return (&text[..at], &text[at + 1..]),
+            _ => escaped = byte == b'\\' && !escaped,
+        }
+    }
+    (text, "")
+}
+
+fn redacted(text: &str) -> String {
+    if text.contains("://") {
+        return redact_url(text);
+    }
+    let shown = redact_url(&format!("https://{text}"));
+    shown.strip_prefix("https://").unwrap_or(&shown).to_owned()
+}
+
+fn short(text: &str) -> String {
+    if text.chars().count() <= SHOWN {
+        return text.to_owned();
+    }
+    text.chars().take(SHOWN - 1).chain(['…']).collect()
+}

@@ -1,0 +1,281 @@
+//! What a run downloads, in order: the URLs of the command line, then the list
+//! of `--input-file`.
+//!
+//! A list that is a regular file is read twice: once to refuse it whole for a
+//! bad line before anything starts, once to run it. What comes from a pipe is
+//! read once, while earlier items run already, so a bad line is a failed item.
+//! Either is read on a thread of its own, a few items ahead, because reading
+//! a pipe waits.
+
+use std::collections::hash_map::RandomState;
+use std::collections::{HashSet, VecDeque};
+use std::fs::File;
+use std::hash::BuildHasher as _;
+use std::io::{self, BufReader};
+use std::path::Path;
+use std::thread;
+
+use tokio::sync::mpsc;
+
+use crate::exit::Failure;
+use crate::input::{Fault, Item, Items};
+use crate::render::escape;
+use crate::share::Shard;
+use crate::units::plural;
+
+/// So many items are read ahead of what runs.
+const AHEAD: usize = 64;
+
+/// Options without a meaning here are named so many times at most.
+const MAX_NOTES: usize = 32;
+
+/// What comes next. Items are numbered from 1, those that cannot be used too.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Something to download.
+    Item(usize, Item),
+    /// An item that cannot be used, or a list that cannot be read on.
+    Fault(usize, Failure),
+    /// A line for the user.
+    Note(String),
+}
+
+/// Which items are this run's.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Mine {
+    /// Only those of this shard.
+    pub(crate) shard: Option<Shard>,
+    /// None of these keys: they are complete.
+    pub(crate) complete: HashSet<u64>,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Source {
+    urls: VecDeque<Next>,
+    list: Option<mpsc::Receiver<Next>>,
+}
+
+impl Source {
+    /// These URLs, and the list in this file; `-` is standard input. A list in
+    /// a regular file was read to its end and found good.
+    ///
+    /// # Errors
+    /// Exit 3 for a file that cannot be read, exit 2 for a bad line in it.
+    pub(crate) fn open(urls: &[String], list: Option<&Path>, mine: Mine) -> Result<Self, Failure> {
+        let count = urls.len();
+        let numbered = urls.iter().enumerate();
+        let items = numbered.map(|(at, url)| Next::Item(at + 1, Item::of_url(url.clone())));
+        let urls: VecDeque<Next> = Chosen::new(items, mine.clone()).collect();
+        let list = match list {
+            None => None,
+            Some(path) => Some(read_ahead(path, count, mine)?),
+        };
+        Ok(Self { urls, list })
+    }
+
+    /// The next one; cancel safe. `None` at the end.
+    pub(crate) async fn next(&mut self) -> Option<Next> {
+        match self.urls.pop_front() {
+            Some(next) => Some(next),
+            None => self.list.as_mut()?.recv().await,
+        }
+    }
+
+    /// Whether nothing more comes, as far as is known.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.urls.is_empty()
+            && self.list.as_ref().is_none_or(|list| list.is_closed() && list.is_empty())
+    }
+}
+
+fn read_ahead(path: &Path, before: usize, mine: Mine) -> Result<mpsc::Receiver<Next>, Failure> {
+    let (name, reader): (String, Box<dyn io::Read + Send>) = if path == Path::new("-") {
+        ("standard input".to_owned(), Box::new(io::stdin()))
+    } else {
+        let name = escape(&path.to_string_lossy());
+        let cannot =
+            |error: io::Error| Failure::local(format!("cannot read the list {name}: {error}"));
+        let open = || File::open(path).map_err(cannot);
+        if std::fs::metadata(path).map_err(cannot)?.is_file() {
+            check(&name, open()?)?;
+        }
+        (name.clone(), Box::new(open()?))
+    };
+    let (sender, receiver) = mpsc::channel(AHEAD);
+    let feed = move || {
+        for next in Chosen::new(List::new(&name, BufReader::new(reader), before), mine) {
+            if sender.blocking_send(next).is_err() {
+                return;
+            }
+        }
+    };
+    // Not waited for: a read of a pipe may never end, and the process must.
+    thread::Builder::new()
+        .name("haul-list".to_owned())
+        .spawn(feed)
+        .map_err(|error| Failure::internal(format!("no thread to read the list: {error}")))?;
+    Ok(receiver)
+}
+
+/// Reads a list to its end and refuses it for its first fault.
+fn check(name: &str, file: File) -> Result<(), Failure> {
+    for next in List::new(name, BufReader::new(file), 0) {
+        if let Next::Fault(_, mut failure) = next {
+            failure.message += "; nothing was started";
+            return Err(failure);
+        }
+    }
+    Ok(())
+}
+
+/// The items of a list with their numbers, and no two alike.
+struct List<'a, R> {
+    name: &'a str,
+    items: Items<R>,
+    number: usize,
+    identities: Seen,
+    outputs: Seen,
+    notes: VecDeque<String>,
+    ignored: HashSet<String>,
+}
+
+impl<'a, R: io::BufRead> List<'a, R> {
+    fn new(name: &'a str, reader: R, before: usize) -> Self {
+        Self {
+            name,
+            items: Items::new(reader),
+            number: before,
+            identities: Seen::default(),
+            outputs: Seen::default(),
+            notes: VecDeque::new(),
+            ignored: HashSet::new(),
+        }
+    }
+
+    /// Whether the item collides with an earlier one.
+    fn twin(&mut self, item: &Item) -> Option<Failure> {
+        let identity = item.identity();
+        if !self.identities.insert(&identity) {
+            let what = match &item.id {
+                Some(id) => format!("the id `{}`", escape(id)),
+                None => "the same download".to_owned(),
+            };
+            return Some(
+                Failure::usage(format!("{what} is in the list twice"))
+                    .hint("take one of them out, or give each an id and an output of its own"),
+            );
+        }
+        let output = item.dir.clone().unwrap_or_default().join(item.out.as_ref()?);
+        if self.outputs.insert(&output) {
+            return None;
+        }
+        let shown = escape(&output.to_string_lossy());
+        Some(
+            Failure::usage(format!("two items of the list write to `{shown}`"))
+                .hint("give each an output of its own"),
+        )
+    }
+
+    fn note_ignored(&mut self, item: &Item) {
+        for name in &item.ignored {
+            if self.ignored.len() < MAX_NOTES && self.ignored.insert(name.clone()) {
+                let name = escape(name);
+                self.notes
+                    .push_back(format!("the list's option `{name}` is not known and ignored"));
+            }
+        }
+    }
+}
+
+impl<R: io::BufRead> Iterator for List<'_, R> {
+    type Item = Next;
+
+    fn next(&mut self) -> Option<Next> {
+        if let Some(note) = self.notes.pop_front() {
+            return Some(Next::Note(note));
+        }
+        let found = self.items.next()?;
+        self.number += 1;
+        Some(match found {
+            Ok((line, item)) => match self.twin(&item) {
+                Some(failure) => Next::Fault(self.number, self.at(line, failure)),
+                None => {
+                    self.note_ignored(&item);
+                    Next::Item(self.number, item)
+                }
+            },
+            Err(Fault::Line(line, failure)) => Next::Fault(self.number, self.at(line, failure)),
+            Err(Fault::Read(error)) => {
+                let name = self.name;
+                let failure = Failure::local(format!("cannot read on in the list {name}: {error}"));
+                Next::Fault(self.number, failure)
+            }
+        })
+    }
+}
+
+impl<R> List<'_, R> {
+    fn at(&self, line: u64, mut failure: Failure) -> Failure {
+        failure.message = format!("{}, line {line}: {}", self.name, failure.message);
+        failure
+    }
+}
+
+/// Those items that are this run's, and at the end a word about those that an
+/// earlier run completed.
+struct Chosen<I> {
+    items: I,
+    mine: Mine,
+    skipped: u64,
+}
+
+impl<I> Chosen<I> {
+    fn new(items: I, mine: Mine) -> Self {
+        Self { items, mine, skipped: 0 }
+    }
+}
+
+impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
+    type Item = Next;
+
+    fn next(&mut self) -> Option<Next> {
+        for next in self.items.by_ref() {
+            let Next::Item(_, item) = &next else { return Some(next) };
+            // The key costs a hash: not without a need for it.
+            if self.mine.shard.is_none() && self.mine.complete.is_empty() {
+                return Some(next);
+            }
+            let key = item.key();
+            if self.mine.shard.is_some_and(|shard| !shard.has(key)) {
+                continue;
+            }
+            if !self.mine.complete.contains(&key) {
+                return Some(next);
+            }
+            self.skipped += 1;
+        }
+        match std::mem::take(&mut self.skipped) {
+            0 => None,
+            count => {
+                let items = plural(count, "item is", "items are");
+                Some(Next::Note(format!("{items} complete as the results say, and skipped")))
+            }
+        }
+    }
+}
+
+/// What was there already, as hashes of eight bytes: of a million items two
+/// that differ are taken for the same once in thirty million lists.
+#[derive(Debug, Default)]
+struct Seen {
+    hasher: RandomState,
+    hashes: HashSet<u64>,
+}
+
+impl Seen {
+    /// Whether it is new.
+    fn insert(&mut self, thing: &(impl std::hash::Hash + ?Sized)) -> bool {
+        self.hashes.insert(self.hasher.hash_one(thing))
+    }
+}

@@ -1,0 +1,284 @@
+//! Many downloads in one run, and one list over many runs: `--jobs`,
+//! `--shard`, `--results`, `--max-failures`.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use haul_tests::canary::CANARY;
+use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
+use haul_tests::haul;
+use haul_tests::object::Object;
+use haul_tests::origin::{Gate, Origin, Response, standard};
+use serde_json::Value;
+
+fn object(number: u64) -> Object {
+    Object::new(number, 10_000 + number)
+}
+
+/// Serves object N under `/fN`; `/missing...` is not there.
+fn origin() -> Origin {
+    Origin::start(|request, _| match request.path().strip_prefix("/f") {
+        Some(number) => standard(&object(number.parse().unwrap()), request),
+        None => Response::empty(404),
+    })
+}
+
+/// A list, outside of the sandbox, with a secret in each URL.
+fn list(origin: &Origin, names: impl IntoIterator<Item = String>) -> tempfile::NamedTempFile {
+    let lines = names.into_iter().map(|name| format!("{}?s={CANARY}\n", origin.url(&name)));
+    let file = tempfile::NamedTempFile::new().unwrap();
+    fs::write(file.path(), lines.collect::<String>()).unwrap();
+    file
+}
+
+fn names(numbers: std::ops::Range<u64>) -> impl Iterator<Item = String> {
+    numbers.map(|number| format!("/f{number}"))
+}
+
+fn command(sandbox: &Sandbox, list: &Path) -> Haul {
+    haul!(sandbox).arg("-i").arg(list).args(["-d", "out", "--retry", "0"]).json()
+}
+
+#[track_caller]
+fn run(haul: Haul, code: i32) -> Outcome {
+    let outcome = haul.run();
+    outcome.expect(code);
+    outcome.assert_free_of(CANARY);
+    outcome.assert_harmless();
+    outcome
+}
+
+/// The numbers of the files that are here, each compared with its object.
+fn here(sandbox: &Sandbox, directory: &str) -> BTreeSet<u64> {
+    let number_of = |file: String| {
+        let number = file.strip_prefix(&format!("{directory}/f"))?.parse().ok()?;
+        assert_eq!(object(number).compare_file(&sandbox.path(&file)), Ok(()));
+        Some(number)
+    };
+    sandbox.files().into_iter().filter_map(number_of).collect()
+}
+
+fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn no_more_run_at_once_than_asked_for() {
+    let gate = Gate::new();
+    let (held, sandbox) = (gate.clone(), Sandbox::new());
+    let origin = Origin::start(move |request, _| {
+        let number: u64 = request.path()[2..].parse().unwrap();
+        standard(&object(number), request).stall(5_000, &held)
+    });
+    let list = list(&origin, names(0..12));
+    let running = command(&sandbox, list.path()).args(["-j", "3"]).start();
+    origin.wait_until("three are asked for", |origin| origin.requests().len() == 3);
+    // A fourth would have been asked for by the time that the first has begun.
+    let mut running = running;
+    running.wait_until("three have begun", |running| {
+        running.events().iter().filter(|event| event["event"] == "start").count() == 3
+    });
+    assert_eq!(origin.requests().len(), 3);
+    gate.open();
+    let outcome = running.finish();
+    outcome.expect(0);
+    assert_eq!(here(&sandbox, "out").len(), 12);
+    let ids: BTreeSet<u64> =
+        outcome.all("complete").map(|event| event["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, (1..=12).collect());
+    assert_well_asked(&origin);
+}
+
+#[test]
+fn hundreds_of_small_files_need_one_request_each() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, names(0..400));
+    run(command(&sandbox, list.path()).args(["-j", "16"]), 0);
+    assert_eq!(here(&sandbox, "out"), (0..400).collect());
+    assert_eq!(sandbox.files().len(), 400, "nothing else is left");
+    assert_eq!(origin.requests().len(), 400);
+    assert!(origin.connections() <= 17, "{} connections", origin.connections());
+}
+
+#[test]
+fn shards_share_a_list_without_overlap() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, names(0..60));
+    let mut all = BTreeSet::new();
+    let shards: [(&str, &[(&str, &str)]); 3] = [
+        ("0/3", &[]),
+        ("/3", &[("JOB_COMPLETION_INDEX", "1")]),
+        (
+            "auto",
+            &[
+                ("SLURM_ARRAY_TASK_ID", "3"),
+                ("SLURM_ARRAY_TASK_MIN", "1"),
+                ("SLURM_ARRAY_TASK_COUNT", "3"),
+            ],
+        ),
+    ];
+    for (at, (shard, variables)) in shards.into_iter().enumerate() {
+        let directory = format!("part{at}");
+        let haul = command(&sandbox, list.path()).args(["--shard", shard, "-d", &directory]);
+        run(variables.iter().fold(haul, |haul, (name, value)| haul.env(name, value)), 0);
+        let here = here(&sandbox, &directory);
+        assert!(here.len() > 8, "{} of 60 in one of three shards", here.len());
+        assert!(all.is_disjoint(&here));
+        all.extend(here);
+    }
+    assert_eq!(all, (0..60).collect());
+}
+
+/// The documented hash: of `a` SHA-256 begins with ca978112ca1bbdca, of `b` with
+/// 3e23e8160039594a, of `film-0001` with b51613870ce3a946.
+#[test]
+fn the_shard_of_an_id_is_as_documented() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let line = |id: &str| {
+        format!("{{\"id\":\"{id}\",\"url\":\"{}\",\"out\":\"{id}\"}}\n", origin.url("/f1"))
+    };
+    sandbox.write("list", ["a", "b", "film-0001"].map(line).concat());
+    for (shard, files) in
+        [("0/5", vec!["0/a", "0/film-0001"]), ("1/5", vec!["1/b"]), ("2/5", vec![])]
+    {
+        let directory = &shard[..1];
+        let command = command(&sandbox, &sandbox.path("list"));
+        run(command.args(["--shard", shard, "-d", directory]), 0);
+        let mut found = sandbox.files();
+        found.retain(|file| file.starts_with(directory));
+        assert_eq!(found, files);
+    }
+}
+
+#[test]
+fn bad_shards_are_refused_with_the_grammar() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, names(0..1));
+    for (value, told) in [("3/3", "count from 0"), ("x", "I/N"), ("/2", "JOB_COMPLETION_INDEX")] {
+        let outcome = command(&sandbox, list.path()).args(["--shard", value]).run();
+        outcome.expect(2).expect_message(told);
+    }
+    let outcome = command(&sandbox, list.path()).args(["--max-failures", "x%"]).run();
+    outcome.expect(2).expect_message("P%");
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn results_have_a_record_for_each_item() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, ["/f1".to_owned(), "/missing".to_owned()]);
+    run(command(&sandbox, list.path()).args(["--results", "results.jsonl"]), 8);
+    let found = records(&sandbox.path("results.jsonl"));
+    assert_eq!(found.len(), 2);
+    let of = |status: &str| found.iter().find(|record| record["status"] == status).unwrap();
+    let complete = of("complete");
+    assert_eq!(complete["bytes"], object(1).size_bytes());
+    assert_eq!(complete["digest"], format!("blake3:{}", object(1).blake3_hex()));
+    assert_eq!(complete["output"], sandbox.path("out/f1").to_str().unwrap());
+    assert_eq!(complete["exit"], 0);
+    assert!(complete["elapsed_s"].is_number() && complete["error"].is_null());
+    let failed = of("failed");
+    assert_eq!((&failed["error"], &failed["exit"]), (&"http-status".into(), &8.into()));
+    assert!(failed["url"].as_str().unwrap().ends_with("/missing?…"));
+}
+
+#[test]
+fn a_rerun_fetches_what_is_not_complete_and_still_there() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let mut names: Vec<String> = names(0..8).collect();
+    names.push("/missing".to_owned());
+    let list = list(&origin, names);
+    let again = |code| {
+        let before = origin.requests().len();
+        let outcome = run(command(&sandbox, list.path()).args(["--results", "r"]), code);
+        (origin.requests().len() - before, outcome)
+    };
+    assert_eq!(again(8).0, 9);
+    let (asked, outcome) = again(8);
+    assert_eq!(asked, 1, "only the missing one");
+    assert!(outcome.text().contains("8 items are complete"), "{outcome}");
+    // One was removed, one has another size, and a crash cut a line short.
+    fs::remove_file(sandbox.path("out/f2")).unwrap();
+    let mut results = fs::read(sandbox.path("r")).unwrap();
+    results.extend_from_slice(b"{\"v\":1,\"key\":\"00");
+    fs::write(sandbox.path("r"), results).unwrap();
+    assert_eq!(again(8).0, 2);
+    assert_eq!(here(&sandbox, "out"), (0..8).collect());
+    // What was cut short is a line of its own; all others are whole.
+    let text = fs::read_to_string(sandbox.path("r")).unwrap();
+    let bad = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
+    assert_eq!((bad, text.lines().count()), (1, 9 + 1 + 2 + 1));
+    assert_eq!(again(8).0, 1);
+}
+
+#[test]
+fn results_that_cannot_be_kept_start_nothing() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, names(0..1));
+    let outcome = command(&sandbox, list.path()).args(["--results", "no/where"]).run();
+    outcome.expect(3).expect_message("cannot open the results no/where");
+    assert!(origin.requests().is_empty());
+}
+
+#[test]
+fn too_many_failures_end_a_run() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let missing = (0..20).map(|number| format!("/missing{number}"));
+    let list = list(&origin, missing.chain(names(0..20)));
+    let haul = command(&sandbox, list.path()).args(["-j", "1", "--max-failures", "2"]);
+    let outcome = run(haul, 8);
+    assert_eq!(outcome.all("error").count(), 3, "{outcome}");
+    assert!(outcome.text().contains("3 of 3 failed, more than --max-failures"), "{outcome}");
+    assert!(here(&sandbox, "out").is_empty());
+    // Without the flag all are tried.
+    run(command(&sandbox, list.path()), 8);
+    assert_eq!(here(&sandbox, "out"), (0..20).collect());
+}
+
+#[test]
+fn an_object_of_another_size_than_the_list_says_is_not_published() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    for chunked in [false, true] {
+        let origin = Origin::start(move |request, _| {
+            let honest = standard(&object(1), request);
+            if chunked { Response::full(&object(1)).chunked(true) } else { honest }
+        });
+        let line = |size: u64| {
+            format!("{{\"url\":\"{}\",\"out\":\"f\",\"size\":{size}}}\n", origin.url("/f1"))
+        };
+        sandbox.write("list", line(object(1).size_bytes() + 1));
+        let outcome = run(command(&sandbox, &sandbox.path("list")), 12);
+        assert!(outcome.text().contains("10001 bytes, 10002 were expected"), "{outcome}");
+        assert!(!sandbox.path("out/f").exists());
+        sandbox.write("list", line(object(1).size_bytes()));
+        run(command(&sandbox, &sandbox.path("list")), 0);
+        assert_eq!(object(1).compare_file(&sandbox.path("out/f")), Ok(()));
+        fs::remove_dir_all(sandbox.path("out")).unwrap();
+    }
+    drop(origin);
+}
+
+#[test]
+fn an_interrupted_list_goes_on_with_the_same_command() {
+    let gate = Gate::new();
+    let (held, sandbox) = (gate.clone(), Sandbox::new());
+    let origin = Origin::start(move |request, _| {
+        let number: u64 = request.path()[2..].parse().unwrap();
+        let honest = standard(&object(number), request);
+        if number == 5 { honest.stall(5_000, &held) } else { honest }
+    });
+    let list = list(&origin, names(0..10));
+    let command = || command(&sandbox, list.path()).args(["-j", "1", "--results", "r"]);
+    let running = command().start();
+    origin.wait_until("the sixth is asked for", |origin| origin.requests().len() == 6);
+    running.signal(haul_tests::harness::Signal::INT);
+    let outcome = running.finish();
+    assert_eq!(outcome.code, 130, "{outcome}");
+    assert_eq!(here(&sandbox, "out"), (0..5).collect());
+    gate.open();
+    run(command(), 0);
+    assert_eq!(here(&sandbox, "out"), (0..10).collect());
+    assert_eq!(sandbox.files().len(), 11, "{:?}", sandbox.files());
+}
