@@ -4,19 +4,30 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
-use crate::size::{GIB, parse_size};
+use crate::contender::Peer;
+use crate::size::{GIB, MIB, parse_size};
 
 /// The race's command line.
 #[derive(Debug, Parser)]
-#[command(name = "race", version, about = "haul against curl, aria2c, axel and a floor", long_about = None)]
+#[command(
+    name = "race",
+    version,
+    about = "haul against every other downloader found, and against a floor",
+    long_about = None
+)]
 pub struct Args {
-    /// Size of the object in `plain`, `tmpfs`, `tls` and the first half of `memory`
-    #[arg(long, default_value = "1G", value_parser = parse_size, value_name = "SIZE")]
-    pub size: u64,
+    /// Size of the object [default: 1G in plain, tmpfs, tls and memory, 256M where speed is capped]
+    #[arg(long, value_parser = parse_size, value_name = "SIZE")]
+    pub size: Option<u64>,
 
     /// Rounds; everybody runs once in each, in a fresh order
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
+
+    /// Peers, with commas: curl, aria2c, axel, wget2, lftp, fd, hf_transfer; or none
+    /// [default: all that are found]
+    #[arg(long, value_delimiter = ',', value_parser = parse_peer, value_name = "PEER,...")]
+    pub peers: Option<Vec<String>>,
 
     /// Where the object and the downloads lie [default: the target directory's `race`]
     #[arg(long, value_name = "DIR")]
@@ -30,7 +41,7 @@ pub struct Args {
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub floor_connections: u32,
 
-    /// In `memory`: end the 64 GiB download after this much was received, 0 for never
+    /// In `memory` and `huge`: end a download to disk after this much was received, 0 for never
     #[arg(long, default_value = "4G", value_parser = parse_size, value_name = "SIZE")]
     pub stop_after: u64,
 
@@ -46,6 +57,10 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub markdown: Option<PathBuf>,
 
+    /// The chart [default: race.svg in the target directory's `race`]
+    #[arg(long, value_name = "FILE")]
+    pub svg: Option<PathBuf>,
+
     /// Name the scenarios and leave
     #[arg(long)]
     pub list: bool,
@@ -53,6 +68,14 @@ pub struct Args {
     /// Which scenarios [default: all]
     #[arg(value_enum, value_name = "scenario")]
     pub scenarios: Vec<Scenario>,
+}
+
+fn parse_peer(text: &str) -> Result<String, String> {
+    let known = Peer::ALL.map(Peer::name);
+    if text == "none" || known.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is no peer (write {} or none)", known.join(", ")))
 }
 
 /// One thing to measure.
@@ -64,10 +87,28 @@ pub enum Scenario {
     Tmpfs,
     /// The same over HTTPS, to the file system of --dir
     Tls,
+    /// Every connection at 4 MiB/s
+    Capped,
+    /// Connections of very different speed
+    Uneven,
+    /// 100 ms away
+    Far,
+    /// Every connection reset midway
+    Lossy,
+    /// One connection in five falls silent
+    Stalls,
+    /// At most 4 connections, 503 beyond
+    Limited,
+    /// Many small files from a list
+    Small,
     /// A file of 1 KiB: how many requests it costs
     Tiny,
+    /// Killed at half, then finished
+    Resume,
     /// haul's peak memory for --size and for 64 GiB
     Memory,
+    /// haul's memory and cost for each GiB as the object grows
+    Huge,
     /// How long `haul --version` takes
     Version,
 }
@@ -80,8 +121,17 @@ impl Scenario {
             Self::Plain => "plain",
             Self::Tmpfs => "tmpfs",
             Self::Tls => "tls",
+            Self::Capped => "capped",
+            Self::Uneven => "uneven",
+            Self::Far => "far",
+            Self::Lossy => "lossy",
+            Self::Stalls => "stalls",
+            Self::Limited => "limited",
+            Self::Small => "small",
             Self::Tiny => "tiny",
+            Self::Resume => "resume",
             Self::Memory => "memory",
+            Self::Huge => "huge",
             Self::Version => "version",
         }
     }
@@ -93,12 +143,48 @@ impl Scenario {
             Self::Plain => "one object from nginx over loopback to the file system of --dir",
             Self::Tmpfs => "the same to /dev/shm",
             Self::Tls => "the same over HTTPS with a CA made for the run",
+            Self::Capped => "every connection gets 4 MiB/s from the race's own server",
+            Self::Uneven => "16 slots of 0.1 to 24 MB/s, a connection holds one until it closes",
+            Self::Far => "a round trip of 100 ms, 4 MB/s a connection",
+            Self::Lossy => "every connection is reset after a random 1 to 8 MiB",
+            Self::Stalls => "one connection in five falls silent after 1 MiB",
+            Self::Limited => "at most 4 connections are served, 503 beyond",
+            Self::Small => "2,000 files of 64 KiB from one list",
             Self::Tiny => "a file of 1 KiB: how many requests it costs",
+            Self::Resume => "killed at half, then finished: bytes fetched in all",
             Self::Memory => "haul's peak resident memory for --size and for a sparse 64 GiB",
+            Self::Huge => "haul's memory and cost for each GiB at 4, 16 and 64 GiB",
             Self::Version => "how long `haul --version` takes, the best of 20",
+        }
+    }
+
+    /// The object's size in bytes unless --size says another one.
+    #[must_use]
+    pub fn usual_size(self) -> u64 {
+        match self {
+            Self::Plain | Self::Tmpfs | Self::Tls | Self::Memory => GIB,
+            _ => 256 * MIB,
         }
     }
 }
 
 /// The object of the second half of `memory`, in bytes.
 pub const HUGE_BYTES: u64 = 64 * GIB;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_are_a_list_or_none() {
+        let peers = |words: &[&str]| {
+            Args::try_parse_from([&["race"], words].concat()).map(|args| args.peers)
+        };
+        assert_eq!(peers(&[]).expect("none given"), None);
+        let two = Some(vec!["curl".to_owned(), "fd".to_owned()]);
+        assert_eq!(peers(&["--peers", "curl,fd"]).expect("two"), two);
+        assert_eq!(peers(&["--peers", "none"]).expect("none"), Some(vec!["none".to_owned()]));
+        let error = peers(&["--peers", "culr"]).expect_err("a typo").to_string();
+        assert!(error.contains("`culr` is no peer"), "{error}");
+    }
+}

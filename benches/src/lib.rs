@@ -1,7 +1,7 @@
 //! The race: haul against the downloaders people use today, end to end, on one machine.
 //!
 //! A number from one machine says nothing on another, so the race measures ratios. Everybody
-//! fetches the same object from the same nginx over loopback into the same directory, in an order
+//! fetches the same object from the same server over loopback into the same directory, in an order
 //! shuffled in every round: fresh page cache is many times dearer than recycled page cache, and a
 //! fixed order would hand that bill to whoever runs first. A floor made of raw sockets runs along
 //! and shows what the machine allows.
@@ -16,9 +16,10 @@
 //!
 //! How the parts depend on each other: [`size`], [`verify`], [`stats`] and [`floor`] stand alone;
 //! [`guard`] owns nginx and the temporary directories, so that they go even when the race is
-//! killed; [`origin`] configures and watches that nginx; [`contender`] knows the command lines;
+//! killed; [`servers`] has the race's own servers, for what nginx cannot do, and what a server has
+//! to tell; [`origin`] configures and watches that nginx; [`contender`] knows the command lines;
 //! [`measure`] runs one of them; [`track`] runs all of them in rounds; [`scenario`] says which, on
-//! what, and what counts as a pass; [`report`] prints.
+//! what, and what counts as a pass; [`report`] prints and [`chart`] draws.
 #![deny(missing_docs)]
 #![allow(
     clippy::print_stdout,
@@ -27,6 +28,7 @@
 )]
 
 pub mod args;
+pub mod chart;
 pub mod contender;
 pub mod floor;
 pub mod guard;
@@ -34,6 +36,7 @@ pub mod measure;
 pub mod origin;
 pub mod report;
 pub mod scenario;
+pub mod servers;
 pub mod size;
 pub mod stats;
 pub mod track;

@@ -8,13 +8,14 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, WaitId, WaitIdOptions};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process};
 
 use crate::Failure;
 use crate::guard::Guard;
@@ -32,6 +33,10 @@ pub struct Usage {
     pub cpu: Duration,
     /// The peak resident memory in bytes, 0 when it ended before the first reading.
     pub peak_rss_bytes: u64,
+    /// From just before the start to the end of the sync that was asked for.
+    pub synced_wall: Option<Duration>,
+    /// It was killed because its time was over.
+    pub ended_at_limit: bool,
     /// How it ended.
     pub status: ExitStatus,
     /// The end of what it wrote to stderr.
@@ -64,7 +69,8 @@ pub struct Running<'g> {
     guard: &'g Guard,
     started: Instant,
     over: Arc<AtomicBool>,
-    peak: JoinHandle<u64>,
+    watcher: JoinHandle<(u64, bool)>,
+    to_sync: Option<PathBuf>,
     complaint: JoinHandle<String>,
 }
 
@@ -75,7 +81,20 @@ impl<'g> Running<'g> {
     ///
     /// When it cannot be started.
     pub fn start(command: &mut Command, guard: &'g Guard) -> Result<Self, Failure> {
-        Self::spawn(command.stdout(Stdio::null()), guard)
+        Self::spawn(command.stdout(Stdio::null()), guard, Duration::MAX)
+    }
+
+    /// The same, and kills it after `limit`.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub fn start_limited(
+        command: &mut Command,
+        guard: &'g Guard,
+        limit: Duration,
+    ) -> Result<Self, Failure> {
+        Self::spawn(command.stdout(Stdio::null()), guard, limit)
     }
 
     /// Starts `command` with no input and hands out its stdout, which the caller has to read.
@@ -87,12 +106,12 @@ impl<'g> Running<'g> {
         command: &mut Command,
         guard: &'g Guard,
     ) -> Result<(Self, ChildStdout), Failure> {
-        let mut running = Self::spawn(command.stdout(Stdio::piped()), guard)?;
+        let mut running = Self::spawn(command.stdout(Stdio::piped()), guard, Duration::MAX)?;
         let stdout = running.child.stdout.take().ok_or("no pipe to the program's stdout")?;
         Ok((running, stdout))
     }
 
-    fn spawn(command: &mut Command, guard: &'g Guard) -> Result<Self, Failure> {
+    fn spawn(command: &mut Command, guard: &'g Guard, limit: Duration) -> Result<Self, Failure> {
         command.stdin(Stdio::null()).stderr(Stdio::piped());
         let started = Instant::now();
         let mut child = command.spawn().map_err(|error| {
@@ -100,13 +119,35 @@ impl<'g> Running<'g> {
         })?;
         guard.running(child.id());
         let over = Arc::new(AtomicBool::new(false));
-        let peak = std::thread::spawn({
-            let (status, over) = (format!("/proc/{}/status", child.id()), Arc::clone(&over));
-            move || watch_peak(&status, &over)
+        let watcher = std::thread::spawn({
+            let (id, over) = (child.id(), Arc::clone(&over));
+            move || watch(id, &over, started, limit)
         });
         let stderr = child.stderr.take();
         let complaint = std::thread::spawn(move || stderr.map(last_words).unwrap_or_default());
-        Ok(Self { child, guard, started, over, peak, complaint })
+        Ok(Self { child, guard, started, over, watcher, to_sync: None, complaint })
+    }
+
+    /// After the program's end `file` is synced, and the time until then measured as well.
+    pub fn then_sync(&mut self, file: &Path) {
+        self.to_sync = Some(file.to_path_buf());
+    }
+
+    /// Whether it has ended; [`Running::finish`] still has to be called.
+    ///
+    /// # Errors
+    ///
+    /// When the kernel does not know it.
+    pub fn over(&self) -> Result<bool, Failure> {
+        let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT | WaitIdOptions::NOHANG;
+        let process = self.process()?;
+        let state = rustix::io::retry_on_intr(|| rustix::process::waitid(process.clone(), ended))?;
+        Ok(state.is_some())
+    }
+
+    fn process(&self) -> Result<WaitId<'static>, Failure> {
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        Ok(WaitId::Pid(process.ok_or("the program has an impossible process id")?))
     }
 
     /// Ends the program at once; [`Running::finish`] still has to be called.
@@ -120,13 +161,17 @@ impl<'g> Running<'g> {
     ///
     /// When the kernel's accounts cannot be read.
     pub fn finish(mut self) -> Result<Usage, Failure> {
-        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
-        let process = process.ok_or("the program has an impossible process id")?;
+        let process = self.process()?;
         // Wait without reaping: the zombie still holds the CPU time of all threads.
         let ended = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
-        rustix::io::retry_on_intr(|| rustix::process::waitid(WaitId::Pid(process), ended))?;
+        rustix::io::retry_on_intr(|| rustix::process::waitid(process.clone(), ended))?;
         let wall = self.started.elapsed();
+        let synced = self.to_sync.and_then(|file| fs::File::open(file).ok()?.sync_all().ok());
+        let synced_wall = synced.map(|()| self.started.elapsed());
         self.over.store(true, Ordering::Relaxed);
+        // Before the reaping: from then on the process id may be somebody else's.
+        let (peak_rss_bytes, killed) =
+            self.watcher.join().map_err(|_| "the memory watcher panicked")?;
         let cpu = cpu_time(&fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?)
             .ok_or("/proc/PID/stat has an unknown shape")?;
         let status = self.child.wait()?;
@@ -134,22 +179,30 @@ impl<'g> Running<'g> {
         Ok(Usage {
             wall,
             cpu,
-            peak_rss_bytes: self.peak.join().map_err(|_| "the memory watcher panicked")?,
+            peak_rss_bytes,
+            synced_wall,
+            // Killing a process that has just ended by itself works too.
+            ended_at_limit: killed && status.signal() == Some(Signal::KILL.as_raw()),
             status,
             complaint: self.complaint.join().map_err(|_| "the stderr reader panicked")?,
         })
     }
 }
 
-fn watch_peak(status: &str, over: &AtomicBool) -> u64 {
-    let mut peak = 0;
+/// Returns the peak and whether the process outlived `limit` and was killed.
+fn watch(id: u32, over: &AtomicBool, started: Instant, limit: Duration) -> (u64, bool) {
+    let (status, mut peak, mut killed) = (format!("/proc/{id}/status"), 0, false);
     while !over.load(Ordering::Relaxed) {
-        if let Ok(text) = fs::read_to_string(status) {
+        if let Ok(text) = fs::read_to_string(&status) {
             peak = peak_of(&text).unwrap_or(0).max(peak);
+        }
+        if !killed && started.elapsed() > limit {
+            let process = i32::try_from(id).ok().and_then(Pid::from_raw);
+            killed = process.is_some_and(|process| kill_process(process, Signal::KILL).is_ok());
         }
         std::thread::sleep(SAMPLE_EVERY);
     }
-    peak
+    (peak, killed)
 }
 
 /// `VmHWM` of `/proc/PID/status` in bytes; a zombie has none.

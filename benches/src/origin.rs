@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::Failure;
 use crate::guard::Guard;
+use crate::servers::{Source, Traffic};
 
 const READY_WITHIN: Duration = Duration::from_secs(10);
 const LOG_WITHIN: Duration = Duration::from_secs(5);
@@ -86,12 +87,18 @@ impl Origin {
         }
     }
 
-    /// How many requests carried this `run`, whatever became of them.
+    /// The object `name` as something to download.
+    #[must_use]
+    pub fn object<'a>(&'a self, name: &'a str, tls: bool) -> Served<'a> {
+        Served { origin: self, name, tls }
+    }
+
+    /// What carried this `run`, whatever became of it.
     ///
     /// # Errors
     ///
     /// When nginx stopped answering.
-    pub fn requests(&self, run: &str) -> Result<u64, Failure> {
+    pub fn traffic(&self, run: &str) -> Result<Traffic, Failure> {
         // nginx logs a request when it ends. A request sent after the client is gone is handled
         // by the same worker after the client's end, so its line closes the account.
         self.flushes.set(self.flushes.get() + 1);
@@ -100,11 +107,8 @@ impl Origin {
         let deadline = Instant::now() + LOG_WITHIN;
         loop {
             let log = fs::read_to_string(self.directory.join("origin/access.log"))?;
-            let count = |tag: &str| {
-                log.lines().filter(|line| line.split(' ').next() == Some(tag)).count() as u64
-            };
-            if count(&marker) > 0 {
-                return Ok(count(run));
+            if logged(&log, &marker).requests > 0 {
+                return Ok(logged(&log, run));
             }
             if Instant::now() > deadline {
                 return Err("nginx does not write its access log".into());
@@ -137,6 +141,65 @@ impl Origin {
         }
         Err(format!("unexpected answer `{}`", answer.lines().next().unwrap_or("")).into())
     }
+}
+
+/// An object of nginx.
+#[derive(Clone, Copy, Debug)]
+pub struct Served<'a> {
+    origin: &'a Origin,
+    name: &'a str,
+    tls: bool,
+}
+
+impl Source for Served<'_> {
+    fn begin(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn url(&self, run: &str) -> String {
+        self.origin.url(self.name, run, self.tls)
+    }
+
+    fn traffic(&self, run: &str) -> Result<Traffic, Failure> {
+        self.origin.traffic(run)
+    }
+}
+
+/// The files of the directory `name`, whose URLs carry the run in their path: some programs name
+/// a file after the query too.
+#[derive(Clone, Copy, Debug)]
+pub struct ServedDirectory<'a> {
+    /// Whose.
+    pub origin: &'a Origin,
+    /// Below the served directory.
+    pub name: &'a str,
+}
+
+impl Source for ServedDirectory<'_> {
+    fn begin(&self) -> Result<(), Failure> {
+        Ok(())
+    }
+
+    fn url(&self, run: &str) -> String {
+        format!("http://127.0.0.1:{}/r/{run}/{}", self.origin.http_port, self.name)
+    }
+
+    fn traffic(&self, run: &str) -> Result<Traffic, Failure> {
+        self.origin.traffic(run)
+    }
+}
+
+/// Adds up the lines of `run`: `RUN METHOD STATUS BODY_BYTES RANGE`.
+fn logged(log: &str, run: &str) -> Traffic {
+    let mut traffic = Traffic::default();
+    for line in log.lines() {
+        let mut words = line.split(' ');
+        if words.next() == Some(run) {
+            traffic.requests += 1;
+            traffic.body_bytes += words.nth(2).and_then(|word| word.parse().ok()).unwrap_or(0);
+        }
+    }
+    traffic
 }
 
 /// Writes `size` bytes that no file system or program can compress or guess, synced, so that
@@ -194,10 +257,12 @@ fn configuration(directory: &Path, http_port: u16, tls_port: Option<u16>) -> Str
          events {{ worker_connections 1024; }}\n\
          http {{\n{temporary}  default_type application/octet-stream;\n  sendfile on;\n  \
          keepalive_requests 1000000;\n  \
-         log_format run '$arg_run $request_method $status $body_bytes_sent $http_range';\n  \
+         map $request_uri $run {{ default $arg_run; ~^/r/(?<tag>[^/]+)/ $tag; }}\n  \
+         log_format run '$run $request_method $status $body_bytes_sent $http_range';\n  \
          access_log \"{home}/access.log\" run;\n  server {{\n    \
          listen 127.0.0.1:{http_port};\n{tls}    root \"{www}\";\n    \
-         location = /flush {{ return 204; }}\n  }}\n}}\n",
+         location = /flush {{ return 204; }}\n    \
+         location ~ ^/r/[^/]+/(.+)$ {{ alias \"{www}/$1\"; }}\n  }}\n}}\n",
         www = directory.join("www").display(),
     )
 }
@@ -241,4 +306,18 @@ fn make_certificates(home: &Path) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_is_added_up_for_each_run() {
+        let log = "plain-1-0 GET 206 100 bytes=0-99\nplain-1-1 GET 200 7 -\n\
+                   plain-1-0 GET 412 5 bytes=100-\nplain-1-0 GET\n";
+        let sum = Traffic { connections: 0, requests: 3, body_bytes: 105 };
+        assert_eq!(logged(log, "plain-1-0"), sum);
+        assert_eq!(logged(log, "plain-1"), Traffic::default());
+    }
 }

@@ -2,17 +2,20 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::Failure;
 use crate::contender::{Contender, Job, Role};
+use crate::guard::Guard;
 use crate::measure::{Running, Usage};
-use crate::origin::Origin;
+use crate::servers::{Source, Traffic};
 use crate::stats::Summary;
-use crate::verify;
 
-const OUTPUT_NAME: &str = "download";
+/// The name of every download of one object.
+pub const OUTPUT_NAME: &str = "download";
 
 /// One run that ended well.
 #[derive(Clone, Debug, Serialize)]
@@ -23,12 +26,30 @@ pub struct Sample {
     pub place: usize,
     /// Wall time in seconds.
     pub wall_s: f64,
+    /// Wall time in seconds until the file was synced after the program's end, where measured.
+    pub synced_wall_s: Option<f64>,
     /// User and system time in seconds.
     pub cpu_s: f64,
     /// Peak resident memory in bytes.
     pub peak_rss_bytes: u64,
-    /// Requests that the origin logged.
-    pub requests: u64,
+    /// Requests and bytes as the server saw them.
+    pub traffic: Traffic,
+}
+
+impl Sample {
+    /// Of a run that was `place`th in `round`.
+    #[must_use]
+    pub fn of(round: u32, place: usize, usage: &Usage, traffic: Traffic) -> Self {
+        Self {
+            round,
+            place,
+            wall_s: usage.wall.as_secs_f64(),
+            synced_wall_s: usage.synced_wall.map(|wall| wall.as_secs_f64()),
+            cpu_s: usage.cpu.as_secs_f64(),
+            peak_rss_bytes: usage.peak_rss_bytes,
+            traffic,
+        }
+    }
 }
 
 /// All runs of one contender.
@@ -44,6 +65,8 @@ pub struct Lane {
     pub samples: Vec<Sample>,
     /// Why it ran no further.
     pub failure: Option<String>,
+    /// It was ended after so many seconds.
+    pub ended_after_s: Option<f64>,
     /// It said success and the file was wrong.
     pub wrong_file: bool,
     /// Over the rounds: its wall time through that of the round's fastest peer.
@@ -51,10 +74,31 @@ pub struct Lane {
 }
 
 impl Lane {
+    /// An empty lane.
+    #[must_use]
+    pub fn new(name: &str, role: Role) -> Self {
+        Self {
+            name: name.to_owned(),
+            haul: role == Role::Haul,
+            peer: role == Role::Peer,
+            samples: Vec::new(),
+            failure: None,
+            ended_after_s: None,
+            wrong_file: false,
+            ratio_to_fastest_peer: None,
+        }
+    }
+
     /// Wall time in seconds.
     #[must_use]
     pub fn wall(&self) -> Option<Summary> {
         Summary::of(self.samples.iter().map(|sample| sample.wall_s))
+    }
+
+    /// Wall time in seconds until the file was synced.
+    #[must_use]
+    pub fn synced_wall(&self) -> Option<Summary> {
+        Summary::of(self.samples.iter().filter_map(|sample| sample.synced_wall_s))
     }
 
     /// CPU time in seconds.
@@ -72,83 +116,117 @@ impl Lane {
     /// The most requests that a run took.
     #[must_use]
     pub fn requests(&self) -> Option<u64> {
-        self.samples.iter().map(|sample| sample.requests).max()
+        self.samples.iter().map(|sample| sample.traffic.requests).max()
+    }
+
+    /// The most body bytes that a run took.
+    #[must_use]
+    pub fn fetched_bytes(&self) -> Option<u64> {
+        self.samples.iter().map(|sample| sample.traffic.body_bytes).max()
+    }
+
+    /// Why it does not go on, when it does not.
+    fn over(&self) -> bool {
+        self.failure.is_some() || self.ended_after_s.is_some()
     }
 }
 
-/// What to fetch, from where, to where.
-#[derive(Debug)]
-pub struct Course<'a> {
-    /// The server.
-    pub origin: &'a Origin,
-    /// The name of the object at the server.
-    pub object: &'a str,
-    /// Emptied before every run.
-    pub output: PathBuf,
-    /// Over HTTPS.
-    pub tls: bool,
-    /// Part of the tag in the log.
-    pub scenario: &'a str,
+/// Makes the command of a run from its URL.
+pub type Prepare<'a> = Box<dyn Fn(&str) -> Result<Command, Failure> + 'a>;
+
+/// Somebody at the start.
+pub struct Entry<'a> {
+    /// The lane's name.
+    pub name: String,
+    /// What it is to the bars.
+    pub role: Role,
+    /// Where it downloads from.
+    pub source: &'a dyn Source,
+    /// Its command for a URL.
+    pub prepare: Prepare<'a>,
 }
 
-/// Runs `contenders` in `rounds` rounds.
+impl<'a> Entry<'a> {
+    /// `contender` fetching one object from `source` into `output`.
+    #[must_use]
+    pub fn one(
+        contender: Contender,
+        source: &'a dyn Source,
+        output: &Path,
+        ca: Option<&Path>,
+    ) -> Self {
+        let (output, ca) = (output.to_path_buf(), ca.map(Path::to_path_buf));
+        Self {
+            name: contender.name.clone(),
+            role: contender.role,
+            source,
+            prepare: Box::new(move |url| {
+                let (directory, ca) = (output.as_path(), ca.as_deref());
+                Ok(contender.command(&Job { url, directory, name: OUTPUT_NAME, ca }))
+            }),
+        }
+    }
+}
+
+/// How long anybody may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// A run is ended after this.
+    pub limit: Duration,
+    /// Whoever took longer than this does not run again.
+    pub once_above: Duration,
+}
+
+impl Patience {
+    /// A minute for a run, all rounds for everybody who keeps to it.
+    pub const USUAL: Self =
+        Self { limit: Duration::from_secs(60), once_above: Duration::from_secs(60) };
+}
+
+/// Whether what lies in the output directory after a run is right; the round tells how thoroughly
+/// to look.
+pub type Check<'a> = &'a dyn Fn(u32, &Path) -> Result<(), Failure>;
+
+/// Under which conditions all run.
+pub struct Course<'a> {
+    /// Stops what runs when the race is killed.
+    pub guard: &'a Guard,
+    /// Part of the tag in the log.
+    pub scenario: &'a str,
+    /// Emptied before every run.
+    pub output: PathBuf,
+    /// Looks at every download.
+    pub check: Check<'a>,
+    /// Also measure how long a sync of the file takes after a peer's end.
+    pub then_sync: bool,
+    /// For how long.
+    pub patience: Patience,
+}
+
+/// Runs `entries` in `rounds` rounds.
 ///
 /// # Errors
 ///
 /// When the place of the race fails; a contender that fails only leaves its lane.
 pub fn race(
     course: &Course<'_>,
-    contenders: &[Contender],
+    entries: &[Entry<'_>],
     rounds: u32,
     shuffle: &mut fastrand::Rng,
 ) -> Result<Vec<Lane>, Failure> {
-    let mut lanes: Vec<Lane> = contenders
-        .iter()
-        .map(|contender| Lane {
-            name: contender.name.clone(),
-            haul: contender.role == Role::Haul,
-            peer: contender.role == Role::Peer,
-            samples: Vec::new(),
-            failure: None,
-            wrong_file: false,
-            ratio_to_fastest_peer: None,
-        })
-        .collect();
+    let mut lanes: Vec<Lane> =
+        entries.iter().map(|entry| Lane::new(&entry.name, entry.role)).collect();
     for round in 1..=rounds {
-        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        let mut order: Vec<usize> = (0..entries.len()).collect();
         shuffle.shuffle(&mut order);
         for (place, index) in order.into_iter().enumerate() {
-            let (contender, lane) = (&contenders[index], &mut lanes[index]);
-            if lane.failure.is_some() {
+            let (entry, lane) = (&entries[index], &mut lanes[index]);
+            let slow = |sample: &Sample| sample.wall_s > course.patience.once_above.as_secs_f64();
+            if lane.over() || lane.samples.iter().any(slow) {
                 continue;
             }
-            clear(&course.output)?;
             let tag = format!("{}-{round}-{index}", course.scenario);
-            let usage = run(course, contender, &tag)?;
-            let expected = course.origin.served(course.object);
-            let checked = usage.success().and_then(|()| {
-                let actual = course.output.join(OUTPUT_NAME);
-                let same = if round == 1 { verify::same_whole } else { verify::same_sampled };
-                same(&expected, &actual).inspect_err(|_| lane.wrong_file = true)
-            });
-            let wall_s = usage.wall.as_secs_f64();
-            match checked {
-                Ok(()) => {
-                    eprintln!("  {} round {round}: {wall_s:7.3} s  {}", course.scenario, lane.name);
-                    lane.samples.push(Sample {
-                        round,
-                        place: place + 1,
-                        wall_s,
-                        cpu_s: usage.cpu.as_secs_f64(),
-                        peak_rss_bytes: usage.peak_rss_bytes,
-                        requests: course.origin.requests(&tag)?,
-                    });
-                }
-                Err(error) => {
-                    eprintln!("  {} round {round}: {} failed: {error}", course.scenario, lane.name);
-                    lane.failure = Some(error.to_string());
-                }
-            }
+            run(course, entry, lane, &tag, (round, place + 1))?;
         }
     }
     clear(&course.output)?;
@@ -156,16 +234,44 @@ pub fn race(
     Ok(lanes)
 }
 
-fn run(course: &Course<'_>, contender: &Contender, tag: &str) -> Result<Usage, Failure> {
-    let url = course.origin.url(course.object, tag, course.tls);
-    let ca = course.origin.ca();
-    let job = Job {
-        url: &url,
-        directory: &course.output,
-        name: OUTPUT_NAME,
-        ca: course.tls.then_some(ca.as_path()),
-    };
-    Running::start(&mut contender.command(&job), course.origin.guard())?.finish()
+fn run(
+    course: &Course<'_>,
+    entry: &Entry<'_>,
+    lane: &mut Lane,
+    tag: &str,
+    (round, place): (u32, usize),
+) -> Result<(), Failure> {
+    clear(&course.output)?;
+    entry.source.begin()?;
+    let mut command = (entry.prepare)(&entry.source.url(tag))?;
+    let mut running = Running::start_limited(&mut command, course.guard, course.patience.limit)?;
+    if course.then_sync && entry.role == Role::Peer {
+        running.then_sync(&course.output.join(OUTPUT_NAME));
+    }
+    let usage = running.finish()?;
+    let traffic = entry.source.traffic(tag)?;
+    let scenario = course.scenario;
+    if usage.ended_at_limit {
+        let limit = course.patience.limit.as_secs_f64();
+        eprintln!("  {scenario} round {round}: ended after {limit:.0} s  {}", lane.name);
+        lane.ended_after_s = Some(limit);
+        return Ok(());
+    }
+    let checked = usage.success().and_then(|()| {
+        (course.check)(round, &course.output).inspect_err(|_| lane.wrong_file = true)
+    });
+    match checked {
+        Ok(()) => {
+            let wall = usage.wall.as_secs_f64();
+            eprintln!("  {scenario} round {round}: {wall:7.3} s  {}", lane.name);
+            lane.samples.push(Sample::of(round, place, &usage, traffic));
+        }
+        Err(error) => {
+            eprintln!("  {scenario} round {round}: {} failed: {error}", lane.name);
+            lane.failure = Some(error.to_string());
+        }
+    }
+    Ok(())
 }
 
 /// Empties `directory` and waits for the file system: freeing a gigabyte of the previous run's
@@ -183,7 +289,8 @@ pub fn clear(directory: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn compare_within_rounds(lanes: &mut [Lane], rounds: u32) {
+/// Fills in every lane's ratio to the fastest peer of each round.
+pub fn compare_within_rounds(lanes: &mut [Lane], rounds: u32) {
     let wall = |lane: &Lane, round| {
         lane.samples.iter().find(|sample| sample.round == round).map(|sample| sample.wall_s)
     };

@@ -173,6 +173,11 @@ pub(crate) struct OutputArgs {
     /// Publish without syncing data and directory to the disk
     #[arg(long, hide_short_help = true)]
     pub(crate) no_sync: bool,
+    /// Leave out the BLAKE3 hash of the whole file
+    ///
+    /// An interrupted download then continues only from what was synced
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_digest: bool,
     /// Give the file the server's modification time [the default]
     #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
     pub(crate) remote_time: bool,
@@ -238,6 +243,12 @@ pub(crate) struct RequestArgs {
     /// Take logins from FILE, in netrc's format
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) netrc_file: Option<PathBuf>,
+    /// Send the cookies of FILE, in Netscape's format
+    ///
+    /// Each goes to the host, path and scheme that it is for. Those that servers set on the way
+    /// are honoured, and FILE is not changed. Also --cookies
+    #[arg(short = 'b', long, alias = "cookies", hide_short_help = true, value_name = "FILE")]
+    pub(crate) load_cookies: Option<PathBuf>,
     /// Rounds of retrying without progress [10]
     ///
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries

@@ -10,7 +10,9 @@
 #![deny(missing_docs)]
 
 mod args;
+mod aria2;
 mod bench;
+mod cookies;
 mod exit;
 mod jobs;
 mod netrc;
@@ -32,6 +34,8 @@ use std::future::Future;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+pub use aria2::run_as_aria2c;
+
 use args::{BenchArgs, Command, GetArgs, PlayArgs};
 use exit::Failure;
 use haul_engine::Engine;
@@ -41,12 +45,22 @@ use signals::Stop;
 /// Runs the command of these arguments, the program's name first, and returns
 /// the exit code that `haul --help-all` and the manual promise. Signal handlers
 /// are installed once a download is about to start, and may end the process.
+///
+/// Called by a name with `aria2c` in it, it is [`run_as_aria2c`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let args = match settings::with_settings(args.into_iter().collect()) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.first().is_some_and(|name| aria2::is_name_of(name)) {
+        return run_as_aria2c(args);
+    }
+    ExitCode::from(run_for_code(args))
+}
+
+fn run_for_code(args: Vec<OsString>) -> u8 {
+    let args = match settings::with_settings(args) {
         Ok(args) => args,
         Err(failure) => {
             render::tell(&failure);
-            return ExitCode::from(failure.exit);
+            return failure.exit;
         }
     };
     let command = match args::parse(args.clone()) {
@@ -60,7 +74,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             } else {
                 render::to_stderr(&[harmless]);
             }
-            return ExitCode::from(u8::try_from(text.exit_code()).unwrap_or(exit::USAGE));
+            return u8::try_from(text.exit_code()).unwrap_or(exit::USAGE);
         }
     };
     trace::init();
@@ -74,10 +88,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Completions(args) => Ok(packaging::completions(&args)),
         Command::Man(args) => packaging::man(&args),
     };
-    ExitCode::from(ended.unwrap_or_else(|failure| {
+    ended.unwrap_or_else(|failure| {
         render::tell(&failure);
         failure.exit
-    }))
+    })
 }
 
 /// What the parser says, which quotes arguments as they are: URLs in it redacted,
@@ -129,6 +143,7 @@ where
     F: Future<Output = Result<u8, Failure>>,
 {
     leave_room_for_descriptors()?;
+    keep_the_heap();
     let unusable = |error| Failure::internal(format!("the runtime cannot start: {error}"));
     let stop = signals::listen().map_err(unusable)?;
     let runtime = runtime().map_err(unusable)?;
@@ -153,6 +168,17 @@ fn leave_room_for_descriptors() -> Result<(), Failure> {
         .hint("raise the limit of open files (ulimit -n)")),
         _ => Ok(()),
     }
+}
+
+/// Keeps glibc's heap from giving memory back after each burst of buffers: the
+/// thread of the network would then fault in the same pages again and again,
+/// 14,000 of them for a GiB. glibc raises its bounds to what a program has shown
+/// to need (mallopt(3), the dynamic mmap threshold; 32 MiB is the most that it
+/// takes). The memory itself is never touched. Other allocators see a request
+/// and its end.
+fn keep_the_heap() {
+    const SHOWN_BYTES: usize = (32 << 20) - (64 << 10);
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(SHOWN_BYTES)));
 }
 
 /// The runtime of the network: one thread, because the engine copies, hashes

@@ -52,6 +52,7 @@ impl GetPlan {
             .existing(output.existing)
             .storage(output.storage)
             .sync(output.sync)
+            .digest(output.digest)
             .remote_time(output.remote_time);
         if let Some(file) = &output.file {
             download = download.output(file);
@@ -80,6 +81,7 @@ struct Output {
     storage: StorageKind,
     segment_size_bytes: Option<u64>,
     sync: bool,
+    digest: bool,
     remote_time: bool,
 }
 
@@ -131,6 +133,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         storage: storage(args.output.storage.unwrap_or(StorageArg::Auto)),
         segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
         sync: !args.output.no_sync,
+        digest: !args.output.no_digest,
         remote_time: !args.output.no_remote_time,
     };
     let jobs = args.transfer.jobs.unwrap_or(4);
@@ -356,6 +359,7 @@ mod tests {
             "--segment-size",
             "4M",
             "--no-sync",
+            "--no-digest",
             "--no-remote-time",
             "-r",
             "2M",
@@ -368,7 +372,7 @@ mod tests {
         assert_eq!(plan.output.existing, Existing::Replace);
         assert_eq!(plan.output.storage, StorageKind::Pwrite);
         assert_eq!(plan.output.segment_size_bytes, Some(4 << 20));
-        assert!(!plan.output.sync && !plan.output.remote_time);
+        assert!(!plan.output.sync && !plan.output.digest && !plan.output.remote_time);
         assert_eq!(plan.engine.limit_rate_bytes_per_second, Some(2 << 20));
         for size in ["3M", "512K", "0"] {
             assert!(refused(&["--segment-size", size, "http://h/"]).contains("1M"));

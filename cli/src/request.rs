@@ -1,10 +1,13 @@
 //! The flags that shape requests, resolved; `get` and `bench` share them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
+use haul_engine::{CookieJar, DownloadBuilder, EngineConfig, HostCredential, RetryPolicy};
 
 use crate::args::RequestArgs;
+use crate::cookies::Jar;
 use crate::exit::Failure;
 use crate::netrc;
 use crate::render::escape;
@@ -17,6 +20,7 @@ pub(crate) struct Request {
     headers: Vec<(String, String)>,
     login: Option<(String, String)>,
     host_logins: Vec<HostCredential>,
+    cookies: Option<Arc<dyn CookieJar>>,
     retry: RetryPolicy,
     stall_timeout: Option<Duration>,
     max_redirects: Option<u32>,
@@ -38,11 +42,23 @@ impl Request {
         if let Some(count) = self.max_redirects {
             download = download.max_redirects(count);
         }
+        if let Some(jar) = &self.cookies {
+            download = download.cookies(Arc::clone(jar));
+        }
         download
             .host_credentials(self.host_logins.clone())
             .retry(self.retry)
             .allow_downgrade(self.allow_downgrade)
     }
+}
+
+/// Where it is remembered what servers have shown: `$XDG_STATE_HOME/haul`, else
+/// `~/.local/state/haul`. Paths that are not absolute are not meant.
+fn state_directory() -> Option<PathBuf> {
+    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
+    let state = absolute("XDG_STATE_HOME")
+        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
+    Some(state.join("haul"))
 }
 
 /// Resolves the flags that shape requests, for the engine and for each download.
@@ -58,6 +74,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     if let Some(agent) = args.user_agent {
         engine.user_agent = sendable("--user-agent", agent)?;
     }
+    engine.state_directory = state_directory();
     engine.ca_file = args.cacert;
     engine.insecure = args.insecure;
 
@@ -76,9 +93,17 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
             Some((name.to_owned(), password.to_owned()))
         }
     };
-    let (host_logins, warnings) = match (args.netrc, args.netrc_file) {
+    let (host_logins, mut warnings) = match (args.netrc, args.netrc_file) {
         (false, None) => Default::default(),
         (_, file) => netrc::load(file)?,
+    };
+    let cookies = match &args.load_cookies {
+        None => None,
+        Some(file) => {
+            let (jar, ignored) = Jar::load(file)?;
+            warnings.extend(ignored);
+            Some(Arc::new(jar) as Arc<dyn CookieJar>)
+        }
     };
     let mut retry = RetryPolicy::default();
     if let Some(attempts) = args.retry {
@@ -89,6 +114,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         headers,
         login,
         host_logins,
+        cookies,
         retry,
         stall_timeout: args.stall_timeout,
         max_redirects: args.max_redirect,

@@ -75,6 +75,7 @@ fn of_partial(args: &VerifyArgs, told: &Told) -> Result<(), Failure> {
             output: &report.output.to_string_lossy(),
             total: report.total_bytes,
             claimed_bytes: report.claimed_bytes,
+            unhashed_bytes: report.unhashed_bytes,
             bad_bytes: report.bad_bytes(),
             bad: report.bad.iter().map(Bad::of).collect(),
             repaired: report.repaired,
@@ -105,6 +106,10 @@ fn partial_lines(report: &PartialReport) -> Vec<String> {
     let right = size(report.claimed_bytes - report.bad_bytes());
     let of = report.total_bytes.map(|total| format!(" of {}", size(total))).unwrap_or_default();
     let mut lines = vec![format!("{output}.part: {right}{of} are here and right")];
+    if report.unhashed_bytes > 0 {
+        let more = size(report.unhashed_bytes);
+        lines.push(format!("{more} more cannot be checked: they were stored with --no-digest"));
+    }
     for bad in &report.bad {
         let (segment, start, last) = (bad.segment, bad.start, bad.end - 1);
         lines.push(format!("segment {segment}: bytes {start}-{last} are not what was stored"));
@@ -158,6 +163,8 @@ enum Body<'a> {
         output: &'a str,
         total: Option<u64>,
         claimed_bytes: u64,
+        /// Here as well, but from a run with --no-digest.
+        unhashed_bytes: u64,
         bad_bytes: u64,
         bad: Vec<Bad>,
         repaired: bool,

@@ -12,7 +12,9 @@ use crate::model::redact::redact_url;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Connections {
-    /// Starts with a few and adds more while the total speed grows, to at most 16.
+    /// Starts with four, or with what an earlier download has shown of the host
+    /// ([`EngineConfig::state_directory`]), and adds more while the total speed
+    /// grows, to at most 16.
     #[default]
     Auto,
     /// At most this many; zero counts as one.
@@ -268,6 +270,12 @@ pub struct EngineConfig {
     pub insecure: bool,
     /// The User-Agent header. Default `haul/VERSION`.
     pub user_agent: String,
+    /// A directory to remember in, across runs, what servers have shown: how many
+    /// connections to a host were worth having ([`Connections::Auto`] starts with
+    /// those). Its file `hosts` has at most 512 lines of a host, a port and a
+    /// number, is readable by its owner only, and may be removed at any time.
+    /// Default `None`: nothing is remembered.
+    pub state_directory: Option<PathBuf>,
     /// Writer threads that copy, hash and store. Default: 1 on up to 2 cores, else 2.
     pub writer_threads: Option<usize>,
 }
@@ -281,6 +289,7 @@ impl Default for EngineConfig {
             ca_file: None,
             insecure: false,
             user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
+            state_directory: None,
             writer_threads: None,
         }
     }

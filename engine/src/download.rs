@@ -14,6 +14,7 @@ use crate::config::{
     Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume, RetryPolicy,
     StorageKind,
 };
+use crate::cookies::CookieJar;
 use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
@@ -34,6 +35,7 @@ pub struct DownloadBuilder {
     headers: Vec<(String, String)>,
     basic_auth: Option<(String, String)>,
     host_credentials: Vec<HostCredential>,
+    cookies: Option<Arc<dyn CookieJar>>,
     output: Option<PathBuf>,
     directory: PathBuf,
     connections: Connections,
@@ -44,6 +46,7 @@ pub struct DownloadBuilder {
     stall_timeout: Duration,
     storage: StorageKind,
     sync: bool,
+    digest: bool,
     remote_time: bool,
     max_redirects: u32,
     allow_downgrade: bool,
@@ -59,6 +62,7 @@ impl DownloadBuilder {
             headers: Vec::new(),
             basic_auth: None,
             host_credentials: Vec::new(),
+            cookies: None,
             output: None,
             directory: PathBuf::from("."),
             connections: Connections::default(),
@@ -69,6 +73,7 @@ impl DownloadBuilder {
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
             sync: true,
+            digest: true,
             remote_time: true,
             max_redirects: 20,
             allow_downgrade: false,
@@ -120,6 +125,13 @@ impl DownloadBuilder {
         self
     }
 
+    /// Cookies for the requests, and a place for those that responses set. A
+    /// `Cookie` given by [`Self::header`] counts instead, at the URL's own origin.
+    pub fn cookies(mut self, jar: Arc<dyn CookieJar>) -> Self {
+        self.cookies = Some(jar);
+        self
+    }
+
     /// Whether an earlier partial is continued.
     pub fn resume(mut self, resume: Resume) -> Self {
         self.resume = resume;
@@ -160,6 +172,17 @@ impl DownloadBuilder {
     /// Default true. Without it a power cut may lose or damage what was published.
     pub fn sync(mut self, sync: bool) -> Self {
         self.sync = sync;
+        self
+    }
+
+    /// Whether the BLAKE3 hash of the whole object is computed. Default true.
+    ///
+    /// Without it [`Summary::blake3`] is `None`, and what an interrupted download
+    /// stored since its last sync is fetched again: nothing can show that it is
+    /// there. A later run with it reads what this one left. A
+    /// [`Self::checksum`] of BLAKE3 counts more.
+    pub fn digest(mut self, digest: bool) -> Self {
+        self.digest = digest;
         self
     }
 
@@ -257,6 +280,7 @@ impl DownloadBuilder {
             ))
             .with_hint("give a blake3 checksum, or another storage"));
         }
+        let asked_for = self.checksum.as_ref().map(Checksum::algorithm);
         let options = Options {
             url,
             output: self.output,
@@ -264,6 +288,7 @@ impl DownloadBuilder {
             connections: self.connections,
             private_headers,
             host_logins,
+            cookies: self.cookies,
             existing: self.existing,
             resume: self.resume,
             checksum: self.checksum,
@@ -271,6 +296,7 @@ impl DownloadBuilder {
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,
             sync: self.sync,
+            digest: self.digest || asked_for == Some(DigestAlgorithm::Blake3),
             remote_time: self.remote_time,
             max_redirects: self.max_redirects,
             allow_downgrade: self.allow_downgrade,

@@ -6,6 +6,7 @@
 
 mod digests;
 mod ending;
+mod learning;
 mod opening;
 mod requests;
 
@@ -21,8 +22,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::config::{Checksum, Connections, Existing, Resume, RetryPolicy, StorageKind};
+use crate::config::{
+    Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+};
 use crate::control::{Steering, Stop};
+use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
@@ -54,6 +58,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 
+/// How far leases go beyond what is stored without a gap, in bytes, when a digest
+/// needs the bytes in order: it is to find them in the page cache.
+const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
+
 /// A login for one host.
 #[derive(Debug, Clone)]
 pub(crate) struct HostLogin {
@@ -74,6 +82,7 @@ pub(crate) struct Options {
     pub(crate) private_headers: HeaderMap,
     /// Sent to their hosts only; the first that fits counts.
     pub(crate) host_logins: Vec<HostLogin>,
+    pub(crate) cookies: Option<Arc<dyn CookieJar>>,
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
@@ -81,6 +90,8 @@ pub(crate) struct Options {
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
     pub(crate) sync: bool,
+    /// Whether BLAKE3 is computed.
+    pub(crate) digest: bool,
     pub(crate) remote_time: bool,
     pub(crate) max_redirects: u32,
     pub(crate) allow_downgrade: bool,
@@ -92,12 +103,13 @@ pub(crate) struct Options {
     pub(crate) seed: u64,
 }
 
-fn settings(options: &Options) -> Settings {
+fn settings(options: &Options, engine: &EngineInner) -> Settings {
     Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
+        speed_limited: engine.limiter.is_limiting(),
         seed: options.seed,
     }
 }
@@ -165,11 +177,11 @@ impl Driver {
     ) -> Self {
         let current_url = options.url.clone();
         Self {
-            engine,
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options)),
+            planner: Planner::new(settings(&options, &engine)),
+            engine,
             current_url,
             redirects: 0,
             downgraded: false,
@@ -221,6 +233,9 @@ impl Driver {
                     self.on_store_event(event).await;
                 },
                 _ = tick.tick() => {
+                    if self.engine.is_storage_busy(self.running.len()) {
+                        self.planner.on_storage_busy(self.now());
+                    }
                     self.steer();
                     self.planner.tick(self.now());
                     while self.fetches.try_join_next().is_some() {}
@@ -234,6 +249,8 @@ impl Driver {
     fn steer(&mut self) {
         let now = self.now();
         let Steering { paused, connections, wants } = self.shared.control.steering();
+        let limited = self.engine.limiter.is_limiting() || self.shared.limiter.is_limiting();
+        self.planner.set_speed_limited(limited);
         if let Some(connections) = connections {
             self.planner.set_connections(connections, now);
         }

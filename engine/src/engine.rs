@@ -7,6 +7,8 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::connector::Connector;
 use crate::io::crew::Crew;
+use crate::io::fetcher::RESERVE_BYTES;
+use crate::io::hosts::Hosts;
 use crate::io::limiter::Limiter;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
@@ -18,9 +20,11 @@ const MIN_BUDGET_BYTES: usize = 4 << 20;
 
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
+    budget_bytes: usize,
     pub(crate) pool: Arc<Pool>,
     pub(crate) writers: Writers,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) hosts: Option<Hosts>,
 }
 
 impl EngineInner {
@@ -32,8 +36,20 @@ impl EngineInner {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
+            hosts: config.state_directory.clone().map(Hosts::of),
+            budget_bytes,
             config,
         }
+    }
+}
+
+impl EngineInner {
+    /// Whether most of the budget waits to be stored, while each of `fetchers`
+    /// holds its reservation.
+    pub(crate) fn is_storage_busy(&self, fetchers: usize) -> bool {
+        let reserved = fetchers * RESERVE_BYTES as usize;
+        let free = self.writers.budget().available_permits() + reserved;
+        free < self.budget_bytes / 2
     }
 }
 

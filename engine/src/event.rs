@@ -218,6 +218,46 @@ pub struct Progress {
     pub map: Vec<MapCell>,
 }
 
+/// What kept a download from being faster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum LimitedBy {
+    /// The server gives each connection about this much, and no more
+    /// connections were allowed.
+    Connection {
+        /// Of one connection.
+        bytes_per_second: u64,
+    },
+    /// More connections brought no more speed.
+    Link {
+        /// Of all connections together.
+        bytes_per_second: u64,
+    },
+    /// The server refused more connections than these.
+    Server {
+        /// What it allows.
+        connections: usize,
+    },
+    /// Received bytes waited for the storage.
+    Disk,
+    /// The limit that the caller set on the speed.
+    SpeedLimit,
+}
+
+impl LimitedBy {
+    /// A stable word, for JSON and logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Connection { .. } => "connection",
+            Self::Link { .. } => "link",
+            Self::Server { .. } => "server",
+            Self::Disk => "disk",
+            Self::SpeedLimit => "speed-limit",
+        }
+    }
+}
+
 /// What a completed download was.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
@@ -240,7 +280,11 @@ pub struct Summary {
     pub time_to_first_byte: Option<Duration>,
     /// The most connections used at once.
     pub connections: usize,
-    /// BLAKE3 of the whole object, of the bytes as received.
+    /// What kept the download from being faster, where that was seen.
+    pub limited_by: Option<LimitedBy>,
+    /// BLAKE3 of the whole object, of the bytes as received. `None` when
+    /// [`crate::DownloadBuilder::digest`] is off, or an earlier run had it off and
+    /// what that left cannot be read.
     pub blake3: Option<[u8; 32]>,
     /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.
     pub verified: Option<(DigestAlgorithm, Vec<u8>)>,

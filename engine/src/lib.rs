@@ -53,6 +53,7 @@
 mod config;
 mod contents;
 mod control;
+mod cookies;
 mod download;
 mod driver;
 mod engine;
@@ -79,11 +80,13 @@ pub use config::{
     Checksum, Connections, DigestAlgorithm, EngineConfig, Existing, HostCredential, Resume,
     RetryPolicy, StorageKind,
 };
+pub use cookies::CookieJar;
 pub use download::DownloadBuilder;
 pub use engine::Engine;
 pub use error::{Error, ErrorKind};
 pub use event::{
-    Event, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary, ValidatorKind,
+    Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary,
+    ValidatorKind,
 };
 pub use handle::{Download, Events, Monitor};
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};

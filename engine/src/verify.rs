@@ -11,11 +11,11 @@ use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
-use sha2::digest::{Digest as _, DynDigest};
 
 use crate::config::{Checksum, DigestAlgorithm, hex};
 use crate::error::{Error, ErrorKind};
 use crate::io::checkpoint_file;
+use crate::io::hasher::Hasher;
 use crate::io::output::{self, Earlier};
 use crate::io::partial::{Partial, Paths};
 use crate::io::rehash::{READ_BYTES, rehash};
@@ -62,9 +62,13 @@ pub struct PartialReport {
     pub output: PathBuf,
     /// The object's size in bytes, if it is known.
     pub total_bytes: Option<u64>,
-    /// How many bytes the checkpoint says are here: all of them were read.
+    /// How many bytes the checkpoint says are here and has a hash of: all of
+    /// them were read.
     pub claimed_bytes: u64,
-    /// What of them is not right, in ascending order.
+    /// How many more bytes are here without a hash, from a run that computed
+    /// none: they cannot be checked.
+    pub unhashed_bytes: u64,
+    /// What of the claimed bytes is not right, in ascending order.
     pub bad: Vec<BadRange>,
     /// Whether the checkpoint was changed, so that the next run fetches these.
     pub repaired: bool,
@@ -121,7 +125,8 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
         ));
     }
     let mut blake3 = blake3::Hasher::new();
-    let mut other = checksum.and_then(|checksum| hasher(checksum.algorithm()));
+    let other = checksum.map(Checksum::algorithm).filter(|of| *of != DigestAlgorithm::Blake3);
+    let mut other = other.map(Hasher::new);
     let mut buffer = vec![0; READ_BYTES];
     let mut bytes = 0;
     loop {
@@ -142,7 +147,7 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
         return Ok(FileReport { bytes, blake3, verified: None });
     };
     let algorithm = expected.algorithm();
-    let found = other.map_or_else(|| blake3.to_vec(), |other| other.finalize().into_vec());
+    let found = other.map_or_else(|| blake3.to_vec(), Hasher::finish);
     if found != expected.digest() {
         return Err(Error::new(
             ErrorKind::DigestMismatch,
@@ -157,18 +162,7 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
     Ok(FileReport { bytes, blake3, verified: Some((algorithm, found)) })
 }
 
-/// `None` for BLAKE3, which is computed anyway.
-fn hasher(algorithm: DigestAlgorithm) -> Option<Box<dyn DynDigest>> {
-    match algorithm {
-        DigestAlgorithm::Blake3 => None,
-        DigestAlgorithm::Sha256 => Some(Box::new(sha2::Sha256::new())),
-        DigestAlgorithm::Sha512 => Some(Box::new(sha2::Sha512::new())),
-        DigestAlgorithm::Sha1 => Some(Box::new(sha1::Sha1::new())),
-        DigestAlgorithm::Md5 => Some(Box::new(md5::Md5::new())),
-    }
-}
-
-/// Reads all that the checkpoint of a partial download says is stored, and
+/// Reads all that the checkpoint of a partial download has a hash of, and
 /// hashes it again. `path` is the output's name or `NAME.part`.
 ///
 /// With `repair`, what is not right becomes missing in the checkpoint, which is
@@ -192,14 +186,16 @@ pub fn verify_partial(path: &Path, repair: bool) -> Result<PartialReport, Error>
         Earlier::None => return Err(no_checkpoint(paths, "it does not exist")),
     };
     let cannot_read = |error| Error::io("cannot read", &paths.partial, error);
-    let (claimed_bytes, bad) = check(&checkpoint, partial.file()).map_err(cannot_read)?;
+    let Checked { claimed_bytes, unhashed_bytes, bad } =
+        check(&checkpoint, partial.file()).map_err(cannot_read)?;
     let repaired = repair && !bad.is_empty();
     if repaired {
         forget(&mut checkpoint, &bad);
         checkpoint_file::replace(&paths.checkpoint, &checkpoint.encode(), true)
             .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))?;
     }
-    Ok(PartialReport { output, total_bytes: checkpoint.total, claimed_bytes, bad, repaired })
+    let total_bytes = checkpoint.total;
+    Ok(PartialReport { output, total_bytes, claimed_bytes, unhashed_bytes, bad, repaired })
 }
 
 fn no_checkpoint(paths: &Paths, why: &str) -> Error {
@@ -214,8 +210,15 @@ fn no_checkpoint(paths: &Paths, why: &str) -> Error {
     .with_hint("the next run of the download decides what can be kept")
 }
 
-/// How many bytes are claimed, and which of them are not what was stored.
-fn check(checkpoint: &Checkpoint, file: &File) -> io::Result<(u64, Vec<BadRange>)> {
+/// The bytes that a checkpoint claims, and which of them are not what was stored.
+#[derive(Default)]
+struct Checked {
+    claimed_bytes: u64,
+    unhashed_bytes: u64,
+    bad: Vec<BadRange>,
+}
+
+fn check(checkpoint: &Checkpoint, file: &File) -> io::Result<Checked> {
     let layout =
         Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
     let mut claims: Vec<_> = (0_u32..)
@@ -228,23 +231,28 @@ fn check(checkpoint: &Checkpoint, file: &File) -> io::Result<(u64, Vec<BadRange>
         })
         .collect();
     let prefixes = checkpoint.prefixes.iter();
-    claims.extend(prefixes.map(|prefix| (prefix.segment, Some(prefix.len_bytes), prefix.hash)));
+    claims
+        .extend(prefixes.map(|prefix| (prefix.segment, Some(prefix.len_bytes), Some(prefix.hash))));
     claims.sort_unstable_by_key(|claim| claim.0);
 
     let mut buffer = vec![0; READ_BYTES];
-    let (mut claimed_bytes, mut bad) = (0, Vec::new());
+    let mut checked = Checked::default();
     for (segment, len_bytes, hash) in claims {
         let Some(range) = layout.range(segment) else { continue };
         let (start, end) =
             (range.start(), len_bytes.map_or(range.end(), |len| range.start() + len));
-        claimed_bytes += end - start;
+        let Some(hash) = hash else {
+            checked.unhashed_bytes += end - start;
+            continue;
+        };
+        checked.claimed_bytes += end - start;
         let read = |at, buffer: &mut [u8]| file.read_at(buffer, at);
         let found = rehash(layout, segment, len_bytes, &mut buffer, read)?;
         if found.is_none_or(|hasher| hasher.finish() != hash) {
-            bad.push(BadRange { segment, start, end });
+            checked.bad.push(BadRange { segment, start, end });
         }
     }
-    Ok((claimed_bytes, bad))
+    Ok(checked)
 }
 
 /// Nothing of the bad segments is claimed any more.

@@ -11,11 +11,11 @@ use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
 use haul_benches::args::{Args, Scenario};
-use haul_benches::contender::{Contender, find_program};
+use haul_benches::contender::{Abilities, find_peers, find_program};
 use haul_benches::origin::Origin;
 use haul_benches::report::{Machine, Report};
 use haul_benches::scenario::{self, Venue};
-use haul_benches::{Failure, floor, guard};
+use haul_benches::{Failure, floor, guard, servers};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
         // The modes of the helper processes are not for people and not in the help.
         Some("--floor") => run_floor(arguments),
         Some("--guard") => guard::run(arguments),
+        Some("--serve") => servers::run(arguments),
         _ => run_race(&Args::parse()),
     };
     match result {
@@ -59,9 +60,9 @@ fn run_race(args: &Args) -> Result<(), Failure> {
     let haul = find_haul(args, &myself)?;
     let nginx = find_program("nginx").ok_or(
         "nginx is not installed, and nothing runs without it\n\
-         hint: apt-get install nginx-light aria2 axel curl",
+         hint: apt-get install nginx-light curl aria2 axel wget2 lftp",
     )?;
-    let (others, missing) = Contender::others();
+    let (peers, missing) = find_peers(args.peers.as_deref());
     for sentence in missing {
         eprintln!("note: {sentence}");
     }
@@ -88,23 +89,25 @@ fn run_race(args: &Args) -> Result<(), Failure> {
     let venue = Venue {
         args,
         haul: &haul,
+        abilities: Abilities::of(&haul),
         myself: &myself,
         origin: &origin,
         work: &work,
         shm: shm.as_deref(),
-        others,
+        peers,
     };
     let machine = Machine::here();
     let outcomes = scenarios
         .iter()
         .map(|&scenario| scenario::run(scenario, &venue, &mut shuffle))
         .collect::<Result<Vec<_>, _>>()?;
-    let report = Report { v: 1, machine, rounds: args.rounds, seed, outcomes };
+    let report = Report { v: 2, machine, rounds: args.rounds, seed, outcomes };
     println!("{}", report.text());
     let json = args.json.clone().unwrap_or_else(|| beside.join("race.json"));
     let markdown = args.markdown.clone().unwrap_or_else(|| beside.join("race.md"));
-    report.write(&json, &markdown)?;
-    println!("written: {} and {}", json.display(), markdown.display());
+    let svg = args.svg.clone().unwrap_or_else(|| beside.join("race.svg"));
+    report.write(&json, &markdown, &svg)?;
+    println!("written: {}, {} and {}", json.display(), markdown.display(), svg.display());
     let failed: Vec<String> = report
         .failures()
         .map(|(outcome, lane)| format!("{} failed in {}", lane.name, outcome.scenario))

@@ -96,6 +96,8 @@ enum Body<'a> {
         requests: u64,
         elapsed_s: f64,
         blake3: Option<String>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        limited_by: Option<&'static str>,
         #[serde(flatten)]
         digests: serde_json::Map<String, serde_json::Value>,
     },
@@ -154,6 +156,7 @@ impl View for Json {
                         requests: summary.requests,
                         elapsed_s: seconds(summary.elapsed),
                         blake3: summary.blake3_hex(),
+                        limited_by: summary.limited_by.map(haul_engine::LimitedBy::as_str),
                         digests,
                     },
                 );
@@ -291,12 +294,14 @@ mod tests {
             requests: 1,
             elapsed_s: 0.5,
             blake3: Some("00".to_owned()),
+            limited_by: Some("link"),
             digests,
         };
         assert_eq!(
             parsed(&complete),
             json!({"v": 1, "event": "complete", "id": 1, "t": 1.235, "output": "f", "bytes": 10,
                    "fetched_bytes": 11, "requests": 1, "elapsed_s": 0.5, "blake3": "00",
+                   "limited_by": "link",
                    "sha256": "ab01"})
         );
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
-use haul_engine::{Event, Plan, Started, Summary, ValidatorKind, redact_url};
+use haul_engine::{Event, LimitedBy, Plan, Started, Summary, ValidatorKind, redact_url};
 
 use super::{Palette, escape};
 use crate::exit::Failure;
@@ -116,6 +116,9 @@ impl Lines {
         if let Some(hash) = summary.blake3_hex() {
             lines.push(format!("  blake3 {hash}"));
         }
+        if let Some(limited_by) = summary.limited_by {
+            lines.push(format!("  {}", limited_by_line(limited_by)));
+        }
         if let Some((algorithm, _)) = &summary.verified {
             lines.push(format!("  {algorithm} is as asked for"));
         }
@@ -223,6 +226,25 @@ struct Facts<'a> {
     resumed_bytes: u64,
     retries: u32,
     elapsed_seconds: f64,
+}
+
+/// Why it was not faster, which is why there were not more connections.
+fn limited_by_line(limited_by: LimitedBy) -> String {
+    match limited_by {
+        LimitedBy::Connection { bytes_per_second } => {
+            format!("speed: the server gives about {} a connection", rate(bytes_per_second as f64))
+        }
+        LimitedBy::Link { bytes_per_second } => {
+            format!("speed: the link is full at about {}", rate(bytes_per_second as f64))
+        }
+        LimitedBy::Server { connections } => {
+            let connections = plural(connections as u64, "connection", "connections");
+            format!("speed: the server limits the rate: it takes {connections}, and refuses more")
+        }
+        LimitedBy::Disk => "speed: the disk is the limit".to_owned(),
+        LimitedBy::SpeedLimit => "speed: the rate limit that you set".to_owned(),
+        _ => format!("speed: limited by the {}", limited_by.as_str()),
+    }
 }
 
 fn summary_line(facts: &Facts<'_>) -> String {

@@ -69,12 +69,14 @@ impl Driver {
                     elapsed: self.started.elapsed(),
                     time_to_first_byte: first.map(|at| at.duration_since(self.started)),
                     connections: self.max_active,
+                    limited_by: self.planner.limited_by(),
                     blake3: finished.blake3,
                     verified: finished.verified,
                 })))
             }
             Err((error, checkpoint)) => Err(error.with_checkpoint(checkpoint)),
         });
+        self.record().await;
         self.publish_progress(true);
     }
 

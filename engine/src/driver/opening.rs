@@ -92,6 +92,7 @@ impl Driver {
             Err(error) => return self.end_with(error).await,
         };
         self.output = opened.place.output().map(Path::to_owned);
+        self.remember().await;
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;
         }
@@ -158,6 +159,9 @@ impl Driver {
         self.earlier = None;
         self.bytes = restored_bytes;
         self.resumed_bytes = restored_bytes;
+        let algorithm = self.expected_digests().algorithm();
+        let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
+        self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
         let stored = Arc::new(Stored::new(
@@ -171,6 +175,8 @@ impl Driver {
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,
+            digest: self.options.digest,
+            expected: algorithm,
             events: self.store_events.0.clone(),
         })?);
         let metadata = self.metadata(&resource);

@@ -46,6 +46,9 @@ impl Driver {
         if let Some(login) = self.host_login() {
             headers.insert(header::AUTHORIZATION, login.clone());
         }
+        if let Some(cookies) = self.cookies() {
+            headers.insert(header::COOKIE, cookies);
+        }
         // Custom headers and credentials are for the origin they were given for,
         // and there they count more than a host's.
         if self.current_url.origin() == self.options.url.origin()
@@ -73,6 +76,14 @@ impl Driver {
             headers.insert(name, value);
         }
         headers
+    }
+
+    /// What the jar has for the URL that is asked now.
+    fn cookies(&self) -> Option<HeaderValue> {
+        let cookies = self.options.cookies.as_ref()?.cookies(self.current_url.as_str())?;
+        let mut value = HeaderValue::from_str(&cookies).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// The login of the host that is asked now.
@@ -120,6 +131,12 @@ impl Driver {
             FetchEvent::Head { lease, status, headers, decision } => {
                 let Some(running) = self.running.get_mut(&lease) else { return };
                 running.decision = Some(decision);
+                if let Some(jar) = &self.options.cookies {
+                    let fields = headers.get_all(header::SET_COOKIE).iter();
+                    for field in fields.filter_map(|field| field.to_str().ok()) {
+                        jar.set_cookie(running.url.as_str(), field);
+                    }
+                }
                 let headers = misread(headers, running.asked);
                 let verdict = classify(running.asked, status, &headers, self.expected.as_ref());
                 if fault_point::has(Bug::StallIsProgress) {

@@ -316,6 +316,10 @@ impl Transfer<'_> {
                 control.end = control.end.min(range.end()).max(range.start());
                 self.store(control, connection, body, &sink, proof).await
             }
+            // What refuses one connection too many is told no more on this one.
+            Ok(Decision::Drop) | Err(_) if matches!(head.status.as_u16(), 429 | 503) => {
+                Ok(Ended::Dropped)
+            }
             Ok(Decision::Drop) | Err(_) => {
                 control.unless_interrupted(self.discard(connection, body)).await?;
                 Ok(Ended::Dropped)
@@ -326,7 +330,7 @@ impl Transfer<'_> {
     async fn store(
         &self,
         control: &mut Control,
-        connection: Connection,
+        mut connection: Connection,
         mut body: Incoming,
         sink: &Sink,
         mut proof: Option<PartProof>,
@@ -335,6 +339,7 @@ impl Transfer<'_> {
             self.keep_if_ended(connection, body).await;
             return Ok(Ended::Complete);
         }
+        let (began, start) = (Instant::now(), control.position);
         loop {
             let budget = Arc::clone(sink.budget());
             let reserve = budget.acquire_many_owned(RESERVE_BYTES);
@@ -359,6 +364,7 @@ impl Transfer<'_> {
             match stop {
                 Stop::Batch => {}
                 Stop::Reached(excess) => {
+                    connection.measured(control.position - start, began.elapsed());
                     if !excess {
                         self.keep_if_ended(connection, body).await;
                     }

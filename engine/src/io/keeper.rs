@@ -17,12 +17,14 @@ use tokio::sync::{mpsc, oneshot};
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
+use super::behind::Behind;
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
-use super::writer::{Target, Writers};
+use super::writer::{Begun, Target, Writers};
+use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
@@ -37,16 +39,18 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What the keeper is told.
 pub(crate) enum KeeperMessage {
-    /// A segment was stored to its end.
-    Stored { segment: u32, hash: [u8; 32] },
+    /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
+    Stored { segment: u32, hash: Option<[u8; 32]> },
     /// Storing failed; the writers take nothing more for this download.
     Failed(io::Error),
     /// One writer's answer to a snapshot.
-    Prefixes(Vec<Prefix>),
+    Begun(Vec<Begun>),
     /// A complete segment of an earlier run was hashed again.
     Verified { segment: u32, good: bool },
     /// A prefix of an earlier run was; 0 bytes when it is not good.
     PrefixVerified { segment: u32, len_bytes: u64 },
+    /// A durable segment that an earlier run did not hash was hashed now.
+    Hashed { segment: u32, hash: [u8; 32] },
     /// A background sync ended. These segments were complete when it began.
     Synced { segments: Vec<u32>, result: io::Result<()> },
     /// The download ends.
@@ -118,6 +122,10 @@ pub(super) struct Keeper {
     events: mpsc::UnboundedSender<StoreEvent>,
     verifying: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
+    /// A digest that needs the bytes in order.
+    behind: Option<Behind>,
+    /// The segments before this one were told to it.
+    passed: usize,
     syncing: Option<JoinHandle<()>>,
     last_sync: Instant,
     synced_bytes: u64,
@@ -129,7 +137,7 @@ pub(super) struct Keeper {
     changed: bool,
     recorded_bytes: u64,
     /// A snapshot under way: how many answers are missing, and those so far.
-    snapshot: Option<(usize, Vec<Prefix>)>,
+    snapshot: Option<(usize, Vec<Begun>)>,
 }
 
 impl Keeper {
@@ -162,6 +170,8 @@ impl Keeper {
             events,
             verifying: None,
             cancel: Arc::default(),
+            behind: None,
+            passed: 0,
             syncing: None,
             last_sync: Instant::now(),
             synced_bytes: 0,
@@ -179,21 +189,58 @@ impl Keeper {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start_verifying(&mut self) -> io::Result<()> {
-        let mut complete: Vec<(u32, [u8; 32])> = Vec::new();
+        let mut earlier =
+            Earlier { prefixes: self.inherited.values().copied().collect(), ..Earlier::default() };
         for (number, record) in self.ledger.segments.iter().enumerate() {
-            if let SegmentRecord::Complete(hash) = record {
-                complete.push((index(number), *hash));
+            match record {
+                SegmentRecord::Complete(Some(hash)) => {
+                    earlier.complete.push((index(number), *hash));
+                }
+                SegmentRecord::Durable(None) if self.target.digest() => {
+                    earlier.unhashed.push(index(number));
+                }
+                _ => {}
             }
         }
-        let prefixes: Vec<Prefix> = self.inherited.values().copied().collect();
-        if complete.is_empty() && prefixes.is_empty() {
+        if earlier.is_empty() {
             return Ok(());
         }
         let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
         let cancel = Arc::clone(&self.cancel);
-        let verify = move || verify(&target, &writers, &complete, &prefixes, &cancel);
+        let verify = move || verify(&target, &writers, &earlier, &cancel);
         self.verifying = self.writers.crew().start("haul-verify", verify)?;
         Ok(())
+    }
+
+    /// Begins the digest of the whole by `algorithm`, unless the writers compute
+    /// it.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn hash_behind(&mut self, algorithm: DigestAlgorithm) -> io::Result<()> {
+        if algorithm == DigestAlgorithm::Blake3 && !self.believing {
+            return Ok(());
+        }
+        self.behind = Some(Behind::start(self.writers.crew(), algorithm, &self.target)?);
+        self.pass();
+        Ok(())
+    }
+
+    /// Tells how far everything is stored.
+    fn pass(&mut self) {
+        let Some(behind) = &mut self.behind else { return };
+        let before = self.passed;
+        while let Some(record) = self.ledger.segments.get(self.passed) {
+            let unsure = self.unverified.contains(&index(self.passed));
+            if unsure || matches!(record, SegmentRecord::Missing) {
+                break;
+            }
+            self.passed += 1;
+        }
+        if self.passed > before {
+            let end = self.passed as u64 * self.ledger.segment_size_bytes;
+            behind.reach(end.min(self.ledger.total.unwrap_or(end)));
+        }
     }
 
     /// Works until the download ends.
@@ -250,15 +297,16 @@ impl Keeper {
                     *record = SegmentRecord::Complete(hash);
                 }
                 self.changed = true;
+                self.pass();
                 self.tell(StoreEvent::Stored { segment });
             }
             KeeperMessage::Failed(error) => {
                 let error = Error::io("cannot write", self.place.data(), error);
                 self.fail(error);
             }
-            KeeperMessage::Prefixes(prefixes) => {
+            KeeperMessage::Begun(begun) => {
                 let Some((missing, collected)) = &mut self.snapshot else { return };
-                collected.extend(prefixes);
+                collected.extend(begun);
                 *missing -= 1;
                 if *missing == 0
                     && let Some((_, prefixes)) = self.snapshot.take()
@@ -275,6 +323,7 @@ impl Keeper {
                     *record = SegmentRecord::Missing;
                 }
                 self.changed = true;
+                self.pass();
                 self.tell(StoreEvent::Verified { segment, good });
             }
             KeeperMessage::PrefixVerified { segment, len_bytes } => {
@@ -283,6 +332,14 @@ impl Keeper {
                     self.changed = true;
                 }
                 self.tell(StoreEvent::PrefixVerified { segment, len_bytes });
+            }
+            KeeperMessage::Hashed { segment, hash } => {
+                if let Some(record @ SegmentRecord::Durable(None)) =
+                    self.ledger.segments.get_mut(segment as usize)
+                {
+                    *record = SegmentRecord::Durable(Some(hash));
+                }
+                self.changed = true;
             }
             KeeperMessage::Synced { segments, result } => {
                 self.syncing = None;
@@ -323,12 +380,13 @@ impl Keeper {
         }
     }
 
-    /// Puts the ledger and those of `prefixes` that it can hold on the disk.
-    fn write_checkpoint(&mut self, prefixes: &[Prefix]) -> Result<(), Error> {
+    /// Puts the ledger and those of `begun` that it can hold on the disk.
+    fn write_checkpoint(&mut self, begun: &[Begun]) -> Result<(), Error> {
         self.ledger.prefixes.clear();
         if !self.sync_failed && self.ledger.total.is_some() {
             let mut newest = self.inherited.clone();
-            newest.extend(prefixes.iter().map(|prefix| (prefix.segment, *prefix)));
+            let prefixes = begun.iter().filter_map(Begun::prefix);
+            newest.extend(prefixes.map(|prefix| (prefix.segment, prefix)));
             let missing = |prefix: &Prefix| {
                 let record = self.ledger.segments.get(prefix.segment as usize);
                 record == Some(&SegmentRecord::Missing)
@@ -340,8 +398,10 @@ impl Keeper {
 
     fn sync_in_background(&mut self) {
         let new_bytes = self.target.stored_bytes() - self.synced_bytes;
-        let due = new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
-        if !self.sync || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
+        let due = self.sync && new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
+        // What is not hashed can be continued only if it was synced.
+        let wanted = self.sync || !self.target.digest();
+        if !wanted || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
             return;
         }
         (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
@@ -397,10 +457,10 @@ impl Keeper {
 
     /// Nothing is stored for this download after this, and all that was is in
     /// the ledger.
-    fn close(&mut self) -> Result<Vec<Prefix>, Error> {
-        let prefixes = self.writers.close(&self.target);
+    fn close(&mut self) -> Result<Vec<Begun>, Error> {
+        let begun = self.writers.close(&self.target);
         self.drain();
-        prefixes.map_err(|_| {
+        begun.map_err(|_| {
             Error::new(ErrorKind::Internal, "a writer thread ended before the download did")
         })
     }
@@ -408,7 +468,7 @@ impl Keeper {
     fn drain(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             // A checkpoint with all the news is written right after.
-            if !matches!(message, KeeperMessage::Prefixes(_)) {
+            if !matches!(message, KeeperMessage::Begun(_)) {
                 self.take(message);
             }
         }
@@ -443,12 +503,34 @@ impl Keeper {
     fn stop(mut self) -> Result<Option<PathBuf>, Error> {
         self.cancel.store(true, Ordering::Relaxed);
         let closed = self.close();
-        let prefixes = closed.as_deref().unwrap_or_default();
-        let written = self.write_checkpoint(prefixes);
+        let begun = closed.as_deref().unwrap_or_default();
+        let mut written = self.write_checkpoint(begun);
+        // The sync may take longer than who stops us waits: what is known without
+        // it was recorded first.
+        if written.is_ok() && self.sync_unhashed() {
+            written = self.write_checkpoint(begun);
+        }
         self.place.unlock();
         let kept = self.place.recorded(written)?;
         closed?;
         Ok(kept)
+    }
+
+    /// Makes complete segments durable that nothing else would let a later run
+    /// believe. False when there were none.
+    fn sync_unhashed(&mut self) -> bool {
+        let lost = self.ledger.segments.contains(&SegmentRecord::Complete(None));
+        if lost && !self.sync_failed {
+            self.sync_now();
+        }
+        lost
+    }
+
+    fn sync_now(&mut self) {
+        let result =
+            fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
+        let segments = self.complete_segments();
+        self.synced(&segments, result);
     }
 
     fn finish(
@@ -461,8 +543,8 @@ impl Keeper {
             let _ = thread.join();
         }
         self.drain();
-        let prefixes = closed.as_deref().unwrap_or_default().to_vec();
-        let verdict = closed.and_then(|prefixes| self.prove(&prefixes, options, expected));
+        let begun = closed.as_deref().unwrap_or_default().to_vec();
+        let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
         let error = match verdict {
             Ok((finished, None)) => match self.place.publish(finished.bytes, options) {
                 Ok(()) => return Ok(finished),
@@ -473,7 +555,8 @@ impl Keeper {
             }
             Err(error) => error,
         };
-        let written = self.write_checkpoint(&prefixes);
+        self.sync_unhashed();
+        let written = self.write_checkpoint(&begun);
         self.place.unlock();
         // Without a total nothing of it can be continued.
         Err((
@@ -486,42 +569,46 @@ impl Keeper {
     /// compares its digests; one that differs comes as the second value.
     fn prove(
         &mut self,
-        prefixes: &[Prefix],
+        begun: &[Begun],
         options: &PublishOptions,
         expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
-        let (bytes, blake3) = self.digest(prefixes)?;
+        let (bytes, blake3) = self.digest(begun)?;
         let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
             let set = self.target.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
         if options.sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
-            let result =
-                fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
-            let segments = self.complete_segments();
-            self.synced(&segments, result);
+            self.sync_now();
         }
         if let Some((kind, message)) = &self.failure {
             return Err(Error::new(*kind, message.clone()));
         }
+        let cannot_read = |error| Error::io("cannot read", &path, error);
+        let mut known = Vec::new();
         // A digest that was asked for is of the bytes that are here.
-        let known = (!self.believing).then_some(&blake3);
+        if let Some(blake3) = blake3.filter(|_| !self.believing) {
+            known.push((DigestAlgorithm::Blake3, blake3.to_vec()));
+        }
+        if let Some(behind) = self.behind.take() {
+            known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
+        }
         let output = self.place.output().unwrap_or(&path);
-        let (verified, mismatch) = expected
-            .compare(&**self.target.storage(), known, output)
-            .map_err(|error| Error::io("cannot read", &path, error))?;
-        Ok((Finished { bytes, blake3: Some(blake3), verified }, mismatch))
+        let (verified, mismatch) =
+            expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
+        Ok((Finished { bytes, blake3, verified }, mismatch))
     }
 
-    /// The object's length in bytes and its BLAKE3 hash.
-    fn digest(&self, prefixes: &[Prefix]) -> Result<(u64, [u8; 32]), Error> {
+    /// The object's length in bytes and, if all of it was hashed, its BLAKE3 hash.
+    fn digest(&self, begun: &[Begun]) -> Result<(u64, Option<[u8; 32]>), Error> {
         if let Some((kind, message)) = &self.failure {
             return Err(Error::new(*kind, message.clone()));
         }
         let Some(total) = self.ledger.total else {
-            let whole = prefixes.first().map(|prefix| (prefix.len_bytes, prefix.hash));
-            return Ok(whole.unwrap_or_else(|| (0, blake3::hash(&[]).into())));
+            let of_nothing = || self.target.digest().then(|| blake3::hash(&[]).into());
+            let whole = begun.first().map(|begun| (begun.len_bytes, begun.hash));
+            return Ok(whole.unwrap_or_else(|| (0, of_nothing())));
         };
         let mut values = Vec::with_capacity(self.ledger.segments.len());
         for (number, record) in self.ledger.segments.iter().enumerate() {
@@ -535,7 +622,11 @@ impl Keeper {
                 }
             }
         }
-        Ok((total, digest_tree::root(total, self.ledger.segment_size_bytes, &values)))
+        let values: Option<Vec<_>> = values.into_iter().collect();
+        let values = values.filter(|_| self.target.digest());
+        let root =
+            |values: Vec<_>| digest_tree::root(total, self.ledger.segment_size_bytes, &values);
+        Ok((total, values.map(root)))
     }
 
     /// Wrong data is of no use to the next run, which could not tell which part
@@ -557,15 +648,24 @@ fn index(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
 }
 
-/// Hashes again what an earlier run left: prefixes first, since fetching waits
-/// for them.
-fn verify(
-    target: &Arc<Target>,
-    writers: &Writers,
-    complete: &[(u32, [u8; 32])],
-    prefixes: &[Prefix],
-    cancel: &AtomicBool,
-) {
+/// What an earlier run left and must be read.
+#[derive(Default)]
+struct Earlier {
+    prefixes: Vec<Prefix>,
+    complete: Vec<(u32, [u8; 32])>,
+    /// Durable, so believed; read for the digest of the whole alone.
+    unhashed: Vec<u32>,
+}
+
+impl Earlier {
+    fn is_empty(&self) -> bool {
+        self.prefixes.is_empty() && self.complete.is_empty() && self.unhashed.is_empty()
+    }
+}
+
+/// Hashes what an earlier run left: prefixes first, since fetching waits for
+/// them.
+fn verify(target: &Arc<Target>, writers: &Writers, earlier: &Earlier, cancel: &AtomicBool) {
     let mut buffer = vec![0; READ_BYTES];
     let mut again = |segment, len_bytes| {
         let read = |at, buffer: &mut [u8]| {
@@ -578,7 +678,7 @@ fn verify(
         // What cannot be read is not believed.
         rehash(target.layout(), segment, len_bytes, &mut buffer, read).ok().flatten()
     };
-    for &Prefix { segment, len_bytes, hash } in prefixes {
+    for &Prefix { segment, len_bytes, hash } in &earlier.prefixes {
         let found = again(segment, Some(len_bytes));
         if cancel.load(Ordering::Relaxed) {
             return;
@@ -593,12 +693,19 @@ fn verify(
         }
         target.report(KeeperMessage::PrefixVerified { segment, len_bytes });
     }
-    for &(segment, hash) in complete {
+    for &(segment, hash) in &earlier.complete {
         let found = again(segment, None);
         if cancel.load(Ordering::Relaxed) {
             return;
         }
         let good = found.is_some_and(|hasher| hasher.finish() == hash);
         target.report(KeeperMessage::Verified { segment, good });
+    }
+    for &segment in &earlier.unhashed {
+        // One that cannot be read leaves the whole without a digest.
+        if let Some(hasher) = again(segment, None) {
+            let hash = hasher.finish();
+            target.report(KeeperMessage::Hashed { segment, hash });
+        }
     }
 }

@@ -44,7 +44,7 @@ impl Limiter {
     }
 
     /// Whether there is a limit now.
-    pub(super) fn is_limiting(&self) -> bool {
+    pub(crate) fn is_limiting(&self) -> bool {
         self.bucket().is_some()
     }
 

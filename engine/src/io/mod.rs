@@ -1,9 +1,12 @@
 //! All input and output: connections, storage, checkpoint, publishing.
 
+mod behind;
 pub(crate) mod checkpoint_file;
 pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod fetcher;
+pub(crate) mod hasher;
+pub(crate) mod hosts;
 pub(crate) mod keeper;
 pub(crate) mod limiter;
 pub(crate) mod output;

@@ -165,7 +165,9 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             }
             (Ok(false), None) => match Proof::of(&checkpoint) {
                 Some(proof) => return Ok(Opening::Prove(partial, proof)),
-                None => Some("the partial is of another URL and has no segment yet".to_owned()),
+                None => {
+                    Some("the partial is of another URL and has no segment with a hash".to_owned())
+                }
             },
             (Err(why), _) => Some(why),
         };

@@ -46,8 +46,25 @@ pub(crate) struct Connection {
     /// Whether a request was answered on it before: the server may have closed
     /// it meanwhile, which then says nothing about the server.
     pub(crate) reused: bool,
+    /// What its responses brought in bytes a second, as far as that is known:
+    /// the fastest idle connection is used first.
+    pub(crate) speed: f64,
     origin: Origin,
     _driver: Driver,
+}
+
+/// A response says how fast its connection is from so many bytes and so much
+/// time on.
+const TELLING: (u64, Duration) = (256 << 10, Duration::from_millis(100));
+
+impl Connection {
+    /// A response brought `bytes` in `time`. One that is too short to tell
+    /// counts only where nothing else is known.
+    pub(crate) fn measured(&mut self, bytes: u64, time: Duration) {
+        if self.speed == 0.0 || bytes >= TELLING.0 && time >= TELLING.1 {
+            self.speed = bytes as f64 / time.as_secs_f64().max(0.05);
+        }
+    }
 }
 
 /// Closes its connection when dropped.
@@ -87,7 +104,7 @@ impl Pool {
         }
     }
 
-    /// A connection to `origin`: the one used last of the idle ones, or a new
+    /// A connection to `origin`: the fastest of the idle ones, or a new
     /// one when there is none or `fresh` asks for it.
     ///
     /// # Errors
@@ -133,7 +150,13 @@ impl Pool {
             }
         });
         let driver = Driver(task.abort_handle());
-        Ok(Connection { sender, reused: false, origin: origin.clone(), _driver: driver })
+        Ok(Connection {
+            sender,
+            reused: false,
+            speed: 0.0,
+            origin: origin.clone(),
+            _driver: driver,
+        })
     }
 
     /// Keeps a connection whose last body was read to its end. Closed ones,
@@ -155,7 +178,9 @@ impl Pool {
     fn pop(&self, origin: &Origin) -> Option<Connection> {
         let mut idle = self.lock();
         let kept = idle.get_mut(origin)?;
-        let connection = kept.pop();
+        // Of equal ones, the one used last.
+        let fastest = (0..kept.len()).max_by(|a, b| kept[*a].speed.total_cmp(&kept[*b].speed))?;
+        let connection = Some(kept.remove(fastest));
         if kept.is_empty() {
             idle.remove(origin);
         }

@@ -3,8 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use sha2::digest::{Digest, DynDigest};
-
+use super::hasher::Hasher;
 use super::rehash::READ_BYTES;
 use super::storage::Storage;
 use crate::config::{Checksum, DigestAlgorithm, hex};
@@ -36,19 +35,30 @@ impl Expected {
         Self { checksum: Some(checksum), fields: Vec::new() }
     }
 
-    /// Hashes what is stored; `blake3` is its hash where that is known, and
-    /// `output` is for the error.
+    /// The digest that is compared: of several, the one that is computed while
+    /// the bytes come.
+    pub(crate) fn algorithm(&self) -> Option<DigestAlgorithm> {
+        let checksums = self.fields.iter().map(|of| &of.checksum);
+        self.checksum.iter().chain(checksums).next().map(Checksum::algorithm)
+    }
+
+    /// Compares with the digests that are `known` of what is stored, or else
+    /// hashes it. `output` is for the error.
     ///
     /// # Errors
     /// When the storage cannot be read.
     pub(super) fn compare(
         &self,
         storage: &dyn Storage,
-        blake3: Option<&[u8; 32]>,
+        known: &[(DigestAlgorithm, Vec<u8>)],
         output: &Path,
     ) -> io::Result<Compared> {
+        let digest = |algorithm| match known.iter().find(|(of, _)| *of == algorithm) {
+            Some((_, digest)) => Ok(digest.clone()),
+            None => file_digest(algorithm, storage),
+        };
         if let Some(checksum) = &self.checksum {
-            let found = file_digest(checksum.algorithm(), storage, blake3)?;
+            let found = digest(checksum.algorithm())?;
             let said = format!("{checksum} was given");
             let mismatch = (found != checksum.digest()).then(|| {
                 mismatch(output, checksum.algorithm(), &found, &said)
@@ -57,7 +67,7 @@ impl Expected {
             return Ok((Some((checksum.algorithm(), found)), mismatch));
         }
         for FieldDigest { field, checksum } in &self.fields {
-            let found = file_digest(checksum.algorithm(), storage, blake3)?;
+            let found = digest(checksum.algorithm())?;
             if found != checksum.digest() {
                 let said = format!("{checksum} is in the server's {field}");
                 let mismatch = mismatch(output, checksum.algorithm(), &found, &said);
@@ -79,53 +89,19 @@ fn mismatch(output: &Path, algorithm: DigestAlgorithm, found: &[u8], said: &str)
     )
 }
 
-/// The digest of the file. BLAKE3 is known if it was computed while all its bytes
-/// came.
-fn file_digest(
-    algorithm: DigestAlgorithm,
-    storage: &dyn Storage,
-    blake3: Option<&[u8; 32]>,
-) -> io::Result<Vec<u8>> {
-    match (hasher(algorithm), blake3) {
-        (Some(mut hasher), _) => {
-            read_through(storage, |bytes| hasher.update(bytes))?;
-            Ok(hasher.finalize().into_vec())
-        }
-        (None, Some(known)) => Ok(known.to_vec()),
-        (None, None) => {
-            let mut hasher = blake3::Hasher::new();
-            read_through(storage, |bytes| {
-                hasher.update(bytes);
-            })?;
-            Ok(hasher.finalize().as_bytes().to_vec())
-        }
-    }
-}
-
-fn read_through(storage: &dyn Storage, mut take: impl FnMut(&[u8])) -> io::Result<()> {
+/// The digest of the file, which is read for it.
+fn file_digest(algorithm: DigestAlgorithm, storage: &dyn Storage) -> io::Result<Vec<u8>> {
+    let mut hasher = Hasher::new(algorithm);
     let (mut at, mut buffer) = (0, vec![0; READ_BYTES]);
     loop {
         match storage.read_at(at, &mut buffer)? {
-            0 => return Ok(()),
+            0 => return Ok(hasher.finish()),
             read => {
-                take(&buffer[..read]);
+                hasher.update(&buffer[..read]);
                 at += read as u64;
             }
         }
     }
-}
-
-type Hasher = Box<dyn DynDigest + Send>;
-
-/// `None` for BLAKE3, which is a tree.
-fn hasher(algorithm: DigestAlgorithm) -> Option<Hasher> {
-    Some(match algorithm {
-        DigestAlgorithm::Blake3 => return None,
-        DigestAlgorithm::Sha256 => Box::new(sha2::Sha256::new()),
-        DigestAlgorithm::Sha512 => Box::new(sha2::Sha512::new()),
-        DigestAlgorithm::Sha1 => Box::new(sha1::Sha1::new()),
-        DigestAlgorithm::Md5 => Box::new(md5::Md5::new()),
-    })
 }
 
 /// The claim of a response about its part, and the hash of what came of it.
@@ -136,10 +112,10 @@ pub(crate) struct PartProof {
 }
 
 impl PartProof {
-    /// A proof of all bytes of `range`; `None` if the claim is none to check.
-    pub(crate) fn new(claim: FieldDigest, range: ByteRange) -> Option<Self> {
-        let hasher = hasher(claim.checksum.algorithm())?;
-        Some(Self { claim, range, hasher })
+    /// A proof of all bytes of `range`.
+    pub(crate) fn new(claim: FieldDigest, range: ByteRange) -> Self {
+        let hasher = Hasher::new(claim.checksum.algorithm());
+        Self { claim, range, hasher }
     }
 
     /// Takes the next bytes.
@@ -153,7 +129,7 @@ impl PartProof {
         if end != self.range.end() {
             return None;
         }
-        let found = self.hasher.finalize().into_vec();
+        let found = self.hasher.finish();
         let same = found == self.claim.checksum.digest();
         (!same).then_some(Altered { claim: self.claim, found, range: self.range })
     }

@@ -50,6 +50,13 @@ pub(crate) struct StoreOptions {
     pub(crate) sync: bool,
     /// What readers are told of.
     pub(crate) stored: Arc<Stored>,
+    /// Whether what is stored is hashed with BLAKE3. Without, a later run
+    /// continues only what was synced, so the data is synced in the background
+    /// and at a stop all the same.
+    pub(crate) digest: bool,
+    /// The digest that the object will be compared with: it is computed while
+    /// the bytes come. One that is known only later is computed at the end.
+    pub(crate) expected: Option<DigestAlgorithm>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -59,7 +66,7 @@ pub(crate) struct StoreOptions {
 pub(crate) struct Finished {
     /// The object's size in bytes.
     pub(crate) bytes: u64,
-    /// Its BLAKE3 hash.
+    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
     pub(crate) blake3: Option<[u8; 32]>,
     /// The digest that was asked for and found.
     pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
@@ -81,7 +88,17 @@ impl Store {
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions { place, storage, writers, checkpoint, sync, stored, events } = options;
+        let StoreOptions {
+            place,
+            storage,
+            writers,
+            checkpoint,
+            sync,
+            digest,
+            expected,
+            stored,
+            events,
+        } = options;
         let layout = Layout::of(&checkpoint);
         for (segment, record) in (0_u32..).zip(&checkpoint.segments) {
             if matches!(record, SegmentRecord::Durable(_)) {
@@ -89,7 +106,7 @@ impl Store {
             }
         }
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(storage, layout, mailbox.clone(), stored));
+        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone(), stored));
         let mut keeper = Keeper::new(
             inbox,
             place,
@@ -104,6 +121,9 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
+        if let Some(algorithm) = expected {
+            keeper.hash_behind(algorithm).map_err(no_thread)?;
+        }
         match writers.crew() {
             Crew::Threads => {
                 writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
@@ -138,7 +158,8 @@ impl Store {
 
     /// Stores what is in flight and writes the last checkpoint, whose path it
     /// gives; where it cannot be written, that of an older one; `None` where nothing
-    /// is kept. The lock is free afterwards. The data is not synced.
+    /// is kept. The lock is free afterwards. The data is synced only
+    /// where that is all that lets a later run believe it.
     ///
     /// # Errors
     /// When there is no checkpoint and should be one.

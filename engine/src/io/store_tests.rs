@@ -50,10 +50,20 @@ fn paths(dir: &TempDir) -> Paths {
 
 fn open(dir: &TempDir, checkpoint: Checkpoint) -> Download {
     let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
-    open_partial(partial, checkpoint)
+    open_partial(partial, checkpoint, true, None)
 }
 
-fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
+fn open_unhashed(dir: &TempDir, checkpoint: Checkpoint) -> Download {
+    let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
+    open_partial(partial, checkpoint, false, None)
+}
+
+fn open_partial(
+    partial: Partial,
+    checkpoint: Checkpoint,
+    digest: bool,
+    expected: Option<DigestAlgorithm>,
+) -> Download {
     let names = partial.paths().clone();
     checkpoint_file::replace(&names.checkpoint, &checkpoint.encode(), false).unwrap();
     let file = Arc::clone(partial.file());
@@ -66,6 +76,8 @@ fn open_partial(partial: Partial, checkpoint: Checkpoint) -> Download {
         stored: Arc::new(Stored::new(Layout::of(&checkpoint), Arc::default())),
         checkpoint,
         sync: true,
+        digest,
+        expected,
         events: sender,
     });
     Download { store: store.unwrap(), events }
@@ -191,6 +203,186 @@ async fn stopped_download_is_verified_and_continued() {
 }
 
 #[tokio::test]
+async fn without_a_digest_a_stop_leaves_what_was_synced() {
+    let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
+    let download = open_unhashed(&dir, fresh(Some(TOTAL)));
+    send(&download.store.sink(), &object, 0, SEGMENT + 1000).await;
+    send(&download.store.sink(), &object, 4 * SEGMENT, 6 * SEGMENT).await;
+    let checkpoint = read_checkpoint(&download.store.stop().await.unwrap().unwrap());
+    let durable = |record: &SegmentRecord| *record == SegmentRecord::Durable(None);
+    let records: Vec<bool> = checkpoint.segments.iter().map(durable).collect();
+    assert_eq!(records.iter().filter(|&&durable| durable).count(), 3);
+    assert!(records[0] && records[4] && records[5]);
+    assert_eq!(checkpoint.prefixes, []);
+
+    for digest in [false, true] {
+        let checkpoint = checkpoint.clone();
+        let again = tempfile::tempdir().unwrap();
+        fs::copy(&paths(&dir).partial, &paths(&again).partial).unwrap();
+        fs::write(&paths(&again).checkpoint, checkpoint.encode()).unwrap();
+        let partial = Partial::acquire(paths(&again), &|_| None).unwrap();
+        let download = open_partial(partial, checkpoint, digest, None);
+        let sink = download.store.sink();
+        send(&sink, &object, SEGMENT, 4 * SEGMENT).await;
+        send(&sink, &object, 6 * SEGMENT, TOTAL).await;
+        let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
+        // What the first run did not hash is read by a later one that hashes.
+        let whole = digest.then(|| blake3::hash(&object).into());
+        assert_eq!((finished.bytes, finished.blake3), (TOTAL, whole));
+        assert_eq!(fs::read(again.path().join("film")).unwrap(), object);
+    }
+}
+
+#[tokio::test]
+async fn without_a_digest_unknown_and_empty_sizes_finish() {
+    for (total, len) in [(None, 0), (None, 200_000), (Some(0), 0), (Some(1), 1)] {
+        let (dir, object) = (tempfile::tempdir().unwrap(), object(len));
+        let download = open_unhashed(&dir, fresh(total));
+        send(&download.store.sink(), &object, 0, len).await;
+        let finished = download.store.finish(PUBLISH, Expected::default()).await.unwrap();
+        assert_eq!((finished.bytes, finished.blake3), (len, None));
+        assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
+    }
+}
+
+/// Tells how far it was read.
+#[derive(Debug)]
+struct Watched(Arc<dyn Storage>, std::sync::atomic::AtomicU64);
+
+impl Storage for Watched {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+    fn segment_writer(
+        &self,
+        segment: crate::model::range::ByteRange,
+    ) -> std::io::Result<Box<dyn storage::SegmentWriter>> {
+        self.0.segment_writer(segment)
+    }
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.0.read_at(offset, buffer)?;
+        self.1.fetch_max(offset + read as u64, std::sync::atomic::Ordering::Relaxed);
+        Ok(read)
+    }
+    fn sync_data(&self) -> std::io::Result<()> {
+        self.0.sync_data()
+    }
+    fn set_len(&self, len_bytes: u64) -> std::io::Result<()> {
+        self.0.set_len(len_bytes)
+    }
+}
+
+impl Watched {
+    fn wait_until_read(&self, bytes: u64) {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.1.load(std::sync::atomic::Ordering::Relaxed) < bytes {
+            assert!(Instant::now() < deadline, "{bytes} bytes were not read");
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn open_watched(
+    dir: &TempDir,
+    checkpoint: Checkpoint,
+    algorithm: DigestAlgorithm,
+) -> (Download, Arc<Watched>) {
+    let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
+    let file = Arc::clone(partial.file());
+    let total = checkpoint.total;
+    let opened = storage::open(file, &paths(dir).partial, total, StorageKind::Auto).unwrap();
+    let watched = Arc::new(Watched(opened.storage, 0.into()));
+    let (sender, events) = mpsc::unbounded_channel();
+    let store = Store::open(StoreOptions {
+        place: Place::Partial(partial),
+        storage: Arc::clone(&watched) as Arc<dyn Storage>,
+        writers: Writers::new(Crew::Threads, 2, BUDGET),
+        stored: Arc::new(Stored::new(Layout::of(&checkpoint), Arc::default())),
+        checkpoint,
+        sync: true,
+        digest: true,
+        expected: Some(algorithm),
+        events: sender,
+    });
+    (Download { store: store.unwrap(), events }, watched)
+}
+
+fn checksum_of(algorithm: DigestAlgorithm, bytes: &[u8]) -> Checksum {
+    let mut hasher = crate::io::hasher::Hasher::new(algorithm);
+    hasher.update(bytes);
+    Checksum::new(algorithm, hasher.finish()).unwrap()
+}
+
+#[tokio::test]
+async fn digest_in_order_is_computed_behind_the_frontier() {
+    use DigestAlgorithm::{Md5, Sha1, Sha256, Sha512};
+    let object = object(TOTAL);
+    for algorithm in [Sha256, Sha512, Sha1, Md5] {
+        let dir = tempfile::tempdir().unwrap();
+        let (download, watched) = open_watched(&dir, fresh(Some(TOTAL)), algorithm);
+        let sink = download.store.sink();
+        // Before the download ends, up to the gap and no further.
+        send(&sink, &object, 5 * SEGMENT, TOTAL).await;
+        send(&sink, &object, 0, 3 * SEGMENT + 100).await;
+        watched.wait_until_read(3 * SEGMENT);
+        assert_eq!(watched.1.load(std::sync::atomic::Ordering::Relaxed), 3 * SEGMENT);
+        send(&sink, &object, 3 * SEGMENT + 100, 5 * SEGMENT).await;
+        watched.wait_until_read(TOTAL);
+        let checksum = checksum_of(algorithm, &object);
+        let verified = Some((algorithm, checksum.digest().to_vec()));
+        let finished = download.store.finish(PUBLISH, Expected::given(checksum)).await.unwrap();
+        assert_eq!(finished.verified, verified);
+    }
+}
+
+#[tokio::test]
+async fn digest_of_an_unknown_size_is_computed_while_it_comes() {
+    let (dir, object) = (tempfile::tempdir().unwrap(), object(200_000));
+    let (download, watched) = open_watched(&dir, fresh(None), DigestAlgorithm::Sha256);
+    send(&download.store.sink(), &object, 0, 150_000).await;
+    watched.wait_until_read(150_000);
+    send(&download.store.sink(), &object, 150_000, 200_000).await;
+    let checksum = checksum_of(DigestAlgorithm::Sha256, &object);
+    let finished = download.store.finish(PUBLISH, Expected::given(checksum)).await.unwrap();
+    assert!(finished.verified.is_some());
+}
+
+#[tokio::test]
+async fn digest_of_a_resumed_download_catches_up_from_the_file() {
+    // Also that of BLAKE3 where durable segments were believed: they are read for it.
+    for algorithm in [DigestAlgorithm::Sha256, DigestAlgorithm::Blake3] {
+        for altered in [false, true] {
+            let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
+            let download = open(&dir, fresh(Some(TOTAL)));
+            send(&download.store.sink(), &object, 0, 4 * SEGMENT + 1000).await;
+            let mut checkpoint = read_checkpoint(&download.store.stop().await.unwrap().unwrap());
+            // Verified by hashing again, and believed.
+            checkpoint.segments[0].make_durable();
+            checkpoint.segments[2].make_durable();
+            if altered {
+                let mut bytes = fs::read(&paths(&dir).partial).unwrap();
+                bytes[9] ^= 1;
+                fs::write(&paths(&dir).partial, bytes).unwrap();
+            }
+            let (mut download, watched) = open_watched(&dir, checkpoint, algorithm);
+            let sink = download.store.sink();
+            watched.wait_until_read(4 * SEGMENT);
+            while !matches!(download.events.recv().await, Some(StoreEvent::PrefixVerified { .. })) {
+            }
+            send(&sink, &object, 4 * SEGMENT + 1000, TOTAL).await;
+            let checksum = checksum_of(algorithm, &object);
+            let finished = download.store.finish(PUBLISH, Expected::given(checksum)).await;
+            match finished {
+                Ok(finished) => assert!(!altered && finished.verified.is_some()),
+                Err((error, _)) => {
+                    assert!(altered && error.kind() == ErrorKind::DigestMismatch, "{error}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn wrong_digest_discards_and_publishes_nothing() {
     let (dir, object) = (tempfile::tempdir().unwrap(), object(1000));
     for algorithm in ["blake3", "md5", "sha1", "sha512"] {
@@ -267,7 +459,7 @@ async fn restart_forgets_and_keeps_the_lock() {
     let Place::Partial(partial) = download.store.reset().await.unwrap() else { unreachable!() };
     let error = Partial::acquire(paths(&dir), &|_| None).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
-    let download = open_partial(partial, fresh(Some(TOTAL)));
+    let download = open_partial(partial, fresh(Some(TOTAL)), true, None);
     send(&download.store.sink(), &object, 0, TOTAL).await;
     download.store.finish(PUBLISH, Expected::default()).await.unwrap();
     assert_eq!(fs::read(dir.path().join("film")).unwrap(), object);
@@ -328,6 +520,8 @@ async fn failed_sync_leaves_nothing_to_believe() {
         stored: Arc::new(Stored::new(Layout::of(&fresh(Some(TOTAL))), Arc::default())),
         checkpoint: fresh(Some(TOTAL)),
         sync: true,
+        digest: true,
+        expected: None,
         events,
     })
     .unwrap();

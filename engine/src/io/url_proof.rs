@@ -34,15 +34,15 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// The last complete segment of `checkpoint`: files that differ often begin
-    /// alike. `None` when there is none.
+    /// The last complete segment of `checkpoint` that was hashed: files that
+    /// differ often begin alike. `None` when there is none.
     pub(crate) fn of(checkpoint: &Checkpoint) -> Option<Self> {
         let total = checkpoint.total?;
         let size = checkpoint.segment_size_bytes;
         let (index, hash) = checkpoint.segments.iter().enumerate().rev().find_map(
             |(index, record)| match record {
                 SegmentRecord::Complete(hash) | SegmentRecord::Durable(hash) => {
-                    Some((index as u64, *hash))
+                    hash.map(|hash| (index as u64, hash))
                 }
                 SegmentRecord::Missing => None,
             },

@@ -128,7 +128,7 @@ impl Writers {
         let _ = self.send(segment, Message::Seed { target, segment, hasher: hasher.into(), next });
     }
 
-    /// Asks each thread for a [`KeeperMessage::Prefixes`]. Returns how many
+    /// Asks each thread for a [`KeeperMessage::Begun`]. Returns how many
     /// will come.
     pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
         let ask =
@@ -137,20 +137,20 @@ impl Writers {
     }
 
     /// Stores what is in the queues and refuses everything after it. Returns
-    /// the prefixes of the segments that are not complete, in no order; all
+    /// the beginnings of the segments that are not complete, in no order; all
     /// other reports were made when this returns. Blocks as long as the disk
     /// takes for the bytes in flight.
     ///
     /// # Errors
-    /// When a writer thread is gone; it had no way to report its prefixes.
-    pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Prefix>, StoreClosed> {
+    /// When a writer thread is gone; it had no way to report its own.
+    pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Begun>, StoreClosed> {
         target.accepting.store(false, Ordering::Release);
         let (reply, replies) = bounded(self.threads());
         for lane in &self.shared.lanes {
             let _ = lane.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
         }
         drop(reply);
-        let answers: Vec<Vec<Prefix>> = replies.iter().collect();
+        let answers: Vec<Vec<Begun>> = replies.iter().collect();
         if answers.len() < self.threads() {
             return Err(StoreClosed);
         }
@@ -212,6 +212,8 @@ pub(crate) struct Target {
     id: u64,
     storage: Arc<dyn Storage>,
     layout: Layout,
+    /// Whether segments are hashed.
+    digest: bool,
     reports: Mailbox,
     accepting: AtomicBool,
     failed: AtomicBool,
@@ -227,6 +229,7 @@ impl Target {
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         layout: Layout,
+        digest: bool,
         reports: Mailbox,
         stored: Arc<Stored>,
     ) -> Self {
@@ -235,6 +238,7 @@ impl Target {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             storage,
             layout,
+            digest,
             reports,
             accepting: AtomicBool::new(true),
             failed: AtomicBool::new(false),
@@ -246,6 +250,11 @@ impl Target {
 
     pub(super) fn layout(&self) -> Layout {
         self.layout
+    }
+
+    /// Whether segments are hashed as they are stored.
+    pub(super) fn digest(&self) -> bool {
+        self.digest
     }
 
     pub(super) fn storage(&self) -> &Arc<dyn Storage> {
@@ -370,7 +379,7 @@ enum Message {
     },
     Close {
         target: Arc<Target>,
-        reply: Sender<Vec<Prefix>>,
+        reply: Sender<Vec<Begun>>,
     },
 }
 
@@ -389,9 +398,29 @@ struct Progress {
 
 /// A segment of which a prefix is stored.
 struct Active {
-    hasher: SegmentHasher,
+    /// `None` where no digest is wanted.
+    hasher: Option<SegmentHasher>,
     writer: Box<dyn SegmentWriter>,
+    start: u64,
     next: u64,
+}
+
+/// How much of a segment is stored that is not complete.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Begun {
+    pub(super) segment: u32,
+    /// Bytes from the segment's start; not 0.
+    pub(super) len_bytes: u64,
+    /// Their BLAKE3 value, if they were hashed.
+    pub(super) hash: Option<[u8; 32]>,
+}
+
+impl Begun {
+    /// What of it a later run can believe: nothing without a hash.
+    pub(super) fn prefix(&self) -> Option<Prefix> {
+        let Self { segment, len_bytes, hash } = *self;
+        hash.map(|hash| Prefix { segment, len_bytes, hash })
+    }
 }
 
 impl Writer {
@@ -413,16 +442,16 @@ impl Writer {
                 }
             }
             Message::Snapshot { target } => {
-                let prefixes = self.targets.get(&target.id).map(Progress::prefixes);
-                target.report(KeeperMessage::Prefixes(prefixes.unwrap_or_default()));
+                let begun = self.targets.get(&target.id).map(Progress::begun);
+                target.report(KeeperMessage::Begun(begun.unwrap_or_default()));
             }
             Message::Close { target, reply } => {
                 target.closed.fetch_or(self.bit, Ordering::Relaxed);
                 let progress = self.targets.remove(&target.id).unwrap_or_default();
-                let prefixes = progress.prefixes();
+                let begun = progress.begun();
                 // The storage is let go before the keeper gives up the lock.
                 drop((progress, target));
-                let _ = reply.send(prefixes);
+                let _ = reply.send(begun);
             }
         }
     }
@@ -446,9 +475,11 @@ impl Writer {
             Entry::Vacant(place)
                 if offset == range.start() && !progress.done.contains(&segment) =>
             {
+                let hasher = || SegmentHasher::new(offset, target.layout.whole());
                 place.insert(Active {
-                    hasher: SegmentHasher::new(offset, target.layout.whole()),
+                    hasher: target.digest.then(hasher),
                     writer: target.storage.segment_writer(range)?,
+                    start: offset,
                     next: offset,
                 })
             }
@@ -462,7 +493,9 @@ impl Writer {
             active.writer.write(active.next, &piece)?;
             // After the write, whose error leaves the prefix as it was; and
             // while the bytes are in the processor's cache.
-            active.hasher.update(&piece);
+            if let Some(hasher) = &mut active.hasher {
+                hasher.update(&piece);
+            }
             active.next += piece.len() as u64;
             target.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
@@ -484,7 +517,8 @@ impl Writer {
             return Err(misplaced(segment, next));
         }
         let writer = target.storage.segment_writer(range)?;
-        progress.active.insert(segment, Active { hasher, writer, next });
+        let start = range.start();
+        progress.active.insert(segment, Active { hasher: Some(hasher), writer, start, next });
         target.stored.up_to(segment, next);
         progress.complete(target, segment, range);
         Ok(())
@@ -498,17 +532,18 @@ impl Progress {
         if active.get().next < range.end() {
             return;
         }
-        let hash = active.remove().hasher.finish();
+        let hash = active.remove().hasher.map(|hasher| hasher.finish());
         self.done.insert(segment);
         target.report(KeeperMessage::Stored { segment, hash });
     }
 
-    fn prefixes(&self) -> Vec<Prefix> {
-        let prefix = |(&segment, active): (&u32, &Active)| {
-            let len_bytes = active.hasher.len();
-            (len_bytes > 0).then(|| Prefix { segment, len_bytes, hash: active.hasher.finish() })
+    fn begun(&self) -> Vec<Begun> {
+        let begun = |(&segment, active): (&u32, &Active)| {
+            let len_bytes = active.next - active.start;
+            let hash = || active.hasher.as_ref().map(SegmentHasher::finish);
+            (len_bytes > 0).then(|| Begun { segment, len_bytes, hash: hash() })
         };
-        self.active.iter().filter_map(prefix).collect()
+        self.active.iter().filter_map(begun).collect()
     }
 }
 

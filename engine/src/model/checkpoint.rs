@@ -7,7 +7,9 @@
 //! is under the hash, so a torn or flipped checkpoint is never believed.
 //!
 //! The version is read before the hash is checked: a later version may end in
-//! something else, and must be told apart from damage and left alone.
+//! something else, and must be told apart from damage and left alone. Version 2
+//! has durable segments without a hash (state 3); without such a segment version
+//! 1 is written, which older programs continue.
 //!
 //! Nothing secret is in it: of the URL the host and a salted hash, no query,
 //! no userinfo, no header of a request.
@@ -64,10 +66,13 @@ impl UrlIdentity {
 pub enum SegmentRecord {
     /// Not wholly written.
     Missing,
-    /// Wholly written, with its BLAKE3 value; not known to be on the disk.
-    Complete([u8; 32]),
-    /// Complete, and a sync of the data that began afterwards succeeded.
-    Durable([u8; 32]),
+    /// Wholly written, with its BLAKE3 value if it was hashed; not known to be on
+    /// the disk. Without a value nothing could show on a resume that its bytes
+    /// are there, so it is recorded as missing.
+    Complete(Option<[u8; 32]>),
+    /// Complete, and a sync of the data that began afterwards succeeded. That is
+    /// believed without a value as well.
+    Durable(Option<[u8; 32]>),
 }
 
 impl SegmentRecord {
@@ -149,7 +154,8 @@ pub fn segment_count(total_bytes: u64, segment_size_bytes: u64) -> u64 {
 
 impl Checkpoint {
     /// The bytes of `NAME.haul`. Text longer than 65,535 bytes is left out,
-    /// which can only make a later resume more careful.
+    /// which can only make a later resume more careful, and a segment that is
+    /// complete without a value is missing.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         codec::encode(self)

@@ -8,7 +8,9 @@ use super::{
 };
 
 const MAGIC: &[u8; 8] = b"HAULCKPT";
-const VERSION: u16 = 1;
+/// The newest version, and the first.
+const VERSION: u16 = 2;
+const FIRST_VERSION: u16 = 1;
 const TRAILER_BYTES: usize = 32;
 
 /// Why bytes are not a checkpoint that can be used.
@@ -43,7 +45,9 @@ impl std::error::Error for CheckpointError {}
 pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(512 + checkpoint.segments.len() * 33));
     out.bytes(MAGIC);
-    out.bytes(&VERSION.to_le_bytes());
+    let unhashed = checkpoint.segments.contains(&SegmentRecord::Durable(None));
+    let version = if unhashed { VERSION } else { FIRST_VERSION };
+    out.bytes(&version.to_le_bytes());
     out.bytes(&checkpoint.identity.salt);
     out.bytes(&checkpoint.identity.hash);
     out.text(if fits(&checkpoint.host) { &checkpoint.host } else { "" });
@@ -65,9 +69,10 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     out.count(checkpoint.segments.len());
     for segment in &checkpoint.segments {
         let (kind, hash) = match segment {
-            SegmentRecord::Missing => (0, None),
-            SegmentRecord::Complete(hash) => (1, Some(hash)),
-            SegmentRecord::Durable(hash) => (2, Some(hash)),
+            SegmentRecord::Missing | SegmentRecord::Complete(None) => (0, None),
+            SegmentRecord::Complete(Some(hash)) => (1, Some(hash)),
+            SegmentRecord::Durable(Some(hash)) => (2, Some(hash)),
+            SegmentRecord::Durable(None) => (3, None),
         };
         out.bytes(&[kind]);
         if let Some(hash) = hash {
@@ -94,7 +99,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
     if version > VERSION {
         return Err(Newer { version });
     }
-    if version < VERSION {
+    if version < FIRST_VERSION {
         return Err(Damaged("its version never existed"));
     }
     let (body, trailer) =
@@ -103,9 +108,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
         return Err(Damaged("its hash does not match"));
     }
     let body = body.get(MAGIC.len() + size_of::<u16>()..).ok_or(Damaged("it ends too early"))?;
-    let mut input = Reader(body);
+    let mut input = Reader { rest: body, version };
     let checkpoint = input.checkpoint()?;
-    if !input.0.is_empty() {
+    if !input.rest.is_empty() {
         return Err(Damaged("it goes on after its end"));
     }
     consistent(&checkpoint)?;
@@ -182,7 +187,10 @@ impl Writer {
     }
 }
 
-struct Reader<'a>(&'a [u8]);
+struct Reader<'a> {
+    rest: &'a [u8],
+    version: u16,
+}
 
 type Read<T> = Result<T, CheckpointError>;
 
@@ -217,8 +225,9 @@ impl Reader<'_> {
         let [kind] = self.array()?;
         match kind {
             0 => Ok(SegmentRecord::Missing),
-            1 => Ok(SegmentRecord::Complete(self.array()?)),
-            2 => Ok(SegmentRecord::Durable(self.array()?)),
+            1 => Ok(SegmentRecord::Complete(Some(self.array()?))),
+            2 => Ok(SegmentRecord::Durable(Some(self.array()?))),
+            3 if self.version > FIRST_VERSION => Ok(SegmentRecord::Durable(None)),
             _ => Err(CheckpointError::Damaged("a segment's state does not exist")),
         }
     }
@@ -229,8 +238,8 @@ impl Reader<'_> {
 
     fn array<const N: usize>(&mut self) -> Read<[u8; N]> {
         let (array, rest) =
-            self.0.split_first_chunk().ok_or(CheckpointError::Damaged("it ends too early"))?;
-        self.0 = rest;
+            self.rest.split_first_chunk().ok_or(CheckpointError::Damaged("it ends too early"))?;
+        self.rest = rest;
         Ok(*array)
     }
 
@@ -253,8 +262,8 @@ impl Reader<'_> {
     fn text(&mut self) -> Read<String> {
         let len = usize::from(self.array().map(u16::from_le_bytes)?);
         let (text, rest) =
-            self.0.split_at_checked(len).ok_or(CheckpointError::Damaged("it ends too early"))?;
-        self.0 = rest;
+            self.rest.split_at_checked(len).ok_or(CheckpointError::Damaged("it ends too early"))?;
+        self.rest = rest;
         let text = std::str::from_utf8(text);
         text.map(str::to_owned).map_err(|_| CheckpointError::Damaged("a text is not UTF-8"))
     }

@@ -24,9 +24,9 @@ fn real() -> Checkpoint {
         content_type: Some("application/x-iso9660-image".into()),
         segment_size_bytes: 4096,
         segments: vec![
-            SegmentRecord::Durable([1; 32]),
+            SegmentRecord::Durable(Some([1; 32])),
             SegmentRecord::Missing,
-            SegmentRecord::Complete([2; 32]),
+            SegmentRecord::Complete(Some([2; 32])),
             SegmentRecord::Missing,
             SegmentRecord::Missing,
         ],
@@ -94,6 +94,27 @@ fn a_newer_version_is_told_whatever_follows() {
 }
 
 #[test]
+fn segments_without_a_hash_are_durable_or_missing() {
+    let version = |checkpoint: &Checkpoint| checkpoint.encode()[8];
+    let mut checkpoint = real();
+    assert_eq!(version(&checkpoint), 1, "older programs continue it");
+    checkpoint.segments[0] = SegmentRecord::Durable(None);
+    assert_eq!(version(&checkpoint), 2);
+    assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
+    // Version 1 has no such state.
+    let mut body = checkpoint.encode();
+    body.truncate(body.len() - 32);
+    body[8] = 1;
+    assert!(matches!(Checkpoint::decode(&sealed(body)), Err(CheckpointError::Damaged(_))));
+
+    let mut unsynced = real();
+    unsynced.segments[2] = SegmentRecord::Complete(None);
+    assert_eq!(version(&unsynced), 1);
+    let read = Checkpoint::decode(&unsynced.encode()).unwrap();
+    assert_eq!(read.segments[2], SegmentRecord::Missing);
+}
+
+#[test]
 fn what_contradicts_itself_is_damaged() {
     let all: [Change; 16] = [
         Box::new(|c| c.segment_size_bytes = 0),
@@ -133,7 +154,7 @@ fn the_most_segments_fit() {
     let mut checkpoint = real();
     checkpoint.segment_size_bytes = 1024;
     checkpoint.total = Some(1024 * MAX_SEGMENTS);
-    checkpoint.segments = vec![SegmentRecord::Durable([9; 32]); 16_384];
+    checkpoint.segments = vec![SegmentRecord::Durable(Some([9; 32])); 16_384];
     checkpoint.prefixes.clear();
     assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint));
 }
@@ -267,10 +288,11 @@ prop_compose! {
         let segments = (0..segment_count(total, size)).map(|number| {
             let hash = [random.u8(..); 32];
             let segment = u32::try_from(number).unwrap();
-            match random.u8(0..4) {
-                0 => SegmentRecord::Complete(hash),
-                1 => SegmentRecord::Durable(hash),
-                2 => SegmentRecord::Missing,
+            match random.u8(0..5) {
+                0 => SegmentRecord::Complete(Some(hash)),
+                1 => SegmentRecord::Durable(Some(hash)),
+                2 => SegmentRecord::Durable(None),
+                3 => SegmentRecord::Missing,
                 _ => {
                     let len_bytes = random.u64(1..=size.min(total - number * size));
                     prefixes.push(Prefix { segment, len_bytes, hash });
@@ -298,7 +320,7 @@ proptest! {
         at in any::<proptest::sample::Index>(), change in 1u8..,
     ) {
         prop_assert!(Checkpoint::decode(&bytes).is_err());
-        let behind_magic = [b"HAULCKPT\x01\0".as_slice(), &bytes].concat();
+        let behind_magic = [b"HAULCKPT\x02\0".as_slice(), &bytes].concat();
         prop_assert!(Checkpoint::decode(&behind_magic).is_err());
         let _ = Checkpoint::decode(&sealed(behind_magic));
         // A wrong byte under a right hash reaches the parser itself.

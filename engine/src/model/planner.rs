@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::concurrency::Concurrency;
+use super::concurrency::{Concurrency, Learned};
 use super::range::ByteRange;
 use super::rate::RateEstimator;
 use super::resource::Resource;
@@ -21,23 +21,24 @@ use super::retry::Backoff;
 use super::segment::{SegmentMap, SegmentState};
 use super::validator::Validator;
 use crate::error::ErrorKind;
-use crate::event::MapCell;
+use crate::event::{LimitedBy, MapCell};
 
 mod action;
 mod failing;
 mod judge;
+mod relief;
 mod schedule;
+mod speed;
 mod steering;
 mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
+use self::speed::Speeds;
 pub use self::wanted::Want;
 pub use super::segment::LeaseId;
 
 /// The usual [`Settings::first_range_bytes`].
 pub const FIRST_RANGE_BYTES: u64 = 4 << 20;
-/// Leases shorter than this say little of a connection's speed.
-const TYPICAL_LEASE_BYTES: u64 = 256 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -54,12 +55,18 @@ enum Phase {
 #[derive(Debug)]
 struct Lease {
     range: ByteRange,
+    /// Where the response ends: beyond the range, where that was shrunk.
+    asked_end: u64,
     position: u64,
     start: u64,
     issued_at: Duration,
     head_at: Option<Duration>,
     last_byte_at: Duration,
+    /// The mean time between bytes.
+    pause: Duration,
     rate: RateEstimator,
+    /// The speed of its connection before, where a kept one was expected.
+    expected: Option<f64>,
     /// A shrink or cancel is on its way.
     leaving: bool,
     cancelled_for: Option<Failure>,
@@ -70,12 +77,6 @@ struct Lease {
 impl Lease {
     fn rest_bytes(&self) -> u64 {
         self.range.end().saturating_sub(self.position)
-    }
-
-    /// Bytes a second since the response began; of a short time rather too low.
-    fn mean_rate(&self, now: Duration) -> f64 {
-        let since = self.head_at.map_or(Duration::MAX, |head_at| now.saturating_sub(head_at));
-        (self.position - self.start) as f64 / since.as_secs_f64().max(0.05)
     }
 }
 
@@ -89,6 +90,8 @@ pub struct Planner {
     opening_range: ByteRange,
     resource: Option<Resource>,
     map: Option<SegmentMap>,
+    /// See [`Planner::stay_within`].
+    reach_bytes: Option<u64>,
     stream_ended_at: Option<u64>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
@@ -114,8 +117,14 @@ pub struct Planner {
     claimed: Option<Resource>,
     /// Leases that still stream may end before the download fails with this.
     dying: Option<Failure>,
-    /// Mean speed of the leases that ended, in bytes a second.
-    typical_rate: f64,
+    speeds: Speeds,
+    /// Over all leases.
+    received_bytes: u64,
+    /// When received bytes last waited for the storage: silence since then is
+    /// not the server's.
+    storage_busy_at: Option<Duration>,
+    storage_busy_ticks: u32,
+    ticks: u32,
     changes: u32,
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
@@ -123,7 +132,6 @@ pub struct Planner {
     paused: bool,
     /// Where readers stand.
     wants: Vec<Want>,
-    latency_s: f64,
     high_water: u64,
     actions: VecDeque<Action>,
 }
@@ -141,6 +149,7 @@ impl Planner {
             settings,
             resource: None,
             map: None,
+            reach_bytes: None,
             stream_ended_at: None,
             leases: BTreeMap::new(),
             next_lease: 1,
@@ -156,13 +165,16 @@ impl Planner {
             abandoned: Vec::new(),
             claimed: None,
             dying: None,
-            typical_rate: 0.0,
+            speeds: Speeds::default(),
+            received_bytes: 0,
+            storage_busy_at: None,
+            storage_busy_ticks: 0,
+            ticks: 0,
             changes: 0,
             refetched: false,
             resolved_again: false,
             paused: false,
             wants: Vec::new(),
-            latency_s: 0.0,
             high_water: 0,
             actions: VecDeque::new(),
         }
@@ -173,6 +185,13 @@ impl Planner {
     pub fn claim(&mut self, resource: Resource, opening_range: ByteRange) {
         self.claimed = Some(resource);
         self.opening_range = opening_range;
+    }
+
+    /// No lease may end more than so many bytes behind the first byte that is not
+    /// here; `None` for no bound. The reach is a multiple of the segment size, and
+    /// is raised where connections would have no segment of their own.
+    pub fn stay_within(&mut self, reach_bytes: Option<u64>) {
+        self.reach_bytes = reach_bytes;
     }
 
     /// The next decision to carry out, if there is one.
@@ -190,6 +209,30 @@ impl Planner {
     #[must_use]
     pub fn limit(&self) -> usize {
         if self.whole { 1 } else { self.concurrency.limit() }
+    }
+
+    /// An earlier download has shown this of the server that answers now.
+    pub fn remember(&mut self, learned: Learned) {
+        self.concurrency.remember(learned);
+    }
+
+    /// What this download has shown of the server.
+    #[must_use]
+    pub fn learned(&self) -> Option<Learned> {
+        self.concurrency.learned().filter(|_| !self.whole)
+    }
+
+    /// What kept the download from being faster, where it is known.
+    #[must_use]
+    pub fn limited_by(&self) -> Option<LimitedBy> {
+        if self.settings.speed_limited {
+            return Some(LimitedBy::SpeedLimit);
+        }
+        // A few ticks are no measure.
+        if self.ticks >= 4 && self.storage_busy_ticks * 2 > self.ticks {
+            return Some(LimitedBy::Disk);
+        }
+        self.concurrency.found().filter(|_| !self.whole)
     }
 
     /// Rounds of backoff so far.
@@ -233,10 +276,16 @@ impl Planner {
     /// least every 100 ms.
     pub fn tick(&mut self, now: Duration) {
         self.give_up_stalled(now);
-        let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
-        self.concurrency.observe(total, self.leases.len(), now);
+        self.ticks += u32::from(self.phase == Phase::Running);
+        self.observe(now);
         self.make_room(now);
         self.schedule(now);
+    }
+
+    /// Received bytes wait for the storage. To be told at each tick.
+    pub fn on_storage_busy(&mut self, now: Duration) {
+        self.storage_busy_at = Some(now);
+        self.storage_busy_ticks += 1;
     }
 
     /// The driver followed a redirect: the request is sent again at once.
@@ -291,7 +340,10 @@ impl Planner {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let from = lease.position;
         lease.position += bytes;
+        let pause = now.saturating_sub(lease.last_byte_at);
+        lease.pause = (lease.pause * 7 + pause) / 8;
         lease.last_byte_at = now;
+        self.received_bytes += bytes;
         lease.rate.record(bytes, now);
         if let Some(map) = &mut self.map {
             map.received(id, from, lease.position);
@@ -299,6 +351,9 @@ impl Planner {
         let whole = self.whole;
         let position = lease.position;
         self.confirm_suspicion(now);
+        if self.concurrency.is_judging() && self.phase == Phase::Running {
+            self.observe(now);
+        }
         // A plain stream that starts over makes progress only where it passes
         // the furthest byte of the streams before it.
         if !whole || position > self.high_water {
@@ -327,12 +382,8 @@ impl Planner {
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
         let progressed = lease.position > lease.start;
-        let rate = lease.mean_rate(now);
-        let old = self.typical_rate;
-        // The mean of a short lease is too low, so it may only raise.
-        if lease.position - lease.start >= TYPICAL_LEASE_BYTES || rate > old {
-            self.typical_rate = if old == 0.0 { rate } else { old * 0.7 + rate * 0.3 };
-        }
+        let kept = end == LeaseEnd::Complete && lease.range.end() == lease.asked_end;
+        self.speeds.ended(&lease, kept, now);
         match end {
             LeaseEnd::Complete => {}
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
@@ -423,3 +474,7 @@ impl Planner {
 #[cfg(test)]
 #[path = "planner_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "planner_network_tests.rs"]
+mod network_tests;

@@ -31,6 +31,7 @@ fn planner(connections: usize) -> Planner {
         stall_timeout: Duration::from_secs(5),
         retry: RetryPolicy::default(),
         first_range_bytes: FIRST_RANGE_BYTES,
+        speed_limited: false,
         seed: 7,
     };
     Planner::new(settings)
@@ -68,6 +69,8 @@ struct Sim {
     prefixes: Vec<u64>,
     /// The server grants at most this much at once.
     cap: u64,
+    /// The planner must keep its leases within this of the first missing byte.
+    reach: Option<u64>,
     finished: bool,
     failed: Option<Failure>,
     requests: u64,
@@ -89,6 +92,7 @@ impl Sim {
             segments_done: vec![false; total.div_ceil(SEGMENT) as usize],
             prefixes: vec![0; total.div_ceil(SEGMENT) as usize],
             cap: if seed.is_multiple_of(5) { 700_001 } else { u64::MAX },
+            reach: None,
             finished: false,
             failed: None,
             requests: 0,
@@ -105,6 +109,8 @@ impl Sim {
                         (faults && random.u8(..) < 40).then(|| random.u64(0..3 * SEGMENT))
                     };
                     self.requests += 1;
+                    let reach = self.reach.unwrap_or(u64::MAX);
+                    assert!(range.end() <= self.frontier().saturating_add(reach), "{range}");
                     self.fetches.push(SimFetch {
                         lease,
                         position: range.start(),
@@ -146,6 +152,12 @@ impl Sim {
                 Action::Retry { .. } | Action::Notice(..) | Action::Resolve => {}
             }
         }
+    }
+
+    /// Where the first segment starts that is not here.
+    fn frontier(&self) -> u64 {
+        let first = self.segments_done.iter().position(|done| !done);
+        first.map_or(self.total, |first| first as u64 * SEGMENT)
     }
 
     fn store(&mut self, from: u64, to: u64) {
@@ -241,6 +253,19 @@ fn every_byte_is_fetched_once_and_it_ends_whatever_the_connections_do() {
         assert!(sim.segments_done.iter().all(|done| *done), "seed {seed}");
         assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
         assert!(sim.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
+    }
+}
+
+#[test]
+fn leases_stay_near_the_frontier_where_a_digest_needs_the_bytes_in_order() {
+    for seed in 0..1000 {
+        let mut sim = Sim::new(seed, seed % 3 != 0);
+        // Nine connections at most get two segments each in any case.
+        sim.reach = Some(18 * SEGMENT);
+        sim.planner.stay_within(Some(6 * SEGMENT));
+        sim.run(Duration::from_secs(3600));
+        assert_eq!(sim.failed, None, "seed {seed}");
+        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
     }
 }
 

@@ -11,7 +11,7 @@ use super::checkpoint::MAX_SEGMENTS;
 use super::range::ByteRange;
 
 /// The smallest segment that is chosen for an object, in bytes.
-pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 1 << 20;
+pub const MIN_CHOSEN_SEGMENT_BYTES: u64 = 256 << 10;
 
 /// Identifies a lease within one download; never used twice.
 pub type LeaseId = u64;
@@ -34,17 +34,22 @@ pub enum SegmentState {
     Complete,
 }
 
-/// Objects from this size on get segments of at least 2 MiB: as large as a
-/// mapped window, which is then brought in once and not for each half.
-const WINDOWED_BYTES: u64 = 64 << 20;
+/// As large as a mapped window, which is then brought in once and not for each
+/// part of it.
+const WINDOW_BYTES: u64 = 2 << 20;
 
-/// The segment size for an object of `total_bytes`: a power of two, at least
-/// 1 MiB, from 64 MiB on at least 2 MiB, such that there are at most
-/// [`MAX_SEGMENTS`] segments.
+/// With so many segments, one of them is a small part of a download: however
+/// they are dealt out to sixteen connections, these end nearly together.
+const FINE_SEGMENTS: u64 = 1024;
+
+/// The segment size for an object of `total_bytes`: a power of two, such that
+/// there are about [`FINE_SEGMENTS`] of them, but no less than 256 KiB and no
+/// more than 2 MiB, unless there would be more than [`MAX_SEGMENTS`].
 #[must_use]
 pub fn choose_segment_size(total_bytes: u64) -> u64 {
-    let least = if total_bytes < WINDOWED_BYTES { 1 } else { 2 } * MIN_CHOSEN_SEGMENT_BYTES;
-    total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two().max(least)
+    let fine = total_bytes.div_ceil(FINE_SEGMENTS).next_power_of_two();
+    let least = total_bytes.div_ceil(MAX_SEGMENTS).next_power_of_two();
+    fine.clamp(MIN_CHOSEN_SEGMENT_BYTES, WINDOW_BYTES).max(least)
 }
 
 /// The size of the segments of an object of `total_bytes`: `wanted`, raised
@@ -68,6 +73,8 @@ pub struct SegmentMap {
     missing_bytes: u64,
     /// No segment before this one is missing: scans begin here.
     first_candidate: usize,
+    /// No segment before this one is missing or leased.
+    first_open: usize,
 }
 
 impl SegmentMap {
@@ -86,6 +93,7 @@ impl SegmentMap {
             complete: 0,
             missing_bytes: total_bytes,
             first_candidate: 0,
+            first_open: 0,
         }
     }
 
@@ -167,6 +175,9 @@ impl SegmentMap {
         if matches!(state, SegmentState::Missing { .. }) {
             self.first_candidate = self.first_candidate.min(index);
         }
+        if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+            self.first_open = self.first_open.min(index);
+        }
     }
 
     /// The first run of missing bytes, of about `want_bytes`, rounded up to
@@ -193,6 +204,18 @@ impl SegmentMap {
             last += 1;
         }
         Some(ByteRange::new(start, self.range(last).end()))
+    }
+
+    /// Where the first segment starts of which not all bytes are here; the
+    /// object's end when there is none.
+    pub fn frontier(&mut self) -> u64 {
+        while let Some(state) = self.states.get(self.first_open) {
+            if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
+                break;
+            }
+            self.first_open += 1;
+        }
+        (self.first_open as u64 * self.segment_size_bytes).min(self.total_bytes)
     }
 
     /// Gives every missing segment that `range` touches to `lease`. Segments in

@@ -5,9 +5,11 @@ use proptest::prelude::*;
 
 #[test]
 fn sizes_are_powers_of_two_and_bounded() {
-    assert_eq!(choose_segment_size(0), 1 << 20);
-    assert_eq!(choose_segment_size(1), 1 << 20);
-    assert_eq!(choose_segment_size((64 << 20) - 1), 1 << 20);
+    assert_eq!(choose_segment_size(0), 256 << 10);
+    assert_eq!(choose_segment_size(1), 256 << 10);
+    assert_eq!(choose_segment_size(256 << 20), 256 << 10);
+    assert_eq!(choose_segment_size((256 << 20) + 1), 512 << 10);
+    assert_eq!(choose_segment_size(1 << 30), 1 << 20);
     assert_eq!(choose_segment_size(16_384 << 21), 2 << 20);
     assert_eq!(choose_segment_size((16_384 << 21) + 1), 4 << 20);
     let huge = choose_segment_size(i64::MAX as u64);

@@ -48,6 +48,7 @@ fn wish(random: &mut fastrand::Rng) -> Wish {
         },
         checksum: None,
         sync: random.u8(..) < 8,
+        digest: true,
         seed: random.u64(..),
     }
 }
@@ -86,25 +87,27 @@ fn any_case(seed: u64) -> Result<(), String> {
     let world = Arc::new(std::sync::Mutex::new(world));
     let dir = scratch();
     for _ in 0..random.usize(0..3) {
+        wish.digest = random.u8(..) >= 40;
         let after = Duration::from_millis(random.u64(1..6000));
         if let Life::Ended(result, _) = live(&world, dir.path(), &wish, Some(after)) {
-            judge(&world, dir.path(), &result)?;
+            judge(&world, dir.path(), &wish, &result)?;
             if result.is_ok() {
                 return Ok(());
             }
         }
     }
+    wish.digest = random.u8(..) >= 40;
     let Life::Ended(result, _) = live(&world, dir.path(), &wish, None) else {
         return Err("killed by nobody".to_owned());
     };
-    judge(&world, dir.path(), &result)?;
+    judge(&world, dir.path(), &wish, &result)?;
     if result.is_ok() {
         return Ok(());
     }
     lock(&world).faults.clear();
     lock(&world).link.loss = 0;
     match live(&world, dir.path(), &wish, None) {
-        Life::Ended(Ok(summary), _) => judge(&world, dir.path(), &Ok(summary)),
+        Life::Ended(Ok(summary), _) => judge(&world, dir.path(), &wish, &Ok(summary)),
         Life::Ended(Err(error), _) => {
             Err(format!("an honest server does not help after {:?}: {error}", result.err()))
         }
@@ -214,7 +217,7 @@ fn row_case(
     let Life::Ended(result, notices) = live(&world, dir.path(), &wish, None) else {
         return Err("killed by nobody".to_owned());
     };
-    judge(&world, dir.path(), &result)?;
+    judge(&world, dir.path(), &wish, &result)?;
     let fired = lock(&world).faults[0].fired > 0;
     let (at_first, later) = row.once;
     let demand = if position == Position::First { at_first } else { later };

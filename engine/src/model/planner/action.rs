@@ -20,6 +20,9 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How much the first request asks for, before anything is known.
     pub first_range_bytes: u64,
+    /// Whether the caller set a limit on the speed: connections then wait for
+    /// that, and their silence says nothing.
+    pub speed_limited: bool,
     /// Seeds the jitter of the backoff.
     pub seed: u64,
 }

@@ -124,7 +124,7 @@ impl Planner {
             let silent = now.saturating_sub(lease.last_byte_at);
             let rate = lease.rate.rate(now);
             let peers = ((total - rate) / (count.max(2) - 1) as f64)
-                .max(self.typical_rate)
+                .max(self.speeds.typical)
                 .max(lease.mean_rate(now));
             let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
             if silent >= self.settings.stall_timeout {

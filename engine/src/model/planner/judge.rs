@@ -19,9 +19,9 @@ impl Planner {
         lease.head_at = Some(now);
         lease.last_byte_at = now;
         lease.rate.record(0, now);
-        let latency = (now - lease.issued_at).as_secs_f64();
-        self.latency_s =
-            if self.latency_s == 0.0 { latency } else { self.latency_s * 0.8 + latency * 0.2 };
+        let latency_s = (now - lease.issued_at).as_secs_f64();
+        let kept = lease.expected.is_some();
+        self.speeds.answered(latency_s, kept);
         if lease.leaving || matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
             return self.drop_response(id);
         }
@@ -50,7 +50,10 @@ impl Planner {
                 self.drop_response(id);
                 let others = self.leases.values().filter(|lease| !lease.leaving).count();
                 self.refused(others, now);
-                self.failed(id, failure, retry_after, now);
+                // One connection too many is not missed by the others.
+                if others == 0 || retry_after.is_some() {
+                    self.failed(id, failure, retry_after, now);
+                }
             }
             Verdict::Denied { status } => self.denied(id, status),
             Verdict::Status { status, transient: true, retry_after } => {
@@ -83,6 +86,7 @@ impl Planner {
         match self.phase {
             Phase::Opening => {
                 lease.range = range;
+                lease.asked_end = range.end();
                 self.resource = Some(resource.clone());
                 self.phase = Phase::Preparing(id);
                 self.actions.push_back(Action::Open { lease: id, resource });
@@ -94,6 +98,7 @@ impl Planner {
                 );
             }
             Phase::Running => {
+                lease.asked_end = range.end();
                 if range.end() < lease.range.end() {
                     let old_end = lease.range.end();
                     lease.range = range;

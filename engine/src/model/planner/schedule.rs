@@ -2,22 +2,10 @@
 
 use std::time::Duration;
 
+use super::speed::estimator;
 use super::{Action, Lease, Phase, Planner};
+use crate::model::concurrency::Flow;
 use crate::model::range::ByteRange;
-use crate::model::rate::RateEstimator;
-
-/// A lease of unknown speed is at most this long.
-const PROBE_LEASE_BYTES: u64 = 16 << 20;
-/// No lease is longer, so that leases stay near the frontier.
-const MAX_LEASE_BYTES: u64 = 256 << 20;
-/// A lease should last this long at the measured speed.
-const LEASE_TIME_S: f64 = 4.0;
-/// A request's latency may cost at most one part in this many of its lease.
-pub(super) const LATENCY_SHARE: f64 = 25.0;
-/// A straggler is relieved only when that saves at least this.
-const WORTHWHILE_S: f64 = 0.5;
-/// A connection is judged by its speed only after this long.
-const GRACE: Duration = Duration::from_secs(1);
 
 impl Planner {
     pub(super) fn schedule(&mut self, now: Duration) {
@@ -74,17 +62,32 @@ impl Planner {
         // In doubt about the identity, one question is asked at a time.
         let limit = if self.doubt { 1 } else { self.concurrency.limit() };
         while self.leases.len() < limit {
-            let want = self.lease_bytes(now);
+            if self.too_late_for_new(now) {
+                return;
+            }
+            let want = self.lease_bytes(self.speeds.next_idle(), now);
             let wanted = self.wanted_run(now);
-            let next = || self.map.as_mut().and_then(|map| map.next_run(want));
-            let Some(run) = wanted.or_else(next) else {
-                return self.relieve_slowest(now);
+            let Some(run) = wanted.or_else(|| self.next_run(want)) else {
+                return self.relieve(now);
             };
             self.issue(run, Some(run), now);
             if let Some(map) = &mut self.map {
                 map.lease(run, self.next_lease - 1);
             }
         }
+    }
+
+    /// The next missing bytes to lease, about `want_bytes` of them, as far as a
+    /// digest in order lets leases go.
+    fn next_run(&mut self, want_bytes: u64) -> Option<ByteRange> {
+        let connections = self.concurrency.limit().max(1) as u64;
+        let map = self.map.as_mut()?;
+        let Some(reach_bytes) = self.reach_bytes else { return map.next_run(want_bytes) };
+        // Each connection gets a segment, and another one, however large they are.
+        let reach_bytes = reach_bytes.max(2 * connections * map.segment_size_bytes());
+        let end = map.frontier().saturating_add(reach_bytes);
+        let run = map.next_run(want_bytes.min(reach_bytes / connections))?;
+        (run.start() < end).then(|| ByteRange::new(run.start(), run.end().min(end)))
     }
 
     pub(super) fn issue(&mut self, range: ByteRange, ask: Option<ByteRange>, now: Duration) {
@@ -96,12 +99,15 @@ impl Planner {
             lease,
             Lease {
                 range,
+                asked_end: range.end(),
                 position: range.start(),
                 start: range.start(),
                 issued_at: now,
                 head_at: None,
                 last_byte_at: now,
-                rate: RateEstimator::new(Duration::from_secs(2)),
+                pause: Duration::ZERO,
+                rate: estimator(),
+                expected: self.speeds.take_idle(),
                 leaving: false,
                 cancelled_for: None,
                 conditional,
@@ -111,77 +117,15 @@ impl Planner {
         self.actions.push_back(Action::Fetch { lease, range: ask, conditional });
     }
 
-    /// How long the next lease should be: long enough that its request costs
-    /// little, short enough that all connections end together.
-    pub(super) fn lease_bytes(&self, now: Duration) -> u64 {
-        let Some(map) = &self.map else { return 0 };
-        let share = map.missing_bytes() / self.concurrency.limit().max(1) as u64;
-        let rate = self.mean_rate(now);
-        if rate <= 0.0 {
-            return share.clamp(1, PROBE_LEASE_BYTES);
-        }
-        let floor = (rate * self.latency_s * LATENCY_SHARE) as u64;
-        let target = (rate * LEASE_TIME_S) as u64;
-        share.min(target).max(floor).clamp(1, MAX_LEASE_BYTES)
-    }
-
-    pub(super) fn mean_rate(&self, now: Duration) -> f64 {
-        let rates: Vec<f64> =
-            self.leases.values().map(|lease| lease.rate.rate(now)).filter(|r| *r > 0.0).collect();
-        if rates.is_empty() { 0.0 } else { rates.iter().sum::<f64>() / rates.len() as f64 }
-    }
-
-    /// A connection is idle and nothing is missing: take the tail of the lease
-    /// that would end last, or, inside its last segment, all that is left of it.
-    pub(super) fn relieve_slowest(&mut self, now: Duration) {
-        let Some(map) = &self.map else { return };
-        let rates = self.leases.values().map(|lease| lease.rate.rate(now));
-        let best = rates.fold(self.typical_rate, f64::max).max(1.0);
-        let overhead = self.latency_s * 2.0;
-        let slowest = self
-            .leases
-            .iter()
-            .filter(|(_, lease)| {
-                let since = lease.head_at.unwrap_or(lease.issued_at);
-                !lease.leaving && lease.rest_bytes() > 0 && now.saturating_sub(since) > GRACE
-            })
-            .map(|(id, lease)| {
-                let left = lease.rest_bytes() as f64 / lease.rate.rate(now).max(1.0);
-                // One that brought nothing yet is judged by its age.
-                let age = (now - lease.issued_at).as_secs_f64();
-                (*id, if lease.position > lease.start { left } else { age - overhead })
-            })
-            .max_by(|a, b| a.1.total_cmp(&b.1));
-        let Some((id, left)) = slowest else { return };
-        // One at a time: the idle connection takes what comes free first.
-        if self.leases.values().any(|lease| lease.leaving) {
-            return;
-        }
-        let lease = &self.leases[&id];
-        if lease.position == lease.start {
-            // Nothing came yet, so nothing is lost. But a server that needs its
-            // time must get it: each relief without a byte waits for longer.
-            if left > GRACE.as_secs_f64() * f64::from(1u32 << self.reliefs_in_a_row.min(16)) {
-                self.reliefs_in_a_row += 1;
-                self.cancel(id, None);
-            }
-            return;
-        }
-        let alone = lease.rest_bytes() as f64 / best + overhead;
-        let boundary = map.first_segment_boundary_after(lease.position);
-        // Both end together when the thief takes this share.
-        let own = lease.rate.rate(now);
-        let keep = (lease.rest_bytes() as f64 * own / (own + best)) as u64;
-        let split = map.first_segment_boundary_after((lease.position + keep).max(boundary) - 1);
-        if split < lease.range.end()
-            && left * (1.0 - keep as f64 / lease.rest_bytes() as f64) > WORTHWHILE_S + overhead
-        {
-            if let Some(lease) = self.leases.get_mut(&id) {
-                lease.leaving = true;
-            }
-            self.actions.push_back(Action::Shrink { lease: id, end: split });
-        } else if left > 3.0 * alone + WORTHWHILE_S {
-            self.cancel(id, None);
-        }
+    pub(super) fn observe(&mut self, now: Duration) {
+        let flowing = self.leases.values().filter(|lease| lease.position > lease.start);
+        let flow = Flow {
+            received_bytes: self.received_bytes,
+            active: self.leases.len(),
+            flowing: flowing.count(),
+            round_trip_s: self.speeds.kept_latency_s(),
+            left_s: self.time_left_s(0.0, now),
+        };
+        self.concurrency.observe(flow, now);
     }
 }

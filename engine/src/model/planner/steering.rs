@@ -28,6 +28,11 @@ impl Planner {
         self.schedule(now);
     }
 
+    /// Whether the caller limits the speed: silence is not the server's then.
+    pub fn set_speed_limited(&mut self, limited: bool) {
+        self.settings.speed_limited = limited;
+    }
+
     /// Another limit from now on. Leases beyond a lower number end at once; what
     /// a server refused before may be tried again.
     pub fn set_connections(&mut self, connections: Connections, now: Duration) {

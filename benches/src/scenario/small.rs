@@ -1,0 +1,103 @@
+//! `small`: many small files from one list, where requests and syncs are the cost.
+
+use std::fs;
+use std::path::Path;
+
+use super::bar::{Bar, fastest_peer, lane, peak_bar};
+use super::{Outcome, Venue, describe_place};
+use crate::Failure;
+use crate::contender::{Contender, batch_peers};
+use crate::origin::{ServedDirectory, make_object};
+use crate::track::{Course, Entry, Lane, Patience, race};
+use crate::verify;
+
+const FILES: u32 = 2_000;
+const FILE_BYTES: u64 = 64 * 1024;
+const NO_SYNC: &str = "-q --no-sync -i";
+const DEFAULT: &str = "-q -i";
+/// As many at a time as the peers are told to.
+const WIDE: &str = "-q --no-sync -j 16 -i";
+
+pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outcome, Failure> {
+    let served = venue.origin.served("small");
+    let names: Vec<String> = (0..FILES).map(|number| format!("file-{number:04}")).collect();
+    if !served.exists() {
+        make_files(&served, &names)?;
+    }
+    let mut notes = Vec::new();
+    let mut contenders: Vec<Contender> = Vec::new();
+    if venue.abilities.input_file {
+        contenders.extend([NO_SYNC, WIDE, DEFAULT].map(|flags| venue.haul(flags)));
+    } else {
+        notes.push("this haul has no --input-file, so it does not run here".to_owned());
+    }
+    contenders.extend(batch_peers(&venue.peers));
+    let source = ServedDirectory { origin: venue.origin, name: "small" };
+    let (output, list) = (venue.work.join("out"), venue.work.join("list"));
+    let (names, at, to) = (&names, &list, &output);
+    let entries: Vec<Entry<'_>> = contenders
+        .into_iter()
+        .map(|contender| Entry {
+            name: contender.name.clone(),
+            role: contender.role,
+            source: &source,
+            prepare: Box::new(move |base| {
+                let urls: Vec<String> = names.iter().map(|name| format!("{base}/{name}")).collect();
+                contender.batch_command(&urls, at, to)
+            }),
+        })
+        .collect();
+    let course = Course {
+        guard: venue.origin.guard(),
+        scenario: "small",
+        output: output.clone(),
+        check: &|_, directory| {
+            names
+                .iter()
+                .try_for_each(|name| verify::same_whole(&served.join(name), &directory.join(name)))
+        },
+        then_sync: false,
+        patience: Patience::USUAL,
+    };
+    let lanes = race(&course, &entries, venue.args.rounds, shuffle)?;
+    let mut bars = Vec::new();
+    if let Some((peer, wall)) = fastest_peer(&lanes, Lane::wall).filter(|_| has_haul(&lanes)) {
+        let peer = peer.name.split(' ').next().unwrap_or_default();
+        // At least 1.5 times the files a second is at most a 1.5th of the time.
+        for (flags, times) in [(NO_SYNC, 1.5), (DEFAULT, 0.7)] {
+            let what = format!(
+                "small: wall of haul {flags} LIST to {peer}'s ({times} times its files a second)"
+            );
+            let mine = lane(&lanes, &venue.haul(flags).name).and_then(Lane::wall);
+            bars.push(Bar::ratio(what, mine, Some(wall), 1.0 / times));
+        }
+    }
+    bars.extend(peak_bar(&lanes, "small"));
+    fs::remove_dir_all(&served)?;
+    Ok(Outcome {
+        scenario: "small",
+        size_bytes: u64::from(FILES) * FILE_BYTES,
+        files: FILES,
+        output: describe_place(&output),
+        limit_s: None,
+        lanes,
+        notes,
+        bars,
+    })
+}
+
+fn has_haul(lanes: &[Lane]) -> bool {
+    lanes.iter().any(|lane| lane.haul)
+}
+
+/// No two of them alike: a program that confuses files must not get away with it.
+fn make_files(directory: &Path, names: &[String]) -> Result<(), Failure> {
+    fs::create_dir_all(directory)?;
+    for (number, name) in names.iter().enumerate() {
+        let mut content = vec![0; usize::try_from(FILE_BYTES)?];
+        fastrand::Rng::with_seed(number as u64).fill(&mut content);
+        fs::write(directory.join(name), content)?;
+    }
+    // One file synced takes the journal of all of them along.
+    make_object(&directory.join("last"), 0)
+}

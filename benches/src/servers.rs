@@ -1,0 +1,191 @@
+//! The race's own servers, for what nginx cannot do: connections capped alike or unevenly, far
+//! away, reset, silent, counted.
+//!
+//! A server is a process of its own (`race --serve SHAPE FILE`), so that its CPU time is nobody's
+//! in the tables. It talks over its pipes: a first line `port N`, then an answer to each line that
+//! it reads. It ends when its input ends, however the race ended.
+//!
+//! Its connections are threads that sleep until their next bytes are due, and it counts what it
+//! sent. The parts: [`shape`] and [`http`] are pure, `serve` has the loops, `far` the delaying
+//! proxy in front.
+
+mod far;
+pub mod http;
+mod serve;
+pub mod shape;
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use crate::Failure;
+use serve::Server;
+use shape::Shape;
+
+/// What one run asked of a server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Connections accepted; 0 where the server does not tell.
+    pub connections: u64,
+    /// Requests, whatever became of them.
+    pub requests: u64,
+    /// Body bytes sent.
+    pub body_bytes: u64,
+}
+
+/// Somewhere to download one object from.
+pub trait Source {
+    /// The next run's traffic counts from zero.
+    ///
+    /// # Errors
+    ///
+    /// When the server is gone.
+    fn begin(&self) -> Result<(), Failure>;
+
+    /// Where the object is; `run` tells one run from another.
+    fn url(&self, run: &str) -> String;
+
+    /// What `run` asked for so far.
+    ///
+    /// # Errors
+    ///
+    /// When the server is gone.
+    fn traffic(&self, run: &str) -> Result<Traffic, Failure>;
+}
+
+/// How long the connections of the last run may take to be noticed as closed.
+const QUIET_WITHIN: Duration = Duration::from_secs(3);
+const POLL_EVERY: Duration = Duration::from_millis(2);
+
+/// A running server process and the race's end of its pipes.
+#[derive(Debug)]
+pub struct Shaped {
+    process: Child,
+    pipes: RefCell<Option<(ChildStdin, BufReader<ChildStdout>)>>,
+    port: u16,
+}
+
+impl Shaped {
+    /// Starts a server of `object` with this shape.
+    ///
+    /// # Errors
+    ///
+    /// When this program cannot be started again or the object cannot be read.
+    pub fn start(shape: &Shape, object: &Path) -> Result<Self, Failure> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .arg("--serve")
+            .arg(serde_json::to_string(shape)?)
+            .arg(object)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let pipes = process.stdin.take().zip(process.stdout.take().map(BufReader::new));
+        let mut shaped = Self { process, pipes: RefCell::new(pipes), port: 0 };
+        let line = shaped.hear()?;
+        let port = line.strip_prefix("port ").and_then(|digits| digits.trim().parse().ok());
+        shaped.port = port.ok_or_else(|| format!("the race's server said `{}`", line.trim()))?;
+        Ok(shaped)
+    }
+
+    fn ask(&self, question: &str) -> Result<String, Failure> {
+        if let Some((input, _)) = self.pipes.borrow_mut().as_mut() {
+            writeln!(input, "{question}")?;
+        }
+        self.hear()
+    }
+
+    fn hear(&self) -> Result<String, Failure> {
+        let mut line = String::new();
+        if let Some((_, output)) = self.pipes.borrow_mut().as_mut() {
+            output.read_line(&mut line)?;
+        }
+        if line.is_empty() { Err("the race's server ended".into()) } else { Ok(line) }
+    }
+}
+
+impl Source for Shaped {
+    fn begin(&self) -> Result<(), Failure> {
+        self.ask("begin").map(|_| ())
+    }
+
+    fn url(&self, run: &str) -> String {
+        format!("http://127.0.0.1:{}/object?run={run}", self.port)
+    }
+
+    fn traffic(&self, _run: &str) -> Result<Traffic, Failure> {
+        Ok(serde_json::from_str(&self.ask("traffic")?)?)
+    }
+}
+
+impl Drop for Shaped {
+    fn drop(&mut self) {
+        *self.pipes.borrow_mut() = None;
+        let _ = self.process.wait();
+    }
+}
+
+/// The server's own main: `SHAPE FILE`.
+///
+/// # Errors
+///
+/// When arguments are missing or wrong, or no port is free.
+pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+    let (Some(shape), Some(object)) = (arguments.next(), arguments.next()) else {
+        return Err("usage: race --serve SHAPE FILE".into());
+    };
+    let shape: Shape = serde_json::from_str(&shape.to_string_lossy())?;
+    let one_way = shape.one_way;
+    let server = Arc::new(Server::new(shape, File::open(object)?)?);
+    let near = listen({
+        let server = Arc::clone(&server);
+        move |stream| server.serve(stream)
+    })?;
+    let facing = if one_way.is_zero() {
+        near
+    } else {
+        listen(move |client| {
+            if let Ok(upstream) = TcpStream::connect(near) {
+                far::relay(&client, &upstream, one_way);
+            }
+        })?
+    };
+    let mut output = std::io::stdout().lock();
+    writeln!(output, "port {}", facing.port())?;
+    output.flush()?;
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        if line == "begin" {
+            let deadline = Instant::now() + QUIET_WITHIN;
+            while server.open() > 0 && Instant::now() < deadline {
+                std::thread::sleep(POLL_EVERY);
+            }
+            server.forget();
+            writeln!(output, "ready")?;
+        } else {
+            writeln!(output, "{}", serde_json::to_string(&server.traffic())?)?;
+        }
+        output.flush()?;
+    }
+    Ok(())
+}
+
+/// Hands every connection to `serve` on a thread of its own.
+fn listen(serve: impl Fn(TcpStream) + Send + Sync + 'static) -> Result<SocketAddr, Failure> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let address = listener.local_addr()?;
+    let serve = Arc::new(serve);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let serve = Arc::clone(&serve);
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    Ok(address)
+}

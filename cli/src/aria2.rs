@@ -1,0 +1,408 @@
+//! `haul-aria2c`: haul for programs that call aria2c, yt-dlp above all, which
+//! picks its way of calling a downloader by the name of the program.
+//!
+//! aria2's words are turned into haul's, and haul's exit codes into aria2's.
+//! What has no meaning here is left out: silently where haul does it anyway or
+//! has nothing like it, with a note where it is not known at all.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::process::ExitCode;
+
+use crate::exit::Failure;
+use crate::render::{escape, to_stderr, to_stdout};
+
+/// What an option of aria2 means here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meaning {
+    /// This flag of haul, with the value.
+    Value(&'static str),
+    /// Parts of one decision, taken when all words are read.
+    Split,
+    Allocation,
+    Continue,
+    AllowOverwrite,
+    CheckCertificate,
+    RemoteTime,
+    Checksum,
+    Header,
+    Quiet,
+    Sequential,
+    Version,
+    /// Nothing.
+    None,
+}
+
+use Meaning::{
+    AllowOverwrite, CheckCertificate, Checksum, Continue, Header, Quiet, RemoteTime, Sequential,
+    Split, Value, Version,
+};
+
+/// The long options, with the letter of the short one, whether a value follows
+/// as a word of its own, and the meaning.
+const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
+    ("all-proxy", None, true, Value("--proxy")),
+    ("allow-overwrite", None, false, AllowOverwrite),
+    ("allow-piece-length-change", None, false, Meaning::None),
+    ("always-resume", None, false, Meaning::None),
+    ("auto-file-renaming", None, false, Meaning::None),
+    ("auto-save-interval", None, true, Meaning::None),
+    ("ca-certificate", None, true, Value("--cacert")),
+    ("certificate", None, true, Value("--cert")),
+    ("check-certificate", None, false, CheckCertificate),
+    ("checksum", None, true, Checksum),
+    ("conf-path", None, true, Meaning::None),
+    ("connect-timeout", None, true, Value("--connect-timeout")),
+    ("console-log-level", None, true, Meaning::None),
+    ("continue", Some('c'), false, Continue),
+    ("dir", Some('d'), true, Value("--dir")),
+    ("disable-ipv6", None, false, Meaning::None),
+    ("download-result", None, true, Meaning::None),
+    ("enable-color", None, false, Meaning::None),
+    ("file-allocation", None, true, Meaning::Allocation),
+    ("force-save", None, false, Meaning::None),
+    ("force-sequential", Some('Z'), false, Sequential),
+    ("header", None, true, Header),
+    ("http-accept-gzip", None, false, Meaning::None),
+    ("http-proxy", None, true, Value("--proxy")),
+    ("https-proxy", None, true, Value("--proxy")),
+    ("input-file", Some('i'), true, Value("--input-file")),
+    ("interface", None, true, Value("--interface")),
+    ("load-cookies", None, true, Value("--load-cookies")),
+    ("log", Some('l'), true, Meaning::None),
+    ("log-level", None, true, Meaning::None),
+    ("lowest-speed-limit", None, true, Meaning::None),
+    ("max-concurrent-downloads", Some('j'), true, Value("--jobs")),
+    ("max-connection-per-server", Some('x'), true, Split),
+    ("max-download-limit", None, true, Value("--limit-rate")),
+    ("max-overall-download-limit", None, true, Value("--limit-rate")),
+    ("max-tries", Some('m'), true, Value("--retry")),
+    ("min-split-size", Some('k'), true, Meaning::None),
+    ("no-conf", None, false, Meaning::None),
+    ("no-netrc", Some('n'), false, Meaning::None),
+    ("no-proxy", None, true, Value("--no-proxy")),
+    ("out", Some('o'), true, Value("--output")),
+    ("piece-length", None, true, Meaning::None),
+    ("private-key", None, true, Value("--key")),
+    ("quiet", Some('q'), false, Quiet),
+    ("referer", None, true, Value("--referer")),
+    ("remote-time", Some('R'), false, RemoteTime),
+    ("remove-control-file", None, false, Meaning::None),
+    ("retry-wait", None, true, Meaning::None),
+    ("show-console-readout", None, false, Meaning::None),
+    ("split", Some('s'), true, Split),
+    ("stop", None, true, Meaning::None),
+    ("stream-piece-selector", None, true, Meaning::None),
+    ("summary-interval", None, true, Meaning::None),
+    ("timeout", Some('t'), true, Value("--stall-timeout")),
+    ("uri-selector", None, true, Meaning::None),
+    ("user-agent", Some('U'), true, Value("--user-agent")),
+    ("version", Some('v'), false, Version),
+];
+
+/// haul's words for a command line of aria2.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Translated {
+    words: Vec<OsString>,
+    /// One line each.
+    notes: Vec<String>,
+    version: bool,
+}
+
+/// Runs haul as aria2c would be run with these arguments, the program's name
+/// first, and returns one of aria2's exit codes.
+pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let translated = match translate(args.into_iter().skip(1)) {
+        Ok(translated) => translated,
+        Err(failure) => {
+            crate::render::tell(&failure);
+            return ExitCode::from(exit_code(failure.exit));
+        }
+    };
+    if translated.version {
+        // In the place and form in which aria2's callers look for it.
+        to_stdout(&[format!("haul-aria2c version {}", env!("CARGO_PKG_VERSION"))]);
+        return ExitCode::SUCCESS;
+    }
+    to_stderr(&translated.notes);
+    let words = [OsString::from("haul")].into_iter().chain(translated.words);
+    ExitCode::from(exit_code(crate::run_for_code(words.collect())))
+}
+
+/// Whether the program was called by the name of the other one.
+pub(crate) fn is_name_of(program: &OsStr) -> bool {
+    let name = std::path::Path::new(program).file_name().unwrap_or_default();
+    name.as_bytes().windows(6).any(|part| part == b"aria2c")
+}
+
+/// aria2's code for one of haul's.
+fn exit_code(code: u8) -> u8 {
+    match code {
+        0 => 0,
+        2 => 28,
+        // A file in the way or that cannot be written.
+        3 => 17,
+        4 | 5 => 6,
+        6 => 24,
+        7 | 8 => 22,
+        9 => 32,
+        // Resuming was not possible, and starting over neither.
+        10 => 8,
+        11 => 9,
+        129 | 130 | 143 => 7,
+        _ => 1,
+    }
+}
+
+/// Decisions that several options are part of.
+#[derive(Debug, Default)]
+struct Decisions {
+    connections: Option<u32>,
+    overwrite: bool,
+    remote_time: bool,
+    insecure: bool,
+    sequential: bool,
+}
+
+fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failure> {
+    let mut out = Translated { words: vec!["--no-config".into()], ..Translated::default() };
+    let (mut decisions, mut urls) = (Decisions::default(), Vec::new());
+    let mut words = words.peekable();
+    let mut only_urls = false;
+    while let Some(word) = words.next() {
+        let bytes = word.as_bytes();
+        if only_urls || !bytes.starts_with(b"-") || bytes == b"-" {
+            urls.push(word);
+            continue;
+        }
+        if bytes == b"--" {
+            only_urls = true;
+            continue;
+        }
+        for (name, value) in options_of(&word) {
+            let known = OPTIONS.iter().find(|(long, short, ..)| match &name {
+                Name::Long(name) => name == long,
+                Name::Short(letter) => Some(*letter) == *short,
+            });
+            let Some((long, _, wants_value, meaning)) = known else {
+                out.notes.push(format!("note: {name} is not known here and is left out"));
+                // A word that is neither an option nor a URL belongs to it.
+                let stray = |next: &OsString| !next.as_bytes().starts_with(b"-") && !is_url(next);
+                if value.is_none() && words.next_if(stray).is_some() {}
+                continue;
+            };
+            let value = match value {
+                None if *wants_value => Some(words.next().ok_or_else(|| {
+                    Failure::usage(format!("--{long} wants a value and none follows"))
+                })?),
+                value => value,
+            };
+            take(*meaning, value.as_deref(), &mut decisions, &mut out)?;
+        }
+    }
+    finish(&decisions, urls, &mut out);
+    Ok(out)
+}
+
+fn take(
+    meaning: Meaning,
+    value: Option<&OsStr>,
+    decisions: &mut Decisions,
+    out: &mut Translated,
+) -> Result<(), Failure> {
+    let on = value.is_none_or(|value| value != "false");
+    match meaning {
+        Value(flag) => {
+            let mut word = OsString::from(flag);
+            word.push("=");
+            word.push(value.unwrap_or_default());
+            if value.is_some_and(|value| !value.is_empty()) {
+                out.words.push(word);
+            }
+        }
+        Split => {
+            let text = value.unwrap_or_default().to_string_lossy().into_owned();
+            let count: u32 = text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
+                Failure::usage(format!("`{}` is no number of connections", escape(&text)))
+            })?;
+            decisions.connections = Some(decisions.connections.map_or(count, |old| old.min(count)));
+        }
+        Meaning::Allocation | Meaning::None => {}
+        // aria2 goes on with whatever lies there, and so writes into it. haul
+        // goes on with what it can prove, and replaces the rest at the end.
+        Continue | AllowOverwrite => decisions.overwrite |= on,
+        CheckCertificate => decisions.insecure = !on,
+        RemoteTime => decisions.remote_time = on,
+        Checksum => {
+            let text = value.unwrap_or_default().to_string_lossy().into_owned();
+            // aria2 writes sha-256, haul sha256.
+            let text = text.strip_prefix("sha-").map_or(text.clone(), |rest| format!("sha{rest}"));
+            out.words.push(format!("--checksum={text}").into());
+        }
+        Header => {
+            let text = value.unwrap_or_default();
+            // A header without a value is sent by nobody.
+            if text
+                .as_bytes()
+                .split(|byte| *byte == b':')
+                .nth(1)
+                .is_some_and(|rest| rest.iter().any(|byte| !byte.is_ascii_whitespace()))
+            {
+                let mut word = OsString::from("--header=");
+                word.push(text);
+                out.words.push(word);
+            }
+        }
+        Quiet if on => out.words.push("--quiet".into()),
+        Quiet => {}
+        Sequential => decisions.sequential = on,
+        Version => out.version = true,
+    }
+    Ok(())
+}
+
+fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) {
+    if let Some(count) = decisions.connections {
+        out.words.push(format!("--connections={count}").into());
+    }
+    let flags = [
+        ("--overwrite", decisions.overwrite),
+        ("--insecure", decisions.insecure),
+        ("--no-remote-time", !decisions.remote_time),
+    ];
+    out.words.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| flag.into()));
+    if urls.len() > 1 && !decisions.sequential {
+        // To aria2 they are places of one file.
+        out.notes.push(format!("note: {} more URLs of the same file are left out", urls.len() - 1));
+        urls.truncate(1);
+    }
+    if !urls.is_empty() {
+        out.words.push("--".into());
+    }
+    out.words.append(&mut urls);
+}
+
+fn is_url(word: &OsStr) -> bool {
+    word.to_str().is_some_and(|word| word.contains("://"))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Name {
+    Long(String),
+    Short(char),
+}
+
+impl std::fmt::Display for Name {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Long(name) => write!(f, "--{}", escape(name)),
+            Self::Short(letter) => write!(f, "-{}", escape(&letter.to_string())),
+        }
+    }
+}
+
+/// The options in one word: a long one, or short ones of which the last may
+/// have its value right behind it.
+fn options_of(word: &OsStr) -> Vec<(Name, Option<OsString>)> {
+    let bytes = word.as_bytes();
+    if let Some(long) = bytes.strip_prefix(b"--") {
+        let end = long.iter().position(|byte| *byte == b'=').unwrap_or(long.len());
+        let value = long.get(end + 1..).map(|value| OsString::from_vec(value.to_vec()));
+        return vec![(Name::Long(String::from_utf8_lossy(&long[..end]).into_owned()), value)];
+    }
+    let text = String::from_utf8_lossy(&bytes[1..]).into_owned();
+    let mut options = Vec::new();
+    for (at, letter) in text.char_indices() {
+        let wants_value =
+            OPTIONS.iter().any(|(_, short, wants, _)| *short == Some(letter) && *wants);
+        let rest = &text[at + letter.len_utf8()..];
+        if wants_value {
+            let value = rest.strip_prefix('=').unwrap_or(rest);
+            options.push((Name::Short(letter), (!value.is_empty()).then(|| value.into())));
+            break;
+        }
+        // `-c=false` and `-ctrue` are how aria2 reads them.
+        let value = rest.strip_prefix('=').unwrap_or(rest);
+        if matches!(value, "true" | "false") {
+            options.push((Name::Short(letter), Some(value.into())));
+            break;
+        }
+        options.push((Name::Short(letter), None));
+    }
+    options
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(typed: &[&str]) -> Vec<String> {
+        let translated = translate(typed.iter().map(OsString::from)).unwrap();
+        let text = |word: OsString| word.into_string().unwrap();
+        translated.words.into_iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_words_of_yt_dlp_become_those_of_haul() {
+        let typed = "-c --no-conf --console-log-level=warn --summary-interval=0 \
+                     --download-result=hide --http-accept-gzip=true --file-allocation=none -x16 \
+                     -j16 -s16 --min-split-size 1M --load-cookies=/tmp/c \
+                     --max-overall-download-limit 2M --check-certificate=true --remote-time=true \
+                     --show-console-readout=false --auto-file-renaming=false --dir ./films/ --out \
+                     ./film.mp4.part";
+        let mut typed: Vec<&str> = typed.split_whitespace().collect();
+        typed.extend(["--header", "User-Agent: it", "--header", "Empty:", "--", "http://h/f"]);
+        assert_eq!(
+            words(&typed),
+            [
+                "--no-config",
+                "--jobs=16",
+                "--load-cookies=/tmp/c",
+                "--limit-rate=2M",
+                "--dir=./films/",
+                "--output=./film.mp4.part",
+                "--header=User-Agent: it",
+                "--connections=16",
+                "--overwrite",
+                "--",
+                "http://h/f"
+            ]
+        );
+    }
+
+    #[test]
+    fn decisions_are_those_of_aria2() {
+        let of = |typed: &[&str]| words(typed)[1..].join(" ");
+        assert_eq!(of(&["http://h/"]), "--no-remote-time -- http://h/");
+        assert_eq!(
+            of(&["-x", "4", "-s8", "--check-certificate=false", "--remote-time", "http://h/"]),
+            "--connections=4 --insecure -- http://h/"
+        );
+        assert_eq!(of(&["-c=false", "-R", "-i", "list"]), "--input-file=list");
+        assert_eq!(
+            of(&["--checksum=sha-256=ab", "-R", "http://h/"]),
+            "--checksum=sha256=ab -- http://h/"
+        );
+        assert!(translate(["-v"].iter().map(OsString::from)).unwrap().version);
+    }
+
+    #[test]
+    fn what_is_not_known_is_left_out_and_told() {
+        let typed = ["--bt-stop-timeout", "5", "--rpc=1", "-R", "http://h/a", "http://h/b"];
+        let translated = translate(typed.iter().map(OsString::from)).unwrap();
+        assert_eq!(translated.words, ["--no-config", "--", "http://h/a"]);
+        let notes = translated.notes.join("\n");
+        for part in ["--bt-stop-timeout", "--rpc", "1 more URLs"] {
+            assert!(notes.contains(part), "{notes}");
+        }
+        let failure = translate(["-x", "many"].iter().map(OsString::from)).unwrap_err();
+        assert!(failure.message.contains("many") && exit_code(failure.exit) == 28);
+    }
+
+    #[test]
+    fn the_programs_name_decides() {
+        for (name, is) in [("haul-aria2c", true), ("/usr/bin/haul-aria2c", true), ("haul", false)] {
+            assert_eq!(is_name_of(OsStr::new(name)), is, "{name}");
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! `--load-cookies`: a cookie file in the format that Netscape's browser began
+//! and that curl, wget and yt-dlp write, and the jar that it fills.
+//!
+//! A line has seven fields with TABs between them: domain, whether hosts below
+//! it get the cookie too, path, whether it is for https only, when it expires
+//! (seconds since 1970, 0 for never), name and value. `#` begins a comment,
+//! except that `#HttpOnly_` before a domain is part of the format. No text made
+//! here has a name or a value of the file in it: they are secrets.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use cookie_store::{CookieStore, RawCookie};
+use haul_engine::CookieJar;
+use url::Url;
+
+use crate::exit::Failure;
+use crate::render::escape;
+use crate::units::plural;
+
+/// No cookie file is larger, in bytes; a device that never ends is none.
+const MAX_BYTES: u64 = 16 << 20;
+
+/// The cookies of a run, of all its downloads together.
+pub(crate) struct Jar(Mutex<CookieStore>);
+
+impl std::fmt::Debug for Jar {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Jar")
+    }
+}
+
+impl Jar {
+    /// Reads a cookie file, and says what of it deserves a warning. Cookies
+    /// that have expired are left out.
+    ///
+    /// # Errors
+    /// Exit 3 when the file cannot be read, or no line of it is a cookie and
+    /// some are something else.
+    pub(crate) fn load(path: &Path) -> Result<(Self, Option<String>), Failure> {
+        let shown = escape(&path.to_string_lossy());
+        let unreadable = |error| {
+            let failure = Failure::local(format!("cannot read the cookie file {shown}: {error}"));
+            if shown.contains('=') {
+                failure.hint("a single cookie is given as --header 'Cookie: NAME=VALUE'")
+            } else {
+                failure
+            }
+        };
+        let mut text = String::new();
+        let file = File::open(path).map_err(unreadable)?;
+        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
+        if text.len() as u64 > MAX_BYTES {
+            return Err(Failure::local(format!(
+                "{shown} has more than {MAX_BYTES} bytes: no cookie file"
+            )));
+        }
+        let (store, ignored) = parse(&text);
+        let Some(first) = ignored.first() else { return Ok((Self(Mutex::new(store)), None)) };
+        if store.iter_any().next().is_none() {
+            return Err(Failure::local(format!(
+                "{shown} is no cookie file: line {first} has not the seven fields of Netscape's \
+                 format"
+            ))
+            .hint("export it as `Netscape` or `cookies.txt`; the lines are not shown, since they are secrets"));
+        }
+        let count = plural(ignored.len() as u64, "line is", "lines are");
+        let warning = format!("{shown}: {count} no cookie and ignored, the first is line {first}");
+        Ok((Self(Mutex::new(store)), Some(warning)))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, CookieStore> {
+        // The store is whole between any two of its calls.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl CookieJar for Jar {
+    fn cookies(&self, url: &str) -> Option<String> {
+        let url = Url::parse(url).ok()?;
+        let store = self.lock();
+        let mut found = store.matches(&url);
+        // RFC 6265 section 5.4: the longest path first. The rest in an order of
+        // its own, so that the same run sends the same.
+        found.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
+        let pairs: Vec<String> =
+            found.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
+        (!pairs.is_empty()).then(|| pairs.join("; "))
+    }
+
+    fn set_cookie(&self, url: &str, field: &str) {
+        let Ok(url) = Url::parse(url) else { return };
+        let Ok(cookie) = RawCookie::parse(field.to_owned()) else { return };
+        // A whole top-level domain is nobody's to set cookies for.
+        if cookie.domain().is_some_and(|domain| !domain.trim_matches('.').contains('.')) {
+            return;
+        }
+        // What the rules of RFC 6265 section 5.3 refuse is not stored.
+        let _ = self.lock().insert_raw(&cookie, &url);
+    }
+}
+
+/// The cookies, and the numbers of the lines, from 1, that are none.
+fn parse(text: &str) -> (CookieStore, Vec<usize>) {
+    let (mut store, mut ignored) = (CookieStore::default(), Vec::new());
+    for (number, line) in (1..).zip(text.lines()) {
+        let cookie = line.strip_prefix("#HttpOnly_").unwrap_or(line);
+        if cookie.trim().is_empty() || cookie.starts_with('#') {
+            continue;
+        }
+        if add(&mut store, cookie).is_none() {
+            ignored.push(number);
+        }
+    }
+    (store, ignored)
+}
+
+/// `None` for a line that is no cookie.
+fn add(store: &mut CookieStore, line: &str) -> Option<()> {
+    // A cookie without a value may have lost its last TAB.
+    let mut fields = line.splitn(7, '\t');
+    let domain = fields.next()?;
+    let below = flag(fields.next()?)?;
+    let path = fields.next().filter(|path| path.starts_with('/'))?;
+    let secure = flag(fields.next()?)?;
+    let expires: i64 = fields.next()?.trim().split('.').next()?.parse().ok()?;
+    let name = fields.next()?;
+    let value = fields.next().unwrap_or_default();
+    if name.is_empty() || name.chars().chain(value.chars()).any(|c| c.is_control() || c == ';') {
+        return None;
+    }
+    let host = domain.trim_start_matches('.');
+    let scheme = if secure { "https" } else { "http" };
+    let url = Url::parse(&format!("{scheme}://{host}{path}")).ok()?;
+    if url.host_str().is_none_or(str::is_empty) {
+        return None;
+    }
+    let mut cookie = RawCookie::build((name, value)).path(path).secure(secure);
+    // An IP address has no hosts below it (RFC 6265 section 5.1.3).
+    if below && url.domain().is_some() {
+        cookie = cookie.domain(host);
+    }
+    if expires > 0 {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).ok()?;
+        let left = expires.saturating_sub(i64::try_from(now.as_secs()).ok()?);
+        if left <= 0 {
+            return Some(());
+        }
+        let field = format!("{}; Max-Age={left}", cookie.build());
+        store.insert_raw(&RawCookie::parse(field).ok()?, &url).ok()?;
+        return Some(());
+    }
+    store.insert_raw(&cookie.build(), &url).ok()?;
+    Some(())
+}
+
+fn flag(text: &str) -> Option<bool> {
+    match text {
+        _ if text.eq_ignore_ascii_case("true") => Some(true),
+        _ if text.eq_ignore_ascii_case("false") => Some(false),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn jar(text: &str) -> Jar {
+        let (store, ignored) = parse(text);
+        assert_eq!(ignored, Vec::<usize>::new());
+        Jar(Mutex::new(store))
+    }
+
+    #[test]
+    fn a_cookie_goes_where_it_is_for_and_nowhere_else() {
+        let jar = jar("# Netscape HTTP Cookie File\n\n\
+                       .example.org\tTRUE\t/\tFALSE\t0\twide\t1\n\
+                       example.org\tFALSE\t/films\tFALSE\t0\tnarrow\t2\n\
+                       #HttpOnly_example.org\tFALSE\t/\tTRUE\t0\tsecret\t3\n\
+                       example.org\tFALSE\t/\tFALSE\t1\texpired\t4\n\
+                       example.org\tFALSE\t/\tFALSE\t33000000000\tlater\t5\n\
+                       127.0.0.1\tTRUE\t/\tFALSE\t0\taddress\t6\n");
+        for (url, cookies) in [
+            ("http://example.org/", Some("later=5; wide=1")),
+            ("http://example.org/films/a?b", Some("narrow=2; later=5; wide=1")),
+            ("http://example.org/filmstrip", Some("later=5; wide=1")),
+            ("https://example.org/", Some("later=5; secret=3; wide=1")),
+            ("http://cdn.example.org/films/", Some("wide=1")),
+            ("http://notexample.org/", None),
+            ("http://127.0.0.1:8080/x", Some("address=6")),
+            ("http://1.127.0.0.1.example/", None),
+        ] {
+            assert_eq!(jar.cookies(url).as_deref(), cookies, "{url}");
+        }
+    }
+
+    #[test]
+    fn servers_set_cookies_for_themselves_and_what_is_above_them() {
+        let jar = jar("");
+        let from = "https://login.example.org/in";
+        jar.set_cookie(from, "session=1; Domain=example.org; Path=/");
+        jar.set_cookie(from, "own=2");
+        jar.set_cookie(from, "foreign=3; Domain=example.com");
+        jar.set_cookie(from, "all=4; Domain=org");
+        jar.set_cookie(from, "safe=5; Secure; Domain=example.org; Path=/");
+        assert_eq!(jar.cookies("http://cdn.example.org/").as_deref(), Some("session=1"));
+        assert_eq!(jar.cookies("https://cdn.example.org/").as_deref(), Some("safe=5; session=1"));
+        assert_eq!(jar.cookies("https://login.example.org/").unwrap(), "own=2; safe=5; session=1");
+        assert_eq!(jar.cookies("https://example.com/"), None);
+        assert_eq!(jar.cookies("https://other.org/"), None);
+        jar.set_cookie(from, "session=; Domain=example.org; Path=/; Max-Age=0");
+        assert_eq!(jar.cookies("http://cdn.example.org/"), None);
+    }
+
+    #[test]
+    fn other_lines_are_counted_and_not_quoted() {
+        let (store, ignored) = parse(
+            "example.org\tFALSE\t/\tFALSE\t0\tempty\nhunter2\nexample.org FALSE / FALSE 0 a b\n\
+             example.org\tMAYBE\t/\tFALSE\t0\ta\tb\nexample.org\tTRUE\t/\tFALSE\t0\ta\tb;c\n",
+        );
+        assert_eq!(store.iter_any().count(), 1);
+        assert_eq!(ignored, [2, 3, 4, 5]);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("cookies.txt");
+        std::fs::write(&path, "hunter2\n").unwrap();
+        let failure = Jar::load(&path).unwrap_err();
+        assert!(!failure.message.contains("hunter2") && failure.message.contains("line 1"));
+        assert_eq!(Jar::load(&dir.path().join("a=b")).unwrap_err().exit, 3);
+    }
+}

@@ -1,0 +1,98 @@
+//! `haul-aria2c`: the words of aria2c as its callers write them.
+
+use haul_tests::canary::CANARY;
+use haul_tests::harness::{Haul, Sandbox, Signal};
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Response, Throttle};
+
+const SIZE: u64 = 12 * MIB + 77;
+
+fn object() -> Object {
+    Object::new(1, SIZE)
+}
+
+fn aria2c(sandbox: &Sandbox) -> Haul {
+    Haul::new(env!("CARGO_BIN_EXE_haul-aria2c-under-test"), sandbox)
+}
+
+/// As yt-dlp 2025 calls it, but for the cookies.
+fn as_yt_dlp(sandbox: &Sandbox, origin: &Origin) -> Haul {
+    aria2c(sandbox)
+        .args("-c --no-conf --console-log-level=warn --summary-interval=0".split(' '))
+        .args("--download-result=hide --http-accept-gzip=true --file-allocation=none".split(' '))
+        .args("-x16 -j16 -s16 --min-split-size 1M --check-certificate=true".split(' '))
+        .args(["--header", "User-Agent: Mozilla/5.0", "--header", "Accept-Language: en-us"])
+        .args("--remote-time=true --show-console-readout=false --dir ./films/".split(' '))
+        .args(["--out", "./film.mp4.part", "--auto-file-renaming=false", "--"])
+        .arg(origin.url("/film.mp4"))
+}
+
+#[test]
+fn a_call_of_yt_dlp_downloads() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let cookies = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(cookies.path(), format!("127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t{CANARY}\n"))
+        .unwrap();
+    let option = format!("--load-cookies={}", cookies.path().display());
+    let haul = aria2c(&sandbox).arg(option).args(["-o", "a.part", "--"]).arg(origin.url("/a"));
+    haul.run().expect(0);
+    as_yt_dlp(&sandbox, &origin).run().expect(0);
+    sandbox.assert_only(&[("a.part", &object()), ("films/film.mp4.part", &object())]);
+    let requests = origin.requests();
+    assert_eq!(requests[0].request.header("Cookie"), Some(&*format!("a={CANARY}")));
+    let last = &requests.last().unwrap().request;
+    assert_eq!(last.header("User-Agent"), Some("Mozilla/5.0"));
+    assert_eq!(last.header("Cookie"), None);
+}
+
+#[test]
+fn an_interrupted_call_continues() {
+    let throttle = Throttle::new(2 * MIB);
+    let (sandbox, origin) = (Sandbox::new(), Origin::throttled(&object(), &throttle));
+    let mut running = as_yt_dlp(&sandbox, &origin).start();
+    running.wait_until("some of it came", |_| origin.sent_bytes() >= 5 * MIB);
+    running.signal(Signal::INT);
+    assert_eq!(running.finish().code, 7, "aria2's code for what is unfinished");
+    let before = origin.sent_bytes();
+    throttle.lift();
+    as_yt_dlp(&sandbox, &origin).run().expect(0);
+    sandbox.assert_only(&[("films/film.mp4.part", &object())]);
+    let again = origin.sent_bytes() - before;
+    assert!(again < SIZE, "{again} bytes: it began again");
+}
+
+#[test]
+fn failures_have_the_codes_of_aria2() {
+    let sandbox = Sandbox::new();
+    let missing = Origin::start(|_, _| Response::empty(404));
+    let denied = Origin::start(|_, _| Response::empty(403));
+    let good = Origin::serving(&object());
+    let wrong = format!("--checksum=sha-256={}", "0".repeat(64));
+    for (args, origin, code) in [
+        (&["-o", "a"][..], &missing, 22),
+        (&["-o", "a"], &denied, 24),
+        (&["-o", "a", &wrong], &good, 32),
+        (&["-x", "many"], &good, 28),
+        (&["--continue=true", "-o", "a", "-x2"], &good, 0),
+        (&["-o", "a"], &good, 17),
+    ] {
+        let outcome = aria2c(&sandbox).args(args).arg(origin.url("/file")).run();
+        assert_eq!(outcome.code, code, "{args:?}\n{outcome}");
+    }
+    sandbox.assert_only(&[("a", &object())]);
+}
+
+#[test]
+fn what_is_not_known_is_no_reason_to_fail() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let outcome = aria2c(&sandbox)
+        .args(["--bt-max-peers", "5", "--enable-rpc=false", "-o", "a"])
+        .arg(origin.url("/file"))
+        .run();
+    outcome.expect(0);
+    assert!(outcome.text().contains("--bt-max-peers is not known"), "{outcome}");
+    assert!(outcome.text().contains("--enable-rpc is not known"), "{outcome}");
+    let version = aria2c(&sandbox).arg("-v").run();
+    version.expect(0);
+    assert!(String::from_utf8_lossy(&version.stdout).starts_with("haul-aria2c version "));
+}

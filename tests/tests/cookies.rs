@@ -1,0 +1,86 @@
+//! Cookie files, and cookies that servers set on the way.
+
+use haul_tests::canary::CANARY;
+use haul_tests::harness::{Haul, Sandbox};
+use haul_tests::haul;
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Response, standard};
+
+const SIZE: u64 = 9 * MIB + 77;
+
+fn object() -> Object {
+    Object::new(1, SIZE)
+}
+
+/// The file lies outside of what the harness searches for secrets.
+fn download(sandbox: &Sandbox, url: &str, cookies: &str) -> (Haul, tempfile::NamedTempFile) {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), cookies).unwrap();
+    let haul = haul!(*sandbox).args(["-x", "4", "-o", "file", "-b"]).arg(file.path()).arg(url);
+    (haul, file)
+}
+
+fn cookies(origin: &Origin) -> Vec<Option<String>> {
+    let records = origin.requests();
+    records.iter().map(|record| record.request.header("Cookie").map(str::to_owned)).collect()
+}
+
+#[test]
+fn fault_079_a_cookie_goes_to_its_host_on_every_request_and_to_no_other() {
+    let target = Origin::serving(&object());
+    let location = format!("http://localhost:{}/file", target.port());
+    let origin = Origin::start(move |_, _| Response::redirect(302, &location));
+    let sandbox = Sandbox::new();
+    let (haul, _file) = download(
+        &sandbox,
+        &origin.url("/file"),
+        &format!(
+            "127.0.0.1\tFALSE\t/\tFALSE\t0\there\t{CANARY}\n\
+             #HttpOnly_localhost\tFALSE\t/\tFALSE\t0\tthere\t{CANARY}\n\
+             localhost\tFALSE\t/other\tFALSE\t0\tother_path\t{CANARY}\n\
+             example.org\tTRUE\t/\tFALSE\t0\tforeign\t{CANARY}\n"
+        ),
+    );
+    let outcome = haul.run();
+    outcome.expect(0);
+    sandbox.assert_published("file", &object());
+    assert!(cookies(&origin).iter().all(|sent| *sent == Some(format!("here={CANARY}"))));
+    let there = cookies(&target);
+    assert!(there.len() > 1, "every range has them");
+    assert!(there.iter().all(|sent| *sent == Some(format!("there={CANARY}"))), "{there:?}");
+    sandbox.assert_free_of(CANARY);
+    outcome.assert_free_of(CANARY);
+}
+
+#[test]
+fn what_a_server_sets_on_the_way_is_sent_to_it_from_then_on() {
+    let origin = Origin::start(|request, _| {
+        if request.header("Cookie").is_some_and(|cookie| cookie.contains("admitted=yes")) {
+            return standard(&object(), request);
+        }
+        Response::redirect(302, "/file").header("Set-Cookie", "admitted=yes; Path=/; HttpOnly")
+    });
+    let sandbox = Sandbox::new();
+    let (haul, file) = download(&sandbox, &origin.url("/file"), "");
+    haul.run().expect(0);
+    sandbox.assert_published("file", &object());
+    assert_eq!(std::fs::read(file.path()).unwrap(), b"", "the file is not changed");
+
+    // Without a jar there is no way in, and no endless loop either.
+    haul!(sandbox).args(["-o", "again"]).arg(origin.url("/file")).run().expect(7);
+}
+
+#[test]
+fn a_file_that_holds_no_cookies_is_refused_without_being_quoted() {
+    let origin = Origin::serving(&object());
+    let sandbox = Sandbox::new();
+    let (haul, _file) = download(&sandbox, &origin.url("/file"), &format!("{CANARY}\n"));
+    let outcome = haul.run();
+    outcome.expect(3);
+    assert!(outcome.text().contains("line 1"), "{outcome}");
+    outcome.assert_free_of(CANARY);
+    let single = haul!(sandbox).args(["-b", "name=value"]).arg(origin.url("/file")).run();
+    single.expect(3);
+    assert!(single.text().contains("--header 'Cookie:"), "{single}");
+    assert!(origin.requests().is_empty());
+}

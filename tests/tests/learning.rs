@@ -1,0 +1,46 @@
+//! What one run has shown of a server, and the next one starts with.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+
+use haul_tests::harness::Sandbox;
+use haul_tests::haul;
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Refusal, standard};
+
+const SIZE: u64 = 24 * MIB;
+
+#[test]
+fn a_servers_limit_is_told_remembered_and_not_run_into_again() {
+    let object = Object::new(1, SIZE);
+    let served = object.clone();
+    let origin = Origin::builder()
+        .limit(2, Refusal::Status(503))
+        .start(move |request, _| standard(&served, request).rate(12 * MIB));
+    let sandbox = Sandbox::new();
+    let run = |name: &str| {
+        let url = origin.url("/private/path?X-Amz-Signature=secret");
+        haul!(sandbox).args(["-o", name]).arg(&url).run()
+    };
+    let first = run("first");
+    first.expect(0).expect_notice("connection-limit");
+    sandbox.assert_published("first", &object);
+    let hosts = sandbox.root().join("home/.local/state/haul/hosts");
+    let text = fs::read_to_string(&hosts).expect("what was learned");
+    assert!(text.contains(" 2 server "), "{text}");
+    assert!(!text.contains("secret") && !text.contains("private"), "{text}");
+    assert_eq!(fs::metadata(&hosts).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let before = origin.requests().len();
+    run("second").expect(0);
+    sandbox.assert_only(&[("first", &object), ("second", &object)]);
+    assert!(origin.requests().len() > before);
+    assert!(origin.most_open() <= 2);
+
+    fs::write(&hosts, b"\xffgarbage").unwrap();
+    run("third").expect(0);
+    fs::remove_file(&hosts).unwrap();
+    run("fourth").expect(0);
+    let names = ["first", "fourth", "second", "third"];
+    sandbox.assert_only(&names.map(|name| (name, &object)));
+}
