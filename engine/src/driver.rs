@@ -238,9 +238,6 @@ impl Driver {
                 },
                 _ = tick.tick() => {
                     self.steer();
-                    let limiters = [&self.engine.limiter, &self.shared.limiter];
-                    let limited = limiters.iter().any(|limiter| limiter.is_limiting());
-                    self.planner.set_speed_limited(limited);
                     if self.engine.is_storage_busy(self.running.len()) {
                         self.planner.on_storage_busy(self.now());
                     }
@@ -256,6 +253,8 @@ impl Driver {
     fn steer(&mut self) {
         let now = self.now();
         let Steering { paused, connections, wants } = self.shared.control.steering();
+        let limited = self.engine.limiter.is_limiting() || self.shared.limiter.is_limiting();
+        self.planner.set_speed_limited(limited);
         if let Some(connections) = connections {
             self.planner.set_connections(connections, now);
         }

@@ -117,7 +117,11 @@ async fn what_is_read_is_requested_before_what_lies_before_it() {
     let throttle = Throttle::new(MIB);
     let origin = Origin::throttled(&object, &throttle);
     let sandbox = Sandbox::new();
-    let running = download(&origin, &sandbox).connections(Connections::Fixed(2)).start().unwrap();
+    let running = download(&origin, &sandbox)
+        .connections(Connections::Fixed(2))
+        .segment_size_bytes(2 * MIB)
+        .start()
+        .unwrap();
     until_bytes(&running, 1).await;
     while origin.requests().len() < 2 {
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -22,15 +22,15 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// Whether the caller's own limit is what makes connections wait.
-    pub fn set_speed_limited(&mut self, limited: bool) {
-        self.settings.speed_limited = limited;
-    }
-
     /// Goes on after [`Self::pause`].
     pub fn resume(&mut self, now: Duration) {
         self.paused = false;
         self.schedule(now);
+    }
+
+    /// Whether the caller limits the speed: silence is not the server's then.
+    pub fn set_speed_limited(&mut self, limited: bool) {
+        self.settings.speed_limited = limited;
     }
 
     /// Another limit from now on. Leases beyond a lower number end at once; what

@@ -14,8 +14,8 @@ use crate::model::segment::{SegmentMap, SegmentState};
 const AHEAD_BYTES: u64 = 32 << 20;
 /// No lease ahead of a reader is longer: the others begin behind it.
 const MAX_AHEAD_LEASE_BYTES: u64 = AHEAD_BYTES / 4;
-/// A request's latency may cost one part in this many of such a lease.
-const LATENCY_SHARE: f64 = 6.0;
+/// A request's latency may cost at most one part in this many of its lease there.
+const LATENCY_SHARE: f64 = 8.0;
 /// A connection is taken from elsewhere only when that saves at least this, and
 /// the time of two requests.
 const WORTHWHILE_S: f64 = 0.25;
@@ -54,9 +54,9 @@ impl Planner {
     /// Long enough that the request costs little, short enough that the reader
     /// gets on: all connections bring their leases at the same time.
     fn ahead_lease_bytes(&self, now: Duration) -> u64 {
-        let speeds: Vec<f64> = self.leases.values().filter_map(|lease| lease.speed(now)).collect();
-        let mean = speeds.iter().sum::<f64>() / speeds.len().max(1) as f64;
-        let floor = mean * self.speeds.kept_latency_s() * LATENCY_SHARE;
+        let speeds = self.leases.values().filter_map(|lease| lease.speed(now));
+        let fastest = speeds.fold(self.speeds.typical, f64::max);
+        let floor = fastest * self.speeds.kept_latency_s() * LATENCY_SHARE;
         (floor as u64).clamp(1, MAX_AHEAD_LEASE_BYTES)
     }
 
@@ -85,7 +85,7 @@ impl Planner {
         };
         let index = map.index_of(position);
         let full = self.leases.len() >= self.limit();
-        let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.kept_latency_s();
+        let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.fresh_latency_s();
         match map.state(index) {
             SegmentState::Missing { .. } if full => {
                 if let Some(victim) = self.victim(worthwhile, now) {
@@ -135,7 +135,7 @@ impl Planner {
 
 /// How long the lease needs for `bytes`; very long while nothing came.
 fn seconds(bytes: u64, lease: &Lease, now: Duration) -> f64 {
-    bytes as f64 / lease.rate.rate(now).max(1.0)
+    bytes as f64 / lease.speed(now).unwrap_or(0.0).max(1.0)
 }
 
 /// The first run of missing bytes in or after the segment of `position` and not
