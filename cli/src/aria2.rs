@@ -188,7 +188,9 @@ fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failur
                 out.notes.push(format!("note: {name} is not known here and is left out"));
                 // A word that is neither an option nor a URL belongs to it.
                 let stray = |next: &OsString| !next.as_bytes().starts_with(b"-") && !is_url(next);
-                if value.is_none() && words.next_if(stray).is_some() {}
+                if value.is_none() {
+                    let _ = words.next_if(stray);
+                }
                 continue;
             };
             let value = match value {
