@@ -171,7 +171,7 @@ fn a_mirror_replaces_what_failed_from_the_start() {
 }
 
 #[test]
-fn mirrors_of_the_same_size_are_never_stitched() {
+fn fault_030_mirrors_of_the_same_size_are_never_stitched() {
     let sandbox = Sandbox::new();
     let (first, second) = (Object::new(1, 8 << 20), Object::new(2, 8 << 20));
     let tag = first.etag().map(str::to_owned);

@@ -208,7 +208,9 @@ fn environment_is_read_as_curl_reads_it() {
     let origin = Origin::serving(&object());
     let authority = Authority::new();
     let secure = tls_origin(&authority);
-    let cases: &[(&[(&str, bool)], &Origin, bool)] = &[
+    // Each variable with whether its value is the proxy or the hosts without one.
+    type Variables = &'static [(&'static str, bool)];
+    let cases: &[(Variables, &Origin, bool)] = &[
         (&[("http_proxy", true)], &origin, true),
         (&[("HTTP_PROXY", true)], &origin, false),
         (&[("https_proxy", true)], &origin, false),
