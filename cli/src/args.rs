@@ -301,7 +301,7 @@ pub(crate) struct RequestArgs {
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
     #[arg(short = 't', long, alias = "tries", value_name = "N")]
     pub(crate) retry: Option<u32>,
-    /// Give up a connection that is silent so long [30s]
+    /// Give up what is silent for so long [30s]
     ///
     /// TIME is digits with ms, s, m or h; seconds without
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
@@ -329,8 +329,9 @@ pub(crate) struct RequestArgs {
     /// The private key of --cert, without a passphrase
     #[arg(long, hide_short_help = true, value_name = "FILE", requires = "cert")]
     pub(crate) key: Option<PathBuf>,
-    /// Go through this proxy: http, https, socks4(a), socks5(h) [environment]
+    /// Go through this proxy [as the environment says]
     ///
+    /// http, https, socks4, socks4a, socks5 or socks5h:
     /// [SCHEME://][NAME:PASS@]HOST[:PORT]; an empty URL is none. Without it http_proxy,
     /// https_proxy, all_proxy and no_proxy of the environment count, as curl reads them
     #[arg(long, value_name = "URL")]

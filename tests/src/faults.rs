@@ -15,9 +15,6 @@ pub struct Section {
     pub rows: &'static [(u8, &'static str, &'static str)],
 }
 
-/// Rows without a test, and why: the feature is not built, or its test is not.
-pub const NOT_COVERED: &[(u8, &str)] = &[(30, "mirrors")];
-
 /// All rows, by section.
 pub const SECTIONS: &[Section] = &[
     Section {
@@ -197,21 +194,13 @@ impl Tests {
         }
     }
 
-    /// What is wrong: rows without a test that nobody excuses, excuses that
-    /// are out of date, tests of rows that do not exist.
+    /// What is wrong: rows without a test, tests of rows that do not exist.
     #[must_use]
     pub fn complaints(&self) -> Vec<String> {
         let rows = || SECTIONS.iter().flat_map(|section| section.rows).map(|row| row.0);
-        let excused = |row| NOT_COVERED.iter().any(|(number, _)| *number == row);
         let mut complaints = Vec::new();
-        for row in rows() {
-            match (self.0.contains_key(&row), excused(row)) {
-                (false, false) => complaints.push(format!("row {row} has no test")),
-                (true, true) => complaints.push(format!(
-                    "row {row} has a test: take it out of NOT_COVERED in tests/src/faults.rs"
-                )),
-                _ => {}
-            }
+        for row in rows().filter(|row| !self.0.contains_key(row)) {
+            complaints.push(format!("row {row} has no test"));
         }
         for number in self.0.keys().filter(|number| !rows().any(|row| row == **number)) {
             complaints.push(format!("there is no row {number}: {:?}", self.0[number]));
@@ -239,11 +228,7 @@ impl Tests {
     }
 
     fn cell(&self, row: u8) -> String {
-        let Some(found) = self.0.get(&row) else {
-            let feature = NOT_COVERED.iter().find(|(number, _)| *number == row);
-            let feature = feature.map_or("a test", |(_, feature)| feature);
-            return format!("not covered yet: needs {feature}");
-        };
+        let Some(found) = self.0.get(&row) else { return "none yet".to_owned() };
         let mut by_file: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for (file, name) in found {
             by_file.entry(file).or_default().push(name);
@@ -283,21 +268,20 @@ mod tests {
     #[test]
     fn names_are_found_and_gaps_complained_about() {
         let mut tests = Tests::default();
-        for row in (1..=87).filter(|row| NOT_COVERED.iter().all(|(number, _)| number != row)) {
+        for row in 1..=87 {
             tests.add(&format!("fn fault_{row:03}_is_seen() {{"), "fn fault_", "a.rs");
         }
         assert_eq!(tests.complaints(), [""; 0]);
         tests.add("fn fault_12_x() fn fault_1234() fault_099_y", "fn fault_", "a.rs");
         assert_eq!(tests.complaints(), [""; 0], "these are no names of tests");
         tests.add("# fault_099_y: no such row", "fault_", "system/run");
-        tests.add("fn fault_030_mirrors()", "fn fault_", "a.rs");
         tests.0.remove(&7);
         let complaints = tests.complaints().join("\n");
-        for part in ["row 7 has no test", "row 30 has a test", "no row 99"] {
+        for part in ["row 7 has no test", "no row 99"] {
             assert!(complaints.contains(part), "{complaints}");
         }
         assert!(tests.table().contains("| 1 | Range ignored"));
         assert!(tests.table().contains("| a.rs: `is_seen` |"));
-        assert!(tests.table().contains("not covered yet: needs HTTP/2"));
+        assert!(tests.table().contains("| none yet |"));
     }
 }
