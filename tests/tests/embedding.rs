@@ -59,7 +59,7 @@ async fn summary_and_events_tell_of_the_download() {
                 assert_eq!(started.total_bytes, Some(SIZE));
                 assert_eq!(started.validator, ValidatorKind::StrongEtag);
                 assert!(started.segment_size_bytes.is_power_of_two());
-                assert!(started.segment_size_bytes >= MIB);
+                assert!(started.segment_size_bytes >= MIB / 4);
                 names.push("started");
             }
             Event::Completed(_) => names.push("completed"),
