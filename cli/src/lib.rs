@@ -15,6 +15,9 @@ mod aria2;
 mod bench;
 mod cookies;
 mod exit;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod input;
 mod jobs;
 mod netrc;

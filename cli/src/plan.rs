@@ -69,7 +69,8 @@ impl GetPlan {
             .storage(output.storage)
             .sync(output.sync)
             .digest(output.digest)
-            .remote_time(output.remote_time);
+            .remote_time(output.remote_time)
+            .small_all_or_nothing(self.several());
         for (name, value) in &item.headers {
             download = download.header(name, value);
         }

@@ -53,6 +53,7 @@ pub struct DownloadBuilder {
     max_redirects: u32,
     allow_downgrade: bool,
     segment_size_bytes: Option<u64>,
+    small_all_or_nothing: bool,
     limit_rate_bytes_per_second: Option<u64>,
 }
 
@@ -81,6 +82,7 @@ impl DownloadBuilder {
             max_redirects: 20,
             allow_downgrade: false,
             segment_size_bytes: None,
+            small_all_or_nothing: false,
             limit_rate_bytes_per_second: None,
         }
     }
@@ -188,7 +190,7 @@ impl DownloadBuilder {
 
     /// Whether the BLAKE3 hash of the whole object is computed. Default true.
     ///
-    /// Without it [`Summary::blake3`] is `None`, and what an interrupted download
+    /// Without it [`crate::Summary::blake3`] is `None`, and what an interrupted download
     /// stored since its last sync is fetched again: nothing can show that it is
     /// there. A later run with it reads what this one left. A
     /// [`Self::checksum`] of BLAKE3 counts more.
@@ -212,6 +214,16 @@ impl DownloadBuilder {
     /// Whether a redirect from https to http is followed. Default false.
     pub fn allow_downgrade(mut self, on: bool) -> Self {
         self.allow_downgrade = on;
+        self
+    }
+
+    /// Whether an object of at most 256 KiB is fetched whole or not at all: its
+    /// data has no name before it is complete, and there is no partial, no lock
+    /// and no checkpoint. Faster where there are thousands of them; a kill leaves
+    /// nothing of one, and of two downloads to one output the later one finds
+    /// that it exists. Default false.
+    pub fn small_all_or_nothing(mut self, on: bool) -> Self {
+        self.small_all_or_nothing = on;
         self
     }
 
@@ -315,7 +327,7 @@ impl DownloadBuilder {
             segment_size_bytes: self.segment_size_bytes,
             limit_rate_bytes_per_second: self.limit_rate_bytes_per_second,
             first_range_bytes: FIRST_RANGE_BYTES,
-            small_bytes: SMALL_BYTES,
+            small_bytes: if self.small_all_or_nothing { SMALL_BYTES } else { 0 },
             seed: fastrand::u64(..),
         };
         Ok((self.engine, options))

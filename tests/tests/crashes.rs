@@ -35,6 +35,8 @@ fn wanted_kills() -> usize {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Before {
     Nothing,
+    /// Nothing, and it is of a list, where a small object is all or nothing.
+    Listed,
     /// A file at the name, which is to be replaced.
     OldFile,
     /// The partial of an interrupted run.
@@ -51,7 +53,6 @@ struct Shape {
     before: Before,
 }
 
-/// All or nothing: it has no partial.
 const TINY: u64 = 60_001;
 const SMALL: u64 = 300_001;
 const LARGE: u64 = 3 * MIB + 4321;
@@ -60,8 +61,9 @@ const SPLIT: [&str; 6] = ["-x", "3", "--segment-size", "1M", "--storage", "pwrit
 const SPLIT_MAPPED: [&str; 6] = ["-x", "3", "--segment-size", "1M", "--storage", "mmap"];
 const SPLIT_UNSYNCED: [&str; 5] = ["-x", "3", "--segment-size", "1M", "--no-sync"];
 
-const SHAPES: [Shape; 12] = [
+const SHAPES: [Shape; 13] = [
     Shape { size_bytes: TINY, args: &[], checksum: true, before: Before::Nothing },
+    Shape { size_bytes: TINY, args: &[], checksum: false, before: Before::Listed },
     Shape { size_bytes: SMALL, args: &[], checksum: false, before: Before::Nothing },
     Shape { size_bytes: SMALL, args: &["--no-sync"], checksum: false, before: Before::Nothing },
     Shape { size_bytes: 0, args: &[], checksum: false, before: Before::Nothing },
@@ -86,6 +88,7 @@ struct Scene {
     partial: Option<Vec<u8>>,
     checkpoint: Option<Vec<u8>>,
     had_bytes: u64,
+    list: tempfile::NamedTempFile,
 }
 
 impl Scene {
@@ -94,10 +97,12 @@ impl Scene {
         let throttle = Throttle::new(MIB / 2);
         let origin = Origin::throttled(&object, &throttle);
         let old = Object::new(9, 5000);
-        let mut scene =
-            Self { shape, object, old, origin, partial: None, checkpoint: None, had_bytes: 0 };
+        let list = tempfile::NamedTempFile::new().unwrap();
+        fs::write(list.path(), format!("{}\n out=file\n", origin.url("/file"))).unwrap();
+        let (partial, checkpoint, had_bytes) = (None, None, 0);
+        let mut scene = Self { shape, object, old, origin, partial, checkpoint, had_bytes, list };
         match shape.before {
-            Before::Nothing | Before::OldFile => throttle.lift(),
+            Before::Nothing | Before::Listed | Before::OldFile => throttle.lift(),
             Before::Partial => {
                 let sandbox = Sandbox::new();
                 interrupt(scene.command(&sandbox), MIB);
@@ -130,10 +135,13 @@ impl Scene {
     }
 
     fn all_or_nothing(&self) -> bool {
-        self.shape.size_bytes <= TINY && self.shape.before == Before::Nothing
+        self.shape.before == Before::Listed
     }
 
     fn command(&self, sandbox: &Sandbox) -> Haul {
+        if self.shape.before == Before::Listed {
+            return haul!(sandbox).args(self.shape.args).arg("-i").arg(self.list.path());
+        }
         let haul = haul!(sandbox).args(["-o", "file"]).args(self.shape.args);
         let digest = format!("blake3={}", self.object.blake3_hex());
         let checksum = self.shape.checksum.then(|| ["--checksum".to_owned(), digest]);
