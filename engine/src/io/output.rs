@@ -35,7 +35,7 @@ pub(crate) struct Request {
     pub(crate) storage: StorageKind,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
-    /// Of what size an object is all or nothing, at most.
+    /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
     pub(crate) small_bytes: u64,
     pub(crate) sync: bool,
     pub(crate) url: url::Url,
@@ -229,7 +229,11 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
 
 /// Opens the output of an object that is small enough to be all or nothing.
 fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, Error> {
-    let Some(total) = request.resource.total.filter(|total| *total <= request.small_bytes) else {
+    let Some(total) = request
+        .resource
+        .total
+        .filter(|total| request.small_bytes > 0 && *total <= request.small_bytes)
+    else {
         return Ok(None);
     };
     let fresh_start = matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)));
