@@ -28,6 +28,11 @@ pub(super) const PRIVATE_MODE: u32 = 0o600;
 /// lock is taken. Each round needs a whole download in between.
 const MAX_ACQUIRE_ROUNDS: u32 = 64;
 
+/// The kernel gives its list of locks out in pieces. A lock that comes or goes
+/// anywhere between two of them can hide another one, so what is not found is
+/// looked for again.
+const LOOKS_AT_LOCKS: u32 = 4;
+
 /// The three names of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Paths {
@@ -373,12 +378,14 @@ fn lock_holder(file: &File) -> Option<u32> {
     let found = file.metadata().ok()?;
     let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
     let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
-    let locks = fs::read_to_string("/proc/locks").ok()?;
-    let holder =
+    let look = |_| {
+        let locks = fs::read_to_string("/proc/locks").ok()?;
         locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
             [_, "FLOCK", _, "WRITE", pid, at, ..] if at == place => pid.parse().ok(),
             _ => None,
-        });
+        })
+    };
+    let holder = (0..LOOKS_AT_LOCKS).find_map(look);
     // 0 is a process that is not visible here.
     holder.filter(|pid| *pid != 0)
 }
