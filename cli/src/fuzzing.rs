@@ -107,7 +107,9 @@ mod tests {
                     0 => drop(bytes.drain(at..until)),
                     1 => bytes[at..until].iter_mut().for_each(|byte| *byte ^= 1 << random.u8(..8)),
                     _ => {
-                        drop(bytes.splice(at..until, random.choice(WORDS).unwrap().iter().copied()))
+                        drop(
+                            bytes.splice(at..until, random.choice(WORDS).unwrap().iter().copied()),
+                        );
                     }
                 }
             }
