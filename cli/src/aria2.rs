@@ -19,7 +19,6 @@ enum Meaning {
     Value(&'static str),
     /// Parts of one decision, taken when all words are read.
     Split,
-    Allocation,
     Continue,
     AllowOverwrite,
     CheckCertificate,
@@ -59,7 +58,7 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("disable-ipv6", None, false, Meaning::None),
     ("download-result", None, true, Meaning::None),
     ("enable-color", None, false, Meaning::None),
-    ("file-allocation", None, true, Meaning::Allocation),
+    ("file-allocation", None, true, Meaning::None),
     ("force-save", None, false, Meaning::None),
     ("force-sequential", Some('Z'), false, Sequential),
     ("header", None, true, Header),
@@ -229,7 +228,7 @@ fn take(
             })?;
             decisions.connections = Some(decisions.connections.map_or(count, |old| old.min(count)));
         }
-        Meaning::Allocation | Meaning::None => {}
+        Meaning::None => {}
         // aria2 goes on with whatever lies there, and so writes into it. haul
         // goes on with what it can prove, and replaces the rest at the end.
         Continue | AllowOverwrite => decisions.overwrite |= on,
