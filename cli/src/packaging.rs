@@ -1,9 +1,9 @@
 //! `haul completions` and `haul man`: what a package has besides the program,
 //! made from the same definition that parses the command line.
 
-use clap::{Args, CommandFactory as _, ValueEnum};
+use clap::{Args, ValueEnum};
 
-use crate::args::{Cli, HelpArgs};
+use crate::args::{self, HelpArgs};
 use crate::exit::{self, Failure};
 use crate::render::to_stdout;
 
@@ -79,13 +79,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
 
 /// The definition with the commands that `--help` leaves out.
 fn whole() -> clap::Command {
-    let mut program = Cli::command();
-    let names: Vec<String> =
-        program.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-    for name in names {
-        program = program.mut_subcommand(name, |command| command.hide(false));
-    }
-    program
+    args::definition().mut_subcommands(|command| command.hide(false))
 }
 
 fn print(text: &[u8]) {

@@ -10,7 +10,9 @@ use haul_engine::{
 };
 use url::Url;
 
-use crate::args::{ContinueArg, GetArgs, ProgressArg, StorageArg};
+use crate::args::{
+    ContinueArg, DownloadArgs, GetArgs, ListArgs, ProgressArg, StorageArg, TalkArgs,
+};
 use crate::exit::Failure;
 use crate::input::Item;
 use crate::render::{Voice, escape, stderr_is_terminal};
@@ -117,25 +119,37 @@ struct Output {
 /// # Errors
 /// Exit 2 for a value or a combination that cannot be; both flags are named.
 pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
+    resolve(&args.urls, args.list, args.how)
+}
+
+/// Resolves the flags of the downloads of these URLs and this list.
+///
+/// # Errors
+/// As [`resolve_get`].
+pub(crate) fn resolve(
+    urls: &[String],
+    list: ListArgs,
+    args: DownloadArgs,
+) -> Result<GetPlan, Failure> {
     if let Some(value) = &args.transfer.k {
         return Err(unassigned_k(value));
     }
-    let urls = args.urls.iter().map(|text| url(text)).collect::<Result<Vec<_>, _>>()?;
-    let list = args.list.input_file.clone();
-    let of_several = if list.is_some() { "--input-file" } else { "several URLs" };
-    let several = urls.len() > 1 || list.is_some();
+    let urls = urls.iter().map(|text| url(text)).collect::<Result<Vec<_>, _>>()?;
+    let file = list.input_file.clone();
+    let of_several = if file.is_some() { "--input-file" } else { "several URLs" };
+    let several = urls.len() > 1 || file.is_some();
     if several && args.output.output.is_some() {
         let text = format!("--output names one file and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
     }
-    if several && args.output.checksum.is_some() {
+    if several && args.integrity.checksum.is_some() {
         let text = format!("--checksum is of one object and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("use one command for each URL"));
     }
-    if let Some(file) = &args.output.output {
-        output_file(file)?;
+    if let Some(name) = &args.output.output {
+        output_file(name)?;
     }
-    let voice = voice(&args)?;
+    let voice = voice(&args.talk)?;
     let (mut engine, request) = request::resolve(args.request)?;
     engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
     let connections = args.transfer.connections.unwrap_or_default();
@@ -158,20 +172,20 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
             Some(ContinueArg::Never) => Resume::Never,
         },
         existing: if args.output.overwrite { Existing::Replace } else { Existing::Refuse },
-        checksum: args.output.checksum,
-        storage: storage(args.output.storage.unwrap_or(StorageArg::Auto)),
+        checksum: args.integrity.checksum,
+        storage: storage(args.file.storage.unwrap_or(StorageArg::Auto)),
         segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
-        sync: !args.output.no_sync,
-        digest: !args.output.no_digest,
-        remote_time: !args.output.no_remote_time,
+        sync: !args.file.no_sync,
+        digest: !args.file.no_digest,
+        remote_time: !args.file.no_remote_time,
     };
     let jobs = args.transfer.jobs;
     Ok(GetPlan {
         urls,
-        list,
-        shard: args.list.shard,
-        results: args.list.results,
-        max_failures: args.list.max_failures,
+        list: file,
+        shard: list.shard,
+        results: list.results,
+        max_failures: list.max_failures,
         engine,
         jobs,
         voice,
@@ -270,8 +284,7 @@ fn output_file(file: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn voice(args: &GetArgs) -> Result<Voice, Failure> {
-    let talk = &args.talk;
+fn voice(talk: &TalkArgs) -> Result<Voice, Failure> {
     let asked = talk.progress.unwrap_or(ProgressArg::Auto);
     let cannot = |flag: &str| {
         let asked = format!("{asked:?}").to_lowercase();

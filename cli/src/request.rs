@@ -70,36 +70,37 @@ fn state_directory() -> Option<PathBuf> {
 /// Exit 2 for a header or a login that cannot be sent, exit 3 for a netrc that cannot be used. Their values are not
 /// quoted: they are often secret.
 pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Failure> {
+    let RequestArgs { headers: given, user_agent, referer, identity, patience, trust, ways } = args;
     let mut engine = EngineConfig::default();
-    if let Some(timeout) = args.connect_timeout {
+    if let Some(timeout) = patience.connect_timeout {
         engine.connect_timeout = timeout;
     }
-    if let Some(agent) = args.user_agent {
+    if let Some(agent) = user_agent {
         engine.user_agent = sendable("--user-agent", agent)?;
     }
     engine.state_directory = state_directory();
-    engine.ca_file = args.cacert;
-    engine.insecure = args.insecure;
-    engine.client_certificate = args.cert.map(|certificates| ClientCertificate {
-        key: args.key.unwrap_or_else(|| certificates.clone()),
+    engine.ca_file = trust.cacert;
+    engine.insecure = trust.insecure;
+    engine.client_certificate = trust.cert.map(|certificates| ClientCertificate {
+        key: trust.key.unwrap_or_else(|| certificates.clone()),
         certificates,
     });
-    engine.proxies = proxies(args.proxy.as_deref(), args.no_proxy.as_deref())?;
-    engine.interface = args.interface;
-    engine.ip_family = match (args.ipv4, args.ipv6) {
+    engine.proxies = proxies(ways.proxy.as_deref(), ways.no_proxy.as_deref())?;
+    engine.interface = ways.interface;
+    engine.ip_family = match (ways.ipv4, ways.ipv6) {
         (true, _) => Some(IpFamily::V4),
         (false, true) => Some(IpFamily::V6),
         (false, false) => None,
     };
-    engine.resolve = args.resolve;
-    engine.http_version = match (args.http1, args.http2) {
+    engine.resolve = ways.resolve;
+    engine.http_version = match (ways.http1, ways.http2) {
         (true, _) => HttpVersion::Http1,
         (false, true) => HttpVersion::Http2,
         (false, false) => HttpVersion::Auto,
     };
 
-    let mut headers = headers(&args.headers)?;
-    if let Some(token) = args.bearer {
+    let mut headers = headers(&given)?;
+    if let Some(token) = identity.bearer {
         if headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("Authorization")) {
             return Err(Failure::usage(
                 "--bearer and --header `Authorization` cannot be given together",
@@ -108,10 +109,10 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         let token = sendable("--bearer", token)?;
         headers.push(("Authorization".to_owned(), format!("Bearer {token}")));
     }
-    if let Some(referer) = args.referer {
+    if let Some(referer) = referer {
         headers.push(("Referer".to_owned(), sendable("--referer", referer)?));
     }
-    let login = match args.user {
+    let login = match identity.user {
         None => None,
         Some(login) => {
             let login = sendable("--user", login)?;
@@ -121,11 +122,11 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
             Some((name.to_owned(), password.to_owned()))
         }
     };
-    let (host_logins, mut warnings) = match (args.netrc, args.netrc_file) {
+    let (host_logins, mut warnings) = match (identity.netrc, identity.netrc_file) {
         (false, None) => Default::default(),
         (_, file) => netrc::load(file)?,
     };
-    let cookies = match &args.load_cookies {
+    let cookies = match &identity.load_cookies {
         None => None,
         Some(file) => {
             let (jar, ignored) = Jar::load(file)?;
@@ -134,7 +135,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         }
     };
     let mut retry = RetryPolicy::default();
-    if let Some(attempts) = args.retry {
+    if let Some(attempts) = patience.retry {
         retry.max_attempts = attempts;
     }
     let request = Request {
@@ -144,9 +145,9 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         host_logins,
         cookies,
         retry,
-        stall_timeout: args.stall_timeout,
-        max_redirects: args.max_redirect,
-        allow_downgrade: args.allow_downgrade,
+        stall_timeout: patience.stall_timeout,
+        max_redirects: patience.max_redirect,
+        allow_downgrade: trust.allow_downgrade,
     };
     Ok((engine, request))
 }
@@ -237,7 +238,7 @@ mod tests {
     fn resolved(words: &[&str]) -> Result<(EngineConfig, Request), Failure> {
         let words = ["haul"].iter().chain(words).chain(&["http://h/"]).map(OsString::from);
         match args::parse(words).unwrap() {
-            Command::Get(args) => resolve(args.request),
+            Command::Get(args) => resolve(args.how.request),
             other => panic!("not a get: {other:?}"),
         }
     }

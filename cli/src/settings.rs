@@ -10,10 +10,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command, CommandFactory as _};
+use clap::{Arg, ArgAction, Command};
 use toml::{Table, Value};
 
-use crate::args::{self, Cli};
+use crate::args;
 use crate::exit::Failure;
 use crate::render::escape;
 
@@ -32,7 +32,7 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// take; exit 3 for a file that cannot be read. A value is not quoted where
 /// its flag takes secrets.
 pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let definition = Cli::command();
+    let definition = args::definition();
     let Ok(matches) = definition.clone().try_get_matches_from(&typed) else {
         // What is wrong with it is told by whoever reads it next.
         return Ok(typed);
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Result<Vec<String>, Failure> {
-        let settings = of_text(&Cli::command(), text, Path::new("/c/config.toml"))?;
+        let settings = of_text(&args::definition(), text, Path::new("/c/config.toml"))?;
         Ok(settings.into_iter().flat_map(|setting| setting.words).collect())
     }
 
@@ -274,7 +274,7 @@ mod tests {
     fn variables_are_settings_where_they_name_a_flag() {
         let of = |pairs: &[(&str, &str)]| {
             let pairs = pairs.iter().map(|(name, value)| (name.into(), value.into()));
-            of_environment(&Cli::command(), pairs)
+            of_environment(&args::definition(), pairs)
         };
         let settings =
             of(&[("HAUL_NO_SYNC", "1"), ("HAUL_LOG", "x"), ("PATH", "/"), ("HAUL_JOBS", "2")]);

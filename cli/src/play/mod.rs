@@ -19,7 +19,7 @@ use haul_engine::{Engine, Reader};
 
 use self::guard::Guard;
 use self::server::Server;
-use crate::args::{GetArgs, ListArgs, PlayArgs};
+use crate::args::{ListArgs, PlayArgs};
 use crate::exit::{self, Failure};
 use crate::input::Item;
 use crate::jobs::{self, Outcome};
@@ -45,16 +45,14 @@ pub(crate) struct PlayPlan {
 /// Resolves the flags of `haul play`.
 ///
 /// # Errors
-/// Exit 2, as [`plan::resolve_get`].
+/// Exit 2, as [`plan::resolve`].
 pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
-    let PlayArgs { url, port, player, open, output, transfer, request, talk, help } = args;
+    let PlayArgs { url, port, player, open, how, help: _ } = args;
     let player: Vec<String> = match &player {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    let list = ListArgs::default();
-    let get = GetArgs { urls: vec![url], list, output, transfer, request, talk, help };
-    let get = plan::resolve_get(get)?;
+    let get = plan::resolve(&[url], ListArgs::default(), how)?;
     Ok(PlayPlan { get, port: port.unwrap_or(0), player, open })
 }
 

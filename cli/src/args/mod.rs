@@ -1,0 +1,136 @@
+//! The syntax of the command line: which flags exist, what their values look
+//! like, what their help says. What they mean together is decided in
+//! [`crate::plan`]. The help lists flags in the order of the groups here.
+
+mod commands;
+mod display;
+mod integrity;
+mod many;
+mod output;
+mod request;
+mod transfer;
+mod ways;
+
+use std::ffi::OsString;
+use std::str::FromStr;
+
+use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+pub(crate) use self::commands::{BenchArgs, MeasuredStorage, PlayArgs, VerifyArgs};
+pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
+pub(crate) use self::integrity::IntegrityArgs;
+pub(crate) use self::many::ListArgs;
+pub(crate) use self::output::{ContinueArg, FileArgs, OutputArgs, StorageArg};
+pub(crate) use self::request::RequestArgs;
+pub(crate) use self::transfer::TransferArgs;
+use crate::packaging::{CompletionsArgs, ManArgs};
+use crate::stale::{CleanArgs, StatusArgs};
+
+const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "haul",
+    version,
+    about = "Fetch large files over many connections, resume them, never publish a wrong one",
+    after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
+    override_usage = "haul [get] [OPTIONS] URL...\n       \
+                      haul {play|bench|verify|status|clean|completions|man} [OPTIONS]",
+    args_conflicts_with_subcommands = true,
+    subcommand_negates_reqs = true,
+    arg_required_else_help = true,
+    args_override_self = true,
+    disable_help_flag = true,
+    disable_help_subcommand = true
+)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    #[command(flatten)]
+    pub(crate) get: GetArgs,
+}
+
+/// The commands; a command line without one is `get`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Download the objects at these URLs.
+    #[command(arg_required_else_help = true)]
+    Get(GetArgs),
+    /// Measure throughput, without a URL against an origin of its own on loopback.
+    Bench(BenchArgs),
+    /// Serve the object on loopback while it downloads, for a player or a browser.
+    #[command(arg_required_else_help = true)]
+    Play(PlayArgs),
+    /// Check a finished file against a digest, or a partial against its checkpoint.
+    #[command(arg_required_else_help = true)]
+    Verify(VerifyArgs),
+    /// List partial downloads: how far they are, of which host, how old.
+    Status(StatusArgs),
+    /// Remove partial downloads that nobody continues.
+    #[command(arg_required_else_help = true)]
+    Clean(CleanArgs),
+    /// Print the completions of a shell.
+    #[command(arg_required_else_help = true)]
+    Completions(CompletionsArgs),
+    /// Print the manual page, in roff.
+    Man(ManArgs),
+}
+
+/// Flags of `haul URL...`.
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// What to download, http:// or https://
+    #[arg(value_name = "URL", required_unless_present_any = ["k", "input_file"])]
+    pub(crate) urls: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
+    #[command(flatten)]
+    pub(crate) how: DownloadArgs,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// What a download is told, whichever command it is of.
+#[derive(Debug, Args)]
+pub(crate) struct DownloadArgs {
+    #[command(flatten)]
+    pub(crate) output: OutputArgs,
+    #[command(flatten)]
+    pub(crate) integrity: IntegrityArgs,
+    #[command(flatten)]
+    pub(crate) file: FileArgs,
+    #[command(flatten)]
+    pub(crate) transfer: TransferArgs,
+    #[command(flatten)]
+    pub(crate) request: RequestArgs,
+    #[command(flatten)]
+    pub(crate) talk: TalkArgs,
+}
+
+/// The definition of the command line.
+pub(crate) fn definition() -> clap::Command {
+    // What each command has in common, and clap does not hand down by itself.
+    Cli::command()
+        .help_template(TEMPLATE)
+        .mut_subcommands(|command| command.help_template(TEMPLATE).hide(true))
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// What clap has to print: help, the version, or a usage error (exit 2).
+pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
+    let cli = Cli::from_arg_matches(&definition().try_get_matches_from(args)?)?;
+    Ok(cli.command.unwrap_or(Command::Get(cli.get)))
+}
+
+fn parsed<T: FromStr<Err = haul_engine::Error>>(text: &str) -> Result<T, String> {
+    text.parse::<T>().map_err(|error| match error.hint() {
+        Some(hint) => format!("{error}; {hint}"),
+        None => error.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+//! Where the bytes go, what may be there already, and how the file comes to be.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+/// Where the bytes go and what may be there already.
+#[derive(Debug, Args)]
+pub(crate) struct OutputArgs {
+    /// Write to FILE [named by the server, else the URL]
+    ///
+    /// A relative FILE is below --dir. Also --out
+    #[arg(short, long, alias = "out", value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+    /// Write into DIR, which is created [.]
+    ///
+    /// Also --output-dir and -P
+    #[arg(short, long, alias = "output-dir", short_alias = 'P', value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Continue a partial: auto, always, never [auto]
+    #[arg(
+        short,
+        long = "continue",
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "auto",
+        hide_possible_values = true,
+        long_help = "Continue a partial download: `auto` when the object is provably the same, \
+                     else restart and say so; `always` also when only its size tells; `never`. \
+                     The value is only read after `=`"
+    )]
+    pub(crate) r#continue: Option<ContinueArg>,
+    /// Replace an existing file, at the very end
+    #[arg(long, conflicts_with = "no_clobber")]
+    pub(crate) overwrite: bool,
+    /// Refuse when the file exists [the default]
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_clobber: bool,
+}
+
+/// How the file is written and what it gets.
+#[derive(Debug, Args)]
+pub(crate) struct FileArgs {
+    /// Accepted and without effect: naming the file as the server does is the default
+    #[arg(short = 'O', hide_short_help = true)]
+    pub(crate) remote_name: bool,
+    /// Publish without syncing data and directory to the disk
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_sync: bool,
+    /// Leave out the BLAKE3 hash of the whole file
+    ///
+    /// An interrupted download then continues only from what was synced
+    #[arg(long, hide_short_help = true)]
+    pub(crate) no_digest: bool,
+    /// Give the file the server's modification time [the default]
+    #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
+    pub(crate) remote_time: bool,
+    /// Give the file the time of its completion
+    #[arg(long, hide_short_help = true, overrides_with = "remote_time")]
+    pub(crate) no_remote_time: bool,
+    /// How bytes get into the file
+    #[arg(long, hide_short_help = true, value_name = "KIND")]
+    pub(crate) storage: Option<StorageArg>,
+}
+
+/// Values of `--continue`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ContinueArg {
+    Auto,
+    Always,
+    Never,
+}
+
+/// Values of `--storage`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StorageArg {
+    /// Mapped windows where blocks can be reserved, else pwrite
+    Auto,
+    /// Mapped windows
+    Mmap,
+    /// Positioned writes
+    Pwrite,
+}

@@ -1,0 +1,35 @@
+//! How the transfer is cut up and how fast it may be.
+
+use clap::Args;
+use haul_engine::Connections;
+
+use crate::units;
+
+/// How the transfer is cut up.
+#[derive(Debug, Args)]
+pub(crate) struct TransferArgs {
+    /// Connections a download: a number or auto [auto]
+    ///
+    /// A number is the most there are at once. Also -s and --split
+    #[arg(
+        short = 'x',
+        long,
+        short_alias = 's',
+        alias = "split",
+        value_name = "N",
+        value_parser = units::parse_connections
+    )]
+    pub(crate) connections: Option<Connections>,
+    /// Downloads at a time [4, small files 16]
+    #[arg(short, long, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) jobs: Option<usize>,
+    /// Bytes a second, all together: 2M, 500k
+    #[arg(short = 'r', long, value_name = "RATE", value_parser = units::parse_rate)]
+    pub(crate) limit_rate: Option<u64>,
+    /// Size of a segment: a power of two, 1M or more
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
+    pub(crate) segment_size: Option<u64>,
+    /// Unassigned: insecure in curl, min split size in aria2.
+    #[arg(short = 'k', hide = true, num_args = 0..=1, default_missing_value = "")]
+    pub(crate) k: Option<String>,
+}
