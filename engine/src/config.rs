@@ -270,6 +270,18 @@ pub struct EngineConfig {
     /// Bytes received and not yet stored, of all downloads together. Default 16 MiB,
     /// at least 4 MiB: each connection reserves 256 KiB of it.
     pub memory_budget_bytes: usize,
+    /// The most connections at once, of all downloads together. Default: as many
+    /// as the memory budget has room for, 64 with the usual one; never more.
+    pub max_connections: Option<usize>,
+    /// The most connections at once to one host, as URLs name it, of all
+    /// downloads together; idle ones that are kept count as well, and so does
+    /// each stream of HTTP/2 that is in use. Default: no bound of its own.
+    pub max_connections_per_host: Option<usize>,
+    /// The most downloads at once. Those beyond it wait, holding nothing, until
+    /// one ends or is paused: the one with the highest priority first, of equal
+    /// ones the one that was started first. [`crate::Event::Queued`] tells of it.
+    /// Default: no bound but that of the connections.
+    pub max_active: Option<usize>,
     /// All downloads together receive at most this many bytes a second.
     pub limit_rate_bytes_per_second: Option<u64>,
     /// A PEM file of certificate authorities, instead of the platform's trust store.
@@ -309,6 +321,9 @@ impl Default for EngineConfig {
         Self {
             connect_timeout: Duration::from_secs(15),
             memory_budget_bytes: 16 << 20,
+            max_connections: None,
+            max_connections_per_host: None,
+            max_active: None,
             limit_rate_bytes_per_second: None,
             ca_file: None,
             insecure: false,

@@ -24,6 +24,7 @@ pub(crate) enum Stop {
 struct Wishes {
     paused: bool,
     connections: Option<Connections>,
+    priority: Option<i32>,
     readers: BTreeMap<u64, Want>,
     next_reader: u64,
     next_wait: u64,
@@ -36,6 +37,8 @@ pub(crate) struct Steering {
     pub(crate) paused: bool,
     /// Another number of connections, told once.
     pub(crate) connections: Option<Connections>,
+    /// Another priority, told once.
+    pub(crate) priority: Option<i32>,
     /// Where all readers stand.
     pub(crate) wants: Vec<Want>,
 }
@@ -58,6 +61,11 @@ impl Control {
         self.changed.notify_one();
     }
 
+    pub(crate) fn set_priority(&self, priority: i32) {
+        self.wishes().priority = Some(priority);
+        self.changed.notify_one();
+    }
+
     /// Waits until something urgent was wished.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;
@@ -68,6 +76,7 @@ impl Control {
         Steering {
             paused: wishes.paused,
             connections: wishes.connections.take(),
+            priority: wishes.priority.take(),
             wants: wishes.readers.values().copied().collect(),
         }
     }

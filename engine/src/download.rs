@@ -55,6 +55,7 @@ pub struct DownloadBuilder {
     segment_size_bytes: Option<u64>,
     small_all_or_nothing: bool,
     limit_rate_bytes_per_second: Option<u64>,
+    priority: i32,
 }
 
 impl DownloadBuilder {
@@ -84,6 +85,7 @@ impl DownloadBuilder {
             segment_size_bytes: None,
             small_all_or_nothing: false,
             limit_rate_bytes_per_second: None,
+            priority: 0,
         }
     }
 
@@ -241,6 +243,16 @@ impl DownloadBuilder {
         self
     }
 
+    /// Who comes first where the engine cannot serve all at once: a higher priority
+    /// gets the connections it can use before a lower one gets any, and is next
+    /// in the queue. Equal ones share evenly. Default 0. What is running is not
+    /// interrupted: connections change hands as their requests end, within
+    /// seconds. [`Download::set_priority`] changes it.
+    pub fn priority(mut self, priority: i32) -> Self {
+        self.priority = priority;
+        self
+    }
+
     /// Starts the download on the current tokio runtime.
     ///
     /// # Errors
@@ -326,6 +338,7 @@ impl DownloadBuilder {
             allow_downgrade: self.allow_downgrade,
             segment_size_bytes: self.segment_size_bytes,
             limit_rate_bytes_per_second: self.limit_rate_bytes_per_second,
+            priority: self.priority,
             first_range_bytes: FIRST_RANGE_BYTES,
             small_bytes: if self.small_all_or_nothing { SMALL_BYTES } else { 0 },
             seed: fastrand::u64(..),

@@ -9,6 +9,7 @@ mod ending;
 mod learning;
 mod opening;
 mod requests;
+mod turn;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +54,7 @@ use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
 use crate::shared::Shared;
+use crate::turns::Turn;
 
 const TICK: Duration = Duration::from_millis(100);
 /// A refused response this small is read to its end to keep its connection.
@@ -98,6 +100,8 @@ pub(crate) struct Options {
     pub(crate) allow_downgrade: bool,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) limit_rate_bytes_per_second: Option<u64>,
+    /// Higher ones come first.
+    pub(crate) priority: i32,
     /// How much the first request asks for.
     pub(crate) first_range_bytes: u64,
     /// Of what size an object is all or nothing, at most.
@@ -169,6 +173,8 @@ pub(crate) struct Driver {
     max_active: usize,
     paused: bool,
     told_pause: bool,
+    turn: Turn,
+    queueing: turn::Queueing,
     ended: Option<Result<Outcome, Error>>,
 }
 
@@ -180,11 +186,17 @@ impl Driver {
         plan_only: bool,
     ) -> Self {
         let current_url = options.url.clone();
+        let host = current_url.host_str().unwrap_or_default();
+        let turn = engine.turns.enter(host, options.priority, !plan_only);
+        let mut planner = Planner::new(settings(&options));
+        planner.allow(0, Duration::ZERO);
         Self {
             shared,
             plan_only,
             started: Instant::now(),
-            planner: Planner::new(settings(&options)),
+            planner,
+            turn,
+            queueing: turn::Queueing::default(),
             engine,
             current_url,
             redirects: 0,
@@ -216,7 +228,6 @@ impl Driver {
 
     /// Runs to the end, or until `stop` fires or its sender is dropped.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
-        self.look_for_earlier()?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.planner.tick(self.now());
@@ -230,6 +241,8 @@ impl Driver {
                 biased;
                 how = &mut stop => return Err(self.stopped(how.unwrap_or(Stop::Keep)).await),
                 () = self.shared.control.changed() => self.steer(),
+                // What is granted is asked for with the next actions.
+                () = self.turn.comes() => {}
                 event = self.fetch_events.1.recv() => if let Some(event) = event {
                     self.on_fetch_event(event);
                 },
@@ -238,7 +251,7 @@ impl Driver {
                 },
                 _ = tick.tick() => {
                     self.steer();
-                    if self.engine.is_storage_busy(self.running.len()) {
+                    if self.engine.is_storage_busy() {
                         self.planner.on_storage_busy(self.now());
                     }
                     self.planner.tick(self.now());
@@ -252,15 +265,19 @@ impl Driver {
     /// Takes over what the handle and the readers ask for.
     fn steer(&mut self) {
         let now = self.now();
-        let Steering { paused, connections, wants } = self.shared.control.steering();
+        let Steering { paused, connections, priority, wants } = self.shared.control.steering();
         let limited = self.engine.limiter.is_limiting() || self.shared.limiter.is_limiting();
         self.planner.set_speed_limited(limited);
         if let Some(connections) = connections {
             self.planner.set_connections(connections, now);
         }
+        if let Some(priority) = priority {
+            self.turn.set_priority(priority);
+        }
         match (self.paused, paused) {
             (false, true) => self.planner.pause(now),
             (true, false) => {
+                self.queueing.again();
                 self.planner.resume(now);
                 if std::mem::take(&mut self.told_pause) {
                     self.shared.send(Event::Resumed);
@@ -288,9 +305,13 @@ impl Driver {
     }
 
     async fn carry_out(&mut self) {
-        while self.ended.is_none()
-            && let Some(action) = self.planner.poll_action()
-        {
+        while self.ended.is_none() {
+            let Some(action) = self.planner.poll_action().or_else(|| {
+                self.take_turn();
+                self.planner.poll_action()
+            }) else {
+                break;
+            };
             match action {
                 Action::Fetch { lease, range, conditional } => {
                     self.fetch(lease, range, conditional);
@@ -369,6 +390,7 @@ impl Driver {
             progress.connections = self.running.len();
             progress.retries = self.planner.rounds();
             progress.paused = self.paused;
+            progress.queued = self.queueing.waiting;
             progress.syncing = syncing;
             progress.map = self.planner.map_cells();
         });

@@ -14,6 +14,8 @@ use crate::io::limiter::Limiter;
 use crate::io::pool::Pool;
 use crate::io::transport::Transport;
 use crate::io::writer::Writers;
+use crate::model::admission::Bounds;
+use crate::turns::Turns;
 
 /// Each fetcher reserves 256 KiB while it waits for the network; below this
 /// budget too few connections could work at once.
@@ -26,6 +28,7 @@ pub(crate) struct EngineInner {
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) turns: Arc<Turns>,
     pub(crate) hosts: Option<Hosts>,
 }
 
@@ -34,9 +37,17 @@ impl EngineInner {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
         let budget_bytes = config.memory_budget_bytes.max(MIN_BUDGET_BYTES);
+        // With a reservation for each, none waits for what another one holds.
+        let reservable = budget_bytes / RESERVE_BYTES as usize;
+        let bounds = Bounds {
+            connections: config.max_connections.map_or(reservable, |most| most.min(reservable)),
+            per_host: config.max_connections_per_host,
+            active: config.max_active,
+        };
         Self {
             pool: Arc::new(Pool::new(transport, &config)),
             writers: Writers::new(crew, threads, budget_bytes),
+            turns: Arc::new(Turns::new(bounds)),
             directories: Arc::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             hosts: config.state_directory.clone().map(Hosts::of),
@@ -47,10 +58,10 @@ impl EngineInner {
 }
 
 impl EngineInner {
-    /// Whether most of the budget waits to be stored, while each of `fetchers`
-    /// holds its reservation.
-    pub(crate) fn is_storage_busy(&self, fetchers: usize) -> bool {
-        let reserved = fetchers * RESERVE_BYTES as usize;
+    /// Whether most of the budget waits to be stored, while each connection holds
+    /// its reservation.
+    pub(crate) fn is_storage_busy(&self) -> bool {
+        let reserved = self.turns.connections_in_use() * RESERVE_BYTES as usize;
         let free = self.writers.budget().available_permits() + reserved;
         free < self.budget_bytes / 2
     }

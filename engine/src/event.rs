@@ -68,6 +68,10 @@ impl NoticeCode {
 pub enum Event {
     /// The first valid response arrived and the output is open.
     Started(Started),
+    /// It waits for its turn, holding nothing: the engine runs as many downloads,
+    /// or has as many connections, as it may. Told once after a start or a resume;
+    /// [`Progress::queued`] tells it at any time.
+    Queued,
     /// A round of backoff begins; nothing is being received.
     Retry {
         /// Why, in a few words.
@@ -212,6 +216,9 @@ pub struct Progress {
     pub retries: u32,
     /// Whether it is paused.
     pub paused: bool,
+    /// Whether it waits for its turn among the downloads of its engine, or for a
+    /// connection that another one of them has.
+    pub queued: bool,
     /// Whether all bytes are there and the data is being synced.
     pub syncing: bool,
     /// The object from its first to its last byte in at most 256 equal cells.

@@ -152,6 +152,9 @@ impl Download {
     /// ([`Metadata::ranges`]) what came is given up instead, and a resumed
     /// download begins again from zero.
     ///
+    /// It gives up its place among the engine's active downloads, and comes in line
+    /// again with [`Self::resume`].
+    ///
     /// Paused before its end a download waits for ever; one that had every byte
     /// already is published all the same.
     pub fn pause(&self) {
@@ -175,6 +178,11 @@ impl Download {
     /// at once, without loss of what they brought.
     pub fn set_connections(&self, connections: Connections) {
         self.shared.control.set_connections(connections);
+    }
+
+    /// Another priority from now on; see [`crate::DownloadBuilder::priority`].
+    pub fn set_priority(&self, priority: i32) {
+        self.shared.control.set_priority(priority);
     }
 
     /// Stops, records what was stored, and says where the checkpoint is, if

@@ -74,6 +74,7 @@ mod reader;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod turns;
 mod verify;
 
 pub use config::{

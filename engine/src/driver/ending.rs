@@ -28,6 +28,7 @@ impl Driver {
 
     pub(super) async fn finish(&mut self) {
         let Some(store) = self.store.take() else { return };
+        self.give_connections_back();
         self.shared.send(Event::Syncing);
         self.publish_progress(true);
         if self.expected.as_ref().is_some_and(|resource| resource.total.is_none()) && !self.chunked
@@ -129,6 +130,7 @@ impl Driver {
 
     pub(super) async fn stopped(mut self, how: Stop) -> Error {
         let error = Error::new(ErrorKind::Cancelled, "the download was stopped");
+        self.know_earlier();
         if how == Stop::Remove {
             self.publish_progress(false);
             return self.remove().await.err().unwrap_or(error);

@@ -123,6 +123,10 @@ impl Driver {
                 output::Opening::Prove(partial, proof) => (partial, proof),
             };
             self.earlier = Some(partial.paths().checkpoint.clone());
+            // The proof takes the place of the response that waits, which may be the
+            // only one that this host or the engine has room for.
+            let waiting: Vec<LeaseId> = self.running.keys().copied().collect();
+            waiting.into_iter().for_each(|lease| self.decide(lease, None));
             let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
             let origin = Origin::of(&self.current_url).ok_or_else(unusable)?;
             let spec_for = |range| RequestSpec {

@@ -219,6 +219,8 @@ impl Driver {
                 self.downgraded |=
                     self.current_url.scheme() == "https" && target.scheme() == "http";
                 self.current_url = target;
+                // Of the connections to the new host none is granted yet.
+                self.planner.allow(0, now);
                 self.planner.on_redirected(lease, now);
             }
             (failure, _) => {

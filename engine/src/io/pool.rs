@@ -8,6 +8,7 @@
 //! Dropping it closes it; only [`Pool::checkin`] keeps it. With HTTP/2 it is one
 //! stream; the connection below it is closed with the last.
 
+mod gates;
 #[cfg(feature = "http2")]
 mod streams;
 
@@ -25,6 +26,7 @@ use http::{Request, Response, Uri};
 use http_body_util::Empty;
 use hyper::body::Incoming;
 use hyper::client::conn::http1::{self, SendRequest};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
 #[cfg(feature = "http2")]
@@ -271,6 +273,7 @@ pub(crate) struct Pool {
     transport: Box<dyn Transport>,
     connect_timeout: Duration,
     max_buf_bytes: usize,
+    gates: gates::Gates,
     idle: Mutex<HashMap<Origin, Vec<Connection>>>,
     #[cfg(feature = "http2")]
     streams: streams::Streams,
@@ -284,6 +287,9 @@ enum Made {
     #[cfg(feature = "http2")]
     Http2(streams::Opened),
 }
+
+/// A connection became idle while another one was to be made.
+struct Idle;
 
 /// Why there is no HTTP/2 connection.
 #[cfg(feature = "http2")]
@@ -304,6 +310,7 @@ impl Pool {
             transport,
             connect_timeout: config.connect_timeout,
             max_buf_bytes,
+            gates: gates::Gates::new(config.max_connections_per_host),
             idle: Mutex::new(HashMap::new()),
             #[cfg(feature = "http2")]
             streams: streams::Streams::new(config.http_version == HttpVersion::Http2),
@@ -330,14 +337,19 @@ impl Pool {
                 return Ok(connection);
             }
         }
-        if !fresh {
-            while let Some(mut connection) = self.pop(origin) {
-                if connection.is_ready_again().await {
-                    return Ok(connection);
+        let permit = loop {
+            if !fresh {
+                while let Some(mut connection) = self.pop(origin) {
+                    if connection.is_ready_again().await {
+                        return Ok(connection);
+                    }
                 }
             }
-        }
-        match self.in_time(origin, self.connect(origin)).await? {
+            if let Ok(permit) = self.pass_gate(origin).await {
+                break permit;
+            }
+        };
+        match self.in_time(origin, self.connect(origin, permit)).await? {
             Made::Http1(connection) => Ok(connection),
             #[cfg(feature = "http2")]
             Made::Http2(opened) => {
@@ -356,7 +368,12 @@ impl Pool {
     ) -> Result<Option<Connection>, FetchError> {
         let place = self.streams.place(origin, fresh);
         let opened = place.open(|| async {
-            match self.connect(origin).await {
+            let permit = loop {
+                if let Ok(permit) = self.pass_gate(origin).await {
+                    break permit;
+                }
+            };
+            match self.connect(origin, permit).await {
                 Ok(Made::Http2(opened)) => Ok(opened),
                 Ok(Made::Http1(connection)) => {
                     self.streams.set_http1(origin);
@@ -392,8 +409,45 @@ impl Pool {
         }
     }
 
-    async fn connect(&self, origin: &Origin) -> Result<Made, FetchError> {
-        let connected = self.transport.connect(origin).await?;
+    /// Leave to make a connection, where there is a bound on those to a host.
+    ///
+    /// # Errors
+    /// When there is an idle connection instead, which may do.
+    async fn pass_gate(&self, origin: &Origin) -> Result<Option<OwnedSemaphorePermit>, Idle> {
+        let Some(gate) = self.gates.of(&origin.host) else { return Ok(None) };
+        if let Some(permit) = gate.try_pass() {
+            return Ok(Some(permit));
+        }
+        gate.pass(|| self.close_one_idle(&origin.host)).await.map(Some).ok_or(Idle)
+    }
+
+    /// Closes a connection to `host` that nobody uses, if there is one.
+    fn close_one_idle(&self, host: &str) {
+        let mut idle = self.lock();
+        let origin = idle.keys().find(|origin| origin.host == host).cloned();
+        let Some(origin) = origin else {
+            drop(idle);
+            #[cfg(feature = "http2")]
+            self.streams.close_one_idle(host);
+            return;
+        };
+        if let Some(kept) = idle.get_mut(&origin) {
+            drop(kept.pop());
+            if kept.is_empty() {
+                idle.remove(&origin);
+            }
+        }
+    }
+
+    async fn connect(
+        &self,
+        origin: &Origin,
+        permit: Option<OwnedSemaphorePermit>,
+    ) -> Result<Made, FetchError> {
+        let mut connected = self.transport.connect(origin).await?;
+        if let Some(permit) = permit {
+            connected.stream = Box::new(gates::Counted::new(connected.stream, permit));
+        }
         #[cfg(feature = "http2")]
         if connected.http2 {
             let opened = streams::Opened::over(connected.stream, self.limited).await;
@@ -422,7 +476,10 @@ impl Pool {
     pub(crate) fn checkin(&self, connection: Connection) {
         let connection = match connection.way {
             #[cfg(feature = "http2")]
-            Way::Http2(place) => return place.finish(),
+            Way::Http2(place) => {
+                place.finish();
+                return self.gates.idle(&connection.origin.host);
+            }
             Way::Http1 { .. } => connection,
         };
         if connection.is_closed() {
@@ -434,7 +491,10 @@ impl Pool {
             !kept.is_empty()
         });
         if idle.values().map(Vec::len).sum::<usize>() < MAX_IDLE {
-            idle.entry(connection.origin.clone()).or_default().push(connection);
+            let origin = connection.origin.clone();
+            idle.entry(origin.clone()).or_default().push(connection);
+            drop(idle);
+            self.gates.idle(&origin.host);
         }
     }
 

@@ -5,6 +5,7 @@
 //! an ordinary unit test. `.ci/check-model-pure` holds this line.
 #![allow(unreachable_pub, dead_code)]
 
+pub mod admission;
 pub mod checkpoint;
 pub mod concurrency;
 pub mod digest_claims;

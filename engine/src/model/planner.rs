@@ -130,6 +130,8 @@ pub struct Planner {
     refetched: bool,
     resolved_again: bool,
     paused: bool,
+    /// See [`Planner::allow`].
+    allowed: usize,
     /// Where readers stand.
     wants: Vec<Want>,
     high_water: u64,
@@ -174,6 +176,7 @@ impl Planner {
             refetched: false,
             resolved_again: false,
             paused: false,
+            allowed: usize::MAX,
             wants: Vec::new(),
             high_water: 0,
             actions: VecDeque::new(),
@@ -205,7 +208,7 @@ impl Planner {
         self.leases.len()
     }
 
-    /// The most connections that may be used now.
+    /// The most connections that this download is to have.
     #[must_use]
     pub fn limit(&self) -> usize {
         if self.whole { 1 } else { self.concurrency.limit() }

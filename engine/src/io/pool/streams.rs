@@ -225,6 +225,20 @@ impl Streams {
         known.insert(origin.clone(), Known::Http1);
     }
 
+    /// Closes a connection to `host` that has no streams, if there is one.
+    pub(super) fn close_one_idle(&self, host: &str) {
+        let mut known = lock(&self.known);
+        let here = known.iter_mut().filter(|(origin, _)| origin.host == host);
+        for (_, known) in here {
+            if let Known::Http2(connections) = known
+                && let Some(at) = connections.iter().position(|used| used.streams == 0)
+            {
+                connections.remove(at);
+                return;
+            }
+        }
+    }
+
     fn release(&self, place: &Place) {
         let mut known = lock(&self.known);
         let Some(Known::Http2(connections)) = known.get_mut(&place.origin) else { return };

@@ -45,7 +45,7 @@ impl Planner {
         }
         loop {
             let leaving = self.leases.values().filter(|lease| lease.leaving).count();
-            let places = self.limit().saturating_sub(self.leases.len());
+            let places = self.places().saturating_sub(self.leases.len());
             // Each idle connection takes what one victim leaves.
             if leaving >= places {
                 return;

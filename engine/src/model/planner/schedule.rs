@@ -23,7 +23,7 @@ impl Planner {
             return self.finish_if_complete();
         }
         match self.phase {
-            Phase::Opening if self.leases.is_empty() => {
+            Phase::Opening if self.leases.is_empty() && self.allowed > 0 => {
                 let range = (!self.whole).then_some(self.opening_range);
                 self.issue(range.unwrap_or(ByteRange::new(0, u64::MAX)), range, now);
             }
@@ -60,7 +60,7 @@ impl Planner {
 
     pub(super) fn lease_out(&mut self, now: Duration) {
         // In doubt about the identity, one question is asked at a time.
-        let limit = if self.doubt { 1 } else { self.concurrency.limit() };
+        let limit = if self.doubt { 1.min(self.allowed) } else { self.places() };
         while self.leases.len() < limit {
             if self.too_late_for_new(now) {
                 return;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{LeaseId, Phase, Planner};
 use crate::config::Connections;
+use crate::model::admission::Need;
 
 impl Planner {
     /// Ends all leases and issues none until [`Self::resume`]. What they
@@ -31,6 +32,42 @@ impl Planner {
     /// Whether the caller limits the speed: silence is not the server's then.
     pub fn set_speed_limited(&mut self, limited: bool) {
         self.settings.speed_limited = limited;
+    }
+
+    /// At most so many leases at once from now on, whatever the limit: others have
+    /// the rest. Those that are beyond it go on to their end.
+    pub fn allow(&mut self, connections: usize, now: Duration) {
+        if std::mem::replace(&mut self.allowed, connections) < connections {
+            self.schedule(now);
+        }
+    }
+
+    /// The most leases that may be now.
+    pub(super) fn places(&self) -> usize {
+        self.limit().min(self.allowed)
+    }
+
+    /// What could be used now.
+    #[must_use]
+    pub fn need(&self, now: Duration) -> Need {
+        let in_use = self.leases.len();
+        let live = !self.paused && self.phase != Phase::Ended;
+        let waits = now < self.wait_until.max(self.pause_until) || self.dying.is_some();
+        let (useful, limit) = match (&self.map, self.phase) {
+            _ if !live || waits => (0, 0),
+            (_, Phase::Opening) => (1, 1),
+            (_, Phase::Draining { .. } | Phase::Ended) | (None, _) => (0, 0),
+            (Some(_), _) if self.whole => (0, 0),
+            (Some(map), _) => {
+                let limit = if self.doubt { 1 } else { self.limit() };
+                let pieces = map.missing_bytes().div_ceil(map.segment_size_bytes());
+                let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
+                // In the tail, idle connections are there to take over.
+                let limit = if pieces == 0 && in_use == 0 { 0 } else { limit };
+                (in_use.saturating_add(pieces).min(limit), limit)
+            }
+        };
+        Need { in_use, useful: useful.max(in_use), limit: limit.max(in_use), live }
     }
 
     /// Another limit from now on. Leases beyond a lower number end at once; what

@@ -84,7 +84,7 @@ impl Planner {
             return;
         };
         let index = map.index_of(position);
-        let full = self.leases.len() >= self.limit();
+        let full = self.leases.len() >= self.places();
         let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.fresh_latency_s();
         match map.state(index) {
             SegmentState::Missing { .. } if full => {
