@@ -29,31 +29,33 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
             Outcome::Completed(summary) => Ok(*summary),
             Outcome::Planned(_) => Err(lost()),
         });
-        if let Err(error) = &result {
-            told.contents.end(error.kind(), &error.to_string());
+        match &result {
+            Ok(summary) => told.end(Event::Completed(summary.clone())),
+            Err(error) => failed(&told, error),
         }
-        told.send(match &result {
-            Ok(summary) => Event::Completed(summary.clone()),
-            Err(error) => Event::Failed {
-                kind: error.kind(),
-                message: error.to_string(),
-                resumable: error.is_resumable(),
-            },
-        });
-        told.close();
         // The handle may be gone; the events and the checkpoint tell it all.
         let _ = done.send(result);
     });
     Download { shared, stop: Some(stop), outcome: Some(outcome), events_taken: false, kept: None }
 }
 
-/// Ends the waits of readers when a download's task is dropped: nothing else will.
+/// Tells readers and the listener how it ended.
+fn failed(shared: &Shared, error: &Error) {
+    shared.contents.end(error.kind(), &error.to_string());
+    shared.end(Event::Failed {
+        kind: error.kind(),
+        message: error.to_string(),
+        resumable: error.is_resumable(),
+    });
+}
+
+/// Ends the waits of readers and of the listener when a download's task is
+/// dropped: nothing else will.
 struct LostRuntime(Arc<Shared>);
 
 impl Drop for LostRuntime {
     fn drop(&mut self) {
-        let lost = lost();
-        self.0.contents.end(lost.kind(), &lost.to_string());
+        failed(&self.0, &lost());
     }
 }
 
@@ -210,24 +212,23 @@ impl Download {
             Some(_) => self.wait().await.map(drop),
             None => Ok(()),
         };
-        // It may have failed by itself, just now or long ago.
-        if let Some(checkpoint) = self.kept {
-            let removed = tokio::task::spawn_blocking(move || partial::remove_earlier(&checkpoint));
-            return removed.await.unwrap_or_else(|_| Err(lost()));
-        }
-        match ended {
-            Err(error) if matches!(error.kind(), ErrorKind::Internal | ErrorKind::LocalFile) => {
-                Err(error)
-            }
-            _ => Ok(()),
-        }
+        let kept = self.kept.take();
+        let removed = tokio::task::spawn_blocking(move || remove_what_is_left(ended, kept));
+        removed.await.unwrap_or_else(|_| Err(lost()))
     }
 
-    fn send_stop(&mut self, how: Stop) {
+    pub(crate) fn send_stop(&mut self, how: Stop) {
         if let Some(stop) = self.stop.take() {
             // It may have ended by itself.
             let _ = stop.send(how);
         }
+    }
+
+    /// Its end, for somebody who waits in another way; [`Self::wait`] is of no
+    /// use then.
+    #[cfg(feature = "blocking")]
+    pub(crate) fn take_outcome(&mut self) -> Option<oneshot::Receiver<Result<Summary, Error>>> {
+        self.outcome.take()
     }
 
     /// Waits for the end. May be dropped and called again before it returned.
@@ -241,6 +242,23 @@ impl Download {
         self.outcome = None;
         self.kept = result.as_ref().err().and_then(Error::checkpoint).map(Path::to_owned);
         result
+    }
+}
+
+/// After [`Stop::Remove`]: a download that failed by itself, just now or long
+/// ago, has kept its checkpoint. Blocks.
+pub(crate) fn remove_what_is_left(
+    ended: Result<(), Error>,
+    kept: Option<PathBuf>,
+) -> Result<(), Error> {
+    if let Some(checkpoint) = kept {
+        return partial::remove_earlier(&checkpoint);
+    }
+    match ended {
+        Err(error) if matches!(error.kind(), ErrorKind::Internal | ErrorKind::LocalFile) => {
+            Err(error)
+        }
+        _ => Ok(()),
     }
 }
 

@@ -50,6 +50,8 @@
 //! kernel reports it. [`StorageKind::Pwrite`] reports an error value instead.
 #![deny(missing_docs)]
 
+#[cfg(feature = "blocking")]
+pub mod blocking;
 mod config;
 mod contents;
 mod control;

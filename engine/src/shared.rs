@@ -72,10 +72,13 @@ impl Shared {
         self.changed.notify_one();
     }
 
-    /// No event follows.
-    pub(crate) fn close(&self) {
-        lock(&self.queue).closed = true;
-        self.changed.notify_one();
+    /// Queues the last event, unless there was one.
+    pub(crate) fn end(&self, last: Event) {
+        if !lock(&self.queue).closed {
+            self.send(last);
+            lock(&self.queue).closed = true;
+            self.changed.notify_one();
+        }
     }
 
     pub(crate) async fn next(&self) -> Option<Event> {
