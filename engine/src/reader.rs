@@ -68,7 +68,7 @@ pub struct Reader {
     taken: usize,
     next: Option<Pending<io::Result<Piece>>>,
     /// A seek from an end that is not known yet.
-    seeking: Option<(i64, Pending<Option<u64>>)>,
+    seeking: Option<(i64, Pending<io::Result<u64>>)>,
     /// Whether the caller's thread may block.
     blocking: bool,
 }
@@ -236,6 +236,21 @@ async fn piece(
     }
 }
 
+/// The object's size, once it is known.
+async fn total_bytes(shared: Arc<Shared>) -> io::Result<u64> {
+    match (shared.contents.opened().await, shared.contents.look(None, 0)) {
+        (Some(open), _) => open.total_bytes.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "nothing can be found from the end of an object whose size is not known",
+            )
+        }),
+        // It failed before.
+        (None, Some(Err(error))) => Err(io_error(error)),
+        (None, _) => Err(io_error(crate::handle::lost())),
+    }
+}
+
 /// While this exists the driver knows of a reader that waits.
 struct Waits<'a> {
     shared: &'a Shared,
@@ -300,10 +315,7 @@ impl AsyncSeek for Reader {
             SeekFrom::Start(position) => Some(position),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
             SeekFrom::End(by) => {
-                let shared = Arc::clone(&self.place.shared);
-                let total =
-                    async move { shared.contents.opened().await.and_then(|open| open.total_bytes) };
-                self.seeking = Some((by, Box::pin(total)));
+                self.seeking = Some((by, Box::pin(total_bytes(Arc::clone(&self.place.shared)))));
                 return Ok(());
             }
         };
@@ -316,13 +328,7 @@ impl AsyncSeek for Reader {
             let by = *by;
             let total = ready!(total.as_mut().poll(cx));
             self.seeking = None;
-            let total = total.ok_or_else(|| {
-                io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "nothing can be found from the end of an object whose size is not known",
-                )
-            })?;
-            self.go_to(total.checked_add_signed(by).ok_or_else(before_start)?);
+            self.go_to(total?.checked_add_signed(by).ok_or_else(before_start)?);
         }
         Poll::Ready(Ok(self.position))
     }

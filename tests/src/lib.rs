@@ -6,11 +6,13 @@
 //! An origin of HTTP/2 ([`http2`]) and a proxy
 //! ([`proxy`]) can be scripted as well, on libraries that speak these protocols.
 //! Every command carries a secret that must not show anywhere ([`canary`]).
+//! Examples and the library for C programs are built when a test asks ([`built`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
 //! sockets and threads of the standard library, so that a mistake in an HTTP
 //! library cannot hide on both sides at once.
 
+pub mod built;
 pub mod canary;
 pub mod disk;
 pub mod faults;

@@ -1,0 +1,688 @@
+// The C interface of haul, a parallel segmented download engine.
+//
+// Made from the sources of haul-capi: do not edit. Link libhaul_capi (.so, .dylib, .a).
+//
+// A download is an options handle, started; its handle is polled, steered, waited for and read
+// from. See examples/fetch.c, and examples/fetch.py for ctypes.
+//
+// Errors. Functions return a haul_code: HAUL_OK, HAUL_PENDING, or what went wrong, of which
+// haul_last_error() tells more on the same thread. No exception and no unwinding leaves them: a
+// defect of haul is HAUL_INTERNAL. A failed function leaves NULL in a handle or string it was to
+// give.
+//
+// Threads. Every function may be called from any thread, and several at once with the same handle;
+// calls that wait do not hold up the others, but reads of one reader wait for one another. The
+// exceptions are the free functions: nothing may use a handle during or after its haul_..._free.
+// haul has threads of its own, on which all signals are blocked but those of faults; no code of the
+// program runs on them. After fork() the child must not call haul.
+//
+// Ownership. Handles from haul_..._new, _start and _open are freed by the caller, each by its
+// function, in any order: what a download or a reader needs of its engine stays. Strings given out
+// through a char ** are freed by haul_string_free, never by free(). What is handed in is copied
+// before the function returns. NULL is refused with HAUL_INVALID_INPUT, except where it is said to
+// mean something; the free functions ignore it.
+//
+// Texts are UTF-8, checked. Paths are the bytes that the system has, in any encoding. All strings
+// end with a NUL.
+//
+// Structures grow at their end only. Those that the caller has room for are handed in with their
+// size: haul fills what it knows, and zeroes the rest.
+
+
+#ifndef HAUL_H
+#define HAUL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+// In `haul_progress`: no response was accepted yet.
+#define HAUL_STATE_STARTING 0
+
+// In `haul_progress`: bytes come, or are waited for.
+#define HAUL_STATE_RUNNING 1
+
+// In `haul_progress`: paused.
+#define HAUL_STATE_PAUSED 2
+
+// In `haul_progress`: all bytes are here, and are being synced.
+#define HAUL_STATE_SYNCING 3
+
+// In `haul_progress`: complete; the file has its name.
+#define HAUL_STATE_COMPLETE 4
+
+// In `haul_progress`: failed or cancelled; `haul_download_wait` tells why.
+#define HAUL_STATE_FAILED 5
+
+// For `haul_options_set_resume`: an earlier partial download is continued when the object is
+// provably the same; otherwise it restarts. The default.
+#define HAUL_RESUME_AUTO 0
+
+// For `haul_options_set_resume`: continued even when nothing but the size shows that the object
+// is the same.
+#define HAUL_RESUME_ALWAYS 1
+
+// For `haul_options_set_resume`: an earlier partial is discarded.
+#define HAUL_RESUME_NEVER 2
+
+// For `haul_reader_seek`: from the start of the object; SEEK_SET.
+#define HAUL_SEEK_SET 0
+
+// For `haul_reader_seek`: from where the reader stands; SEEK_CUR.
+#define HAUL_SEEK_CUR 1
+
+// For `haul_reader_seek`: from the end of the object; SEEK_END.
+#define HAUL_SEEK_END 2
+
+// Settings of an engine.
+typedef struct haul_config haul_config;
+
+// A download.
+typedef struct haul_download haul_download;
+
+// What all downloads of a program share: connections, threads that store,
+// memory and speed limits. One is enough.
+typedef struct haul_engine haul_engine;
+
+// The options of one download. They may be used for several.
+typedef struct haul_options haul_options;
+
+// Reads the object of a download while it comes, and afterwards.
+typedef struct haul_reader haul_reader;
+
+// What a function returns: 0, a negative number that is no error, or a
+// positive one that is.
+typedef int32_t haul_code;
+
+// How a download stands, at most 100 ms old.
+typedef struct {
+    // Bytes of the object that are here, those of earlier runs included.
+    uint64_t bytes;
+    // The size of the object in bytes; -1 while it is not known.
+    int64_t total_bytes;
+    // Smoothed speed.
+    double bytes_per_second;
+    // Bytes fetched in this run over its time.
+    double mean_bytes_per_second;
+    // Milliseconds until the end at the smoothed speed; -1 while that is not known.
+    int64_t eta_milliseconds;
+    // Connections that are fetching now.
+    uint32_t connections;
+    // Rounds of backoff so far.
+    uint32_t retries;
+    // One of `HAUL_STATE_*`.
+    int32_t state;
+    // 0.
+    int32_t reserved;
+} haul_progress;
+
+// One of at most 256 equal cells of the object.
+typedef struct {
+    // The part of its bytes that is here, 0.0 to 1.0.
+    float done;
+    // 1 where a connection is fetching now, else 0.
+    uint32_t active;
+} haul_map_cell;
+
+// What a completed download was.
+typedef struct {
+    // The size of the object in bytes.
+    uint64_t bytes;
+    // Bytes read from the network in bodies, wasted ones included.
+    uint64_t fetched_bytes;
+    // Bytes taken over from an earlier run.
+    uint64_t resumed_bytes;
+    // HTTP requests sent.
+    uint64_t requests;
+    // From the start to the file with its name.
+    uint64_t elapsed_milliseconds;
+    // Rounds of backoff.
+    uint32_t retries;
+    // The most connections at once.
+    uint32_t connections;
+    // 1 if `blake3` is known, else 0.
+    uint32_t has_blake3;
+    // 1 if the checksum that was asked for was compared, else 0.
+    uint32_t verified;
+    // The BLAKE3 of the object, or zeros.
+    uint8_t blake3[32];
+} haul_summary;
+
+// What is known of a failure; see `haul_last_error`. Texts are one line, hold
+// no secret (no query of a URL, no password, no header), and end without a
+// full stop.
+typedef struct {
+    // The code that the function returned.
+    haul_code code;
+    // The HTTP status that caused it, or 0.
+    int32_t http_status;
+    // What happened, and what it means for the download.
+    const char *message;
+    // The next step for a person, or NULL.
+    const char *hint;
+    // The path of the checkpoint, if what was stored is kept, or NULL.
+    const char *checkpoint;
+    // Whether the same download, started again, in any process and also with
+    // another signature in its URL, continues instead of starting from zero.
+    bool resumable;
+} haul_error;
+
+// Done.
+#define HAUL_OK 0
+
+// Not an error: what was asked for is not there yet, since the download still runs.
+#define HAUL_PENDING -1
+
+// A defect of haul.
+#define HAUL_INTERNAL 1
+
+// An argument that cannot be used.
+#define HAUL_INVALID_INPUT 2
+
+// The output exists and was not to be replaced.
+#define HAUL_OUTPUT_EXISTS 3
+
+// Another download, of any process, is on its way to the same output.
+#define HAUL_LOCKED 4
+
+// A local file or directory failed.
+#define HAUL_LOCAL_FILE 5
+
+// No room on the disk, a quota, or a limit of file sizes.
+#define HAUL_DISK_FULL 6
+
+// Name lookup, connect, reset or stall, after all retries.
+#define HAUL_NETWORK 7
+
+// TLS: an untrusted, expired or misnamed certificate, or a failed handshake.
+#define HAUL_TLS 8
+
+// 401, 403, 407 or 410: refused, or the link expired.
+#define HAUL_ACCESS_DENIED 9
+
+// The proxy wants a login, or another one, or refuses the connection.
+#define HAUL_PROXY_REFUSED 10
+
+// The server broke HTTP; nothing wrong was stored.
+#define HAUL_PROTOCOL 11
+
+// Any other HTTP error status.
+#define HAUL_HTTP_STATUS 12
+
+// The bytes do not match the digest.
+#define HAUL_DIGEST_MISMATCH 13
+
+// The object changed, again, while it was downloaded.
+#define HAUL_OBJECT_CHANGED 14
+
+// A limit that the caller set was reached.
+#define HAUL_LIMIT_REACHED 15
+
+// The download was cancelled.
+#define HAUL_CANCELLED 16
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// The version of haul, such as "0.1.0". It stays valid for ever.
+const char *haul_version(void);
+
+// Frees a string that another function gave through a `char **`. NULL is ignored.
+//
+// # Safety
+// `string` is NULL or was given by haul, and is not used again.
+void haul_string_free(char *string);
+
+// Starts a download and returns at once; the options stay the caller's.
+//
+// Gives: `*download`, to be freed by `haul_download_free`. Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `download` is NULL or can be written.
+haul_code haul_download_start(const haul_options *options, haul_download **download);
+
+// Frees a download; NULL is ignored. One that runs is stopped, in the background, and leaves a
+// state that the same download continues from. Readers of a complete one go on.
+//
+// Takes: `download`. Threads: any, but nothing else may use `download` meanwhile, waiting
+// included: cancel it first, and let those that wait return.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start`, and not used again.
+void haul_download_free(haul_download *download);
+
+// How it stands now; cheap, to be polled. `size` is `sizeof(haul_progress)`.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `progress` is NULL or has room for
+// `size` bytes.
+haul_code haul_download_progress(const haul_download *download,
+                                 haul_progress *progress,
+                                 size_t size);
+
+// The object from its first to its last byte in equal cells: `*count` says how many there is room
+// for, and afterwards how many were written; 256 are enough. None before it is known.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `count` is NULL or can be read and
+// written; `cells` is NULL or has room for `*count` cells.
+haul_code haul_download_map(const haul_download *download, haul_map_cell *cells, size_t *count);
+
+// Waits for the end, at most so many milliseconds; a negative number waits for ever, 0 not at all.
+// `HAUL_OK` when it is complete, `HAUL_PENDING` while it runs, otherwise what it failed with. May
+// be called as often as wanted, with the same answer.
+//
+// Threads: any, several at once.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_wait(const haul_download *download, int64_t milliseconds);
+
+// Sends no request until `haul_download_resume`, and ends those under way. What came is kept.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_pause(const haul_download *download);
+
+// Goes on after `haul_download_pause`.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_resume(const haul_download *download);
+
+// At most so many bytes a second from now on; 0 is no limit.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_set_rate(const haul_download *download, uint64_t bytes_per_second);
+
+// At most so many connections from now on; 0 is automatic.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_set_connections(const haul_download *download, uint32_t connections);
+
+// Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
+// Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
+// that ended before stays as it ended. `HAUL_OK` in all these cases.
+//
+// Threads: any; those that wait return.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_cancel(const haul_download *download);
+
+// Stops and removes what is stored, with its checkpoint, also that of an earlier run. A complete
+// file stays.
+//
+// Threads: any; those that wait return.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_cancel_and_remove(const haul_download *download);
+
+// What a completed download was; `size` is `sizeof(haul_summary)`. `HAUL_PENDING` while it runs,
+// what it failed with if it did.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `summary` is NULL or has room for
+// `size` bytes.
+haul_code haul_download_summary(const haul_download *download, haul_summary *summary, size_t size);
+
+// The path of the file that this becomes. `HAUL_PENDING` before the first response was accepted,
+// since the server may name it.
+//
+// Gives: `*path`, to be freed by `haul_string_free`. Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `path` is NULL or can be written.
+haul_code haul_download_output(const haul_download *download, char **path);
+
+// The final URL, without login and query. `HAUL_PENDING` before the first response was accepted.
+//
+// Gives: `*url`, to be freed by `haul_string_free`. Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `url` is NULL or can be written.
+haul_code haul_download_url(const haul_download *download, char **url);
+
+// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. `HAUL_PENDING`
+// before the first response was accepted.
+//
+// Gives: `*content_type`, to be freed by `haul_string_free`. Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `content_type` is NULL or can be
+// written.
+haul_code haul_download_content_type(const haul_download *download, char **content_type);
+
+// The BLAKE3 of a complete object in hexadecimal digits; NULL in `*digits` if none was computed.
+// `HAUL_PENDING` while the download runs, what it failed with if it did.
+//
+// Gives: `*digits`, to be freed by `haul_string_free`. Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `digits` is NULL or can be written.
+haul_code haul_download_blake3(const haul_download *download, char **digits);
+
+// Default settings.
+//
+// Gives: `*config`, to be freed by `haul_config_free`. Threads: any.
+//
+// # Safety
+// `config` is NULL or can be written.
+haul_code haul_config_new(haul_config **config);
+
+// Frees settings; engines made with them keep theirs. NULL is ignored.
+//
+// Takes: `config`. Threads: any, but nothing else may use `config` meanwhile.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new`, and not used again.
+void haul_config_free(haul_config *config);
+
+// Received bytes that are not stored yet, of all downloads together. Default
+// 16 MiB, at least 4 MiB.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed.
+haul_code haul_config_set_memory_budget(haul_config *config, size_t bytes);
+
+// At most so many bytes a second, all downloads together; 0 is no limit.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed.
+haul_code haul_config_set_rate(haul_config *config, uint64_t bytes_per_second);
+
+// How long one connection may take to be made, in milliseconds. Default 15000.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed.
+haul_code haul_config_set_connect_timeout(haul_config *config, uint64_t milliseconds);
+
+// The User-Agent field. Default haul/VERSION.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed; `user_agent` is NULL
+// or a string.
+haul_code haul_config_set_user_agent(haul_config *config, const char *user_agent);
+
+// A PEM file of certificate authorities, instead of the system's; read by
+// `haul_engine_new`.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed; `file` is NULL or a
+// string.
+haul_code haul_config_set_ca_file(haul_config *config, const char *file);
+
+// A proxy for all requests, as `[SCHEME://][NAME[:PASS]@]HOST[:PORT]` with
+// the scheme http, https, socks4, socks4a, socks5 or socks5h. Default none:
+// the environment is not read.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed; `proxy` is NULL or a
+// string.
+haul_code haul_config_set_proxy(haul_config *config, const char *proxy);
+
+// A directory to remember in how many connections to a host were worth
+// having. Default none: nothing is remembered.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed; `directory` is NULL
+// or a string.
+haul_code haul_config_set_state_directory(haul_config *config, const char *directory);
+
+// Whether HTTP/2 is offered to servers. Default false: over HTTP/1.1 each
+// connection has its own congestion window, which is faster for large objects.
+//
+// Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed.
+haul_code haul_config_set_http2(haul_config *config, bool on);
+
+// An engine with these settings, of which it keeps a copy; NULL for the
+// defaults. Starts its threads.
+//
+// Gives: `*engine`, to be freed by `haul_engine_free`. Threads: any.
+//
+// # Safety
+// `config` is NULL or of `haul_config_new` and not freed; `engine` is NULL or
+// can be written.
+haul_code haul_engine_new(const haul_config *config, haul_engine **engine);
+
+// Frees an engine; NULL is ignored. Its downloads go on, and keep what they
+// need of it. The last one of them all to be freed waits, 5 s at most, until
+// downloads that were stopped by it have recorded what they had.
+//
+// Takes: `engine`. Threads: any, but nothing else may use `engine` meanwhile.
+//
+// # Safety
+// `engine` is NULL or of `haul_engine_new`, and not used again.
+void haul_engine_free(haul_engine *engine);
+
+// What the last function that failed on this thread met; NULL if none has.
+// Valid until the next function fails on this thread, or the thread ends;
+// haul's, not to be freed.
+const haul_error *haul_last_error(void);
+
+// Options of a download of `url`, which is checked when it starts. A login in it is sent as basic
+// authentication and never shown.
+//
+// Gives: `*options`, to be freed by `haul_options_free`. Threads: any.
+//
+// # Safety
+// `engine` is NULL or of `haul_engine_new` and not freed; `url` is NULL or a string; `options` is
+// NULL or can be written.
+haul_code haul_options_new(const haul_engine *engine, const char *url, haul_options **options);
+
+// Frees options; downloads started with them have their own. NULL is ignored.
+//
+// Takes: `options`. Threads: any, but nothing else may use `options` meanwhile.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new`, and not used again.
+void haul_options_free(haul_options *options);
+
+// The output file; a relative one is below the directory. Without it the server names the file, or
+// else the URL: such a name is always one safe component.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `file` is NULL or a
+// string.
+haul_code haul_options_set_output(haul_options *options, const char *file);
+
+// The directory of the output, made if needed. Default the working directory.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `directory` is NULL or a
+// string.
+haul_code haul_options_set_directory(haul_options *options, const char *directory);
+
+// The digest that the object must have to get its name, as `ALGO=HEX` with ALGO one of sha256,
+// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number tells the algorithm.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `checksum` is NULL or a
+// string.
+haul_code haul_options_set_checksum(haul_options *options, const char *checksum);
+
+// The size in bytes that the object must have; any other is `HAUL_LIMIT_REACHED`.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_expected_size(haul_options *options, uint64_t bytes);
+
+// At most so many connections; 0, the default, adds them while that makes it faster, up to 16.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_connections(haul_options *options, uint32_t connections);
+
+// At most so many bytes a second, at least 1; `haul_download_set_rate` changes it. Default no limit.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_rate(haul_options *options,
+                                uint64_t bytes_per_second);
+
+// A request header more. It is sent to the URL's own origin only, not to where that redirects. That
+// it can be sent is checked when the download starts.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `name` and `value` are each NULL or a
+// string.
+haul_code haul_options_add_header(haul_options *options, const char *name, const char *value);
+
+// Basic authentication, for the URL's own origin only.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `user` and `password` are each NULL or a
+// string.
+haul_code haul_options_set_login(haul_options *options,
+                                 const char *user,
+                                 const char *password);
+
+// Whether an output that exists is replaced, at the moment the new one is complete. Default false:
+// `HAUL_OUTPUT_EXISTS`.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_overwrite(haul_options *options, bool on);
+
+// Whether an earlier partial download is continued: `HAUL_RESUME_AUTO`, `_ALWAYS` or `_NEVER`.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_resume(haul_options *options, int32_t resume);
+
+// So many rounds of backoff without any progress end the download. Default 10.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_retries(haul_options *options, uint32_t rounds);
+
+// Without a byte for so many milliseconds a connection is given up. Default 30000.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_stall_timeout(haul_options *options, uint64_t milliseconds);
+
+// Whether data and directory are synced before the file gets its name. Default true; without, a
+// power cut may damage what was complete.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_sync(haul_options *options, bool on);
+
+// Whether the BLAKE3 of the object is computed. Default true; without, what an interrupted download
+// stored since its last sync is fetched again.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_digest(haul_options *options, bool on);
+
+// A reader at the object's start; any number may read at once. What it reads is fetched before the
+// rest.
+//
+// Gives: `*reader`, to be freed by `haul_reader_free`. Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `reader` is NULL or can be written.
+haul_code haul_reader_open(const haul_download *download, haul_reader **reader);
+
+// Reads at least one byte and at most `size`, and waits until there is one to read; `*read` is 0 at
+// the end of the object only (or for a `size` of 0). What is read came in validated responses; that
+// a digest of the whole matches, only `haul_download_wait` says. Fails with what the download
+// failed with; cancelling the download ends the wait. The buffer's rest may be overwritten.
+//
+// Threads: any; calls with one reader wait for one another.
+//
+// # Safety
+// `reader` is NULL or of `haul_reader_open` and not freed; `buffer` is NULL or has room for `size`
+// bytes that nothing else uses meanwhile; `read` is NULL or can be written.
+haul_code haul_reader_read(const haul_reader *reader, void *buffer, size_t size, size_t *read);
+
+// Goes to another place, also beyond the end. `whence` is `HAUL_SEEK_SET`, `_CUR` or `_END`; the
+// last waits until the size is known. `*position`, unless `position` is NULL, is then the offset
+// from the start.
+//
+// Threads: any; calls with one reader wait for one another.
+//
+// # Safety
+// `reader` is NULL or of `haul_reader_open` and not freed; `position` is NULL or can be written.
+haul_code haul_reader_seek(const haul_reader *reader,
+                           int64_t offset,
+                           int32_t whence,
+                           uint64_t *position);
+
+// Frees a reader; NULL is ignored.
+//
+// Takes: `reader`. Threads: any, but nothing else may use `reader` meanwhile.
+//
+// # Safety
+// `reader` is NULL or of `haul_reader_open`, and not used again.
+void haul_reader_free(haul_reader *reader);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* HAUL_H */

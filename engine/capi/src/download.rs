@@ -1,0 +1,494 @@
+//! A running download.
+
+use std::ffi::c_char;
+use std::os::unix::ffi::OsStrExt as _;
+use std::time::Duration;
+
+use haul_engine::{Metadata, blocking};
+
+use crate::failure::{Code, Failure, entry, entry_free};
+use crate::options::{Options, number};
+use crate::pointer::{Out, Plain, borrow, fill, give, give_text, release};
+
+/// In `haul_progress`: no response was accepted yet.
+pub const HAUL_STATE_STARTING: i32 = 0;
+/// In `haul_progress`: bytes come, or are waited for.
+pub const HAUL_STATE_RUNNING: i32 = 1;
+/// In `haul_progress`: paused.
+pub const HAUL_STATE_PAUSED: i32 = 2;
+/// In `haul_progress`: all bytes are here, and are being synced.
+pub const HAUL_STATE_SYNCING: i32 = 3;
+/// In `haul_progress`: complete; the file has its name.
+pub const HAUL_STATE_COMPLETE: i32 = 4;
+/// In `haul_progress`: failed or cancelled; `haul_download_wait` tells why.
+pub const HAUL_STATE_FAILED: i32 = 5;
+
+/// A download.
+pub struct Download(blocking::Download);
+
+/// How a download stands, at most 100 ms old.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Progress {
+    /// Bytes of the object that are here, those of earlier runs included.
+    pub bytes: u64,
+    /// The size of the object in bytes; -1 while it is not known.
+    pub total_bytes: i64,
+    /// Smoothed speed.
+    pub bytes_per_second: f64,
+    /// Bytes fetched in this run over its time.
+    pub mean_bytes_per_second: f64,
+    /// Milliseconds until the end at the smoothed speed; -1 while that is not known.
+    pub eta_milliseconds: i64,
+    /// Connections that are fetching now.
+    pub connections: u32,
+    /// Rounds of backoff so far.
+    pub retries: u32,
+    /// One of `HAUL_STATE_*`.
+    pub state: i32,
+    /// 0.
+    pub reserved: i32,
+}
+impl Plain for Progress {}
+
+/// One of at most 256 equal cells of the object.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct MapCell {
+    /// The part of its bytes that is here, 0.0 to 1.0.
+    pub done: f32,
+    /// 1 where a connection is fetching now, else 0.
+    pub active: u32,
+}
+
+/// What a completed download was.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// The size of the object in bytes.
+    pub bytes: u64,
+    /// Bytes read from the network in bodies, wasted ones included.
+    pub fetched_bytes: u64,
+    /// Bytes taken over from an earlier run.
+    pub resumed_bytes: u64,
+    /// HTTP requests sent.
+    pub requests: u64,
+    /// From the start to the file with its name.
+    pub elapsed_milliseconds: u64,
+    /// Rounds of backoff.
+    pub retries: u32,
+    /// The most connections at once.
+    pub connections: u32,
+    /// 1 if `blake3` is known, else 0.
+    pub has_blake3: u32,
+    /// 1 if the checksum that was asked for was compared, else 0.
+    pub verified: u32,
+    /// The BLAKE3 of the object, or zeros.
+    pub blake3: [u8; 32],
+}
+impl Plain for Summary {}
+
+// Nothing but numbers, without gaps: what is copied out is what was written.
+const _: () = assert!(size_of::<Progress>() == 5 * 8 + 4 * 4);
+const _: () = assert!(size_of::<Summary>() == 5 * 8 + 4 * 4 + 32);
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn signed(number: Option<u64>) -> i64 {
+    number.map_or(-1, |number| i64::try_from(number).unwrap_or(i64::MAX))
+}
+
+fn small(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}
+
+/// Starts a download and returns at once; the options stay the caller's.
+///
+/// Gives: `*download`, to be freed by `haul_download_free`. Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `download` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_start(
+    options: *const Options,
+    download: *mut *mut Download,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(download, "download") }?;
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        give(Download(options.builder().start()?), out);
+        Ok(())
+    })
+}
+
+/// Frees a download; NULL is ignored. One that runs is stopped, in the background, and leaves a
+/// state that the same download continues from. Readers of a complete one go on.
+///
+/// Takes: `download`. Threads: any, but nothing else may use `download` meanwhile, waiting
+/// included: cancel it first, and let those that wait return.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start`, and not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_free(download: *mut Download) {
+    // SAFETY: the contract above.
+    entry_free(|| unsafe { release(download) });
+}
+
+/// How it stands now; cheap, to be polled. `size` is `sizeof(haul_progress)`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `progress` is NULL or has room for
+/// `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_progress(
+    download: *const Download,
+    progress: *mut Progress,
+    size: usize,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        let ended = download.wait_timeout(Duration::ZERO);
+        let now = download.progress();
+        let state = match ended {
+            Some(Ok(_)) => HAUL_STATE_COMPLETE,
+            Some(Err(_)) => HAUL_STATE_FAILED,
+            None if now.paused => HAUL_STATE_PAUSED,
+            None if now.syncing => HAUL_STATE_SYNCING,
+            None if now.total_bytes.is_none() && download.metadata().is_none() => {
+                HAUL_STATE_STARTING
+            }
+            None => HAUL_STATE_RUNNING,
+        };
+        let told = Progress {
+            bytes: now.bytes,
+            total_bytes: signed(now.total_bytes),
+            bytes_per_second: now.bytes_per_second,
+            mean_bytes_per_second: now.mean_bytes_per_second,
+            eta_milliseconds: signed(now.eta.map(milliseconds)),
+            connections: small(now.connections),
+            retries: now.retries,
+            state,
+            reserved: 0,
+        };
+        // SAFETY: the contract above.
+        unsafe { fill(&told, progress, size, "progress") }
+    })
+}
+
+/// The object from its first to its last byte in equal cells: `*count` says how many there is room
+/// for, and afterwards how many were written; 256 are enough. None before it is known.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `count` is NULL or can be read and
+/// written; `cells` is NULL or has room for `*count` cells.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_map(
+    download: *const Download,
+    cells: *mut MapCell,
+    count: *mut usize,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        if cells.is_null() || count.is_null() {
+            return Err(Failure::Argument("cells and count", "one is NULL"));
+        }
+        // SAFETY: not null; readable by the contract above.
+        let room = unsafe { count.read() };
+        let map = download.progress().map;
+        let told = map.len().min(room);
+        for (at, cell) in map[..told].iter().enumerate() {
+            let cell = MapCell { done: cell.done, active: u32::from(cell.active) };
+            // SAFETY: `at` is below `*count`, for which there is room.
+            let place = unsafe { cells.add(at) };
+            // SAFETY: as above.
+            unsafe { place.write(cell) };
+        }
+        // SAFETY: not null; can be written by the contract above.
+        unsafe { count.write(told) };
+        Ok(())
+    })
+}
+
+/// Waits for the end, at most so many milliseconds; a negative number waits for ever, 0 not at all.
+/// `HAUL_OK` when it is complete, `HAUL_PENDING` while it runs, otherwise what it failed with. May
+/// be called as often as wanted, with the same answer.
+///
+/// Threads: any, several at once.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_wait(download: *const Download, milliseconds: i64) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        match u64::try_from(milliseconds) {
+            Err(_) => download.wait()?,
+            Ok(time) => match download.wait_timeout(Duration::from_millis(time)) {
+                Some(result) => result?,
+                None => return Err(Failure::Pending),
+            },
+        };
+        Ok(())
+    })
+}
+
+/// Sends no request until `haul_download_resume`, and ends those under way. What came is kept.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_pause(download: *const Download) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.pause();
+        Ok(())
+    })
+}
+
+/// Goes on after `haul_download_pause`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_resume(download: *const Download) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.resume();
+        Ok(())
+    })
+}
+
+/// At most so many bytes a second from now on; 0 is no limit.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_set_rate(
+    download: *const Download,
+    bytes_per_second: u64,
+) -> Code {
+    entry(|| {
+        let rate = (bytes_per_second > 0).then_some(bytes_per_second);
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.set_rate(rate);
+        Ok(())
+    })
+}
+
+/// At most so many connections from now on; 0 is automatic.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_set_connections(
+    download: *const Download,
+    connections: u32,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.set_connections(number(connections));
+        Ok(())
+    })
+}
+
+/// Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
+/// Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
+/// that ended before stays as it ended. `HAUL_OK` in all these cases.
+///
+/// Threads: any; those that wait return.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_cancel(download: *const Download) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.cancel()?;
+        Ok(())
+    })
+}
+
+/// Stops and removes what is stored, with its checkpoint, also that of an earlier run. A complete
+/// file stays.
+///
+/// Threads: any; those that wait return.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_cancel_and_remove(download: *const Download) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.cancel_and_remove()?;
+        Ok(())
+    })
+}
+
+/// What a completed download was; `size` is `sizeof(haul_summary)`. `HAUL_PENDING` while it runs,
+/// what it failed with if it did.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `summary` is NULL or has room for
+/// `size` bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_summary(
+    download: *const Download,
+    summary: *mut Summary,
+    size: usize,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        let was = download.wait_timeout(Duration::ZERO).ok_or(Failure::Pending)??;
+        let told = Summary {
+            bytes: was.bytes,
+            fetched_bytes: was.fetched_bytes,
+            resumed_bytes: was.resumed_bytes,
+            requests: was.requests,
+            elapsed_milliseconds: milliseconds(was.elapsed),
+            retries: was.retries,
+            connections: small(was.connections),
+            has_blake3: u32::from(was.blake3.is_some()),
+            verified: u32::from(was.verified.is_some()),
+            blake3: was.blake3.unwrap_or_default(),
+        };
+        // SAFETY: the contract above.
+        unsafe { fill(&told, summary, size, "summary") }
+    })
+}
+
+/// Gives out what `of` finds in the metadata.
+fn give_known(
+    download: &blocking::Download,
+    out: Out<c_char>,
+    of: impl FnOnce(&Metadata) -> Option<Vec<u8>>,
+) -> Result<(), Failure> {
+    let known = match download.metadata() {
+        Some(metadata) => metadata,
+        // Not before the first response, and not after it failed.
+        None => match download.wait_timeout(Duration::ZERO) {
+            Some(Err(error)) => return Err(error.into()),
+            _ => return Err(Failure::Pending),
+        },
+    };
+    if let Some(text) = of(&known) {
+        give_text(&text, out);
+    }
+    Ok(())
+}
+
+/// The path of the file that this becomes. `HAUL_PENDING` before the first response was accepted,
+/// since the server may name it.
+///
+/// Gives: `*path`, to be freed by `haul_string_free`. Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `path` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_output(
+    download: *const Download,
+    path: *mut *mut c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(path, "path") }?;
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        give_known(download, out, |known| Some(known.output.as_os_str().as_bytes().to_vec()))
+    })
+}
+
+/// The final URL, without login and query. `HAUL_PENDING` before the first response was accepted.
+///
+/// Gives: `*url`, to be freed by `haul_string_free`. Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `url` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_url(
+    download: *const Download,
+    url: *mut *mut c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(url, "url") }?;
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        give_known(download, out, |known| Some(known.url.clone().into_bytes()))
+    })
+}
+
+/// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. `HAUL_PENDING`
+/// before the first response was accepted.
+///
+/// Gives: `*content_type`, to be freed by `haul_string_free`. Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `content_type` is NULL or can be
+/// written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_content_type(
+    download: *const Download,
+    content_type: *mut *mut c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(content_type, "content_type") }?;
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        give_known(download, out, |known| known.content_type.clone().map(String::into_bytes))
+    })
+}
+
+/// The BLAKE3 of a complete object in hexadecimal digits; NULL in `*digits` if none was computed.
+/// `HAUL_PENDING` while the download runs, what it failed with if it did.
+///
+/// Gives: `*digits`, to be freed by `haul_string_free`. Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed; `digits` is NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_blake3(
+    download: *const Download,
+    digits: *mut *mut c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(digits, "digits") }?;
+        // SAFETY: the contract above.
+        let download = &unsafe { borrow(download, "download") }?.0;
+        let was = download.wait_timeout(Duration::ZERO).ok_or(Failure::Pending)??;
+        if let Some(digest) = was.blake3_hex() {
+            give_text(digest.as_bytes(), out);
+        }
+        Ok(())
+    })
+}
+
+impl Download {
+    pub(crate) fn reader(&self) -> blocking::Reader {
+        self.0.reader()
+    }
+}

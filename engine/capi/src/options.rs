@@ -1,0 +1,365 @@
+//! The options of a download.
+
+use std::ffi::c_char;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use haul_engine::blocking::DownloadBuilder;
+use haul_engine::{Checksum, Connections, Existing, Resume, RetryPolicy};
+
+use crate::engine::Engine;
+use crate::failure::{Code, Failure, entry, entry_free};
+use crate::pointer::{Out, borrow, give, path, release, text};
+
+/// For `haul_options_set_resume`: an earlier partial download is continued when the object is
+/// provably the same; otherwise it restarts. The default.
+pub const HAUL_RESUME_AUTO: i32 = 0;
+/// For `haul_options_set_resume`: continued even when nothing but the size shows that the object
+/// is the same.
+pub const HAUL_RESUME_ALWAYS: i32 = 1;
+/// For `haul_options_set_resume`: an earlier partial is discarded.
+pub const HAUL_RESUME_NEVER: i32 = 2;
+
+/// The options of one download. They may be used for several.
+pub struct Options(Mutex<DownloadBuilder>);
+
+impl Options {
+    fn change(&self, change: impl FnOnce(DownloadBuilder) -> DownloadBuilder) {
+        // A builder that is whole between any two statements.
+        let mut builder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *builder = change(builder.clone());
+    }
+
+    pub(crate) fn builder(&self) -> DownloadBuilder {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Options of a download of `url`, which is checked when it starts. A login in it is sent as basic
+/// authentication and never shown.
+///
+/// Gives: `*options`, to be freed by `haul_options_free`. Threads: any.
+///
+/// # Safety
+/// `engine` is NULL or of `haul_engine_new` and not freed; `url` is NULL or a string; `options` is
+/// NULL or can be written.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_new(
+    engine: *const Engine,
+    url: *const c_char,
+    options: *mut *mut Options,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let out = unsafe { Out::new(options, "options") }?;
+        // SAFETY: the contract above.
+        let engine = unsafe { borrow(engine, "engine") }?;
+        // SAFETY: the contract above.
+        let url = unsafe { text(url, "url") }?;
+        give(Options(Mutex::new(engine.0.download(url))), out);
+        Ok(())
+    })
+}
+
+/// Frees options; downloads started with them have their own. NULL is ignored.
+///
+/// Takes: `options`. Threads: any, but nothing else may use `options` meanwhile.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new`, and not used again.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_free(options: *mut Options) {
+    // SAFETY: the contract above.
+    entry_free(|| unsafe { release(options) });
+}
+
+/// The output file; a relative one is below the directory. Without it the server names the file, or
+/// else the URL: such a name is always one safe component.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `file` is NULL or a
+/// string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_output(
+    options: *mut Options,
+    file: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let file = unsafe { path(file, "file") }?;
+        options.change(|it| it.output(file));
+        Ok(())
+    })
+}
+
+/// The directory of the output, made if needed. Default the working directory.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `directory` is NULL or a
+/// string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_directory(
+    options: *mut Options,
+    directory: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let directory = unsafe { path(directory, "directory") }?;
+        options.change(|it| it.directory(directory));
+        Ok(())
+    })
+}
+
+/// The digest that the object must have to get its name, as `ALGO=HEX` with ALGO one of sha256,
+/// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number tells the algorithm.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `checksum` is NULL or a
+/// string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_checksum(
+    options: *mut Options,
+    checksum: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let checksum: Checksum = unsafe { text(checksum, "checksum") }?.parse()?;
+        options.change(|it| it.checksum(checksum));
+        Ok(())
+    })
+}
+
+/// The size in bytes that the object must have; any other is `HAUL_LIMIT_REACHED`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_expected_size(options: *mut Options, bytes: u64) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.expected_size_bytes(bytes));
+        Ok(())
+    })
+}
+
+/// At most so many connections; 0, the default, adds them while that makes it faster, up to 16.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_connections(
+    options: *mut Options,
+    connections: u32,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.connections(number(connections)));
+        Ok(())
+    })
+}
+
+/// At most so many bytes a second, at least 1; `haul_download_set_rate` changes it. Default no limit.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_rate(
+    options: *mut Options,
+    bytes_per_second: u64,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.limit_rate(bytes_per_second.max(1)));
+        Ok(())
+    })
+}
+
+/// A request header more. It is sent to the URL's own origin only, not to where that redirects. That
+/// it can be sent is checked when the download starts.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `name` and `value` are each NULL or a
+/// string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_add_header(
+    options: *mut Options,
+    name: *const c_char,
+    value: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let name = unsafe { text(name, "name") }?;
+        // SAFETY: the contract above.
+        let value = unsafe { text(value, "value") }?;
+        options.change(|it| it.header(name, value));
+        Ok(())
+    })
+}
+
+/// Basic authentication, for the URL's own origin only.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `user` and `password` are each NULL or a
+/// string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_login(
+    options: *mut Options,
+    user: *const c_char,
+    password: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let user = unsafe { text(user, "user") }?;
+        // SAFETY: the contract above.
+        let password = unsafe { text(password, "password") }?;
+        options.change(|it| it.basic_auth(user, password));
+        Ok(())
+    })
+}
+
+/// Whether an output that exists is replaced, at the moment the new one is complete. Default false:
+/// `HAUL_OUTPUT_EXISTS`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_overwrite(options: *mut Options, on: bool) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        let existing = if on { Existing::Replace } else { Existing::Refuse };
+        options.change(|it| it.existing(existing));
+        Ok(())
+    })
+}
+
+/// Whether an earlier partial download is continued: `HAUL_RESUME_AUTO`, `_ALWAYS` or `_NEVER`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_resume(options: *mut Options, resume: i32) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        let resume = match resume {
+            HAUL_RESUME_AUTO => Resume::Auto,
+            HAUL_RESUME_ALWAYS => Resume::Always,
+            HAUL_RESUME_NEVER => Resume::Never,
+            _ => return Err(Failure::Argument("resume", "it is none of HAUL_RESUME_*")),
+        };
+        options.change(|it| it.resume(resume));
+        Ok(())
+    })
+}
+
+/// So many rounds of backoff without any progress end the download. Default 10.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_retries(options: *mut Options, rounds: u32) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        let policy = RetryPolicy { max_attempts: rounds, ..RetryPolicy::default() };
+        options.change(|it| it.retry(policy));
+        Ok(())
+    })
+}
+
+/// Without a byte for so many milliseconds a connection is given up. Default 30000.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_stall_timeout(
+    options: *mut Options,
+    milliseconds: u64,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.stall_timeout(Duration::from_millis(milliseconds)));
+        Ok(())
+    })
+}
+
+/// Whether data and directory are synced before the file gets its name. Default true; without, a
+/// power cut may damage what was complete.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_sync(options: *mut Options, on: bool) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.sync(on));
+        Ok(())
+    })
+}
+
+/// Whether the BLAKE3 of the object is computed. Default true; without, what an interrupted download
+/// stored since its last sync is fetched again.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_digest(options: *mut Options, on: bool) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.digest(on));
+        Ok(())
+    })
+}
+
+/// As C gives it: 0 is automatic.
+pub(crate) fn number(connections: u32) -> Connections {
+    match usize::try_from(connections) {
+        Ok(0) => Connections::Auto,
+        fixed => Connections::Fixed(fixed.unwrap_or(usize::MAX)),
+    }
+}

@@ -1,0 +1,274 @@
+/* Holds the C interface to what its header says. Run by the tests: contract URL MISSING
+ * DIRECTORY BYTE, with URL a slow object of 16 MiB or more that begins with BYTE, and MISSING a URL
+ * of status 404.
+ */
+#define _POSIX_C_SOURCE 200809L
+#include <dirent.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "haul.h"
+
+#define CHECK(condition)                                                                           \
+    do {                                                                                           \
+        if (!(condition)) {                                                                        \
+            const haul_error *last = haul_last_error();                                            \
+            fprintf(stderr, "%s:%d: %s\nlast error: %s\n", __FILE__, __LINE__, #condition,         \
+                    last ? last->message : "none");                                                \
+            exit(1);                                                                               \
+        }                                                                                          \
+    } while (0)
+
+static const char *url, *missing, *directory;
+
+static haul_options *options_for(const haul_engine *engine, const char *of, const char *file)
+{
+    haul_options *options = NULL;
+    CHECK(haul_options_new(engine, of, &options) == HAUL_OK);
+    CHECK(haul_options_set_directory(options, directory) == HAUL_OK);
+    CHECK(haul_options_set_output(options, file) == HAUL_OK);
+    CHECK(haul_options_set_connections(options, 2) == HAUL_OK);
+    return options;
+}
+
+static haul_download *start(const haul_engine *engine, const char *of, const char *file)
+{
+    haul_options *options = options_for(engine, of, file);
+    haul_download *download = NULL;
+    CHECK(haul_download_start(options, &download) == HAUL_OK);
+    haul_options_free(options);
+    return download;
+}
+
+static int refused(haul_code code, const char *part)
+{
+    const haul_error *error = haul_last_error();
+    return code == HAUL_INVALID_INPUT && error->code == code && strstr(error->message, part)
+        && !error->resumable && !error->checkpoint;
+}
+
+static void what_cannot_be_used_is_refused(const haul_engine *engine)
+{
+    haul_engine *no_engine = (haul_engine *)1;
+    haul_config *config = NULL;
+    haul_options *options = NULL;
+    haul_download *download = (haul_download *)1;
+    haul_progress progress;
+
+    CHECK(refused(haul_engine_new(NULL, NULL), "engine: it is NULL"));
+    CHECK(haul_config_new(&config) == HAUL_OK);
+    CHECK(haul_config_set_user_agent(config, "a\nb") == HAUL_OK);
+    CHECK(refused(haul_engine_new(config, &no_engine), "user agent"));
+    CHECK(no_engine == NULL);
+    CHECK(refused(haul_config_set_proxy(config, "gopher://x"), "gopher"));
+    CHECK(haul_last_error()->hint != NULL);
+    haul_config_free(config);
+
+    CHECK(refused(haul_options_new(NULL, url, &options), "engine"));
+    CHECK(refused(haul_options_new(engine, NULL, &options), "url"));
+    CHECK(refused(haul_options_new(engine, "http://h/\xff", &options), "not UTF-8"));
+    CHECK(haul_options_new(engine, "ftp://h/x", &options) == HAUL_OK);
+    CHECK(refused(haul_options_set_checksum(options, "sha256=12"), "12"));
+    CHECK(refused(haul_options_set_resume(options, 3), "HAUL_RESUME"));
+    CHECK(refused(haul_options_add_header(options, "X", NULL), "value"));
+    CHECK(refused(haul_download_start(options, &download), "ftp"));
+    CHECK(download == NULL);
+    haul_options_free(options);
+
+    CHECK(refused(haul_download_wait(NULL, 0), "download"));
+    CHECK(refused(haul_download_progress(NULL, &progress, sizeof progress), "download"));
+    CHECK(refused(haul_reader_read(NULL, &progress, 1, NULL), "reader"));
+
+    haul_config_free(NULL);
+    haul_engine_free(NULL);
+    haul_options_free(NULL);
+    haul_download_free(NULL);
+    haul_reader_free(NULL);
+    haul_string_free(NULL);
+}
+
+static void failures_tell_what_happened(const haul_engine *engine)
+{
+    haul_download *download = start(engine, missing, "missing");
+    haul_summary summary;
+    char *text = (char *)1;
+    CHECK(haul_download_wait(download, -1) == HAUL_HTTP_STATUS);
+    CHECK(haul_last_error()->http_status == 404);
+    CHECK(!haul_last_error()->resumable);
+    CHECK(!strstr(haul_last_error()->message, "secret"));
+    CHECK(haul_download_wait(download, 0) == HAUL_HTTP_STATUS);
+    CHECK(haul_download_summary(download, &summary, sizeof summary) == HAUL_HTTP_STATUS);
+    CHECK(haul_download_output(download, &text) == HAUL_HTTP_STATUS);
+    CHECK(text == NULL);
+    haul_download_free(download);
+}
+
+/* The signals that a thread blocks, from the system's table; 0 if it has gone. */
+static unsigned long long blocked(const char *thread)
+{
+    char path[300], line[300];
+    unsigned long long mask = 0;
+    snprintf(path, sizeof path, "/proc/self/task/%s/status", thread);
+    FILE *status = fopen(path, "r");
+    while (status && fgets(line, sizeof line, status))
+        sscanf(line, "SigBlk: %llx", &mask);
+    if (status)
+        fclose(status);
+    return mask;
+}
+
+/* Only the main thread takes signals of the program: no handler runs elsewhere, and a server that
+ * hangs up is no SIGPIPE. */
+static void signals_stay_the_programs(void)
+{
+    const unsigned long long pipe_and_interrupt =
+        1ULL << (SIGPIPE - 1) | 1ULL << (SIGINT - 1) | 1ULL << (SIGALRM - 1);
+    const unsigned long long fault = 1ULL << (SIGSEGV - 1) | 1ULL << (SIGBUS - 1);
+    int others = 0;
+    DIR *threads = opendir("/proc/self/task");
+    struct dirent *thread;
+    sigset_t mine;
+    CHECK(threads != NULL);
+    CHECK(pthread_sigmask(SIG_SETMASK, NULL, &mine) == 0);
+    CHECK(!sigismember(&mine, SIGPIPE) && !sigismember(&mine, SIGINT));
+    while ((thread = readdir(threads)) != NULL) {
+        unsigned long long mask;
+        if (thread->d_name[0] == '.' || atoi(thread->d_name) == (int)getpid())
+            continue;
+        mask = blocked(thread->d_name);
+        if (mask == 0)
+            continue;
+        CHECK((mask & pipe_and_interrupt) == pipe_and_interrupt);
+        CHECK((mask & fault) == 0);
+        others++;
+    }
+    closedir(threads);
+    CHECK(others >= 2);
+}
+
+static void *wait_for_it(void *download)
+{
+    return (void *)(size_t)haul_download_wait(download, -1);
+}
+
+static void until_bytes(const haul_download *download, uint64_t bytes)
+{
+    const struct timespec moment = {0, 5000000};
+    haul_progress progress;
+    for (;;) {
+        CHECK(haul_download_progress(download, &progress, sizeof progress) == HAUL_OK);
+        CHECK(progress.state < HAUL_STATE_COMPLETE);
+        if (progress.bytes >= bytes)
+            return;
+        nanosleep(&moment, NULL);
+    }
+}
+
+static void threads_wait_steer_and_cancel(const haul_engine *engine, int first_byte)
+{
+    const struct timespec moment = {0, 5000000};
+    haul_download *download = start(engine, url, "film");
+    haul_progress progress;
+    haul_summary summary;
+    haul_reader *reader = NULL;
+    haul_map_cell cells[300];
+    size_t count = 300;
+    unsigned char byte[2] = {0, 0};
+    uint64_t at = 0;
+    pthread_t waiting[3];
+    void *code;
+    char *path = NULL, *shown = NULL;
+
+    for (int i = 0; i < 3; i++)
+        CHECK(pthread_create(&waiting[i], NULL, wait_for_it, download) == 0);
+    CHECK(haul_reader_open(download, &reader) == HAUL_OK);
+    CHECK(haul_reader_seek(reader, -1, HAUL_SEEK_SET, &at) == HAUL_INVALID_INPUT);
+    CHECK(haul_reader_seek(reader, -1, HAUL_SEEK_END, &at) == HAUL_OK);
+    CHECK(at >= (16 << 20) - 1);
+    CHECK(haul_reader_read(reader, byte, 2, &count) == HAUL_OK && count == 1);
+    CHECK(haul_reader_read(reader, byte, 2, &count) == HAUL_OK && count == 0);
+    CHECK(haul_reader_seek(reader, 0, HAUL_SEEK_SET, NULL) == HAUL_OK);
+    CHECK(haul_reader_read(reader, byte, 1, &count) == HAUL_OK && count == 1);
+    CHECK(byte[0] == first_byte);
+
+    until_bytes(download, 2 << 20);
+    CHECK(haul_download_wait(download, 0) == HAUL_PENDING);
+    CHECK(haul_download_summary(download, &summary, sizeof summary) == HAUL_PENDING);
+    signals_stay_the_programs();
+    count = 300;
+    CHECK(haul_download_map(download, cells, &count) == HAUL_OK);
+    CHECK(count > 0 && count <= 256);
+    CHECK(haul_download_set_rate(download, 1 << 20) == HAUL_OK);
+    CHECK(haul_download_set_connections(download, 1) == HAUL_OK);
+    CHECK(haul_download_pause(download) == HAUL_OK);
+    do {
+        nanosleep(&moment, NULL);
+        CHECK(haul_download_progress(download, &progress, sizeof progress) == HAUL_OK);
+    } while (progress.state != HAUL_STATE_PAUSED);
+    CHECK(progress.total_bytes == (int64_t)at + 1);
+    CHECK(haul_download_resume(download) == HAUL_OK);
+    CHECK(haul_download_output(download, &path) == HAUL_OK);
+    CHECK(strcmp(strrchr(path, '/'), "/film") == 0);
+    haul_string_free(path);
+    CHECK(haul_download_url(download, &shown) == HAUL_OK);
+    CHECK(!strstr(shown, "secret"));
+    haul_string_free(shown);
+
+    CHECK(haul_download_cancel(download) == HAUL_OK);
+    for (int i = 0; i < 3; i++) {
+        CHECK(pthread_join(waiting[i], &code) == 0);
+        CHECK((haul_code)(size_t)code == HAUL_CANCELLED);
+    }
+    CHECK(haul_download_wait(download, -1) == HAUL_CANCELLED);
+    CHECK(haul_last_error()->resumable);
+    CHECK(strstr(haul_last_error()->checkpoint, "/film.haul"));
+    CHECK(haul_reader_read(reader, byte, 1, &count) == HAUL_CANCELLED || byte[0]);
+    CHECK(haul_download_progress(download, &progress, sizeof progress) == HAUL_OK);
+    CHECK(progress.state == HAUL_STATE_FAILED);
+    haul_download_free(download);
+    haul_reader_free(reader);
+}
+
+static void cancelled_and_removed_nothing_is_left(const haul_engine *engine)
+{
+    haul_download *download = start(engine, url, "film");
+    until_bytes(download, 1 << 20);
+    CHECK(haul_download_cancel_and_remove(download) == HAUL_OK);
+    CHECK(haul_download_wait(download, 0) == HAUL_CANCELLED);
+    CHECK(!haul_last_error()->resumable);
+    haul_download_free(download);
+}
+
+int main(int argc, char **argv)
+{
+    haul_engine *engine = NULL;
+    haul_config *config = NULL;
+    CHECK(argc == 5);
+    url = argv[1], missing = argv[2], directory = argv[3];
+    CHECK(strlen(haul_version()) >= 5);
+    CHECK(haul_last_error() == NULL);
+    CHECK(haul_config_new(&config) == HAUL_OK);
+    CHECK(haul_config_set_memory_budget(config, 8 << 20) == HAUL_OK);
+    CHECK(haul_config_set_user_agent(config, "contract") == HAUL_OK);
+    CHECK(haul_config_set_connect_timeout(config, 5000) == HAUL_OK);
+    CHECK(haul_engine_new(config, &engine) == HAUL_OK);
+    haul_config_free(config);
+
+    what_cannot_be_used_is_refused(engine);
+    failures_tell_what_happened(engine);
+    threads_wait_steer_and_cancel(engine, atoi(argv[4]));
+    cancelled_and_removed_nothing_is_left(engine);
+
+    /* A download outlives the engine's handle. */
+    haul_download *download = start(engine, missing, "missing");
+    haul_engine_free(engine);
+    CHECK(haul_download_wait(download, 20000) == HAUL_HTTP_STATUS);
+    haul_download_free(download);
+    puts("kept");
+    return 0;
+}

@@ -1,0 +1,37 @@
+//! What cargo builds of other packages for a test: the library for C programs,
+//! the examples.
+//!
+//! They are no binaries of this package, so that a change of the engine does not
+//! link them all again for every test. Cargo is asked for them when a test needs
+//! them, together with this package: the engine has the same features then, and
+//! is not built twice.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+/// Where cargo puts what it builds in the profile of the running test, after
+/// building `targets` (`--examples`, `--lib`) of `package`.
+///
+/// # Panics
+/// When it cannot be built.
+#[must_use]
+pub fn built(package: &str, targets: &str) -> PathBuf {
+    // One at a time; the others find it built.
+    static CARGO: Mutex<()> = Mutex::new(());
+    let test = std::env::current_exe().expect("a test has a path");
+    let profile = test.ancestors().nth(2).expect("a test is in target/PROFILE/deps");
+    let name = profile.file_name().and_then(|name| name.to_str()).expect("the profile's name");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .args(["build", "--quiet", "-p", package, "-p", "haul-tests", targets])
+        .args(["--profile", if name == "debug" { "dev" } else { name }])
+        .arg("--target-dir")
+        .arg(profile.parent().expect("target/PROFILE has a parent"))
+        .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."));
+    let _alone = CARGO.lock();
+    let output = cargo.output().expect("cargo runs");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{package} {targets} cannot be built:\n{told}");
+    profile.to_owned()
+}
