@@ -104,6 +104,15 @@ impl Contents {
         self.alarm.ring();
     }
 
+    /// Whether the download ended, and how; `None` while it runs.
+    pub(crate) fn ended(&self) -> Option<Result<(), Error>> {
+        let state = self.state();
+        match &state.source {
+            Source::Ended(kind, message) => Some(Err(Error::new(*kind, message.clone()))),
+            _ => state.complete.then_some(Ok(())),
+        }
+    }
+
     /// What is known of the object.
     pub(crate) fn metadata(&self) -> Option<Metadata> {
         match &self.state().source {

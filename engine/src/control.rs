@@ -66,6 +66,11 @@ impl Control {
         self.changed.notify_one();
     }
 
+    /// There is something for the driver to look at.
+    pub(crate) fn poke(&self) {
+        self.changed.notify_one();
+    }
+
     /// Waits until something urgent was wished.
     pub(crate) async fn changed(&self) {
         self.changed.notified().await;

@@ -19,12 +19,18 @@ use crate::driver::{Driver, HostLogin, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::Plan;
-use crate::handle::{Download, launch, lost};
+use crate::handle::{Download, launch, launch_stream, lost};
 use crate::io::output::SMALL_BYTES;
+use crate::io::storage::window::Window;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::shared::Shared;
+use crate::stream::ByteStream;
+
+/// What of a stream is in memory at most, in bytes: the usual, and the least.
+const WINDOW_BYTES: u64 = 32 << 20;
+const MIN_WINDOW_BYTES: u64 = 4 << 20;
 
 /// The options of one download, from [`crate::Engine::download`]. What cannot
 /// be used is told by [`DownloadBuilder::start`], before anything is done.
@@ -54,6 +60,7 @@ pub struct DownloadBuilder {
     allow_downgrade: bool,
     segment_size_bytes: Option<u64>,
     small_all_or_nothing: bool,
+    window_bytes: u64,
     limit_rate_bytes_per_second: Option<u64>,
     priority: i32,
 }
@@ -84,6 +91,7 @@ impl DownloadBuilder {
             allow_downgrade: false,
             segment_size_bytes: None,
             small_all_or_nothing: false,
+            window_bytes: WINDOW_BYTES,
             limit_rate_bytes_per_second: None,
             priority: 0,
         }
@@ -236,6 +244,14 @@ impl DownloadBuilder {
         self
     }
 
+    /// How many bytes of a [`Self::stream`] are in memory at most, besides those
+    /// that every download has in flight. Default 32 MiB, at least 4 MiB. More of it
+    /// lets connections run further ahead of the slowest one.
+    pub fn window_bytes(mut self, bytes: u64) -> Self {
+        self.window_bytes = bytes;
+        self
+    }
+
     /// At most so many bytes a second for this download, beside the limit of
     /// the engine; [`Download::set_rate`] changes it.
     pub fn limit_rate(mut self, bytes_per_second: u64) -> Self {
@@ -264,6 +280,25 @@ impl DownloadBuilder {
     pub fn start(self) -> Result<Download, Error> {
         let (engine, options) = self.resolve()?;
         Ok(launch(engine, options))
+    }
+
+    /// Starts the download on the current tokio runtime, to be read in order from
+    /// memory: nothing is written, there is no checkpoint, and what is about
+    /// files does not count. See [`ByteStream`]. The [`Download`] steers it, and
+    /// dropping that ends it.
+    ///
+    /// # Errors
+    /// As [`DownloadBuilder::start`].
+    ///
+    /// # Panics
+    /// As [`DownloadBuilder::start`].
+    pub fn stream(mut self) -> Result<(Download, ByteStream), Error> {
+        let window = Arc::new(Window::new(self.window_bytes.max(MIN_WINDOW_BYTES)));
+        // Fine ones, so that a window has several for each connection.
+        self.segment_size_bytes.get_or_insert(MIN_CHOSEN_SEGMENT_BYTES);
+        let (engine, mut options) = self.resolve()?;
+        options.window = Some(Arc::clone(&window));
+        Ok(launch_stream(engine, options, window))
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -331,6 +366,7 @@ impl DownloadBuilder {
             retry: self.retry,
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,
+            window: None,
             sync: self.sync,
             digest: self.digest || asked_for == Some(DigestAlgorithm::Blake3),
             remote_time: self.remote_time,

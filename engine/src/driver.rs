@@ -9,6 +9,7 @@ mod ending;
 mod learning;
 mod opening;
 mod requests;
+mod streaming;
 mod turn;
 
 use std::collections::HashMap;
@@ -30,7 +31,7 @@ use crate::control::{Steering, Stop};
 use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
-use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
+use crate::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
 use crate::io::connector::FetchErrorKind;
 use crate::io::fetcher::{
@@ -41,12 +42,13 @@ use crate::io::partial::{self, Paths};
 use crate::io::place::Place;
 use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
 use crate::io::publish::PublishOptions;
+use crate::io::storage::window::Window;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::io::transport::Origin;
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::name;
-use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Settings};
+use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Reach, Settings};
 use crate::model::range::ByteRange;
 use crate::model::rate::RateEstimator;
 use crate::model::redact::redact_url;
@@ -92,6 +94,8 @@ pub(crate) struct Options {
     pub(crate) retry: RetryPolicy,
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
+    /// Where the bytes are given out from, in order, instead of being kept.
+    pub(crate) window: Option<Arc<Window>>,
     pub(crate) sync: bool,
     /// Whether BLAKE3 is computed.
     pub(crate) digest: bool,
@@ -108,6 +112,13 @@ pub(crate) struct Options {
     pub(crate) small_bytes: u64,
     /// Of the jitter of the waits.
     pub(crate) seed: u64,
+}
+
+impl Options {
+    /// Whether no file is written and no checkpoint kept.
+    fn keeps_nothing(&self) -> bool {
+        self.storage == StorageKind::Null || self.window.is_some()
+    }
 }
 
 fn settings(options: &Options) -> Settings {
@@ -159,6 +170,10 @@ pub(crate) struct Driver {
     kept: Option<Place>,
     output: Option<PathBuf>,
     chunked: bool,
+    /// What the bytes that were given out are of, once they were stored elsewhere.
+    given_of: Option<Resource>,
+    /// Everything was received, and is yet to be taken.
+    draining: bool,
     claims: Claims,
     /// What is stored is not what the server said: nothing of it is kept.
     altered: bool,
@@ -209,6 +224,8 @@ impl Driver {
             kept: None,
             output: None,
             chunked: false,
+            given_of: None,
+            draining: false,
             claims: Claims::default(),
             altered: false,
             fetches: JoinSet::new(),
@@ -232,6 +249,7 @@ impl Driver {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.planner.tick(self.now());
         loop {
+            self.look_at_reader().await;
             self.carry_out().await;
             self.tell_pause();
             if let Some(ended) = self.ended.take() {
@@ -251,7 +269,7 @@ impl Driver {
                 },
                 _ = tick.tick() => {
                     self.steer();
-                    if self.engine.is_storage_busy() {
+                    if self.engine.is_storage_busy() || self.is_reader_slow() {
                         self.planner.on_storage_busy(self.now());
                     }
                     self.planner.tick(self.now());
@@ -337,7 +355,7 @@ impl Driver {
                     self.shared.send(Event::Retry { reason, attempt, wait });
                 }
                 Action::Notice(code, message) => self.notice(code, message),
-                Action::Finish => self.finish().await,
+                Action::Finish => self.all_received().await,
                 Action::Fail(failure) => {
                     let error = self.error_of(&failure);
                     if failure.kind == ErrorKind::DigestMismatch {

@@ -247,6 +247,8 @@ pub enum LimitedBy {
     },
     /// Received bytes waited for the storage.
     Disk,
+    /// Received bytes waited for the reader of the [`crate::ByteStream`].
+    Reader,
     /// The limit that the caller set on the speed.
     SpeedLimit,
 }
@@ -260,6 +262,7 @@ impl LimitedBy {
             Self::Link { .. } => "link",
             Self::Server { .. } => "server",
             Self::Disk => "disk",
+            Self::Reader => "reader",
             Self::SpeedLimit => "speed-limit",
         }
     }
@@ -289,7 +292,7 @@ pub struct Summary {
     pub connections: usize,
     /// What kept the download from being faster, where that was seen.
     pub limited_by: Option<LimitedBy>,
-    /// BLAKE3 of the whole object, of the bytes as received. `None` when
+    /// BLAKE3 of the whole object, of the bytes as received; of a stream, as given out. `None` when
     /// [`crate::DownloadBuilder::digest`] is off, or an earlier run had it off and
     /// what that left cannot be read.
     pub blake3: Option<[u8; 32]>,

@@ -12,8 +12,10 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Metadata, Progress, Summary};
 use crate::io::partial;
+use crate::io::storage::window::Window;
 use crate::reader::Reader;
 use crate::shared::Shared;
+use crate::stream::ByteStream;
 
 /// Runs a download on the current runtime.
 pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
@@ -37,6 +39,17 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
         let _ = done.send(result);
     });
     Download { shared, stop: Some(stop), outcome: Some(outcome), events_taken: false, kept: None }
+}
+
+/// The same of one whose bytes are taken from `window`.
+pub(crate) fn launch_stream(
+    engine: Arc<EngineInner>,
+    options: Options,
+    window: Arc<Window>,
+) -> (Download, ByteStream) {
+    let download = launch(engine, options);
+    let stream = ByteStream::new(Arc::clone(&download.shared), window);
+    (download, stream)
 }
 
 /// Tells readers and the listener how it ended.

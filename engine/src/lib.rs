@@ -76,6 +76,7 @@ mod reader;
 mod shared;
 #[cfg(test)]
 mod simulation;
+mod stream;
 mod turns;
 mod verify;
 
@@ -96,6 +97,7 @@ pub use event::{
 pub use handle::{Download, Events, Monitor};
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use reader::{BlockingReader, Reader};
+pub use stream::ByteStream;
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what

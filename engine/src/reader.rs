@@ -353,7 +353,7 @@ impl Seek for BlockingReader {
 }
 
 /// Runs a future that needs no runtime.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {

@@ -73,7 +73,11 @@ impl Driver {
         let checksum = self.options.checksum.clone();
         // Without the bytes no hash but BLAKE3 is to be had.
         let unread = checksum.is_some() || self.options.storage == StorageKind::Null;
-        let fields = if unread { Vec::new() } else { self.claims.of_object() };
+        let mut fields = if unread { Vec::new() } else { self.claims.of_object() };
+        // Before anything is opened each can be computed.
+        if let Some(window) = self.options.window.as_ref().filter(|_| self.expected.is_some()) {
+            fields.retain(|field| window.hashes(field.checksum.algorithm()));
+        }
         Expected { checksum, fields, size_bytes: self.options.expected_size_bytes }
     }
 

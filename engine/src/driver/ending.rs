@@ -10,6 +10,7 @@ impl Driver {
         self.bytes = 0;
         self.resumed_bytes = 0;
         self.claims = Claims::default();
+        self.keep_given();
         if forget_identity {
             self.expected = None;
         }
@@ -70,7 +71,7 @@ impl Driver {
                     elapsed: self.started.elapsed(),
                     time_to_first_byte: first.map(|at| at.duration_since(self.started)),
                     connections: self.max_active,
-                    limited_by: self.planner.limited_by(),
+                    limited_by: self.limited_by(),
                     blake3: finished.blake3,
                     verified: finished.verified,
                 })))

@@ -24,6 +24,10 @@ impl Driver {
         }
         let Some(hosts) = self.engine.hosts.clone() else { return };
         let Some(origin) = Origin::of(&self.current_url) else { return };
+        // A slow reader shows nothing of the server.
+        if self.limited_by() == Some(LimitedBy::Reader) {
+            return;
+        }
         let Some(learned) = self.planner.learned() else { return };
         let record = move || hosts.record(&origin, learned);
         // A hint that cannot be kept is no failure of the download.

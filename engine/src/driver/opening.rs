@@ -12,7 +12,7 @@ impl Driver {
     /// Looks at what is at the output if its name is known or can be guessed,
     /// so that the first request already asks for something missing.
     pub(super) fn look_for_earlier(&mut self) -> Result<(), Error> {
-        if self.options.storage == StorageKind::Null {
+        if self.options.keeps_nothing() {
             return Ok(());
         }
         let path = match &self.options.output {
@@ -59,6 +59,9 @@ impl Driver {
         {
             return self.end_with(error).await;
         }
+        if let Err(error) = self.refuse_other_version(&resource) {
+            return self.end_with(error).await;
+        }
         let output = match &self.options.output {
             Some(output) => self.options.directory.join(output),
             None => {
@@ -82,6 +85,7 @@ impl Driver {
             existing: self.options.existing,
             resume: self.options.resume,
             storage: self.options.storage,
+            window: self.options.window.clone(),
             segment_size_bytes: self.options.segment_size_bytes,
             small_bytes: self.options.small_bytes,
             has_digest: self.options.checksum.is_some(),
@@ -171,7 +175,15 @@ impl Driver {
         self.resumed_bytes = restored_bytes;
         let algorithm = self.expected_digests().algorithm();
         let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
-        self.planner.stay_within(in_order.then_some(IN_ORDER_REACH_BYTES));
+        let window = self.options.window.clone();
+        self.planner.stay_within(match &window {
+            Some(window) => {
+                let blake3 = self.options.digest.then_some(DigestAlgorithm::Blake3);
+                window.hash(algorithm.filter(|_| in_order).into_iter().chain(blake3));
+                Some(Reach::Window { bytes: window.capacity_bytes(), given: window.given() })
+            }
+            None => in_order.then_some(Reach::Frontier(IN_ORDER_REACH_BYTES)),
+        });
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
         let stored = Arc::new(Stored::new(
@@ -186,8 +198,9 @@ impl Driver {
             checkpoint,
             sync: self.options.sync,
             directories: Arc::clone(&self.engine.directories),
-            digest: self.options.digest,
-            expected: algorithm,
+            digest: self.options.digest && window.is_none(),
+            expected: algorithm.filter(|_| window.is_none()),
+            window,
             events: self.store_events.0.clone(),
         })?);
         let metadata = self.metadata(&resource);

@@ -347,6 +347,8 @@ impl Transfer<'_> {
         }
         let (began, start) = (Instant::now(), control.position);
         loop {
+            // Before any of the budget is in hand, which others may need.
+            control.unless_interrupted(sink.has_room(control.position)).await?;
             let budget = Arc::clone(sink.budget());
             let reserve = budget.acquire_many_owned(RESERVE_BYTES);
             let Ok(reserve) = control.unless_interrupted(reserve).await? else {

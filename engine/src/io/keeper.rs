@@ -578,7 +578,7 @@ impl Keeper {
         options: &PublishOptions,
         expected: &Expected,
     ) -> Result<(Finished, Option<Error>), Error> {
-        let (bytes, blake3) = self.digest(begun)?;
+        let (bytes, mut blake3) = self.digest(begun)?;
         refuse_size(expected.size_bytes, bytes)?;
         let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
@@ -601,7 +601,12 @@ impl Keeper {
         if let Some(behind) = self.behind.take() {
             known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
         }
-        let output = self.place.output().unwrap_or(&path);
+        if let Some(window) = self.target.window() {
+            known.extend(window.digests());
+            let of_all = known.iter().find(|(of, _)| *of == DigestAlgorithm::Blake3);
+            blake3 = of_all.and_then(|(_, digest)| digest.as_slice().try_into().ok());
+        }
+        let output = self.place.output();
         let (verified, mismatch) =
             expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
         Ok((Finished { bytes, blake3, verified }, mismatch))

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::checkpoint_file;
 use super::partial::{self, Partial, Paths};
 use super::place::Place;
+use super::storage::window::Window;
 use super::storage::{self, Storage};
 use super::unnamed::Unnamed;
 use super::url_proof::Proof;
@@ -33,6 +34,8 @@ pub(crate) struct Request {
     pub(crate) existing: Existing,
     pub(crate) resume: Resume,
     pub(crate) storage: StorageKind,
+    /// Where nothing is kept but what is on its way to a reader.
+    pub(crate) window: Option<Arc<Window>>,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
     /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
@@ -123,11 +126,16 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
-    if request.storage == StorageKind::Null {
+    if request.storage == StorageKind::Null || request.window.is_some() {
+        let checkpoint = fresh(request);
+        let storage = match &request.window {
+            Some(window) => window.storage(checkpoint.segment_size_bytes),
+            None => storage::null(),
+        };
         return Ok(Opening::Ready(Box::new(OpenedOutput {
             place: Place::Nowhere,
-            storage: storage::null(),
-            checkpoint: fresh(request),
+            storage,
+            checkpoint,
             restored: Restored::default(),
             restored_bytes: 0,
             notices: Vec::new(),

@@ -20,7 +20,8 @@ pub(crate) enum Place {
     Partial(Partial),
     /// A file that has no name before it is `NAME`; it has no checkpoint.
     Unnamed(Unnamed),
-    /// Nothing is kept, recorded or published ([`crate::StorageKind::Null`]).
+    /// Nothing is kept, recorded or published: of [`crate::StorageKind::Null`], and
+    /// of a [`crate::ByteStream`], whose bytes are in memory until they are taken.
     Nowhere,
 }
 
@@ -39,7 +40,7 @@ impl Place {
         match self {
             Self::Partial(partial) => &partial.paths().partial,
             Self::Unnamed(unnamed) => unnamed.output(),
-            Self::Nowhere => Path::new("the null storage"),
+            Self::Nowhere => Path::new("the storage in memory"),
         }
     }
 

@@ -65,7 +65,8 @@ impl Expected {
     }
 
     /// Compares with the digests that are `known` of what is stored, or else
-    /// hashes it. `output` is for the error.
+    /// hashes it. `output` is for the error; without one
+    /// the bytes went elsewhere.
     ///
     /// # Errors
     /// When the storage cannot be read.
@@ -73,7 +74,7 @@ impl Expected {
         &self,
         storage: &dyn Storage,
         known: &[(DigestAlgorithm, Vec<u8>)],
-        output: &Path,
+        output: Option<&Path>,
     ) -> io::Result<Compared> {
         let digest = |algorithm| match known.iter().find(|(of, _)| *of == algorithm) {
             Some((_, digest)) => Ok(digest.clone()),
@@ -100,15 +101,20 @@ impl Expected {
     }
 }
 
-fn mismatch(output: &Path, algorithm: DigestAlgorithm, found: &[u8], said: &str) -> Error {
-    let (output, found) = (output.display(), hex(found));
-    Error::new(
-        ErrorKind::DigestMismatch,
-        format!(
-            "what was downloaded for {output} has {algorithm}={found}, but {said}; the data was \
-             discarded and nothing was published"
+fn mismatch(output: Option<&Path>, algorithm: DigestAlgorithm, found: &[u8], said: &str) -> Error {
+    let found = hex(found);
+    let message = match output {
+        Some(output) => format!(
+            "what was downloaded for {} has {algorithm}={found}, but {said}; the data was \
+             discarded and nothing was published",
+            output.display()
         ),
-    )
+        None => format!(
+            "what was downloaded has {algorithm}={found}, but {said}; bytes that were given out \
+             already are not to be trusted"
+        ),
+    };
+    Error::new(ErrorKind::DigestMismatch, message)
 }
 
 /// The digest of the file, which is read for it.

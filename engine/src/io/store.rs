@@ -15,6 +15,7 @@ use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::storage::Storage;
+use super::storage::window::Window;
 use super::stored::Stored;
 use super::writer::{Layout, Sink, Target, Writers};
 use crate::config::DigestAlgorithm;
@@ -58,6 +59,8 @@ pub(crate) struct StoreOptions {
     /// The digest that the object will be compared with: it is computed while
     /// the bytes come. One that is known only later is computed at the end.
     pub(crate) expected: Option<DigestAlgorithm>,
+    /// Where the storage is one: fetchers wait for room in it.
+    pub(crate) window: Option<Arc<Window>>,
     /// What readers are told of.
     pub(crate) stored: Arc<Stored>,
     /// Where events go.
@@ -100,6 +103,7 @@ impl Store {
             directories,
             digest,
             expected,
+            window,
             stored,
             events,
         } = options;
@@ -110,7 +114,8 @@ impl Store {
             }
         }
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(storage, layout, digest, mailbox.clone(), stored));
+        let target =
+            Arc::new(Target::new((storage, window), layout, digest, mailbox.clone(), stored));
         let mut keeper = Keeper::new(
             inbox,
             place,

@@ -18,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::crew::Crew;
 use super::keeper::{KeeperMessage, Mailbox};
+use super::storage::window::Window;
 use super::storage::{SegmentWriter, Storage};
 use super::stored::Stored;
 use crate::fault_point::{self, Call};
@@ -211,6 +212,8 @@ impl Layout {
 pub(crate) struct Target {
     id: u64,
     storage: Arc<dyn Storage>,
+    /// What that storage is, where it is in memory.
+    window: Option<Arc<Window>>,
     layout: Layout,
     /// Whether segments are hashed.
     digest: bool,
@@ -227,7 +230,7 @@ pub(crate) struct Target {
 
 impl Target {
     pub(super) fn new(
-        storage: Arc<dyn Storage>,
+        (storage, window): (Arc<dyn Storage>, Option<Arc<Window>>),
         layout: Layout,
         digest: bool,
         reports: Mailbox,
@@ -237,6 +240,7 @@ impl Target {
         Self {
             id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
             storage,
+            window,
             layout,
             digest,
             reports,
@@ -259,6 +263,10 @@ impl Target {
 
     pub(super) fn storage(&self) -> &Arc<dyn Storage> {
         &self.storage
+    }
+
+    pub(super) fn window(&self) -> Option<&Arc<Window>> {
+        self.window.as_ref()
     }
 
     /// What readers are told of.
@@ -301,6 +309,14 @@ impl Sink {
     /// See [`Writers::budget`].
     pub(crate) fn budget(&self) -> &Arc<Semaphore> {
         self.writers.budget()
+    }
+
+    /// Waits until there is a place for the byte at `position`. At once, except
+    /// where bytes are kept in memory until somebody takes them.
+    pub(crate) async fn has_room(&self, position: u64) {
+        if let Some(window) = &self.target.window {
+            window.has_room(position).await;
+        }
     }
 
     /// Hands over the bytes in `pieces`, which follow each other from `offset`

@@ -30,10 +30,12 @@ mod relief;
 mod schedule;
 mod speed;
 mod steering;
+mod streaming;
 mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
 use self::speed::Speeds;
+pub use self::streaming::Reach;
 pub use self::wanted::Want;
 pub use super::segment::LeaseId;
 
@@ -91,7 +93,9 @@ pub struct Planner {
     resource: Option<Resource>,
     map: Option<SegmentMap>,
     /// See [`Planner::stay_within`].
-    reach_bytes: Option<u64>,
+    reach: Option<Reach>,
+    /// Bytes of it were given out and cannot be taken back.
+    given_out: bool,
     stream_ended_at: Option<u64>,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
@@ -151,7 +155,8 @@ impl Planner {
             settings,
             resource: None,
             map: None,
-            reach_bytes: None,
+            reach: None,
+            given_out: false,
             stream_ended_at: None,
             leases: BTreeMap::new(),
             next_lease: 1,
@@ -190,11 +195,9 @@ impl Planner {
         self.opening_range = opening_range;
     }
 
-    /// No lease may end more than so many bytes behind the first byte that is not
-    /// here; `None` for no bound. The reach is a multiple of the segment size, and
-    /// is raised where connections would have no segment of their own.
-    pub fn stay_within(&mut self, reach_bytes: Option<u64>) {
-        self.reach_bytes = reach_bytes;
+    /// How far leases may go; `None` for no bound.
+    pub fn stay_within(&mut self, reach: Option<Reach>) {
+        self.reach = reach;
     }
 
     /// The next decision to carry out, if there is one.
@@ -422,7 +425,7 @@ impl Planner {
     /// As [`Self::on_altered`], after [`Action::Finish`]. False when everything
     /// was fetched again already.
     pub fn refetch(&mut self, why: &str, now: Duration) -> bool {
-        if std::mem::replace(&mut self.refetched, true) {
+        if self.given_out || std::mem::replace(&mut self.refetched, true) {
             return false;
         }
         // To get the same bytes again is progress here.

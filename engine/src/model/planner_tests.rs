@@ -262,7 +262,7 @@ fn leases_stay_near_the_frontier_where_a_digest_needs_the_bytes_in_order() {
         let mut sim = Sim::new(seed, seed % 3 != 0);
         // Nine connections at most get two segments each in any case.
         sim.reach = Some(18 * SEGMENT);
-        sim.planner.stay_within(Some(6 * SEGMENT));
+        sim.planner.stay_within(Some(Reach::Frontier(6 * SEGMENT)));
         sim.run(Duration::from_secs(3600));
         assert_eq!(sim.failed, None, "seed {seed}");
         assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");

@@ -8,6 +8,7 @@
 
 mod faults;
 mod server;
+mod streamed;
 mod tests;
 mod world;
 

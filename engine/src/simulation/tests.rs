@@ -40,7 +40,7 @@ fn link(random: &mut fastrand::Rng) -> Link {
     }
 }
 
-fn wish(random: &mut fastrand::Rng) -> Wish {
+pub(super) fn wish(random: &mut fastrand::Rng) -> Wish {
     Wish {
         connections: match random.usize(0..10) {
             0 => Connections::default(),
@@ -53,13 +53,11 @@ fn wish(random: &mut fastrand::Rng) -> Wish {
     }
 }
 
-/// Everything about one seed: faults at random, kills at random, and at the end
-/// an honest server, with which the same command must end well.
-fn any_case(seed: u64) -> Result<(), String> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let version = object(&mut random);
+/// Any object, at the end of any link, with faults at random.
+pub(super) fn any_world(random: &mut fastrand::Rng) -> World {
+    let version = object(random);
     let identified = version.etag.as_ref().is_some_and(|etag| !etag.starts_with("W/"));
-    let mut world = World::new(random.u64(..), link(&mut random), version);
+    let mut world = World::new(random.u64(..), link(random), version);
     for _ in 0..random.usize(0..4) {
         let fault = ROWS[random.usize(0..ROWS.len())].fault;
         // What cannot be told apart is not asked for: a change under one
@@ -77,6 +75,14 @@ fn any_case(seed: u64) -> Result<(), String> {
         world.versions[0].digests |= fault == Fault::AlteredBody;
         world.faults.push(Injected::new(fault, position, times));
     }
+    world
+}
+
+/// Everything about one seed: faults at random, kills at random, and at the end
+/// an honest server, with which the same command must end well.
+fn any_case(seed: u64) -> Result<(), String> {
+    let mut random = fastrand::Rng::with_seed(seed);
+    let world = any_world(&mut random);
     let mut wish = wish(&mut random);
     let changes = world.faults.iter().any(|injected| injected.fault == Fault::Changes);
     if random.u8(..) < 40 && !changes {
@@ -117,7 +123,7 @@ fn any_case(seed: u64) -> Result<(), String> {
 
 /// Runs `case` for all seeds on all cores. What failed comes with the way to
 /// repeat it, three at most.
-fn for_seeds(
+pub(super) fn for_seeds(
     test: &str,
     seeds: std::ops::Range<u64>,
     case: impl Fn(u64) -> Result<(), String> + Sync,

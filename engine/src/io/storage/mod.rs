@@ -12,6 +12,7 @@
 mod mmap;
 mod null;
 mod pwrite;
+pub(crate) mod window;
 
 use std::fs::File;
 use std::io;

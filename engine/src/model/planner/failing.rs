@@ -49,6 +49,9 @@ impl Planner {
             self.suspicion = Some((self.leases.values().filter(|l| !l.leaving).count(), now));
         }
         if self.whole && self.phase == Phase::Running {
+            if !self.can_start_over() {
+                return self.fail(failure);
+            }
             // A plain stream cannot be continued: its bytes are fetched again.
             self.phase = Phase::Draining { forget_identity: false };
         }
@@ -119,14 +122,16 @@ impl Planner {
         }
         let count = self.leases.len();
         let total: f64 = self.leases.values().map(|lease| lease.rate.rate(now)).sum();
+        // While bytes wait for the storage nobody asks for more.
+        let since = self.storage_busy_at.unwrap_or_default();
         let mut victims = Vec::new();
         for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
-            let silent = now.saturating_sub(lease.last_byte_at);
+            let silent = now.saturating_sub(lease.last_byte_at.max(since));
             let rate = lease.rate.rate(now);
             let peers = ((total - rate) / (count.max(2) - 1) as f64)
                 .max(self.speeds.typical)
                 .max(lease.mean_rate(now));
-            let old = now.saturating_sub(lease.issued_at) > CRAWL_AFTER;
+            let old = now.saturating_sub(lease.issued_at.max(since)) > CRAWL_AFTER;
             if silent >= self.settings.stall_timeout {
                 victims.push((*id, format!("no byte for {} s", silent.as_secs())));
             } else if old && !self.whole && rate < peers * CRAWL_SHARE {

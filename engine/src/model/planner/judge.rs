@@ -281,6 +281,9 @@ impl Planner {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) || self.whole {
             return;
         }
+        if self.given_out && forget_identity {
+            return self.fail(given_out(why));
+        }
         self.whole = true;
         if forget_identity {
             self.resource = None;
@@ -290,6 +293,9 @@ impl Planner {
     }
 
     pub(super) fn restart(&mut self, why: &str) {
+        if self.given_out {
+            return self.fail(given_out(why));
+        }
         self.notice(NoticeCode::Restarted, format!("{why}: starting from zero"));
         self.resource = None;
         self.drain(true);
@@ -313,4 +319,12 @@ impl Planner {
             self.actions.push_back(Action::Cancel { lease: id });
         }
     }
+}
+
+/// What was given out is of a version that is not to be had any more.
+fn given_out(why: &str) -> Failure {
+    Failure::new(
+        ErrorKind::ObjectChanged,
+        format!("{why}, and bytes of what was there before were given out already"),
+    )
 }

@@ -55,7 +55,7 @@ impl Planner {
             let best = candidates
                 .filter_map(|(id, lease)| {
                     let (relief, saved_s) = self.relief(lease, helper, now)?;
-                    Some((*id, relief, saved_s))
+                    self.may_relieve(lease, saved_s).then_some((*id, relief, saved_s))
                 })
                 .max_by(|a, b| a.2.total_cmp(&b.2));
             match best {

@@ -77,19 +77,6 @@ impl Planner {
         }
     }
 
-    /// The next missing bytes to lease, about `want_bytes` of them, as far as a
-    /// digest in order lets leases go.
-    fn next_run(&mut self, want_bytes: u64) -> Option<ByteRange> {
-        let connections = self.concurrency.limit().max(1) as u64;
-        let map = self.map.as_mut()?;
-        let Some(reach_bytes) = self.reach_bytes else { return map.next_run(want_bytes) };
-        // Each connection gets a segment, and another one, however large they are.
-        let reach_bytes = reach_bytes.max(2 * connections * map.segment_size_bytes());
-        let end = map.frontier().saturating_add(reach_bytes);
-        let run = map.next_run(want_bytes.min(reach_bytes / connections))?;
-        (run.start() < end).then(|| ByteRange::new(run.start(), run.end().min(end)))
-    }
-
     pub(super) fn issue(&mut self, range: ByteRange, ask: Option<ByteRange>, now: Duration) {
         let lease = self.next_lease;
         self.next_lease += 1;
