@@ -25,6 +25,7 @@ use crate::io::storage::window::Window;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
+use crate::model::selection::Selection;
 use crate::shared::Shared;
 use crate::stream::ByteStream;
 
@@ -39,6 +40,7 @@ const MIN_WINDOW_BYTES: u64 = 4 << 20;
 pub struct DownloadBuilder {
     engine: Arc<EngineInner>,
     url: String,
+    selection: Option<Selection>,
     headers: Vec<(String, String)>,
     basic_auth: Option<(String, String)>,
     host_credentials: Vec<HostCredential>,
@@ -70,6 +72,7 @@ impl DownloadBuilder {
         Self {
             engine,
             url: url.to_owned(),
+            selection: None,
             headers: Vec::new(),
             basic_auth: None,
             host_credentials: Vec::new(),
@@ -95,6 +98,16 @@ impl DownloadBuilder {
             limit_rate_bytes_per_second: None,
             priority: 0,
         }
+    }
+
+    /// Only these bytes of the object, written one after the other; they are what is
+    /// meant by size, digests and offsets from here on. A server without ranges is
+    /// [`ErrorKind::Protocol`], and a range that begins beyond the object's end
+    /// [`ErrorKind::HttpStatus`] with 416. Digests that the server has of the
+    /// whole are not compared. A partial of other bytes is not continued.
+    pub fn range(mut self, selection: Selection) -> Self {
+        self.selection = Some(selection);
+        self
     }
 
     /// The output file. Without it the server's Content-Disposition names the
@@ -353,6 +366,7 @@ impl DownloadBuilder {
         let asked_for = self.checksum.as_ref().map(Checksum::algorithm);
         let options = Options {
             url,
+            selection: self.selection,
             output: self.output,
             directory: self.directory,
             connections: self.connections,

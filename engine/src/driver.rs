@@ -9,6 +9,7 @@ mod ending;
 mod learning;
 mod opening;
 mod requests;
+mod selecting;
 mod streaming;
 mod turn;
 
@@ -55,6 +56,7 @@ use crate::model::redact::redact_url;
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
+use crate::model::selection::{Selected, Selection};
 use crate::shared::Shared;
 use crate::turns::Turn;
 
@@ -79,6 +81,8 @@ pub(crate) struct HostLogin {
 #[derive(Debug, Clone)]
 pub(crate) struct Options {
     pub(crate) url: Url,
+    /// Which bytes of the object are wanted; all without it.
+    pub(crate) selection: Option<Selection>,
     pub(crate) output: Option<PathBuf>,
     pub(crate) directory: PathBuf,
     pub(crate) connections: Connections,
@@ -129,6 +133,7 @@ fn settings(options: &Options) -> Settings {
         first_range_bytes: options.first_range_bytes,
         // Told with each tick, since it may change.
         speed_limited: false,
+        ranges_only: options.selection.is_some(),
         seed: options.seed,
     }
 }
@@ -142,6 +147,8 @@ pub(crate) enum Outcome {
 struct Running {
     commands: mpsc::UnboundedSender<Command>,
     asked: Asked,
+    /// Which bytes that is of those that are wanted.
+    wanted: Option<ByteRange>,
     decision: Option<oneshot::Sender<Decision>>,
     url: Url,
     /// What the response says of its bytes, and which they are.
@@ -161,7 +168,10 @@ pub(crate) struct Driver {
     redirects: u32,
     /// Whether one of these redirects led from https to http.
     downgraded: bool,
+    /// Its total is that of what is downloaded.
     expected: Option<Resource>,
+    /// Where the wanted bytes are in the object, where not all of it is wanted.
+    selected: Option<Selected>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
     /// That checkpoint, until this run has one of its own.
@@ -217,6 +227,7 @@ impl Driver {
             redirects: 0,
             downgraded: false,
             expected: None,
+            selected: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
             options,

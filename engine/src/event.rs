@@ -37,6 +37,8 @@ pub enum NoticeCode {
     UnprovenLength,
     /// The name from the server was changed to make it safe.
     NameChanged,
+    /// The object ends before a wanted range of it does.
+    RangeCut,
     /// Stored segments failed their hash and are fetched again.
     Refetch,
     /// Anything else worth a line.
@@ -55,6 +57,7 @@ impl NoticeCode {
             Self::ContentEncoding => "content-encoding",
             Self::UnprovenLength => "unproven-length",
             Self::NameChanged => "name-changed",
+            Self::RangeCut => "range-cut",
             Self::Refetch => "refetch",
             Self::Other => "notice",
         }

@@ -95,6 +95,7 @@ pub use event::{
     ValidatorKind,
 };
 pub use handle::{Download, Events, Monitor};
+pub use model::selection::Selection;
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use reader::{BlockingReader, Reader};
 pub use stream::ByteStream;

@@ -32,7 +32,11 @@ impl Driver {
             Verdict::Whole { .. } => None,
             _ => return,
         };
-        let digests = digest_fields::read(headers, range.is_some());
+        let mut digests = digest_fields::read(headers, range.is_some());
+        if self.options.selection.is_some() {
+            // What is said of the whole object says nothing of parts of it.
+            (digests.object, digests.md5) = (None, None);
+        }
         if let Some(range) = range
             && let Some(altered) = self.claims.on_part(range.start(), &digests)
         {

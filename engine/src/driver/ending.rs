@@ -12,7 +12,7 @@ impl Driver {
         self.claims = Claims::default();
         self.keep_given();
         if forget_identity {
-            self.expected = None;
+            (self.expected, self.selected) = (None, None);
         }
         if std::mem::take(&mut self.altered) {
             return self.discard().await;

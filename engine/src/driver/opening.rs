@@ -34,7 +34,9 @@ impl Driver {
         // Anything but a readable checkpoint is judged when the output is opened.
         if let Earlier::Checkpoint(checkpoint) = output::earlier(&path)?
             && checkpoint.total.is_some_and(|total| total > 0)
+            && self.wants_the_same(checkpoint.selected.as_ref())
         {
+            self.selected.clone_from(&checkpoint.selected);
             let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
             // What is kept when this run ends before its first response.
             self.bytes = output::restored_bytes(&checkpoint);
@@ -92,6 +94,7 @@ impl Driver {
             sync: self.options.sync,
             url: self.options.url.clone(),
             resource: resource.clone(),
+            selected: self.selected.clone(),
         };
         let start = match self.kept.take() {
             Some(place) => output::Start::Over(place),

@@ -7,6 +7,9 @@ impl Driver {
     pub(super) fn fetch(&mut self, lease: LeaseId, range: Option<ByteRange>, conditional: bool) {
         let Some(origin) = Origin::of(&self.current_url) else { return };
         let (commands, receiver) = mpsc::unbounded_channel();
+        let wanted = range;
+        let start = wanted.map_or(0, ByteRange::start);
+        let range = wanted.map(|wanted| self.in_object(wanted));
         let asked = range.map_or(Asked::Whole, Asked::Range);
         let headers = self.headers(range, conditional);
         let digests = FieldDigests::default();
@@ -15,6 +18,7 @@ impl Driver {
             Running {
                 commands,
                 asked,
+                wanted,
                 decision: None,
                 url: self.current_url.clone(),
                 digests,
@@ -24,7 +28,7 @@ impl Driver {
         let fetch = Fetch {
             lease,
             spec: RequestSpec { url: self.current_url.clone(), origin, headers },
-            start: range.map_or(0, ByteRange::start),
+            start,
             commands: receiver,
             events: self.fetch_events.0.clone(),
             counters: Arc::clone(&self.counters),
@@ -138,7 +142,12 @@ impl Driver {
                     }
                 }
                 let headers = misread(headers, running.asked);
-                let verdict = classify(running.asked, status, &headers, self.expected.as_ref());
+                let asked = running.asked;
+                let verdict = classify(asked, status, &headers, self.expected_of_object().as_ref());
+                let verdict = match self.select(lease, verdict) {
+                    Ok(verdict) => verdict,
+                    Err(failure) => return self.planner.give_up(failure),
+                };
                 if fault_point::has(Bug::StallIsProgress) {
                     self.planner.on_received(lease, 0, now);
                 }

@@ -22,6 +22,7 @@ use crate::model::planner::Restored;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::segment_size;
+use crate::model::selection::Selected;
 
 /// An object of at most so many bytes is not kept when its download ends early:
 /// fetching it again costs one request, as the first time.
@@ -42,7 +43,10 @@ pub(crate) struct Request {
     pub(crate) small_bytes: u64,
     pub(crate) sync: bool,
     pub(crate) url: url::Url,
+    /// As if what is downloaded were all of it.
     pub(crate) resource: Resource,
+    /// Which bytes of the object that is, where not all are wanted.
+    pub(crate) selected: Option<Selected>,
 }
 
 /// An output that is ready to be stored into; it holds the lock, if there is one.
@@ -181,6 +185,10 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             (Ok(false), Some(false)) => {
                 Some("the partial is of another URL that has other bytes".to_owned())
             }
+            // One segment of parts may be of several: they are not fetched for a proof.
+            (Ok(false), None) if checkpoint.selected.is_some() => {
+                Some("the partial is of another URL".to_owned())
+            }
             (Ok(false), None) => match Proof::of(&checkpoint) {
                 Some(proof) => return Ok(Opening::Prove(partial, proof)),
                 None => {
@@ -295,6 +303,9 @@ fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<bool, String> {
     if !request.resource.ranges {
         return Err("the server gives no byte ranges".to_owned());
     }
+    if checkpoint.selected != request.selected {
+        return Err("the partial has other bytes of the object".to_owned());
+    }
     let url = &request.url;
     let claim = Claim {
         same_url: checkpoint.identity.matches(
@@ -339,6 +350,7 @@ fn fresh(request: &Request) -> Checkpoint {
         segments: vec![SegmentRecord::Missing; count],
         prefixes: Vec::new(),
         pid: std::process::id(),
+        selected: request.selected.clone(),
     }
 }
 

@@ -36,6 +36,7 @@ fn fresh(total: Option<u64>) -> Checkpoint {
         segments: vec![SegmentRecord::Missing; segments as usize],
         prefixes: Vec::new(),
         pid: 0,
+        selected: None,
     }
 }
 

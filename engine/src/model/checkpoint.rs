@@ -14,8 +14,9 @@
 //! Nothing secret is in it: of the URL the host and a salted hash, no query,
 //! no userinfo, no header of a request.
 
-use super::range::MAX_OBJECT_BYTES;
+use super::range::{ByteRange, MAX_OBJECT_BYTES};
 use super::resource::Resource;
+use super::selection::Selected;
 use super::validator::{Comparison, EntityTag, LastModified, Validator};
 
 #[path = "checkpoint_codec.rs"]
@@ -118,6 +119,9 @@ pub struct Checkpoint {
     pub prefixes: Vec<Prefix>,
     /// The process that wrote it, to name as the holder of the lock.
     pub pid: u32,
+    /// Which bytes of the object these are, where not all are wanted. Everything
+    /// else counts these alone.
+    pub selected: Option<Selected>,
 }
 
 /// What speaks for continuing besides what the server says.

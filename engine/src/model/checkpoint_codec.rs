@@ -3,13 +3,15 @@
 use std::fmt;
 
 use super::{
-    Checkpoint, EntityTag, LastModified, MAX_OBJECT_BYTES, MAX_SEGMENTS, MIN_SEGMENT_BYTES, Prefix,
-    SegmentRecord, UrlIdentity, Validator, segment_count,
+    ByteRange, Checkpoint, EntityTag, LastModified, MAX_OBJECT_BYTES, MAX_SEGMENTS,
+    MIN_SEGMENT_BYTES, Prefix, SegmentRecord, Selected, UrlIdentity, Validator, segment_count,
 };
 
 const MAGIC: &[u8; 8] = b"HAULCKPT";
-/// The newest version, and the first.
-const VERSION: u16 = 2;
+/// The newest version, which has parts of an object; the one before, which has
+/// segments without a hash; and the first.
+const VERSION: u16 = 3;
+const UNHASHED_VERSION: u16 = 2;
 const FIRST_VERSION: u16 = 1;
 const TRAILER_BYTES: usize = 32;
 
@@ -46,7 +48,12 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(512 + checkpoint.segments.len() * 33));
     out.bytes(MAGIC);
     let unhashed = checkpoint.segments.contains(&SegmentRecord::Durable(None));
-    let version = if unhashed { VERSION } else { FIRST_VERSION };
+    // As old as it can be: an older program goes on with it.
+    let version = match (&checkpoint.selected, unhashed) {
+        (Some(_), _) => VERSION,
+        (None, true) => UNHASHED_VERSION,
+        (None, false) => FIRST_VERSION,
+    };
     out.bytes(&version.to_le_bytes());
     out.bytes(&checkpoint.identity.salt);
     out.bytes(&checkpoint.identity.hash);
@@ -86,6 +93,14 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         out.bytes(&prefix.hash);
     }
     out.bytes(&checkpoint.pid.to_le_bytes());
+    if let Some(selected) = &checkpoint.selected {
+        out.u64(selected.object_bytes);
+        out.count(selected.parts.len());
+        for part in &selected.parts {
+            out.u64(part.start());
+            out.u64(part.end());
+        }
+    }
     let trailer = blake3::hash(&out.0);
     out.bytes(trailer.as_bytes());
     out.0
@@ -128,6 +143,11 @@ fn consistent(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     let total = checkpoint.total.unwrap_or(0);
     if total > MAX_OBJECT_BYTES {
         return damaged("its size is larger than any file");
+    }
+    if let Some(selected) = &checkpoint.selected
+        && (selected.object_bytes > MAX_OBJECT_BYTES || selected.len_bytes() != checkpoint.total)
+    {
+        return damaged("its parts do not make its size");
     }
     // That there are not too many was checked before they were read.
     if checkpoint.segments.len() as u64 != segment_count(total, size) {
@@ -218,6 +238,7 @@ impl Reader<'_> {
             segments: self.list(Self::segment)?,
             prefixes: self.list(Self::prefix)?,
             pid: self.u32()?,
+            selected: if self.version < VERSION { None } else { Some(self.selected()?) },
         })
     }
 
@@ -234,6 +255,18 @@ impl Reader<'_> {
 
     fn prefix(&mut self) -> Read<Prefix> {
         Ok(Prefix { segment: self.u32()?, len_bytes: self.u64()?, hash: self.array()? })
+    }
+
+    fn selected(&mut self) -> Read<Selected> {
+        let object_bytes = self.u64()?;
+        let parts = self.list(|input| {
+            let (start, end) = (input.u64()?, input.u64()?);
+            if start >= end || end > object_bytes {
+                return Err(CheckpointError::Damaged("a part is not in its object"));
+            }
+            Ok(ByteRange::new(start, end))
+        })?;
+        Ok(Selected { object_bytes, parts })
     }
 
     fn array<const N: usize>(&mut self) -> Read<[u8; N]> {

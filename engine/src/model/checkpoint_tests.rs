@@ -35,6 +35,7 @@ fn real() -> Checkpoint {
             Prefix { segment: 4, len_bytes: 100, hash: [4; 32] },
         ],
         pid: 4711,
+        selected: None,
     }
 }
 
@@ -78,6 +79,23 @@ fn every_truncation_and_every_flipped_bit_is_an_error() {
     let mut longer = bytes;
     longer.push(0);
     assert!(Checkpoint::decode(&longer).is_err());
+}
+
+#[test]
+fn parts_of_an_object_are_recorded_for_newer_programs_only() {
+    let parts = vec![ByteRange::new(50_000, 60_000), ByteRange::new(0, 4096 * 4 + 100 - 10_000)];
+    let selected = Selected { object_bytes: 60_000, parts };
+    let checkpoint = Checkpoint { selected: Some(selected), ..real() };
+    assert_eq!(checkpoint.encode()[8], 3);
+    assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
+    for parts in [
+        vec![ByteRange::new(0, 100)],
+        vec![ByteRange::new(60_000 - 4096 * 4, 60_001), ByteRange::new(0, 99)],
+    ] {
+        let selected = Some(Selected { object_bytes: 60_000, parts });
+        let damaged = Checkpoint { selected, ..real() }.encode();
+        assert!(matches!(Checkpoint::decode(&damaged), Err(CheckpointError::Damaged(_))));
+    }
 }
 
 #[test]
@@ -304,6 +322,16 @@ prop_compose! {
             identity: UrlIdentity { salt, hash }, host, total: known.then_some(total), validator,
             encoding, content_type, segment_size_bytes: size,
             segments, prefixes, pid,
+            // From the object's middle, as two parts where it can be cut.
+            selected: (known && total > 0 && total < MAX_OBJECT_BYTES / 2 && random.bool()).then(|| {
+                let cut = random.u64(0..total);
+                let parts = [(cut + 7, total + 7), (0, cut)];
+                let parts = parts.iter().filter(|(start, end)| start < end);
+                Selected {
+                    object_bytes: total + 7,
+                    parts: parts.map(|&(start, end)| ByteRange::new(start, end)).collect(),
+                }
+            }),
         }
     }
 }

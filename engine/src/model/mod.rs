@@ -20,4 +20,5 @@ pub mod resource;
 pub mod response;
 pub mod retry;
 pub mod segment;
+pub mod selection;
 pub mod validator;

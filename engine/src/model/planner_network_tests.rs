@@ -124,6 +124,7 @@ impl Simulation {
                 retry: RetryPolicy::default(),
                 first_range_bytes: FIRST_RANGE_BYTES,
                 speed_limited: false,
+                ranges_only: false,
                 seed: 7,
             }),
             random: fastrand::Rng::with_seed(7),

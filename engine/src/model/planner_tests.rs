@@ -32,6 +32,7 @@ fn planner(connections: usize) -> Planner {
         retry: RetryPolicy::default(),
         first_range_bytes: FIRST_RANGE_BYTES,
         speed_limited: false,
+        ranges_only: false,
         seed: 7,
     };
     Planner::new(settings)

@@ -23,6 +23,8 @@ pub struct Settings {
     /// Whether the caller set a limit on the speed: connections then wait for
     /// that, and their silence says nothing.
     pub speed_limited: bool,
+    /// Whether a response with the whole object is of no use.
+    pub ranges_only: bool,
     /// Seeds the jitter of the backoff.
     pub seed: u64,
 }

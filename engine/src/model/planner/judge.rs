@@ -111,6 +111,10 @@ impl Planner {
     }
 
     pub(super) fn accept_whole(&mut self, id: LeaseId, resource: Resource) {
+        if self.settings.ranges_only {
+            self.drop_response(id);
+            return self.fail(no_ranges("the server ignores byte ranges"));
+        }
         if self.phase != Phase::Opening {
             self.drop_response(id);
             self.sequential("the server answers some ranges with the whole object");
@@ -281,6 +285,9 @@ impl Planner {
         if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) || self.whole {
             return;
         }
+        if self.settings.ranges_only {
+            return self.fail(no_ranges(why));
+        }
         if self.given_out && forget_identity {
             return self.fail(given_out(why));
         }
@@ -326,5 +333,13 @@ fn given_out(why: &str) -> Failure {
     Failure::new(
         ErrorKind::ObjectChanged,
         format!("{why}, and bytes of what was there before were given out already"),
+    )
+}
+
+/// A part of the object is wanted, and the server gives only the whole.
+fn no_ranges(why: &str) -> Failure {
+    Failure::new(
+        ErrorKind::Protocol,
+        format!("{why}, so a part of the object cannot be had; nothing was published"),
     )
 }
