@@ -72,7 +72,9 @@ impl Simulated {
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             first_range_bytes: FIRST_RANGE_BYTES,
+            min_split_bytes: 0,
             speed_limited: false,
+            ranges_only: false,
             seed: 1,
         };
         Self {
@@ -184,6 +186,7 @@ fn checkpoint(segments: u64) -> Checkpoint {
         segment_size_bytes: SEGMENT_BYTES,
         segments: (0..segments).map(|n| SegmentRecord::Complete(Some([n as u8; 32]))).collect(),
         prefixes: Vec::new(),
+        selected: None,
         pid: 1,
     }
 }
