@@ -2,7 +2,22 @@
 # What each server is tested for: a fetch, and a fetch with one fault midway.
 #
 # Wants report.sh, haul.sh, network.sh and servers.sh with what they want, and $object_bytes (the
-# size of $work/www/object.bin), $patience and $long_cut in seconds, $server and $scheme.
+# size of $work/www/object.bin), $patience and $long_cut in seconds, and $server.
+
+protocol=
+protocol_flags=()
+
+# protocol_select NAME: how the runs from here on fetch: `http` and `https` are HTTP/1.1, `http2` is
+# HTTP/2 inside TLS.
+protocol_select() {
+    protocol=$1
+    protocol_flags=()
+    case $protocol in
+        http) scheme=http spoken=HTTP ;;
+        https) scheme=https spoken=HTTPS ;;
+        http2) scheme=https spoken=HTTP/2 protocol_flags=(--http2) ;;
+    esac
+}
 
 # end_haul_within SECONDS: kills a run that takes longer, which shows as exit 137.
 end_haul_within() {
@@ -52,12 +67,12 @@ says() {
     }
 }
 
-# begin FAULT HOST ARGUMENTS...: a run against $server over $scheme into a directory of its own.
+# begin FAULT HOST ARGUMENTS...: a run against $server over $protocol into a directory of its own.
 # What follows is told of as $text.
 begin() {
-    text="$server over $scheme"
+    text="$server over $spoken"
     [ "$1" = plain ] || text+=", $1"
-    dir=$work/$server-$scheme-$1
+    dir=$work/$server-$protocol-$1
     url=$scheme://$2/object.bin
     failed_before=$failed
     mkdir "$dir"
@@ -69,7 +84,7 @@ begin() {
 again() {
     run=${dir##*/}-$1
     shift
-    start_haul "$run" --cacert "$ca" -o "$dir/object.bin" "$@" "$url"
+    start_haul "$run" "${protocol_flags[@]}" --cacert "$ca" -o "$dir/object.bin" "$@" "$url"
 }
 
 # midway: waits until the run has a third of the object. Without that its fault cannot come, and the
@@ -102,10 +117,26 @@ finished() {
     rm -rf "$dir"
 }
 
+# spoke_as_told: the server's log has requests for the object, all of the protocol's version.
+spoke_as_told() {
+    local version=HTTP/1.1
+    [ "$protocol" != http2 ] || version=HTTP/2
+    # lighttpd writes its log every few seconds.
+    for _ in $(seq 100); do
+        ! server_log_has "$run" "$version" || break
+        sleep 0.1
+    done
+    server_log_has "$run" "$version" || {
+        echo "no request of $version for the object is in the log of $server"
+        return 1
+    }
+}
+
 check_plain() {
     begin plain "$server_address"
     end_haul_within "$patience"
     expect "$text: ranges are used" says "$run" start '"ranges":true'
+    expect "$text: it was spoken" spoke_as_told
     finished
 }
 
@@ -128,12 +159,14 @@ check_killed() {
     finished
 }
 
+# check_server_gone HOW: killed, with no chance to end a response; or stopped as its own command
+# does it, which over HTTP/2 may be a GOAWAY.
 # Fault 54.
-# fault_054_real_server_killed_midway
-check_server_killed() {
-    begin 'server killed midway' "$server_address"
+# fault_054_real_server_killed_or_stopped_midway
+check_server_gone() {
+    begin "server $1 midway" "$server_address"
     midway || return 0
-    server_kill
+    if [ "$1" = killed ]; then server_kill; else server_stop; fi
     # Long enough that haul meets a closed port more than once.
     sleep 2
     expect "$text: haul tells of a retry" wait_for_retry "$run"

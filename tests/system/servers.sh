@@ -6,6 +6,7 @@
 # certificate. One server runs at a time: $server is its name, $work/$server its directory.
 
 server=
+server_pid=
 server_command=()
 
 configure_nginx() {
@@ -24,10 +25,11 @@ END
             echo "  ${kind}_temp_path $work/nginx/$kind;"
         done
         cat <<END
-  access_log $work/nginx/access.log;
+  log_format line '\$remote_addr [\$time_local] "\$request" \$status \$bytes_sent \$http_user_agent';
+  access_log $work/nginx/access.log line;
   server {
     listen 80;
-    listen 443 ssl;
+    listen 443 ssl http2;
     ssl_certificate $work/certificates/server.pem;
     ssl_certificate_key $work/certificates/server.key;
     root $work/www;
@@ -49,16 +51,18 @@ LoadModule mpm_event_module $modules/mod_mpm_event.so
 LoadModule authz_core_module $modules/mod_authz_core.so
 LoadModule socache_shmcb_module $modules/mod_socache_shmcb.so
 LoadModule ssl_module $modules/mod_ssl.so
+LoadModule http2_module $modules/mod_http2.so
 # Apache does not serve as root.
 User www-data
 Group www-data
 Listen 80
 Listen 443
 ErrorLog $work/apache/error.log
-LogFormat "%h %t \"%r\" %>s %O" line
+LogFormat "%h %t \"%r\" %>s %O %{User-Agent}i" line
 CustomLog $work/apache/access.log line
 DocumentRoot $work/www
 <VirtualHost *:443>
+    Protocols h2 http/1.1
     SSLEngine on
     SSLCertificateFile $work/certificates/server.pem
     SSLCertificateKeyFile $work/certificates/server.key
@@ -80,11 +84,17 @@ configure_caddy() {
 :80 {
     root * $work/www
     file_server
+    log {
+        output file $work/caddy/access.log
+    }
 }
 :443 {
     tls $work/certificates/server.pem $work/certificates/server.key
     root * $work/www
     file_server
+    log {
+        output file $work/caddy/access.log
+    }
 }
 END
     server_command=(env "HOME=$work/caddy" "XDG_CONFIG_HOME=$work/caddy" "XDG_DATA_HOME=$work/caddy"
@@ -102,6 +112,7 @@ server.pid-file = "$work/lighttpd/lighttpd.pid"
 server.errorlog = "$work/lighttpd/error.log"
 server.upload-dirs = ("$work/lighttpd")
 accesslog.filename = "$work/lighttpd/access.log"
+accesslog.format = "%h %t \"%r\" %>s %b %{User-Agent}i"
 server.port = 80
 \$SERVER["socket"] == "0.0.0.0:443" {
     ssl.engine = "enable"
@@ -121,7 +132,7 @@ server_select() {
 
 # server_start: returns when it answers at both ports.
 server_start() {
-    local server_pid url
+    local url
     ip netns exec "$server_ns" "${server_command[@]}" </dev/null >>"$work/$server/output.log" 2>&1 &
     server_pid=$!
     # The shell is not to report that it was killed.
@@ -138,6 +149,25 @@ server_start() {
         server_log >&2
         return 1
     done
+}
+
+# server_stop: as `nginx -s stop` does it, and as a service is stopped.
+server_stop() {
+    kill -TERM "$server_pid" 2>/dev/null || true
+    for _ in $(seq 40); do
+        kill -0 "$server_pid" 2>/dev/null || break
+        sleep 0.05
+    done
+    # Caddy waits for responses under way as long as they take.
+    server_kill
+}
+
+# server_log_has RUN VERSION: a line of the access log is of that run's, for the object, and of that
+# version of HTTP.
+server_log_has() {
+    awk -v run="$1" -v version="$2" '
+        index($0, "/object.bin") && index($0, run) && index($0, version) { found = 1 }
+        END { exit !found }' "$work/$server/access.log"
 }
 
 # server_kill: all its processes at once, with no chance to end a response.
