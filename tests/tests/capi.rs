@@ -7,7 +7,7 @@ use std::process::{Child, Command, Output, Stdio};
 use haul_tests::built::built;
 use haul_tests::harness::{Sandbox, Signal};
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response, Throttle, standard};
+use haul_tests::origin::{Origin, Response, Throttle, standard};
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -27,7 +27,9 @@ fn library() -> PathBuf {
 fn compile(sandbox: &Sandbox, source: &str, link: impl IntoIterator<Item = PathBuf>) -> PathBuf {
     let program = sandbox.root().join("program");
     let output = Command::new("cc")
-        .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g", "-I"])
+        .args(["-std=c99", "-pedantic", "-Wall", "-Wextra", "-Werror", "-g"])
+        .args(std::env::var("HAUL_CFLAGS").iter().flat_map(|flags| flags.split_whitespace()))
+        .arg("-I")
         .arg(capi().join("include"))
         .arg(capi().join(source))
         .args(link)
@@ -190,26 +192,4 @@ fn a_python_program_fetches_reads_pauses_and_tells_errors() {
     std::fs::remove_file(sandbox.path("film.mp4")).unwrap();
     let (_, told) = ends(fetch("/missing?secret"), 12);
     assert!(told.contains("404"), "{told}");
-}
-
-/// C programs do not ignore SIGPIPE, as those of Rust do.
-#[test]
-fn a_server_that_hangs_up_again_and_again_kills_no_c_program() {
-    let object = object();
-    let origin = {
-        let object = object.clone();
-        Origin::start(move |request, context| {
-            let honest = standard(&object, request);
-            match context.index % 3 {
-                0 => honest.cut(300_000, End::Reset),
-                1 => honest.close(),
-                _ => honest,
-            }
-        })
-    };
-    let sandbox = Sandbox::new();
-    let program = compile(&sandbox, "examples/fetch.c", shared());
-    ends(start(&program, &sandbox, [origin.url("/film"), "film.mp4".to_owned()]), 0);
-    std::fs::remove_file(&program).unwrap();
-    sandbox.assert_published("film.mp4", &object);
 }

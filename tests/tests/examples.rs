@@ -1,0 +1,183 @@
+//! The examples of the engine, as programs of their own.
+
+use std::process::{Command, Output};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use haul_tests::built::built;
+use haul_tests::harness::Sandbox;
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Response, Throttle, standard};
+
+const SIZE: u64 = 8 * MIB + 4321;
+
+fn object() -> Object {
+    Object::new(1, SIZE).with_content_type("video/mp4")
+}
+
+/// An origin of the object, at 8 MiB/s a connection.
+fn slow(object: &Object) -> Origin {
+    Origin::throttled(object, &Throttle::new(8 * MIB))
+}
+
+/// Runs an example; what it printed and told.
+#[track_caller]
+fn run(sandbox: &Sandbox, name: &str, succeeds: bool, arguments: &[&str]) -> String {
+    static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
+    let examples = BUILT.get_or_init(|| built("haul-engine", "--examples").join("examples"));
+    let Output { status, stdout, stderr } = Command::new("timeout")
+        .arg("60")
+        .arg(examples.join(name))
+        .args(arguments)
+        .current_dir(sandbox.work())
+        .output()
+        .expect("the example runs");
+    let told = String::from_utf8([stdout, stderr].concat()).expect("text");
+    assert_eq!(status.success(), succeeds, "{name} {arguments:?}: {status}\n{told}");
+    assert!(!told.contains("secret"), "{told}");
+    told
+}
+
+/// `what` is in what it told.
+#[track_caller]
+fn says(told: &str, what: &str) {
+    assert!(told.contains(what), "no {what:?} in:\n{told}");
+}
+
+#[test]
+fn fetch() {
+    let sandbox = Sandbox::new();
+    let origin = slow(&object());
+    let told = run(&sandbox, "fetch", true, &[&origin.url("/film.mp4?secret")]);
+    says(&told, &format!("{SIZE} bytes in "));
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
+fn plan() {
+    let sandbox = Sandbox::new();
+    let origin = Origin::serving(&object());
+    let told = run(&sandbox, "plan", true, &[&origin.url("/film.mp4?secret")]);
+    says(&told, &format!("0 of {SIZE} bytes are here already"));
+    assert_eq!(origin.requests().len(), 1);
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn steering() {
+    let sandbox = Sandbox::new();
+    let origin = slow(&object());
+    let told = run(&sandbox, "steering", true, &[&origin.url("/film?secret"), "film.mp4"]);
+    says(&told, "bytes over 1 connections\npaused: ");
+    says(&told, "bytes over 0 connections\ncomplete: ");
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
+fn read_while_downloading() {
+    let sandbox = Sandbox::new();
+    let origin = slow(&object());
+    let arguments = [&*origin.url("/film?secret"), "film.mp4"];
+    let told = run(&sandbox, "read_while_downloading", true, &arguments);
+    let bytes = object().bytes(SIZE - 16..SIZE);
+    says(&told, &format!("{bytes:02x?} at {}", SIZE - 16));
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
+fn blocking() {
+    let sandbox = Sandbox::new();
+    let origin = slow(&object());
+    let told = run(&sandbox, "blocking", true, &[&origin.url("/film?secret"), "film.mp4"]);
+    let breaks = object().bytes(0..SIZE).iter().filter(|byte| **byte == b'\n').count() as u64;
+    let lines = breaks + u64::from(object().byte_at(SIZE - 1) != b'\n');
+    says(&told, &format!("{SIZE} bytes, {lines} lines"));
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
+fn many() {
+    let sandbox = Sandbox::new();
+    let objects: Vec<Object> = (0..5).map(|seed| Object::new(seed, MIB * (seed + 1))).collect();
+    let origin = {
+        let objects = objects.clone();
+        Origin::start(move |request, _| {
+            let number = request.path().trim_start_matches('/').parse::<usize>().ok();
+            number
+                .and_then(|number| objects.get(number))
+                .map_or_else(|| Response::empty(404), |object| standard(object, request))
+        })
+    };
+    let urls: Vec<String> = (0..5).map(|number| origin.url(&format!("/{number}?secret"))).collect();
+    let mut arguments = vec!["."];
+    arguments.extend(urls.iter().map(String::as_str));
+    run(&sandbox, "many", true, &arguments);
+    let names: Vec<String> = (0..5).map(|number| number.to_string()).collect();
+    let expected: Vec<(&str, &Object)> = names.iter().map(String::as_str).zip(&objects).collect();
+    sandbox.assert_only(&expected);
+
+    let missing = origin.url("/missing?secret");
+    let told = run(&sandbox, "many", false, &[".", &missing]);
+    says(&told, "404");
+    says(&told, "1 failed");
+}
+
+#[test]
+fn verify() {
+    let sandbox = Sandbox::new();
+    let origin = Origin::serving(&object());
+    let url = origin.url("/film?secret");
+    let wrong = format!("blake3={}", "0".repeat(64));
+    let told = run(&sandbox, "verify", false, &[&url, "film.mp4", &wrong]);
+    says(&told, "film.mp4 was not written");
+    sandbox.assert_unpublished("film.mp4");
+    let right = format!("blake3={}", object().blake3_hex());
+    let told = run(&sandbox, "verify", true, &[&url, "film.mp4", &right]);
+    says(&told, "published with blake3");
+    says(&told, &format!("read again: blake3 {}", object().blake3_hex()));
+    sandbox.assert_published("film.mp4", &object());
+}
+
+/// Three processes and three signatures of the same URL, the second expired.
+#[test]
+fn film() {
+    let object = object();
+    let throttle = Throttle::new(2 * MIB);
+    let fresh = Arc::new(AtomicBool::new(true));
+    let origin = {
+        let (object, throttle, fresh) = (object.clone(), throttle.clone(), Arc::clone(&fresh));
+        Origin::start(move |request, _| {
+            let signed = |by: &str| request.target.ends_with(&format!("?signature={by}"));
+            match (fresh.load(Ordering::Acquire), signed("secret1"), signed("secret3")) {
+                (true, true, _) | (false, _, true) => throttle.apply(standard(&object, request)),
+                _ => Response::empty(403),
+            }
+        })
+    };
+    let sandbox = Sandbox::new();
+    let url = |signature: u32| origin.url(&format!("/film.mp4?signature=secret{signature}"));
+
+    let told = run(&sandbox, "film", true, &[&url(1), "film.mp4", "30"]);
+    says(&told, "paused at ");
+    says(&told, "the rest another day, from ");
+    sandbox.assert_kept("film.mp4");
+    let had = haul_engine::partial_info(&sandbox.path("film.mp4")).unwrap().state.unwrap();
+    assert!(had.stored_bytes >= SIZE * 3 / 10, "{} bytes", had.stored_bytes);
+    assert!(had.stored_bytes < SIZE, "all of them");
+
+    // The first link expires, and the second had before.
+    fresh.store(false, Ordering::Release);
+    for signature in [1, 2] {
+        let told = run(&sandbox, "film", false, &[&url(signature), "film.mp4"]);
+        says(&told, &format!("{} bytes are here, from 127.0.0.1\n", had.stored_bytes));
+        says(&told, "the link has expired: give a fresh one, what is here is kept");
+        sandbox.assert_kept("film.mp4");
+    }
+
+    throttle.lift();
+    let sent = origin.sent_bytes();
+    let told = run(&sandbox, "film", true, &[&url(3), "film.mp4"]);
+    says(&told, &format!("complete: {} of {SIZE} bytes came today", SIZE - had.stored_bytes));
+    sandbox.assert_published("film.mp4", &object);
+    assert!(origin.sent_bytes() - sent < SIZE * 3 / 4, "what was here is not sent again");
+}
