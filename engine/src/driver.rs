@@ -32,6 +32,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
+use crate::io::connect::Origin;
 use crate::io::connector::FetchErrorKind;
 use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
@@ -42,7 +43,6 @@ use crate::io::place::Place;
 use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
-use crate::io::transport::Origin;
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::name;

@@ -76,6 +76,7 @@ mod reader;
 mod shared;
 #[cfg(test)]
 mod simulation;
+pub mod transport;
 mod turns;
 mod verify;
 
