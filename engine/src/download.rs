@@ -28,6 +28,7 @@ use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::model::selection::Selection;
 use crate::shared::Shared;
 use crate::stream::ByteStream;
+use crate::transport::Transport;
 
 /// What of a stream is in memory at most, in bytes: the usual, and the least.
 const WINDOW_BYTES: u64 = 32 << 20;
@@ -358,7 +359,7 @@ impl DownloadBuilder {
 
     /// What was built, checked.
     pub(crate) fn resolve(self) -> Result<(Arc<EngineInner>, Options), Error> {
-        let (url, user) = parse_url(&self.url)?;
+        let (url, user) = parse_url(&self.url, &*self.engine.transport)?;
         let mut private_headers = HeaderMap::new();
         for (name, value) in &self.headers {
             let (name, value) = parse_header(name, value)?;
@@ -431,7 +432,10 @@ fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
+fn parse_url(
+    text: &str,
+    transport: &dyn Transport,
+) -> Result<(Url, Option<(String, String)>), Error> {
     let shown = redact_url(text);
     if text.chars().any(char::is_control) {
         return Err(invalid(format!("the URL {shown} has control characters")));
@@ -440,7 +444,7 @@ fn parse_url(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
         invalid(format!("{shown} is not a URL: {error}"))
             .with_hint("write it in full: https://host/path")
     })?;
-    if !matches!(url.scheme(), "http" | "https") {
+    if !transport.speaks(url.scheme()) {
         return Err(invalid(format!("{shown}: the scheme {:?} is not known", url.scheme()))
             .with_hint("haul speaks http and https"));
     }
@@ -506,6 +510,12 @@ fn basic(user: &str, password: &str) -> Result<HeaderValue, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::EngineConfig;
+    use crate::io::http::HttpTransport;
+
+    fn parse(text: &str) -> Result<(Url, Option<(String, String)>), Error> {
+        parse_url(text, &HttpTransport::new(&EngineConfig::default())?)
+    }
 
     #[test]
     fn hosts_are_compared_as_urls_have_them() {
@@ -524,7 +534,7 @@ mod tests {
 
     #[test]
     fn a_url_with_a_login_keeps_it_out_of_the_url() {
-        let (url, user) = parse_url("http://me:p%40ss@example.org/a#b").unwrap();
+        let (url, user) = parse("http://me:p%40ss@example.org/a#b").unwrap();
         assert_eq!(url.as_str(), "http://example.org/a");
         assert_eq!(user, Some(("me".to_owned(), "p@ss".to_owned())));
     }
@@ -534,7 +544,7 @@ mod tests {
         for url in
             ["ftp://u:hunter2@h/x?sig=hunter2", "http://u:hunter2@/x?hunter2", "http://h/\nx"]
         {
-            let error = parse_url(url).unwrap_err();
+            let error = parse(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             assert!(!error.to_string().contains("hunter2"), "{error}");
         }

@@ -34,6 +34,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
+use crate::io::connect::Origin;
 use crate::io::connector::FetchErrorKind;
 use crate::io::fetcher::{
     self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
@@ -45,7 +46,6 @@ use crate::io::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::storage::window::Window;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
-use crate::io::transport::Origin;
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::name;

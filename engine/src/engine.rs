@@ -5,16 +5,15 @@ use std::sync::Arc;
 use crate::config::EngineConfig;
 use crate::download::DownloadBuilder;
 use crate::error::Error;
-use crate::io::connector::Connector;
 use crate::io::crew::Crew;
 use crate::io::directory_sync::DirectorySyncs;
 use crate::io::fetcher::RESERVE_BYTES;
 use crate::io::hosts::Hosts;
+use crate::io::http::HttpTransport;
 use crate::io::limiter::Limiter;
-use crate::io::pool::Pool;
-use crate::io::transport::Transport;
 use crate::io::writer::Writers;
 use crate::model::admission::Bounds;
+use crate::transport::Transport;
 use crate::turns::Turns;
 
 /// Each fetcher reserves 256 KiB while it waits for the network; below this
@@ -24,7 +23,7 @@ const MIN_BUDGET_BYTES: usize = 4 << 20;
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
     budget_bytes: usize,
-    pub(crate) pool: Arc<Pool>,
+    pub(crate) transport: Arc<dyn Transport>,
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Arc<Limiter>,
@@ -33,7 +32,7 @@ pub(crate) struct EngineInner {
 }
 
 impl EngineInner {
-    pub(crate) fn new(config: EngineConfig, transport: Box<dyn Transport>, crew: Crew) -> Self {
+    pub(crate) fn new(config: EngineConfig, transport: Arc<dyn Transport>, crew: Crew) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
         let budget_bytes = config.memory_budget_bytes.max(MIN_BUDGET_BYTES);
@@ -45,7 +44,7 @@ impl EngineInner {
             active: config.max_active,
         };
         Self {
-            pool: Arc::new(Pool::new(transport, &config)),
+            transport,
             writers: Writers::new(crew, threads, budget_bytes),
             turns: Arc::new(Turns::new(bounds)),
             directories: Arc::default(),
@@ -90,13 +89,26 @@ impl Engine {
     /// [`crate::ErrorKind::InvalidInput`] for a CA file that cannot be read or
     /// holds no certificate, or a user agent that is no header value.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
+        let transport = Arc::new(HttpTransport::new(&config)?);
+        Self::with_transport(config, transport)
+    }
+
+    /// The same with a transport of yours. What `config` says of connections is for
+    /// [`HttpTransport`], so it has no effect here but for the bounds on their
+    /// number.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::InvalidInput`] for a user agent that is no header value.
+    pub fn with_transport(
+        config: EngineConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, Error> {
         if http::HeaderValue::from_str(&config.user_agent).is_err() {
             return Err(Error::new(
                 crate::ErrorKind::InvalidInput,
                 format!("the user agent {:?} cannot be sent in a header", config.user_agent),
             ));
         }
-        let transport = Box::new(Connector::new(&config)?);
         Ok(Self { inner: Arc::new(EngineInner::new(config, transport, Crew::Threads)) })
     }
 

@@ -77,6 +77,7 @@ mod shared;
 #[cfg(test)]
 mod simulation;
 mod stream;
+pub mod transport;
 mod turns;
 mod verify;
 

@@ -165,7 +165,7 @@ impl Driver {
                 headers: self.headers(Some(range), false),
             };
             let holds = proof.holds(
-                &self.engine.pool,
+                &*self.engine.transport,
                 &self.counters,
                 &request.resource,
                 self.options.stall_timeout,

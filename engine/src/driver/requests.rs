@@ -38,7 +38,7 @@ impl Driver {
             },
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
         };
-        self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.pool), fetch));
+        self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.transport), fetch));
     }
 
     pub(super) fn headers(&self, range: Option<ByteRange>, conditional: bool) -> HeaderMap {
@@ -192,6 +192,12 @@ impl Driver {
         }
     }
 
+    /// Whether a redirect between these schemes may be followed: no server is to
+    /// lead to what a program's own transport reaches by another one.
+    fn follows(&self, from: &str, to: &str) -> bool {
+        self.engine.transport.speaks(to) && (from == to || matches!(to, "http" | "https"))
+    }
+
     pub(super) fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
         self.redirects += 1;
         // Of the request itself: another lease may have been redirected meanwhile.
@@ -205,7 +211,7 @@ impl Driver {
         let target = base.join(location);
         let failure = match &target {
             Err(_) => Some(refuse(format!("to `{}`", name::brief(&redact_url(location))))),
-            Ok(target) if !matches!(target.scheme(), "http" | "https") => {
+            Ok(target) if !self.follows(base.scheme(), target.scheme()) => {
                 Some(refuse(format!("to the scheme `{}`", name::brief(target.scheme()))))
             }
             Ok(target)

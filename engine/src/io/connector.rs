@@ -14,50 +14,19 @@ use rustls::AlertDescription;
 use tokio::net::TcpStream;
 use tower_service::Service as _;
 
+use super::connect::{Connect, Connected, Connecting, Origin, Stream};
 #[cfg(feature = "proxy")]
 use super::proxy;
 use super::resolver::Resolver;
 use super::tls::{Offer, Peer, Secured, Tls, TlsError};
-use super::transport::{Connected, Connecting, Origin, Stream, Transport};
 use crate::config::{EngineConfig, HostAddress, HttpVersion, Interface, IpFamily};
 #[cfg(feature = "proxy")]
 use crate::config::{Proxies, Proxy, ProxyKind};
 use crate::error::{Error, ErrorKind};
 use crate::model::name::at_most;
-
-/// Why a request or its body failed. The message names host and port, never
-/// path or query.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct FetchError {
-    /// What the caller decides by.
-    pub(crate) kind: FetchErrorKind,
-    /// One line without a trailing full stop.
-    pub(crate) message: String,
-}
-
-/// What sort of failure a [`FetchError`] is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) enum FetchErrorKind {
-    /// Lookup, TCP connect, or the connection ended before TLS was done.
-    Connect,
-    /// A certificate or the handshake was refused; again would be the same.
-    Tls,
-    /// TLS failed because the server speaks no version of HTTP that was offered.
-    NoHttpVersion,
-    /// The proxy refuses us or the way; again would be the same.
-    #[cfg_attr(not(feature = "proxy"), expect(dead_code, reason = "no proxy is there to refuse"))]
-    ProxyRefused,
-    /// A reset, an early end, any other I/O error.
-    Reset,
-    /// A response that cannot be parsed, or a head beyond all bounds.
-    Protocol,
-}
-
-impl fmt::Display for FetchError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
+pub(crate) use crate::transport::{
+    TransportError as FetchError, TransportErrorKind as FetchErrorKind,
+};
 
 impl FetchError {
     /// A failure while the connection was made.
@@ -470,7 +439,7 @@ fn host_of(address: IpAddr) -> String {
     }
 }
 
-impl Transport for Connector {
+impl Connect for Connector {
     /// Proxies and TLS included.
     ///
     /// # Errors

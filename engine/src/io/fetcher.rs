@@ -16,31 +16,30 @@
 //! fetcher holds one reservation, so the budget must be no less than
 //! [`RESERVE_BYTES`], and that much for each connection to let all of them run.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap, HeaderValue};
-use http::{Method, Request, Response, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::body::{Body as _, Frame, Incoming};
+use http::{Method, Request, Uri};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use url::{Position, Url};
 
+use super::connect::Origin;
 use super::connector::{FetchError, FetchErrorKind};
 use super::limiter::{LIMITED_BATCH_BYTES, Limits};
-use super::pool::{Connection, Pool, Unanswered};
 use super::prove::PartProof;
-use super::transport::Origin;
 use super::writer::Sink;
 use crate::fault_point::{self, Bug};
 use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
+use crate::transport::{Answered, Body, Sent, Transport};
 
 /// What is reserved of the budget before a body is polled, and gathered at
 /// most before it is handed over. The last frame of a batch may exceed it, by
@@ -58,15 +57,6 @@ const END_WITHIN: Duration = Duration::from_millis(20);
 
 /// How long an unwanted small body may take to be read away.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
-
-/// Reused connections tried before a fresh one is made.
-const REUSED_TRIES: u32 = 2;
-
-/// How often a request is sent again that the server did nothing with.
-const UNPROCESSED_TRIES: u32 = 6;
-
-/// Half of the wait before the second of these; it doubles from there.
-const UNPROCESSED_WAIT: Duration = Duration::from_millis(25);
 
 /// A request, complete but for `Host`, which is added where it is missing.
 #[derive(Debug, Clone)]
@@ -203,11 +193,16 @@ impl Counters {
 
 /// Carries out one lease. Every path sends [`FetchEvent::Ended`] once, except
 /// that nothing is sent when the future is dropped.
-pub(crate) async fn run(pool: Arc<Pool>, fetch: Fetch) {
+pub(crate) async fn run(transport: Arc<dyn Transport>, fetch: Fetch) {
     let Fetch { lease, spec, start, commands, events, counters, limits, drain_limit_bytes } = fetch;
     let mut control = Control { lease, commands, events, position: start, end: u64::MAX };
-    let transfer =
-        Transfer { pool: &pool, spec: &spec, counters: &counters, limits, drain_limit_bytes };
+    let transfer = Transfer {
+        transport: &*transport,
+        spec: &spec,
+        counters: &counters,
+        limits,
+        drain_limit_bytes,
+    };
     let how = match transfer.run(&mut control).await {
         Ok(how) => how,
         Err(Interrupt::Cancelled) => Ended::Dropped,
@@ -273,7 +268,7 @@ impl Control {
 pub(super) enum Step {
     Data(Bytes),
     End,
-    Broken(hyper::Error),
+    Broken(FetchError),
 }
 
 /// Why gathering stopped.
@@ -283,7 +278,7 @@ enum Stop {
     /// The lease's end; `true` when more than that came.
     Reached(bool),
     End,
-    Broken(hyper::Error),
+    Broken(FetchError),
 }
 
 struct Batch {
@@ -293,7 +288,7 @@ struct Batch {
 }
 
 struct Transfer<'a> {
-    pool: &'a Pool,
+    transport: &'a dyn Transport,
     spec: &'a RequestSpec,
     counters: &'a Counters,
     limits: Limits,
@@ -302,11 +297,11 @@ struct Transfer<'a> {
 
 impl Transfer<'_> {
     async fn run(&self, control: &mut Control) -> Result<Ended, Interrupt> {
-        let (connection, response) =
-            match control.unless_interrupted(begin(self.pool, self.spec, self.counters)).await? {
-                Ok(begun) => begun,
-                Err(error) => return Ok(Ended::Failed(error)),
-            };
+        let answer = begin(self.transport, self.spec, self.counters);
+        let response = match control.unless_interrupted(answer).await? {
+            Ok(response) => response,
+            Err(error) => return Ok(Ended::Failed(error)),
+        };
         let (head, body) = response.into_parts();
         let (decision, decided) = oneshot::channel();
         control.send(FetchEvent::Head {
@@ -320,14 +315,14 @@ impl Transfer<'_> {
                 // A shrink from before the decision still holds.
                 control.position = range.start();
                 control.end = control.end.min(range.end()).max(range.start());
-                self.store(control, connection, body, &sink, proof).await
+                self.store(control, body, &sink, proof).await
             }
             // What refuses one connection too many is told no more on this one.
             Ok(Decision::Drop) | Err(_) if matches!(head.status.as_u16(), 429 | 503) => {
                 Ok(Ended::Dropped)
             }
             Ok(Decision::Drop) | Err(_) => {
-                control.unless_interrupted(self.discard(connection, body)).await?;
+                control.unless_interrupted(self.discard(body)).await?;
                 Ok(Ended::Dropped)
             }
         }
@@ -336,16 +331,14 @@ impl Transfer<'_> {
     async fn store(
         &self,
         control: &mut Control,
-        mut connection: Connection,
-        mut body: Incoming,
+        mut body: Pin<Box<dyn Body>>,
         sink: &Sink,
         mut proof: Option<PartProof>,
     ) -> Result<Ended, Interrupt> {
         if control.position >= control.end {
-            self.keep_if_ended(connection, body).await;
+            finish(body).await;
             return Ok(Ended::Complete);
         }
-        let (began, start) = (Instant::now(), control.position);
         loop {
             // Before any of the budget is in hand, which others may need.
             control.unless_interrupted(sink.has_room(control.position)).await?;
@@ -372,21 +365,19 @@ impl Transfer<'_> {
             match stop {
                 Stop::Batch => {}
                 Stop::Reached(excess) => {
-                    connection.measured(control.position - start, began.elapsed());
-                    if !excess || connection.is_stream() {
-                        self.keep_if_ended(connection, body).await;
+                    if excess {
+                        body.finish();
+                    } else {
+                        finish(body).await;
                     }
                     let altered = proof.and_then(|proof| proof.finish(control.end));
                     return Ok(altered.map_or(Ended::Complete, Ended::Altered));
                 }
                 Stop::End => {
-                    self.pool.checkin(connection);
+                    body.finish();
                     return Ok(Ended::BodyEnded);
                 }
-                Stop::Broken(error) => {
-                    let error = FetchError::in_body(&self.spec.origin, &error);
-                    return Ok(Ended::Failed(error));
-                }
+                Stop::Broken(error) => return Ok(Ended::Failed(error)),
             }
             // The limits come first: what came is counted, cancelled or not.
             tokio::select! {
@@ -398,7 +389,7 @@ impl Transfer<'_> {
     }
 
     /// Gathers what is there without waiting, `wanted` bytes at most.
-    async fn gather(&self, body: &mut Incoming, first: Step, wanted: u64) -> Batch {
+    async fn gather(&self, body: &mut Pin<Box<dyn Body>>, first: Step, wanted: u64) -> Batch {
         let limit =
             if self.limits.are_limiting() { LIMITED_BATCH_BYTES } else { u64::from(RESERVE_BYTES) };
         let mut pieces = Vec::new();
@@ -434,92 +425,66 @@ impl Transfer<'_> {
         Batch { pieces, bytes, stop }
     }
 
-    /// Returns the connection to the pool if its body is at its end.
-    async fn keep_if_ended(&self, connection: Connection, mut body: Incoming) {
-        if connection.is_stream() {
-            return self.pool.checkin(connection);
-        }
-        // A body of known size that has bytes left is not worth waiting for.
-        let ended = body.is_end_stream()
-            || body.size_hint().exact().is_none_or(|left| left == 0)
-                && matches!(timeout(END_WITHIN, next(&mut body)).await, Ok(Step::End));
-        if ended {
-            self.pool.checkin(connection);
-        }
-    }
-
-    /// Reads a small body away so that its connection can be used again.
-    async fn discard(&self, connection: Connection, mut body: Incoming) {
-        if connection.is_stream() {
-            return self.pool.checkin(connection);
-        }
-        let small = body.size_hint().exact().is_some_and(|left| left <= self.drain_limit_bytes);
-        if !small {
-            return;
-        }
-        let drain = async {
-            loop {
-                match next(&mut body).await {
-                    Step::Data(data) => self.counters.received(data.len() as u64),
-                    Step::End => return true,
-                    Step::Broken(_) => return false,
+    /// Reads a small body away so that what brought it can be used again.
+    async fn discard(&self, mut body: Pin<Box<dyn Body>>) {
+        if body.left_bytes().is_some_and(|left| left <= self.drain_limit_bytes) {
+            let drain = async {
+                loop {
+                    match next(&mut body).await {
+                        Step::Data(data) => self.counters.received(data.len() as u64),
+                        Step::End => return true,
+                        Step::Broken(_) => return false,
+                    }
                 }
+            };
+            if !matches!(timeout(DRAIN_WITHIN, drain).await, Ok(true)) {
+                return;
             }
-        };
-        if matches!(timeout(DRAIN_WITHIN, drain).await, Ok(true)) {
-            self.pool.checkin(connection);
         }
+        body.finish();
     }
 }
 
-/// Sends the request. A reused connection that ends before it answers was
-/// closed by the server while idle: that is not reported, but the request,
-/// a GET, is sent again on another one (RFC 9112 section 9.3.1). So is what the
-/// server says it did nothing with (RFC 9113 section 8.7).
+/// Gives back a body of which everything that was wanted has come. Its end is
+/// waited for a moment, where nothing else is left: it makes a connection usable.
+async fn finish(mut body: Pin<Box<dyn Body>>) {
+    if body.left_bytes().is_none_or(|left| left == 0) {
+        let _ = timeout(END_WITHIN, next(&mut body)).await;
+    }
+    body.finish();
+}
+
+/// Has a request sent, and counts it.
 pub(super) async fn begin(
-    pool: &Pool,
+    transport: &dyn Transport,
     spec: &RequestSpec,
     counters: &Counters,
-) -> Result<(Connection, Response<Incoming>), FetchError> {
-    let mut stale = 0;
-    let mut unprocessed = 0;
-    loop {
-        let request = request_of(spec)?;
-        let fresh = stale >= REUSED_TRIES;
-        let mut connection = pool.checkout(&spec.origin, fresh).await?;
-        counters.requests.fetch_add(1, Ordering::Relaxed);
-        match connection.send(request).await {
-            Ok(response) => return Ok((connection, response)),
-            Err(Unanswered::Stale) => stale += 1,
-            Err(Unanswered::Unprocessed(_)) if unprocessed < UNPROCESSED_TRIES => {
-                drop(connection);
-                // The first goes out at once: a connection that closes in an
-                // orderly way is the ordinary case. A server that is full is
-                // given time.
-                if unprocessed > 0 {
-                    tokio::time::sleep(UNPROCESSED_WAIT * 2u32.pow(unprocessed)).await;
-                }
-                unprocessed += 1;
-            }
-            Err(Unanswered::Unprocessed(error) | Unanswered::Failed(error)) => return Err(error),
-        }
+) -> Answered {
+    let request = request_of(spec)?;
+    counters.requests.fetch_add(1, Ordering::Relaxed);
+    let response = transport.send(request).await?;
+    if let Some(Sent(sent)) = response.extensions().get() {
+        counters.requests.fetch_add(sent.saturating_sub(1), Ordering::Relaxed);
     }
+    Ok(response)
 }
 
-fn request_of(spec: &RequestSpec) -> Result<Request<Empty<Bytes>>, FetchError> {
+fn request_of(spec: &RequestSpec) -> Result<Request<()>, FetchError> {
     let RequestSpec { url, origin, headers } = spec;
     let unusable = |what: &str| FetchError {
         kind: FetchErrorKind::Protocol,
         message: format!("no request can be sent to {origin}: the URL's {what} is not valid"),
     };
+    let host = &url[Position::BeforeHost..Position::AfterPort];
     let target = &url[Position::BeforePath..Position::AfterQuery];
-    let target: Uri = target.parse().map_err(|_| unusable("path or query"))?;
-    let mut request = Request::new(Empty::new());
+    let uri: Uri = format!("{}://{host}{target}", url.scheme())
+        .parse()
+        .map_err(|_| unusable("host, path or query"))?;
+    let mut request = Request::new(());
     *request.method_mut() = Method::GET;
-    *request.uri_mut() = target;
+    *request.uri_mut() = uri;
     request.headers_mut().clone_from(headers);
     if !headers.contains_key(HOST) {
-        let host = &url[Position::BeforeHost..Position::AfterPort];
         let host = HeaderValue::from_str(host).map_err(|_| unusable("host"))?;
         request.headers_mut().insert(HOST, host);
     }
@@ -542,33 +507,26 @@ fn permit_for(mut reserve: OwnedSemaphorePermit, bytes: u64, sink: &Sink) -> Own
 }
 
 /// The next step of a body that says something.
-pub(super) async fn next(body: &mut Incoming) -> Step {
-    loop {
-        if let Some(step) = step(body.frame().await) {
-            return step;
-        }
-    }
+pub(super) async fn next(body: &mut Pin<Box<dyn Body>>) -> Step {
+    poll_fn(|context| poll_step(body, context)).await
 }
 
-async fn next_if_ready(body: &mut Incoming) -> Option<Step> {
-    std::future::poll_fn(|cx| {
-        loop {
-            let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(cx) else {
-                return Poll::Ready(None);
-            };
-            if let Some(step) = step(frame) {
-                return Poll::Ready(Some(step));
-            }
-        }
+async fn next_if_ready(body: &mut Pin<Box<dyn Body>>) -> Option<Step> {
+    poll_fn(|context| match poll_step(body, context) {
+        Poll::Ready(step) => Poll::Ready(Some(step)),
+        Poll::Pending => Poll::Ready(None),
     })
     .await
 }
 
-/// `None` for trailers and empty frames, which mean nothing to a download.
-fn step(frame: Option<Result<Frame<Bytes>, hyper::Error>>) -> Option<Step> {
-    match frame {
-        None => Some(Step::End),
-        Some(Err(error)) => Some(Step::Broken(error)),
-        Some(Ok(frame)) => frame.into_data().ok().filter(|data| !data.is_empty()).map(Step::Data),
+fn poll_step(body: &mut Pin<Box<dyn Body>>, context: &mut Context<'_>) -> Poll<Step> {
+    loop {
+        return Poll::Ready(match ready!(body.as_mut().poll_data(context)) {
+            None => Step::End,
+            Some(Err(error)) => Step::Broken(error),
+            // Empty pieces mean nothing to a download.
+            Some(Ok(data)) if data.is_empty() => continue,
+            Some(Ok(data)) => Step::Data(data),
+        });
     }
 }

@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::OFlags;
 
-use super::transport::Origin;
+use super::connect::Origin;
 use crate::model::concurrency::{Bound, Learned};
 
 const FIRST_LINE: &str = "haul hosts 1";

@@ -2,12 +2,14 @@
 
 mod behind;
 pub(crate) mod checkpoint_file;
+pub(crate) mod connect;
 pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
 pub(crate) mod fetcher;
 pub(crate) mod hasher;
 pub(crate) mod hosts;
+pub(crate) mod http;
 pub(crate) mod keeper;
 pub(crate) mod limiter;
 mod numbered;
@@ -25,7 +27,6 @@ pub(crate) mod storage;
 pub(crate) mod store;
 pub(crate) mod stored;
 mod tls;
-pub(crate) mod transport;
 pub(crate) mod unnamed;
 pub(crate) mod url_proof;
 pub(crate) mod writer;

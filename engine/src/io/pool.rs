@@ -29,12 +29,12 @@ use hyper::client::conn::http1::{self, SendRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
+use super::connect::{Connect, Connected, Forward, Origin};
 #[cfg(feature = "http2")]
 use super::connector::chain;
 use super::connector::{FetchError, FetchErrorKind};
 #[cfg(feature = "proxy")]
 use super::proxy::login_refused;
-use super::transport::{Connected, Forward, Origin, Transport};
 use crate::config::EngineConfig;
 #[cfg(feature = "http2")]
 use crate::config::HttpVersion;
@@ -270,7 +270,7 @@ impl Drop for Driver {
 /// Makes connections and keeps idle ones.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    transport: Box<dyn Transport>,
+    connect: Box<dyn Connect>,
     connect_timeout: Duration,
     max_buf_bytes: usize,
     gates: gates::Gates,
@@ -301,13 +301,13 @@ enum NoStreams {
 
 impl Pool {
     /// An empty pool.
-    pub(crate) fn new(transport: Box<dyn Transport>, config: &EngineConfig) -> Self {
+    pub(crate) fn new(connect: Box<dyn Connect>, config: &EngineConfig) -> Self {
         let max_buf_bytes = match config.limit_rate_bytes_per_second {
             Some(_) => MAX_BUF_LIMITED_BYTES,
             None => MAX_BUF_BYTES,
         };
         Self {
-            transport,
+            connect,
             connect_timeout: config.connect_timeout,
             max_buf_bytes,
             gates: gates::Gates::new(config.max_connections_per_host),
@@ -444,7 +444,7 @@ impl Pool {
         origin: &Origin,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Made, FetchError> {
-        let mut connected = self.transport.connect(origin).await?;
+        let mut connected = self.connect.connect(origin).await?;
         if let Some(permit) = permit {
             connected.stream = Box::new(gates::Counted::new(connected.stream, permit));
         }

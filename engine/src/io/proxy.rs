@@ -20,8 +20,8 @@ use hyper::client::conn::http1;
 
 pub(super) use socks::{Target, socks};
 
+use super::connect::{Forward, Origin, Stream};
 use super::connector::{FetchError, FetchErrorKind, cause_text};
-use super::transport::{Forward, Origin, Stream};
 use crate::config::Proxy;
 
 /// What a proxy may say before the tunnel, in bytes.

@@ -21,7 +21,7 @@ use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::transport::Stream;
+use super::connect::Stream;
 use crate::config::{ClientCertificate, EngineConfig};
 use crate::error::{Error, ErrorKind};
 

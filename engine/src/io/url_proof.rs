@@ -12,12 +12,12 @@ use tokio::time::{sleep, timeout};
 
 use super::connector::{FetchError, FetchErrorKind};
 use super::fetcher::{self, Counters, RequestSpec, Step};
-use super::pool::Pool;
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
+use crate::transport::Transport;
 
 /// Tries without a byte before the proof is given up.
 const TRIES: u32 = 4;
@@ -58,7 +58,7 @@ impl Proof {
     /// When the bytes cannot be had; nothing is shown then.
     pub(crate) async fn holds(
         &self,
-        pool: &Pool,
+        transport: &dyn Transport,
         counters: &Arc<Counters>,
         expected: &Resource,
         patience: Duration,
@@ -75,7 +75,7 @@ impl Proof {
                 hasher.update(bytes);
                 at += bytes.len() as u64;
             };
-            let ended = fetch(pool, counters, expected, patience, &spec, rest, take).await;
+            let ended = fetch(transport, counters, expected, patience, &spec, rest, take).await;
             if at == self.range.end() {
                 return Ok(hasher.finish() == self.hash);
             }
@@ -90,7 +90,7 @@ impl Proof {
 
 /// Gives `take` the bytes of one response, as far as it goes.
 async fn fetch(
-    pool: &Pool,
+    transport: &dyn Transport,
     counters: &Arc<Counters>,
     expected: &Resource,
     patience: Duration,
@@ -103,9 +103,9 @@ async fn fetch(
         let message = format!("{} sent nothing for {} s", spec.origin, patience.as_secs());
         failed(FetchErrorKind::Reset, message)
     };
-    let begun = timeout(patience, fetcher::begin(pool, spec, counters)).await.map_err(silent)?;
-    let (connection, response) = begun?;
-    let (head, mut body) = response.into_parts();
+    let begun =
+        timeout(patience, fetcher::begin(transport, spec, counters)).await.map_err(silent)?;
+    let (head, mut body) = begun?.into_parts();
     let asked = Asked::Range(asked);
     let verdict = classify(asked, head.status.as_u16(), &head.headers, Some(expected));
     let Verdict::Partial { range, .. } = verdict else {
@@ -122,10 +122,9 @@ async fn fetch(
                 take(data);
             }
             Step::End => break,
-            Step::Broken(error) => return Err(FetchError::in_body(&spec.origin, &error)),
+            Step::Broken(error) => return Err(error),
         }
     }
-    drop(connection);
     if left == 0 {
         return Ok(());
     }

@@ -25,6 +25,7 @@ use crate::error::{Error, ErrorKind};
 use crate::event::{Event, NoticeCode, Summary};
 use crate::handle::launch;
 use crate::io::crew::Crew;
+use crate::io::http::HttpTransport;
 
 /// Of all simulated objects, so that small ones have many segments.
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -62,11 +63,9 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>)
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    let engine = Arc::new(EngineInner::new(
-        EngineConfig::default(),
-        Box::new(Network(Arc::clone(world))),
-        Crew::Inline,
-    ));
+    let config = EngineConfig::default();
+    let transport = HttpTransport::over(Box::new(Network(Arc::clone(world))), &config);
+    let engine = Arc::new(EngineInner::new(config, Arc::new(transport), Crew::Inline));
     let builder =
         DownloadBuilder::new(engine, "http://origin.test/film.mp4?X-Amz-Signature=secret")
             .directory(dir)

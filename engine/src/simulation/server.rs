@@ -19,8 +19,8 @@ use tokio::time::{Instant, sleep};
 
 use super::faults::Fault;
 use super::world::{Shared, Version, lock};
+use crate::io::connect::{Connect, Connected, Connecting, Origin};
 use crate::io::connector::{FetchError, FetchErrorKind};
-use crate::io::transport::{Connected, Connecting, Origin, Transport};
 
 /// What the kernel would hold of a connection.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -33,7 +33,7 @@ const MOST_BUSY: usize = 2;
 #[derive(Debug)]
 pub(super) struct Network(pub(super) Shared);
 
-impl Transport for Network {
+impl Connect for Network {
     fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
         Box::pin(async move {
             let latency = lock(&self.0).link.latency;

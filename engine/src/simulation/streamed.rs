@@ -41,7 +41,7 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
         .expect("a runtime without I/O");
     let engine = Arc::new(EngineInner::new(
         EngineConfig::default(),
-        Box::new(Network(Arc::clone(world))),
+        Arc::new(Network(Arc::clone(world))),
         Crew::Inline,
     ));
     let builder = DownloadBuilder::new(engine, "http://origin.test/film.mp4?sig=secret")

@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-use crate::io::transport::Stream;
+use crate::io::connect::Stream;
 
 /// The gates of all hosts; without a bound there are none.
 #[derive(Debug)]

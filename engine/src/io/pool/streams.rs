@@ -25,7 +25,7 @@ use tokio::sync::OnceCell;
 use tokio::task::AbortHandle;
 
 use super::Origin;
-use crate::io::transport::Stream;
+use crate::io::connect::Stream;
 
 /// What is received of a stream before it is polled. At 100 ms it lets 10 MiB
 /// pass in a second, more than a connection's share on such a way.

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::Named;
 use crate::config::{Proxy, ProxyKind};
+use crate::io::connect::{Origin, Stream};
 use crate::io::connector::{FetchError, FetchErrorKind};
-use crate::io::transport::{Origin, Stream};
 
 /// What a SOCKS proxy is asked for.
 #[derive(Debug, Clone, Copy)]

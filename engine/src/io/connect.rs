@@ -1,6 +1,6 @@
 //! The way to a server: a stream of bytes in both directions.
 //!
-//! The engine's own transport is [`super::connector::Connector`]; a simulation
+//! The real one is [`super::connector::Connector`]; a simulation
 //! brings its own.
 
 use std::fmt;
@@ -82,7 +82,7 @@ pub(crate) type Connecting<'a> =
     Pin<Box<dyn Future<Output = Result<Connected, FetchError>> + Send + 'a>>;
 
 /// Makes connections.
-pub(crate) trait Transport: fmt::Debug + Send + Sync {
+pub(crate) trait Connect: fmt::Debug + Send + Sync {
     /// A new connection to `origin`. Dropping the future gives it up; whoever
     /// calls sets the time it may take.
     fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a>;
