@@ -138,10 +138,7 @@ impl Engine {
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`] or
     /// [`DownloadBuilder::plan`].
     pub fn download(&self, url: &str) -> DownloadBuilder {
-        DownloadBuilder {
-            builder: self.engine.download(url),
-            runtime: Arc::clone(&self.runtime),
-        }
+        DownloadBuilder { builder: self.engine.download(url), runtime: Arc::clone(&self.runtime) }
     }
 }
 

@@ -1,8 +1,9 @@
 //! How the transfer is cut up and how fast it may be.
 
 use clap::Args;
-use haul_engine::Connections;
+use haul_engine::{Connections, Selection};
 
+use super::parsed;
 use crate::units;
 
 /// How the transfer is cut up.
@@ -29,6 +30,19 @@ pub(crate) struct TransferArgs {
     /// Size of a segment: a power of two, 1M or more
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) segment_size: Option<u64>,
+    /// Only these bytes: 0-99, 100-, -100, several with commas
+    ///
+    /// FIRST-LAST has both, FIRST- all from there on, -COUNT the last ones. Several are written
+    /// one after the other, and are what --checksum is of. A server that gives only the whole
+    /// is exit 7, a range beyond the object's end exit 8
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "RANGES",
+        allow_hyphen_values = true,
+        value_parser = parsed::<Selection>
+    )]
+    pub(crate) range: Option<Selection>,
     /// Unassigned: insecure in curl, min split size in aria2.
     #[arg(short = 'k', hide = true, num_args = 0..=1, default_missing_value = "")]
     pub(crate) k: Option<String>,

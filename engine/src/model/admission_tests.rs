@@ -244,8 +244,8 @@ fn any_course_of_events_keeps_the_bounds_and_leaves_nothing_idle() {
                     ids.iter().filter(|id| crowd.hosts[id] == host).collect();
                 let used: usize = here.iter().map(|id| crowd.used(**id)).sum();
                 assert!(bounds.per_host.is_none_or(|most| used <= most), "{what}");
-                let full = total == bounds.connections
-                    || bounds.per_host.is_some_and(|most| used == most);
+                let full =
+                    total == bounds.connections || bounds.per_host.is_some_and(|most| used == most);
                 let lacks = |id: &MemberId| {
                     crowd.grants[id].active && crowd.used(*id) < crowd.needs[id].limit
                 };
