@@ -37,6 +37,8 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Whether the same command continues.
     pub(crate) resumable: bool,
+    /// Whether nothing is said of it.
+    pub(crate) silent: bool,
 }
 
 impl Failure {
@@ -61,7 +63,13 @@ impl Failure {
     }
 
     pub(crate) fn new(exit: u8, word: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, word, message: message.into(), hint: None, resumable: false }
+        Self { exit, word, message: message.into(), hint: None, resumable: false, silent: false }
+    }
+
+    /// The same, of which only the exit code tells.
+    pub(crate) fn silent(mut self) -> Self {
+        self.silent = true;
+        self
     }
 
     pub(crate) fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -79,6 +87,7 @@ impl From<Error> for Failure {
             message: error.to_string(),
             hint: error.hint().map(str::to_owned),
             resumable: error.is_resumable(),
+            silent: false,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, Engine, Event, Events, Summary};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, Events, Summary};
 use tokio::task::JoinSet;
 
 use crate::exec;
@@ -13,6 +13,7 @@ use crate::plan::GetPlan;
 use crate::render::View;
 use crate::results::Results;
 use crate::signals::{Interrupt, Stop};
+use crate::sink::Sink;
 use crate::source::{Next, Source};
 use crate::units::duration;
 
@@ -238,9 +239,42 @@ async fn attempt(
             Err(error) => Outcome::Failed(error.into()),
         };
     }
+    if let Some(sink) = &plan.sink {
+        return streamed(download, sink.clone(), id, view, curfew).await;
+    }
     match download.start() {
         Ok(download) => drive(download, id, view, curfew).await,
         Err(error) => Outcome::Failed(error.into()),
+    }
+}
+
+/// As [`attempt`], of one that is written in order while it comes.
+async fn streamed(
+    download: DownloadBuilder,
+    sink: Sink,
+    id: usize,
+    view: &dyn View,
+    curfew: &mut Curfew,
+) -> Outcome {
+    let (download, stream) = match download.stream() {
+        Ok(both) => both,
+        Err(error) => return Outcome::Failed(error.into()),
+    };
+    let written = match sink.take(stream) {
+        Ok(written) => written,
+        Err(failure) => return Outcome::Failed(failure),
+    };
+    let outcome = drive(download, id, view, curfew).await;
+    // Whatever the download came to, what is here is on its way to who reads.
+    let written = tokio::select! {
+        biased;
+        early = curfew.reached() => return curfew.outcome(&early, None, id, view),
+        written = written => written,
+    };
+    match written {
+        // It is why the download ended.
+        Ok(Err(failure)) => Outcome::Failed(failure),
+        _ => outcome,
     }
 }
 
@@ -375,6 +409,8 @@ async fn cancel(
 }
 
 fn failed(view: &dyn View, id: usize, failure: Failure) -> Outcome {
-    view.failed(id, &failure);
+    if !failure.silent {
+        view.failed(id, &failure);
+    }
     Outcome::Failed(failure)
 }

@@ -3,7 +3,8 @@
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
 //! (meaning, in the engine's types), its requests in `request`. `source` gives the
 //! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
-//! of `render`; `exec` runs the user's command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
+//! of `render`, and `sink` writes what goes to stdout, a device or a FIFO; `exec` runs the user's
+//! command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
 //! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
 //! no URL is given; `verify` checks what lies here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
 //! The engine does the rest, and is used through its public interface only.
@@ -32,6 +33,7 @@ mod results;
 mod settings;
 mod share;
 mod signals;
+mod sink;
 mod source;
 mod stale;
 mod trace;

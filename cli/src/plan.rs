@@ -1,13 +1,12 @@
 //! What the flags mean together: validated requests, outputs and voices, in
 //! the engine's types. Nothing after this module sees a flag.
 
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haul_engine::{
     Allocation, Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume,
-    StorageKind, redact_url,
+    Selection, StorageKind, redact_url,
 };
 use url::Url;
 
@@ -17,9 +16,10 @@ use crate::args::{
 use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
-use crate::render::{Voice, escape, stderr_is_terminal};
+use crate::render::{Voice, escape, stderr_is_terminal, stdout_is_terminal};
 use crate::request::{self, Request};
 use crate::share::{MaxFailures, Shard};
+use crate::sink::Sink;
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -56,6 +56,8 @@ pub(crate) struct GetPlan {
     pub(crate) dry_run: bool,
     /// Lines to tell before the start.
     pub(crate) warnings: Vec<String>,
+    /// Where the bytes go that are not to be kept in a file.
+    pub(crate) sink: Option<Sink>,
     request: Request,
     output: Output,
 }
@@ -85,7 +87,9 @@ impl GetPlan {
         for (name, value) in &item.headers {
             download = download.header(name, value);
         }
-        if let Some(file) = item.out.as_ref().or(output.file.as_ref()) {
+        if let Some(sink) = &self.sink {
+            download = download.output(sink.name());
+        } else if let Some(file) = item.out.as_ref().or(output.file.as_ref()) {
             download = download.output(file);
         }
         match (&output.directory, &item.dir) {
@@ -110,6 +114,9 @@ impl GetPlan {
         if let Some(bytes) = output.segment_size_bytes {
             download = download.segment_size_bytes(bytes);
         }
+        if let Some(selection) = &output.selection {
+            download = download.range(selection.clone());
+        }
         download
     }
 }
@@ -128,6 +135,7 @@ struct Output {
     allocation: Allocation,
     segment_size_bytes: Option<u64>,
     min_split_bytes: Option<u64>,
+    selection: Option<Selection>,
     sync: bool,
     digest: bool,
     remote_time: bool,
@@ -169,10 +177,18 @@ pub(crate) fn resolve(
         let text = format!("--expect-size is of one object and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("a list can have a `size` for each item"));
     }
-    if let Some(name) = &args.output.output {
-        output_file(name)?;
+    let sink = match &args.output.output {
+        Some(name) => output_sink(name, args.output.dir.as_deref())?,
+        None => None,
+    };
+    let mut voice = voice(&args.talk)?;
+    if let Some(sink) = &sink {
+        check_sink(sink, &args, &list, voice)?;
+        // As curl has it: a bar and the bytes on one terminal would spoil both.
+        if *sink == Sink::Stdout && stdout_is_terminal() && args.talk.progress.is_none() {
+            voice = voice.without_progress();
+        }
     }
-    let voice = voice(&args.talk)?;
     let (mut engine, request) = request::resolve(args.request)?;
     engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
     let connections = args.transfer.connections.unwrap_or_default();
@@ -210,6 +226,7 @@ pub(crate) fn resolve(
         },
         min_split_bytes: args.transfer.min_split_size,
         segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
+        selection: args.transfer.range,
         sync: !args.file.no_sync,
         digest: !args.file.no_digest,
         remote_time: !args.file.no_remote_time,
@@ -229,6 +246,7 @@ pub(crate) fn resolve(
         exec: args.file.exec,
         dry_run: args.talk.dry_run,
         warnings,
+        sink,
         request,
         output,
     })
@@ -297,29 +315,42 @@ fn unassigned_k(value: &str) -> Failure {
     }
 }
 
-fn output_file(file: &Path) -> Result<(), Failure> {
-    if file == Path::new("-") {
-        return Err(Failure::usage("--output -: this version cannot write to stdout")
-            .hint("write to a file; `./-` is a file of that name"));
-    }
+/// What `--output` names, if that is no ordinary file.
+fn output_sink(file: &Path, directory: Option<&Path>) -> Result<Option<Sink>, Failure> {
     let quoted = escape(&file.to_string_lossy());
     if quoted.is_empty() || quoted.ends_with('/') {
         return Err(Failure::usage(format!("--output `{quoted}` names no file"))
             .hint("use --dir for a directory"));
     }
-    let kind = match std::fs::metadata(file) {
-        Ok(metadata) => metadata.file_type(),
-        // Whatever is wrong with it the engine says when it opens it.
-        Err(_) => return Ok(()),
-    };
-    if kind.is_char_device() || kind.is_block_device() || kind.is_fifo() || kind.is_socket() {
-        return Err(Failure::usage(format!(
-            "--output `{quoted}` is a device, a FIFO or a socket, and this version writes to files \
-             only"
-        ))
-        .hint("`haul bench URL` measures without keeping the file"));
+    match directory.filter(|_| file != Path::new("-")) {
+        Some(directory) => Sink::of(&directory.join(file)),
+        None => Sink::of(file),
     }
-    Ok(())
+}
+
+/// Refuses what is about files, or about stdout, beside a sink.
+fn check_sink(
+    sink: &Sink,
+    args: &DownloadArgs,
+    list: &ListArgs,
+    voice: Voice,
+) -> Result<(), Failure> {
+    let shown = format!("--output {}", escape(&sink.name().to_string_lossy()));
+    let on_stdout = *sink == Sink::Stdout;
+    let in_the_way = [
+        (on_stdout && args.talk.json, "--json"),
+        (on_stdout && voice == Voice::Json, "--progress json"),
+        (list.results.is_some(), "--results"),
+        (args.file.storage.is_some(), "--storage"),
+        (args.file.exec.is_some(), "--exec"),
+    ];
+    match in_the_way.iter().find(|(given, _)| *given) {
+        Some((_, flag)) => {
+            Err(Failure::usage(format!("{shown} and {flag} cannot be given together"))
+                .hint("write to a file to have both"))
+        }
+        None => Ok(()),
+    }
 }
 
 fn voice(talk: &TalkArgs) -> Result<Voice, Failure> {

@@ -325,7 +325,7 @@ impl DownloadBuilder {
 
     /// Starts the download on the current tokio runtime, to be read in order from
     /// memory: nothing is written, there is no checkpoint, and what is about
-    /// files does not count. See [`ByteStream`]. The [`Download`] steers it, and
+    /// files does not count; an output is only told. See [`ByteStream`]. The [`Download`] steers it, and
     /// dropping that ends it.
     ///
     /// # Errors

@@ -9,9 +9,12 @@ use crate::exec::Exec;
 /// Where the bytes go and what may be there already.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Write to FILE [named by the server, else the URL]
+    /// Write to FILE, - is stdout [the server's name, else the URL's]
     ///
-    /// A relative FILE is below --dir. Also --out
+    /// A relative FILE is below --dir. `-` is stdout, written in order while it comes from
+    /// several connections, as is a device or a FIFO: nothing is kept then, a digest that
+    /// differs is exit 9 when the bytes are out, and a reader that goes away is exit 3. Also
+    /// --out
     #[arg(short, long, alias = "out", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Write into DIR, which is created [.]

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use clap::Args;
-use haul_engine::Connections;
+use haul_engine::{Connections, Selection};
 
+use super::parsed;
 use crate::units;
 
 /// How the transfer is cut up.
@@ -39,6 +40,19 @@ pub(crate) struct TransferArgs {
     /// Its partial is kept, the exit code is 12, and the same command continues
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) max_time: Option<Duration>,
+    /// Only these bytes: 0-99, 100-, -100, several with commas
+    ///
+    /// FIRST-LAST has both, FIRST- all from there on, -COUNT the last ones. Several are written
+    /// one after the other, and are what --checksum is of. A server that gives only the whole
+    /// is exit 7, a range beyond the object's end exit 8
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "RANGES",
+        allow_hyphen_values = true,
+        value_parser = parsed::<Selection>
+    )]
+    pub(crate) range: Option<Selection>,
     /// Unassigned: insecure in curl, min split size in aria2.
     #[arg(short = 'k', hide = true, num_args = 0..=1, default_missing_value = "")]
     pub(crate) k: Option<String>,

@@ -54,6 +54,11 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
         None => Vec::new(),
     };
     let get = plan::resolve(&[url], ListArgs::default(), how)?;
+    if let Some(sink) = &get.sink {
+        let name = escape(&sink.name().to_string_lossy());
+        return Err(Failure::usage(format!("--output {name} and haul play cannot go together"))
+            .hint("what is played is read again and again: give it a file"));
+    }
     Ok(PlayPlan { get, port: port.unwrap_or(0), player, open })
 }
 

@@ -93,6 +93,23 @@ pub(crate) fn view(voice: Voice, several: bool) -> Arc<dyn View> {
     }
 }
 
+impl Voice {
+    /// The same, of which nothing moves.
+    pub(crate) fn without_progress(self) -> Self {
+        match self {
+            Self::Bar { verbose } | Self::Plain { verbose, .. } => {
+                Self::Plain { verbose, progress: false }
+            }
+            other => other,
+        }
+    }
+}
+
+/// Whether stdout is a terminal.
+pub(crate) fn stdout_is_terminal() -> bool {
+    io::stdout().is_terminal()
+}
+
 /// Whether stderr can show more than lines.
 pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")

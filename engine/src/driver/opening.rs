@@ -108,7 +108,10 @@ impl Driver {
             Ok(opened) => opened,
             Err(error) => return self.end_with(error).await,
         };
-        self.output = opened.place.output().map(Path::to_owned);
+        self.output = match &self.options.window {
+            Some(_) => self.options.output.clone(),
+            None => opened.place.output().map(Path::to_owned),
+        };
         self.remember().await;
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;

@@ -52,6 +52,13 @@ enum Life {
     Ended(Result<Summary, Error>, Vec<NoticeCode>),
 }
 
+/// An engine whose connections all lead to `world`, and which works on this thread alone.
+fn engine(world: &Shared) -> Arc<EngineInner> {
+    let config = EngineConfig::default();
+    let transport = HttpTransport::over(Box::new(Network(Arc::clone(world))), &config);
+    Arc::new(EngineInner::new(config, Arc::new(transport), Crew::Inline))
+}
+
 /// Runs the command until it ends, or is killed after `killed_after`.
 fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>) -> Life {
     {
@@ -63,11 +70,8 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>)
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    let config = EngineConfig::default();
-    let transport = HttpTransport::over(Box::new(Network(Arc::clone(world))), &config);
-    let engine = Arc::new(EngineInner::new(config, Arc::new(transport), Crew::Inline));
     let builder =
-        DownloadBuilder::new(engine, "http://origin.test/film.mp4?X-Amz-Signature=secret")
+        DownloadBuilder::new(engine(world), "http://origin.test/film.mp4?X-Amz-Signature=secret")
             .directory(dir)
             .output("film")
             .connections(wish.connections)

@@ -39,14 +39,10 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    let engine = Arc::new(EngineInner::new(
-        EngineConfig::default(),
-        Arc::new(Network(Arc::clone(world))),
-        Crew::Inline,
-    ));
-    let builder = DownloadBuilder::new(engine, "http://origin.test/film.mp4?sig=secret")
-        .connections(wish.connections)
-        .digest(wish.digest);
+    let builder =
+        DownloadBuilder::new(super::engine(world), "http://origin.test/film.mp4?sig=secret")
+            .connections(wish.connections)
+            .digest(wish.digest);
     let builder = match &wish.checksum {
         Some(checksum) => builder.checksum(checksum.clone()),
         None => builder,

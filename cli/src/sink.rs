@@ -1,0 +1,139 @@
+//! Outputs that are no files: stdout, devices and FIFOs. What goes there is
+//! written in order while it comes, by a thread of its own, because writing waits
+//! for whoever reads.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::{Path, PathBuf};
+use std::thread;
+
+use haul_engine::ByteStream;
+use rustix::io::Errno;
+use tokio::sync::oneshot;
+
+use crate::exit::Failure;
+use crate::render::escape;
+
+/// What a pipe is asked to hold, in bytes: the most that Linux gives anybody.
+/// The usual 64 KiB make reader and writer wait for one another all the time.
+const PIPE_BYTES: usize = 1 << 20;
+
+/// Where the bytes go.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sink {
+    Stdout,
+    /// A device or a FIFO.
+    Special(PathBuf),
+}
+
+impl Sink {
+    /// The sink that `output` names; `None` for an ordinary file.
+    ///
+    /// # Errors
+    /// Exit 2 for a socket.
+    pub(crate) fn of(output: &Path) -> Result<Option<Self>, Failure> {
+        if output == Path::new("-") || output == Path::new("/dev/stdout") {
+            return Ok(Some(Self::Stdout));
+        }
+        // Whatever is wrong with it is said when it is opened.
+        let Ok(metadata) = std::fs::metadata(output) else { return Ok(None) };
+        let kind = metadata.file_type();
+        if kind.is_socket() {
+            let quoted = escape(&output.to_string_lossy());
+            return Err(Failure::usage(format!("--output `{quoted}` is a socket"))
+                .hint("write to a file, a device, a FIFO, or `-` for stdout"));
+        }
+        let special = kind.is_char_device() || kind.is_block_device() || kind.is_fifo();
+        Ok(special.then(|| Self::Special(output.to_owned())))
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> PathBuf {
+        match self {
+            Self::Stdout => PathBuf::from("-"),
+            Self::Special(path) => path.clone(),
+        }
+    }
+
+    fn open(&self) -> io::Result<File> {
+        match self {
+            // Not by std's handle, which looks for line ends.
+            Self::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
+            // Of a FIFO this waits for who reads.
+            Self::Special(path) => OpenOptions::new().write(true).open(path),
+        }
+    }
+
+    /// Writes all of `stream`, and tells how that ended: an error of the
+    /// download is not this one's. The thread is not waited for when the process
+    /// is to end.
+    ///
+    /// # Errors
+    /// Without a thread.
+    pub(crate) fn take(
+        self,
+        stream: ByteStream,
+    ) -> Result<oneshot::Receiver<Result<(), Failure>>, Failure> {
+        let (tell, told) = oneshot::channel();
+        let write = move || {
+            let written = self.write(stream);
+            // Nobody waits for a download that was interrupted.
+            let _ = tell.send(written.map_err(|error| self.failure(&error)));
+        };
+        thread::Builder::new()
+            .name("haul-output".to_owned())
+            .spawn(write)
+            .map_err(|error| Failure::internal(format!("no thread to write with: {error}")))?;
+        Ok(told)
+    }
+
+    fn write(&self, mut stream: ByteStream) -> io::Result<()> {
+        let mut file = self.open()?;
+        // What is no pipe has no such size, and not everybody may set it.
+        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
+        while let Ok(Some(bytes)) = stream.next_blocking() {
+            file.write_all(&bytes)?;
+        }
+        Ok(())
+    }
+
+    fn failure(&self, error: &io::Error) -> Failure {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Failure::local("nobody reads the output any more").silent();
+        }
+        let name = match self {
+            Self::Stdout => "stdout".to_owned(),
+            Self::Special(path) => escape(&path.to_string_lossy()),
+        };
+        let message = format!("cannot write to {name}: {error}");
+        match Errno::from_io_error(error) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
+                Failure::new(11, "disk-full", message)
+            }
+            _ => Failure::local(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_file_is_told_from_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        assert_eq!(Sink::of(Path::new("-")).unwrap(), Some(Sink::Stdout));
+        assert_eq!(Sink::of(Path::new("./-")).unwrap(), None);
+        assert_eq!(Sink::of(&file).unwrap(), None);
+        assert_eq!(Sink::of(&dir.path().join("none")).unwrap(), None);
+        let null = Path::new("/dev/null");
+        assert_eq!(Sink::of(null).unwrap(), Some(Sink::Special(null.to_owned())));
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(Sink::of(&socket).unwrap_err().exit, 2);
+    }
+}
