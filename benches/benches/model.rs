@@ -72,6 +72,7 @@ impl Simulated {
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
             first_range_bytes: FIRST_RANGE_BYTES,
+            min_split_bytes: 0,
             speed_limited: false,
             seed: 1,
         };

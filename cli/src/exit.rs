@@ -11,8 +11,14 @@ pub(crate) const INTERNAL: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A local file is in the way or cannot be written.
 pub(crate) const LOCAL: u8 = 3;
+/// A limit that the user set.
+pub(crate) const LIMIT: u8 = 12;
+/// The command on a complete file failed.
+pub(crate) const EXEC: u8 = 13;
 /// The bytes are not those of the digest.
 pub(crate) const DIGEST: u8 = 9;
+
+const OUTPUT_EXISTS: &str = "output-exists";
 
 /// Which code stands for several failed downloads: the first of these that
 /// occurred. Usage errors come before any download and are not outranked by one.
@@ -42,6 +48,11 @@ impl Failure {
     /// A local file or directory that cannot be used.
     pub(crate) fn local(message: impl Into<String>) -> Self {
         Self::new(LOCAL, "local-file", message)
+    }
+
+    /// Whether it is that the output exists.
+    pub(crate) fn is_of_existing(&self) -> bool {
+        self.word == OUTPUT_EXISTS
     }
 
     /// A defect of haul or of what it stands on.
@@ -75,7 +86,7 @@ impl From<Error> for Failure {
 fn code(kind: ErrorKind) -> (u8, &'static str) {
     match kind {
         ErrorKind::InvalidInput => (USAGE, "usage"),
-        ErrorKind::OutputExists => (LOCAL, "output-exists"),
+        ErrorKind::OutputExists => (LOCAL, OUTPUT_EXISTS),
         ErrorKind::Locked => (LOCAL, "locked"),
         ErrorKind::LocalFile => (LOCAL, "local-file"),
         ErrorKind::Network => (4, "network"),
@@ -87,7 +98,7 @@ fn code(kind: ErrorKind) -> (u8, &'static str) {
         ErrorKind::DigestMismatch => (DIGEST, "digest-mismatch"),
         ErrorKind::ObjectChanged => (10, "object-changed"),
         ErrorKind::DiskFull => (11, "disk-full"),
-        ErrorKind::LimitReached => (12, "limit-reached"),
+        ErrorKind::LimitReached => (LIMIT, "limit-reached"),
         // A cancellation that no signal asked for is a defect; those a signal
         // asked for do not come this way.
         ErrorKind::Cancelled => (INTERNAL, "cancelled"),

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use haul_engine::{Download, Engine, Event, Events, Summary};
 use tokio::task::JoinSet;
 
+use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
@@ -13,6 +14,7 @@ use crate::render::View;
 use crate::results::Results;
 use crate::signals::{Interrupt, Stop};
 use crate::source::{Next, Source};
+use crate::units::duration;
 
 /// How long the last events of a cancelled download are waited for.
 const LAST_EVENTS: Duration = Duration::from_millis(100);
@@ -24,6 +26,8 @@ pub(crate) enum Outcome {
     Completed(Box<Summary>),
     /// It was only planned, and the view has printed the plan.
     Planned,
+    /// Its output exists and was left as it is, and the view was told.
+    Skipped,
     /// It failed; [`drive`] leaves it to its caller to tell the view.
     Failed(Failure),
     /// It was stopped by a signal; this many bytes are kept.
@@ -153,7 +157,7 @@ struct Tally {
 impl Tally {
     fn add(&mut self, outcome: &Outcome) {
         match outcome {
-            Outcome::Completed(_) | Outcome::Planned => self.ended += 1,
+            Outcome::Completed(_) | Outcome::Planned | Outcome::Skipped => self.ended += 1,
             Outcome::Failed(failure) => self.fail(failure),
             Outcome::Interrupted { kept_bytes } => {
                 self.kept_bytes += kept_bytes;
@@ -179,15 +183,24 @@ async fn one(
 ) -> Outcome {
     view.begin(id, &item.urls[0]);
     let mut url = 0;
+    let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
     let outcome = loop {
         let last = url + 1 == item.urls.len();
-        match attempt(plan, engine, id, item, url, view, stop.clone()).await {
+        match attempt(plan, engine, id, item, url, view, &mut curfew).await {
+            Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
+                view.note(id, "skipped", &format!("skipped: {}", failure.message));
+                break Outcome::Skipped;
+            }
             Outcome::Failed(failure) if !last && another_url_may_help(&failure) => {
                 view.note(id, "mirror", &format!("{}; trying the next mirror", failure.message));
                 url += 1;
                 view.begin(id, &item.urls[url]);
             }
             Outcome::Failed(failure) => break failed(view, id, failure),
+            Outcome::Completed(summary) => match exec::run(plan, &summary.output, stop).await {
+                Ok(()) => break Outcome::Completed(summary),
+                Err(failure) => break failed(view, id, failure),
+            },
             outcome => break outcome,
         }
     };
@@ -209,13 +222,13 @@ async fn attempt(
     item: &Item,
     url: usize,
     view: &dyn View,
-    mut stop: Stop,
+    curfew: &mut Curfew,
 ) -> Outcome {
     let download = plan.download(engine, item, url);
     if plan.dry_run {
         let planned = tokio::select! {
             planned = download.plan() => planned,
-            _ = stop.requested() => return Outcome::Interrupted { kept_bytes: 0 },
+            early = curfew.reached() => return curfew.outcome(&early, None, id, view),
         };
         return match planned {
             Ok(planned) => {
@@ -226,18 +239,77 @@ async fn attempt(
         };
     }
     match download.start() {
-        Ok(download) => drive(download, id, view, stop).await,
+        Ok(download) => drive(download, id, view, curfew).await,
         Err(error) => Outcome::Failed(error.into()),
     }
 }
 
-/// Follows one download to its end, tells the view, and cancels it when a
-/// signal asks for that.
+/// What may end one download early: a signal, or the end of its time.
+#[derive(Debug, Clone)]
+pub(crate) struct Curfew {
+    stop: Stop,
+    max_time: Duration,
+    ends: Option<tokio::time::Instant>,
+}
+
+/// Which of them it was.
+enum Early {
+    Signal(Interrupt),
+    Time,
+}
+
+impl Curfew {
+    /// Of a download that begins now.
+    pub(crate) fn from_now(stop: Stop, max_time: Option<Duration>) -> Self {
+        let ends = max_time.and_then(|time| tokio::time::Instant::now().checked_add(time));
+        Self { stop, max_time: max_time.unwrap_or_default(), ends }
+    }
+
+    /// Waits for it; cancel safe.
+    async fn reached(&mut self) -> Early {
+        let time = async {
+            match self.ends {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            interrupt = self.stop.requested() => Early::Signal(interrupt),
+            () = time => Early::Time,
+        }
+    }
+
+    /// Tells of a download that was ended, of which so many bytes are kept.
+    fn outcome(
+        &self,
+        early: &Early,
+        kept_bytes: Option<u64>,
+        id: usize,
+        view: &dyn View,
+    ) -> Outcome {
+        match early {
+            Early::Signal(interrupt) => {
+                view.cancelled(id, interrupt.exit_code(), kept_bytes.is_some());
+                Outcome::Interrupted { kept_bytes: kept_bytes.unwrap_or(0) }
+            }
+            Early::Time => {
+                let text = format!("not complete after {}: stopped", duration(self.max_time));
+                let failure = Failure::new(exit::LIMIT, "limit-reached", text)
+                    .hint("--max-time is the time that it may take");
+                Outcome::Failed(Failure { resumable: kept_bytes.is_some(), ..failure })
+            }
+        }
+    }
+}
+
+/// Follows one download to its end, tells the view, and cancels it when it is
+/// to end early.
 pub(crate) async fn drive(
     mut download: Download,
     id: usize,
     view: &dyn View,
-    mut stop: Stop,
+    curfew: &mut Curfew,
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
@@ -246,7 +318,7 @@ pub(crate) async fn drive(
     let ended = loop {
         tokio::select! {
             biased;
-            interrupt = stop.requested() => break Err(interrupt),
+            early = curfew.reached() => break Err(early),
             event = events.next() => match event {
                 // The error itself comes from `wait`, with its hint.
                 Some(Event::Failed { .. }) => {}
@@ -259,7 +331,7 @@ pub(crate) async fn drive(
                     }
                 }
                 None => tokio::select! {
-                    interrupt = stop.requested() => break Err(interrupt),
+                    early = curfew.reached() => break Err(early),
                     ended = download.wait() => break Ok(ended),
                 },
             },
@@ -272,32 +344,34 @@ pub(crate) async fn drive(
     match ended {
         Ok(Ok(summary)) => Outcome::Completed(Box::new(summary)),
         Ok(Err(error)) => Outcome::Failed(error.into()),
-        Err(interrupt) => cancel(download, events, id, view, interrupt).await,
+        Err(early) => match cancel(download, events, id, view).await {
+            Ok(kept_bytes) => curfew.outcome(&early, kept_bytes, id, view),
+            Err(ended) => ended,
+        },
     }
 }
 
+/// Stops a download. Tells how much of it is kept for the next run, or how it
+/// ended where that came first.
 async fn cancel(
     download: Download,
     mut events: Events,
     id: usize,
     view: &dyn View,
-    interrupt: Interrupt,
-) -> Outcome {
+) -> Result<Option<u64>, Outcome> {
     let bytes = download.progress().bytes;
     let checkpoint = match download.cancel().await {
         Ok(checkpoint) => checkpoint,
-        Err(error) => return Outcome::Failed(error.into()),
+        Err(error) => return Err(Outcome::Failed(error.into())),
     };
     // The signal and the end of the download may have crossed.
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
         if let Event::Completed(summary) = event {
             view.event(id, &Event::Completed(summary.clone()));
-            return Outcome::Completed(Box::new(summary));
+            return Err(Outcome::Completed(Box::new(summary)));
         }
     }
-    let resumable = checkpoint.is_some();
-    view.cancelled(id, interrupt.exit_code(), resumable);
-    Outcome::Interrupted { kept_bytes: if resumable { bytes } else { 0 } }
+    Ok(checkpoint.map(|_| bytes))
 }
 
 fn failed(view: &dyn View, id: usize, failure: Failure) -> Outcome {

@@ -3,7 +3,7 @@
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
 //! (meaning, in the engine's types), its requests in `request`. `source` gives the
 //! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
-//! of `render`; `exit` turns failures into exit codes; `signals` ends a run in
+//! of `render`; `exec` runs the user's command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
 //! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
 //! no URL is given; `verify` checks what lies here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
 //! The engine does the rest, and is used through its public interface only.
@@ -14,6 +14,7 @@ mod args;
 mod aria2;
 mod bench;
 mod cookies;
+mod exec;
 mod exit;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -36,6 +37,7 @@ mod stale;
 mod trace;
 mod units;
 mod verify;
+mod words;
 
 use std::collections::HashSet;
 use std::ffi::OsString;

@@ -3,16 +3,18 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use haul_engine::{
-    Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume, StorageKind,
-    redact_url,
+    Allocation, Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume,
+    StorageKind, redact_url,
 };
 use url::Url;
 
 use crate::args::{
-    ContinueArg, DownloadArgs, GetArgs, ListArgs, ProgressArg, StorageArg, TalkArgs,
+    AllocationArg, ContinueArg, DownloadArgs, GetArgs, ListArgs, ProgressArg, StorageArg, TalkArgs,
 };
+use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
 use crate::render::{Voice, escape, stderr_is_terminal};
@@ -44,6 +46,12 @@ pub(crate) struct GetPlan {
     pub(crate) jobs: Option<usize>,
     /// How to tell of it.
     pub(crate) voice: Voice,
+    /// An output that exists counts as done.
+    pub(crate) skip_existing: bool,
+    /// How long one download may take.
+    pub(crate) max_time: Option<Duration>,
+    /// What is run on each complete file.
+    pub(crate) exec: Option<Exec>,
     /// Print the plan and fetch nothing.
     pub(crate) dry_run: bool,
     /// Lines to tell before the start.
@@ -69,6 +77,7 @@ impl GetPlan {
             .resume(if url > 0 { Resume::Never } else { output.resume })
             .existing(output.existing)
             .storage(output.storage)
+            .allocation(output.allocation)
             .sync(output.sync)
             .digest(output.digest)
             .remote_time(output.remote_time)
@@ -89,7 +98,13 @@ impl GetPlan {
         if let Some(checksum) = item.checksum.as_ref().or(output.checksum.as_ref()) {
             download = download.checksum(checksum.clone());
         }
-        if let Some(bytes) = item.size_bytes {
+        if let Some(bytes) = output.max_size_bytes {
+            download = download.max_size_bytes(bytes);
+        }
+        if let Some(bytes) = output.min_split_bytes {
+            download = download.min_split_bytes(bytes);
+        }
+        if let Some(bytes) = item.size_bytes.or(output.expected_size_bytes) {
             download = download.expected_size_bytes(bytes);
         }
         if let Some(bytes) = output.segment_size_bytes {
@@ -107,8 +122,12 @@ struct Output {
     resume: Resume,
     existing: Existing,
     checksum: Option<Checksum>,
+    expected_size_bytes: Option<u64>,
+    max_size_bytes: Option<u64>,
     storage: StorageKind,
+    allocation: Allocation,
     segment_size_bytes: Option<u64>,
+    min_split_bytes: Option<u64>,
     sync: bool,
     digest: bool,
     remote_time: bool,
@@ -146,6 +165,10 @@ pub(crate) fn resolve(
         let text = format!("--checksum is of one object and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("use one command for each URL"));
     }
+    if several && args.integrity.expect_size.is_some() {
+        let text = format!("--expect-size is of one object and cannot go with {of_several}");
+        return Err(Failure::usage(text).hint("a list can have a `size` for each item"));
+    }
     if let Some(name) = &args.output.output {
         output_file(name)?;
     }
@@ -171,9 +194,21 @@ pub(crate) fn resolve(
             Some(ContinueArg::Always) => Resume::Always,
             Some(ContinueArg::Never) => Resume::Never,
         },
-        existing: if args.output.overwrite { Existing::Replace } else { Existing::Refuse },
+        existing: match (args.output.overwrite, args.output.auto_rename) {
+            (true, _) => Existing::Replace,
+            (_, true) => Existing::Rename,
+            _ => Existing::Refuse,
+        },
         checksum: args.integrity.checksum,
         storage: storage(args.file.storage.unwrap_or(StorageArg::Auto)),
+        expected_size_bytes: args.integrity.expect_size,
+        max_size_bytes: args.integrity.max_filesize,
+        allocation: match args.file.file_allocation {
+            None | Some(AllocationArg::Auto) => Allocation::Auto,
+            Some(AllocationArg::None) => Allocation::Sparse,
+            Some(AllocationArg::Falloc) => Allocation::Reserve,
+        },
+        min_split_bytes: args.transfer.min_split_size,
         segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
         sync: !args.file.no_sync,
         digest: !args.file.no_digest,
@@ -189,6 +224,9 @@ pub(crate) fn resolve(
         engine,
         jobs,
         voice,
+        skip_existing: args.output.skip_existing,
+        max_time: args.transfer.max_time.filter(|time| !time.is_zero()),
+        exec: args.file.exec,
         dry_run: args.talk.dry_run,
         warnings,
         request,
@@ -248,8 +286,8 @@ fn unassigned_k(value: &str) -> Failure {
     let failure = Failure::usage("-k has no meaning here, because curl and aria2 give it two");
     if aria2 {
         failure.hint(format!(
-            "aria2's -k is `--min-split-size {value}`, which this version has not; the nearest is \
-             `--segment-size`"
+            "aria2's -k is `--min-split-size {value}`; curl's is `--insecure`, which accepts any \
+             certificate"
         ))
     } else {
         failure.hint(
@@ -360,7 +398,7 @@ mod tests {
         for words in [&["-k", "1M", "http://h/"][..], &["-k20M", "http://h/"]] {
             let text = refused(words);
             assert!(text.contains("--min-split-size"), "{text}");
-            assert!(!text.contains("--insecure"), "{text}");
+            assert!(text.find("--min-split-size") < text.find("--insecure"), "{text}");
         }
         for words in [&["-k", "https://h/", "https://h/b"][..], &["https://h/", "-k"]] {
             assert!(refused(words).contains("--insecure"));

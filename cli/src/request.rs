@@ -138,6 +138,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     if let Some(attempts) = patience.retry {
         retry.max_attempts = attempts;
     }
+    retry.max_time = patience.retry_max_time.filter(|time| !time.is_zero());
     let request = Request {
         warnings,
         headers,

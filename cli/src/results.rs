@@ -130,7 +130,7 @@ impl Results {
                 .map_or(0, |since| since.as_secs()),
         };
         match outcome {
-            Outcome::Planned => return,
+            Outcome::Planned | Outcome::Skipped => return,
             Outcome::Completed(summary) => {
                 // The next run may have another working directory.
                 record.output = std::path::absolute(&summary.output).ok();

@@ -52,6 +52,10 @@ pub enum Existing {
     Refuse,
     /// The old file is replaced at the moment the new one is complete.
     Replace,
+    /// The new file gets the first name of `NAME`, `NAME (1)`, `NAME (2)` and so on that no
+    /// file has and no other download is writing: the number comes before the
+    /// extension. Another file that takes the name meanwhile moves this one on.
+    Rename,
 }
 
 /// How bytes get into the file.
@@ -70,6 +74,20 @@ pub enum StorageKind {
     /// measuring the network without the disk. Digests of a server cannot be compared,
     /// and of [`Checksum`] only BLAKE3 can.
     Null,
+}
+
+/// Whether the disk's blocks are reserved before the first byte is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Allocation {
+    /// Where the file system can; elsewhere it goes on without, and a notice says so.
+    #[default]
+    Auto,
+    /// No: the file is sparse at first, and the disk may turn out to be full midway.
+    /// Mapped windows need blocks, so positioned writes are used.
+    Sparse,
+    /// Yes, or the download fails with [`ErrorKind::LocalFile`].
+    Reserve,
 }
 
 /// A digest algorithm for [`Checksum`].
@@ -248,6 +266,9 @@ pub struct RetryPolicy {
     pub max_backoff: Duration,
     /// The longest Retry-After that is honoured. Default 120 s.
     pub max_retry_after: Duration,
+    /// The longest time that rounds without progress may take together, their waits
+    /// included: a round that would begin later does not. Default `None`, no bound.
+    pub max_time: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -257,6 +278,7 @@ impl Default for RetryPolicy {
             base: Duration::from_secs(1),
             max_backoff: Duration::from_secs(30),
             max_retry_after: Duration::from_secs(120),
+            max_time: None,
         }
     }
 }

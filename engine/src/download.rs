@@ -11,8 +11,8 @@ use tokio::sync::oneshot;
 use url::{Host, Url};
 
 use crate::config::{
-    Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume, RetryPolicy,
-    StorageKind,
+    Allocation, Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume,
+    RetryPolicy, StorageKind,
 };
 use crate::cookies::CookieJar;
 use crate::driver::{Driver, HostLogin, Options, Outcome};
@@ -50,15 +50,18 @@ pub struct DownloadBuilder {
     resume: Resume,
     checksum: Option<Checksum>,
     expected_size_bytes: Option<u64>,
+    max_size_bytes: Option<u64>,
     retry: RetryPolicy,
     stall_timeout: Duration,
     storage: StorageKind,
+    allocation: Allocation,
     sync: bool,
     digest: bool,
     remote_time: bool,
     max_redirects: u32,
     allow_downgrade: bool,
     segment_size_bytes: Option<u64>,
+    min_split_bytes: Option<u64>,
     small_all_or_nothing: bool,
     window_bytes: u64,
     limit_rate_bytes_per_second: Option<u64>,
@@ -81,15 +84,18 @@ impl DownloadBuilder {
             resume: Resume::default(),
             checksum: None,
             expected_size_bytes: None,
+            max_size_bytes: None,
             retry: RetryPolicy::default(),
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
+            allocation: Allocation::default(),
             sync: true,
             digest: true,
             remote_time: true,
             max_redirects: 20,
             allow_downgrade: false,
             segment_size_bytes: None,
+            min_split_bytes: None,
             small_all_or_nothing: false,
             window_bytes: WINDOW_BYTES,
             limit_rate_bytes_per_second: None,
@@ -173,6 +179,14 @@ impl DownloadBuilder {
         self
     }
 
+    /// The size in bytes that the object may have at most; a larger one is
+    /// [`ErrorKind::LimitReached`], before anything is written where the server
+    /// tells the size, else at the first byte too many.
+    pub fn max_size_bytes(mut self, bytes: u64) -> Self {
+        self.max_size_bytes = Some(bytes);
+        self
+    }
+
     /// Bounds of retrying.
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.retry = policy;
@@ -188,6 +202,12 @@ impl DownloadBuilder {
     /// How bytes get into the file.
     pub fn storage(mut self, kind: StorageKind) -> Self {
         self.storage = kind;
+        self
+    }
+
+    /// Whether the disk's blocks are reserved first.
+    pub fn allocation(mut self, allocation: Allocation) -> Self {
+        self.allocation = allocation;
         self
     }
 
@@ -249,6 +269,13 @@ impl DownloadBuilder {
     /// lets connections run further ahead of the slowest one.
     pub fn window_bytes(mut self, bytes: u64) -> Self {
         self.window_bytes = bytes;
+        self
+    }
+
+    /// No part smaller than this, in bytes, is split off for another connection.
+    /// Default: by the connections' speed, so that a request is worth its time.
+    pub fn min_split_bytes(mut self, bytes: u64) -> Self {
+        self.min_split_bytes = Some(bytes);
         self
     }
 
@@ -363,10 +390,12 @@ impl DownloadBuilder {
             resume: self.resume,
             checksum: self.checksum,
             expected_size_bytes: self.expected_size_bytes,
+            max_size_bytes: self.max_size_bytes,
             retry: self.retry,
             stall_timeout: self.stall_timeout.max(Duration::from_millis(100)),
             storage: self.storage,
             window: None,
+            allocation: self.allocation,
             sync: self.sync,
             digest: self.digest || asked_for == Some(DigestAlgorithm::Blake3),
             remote_time: self.remote_time,
@@ -375,7 +404,8 @@ impl DownloadBuilder {
             segment_size_bytes: self.segment_size_bytes,
             limit_rate_bytes_per_second: self.limit_rate_bytes_per_second,
             priority: self.priority,
-            first_range_bytes: FIRST_RANGE_BYTES,
+            first_range_bytes: FIRST_RANGE_BYTES.max(self.min_split_bytes.unwrap_or(0)),
+            min_split_bytes: self.min_split_bytes.unwrap_or(0),
             small_bytes: if self.small_all_or_nothing { SMALL_BYTES } else { 0 },
             seed: fastrand::u64(..),
         };

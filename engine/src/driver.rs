@@ -25,7 +25,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use crate::config::{
-    Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
 };
 use crate::control::{Steering, Stop};
 use crate::cookies::CookieJar;
@@ -40,7 +40,7 @@ use crate::io::fetcher::{
 use crate::io::output::{self, Earlier, OpenedOutput};
 use crate::io::partial::{self, Paths};
 use crate::io::place::Place;
-use crate::io::prove::{ALTERED_HINT, PartProof, refuse_size};
+use crate::io::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
 use crate::io::publish::PublishOptions;
 use crate::io::storage::window::Window;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
@@ -91,11 +91,13 @@ pub(crate) struct Options {
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) expected_size_bytes: Option<u64>,
+    pub(crate) max_size_bytes: Option<u64>,
     pub(crate) retry: RetryPolicy,
     pub(crate) stall_timeout: Duration,
     pub(crate) storage: StorageKind,
     /// Where the bytes are given out from, in order, instead of being kept.
     pub(crate) window: Option<Arc<Window>>,
+    pub(crate) allocation: Allocation,
     pub(crate) sync: bool,
     /// Whether BLAKE3 is computed.
     pub(crate) digest: bool,
@@ -108,6 +110,8 @@ pub(crate) struct Options {
     pub(crate) priority: i32,
     /// How much the first request asks for.
     pub(crate) first_range_bytes: u64,
+    /// No smaller part is split off; 0 for any.
+    pub(crate) min_split_bytes: u64,
     /// Of what size an object is all or nothing, at most.
     pub(crate) small_bytes: u64,
     /// Of the jitter of the waits.
@@ -127,6 +131,7 @@ fn settings(options: &Options) -> Settings {
         stall_timeout: options.stall_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
+        min_split_bytes: options.min_split_bytes,
         // Told with each tick, since it may change.
         speed_limited: false,
         seed: options.seed,
@@ -263,6 +268,7 @@ impl Driver {
                 () = self.turn.comes() => {}
                 event = self.fetch_events.1.recv() => if let Some(event) = event {
                     self.on_fetch_event(event);
+                    self.refuse_growing().await;
                 },
                 event = self.store_events.1.recv() => if let Some(event) = event {
                     self.on_store_event(event).await;

@@ -81,8 +81,9 @@ mod turns;
 mod verify;
 
 pub use config::{
-    Checksum, ClientCertificate, Connections, DigestAlgorithm, EngineConfig, Existing, HostAddress,
-    HostCredential, HttpVersion, Interface, IpFamily, Resume, RetryPolicy, StorageKind,
+    Allocation, Checksum, ClientCertificate, Connections, DigestAlgorithm, EngineConfig, Existing,
+    HostAddress, HostCredential, HttpVersion, Interface, IpFamily, Resume, RetryPolicy,
+    StorageKind,
 };
 #[cfg(feature = "proxy")]
 pub use config::{Proxies, Proxy, ProxyKind};

@@ -20,7 +20,7 @@ pub(crate) use self::commands::{BenchArgs, MeasuredStorage, PlayArgs, VerifyArgs
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
 pub(crate) use self::integrity::IntegrityArgs;
 pub(crate) use self::many::ListArgs;
-pub(crate) use self::output::{ContinueArg, FileArgs, OutputArgs, StorageArg};
+pub(crate) use self::output::{AllocationArg, ContinueArg, FileArgs, OutputArgs, StorageArg};
 pub(crate) use self::request::RequestArgs;
 pub(crate) use self::transfer::TransferArgs;
 use crate::packaging::{CompletionsArgs, ManArgs};

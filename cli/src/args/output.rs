@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
+use crate::exec::Exec;
+
 /// Where the bytes go and what may be there already.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
@@ -32,11 +34,22 @@ pub(crate) struct OutputArgs {
     )]
     pub(crate) r#continue: Option<ContinueArg>,
     /// Replace an existing file, at the very end
-    #[arg(long, conflicts_with = "no_clobber")]
+    #[arg(long, conflicts_with_all = ["no_clobber", "skip_existing", "auto_rename"])]
     pub(crate) overwrite: bool,
     /// Refuse when the file exists [the default]
-    #[arg(long, hide_short_help = true)]
+    #[arg(long, hide_short_help = true, conflicts_with_all = ["skip_existing", "auto_rename"])]
     pub(crate) no_clobber: bool,
+    /// Leave what exists as it is, and count it as done
+    ///
+    /// Its size and content are not looked at
+    #[arg(long, conflicts_with = "auto_rename")]
+    pub(crate) skip_existing: bool,
+    /// Write to `name (1).ext` when the file exists
+    ///
+    /// The first number that no file has and no other haul is writing. An interrupted download
+    /// continues under the number that it has
+    #[arg(long, hide_short_help = true)]
+    pub(crate) auto_rename: bool,
 }
 
 /// How the file is written and what it gets.
@@ -62,6 +75,27 @@ pub(crate) struct FileArgs {
     /// How bytes get into the file
     #[arg(long, hide_short_help = true, value_name = "KIND")]
     pub(crate) storage: Option<StorageArg>,
+    /// Whether the disk's blocks are reserved before the first byte
+    #[arg(long, hide_short_help = true, value_name = "HOW")]
+    pub(crate) file_allocation: Option<AllocationArg>,
+    /// Run CMD on each file that is complete; {} is the file
+    ///
+    /// Without {} the file comes last. CMD is split into words at spaces, where quotes and
+    /// backslashes mean what they mean to a shell, and no shell reads it. When it fails, the
+    /// exit code is 13, and the file stays
+    #[arg(long, hide_short_help = true, value_name = "CMD")]
+    pub(crate) exec: Option<Exec>,
+}
+
+/// Values of `--file-allocation`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum AllocationArg {
+    /// Reserve where the file system can
+    Auto,
+    /// Do not reserve: the file is sparse at first
+    None,
+    /// Reserve, or fail
+    Falloc,
 }
 
 /// Values of `--continue`.

@@ -67,6 +67,11 @@ pub(crate) struct PatienceArgs {
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
     #[arg(short = 't', long, alias = "tries", value_name = "N")]
     pub(crate) retry: Option<u32>,
+    /// Begin no round of retrying after TIME without progress
+    ///
+    /// The exit code is that of what failed
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) retry_max_time: Option<Duration>,
     /// Give up what is silent for so long [30s]
     ///
     /// TIME is digits with ms, s, m or h; seconds without

@@ -1,5 +1,7 @@
 //! How the transfer is cut up and how fast it may be.
 
+use std::time::Duration;
+
 use clap::Args;
 use haul_engine::Connections;
 
@@ -29,6 +31,14 @@ pub(crate) struct TransferArgs {
     /// Size of a segment: a power of two, 1M or more
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) segment_size: Option<u64>,
+    /// Split off no part smaller than SIZE [by the speed, 1M or more]
+    #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
+    pub(crate) min_split_size: Option<u64>,
+    /// Stop a download that is not complete after TIME
+    ///
+    /// Its partial is kept, the exit code is 12, and the same command continues
+    #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
+    pub(crate) max_time: Option<Duration>,
     /// Unassigned: insecure in curl, min split size in aria2.
     #[arg(short = 'k', hide = true, num_args = 0..=1, default_missing_value = "")]
     pub(crate) k: Option<String>,

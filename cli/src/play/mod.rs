@@ -20,9 +20,10 @@ use haul_engine::{Engine, Reader};
 use self::guard::Guard;
 use self::server::Server;
 use crate::args::{ListArgs, PlayArgs};
+use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
-use crate::jobs::{self, Outcome};
+use crate::jobs::{self, Curfew, Outcome};
 use crate::plan::{self, GetPlan};
 use crate::render::{View, escape, to_stderr};
 use crate::signals::{Interrupt, Stop};
@@ -90,9 +91,16 @@ pub(crate) async fn run(
         let film = film_first(reader.clone());
         tokio::join!(film, server.serve(guard, monitor, reader));
     });
-    let outcome = jobs::drive(download, 1, &*view, stop.clone()).await;
+    let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
+    let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;
     match outcome {
-        Outcome::Completed(_) | Outcome::Planned => {}
+        Outcome::Completed(summary) => {
+            if let Err(failure) = exec::run(&get, &summary.output, stop.clone()).await {
+                view.failed(1, &failure);
+                return Ok(failure.exit);
+            }
+        }
+        Outcome::Planned | Outcome::Skipped => {}
         Outcome::Failed(failure) => {
             view.failed(1, &failure);
             return Ok(failure.exit);

@@ -46,7 +46,7 @@ impl Driver {
             .and_then(|resource| resource.validator.last_modified.as_ref())
             .map(|modified| modified.unix_seconds);
         let publish = PublishOptions {
-            replace: self.options.existing == Existing::Replace,
+            existing: self.options.existing,
             sync: self.options.sync,
             modified_unix,
         };
@@ -59,6 +59,7 @@ impl Driver {
         self.ended = Some(match finished {
             Ok(finished) => {
                 self.bytes = finished.bytes;
+                self.output = finished.output;
                 self.shared.contents.complete(finished.bytes);
                 let first = self.counters.first_byte.get();
                 Ok(Outcome::Completed(Box::new(Summary {

@@ -22,6 +22,7 @@ impl Driver {
                 .directory
                 .join(name::file_name(None, None, self.options.url.path()).name),
         };
+        let path = self.final_name(path);
         if self.options.output.is_some() && !self.plan_only {
             if self.options.existing == Existing::Refuse {
                 partial::refuse_existing(&path)?;
@@ -56,6 +57,7 @@ impl Driver {
     pub(super) async fn open(&mut self, resource: Resource) {
         if let Some(found) = resource.total
             && let Err(error) = refuse_size(self.options.expected_size_bytes, found)
+                .and_then(|()| refuse_larger(self.options.max_size_bytes, found))
         {
             return self.end_with(error).await;
         }
@@ -78,6 +80,7 @@ impl Driver {
             }
         };
         if self.plan_only {
+            let output = self.final_name(output);
             return self.planned(output, &resource);
         }
         let request = output::Request {
@@ -86,6 +89,7 @@ impl Driver {
             resume: self.options.resume,
             storage: self.options.storage,
             window: self.options.window.clone(),
+            allocation: self.options.allocation,
             segment_size_bytes: self.options.segment_size_bytes,
             small_bytes: self.options.small_bytes,
             has_digest: self.options.checksum.is_some(),
@@ -104,6 +108,25 @@ impl Driver {
         self.output = opened.place.output().map(Path::to_owned);
         self.remember().await;
         if let Err(error) = self.opened(resource, opened) {
+            self.end_with(error).await;
+        }
+    }
+
+    /// The name that the output would have now.
+    fn final_name(&self, output: PathBuf) -> PathBuf {
+        match self.options.existing {
+            Existing::Rename => output::free_name(&output),
+            Existing::Refuse | Existing::Replace => output,
+        }
+    }
+
+    /// Ends a download of unknown length that has become too large.
+    pub(super) async fn refuse_growing(&mut self) {
+        let unknown = self.expected.as_ref().is_some_and(|resource| resource.total.is_none());
+        if unknown
+            && self.ended.is_none()
+            && let Err(error) = refuse_larger(self.options.max_size_bytes, self.bytes)
+        {
             self.end_with(error).await;
         }
     }

@@ -551,7 +551,7 @@ impl Keeper {
         let error = match verdict {
             Ok((finished, None)) => {
                 match self.place.publish(finished.bytes, options, &self.directories) {
-                    Ok(()) => return Ok(finished),
+                    Ok(output) => return Ok(Finished { output, ..finished }),
                     Err(error) => error,
                 }
             }
@@ -609,7 +609,7 @@ impl Keeper {
         let output = self.place.output();
         let (verified, mismatch) =
             expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
-        Ok((Finished { bytes, blake3, verified }, mismatch))
+        Ok((Finished { output: None, bytes, blake3, verified }, mismatch))
     }
 
     /// The object's length in bytes and, if all of it was hashed, its BLAKE3 hash.

@@ -10,6 +10,7 @@ pub(crate) mod hasher;
 pub(crate) mod hosts;
 pub(crate) mod keeper;
 pub(crate) mod limiter;
+mod numbered;
 pub(crate) mod output;
 pub(crate) mod partial;
 pub(crate) mod place;

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint_file;
+use super::numbered::names;
 use super::partial::{self, Partial, Paths};
 use super::place::Place;
 use super::storage::window::Window;
 use super::storage::{self, Storage};
 use super::unnamed::Unnamed;
 use super::url_proof::Proof;
-use crate::config::{Existing, Resume, StorageKind};
+use crate::config::{Allocation, Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::NoticeCode;
 use crate::fault_point::{self, Bug};
@@ -36,6 +37,7 @@ pub(crate) struct Request {
     pub(crate) storage: StorageKind,
     /// Where nothing is kept but what is on its way to a reader.
     pub(crate) window: Option<Arc<Window>>,
+    pub(crate) allocation: Allocation,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
     /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
@@ -154,7 +156,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     };
     let mut old = None;
     if !partial.created() {
-        match earlier(&request.output)? {
+        match earlier(&partial.paths().output)? {
             Earlier::None => {}
             Earlier::Damaged(why) if fresh_start => drop(why),
             Earlier::Damaged(why) => notices.push((
@@ -216,6 +218,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         &partial.paths().partial,
         checkpoint.total,
         request.storage,
+        request.allocation,
     );
     let opened = match opened {
         Ok(opened) => opened,
@@ -264,7 +267,6 @@ fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, 
 }
 
 fn acquire(request: &Request) -> Result<Partial, Error> {
-    let paths = Paths::of(&request.output);
     if let Some(dir) = request.output.parent() {
         partial::create_dir(dir)?;
     }
@@ -272,12 +274,37 @@ fn acquire(request: &Request) -> Result<Partial, Error> {
         partial::refuse_existing(&request.output)?;
     }
     let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
-    let partial = Partial::acquire(paths, &holder)?;
+    if request.existing == Existing::Rename {
+        return acquire_free(&request.output, &holder);
+    }
+    let partial = Partial::acquire(Paths::of(&request.output), &holder)?;
     if request.existing == Existing::Refuse {
         // It may have appeared while the lock was taken.
         partial::refuse_existing(&request.output)?;
     }
     Ok(partial)
+}
+
+/// The first of the numbered names of `output` that nothing has.
+pub(crate) fn free_name(output: &Path) -> PathBuf {
+    let free = |name: &PathBuf| partial::refuse_existing(name).is_ok();
+    names(output).find(free).unwrap_or_else(|| output.to_owned())
+}
+
+/// The partial of the first numbered name of `output` that no file has and no
+/// other download is writing. One that an earlier run left there is continued.
+fn acquire_free(output: &Path, holder: &dyn Fn(&[u8]) -> Option<u32>) -> Result<Partial, Error> {
+    let taken = |error: &Error| matches!(error.kind(), ErrorKind::OutputExists | ErrorKind::Locked);
+    let mut last = None;
+    for name in names(output) {
+        let free = partial::refuse_existing(&name);
+        let partial = free.and_then(|()| Partial::acquire(Paths::of(&name), holder));
+        match partial {
+            Err(error) if taken(&error) => last = Some(error),
+            other => return other,
+        }
+    }
+    Err(last.unwrap_or_else(|| Error::new(ErrorKind::Internal, "an output without a name")))
 }
 
 /// What this very run created goes away again; what an earlier one left stays.

@@ -91,11 +91,11 @@ impl Place {
         len_bytes: u64,
         options: &PublishOptions,
         directories: &DirectorySyncs,
-    ) -> Result<(), Error> {
+    ) -> Result<Option<PathBuf>, Error> {
         match self {
-            Self::Partial(partial) => publish(partial, len_bytes, options, directories),
-            Self::Unnamed(unnamed) => unnamed.publish(len_bytes, options, directories),
-            Self::Nowhere => Ok(()),
+            Self::Partial(partial) => publish(partial, len_bytes, options, directories).map(Some),
+            Self::Unnamed(unnamed) => unnamed.publish(len_bytes, options, directories).map(Some),
+            Self::Nowhere => Ok(None),
         }
     }
 

@@ -47,6 +47,23 @@ pub(crate) fn refuse_size(expected: Option<u64>, found: u64) -> Result<(), Error
     }
 }
 
+/// Says no to an object that is larger than the user allows, in bytes.
+///
+/// # Errors
+/// [`ErrorKind::LimitReached`].
+pub(crate) fn refuse_larger(most: Option<u64>, found: u64) -> Result<(), Error> {
+    match most.filter(|most| found > *most) {
+        None => Ok(()),
+        Some(most) => Err(Error::new(
+            ErrorKind::LimitReached,
+            format!(
+                "the object has {found} bytes or more, {most} are allowed; nothing was published"
+            ),
+        )
+        .with_hint("allow more (--max-filesize) if it is wanted all the same")),
+    }
+}
+
 /// The digest that the user gave, as found, and an error if it or another one
 /// differs.
 type Compared = (Option<(DigestAlgorithm, Vec<u8>)>, Option<Error>);

@@ -7,22 +7,24 @@
 use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::directory_sync::DirectorySyncs;
+use super::numbered::names;
 use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
+use crate::config::Existing;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 
 /// How [`publish`] does its work.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PublishOptions {
-    /// Replace what is at the final name.
-    pub(crate) replace: bool,
+    /// What becomes of a file that is at the final name.
+    pub(crate) existing: Existing,
     /// Make the data and the name durable.
     pub(crate) sync: bool,
     /// The modification time to set, in seconds since 1970.
@@ -30,7 +32,7 @@ pub(crate) struct PublishOptions {
 }
 
 /// Gives the complete object in `partial`, of `len_bytes`, its final name and removes the
-/// checkpoint. Its data is synced, if it is to be, and no writer is left: a
+/// checkpoint; returns that name. Its data is synced, if it is to be, and no writer is left: a
 /// write after this call could change the published file and its time.
 ///
 /// The mode becomes what the umask gives. Mode and time are left as they are
@@ -47,7 +49,7 @@ pub(crate) fn publish(
     len_bytes: u64,
     options: &PublishOptions,
     directories: &DirectorySyncs,
-) -> Result<(), Error> {
+) -> Result<PathBuf, Error> {
     let paths = partial.paths();
     let file = partial.file();
     let failed = |what: &'static str| move |error| Error::io(what, &paths.partial, error);
@@ -85,22 +87,25 @@ pub(crate) fn publish(
             let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
             synced.map_err(failed("cannot sync"))?;
         }
-        rename(&paths.partial, &paths.output, options.replace)
+        rename(&paths.partial, &paths.output, options.existing)
     })();
-    if let Err(error) = named {
-        // Kept for the next run, and until then for nobody else's eyes.
-        let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
-        return Err(error);
-    }
+    let output = match named {
+        Ok(output) => output,
+        Err(error) => {
+            // Kept for the next run, and until then for nobody else's eyes.
+            let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
+            return Err(error);
+        }
+    };
 
     if options.sync && !fault_point::has(Bug::NoDirectorySync) {
-        directories.sync_after_publishing(&paths.output)?;
+        directories.sync_after_publishing(&output)?;
     }
     if let Err(error) = remove_checkpoint(paths) {
         // Without its partial it is litter, and the object is published.
         tracing::warn!(path = ?paths.checkpoint, %error, "cannot remove the checkpoint");
     }
-    Ok(())
+    Ok(output)
 }
 
 fn set_attributes(file: &File, modified_unix: Option<u64>) -> io::Result<()> {
@@ -136,20 +141,43 @@ fn umask() -> u32 {
         .unwrap_or(USUAL)
 }
 
-fn rename(partial: &Path, output: &Path, replace: bool) -> Result<(), Error> {
+/// The name that it got.
+fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<PathBuf, Error> {
     fault_point::pass(Call::Publish)
         .map_err(|error| Error::io("the partial is kept: cannot create", output, error))?;
-    if replace {
-        return fs::rename(partial, output)
-            .map_err(|error| Error::io("the partial is kept: cannot replace", output, error));
-    }
-    let outcome = match rustix::fs::renameat_with(CWD, partial, CWD, output, RenameFlags::NOREPLACE)
-    {
+    let without_replacing = |output: &Path| match rustix::fs::renameat_with(
+        CWD,
+        partial,
+        CWD,
+        output,
+        RenameFlags::NOREPLACE,
+    ) {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => link_and_unlink(partial, output),
         other => other,
     };
+    let outcome = match existing {
+        Existing::Replace => {
+            return fs::rename(partial, output)
+                .map(|()| output.to_owned())
+                .map_err(|error| Error::io("the partial is kept: cannot replace", output, error));
+        }
+        Existing::Refuse => without_replacing(output),
+        Existing::Rename => {
+            for name in names(output) {
+                match without_replacing(&name) {
+                    Ok(()) => return Ok(name),
+                    Err(Errno::EXIST) => {}
+                    Err(error) => {
+                        let what = "the partial is kept: cannot create";
+                        return Err(Error::io(what, &name, error.into()));
+                    }
+                }
+            }
+            Err(Errno::EXIST)
+        }
+    };
     match outcome {
-        Ok(()) => Ok(()),
+        Ok(()) => Ok(output.to_owned()),
         Err(Errno::EXIST) => Err(output_exists(
             output,
             &format!("the complete download is kept as {}", partial.display()),
@@ -177,7 +205,7 @@ mod tests {
     use tempfile::TempDir;
 
     use super::*;
-    use crate::config::StorageKind;
+    use crate::config::{Allocation, StorageKind};
     use crate::io::checkpoint_file;
     use crate::io::partial::Paths;
     use crate::io::storage;
@@ -185,8 +213,11 @@ mod tests {
 
     const OBJECT: &[u8] = b"the whole object";
     const LEN: u64 = OBJECT.len() as u64;
-    const OPTIONS: PublishOptions =
-        PublishOptions { replace: false, sync: true, modified_unix: Some(1_000_000_000) };
+    const OPTIONS: PublishOptions = PublishOptions {
+        existing: Existing::Refuse,
+        sync: true,
+        modified_unix: Some(1_000_000_000),
+    };
 
     /// A complete download in a directory of its own.
     fn downloaded() -> (TempDir, Partial) {
@@ -196,7 +227,9 @@ mod tests {
         checkpoint_file::replace(&paths.checkpoint, b"checkpoint", false).unwrap();
         let file = Arc::clone(partial.file());
         let storage =
-            storage::open(file, &paths.partial, Some(LEN), StorageKind::Auto).unwrap().storage;
+            storage::open(file, &paths.partial, Some(LEN), StorageKind::Auto, Allocation::Auto)
+                .unwrap()
+                .storage;
         storage.segment_writer(ByteRange::new(0, LEN)).unwrap().write(0, OBJECT).unwrap();
         (dir, partial)
     }
@@ -243,12 +276,26 @@ mod tests {
         publish(
             &partial,
             LEN,
-            &PublishOptions { replace: true, ..OPTIONS },
+            &PublishOptions { existing: Existing::Replace, ..OPTIONS },
             &DirectorySyncs::default(),
         )
         .unwrap();
         assert_eq!(fs::read(&output).unwrap(), OBJECT);
         assert_eq!(names(&dir), ["film"]);
+    }
+
+    #[test]
+    fn renaming_takes_the_first_name_that_nobody_took_meanwhile() {
+        let (dir, partial) = downloaded();
+        for name in ["film", "film (1)"] {
+            fs::write(dir.path().join(name), "older").unwrap();
+        }
+        let options = PublishOptions { existing: Existing::Rename, ..OPTIONS };
+        let output = publish(&partial, LEN, &options, &DirectorySyncs::default()).unwrap();
+        assert_eq!(output, dir.path().join("film (2)"));
+        assert_eq!(fs::read(output).unwrap(), OBJECT);
+        assert_eq!(fs::read(dir.path().join("film")).unwrap(), b"older");
+        assert_eq!(names(&dir), ["film", "film (1)", "film (2)"]);
     }
 
     #[test]
@@ -290,11 +337,11 @@ mod tests {
     fn directory_in_the_way_keeps_the_partial() {
         let (dir, partial) = downloaded();
         fs::create_dir(dir.path().join("film")).unwrap();
-        for replace in [false, true] {
+        for existing in [Existing::Refuse, Existing::Replace] {
             publish(
                 &partial,
                 LEN,
-                &PublishOptions { replace, ..OPTIONS },
+                &PublishOptions { existing, ..OPTIONS },
                 &DirectorySyncs::default(),
             )
             .unwrap_err();

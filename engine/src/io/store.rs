@@ -70,6 +70,8 @@ pub(crate) struct StoreOptions {
 /// A finished download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finished {
+    /// The name that it has, where there is one.
+    pub(crate) output: Option<PathBuf>,
     /// The object's size in bytes.
     pub(crate) bytes: u64,
     /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use super::*;
-use crate::config::{Checksum, StorageKind};
+use crate::config::{Allocation, Checksum, Existing, StorageKind};
 use crate::io::partial::{Partial, Paths};
 use crate::io::{checkpoint_file, storage};
 use crate::model::checkpoint::{SegmentRecord, UrlIdentity, segment_count};
@@ -16,7 +16,8 @@ use crate::model::validator::Validator;
 const SEGMENT: u64 = 64 << 10;
 const TOTAL: u64 = 10 * SEGMENT + 777;
 const BUDGET: usize = 256 << 10;
-const PUBLISH: PublishOptions = PublishOptions { replace: false, sync: true, modified_unix: None };
+const PUBLISH: PublishOptions =
+    PublishOptions { existing: Existing::Refuse, sync: true, modified_unix: None };
 
 fn object(len: u64) -> Vec<u8> {
     let mut random = fastrand::Rng::with_seed(7);
@@ -67,7 +68,9 @@ fn open_partial(
     let names = partial.paths().clone();
     checkpoint_file::replace(&names.checkpoint, &checkpoint.encode(), false).unwrap();
     let file = Arc::clone(partial.file());
-    let opened = storage::open(file, &names.partial, checkpoint.total, StorageKind::Auto).unwrap();
+    let opened =
+        storage::open(file, &names.partial, checkpoint.total, StorageKind::Auto, Allocation::Auto)
+            .unwrap();
     let (sender, events) = mpsc::unbounded_channel();
     let store = Store::open(StoreOptions {
         place: Place::Partial(partial),
@@ -292,7 +295,9 @@ fn open_watched(
     let partial = Partial::acquire(paths(dir), &|_| None).unwrap();
     let file = Arc::clone(partial.file());
     let total = checkpoint.total;
-    let opened = storage::open(file, &paths(dir).partial, total, StorageKind::Auto).unwrap();
+    let opened =
+        storage::open(file, &paths(dir).partial, total, StorageKind::Auto, Allocation::Auto)
+            .unwrap();
     let watched = Arc::new(Watched(opened.storage, 0.into()));
     let (sender, events) = mpsc::unbounded_channel();
     let store = Store::open(StoreOptions {
@@ -515,7 +520,9 @@ async fn failed_sync_leaves_nothing_to_believe() {
     let (dir, object) = (tempfile::tempdir().unwrap(), object(TOTAL));
     let partial = Partial::acquire(paths(&dir), &|_| None).unwrap();
     let file = Arc::clone(partial.file());
-    let opened = storage::open(file, &paths(&dir).partial, Some(TOTAL), StorageKind::Auto).unwrap();
+    let opened =
+        storage::open(file, &paths(&dir).partial, Some(TOTAL), StorageKind::Auto, Allocation::Auto)
+            .unwrap();
     let (events, _events) = mpsc::unbounded_channel();
     let store = Store::open(StoreOptions {
         place: Place::Partial(partial),

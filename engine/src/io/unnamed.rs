@@ -86,7 +86,7 @@ impl Unnamed {
         len_bytes: u64,
         options: &PublishOptions,
         directories: &DirectorySyncs,
-    ) -> Result<(), Error> {
+    ) -> Result<PathBuf, Error> {
         let failed = |what: &'static str| move |error| Error::io(what, &self.output, error);
         let found_bytes = self.file.metadata().map_err(failed("cannot examine"))?.len();
         if found_bytes != len_bytes {
@@ -104,10 +104,10 @@ impl Unnamed {
                 .map_err(failed("nothing was published: cannot sync"))?;
         }
         self.link()?;
-        if !options.sync || fault_point::has(Bug::NoDirectorySync) {
-            return Ok(());
+        if options.sync && !fault_point::has(Bug::NoDirectorySync) {
+            directories.sync_after_publishing(&self.output)?;
         }
-        directories.sync_after_publishing(&self.output)
+        Ok(self.output.clone())
     }
 
     fn link(&self) -> Result<(), Error> {
@@ -129,15 +129,19 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+    use crate::config::Existing;
 
-    const OPTIONS: PublishOptions =
-        PublishOptions { replace: false, sync: true, modified_unix: Some(1_000_000_000) };
+    const OPTIONS: PublishOptions = PublishOptions {
+        existing: Existing::Refuse,
+        sync: true,
+        modified_unix: Some(1_000_000_000),
+    };
 
     fn create(output: &Path) -> Option<Unnamed> {
         Unnamed::create(output).unwrap()
     }
 
-    fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<(), Error> {
+    fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
         unnamed.publish(len_bytes, &OPTIONS, &DirectorySyncs::default())
     }
 

@@ -123,6 +123,7 @@ impl Simulation {
                 stall_timeout: Duration::from_secs(30),
                 retry: RetryPolicy::default(),
                 first_range_bytes: FIRST_RANGE_BYTES,
+                min_split_bytes: 0,
                 speed_limited: false,
                 seed: 7,
             }),

@@ -31,6 +31,7 @@ fn planner(connections: usize) -> Planner {
         stall_timeout: Duration::from_secs(5),
         retry: RetryPolicy::default(),
         first_range_bytes: FIRST_RANGE_BYTES,
+        min_split_bytes: 0,
         speed_limited: false,
         seed: 7,
     };

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
-use crate::config::StorageKind;
+use crate::config::{Allocation, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Call};
 use crate::model::range::ByteRange;
@@ -124,6 +124,7 @@ pub(crate) fn open(
     path: &Path,
     total_bytes: Option<u64>,
     kind: StorageKind,
+    allocation: Allocation,
 ) -> Result<Opened, Error> {
     let Some(total) = total_bytes else {
         let fallback = (kind == StorageKind::Mmap)
@@ -147,8 +148,20 @@ pub(crate) fn open(
         let owned_bytes = stat.blocks().saturating_mul(512);
         refuse_beyond_free(&file, path, total, owned_bytes)?;
     }
+    if allocation == Allocation::Sparse {
+        file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
+        let fallback = (kind == StorageKind::Mmap)
+            .then(|| "positioned writes are used: no blocks are reserved for a mapping".to_owned());
+        return Ok(Opened { storage: positioned(file), fallback });
+    }
     match reserve(&file, total) {
         Ok(()) => {}
+        Err(refusal @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
+            if allocation == Allocation::Reserve =>
+        {
+            return Err(Error::io("cannot reserve space for", path, refusal.into())
+                .with_hint("this file system has no fallocate: use --file-allocation auto"));
+        }
         Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
             file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
             let fallback = format!(
@@ -343,7 +356,8 @@ mod tests {
 
     fn open_at(total: Option<u64>, kind: StorageKind) -> Result<(Opened, Arc<File>), Error> {
         let (named, file) = scratch();
-        open(Arc::clone(&file), named.path(), total, kind).map(|opened| (opened, file))
+        open(Arc::clone(&file), named.path(), total, kind, Allocation::Auto)
+            .map(|opened| (opened, file))
     }
 
     #[test]
@@ -382,7 +396,9 @@ mod tests {
     fn empty_object_is_an_empty_file() {
         let (named, file) = scratch();
         file.set_len(77).unwrap();
-        let opened = open(Arc::clone(&file), named.path(), Some(0), StorageKind::Mmap).unwrap();
+        let opened =
+            open(Arc::clone(&file), named.path(), Some(0), StorageKind::Mmap, Allocation::Auto)
+                .unwrap();
         assert_eq!(file.metadata().unwrap().len(), 0);
         opened.storage.sync_data().unwrap();
         assert_eq!(opened.storage.read_at(0, &mut [0; 8]).unwrap(), 0);
@@ -394,7 +410,9 @@ mod tests {
         let (named, file) = scratch();
         file.write_all_at(b"kept", 100).unwrap();
         file.set_len(9000).unwrap();
-        let opened = open(Arc::clone(&file), named.path(), Some(4000), StorageKind::Auto).unwrap();
+        let opened =
+            open(Arc::clone(&file), named.path(), Some(4000), StorageKind::Auto, Allocation::Auto)
+                .unwrap();
         assert_eq!(file.metadata().unwrap().len(), 4000);
         let mut bytes = [0; 4];
         assert_eq!(opened.storage.read_at(100, &mut bytes).unwrap(), 4);
@@ -410,8 +428,14 @@ mod tests {
                 continue;
             }
             file.set_len(10).unwrap();
-            let error =
-                open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto).unwrap_err();
+            let error = open(
+                Arc::clone(&file),
+                named.path(),
+                Some(total),
+                StorageKind::Auto,
+                Allocation::Auto,
+            )
+            .unwrap_err();
             assert_eq!(error.kind(), ErrorKind::DiskFull);
             assert!(error.to_string().contains(&total.to_string()), "{error}");
             assert_eq!(file.metadata().unwrap().len(), 10);
@@ -427,7 +451,8 @@ mod tests {
             return;
         }
         let error =
-            open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto).unwrap_err();
+            open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto, Allocation::Auto)
+                .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::DiskFull);
         assert!(error.to_string().contains("are free"), "{error}");
         assert_eq!(file.metadata().unwrap().blocks(), 0);

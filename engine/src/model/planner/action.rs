@@ -20,6 +20,8 @@ pub struct Settings {
     pub retry: RetryPolicy,
     /// How much the first request asks for, before anything is known.
     pub first_range_bytes: u64,
+    /// No smaller part is split off for another connection, in bytes; 0 for any.
+    pub min_split_bytes: u64,
     /// Whether the caller set a limit on the speed: connections then wait for
     /// that, and their silence says nothing.
     pub speed_limited: bool,

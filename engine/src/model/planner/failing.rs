@@ -71,7 +71,7 @@ impl Planner {
         self.failures_in_a_row = 0;
         self.suspicion = None;
         let pause = self.pause_until.saturating_sub(now);
-        match self.backoff.fail((!pause.is_zero()).then_some(pause)) {
+        match self.backoff.fail((!pause.is_zero()).then_some(pause), now) {
             Some(round) => {
                 self.wait_until = now + round.wait;
                 self.actions.push_back(Action::Retry {

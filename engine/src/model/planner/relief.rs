@@ -148,7 +148,8 @@ impl Planner {
         let after = map.first_segment_boundary_after(lease.position + keep as u64);
         let before = after.saturating_sub(map.segment_size_bytes()).max(first);
         for end in [before, after] {
-            if end < lease.range.end() {
+            let least = self.settings.min_split_bytes.max(1);
+            if end + least <= lease.range.end() {
                 let kept = (end - lease.position) as f64;
                 let ends_s = (kept / own).max(time_of((lease.range.end() - end) as f64));
                 consider(Relief::Split(end), ends_s, helper.worthwhile_s);

@@ -65,7 +65,8 @@ impl Planner {
             if self.too_late_for_new(now) {
                 return;
             }
-            let want = self.lease_bytes(self.speeds.next_idle(), now);
+            let want =
+                self.lease_bytes(self.speeds.next_idle(), now).max(self.settings.min_split_bytes);
             let wanted = self.wanted_run(now);
             let Some(run) = wanted.or_else(|| self.next_run(want)) else {
                 return self.relieve(now);

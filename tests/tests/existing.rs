@@ -1,0 +1,124 @@
+//! Files that exist already: refused, replaced, skipped, or left beside a numbered one.
+
+use std::fs;
+
+use haul_tests::harness::{Haul, Sandbox, interrupt};
+use haul_tests::haul;
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Response, Throttle, standard};
+
+const SIZE: u64 = 5 * MIB + 7;
+
+fn object() -> Object {
+    Object::new(1, SIZE)
+}
+
+fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
+    haul!(sandbox).arg(origin.url("/film.mp4"))
+}
+
+#[test]
+fn of_flags_for_existing_files_only_one_can_be_given() {
+    let sandbox = Sandbox::new();
+    let flags = ["--overwrite", "--no-clobber", "--skip-existing", "--auto-rename"];
+    for (at, first) in flags.iter().enumerate() {
+        for second in &flags[at + 1..] {
+            for pair in [[first, second], [second, first]] {
+                let outcome = haul!(sandbox, bare).args(pair).arg("http://127.0.0.1:9/").run();
+                outcome.expect(2);
+                let text = outcome.text();
+                assert!(text.contains(first) && text.contains(second), "{outcome}");
+            }
+        }
+    }
+}
+
+#[test]
+fn skipped_files_count_as_done_and_are_left_alone() {
+    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    sandbox.write("film.mp4", "older");
+    let named = command(&sandbox, &origin).args(["-o", "film.mp4", "--skip-existing"]).run();
+    named.expect(0).expect_notice("skipped");
+    assert!(origin.requests().is_empty(), "a name that is known needs no request");
+    let unnamed = command(&sandbox, &origin).arg("--skip-existing").run();
+    unnamed.expect(0).expect_notice("skipped");
+    assert_eq!(fs::read(sandbox.path("film.mp4")).unwrap(), b"older");
+    assert_eq!(sandbox.files(), ["film.mp4"]);
+    fs::remove_file(sandbox.path("film.mp4")).unwrap();
+    command(&sandbox, &origin).arg("--skip-existing").run().expect(0);
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
+fn of_a_list_what_exists_is_skipped_and_the_rest_fetched() {
+    let sandbox = Sandbox::new();
+    let origin = Origin::start(|request, _| match request.path() {
+        "/a" | "/b" => standard(&object(), request),
+        _ => Response::empty(404),
+    });
+    sandbox.write("a", "older");
+    let list = sandbox.write("list", format!("{}\n{}\n", origin.url("/a"), origin.url("/b")));
+    let outcome = haul!(sandbox).arg("-i").arg(list).arg("--skip-existing").run();
+    outcome.expect(0);
+    assert_eq!(sandbox.files(), ["a", "b", "list"]);
+    object().compare_file(&sandbox.path("b")).unwrap();
+    assert_eq!(fs::read(sandbox.path("a")).unwrap(), b"older");
+}
+
+#[test]
+fn a_numbered_name_is_chosen_beside_what_exists() {
+    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    for expected in ["film.mp4", "film (1).mp4", "film (2).mp4"] {
+        let outcome = command(&sandbox, &origin).arg("--auto-rename").run();
+        outcome.expect(0);
+        let output = outcome.event("complete")["output"].as_str().unwrap();
+        assert!(output.ends_with(expected), "{output}");
+        object().compare_file(&sandbox.path(expected)).unwrap();
+    }
+    let dry = command(&sandbox, &origin).args(["--auto-rename", "--dry-run"]).run();
+    dry.expect(0);
+    assert!(dry.text().contains("film (3).mp4"), "{dry}");
+    assert_eq!(sandbox.files(), ["film (1).mp4", "film (2).mp4", "film.mp4"]);
+}
+
+#[test]
+fn an_interrupted_download_continues_under_its_number() {
+    let throttle = Throttle::new(2 * MIB);
+    let origin = Origin::throttled(&object(), &throttle);
+    let sandbox = Sandbox::new();
+    sandbox.write("film.mp4", "older");
+    let haul = || command(&sandbox, &origin).args(["-o", "film.mp4", "--auto-rename"]);
+    interrupt(haul(), MIB);
+    assert_eq!(sandbox.files(), ["film (1).mp4.haul", "film (1).mp4.part", "film.mp4"]);
+    throttle.lift();
+    let outcome = haul().run();
+    outcome.expect(0);
+    assert!(outcome.resumed_bytes() > 0, "{outcome}");
+    object().compare_file(&sandbox.path("film (1).mp4")).unwrap();
+    assert_eq!(sandbox.files(), ["film (1).mp4", "film.mp4"]);
+    assert_eq!(fs::read(sandbox.path("film.mp4")).unwrap(), b"older");
+}
+
+#[test]
+fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
+    let throttle = Throttle::new(MIB);
+    let origin = Origin::throttled(&object(), &throttle);
+    let sandbox = Sandbox::new();
+    let mut first = command(&sandbox, &origin).arg("--auto-rename").start();
+    first.wait_until("it has begun", |running| running.bytes() > 0);
+    let mut second = command(&sandbox, &origin).arg("--auto-rename").start();
+    second.wait_until("it has begun", |running| running.bytes() > 0);
+    assert!(sandbox.part("film.mp4").exists() && sandbox.part("film (1).mp4").exists());
+    sandbox.write("film.mp4", "somebody else's");
+    throttle.lift();
+    second.finish().expect(0);
+    let outcome = first.finish();
+    outcome.expect(0);
+    let output = outcome.event("complete")["output"].as_str().unwrap();
+    assert!(output.ends_with("film (2).mp4"), "{output}");
+    assert_eq!(sandbox.files(), ["film (1).mp4", "film (2).mp4", "film.mp4"]);
+    assert_eq!(fs::read(sandbox.path("film.mp4")).unwrap(), b"somebody else's");
+    for name in ["film (1).mp4", "film (2).mp4"] {
+        object().compare_file(&sandbox.path(name)).unwrap();
+    }
+}
