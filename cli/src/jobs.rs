@@ -184,6 +184,7 @@ async fn one(
 ) -> Outcome {
     view.begin(id, &item.urls[0]);
     let mut url = 0;
+    let plan = plan.for_url(&item.urls[0]);
     let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
     let outcome = loop {
         let last = url + 1 == item.urls.len();

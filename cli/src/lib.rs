@@ -53,6 +53,7 @@ use args::{BenchArgs, Command, GetArgs, PlayArgs};
 use exit::Failure;
 use haul_engine::Engine;
 use rustix::io::Errno;
+use settings::{HostPattern, Settled};
 use signals::Stop;
 use source::{Mine, Source};
 
@@ -70,14 +71,18 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_for_code(args: Vec<OsString>) -> u8 {
-    let args = match settings::with_settings(args) {
-        Ok(args) => args,
+    let Settled { words: args, matches, hosts } = match settings::with_settings(args) {
+        Ok(settled) => settled,
         Err(failure) => {
             render::tell(&failure);
             return failure.exit;
         }
     };
-    let command = match args::parse(args.clone()) {
+    let parsed = match &matches {
+        Some(matches) => args::of_matches(matches),
+        None => args::parse(args.clone()),
+    };
+    let command = match parsed {
         Ok(command) => command,
         Err(text) => {
             let said = text.to_string();
@@ -93,7 +98,7 @@ fn run_for_code(args: Vec<OsString>) -> u8 {
     };
     trace::init();
     let ended = match command {
-        Command::Get(args) => get(args),
+        Command::Get(args) => get(args, &hosts),
         Command::Play(args) => play(args),
         Command::Bench(args) => bench(args),
         Command::Verify(args) => verify::run(&args),
@@ -122,9 +127,24 @@ fn harmless(said: &str, args: &[OsString]) -> String {
     said.trim_end().split('\n').map(render::escape).collect::<Vec<_>>().join("\n")
 }
 
-fn get(args: GetArgs) -> Result<u8, Failure> {
+fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Failure> {
     signals::explain_bus_errors();
-    let plan = Arc::new(plan::resolve_get(args)?);
+    let mut plan = plan::resolve_get(args)?;
+    for (pattern, words) in hosts {
+        let of_host = match args::parse(words.clone()) {
+            Ok(Command::Get(args)) => plan::resolve_get(args),
+            // Only what the settings of one host have in common with the typed words can
+            // be wrong here: each by itself was read before.
+            Ok(_) | Err(_) => Err(Failure::usage("cannot go with the rest of the command line")),
+        };
+        let of_host = of_host.map_err(|mut failure| {
+            let place = format!("the settings of [host.\"{}\"]: ", pattern.as_str());
+            failure.message.insert_str(0, &place);
+            failure
+        })?;
+        plan.add_host(pattern.clone(), of_host);
+    }
+    let plan = Arc::new(plan);
     let (results, complete) = match &plan.results {
         None => (None, HashSet::new()),
         Some(path) => results::Results::open(path).map(|(results, done)| (Some(results), done))?,

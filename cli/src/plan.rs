@@ -18,6 +18,7 @@ use crate::exit::Failure;
 use crate::input::Item;
 use crate::render::{Voice, escape, stderr_is_terminal, stdout_is_terminal};
 use crate::request::{self, Request};
+use crate::settings::HostPattern;
 use crate::share::{MaxFailures, Shard};
 use crate::sink::Sink;
 
@@ -60,12 +61,34 @@ pub(crate) struct GetPlan {
     pub(crate) sink: Option<Sink>,
     request: Request,
     output: Output,
+    /// What is other for the downloads of some hosts.
+    hosts: Vec<(HostPattern, GetPlan)>,
 }
 
 impl GetPlan {
     /// Whether there may be several downloads.
     pub(crate) fn several(&self) -> bool {
         self.urls.len() > 1 || self.list.is_some()
+    }
+
+    /// Has the downloads of these hosts go by another plan.
+    pub(crate) fn add_host(&mut self, pattern: HostPattern, plan: GetPlan) {
+        let rate = plan.engine.limit_rate_bytes_per_second;
+        if let Some(rate) = rate.filter(|_| rate != self.engine.limit_rate_bytes_per_second) {
+            self.engine.host_rates.push((pattern.as_str().to_owned(), rate));
+        }
+        self.hosts.push((pattern, plan));
+    }
+
+    /// The plan by which an object of this URL is downloaded.
+    pub(crate) fn for_url(&self, url: &str) -> &Self {
+        if self.hosts.is_empty() {
+            return self;
+        }
+        let url = Url::parse(url).ok();
+        let Some(host) = url.as_ref().and_then(Url::host_str) else { return self };
+        let fitting = self.hosts.iter().filter_map(|(of, plan)| Some((of.fit(host)?, plan)));
+        fitting.max_by_key(|(fit, _)| *fit).map_or(self, |(_, plan)| plan)
     }
 
     /// The download of an item from one of its URLs, with every option set.
@@ -191,6 +214,7 @@ pub(crate) fn resolve(
     }
     let (mut engine, request) = request::resolve(args.request)?;
     engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
+    engine.max_connections_per_host = args.transfer.per_host;
     let connections = args.transfer.connections.unwrap_or_default();
     let mut warnings = request.warnings.clone();
     if let Connections::Fixed(count) = connections
@@ -249,6 +273,7 @@ pub(crate) fn resolve(
         sink,
         request,
         output,
+        hosts: Vec::new(),
     })
 }
 

@@ -3,6 +3,9 @@
 //! Both say what the command line could say, so both become words of it, put
 //! before those that were typed: there the last one counts and lists add. So a
 //! setting is read, checked and documented exactly as its flag is.
+//!
+//! A section `[host."NAME"]` has settings for the downloads of one host: their
+//! command line is the general one with the section's words before the typed.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -10,7 +13,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use clap::{Arg, ArgAction, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
 use crate::args;
@@ -23,6 +26,83 @@ const NO_SETTINGS: [&str; 6] = ["help", "help-all", "version", "no-config", "out
 /// No settings file is larger; one that is, is another kind of file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
+/// What is of the whole run, or of the one way that all its connections go, and
+/// so cannot be another thing for one host.
+const OF_THE_RUN: [&str; 26] = [
+    "cacert",
+    "cert",
+    "connect-timeout",
+    "dry-run",
+    "http1.1",
+    "http2",
+    "input-file",
+    "insecure",
+    "interface",
+    "ipv4",
+    "ipv6",
+    "jobs",
+    "json",
+    "key",
+    "max-failures",
+    "no-proxy",
+    "per-host",
+    "progress",
+    "proxy",
+    "quiet",
+    "resolve",
+    "results",
+    "shard",
+    "skip-existing",
+    "user-agent",
+    "verbose",
+];
+
+/// The table of the sections of hosts.
+const HOSTS: &str = "host";
+
+/// A command line with the settings in it.
+#[derive(Debug)]
+pub(crate) struct Settled {
+    /// Its words, the program's name first.
+    pub(crate) words: Vec<OsString>,
+    /// What they say, if they were read already.
+    pub(crate) matches: Option<ArgMatches>,
+    /// The same with the settings of one host.
+    pub(crate) hosts: Vec<(HostPattern, Vec<OsString>)>,
+}
+
+impl Settled {
+    fn as_typed(words: Vec<OsString>, matches: Option<ArgMatches>) -> Self {
+        Self { words, matches, hosts: Vec::new() }
+    }
+}
+
+/// The name of a host, or `*.` and a domain for all names below it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct HostPattern(String);
+
+impl HostPattern {
+    fn new(text: &str) -> Option<Self> {
+        let name = text.strip_prefix("*.").unwrap_or(text);
+        let parsed = url::Host::parse(name).or_else(|_| url::Host::parse(&format!("[{name}]")));
+        let prefix = &text[..text.len() - name.len()];
+        parsed.ok().map(|host| Self(format!("{prefix}{host}")))
+    }
+
+    /// How well it fits this host, as URLs have it; the name itself best.
+    pub(crate) fn fit(&self, host: &str) -> Option<usize> {
+        match self.0.strip_prefix('*') {
+            None => (self.0 == host).then_some(usize::MAX),
+            Some(domain) => host.ends_with(domain).then_some(domain.len()),
+        }
+    }
+
+    /// The pattern's text.
+    pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 /// The typed words of a download, the program's name first, with those of the
 /// settings before them. A flag that was typed, and each that excludes it, is
 /// not taken from the settings.
@@ -31,20 +111,20 @@ const MAX_FILE_BYTES: u64 = 1 << 20;
 /// Exit 2 for a setting that is not a flag, or a value that its flag does not
 /// take; exit 3 for a file that cannot be read. A value is not quoted where
 /// its flag takes secrets.
-pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failure> {
-    let definition = args::definition();
-    let Ok(matches) = definition.clone().try_get_matches_from(&typed) else {
+pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Settled, Failure> {
+    let mut definition = args::definition();
+    let Ok(all) = definition.try_get_matches_from_mut(&typed) else {
         // What is wrong with it is told by whoever reads it next.
-        return Ok(typed);
+        return Ok(Settled::as_typed(typed, None));
     };
     // The commands that download.
-    let named = matches.subcommand_matches("get").or(matches.subcommand_matches("play"));
-    if matches.subcommand_name().is_some() && named.is_none() {
-        return Ok(typed);
+    let named = all.subcommand_matches("get").or(all.subcommand_matches("play"));
+    if all.subcommand_name().is_some() && named.is_none() {
+        return Ok(Settled::as_typed(typed, Some(all)));
     }
-    let matches = named.unwrap_or(&matches);
+    let matches = named.unwrap_or(&all);
     if matches.get_flag("no_config") {
-        return Ok(typed);
+        return Ok(Settled::as_typed(typed, Some(all)));
     }
     let given: BTreeSet<&str> = definition
         .get_arguments()
@@ -52,17 +132,37 @@ pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Vec<OsString>, Failu
         .filter(|id| matches.try_contains_id(id).is_ok())
         .filter(|id| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine))
         .collect();
-    let mut settings = of_file(&definition)?;
+    let File { mut settings, hosts } = of_file(&definition)?;
     settings.extend(of_environment(&definition, std::env::vars_os())?);
-    let settings = settings.into_iter().filter(|setting| !setting.is_outdone(&definition, &given));
-    let words = settings.flat_map(|setting| setting.words);
+    if settings.is_empty() && hosts.is_empty() {
+        return Ok(Settled::as_typed(typed, Some(all)));
+    }
 
-    let at = if named.is_some() { 2 } else { 1 };
-    let mut typed = typed;
-    let rest = typed.split_off(at.min(typed.len()));
-    typed.extend(words.map(OsString::from));
-    typed.extend(rest);
-    Ok(typed)
+    let at = (if named.is_some() { 2 } else { 1 }).min(typed.len());
+    let with = |sets: &[(&[Setting], &BTreeSet<&str>)]| {
+        let kept = |(settings, given): &(&[Setting], &BTreeSet<&str>)| -> Vec<OsString> {
+            let kept = settings.iter().filter(|one| !one.is_outdone(&definition, given));
+            kept.flat_map(|setting| &setting.words).map(OsString::from).collect()
+        };
+        let (before, rest) = typed.split_at(at);
+        let words = sets.iter().flat_map(kept);
+        before.iter().cloned().chain(words).chain(rest.iter().cloned()).collect::<Vec<_>>()
+    };
+    let of_host = |(pattern, own): &(HostPattern, Vec<Setting>)| {
+        // What the host has to say counts more than what is said for all.
+        let mut outdoing = given.clone();
+        outdoing.extend(own.iter().map(|setting| setting.id.as_str()));
+        (pattern.clone(), with(&[(&settings, &outdoing), (own, &given)]))
+    };
+    let hosts = hosts.iter().map(of_host).collect();
+    Ok(Settled { words: with(&[(&settings, &given)]), matches: None, hosts })
+}
+
+/// What the file says.
+#[derive(Debug, Default)]
+struct File {
+    settings: Vec<Setting>,
+    hosts: Vec<(HostPattern, Vec<Setting>)>,
 }
 
 /// One flag with the words that say it.
@@ -102,8 +202,8 @@ fn path() -> Option<PathBuf> {
     Some(absolute("XDG_CONFIG_HOME").or_else(home)?.join("haul/config.toml"))
 }
 
-fn of_file(definition: &Command) -> Result<Vec<Setting>, Failure> {
-    let Some(path) = path() else { return Ok(Vec::new()) };
+fn of_file(definition: &Command) -> Result<File, Failure> {
+    let Some(path) = path() else { return Ok(File::default()) };
     let shown = escape(&path.to_string_lossy());
     let cannot_read =
         |error: io::Error| Failure::local(format!("the settings {shown} cannot be read: {error}"));
@@ -115,21 +215,50 @@ fn of_file(definition: &Command) -> Result<Vec<Setting>, Failure> {
             ))
             .hint("--no-config leaves them out"));
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
         Err(error) => return Err(cannot_read(error).hint("--no-config leaves them out")),
     }
     let text = fs::read_to_string(&path).map_err(cannot_read)?;
     of_text(definition, &text, &path)
 }
 
-fn of_text(definition: &Command, text: &str, path: &Path) -> Result<Vec<Setting>, Failure> {
+fn of_text(definition: &Command, text: &str, path: &Path) -> Result<File, Failure> {
     let shown = escape(&path.to_string_lossy());
-    let table = text.parse::<Table>().map_err(|error| {
+    let mut table = text.parse::<Table>().map_err(|error| {
         // Its own text quotes the line, which may hold a password.
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Failure::usage(format!("{shown}, line {line}: {}", escape(error.message())))
             .hint("a setting is `flag = value`, as in `connections = 8` or `no-sync = true`")
     })?;
+    let hosts = table.remove(HOSTS);
+    let settings = of_table(definition, &table, &shown)?;
+    let sections = match hosts {
+        None => Table::new(),
+        Some(Value::Table(sections)) => sections,
+        Some(_) => return Err(no_section(HOSTS, &shown)),
+    };
+    let mut hosts = Vec::new();
+    for (name, section) in &sections {
+        let Value::Table(section) = section else { return Err(no_section(name, &shown)) };
+        let place = format!("[host.\"{}\"] of {shown}", escape(name));
+        let pattern = HostPattern::new(name)
+            .ok_or_else(|| Failure::usage(format!("{place}: this is no name of a host")))?;
+        if let Some(key) = section.keys().find(|key| OF_THE_RUN.contains(&key.as_str())) {
+            return Err(Failure::usage(format!("`{key}` in {place} is of the whole run"))
+                .hint("write it above all sections, or on the command line"));
+        }
+        hosts.push((pattern, of_table(definition, section, &place)?));
+    }
+    Ok(File { settings, hosts })
+}
+
+fn no_section(key: &str, shown: &str) -> Failure {
+    Failure::usage(format!("`{}` in {shown} is no section of a host", escape(key)))
+        .hint("a section begins with [host.\"example.org\"], and the settings follow below it")
+}
+
+/// The settings of a table; `shown` is where it is.
+fn of_table(definition: &Command, table: &Table, shown: &str) -> Result<Vec<Setting>, Failure> {
     let place = |key: &str| format!("`{}` in {shown}", escape(key));
     let settings = table.iter().map(|(key, value)| {
         let arg = flag(definition, key, &place(key))?;
@@ -230,8 +359,8 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Result<Vec<String>, Failure> {
-        let settings = of_text(&args::definition(), text, Path::new("/c/config.toml"))?;
-        Ok(settings.into_iter().flat_map(|setting| setting.words).collect())
+        let file = of_text(&args::definition(), text, Path::new("/c/config.toml"))?;
+        Ok(file.settings.into_iter().flat_map(|setting| setting.words).collect())
     }
 
     #[test]
@@ -268,6 +397,30 @@ mod tests {
         assert!(hint.contains("whole number"), "{hint}");
         let failure = words("user = \"hunter2\nx").unwrap_err();
         assert!(!failure.message.contains("hunter2"), "{}", failure.message);
+    }
+
+    #[test]
+    fn sections_are_of_their_hosts() {
+        let text = "jobs = 2\n[host.\"Example.org\"]\nretry = 3\n[host.\"*.b.example\"]\n";
+        let file = of_text(&args::definition(), text, Path::new("/c")).unwrap();
+        assert_eq!(file.settings[0].words, ["--jobs=2"]);
+        let (example, settings) = &file.hosts[1];
+        assert_eq!(settings[0].words, ["--retry=3"]);
+        assert!(example.fit("example.org") > file.hosts[0].0.fit("a.b.example"));
+        assert!(file.hosts[0].0.fit("a.b.example").is_some());
+        for host in ["b.example", "ab.example", "example.org"] {
+            assert_eq!(file.hosts[0].0.fit(host), None, "{host}");
+        }
+        for (text, cause) in [
+            ("[host.\"a b\"]", "[host.\"a b\"] of /c/config.toml: this is no name of a host"),
+            ("[host.h]\njobs = 2", "`jobs` in [host.\"h\"] of /c/config.toml is of the whole run"),
+            ("[host.h]\nnope = 2", "`nope` in [host.\"h\"] of /c/config.toml is no setting"),
+            ("[host]\nretry = 2", "`retry` in /c/config.toml is no section of a host"),
+            ("host = 1", "is no section of a host"),
+        ] {
+            let failure = words(text).unwrap_err();
+            assert!(failure.message.contains(cause), "{text}: {}", failure.message);
+        }
     }
 
     #[test]

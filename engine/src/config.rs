@@ -306,6 +306,10 @@ pub struct EngineConfig {
     pub max_active: Option<usize>,
     /// All downloads together receive at most this many bytes a second.
     pub limit_rate_bytes_per_second: Option<u64>,
+    /// All downloads of one host together receive at most so many bytes a second,
+    /// beside the limit above: a host as their URLs name it, or `*.` and a
+    /// domain, for all hosts below it together. The first that fits counts.
+    pub host_rates: Vec<(String, u64)>,
     /// A PEM file of certificate authorities, instead of the platform's trust store.
     /// On Unix systems other than macOS that store honours `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR`.
@@ -347,6 +351,7 @@ impl Default for EngineConfig {
             max_connections_per_host: None,
             max_active: None,
             limit_rate_bytes_per_second: None,
+            host_rates: Vec::new(),
             ca_file: None,
             insecure: false,
             client_certificate: None,

@@ -301,7 +301,7 @@ impl Driver {
     fn steer(&mut self) {
         let now = self.now();
         let Steering { paused, connections, priority, wants } = self.shared.control.steering();
-        let limited = self.engine.limiter.is_limiting() || self.shared.limiter.is_limiting();
+        let limited = self.limits().are_limiting();
         self.planner.set_speed_limited(limited);
         if let Some(connections) = connections {
             self.planner.set_connections(connections, now);

@@ -27,6 +27,8 @@ pub(crate) struct EngineInner {
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) limiter: Arc<Limiter>,
+    /// Of hosts, in the order in which they count.
+    host_limiters: Vec<(String, Arc<Limiter>)>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) hosts: Option<Hosts>,
 }
@@ -49,6 +51,11 @@ impl EngineInner {
             turns: Arc::new(Turns::new(bounds)),
             directories: Arc::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
+            host_limiters: config
+                .host_rates
+                .iter()
+                .map(|(host, rate)| (host.clone(), Arc::new(Limiter::new(Some(*rate)))))
+                .collect(),
             hosts: config.state_directory.clone().map(Hosts::of),
             budget_bytes,
             config,
@@ -57,6 +64,17 @@ impl EngineInner {
 }
 
 impl EngineInner {
+    /// The speed limits of a download of `host`, without its own.
+    pub(crate) fn limiters(&self, host: Option<&str>) -> impl Iterator<Item = &Arc<Limiter>> {
+        let fits = |of: &str| match (of.strip_prefix('*'), host) {
+            (Some(domain), Some(host)) => host.ends_with(domain),
+            (None, host) => host == Some(of),
+            (Some(_), None) => false,
+        };
+        let of_host = self.host_limiters.iter().find(move |(of, _)| fits(of));
+        std::iter::once(&self.limiter).chain(of_host.map(|(_, limiter)| limiter))
+    }
+
     /// Whether most of the budget waits to be stored, while each connection holds
     /// its reservation.
     pub(crate) fn is_storage_busy(&self) -> bool {

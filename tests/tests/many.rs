@@ -282,3 +282,21 @@ fn an_interrupted_list_goes_on_with_the_same_command() {
     assert_eq!(here(&sandbox, "out"), (0..10).collect());
     assert_eq!(sandbox.files().len(), 11, "{:?}", sandbox.files());
 }
+
+#[test]
+fn a_host_gets_no_more_connections_than_allowed() {
+    let sandbox = Sandbox::new();
+    let large = |number| Object::new(number, 6 << 20);
+    let throttle = haul_tests::origin::Throttle::new(3 << 20);
+    let slow = throttle.clone();
+    let origin = Origin::start(move |request, _| {
+        let number: u64 = request.path()[2..].parse().unwrap();
+        slow.apply(standard(&large(number), request))
+    });
+    let list = list(&origin, names(0..4));
+    run(command(&sandbox, list.path()).args(["-x8", "-j4", "--per-host", "3"]), 0);
+    assert!(origin.most_open() <= 3, "{} at once", origin.most_open());
+    for number in 0..4 {
+        assert_eq!(large(number).compare_file(&sandbox.path(&format!("out/f{number}"))), Ok(()));
+    }
+}

@@ -108,3 +108,69 @@ fn other_commands_are_not_changed_by_settings() {
     haul!(sandbox, bare).arg("--version").run().expect(0);
     haul!(sandbox, bare).arg("status").run().expect(0);
 }
+
+#[test]
+fn a_section_is_for_the_downloads_of_its_host() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let local = |path: &str| origin.url(path).replace("127.0.0.1", "localhost");
+    configure(
+        &sandbox,
+        "referer = \"http://general/\"\nheader = [\"X-A: general\"]\noverwrite = true\n\n\
+         [host.\"127.0.0.1\"]\nreferer = \"http://host/\"\nheader = [\"X-B: host\"]\n\
+         no-clobber = true\ndir = \"of-host\"\n",
+    );
+    haul!(sandbox).args([origin.url("/a"), local("/b")]).run().expect(0);
+    assert_eq!(fetched(&sandbox), ["b", "of-host/a"]);
+    let requests = origin.requests();
+    let field = |path: &str, name: &str| {
+        let found = requests.iter().find(|it| it.request.path() == path).expect("it was asked for");
+        found.request.header(name).map(str::to_owned)
+    };
+    assert_eq!(field("/a", "Referer").as_deref(), Some("http://host/"));
+    assert_eq!(field("/b", "Referer").as_deref(), Some("http://general/"));
+    assert_eq!(field("/a", "X-A").as_deref(), Some("general"), "lists add");
+    assert_eq!(field("/a", "X-B").as_deref(), Some("host"));
+    assert_eq!(field("/b", "X-B"), None, "it is nobody else's");
+    haul!(sandbox).args([origin.url("/a")]).run().expect(3);
+    haul!(sandbox).args([local("/b")]).run().expect(0);
+    haul!(sandbox).args(["--overwrite", "-d", "typed"]).arg(origin.url("/a")).run().expect(0);
+    assert!(sandbox.path("typed/a").exists(), "the command line counts more");
+}
+
+#[test]
+fn a_host_has_a_speed_of_its_own() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    configure(&sandbox, "[host.\"127.0.0.1\"]\nlimit-rate = \"1M\"\n");
+    // Both together: the limit is of the host, not of each download.
+    let outcome = haul!(sandbox).args([origin.url("/a"), origin.url("/b")]).run();
+    outcome.expect(0);
+    let slowest = |outcome: &haul_tests::harness::Outcome| {
+        let elapsed = outcome.all("complete").map(|event| event["elapsed_s"].as_f64().unwrap());
+        elapsed.fold(0.0, f64::max)
+    };
+    assert!(slowest(&outcome) >= 5.0, "6 MiB at 1 MiB/s\n{outcome}");
+    assert!(outcome.all("complete").any(|event| event["limited_by"] == "speed-limit"));
+    let other = origin.url("/c").replace("127.0.0.1", "localhost");
+    let outcome = haul!(sandbox).arg(other).run();
+    outcome.expect(0);
+    assert!(outcome.all("complete").all(|event| event["limited_by"] != "speed-limit"), "{outcome}");
+    let outcome = haul!(sandbox).args(["-r", "0"]).arg(origin.url("/d")).run();
+    outcome.expect(0);
+    assert!(outcome.all("complete").all(|event| event["limited_by"] != "speed-limit"), "{outcome}");
+}
+
+#[test]
+fn what_is_of_the_run_is_no_setting_of_a_host() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    for (text, cause) in [
+        ("[host.\"127.0.0.1\"]\njobs = 2\n", "is of the whole run"),
+        ("[host.\"127.0.0.1\"]\nconnections = 0\n", "[host.\"127.0.0.1\"]"),
+        ("[hosts.\"127.0.0.1\"]\nretry = 1\n", "`hosts`"),
+    ] {
+        configure(&sandbox, text);
+        let outcome = download(&sandbox, &origin).run();
+        outcome.expect(2);
+        assert!(outcome.text().contains(cause), "{cause}\n{outcome}");
+    }
+    assert!(origin.requests().is_empty());
+}

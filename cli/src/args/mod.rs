@@ -121,7 +121,15 @@ pub(crate) fn definition() -> clap::Command {
 /// # Errors
 /// What clap has to print: help, the version, or a usage error (exit 2).
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
-    let cli = Cli::from_arg_matches(&definition().try_get_matches_from(args)?)?;
+    of_matches(&definition().try_get_matches_from(args)?)
+}
+
+/// What a command line that was read already says.
+///
+/// # Errors
+/// As [`parse`].
+pub(crate) fn of_matches(matches: &clap::ArgMatches) -> Result<Command, clap::Error> {
+    let cli = Cli::from_arg_matches(matches)?;
     Ok(cli.command.unwrap_or(Command::Get(cli.get)))
 }
 

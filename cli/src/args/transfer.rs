@@ -26,6 +26,11 @@ pub(crate) struct TransferArgs {
     /// Downloads at a time [4, small files 16]
     #[arg(short, long, value_name = "N", value_parser = units::parse_count)]
     pub(crate) jobs: Option<usize>,
+    /// Connections to one host at once, all downloads together
+    ///
+    /// A host as its URLs name it. Default no bound but that of --connections and --jobs
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = units::parse_count)]
+    pub(crate) per_host: Option<usize>,
     /// Bytes a second, all together: 2M, 500k
     #[arg(short = 'r', long, value_name = "RATE", value_parser = units::parse_rate)]
     pub(crate) limit_rate: Option<u64>,

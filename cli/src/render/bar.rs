@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use haul_engine::{Event, MapCell, Progress};
@@ -11,6 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{self, Lines};
 use super::plain::percent;
+use super::total::{Total, terminal_shows_progress};
 use super::{Palette, View, to_stderr, to_stdout};
 use crate::exit::Failure;
 use crate::units::{eta, rate, size};
@@ -25,7 +26,17 @@ pub(crate) struct Bar {
     palette: Palette,
     shades: &'static [char; 5],
     multi: MultiProgress,
-    bars: Mutex<BTreeMap<usize, ProgressBar>>,
+    bars: Mutex<Bars>,
+    in_tab: bool,
+}
+
+/// What is below the lines.
+#[derive(Debug, Default)]
+struct Bars {
+    running: BTreeMap<usize, ProgressBar>,
+    /// The line of all of them, where there are several.
+    last: Option<ProgressBar>,
+    total: Total,
 }
 
 impl Bar {
@@ -36,7 +47,12 @@ impl Bar {
             shades: shades(),
             multi: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
             bars: Mutex::default(),
+            in_tab: terminal_shows_progress(),
         }
+    }
+
+    fn bars(&self) -> MutexGuard<'_, Bars> {
+        self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes above the bars.
@@ -48,21 +64,49 @@ impl Bar {
 
     /// Takes a download's bar away.
     fn close(&self, id: usize) {
-        let bar = self.bars.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-        if let Some(bar) = bar {
+        let mut bars = self.bars();
+        bars.total.left(id);
+        let mut gone: Vec<_> = bars.running.remove(&id).into_iter().collect();
+        if bars.running.is_empty() {
+            gone.extend(bars.last.take());
+            bars.total.clear_terminal();
+        }
+        for bar in gone {
             bar.finish_and_clear();
             self.multi.remove(&bar);
         }
     }
 
-    /// Puts a text into a download's bar, which is made for it.
-    fn show(&self, id: usize, text: String) {
-        let mut bars = self.bars.lock().unwrap_or_else(PoisonError::into_inner);
-        bars.entry(id).or_insert_with(|| self.new_bar()).set_message(text);
+    /// Puts lines into a download's bar, which is made for it: as many as there
+    /// is room for with all the others.
+    fn show(&self, bars: &mut Bars, id: usize, mut lines: Vec<String>, width: usize) {
+        let new = usize::from(!bars.running.contains_key(&id));
+        let count = bars.running.len() + new;
+        // The last row is the cursor's.
+        let room = terminal_rows().saturating_sub(2).max(1);
+        if self.lines.several() && count * lines.len() > room {
+            lines.truncate(1);
+        }
+        if self.lines.several() {
+            let last = bars.last.get_or_insert_with(|| self.new_bar(None));
+            last.set_message(bars.total.line(width));
+        }
+        if new == 1 && count > room {
+            return;
+        }
+        let below = bars.last.clone();
+        let bar = bars.running.entry(id).or_insert_with(|| self.new_bar(below.as_ref()));
+        bar.set_message(lines.join("\n"));
+        if self.in_tab {
+            bars.total.tell_terminal();
+        }
     }
 
-    fn new_bar(&self) -> ProgressBar {
-        let bar = self.multi.add(ProgressBar::no_length());
+    fn new_bar(&self, below: Option<&ProgressBar>) -> ProgressBar {
+        let bar = match below {
+            Some(below) => self.multi.insert_before(below, ProgressBar::no_length()),
+            None => self.multi.add(ProgressBar::no_length()),
+        };
         if let Ok(style) = ProgressStyle::with_template("{msg}") {
             bar.set_style(style);
         }
@@ -80,7 +124,8 @@ impl View for Bar {
     }
 
     fn event(&self, id: usize, event: &Event) {
-        if matches!(event, Event::Completed(_)) {
+        if let Event::Completed(summary) = event {
+            self.bars().total.completed(id, summary);
             self.close(id);
         }
         self.say(&self.lines.event(id, event));
@@ -89,17 +134,21 @@ impl View for Bar {
     fn connecting(&self, id: usize) {
         let width = terminal_width();
         let name = shorten(&self.lines.name(id), width.saturating_sub(12).max(1));
-        self.show(id, shorten(&format!("{name}  connecting"), width));
+        let line = shorten(&format!("{name}  connecting"), width);
+        let mut bars = self.bars();
+        bars.total.connecting(id);
+        self.show(&mut bars, id, vec![line], width);
     }
 
     fn progress(&self, id: usize, progress: &Progress) {
         let width = terminal_width();
-        let mut text = numbers(&self.lines.name(id), self.lines.several(), progress, width);
+        let mut lines = vec![numbers(&self.lines.name(id), self.lines.several(), progress, width)];
         if !progress.map.is_empty() {
-            text.push('\n');
-            text += &map(&progress.map, width, self.shades, self.palette);
+            lines.push(map(&progress.map, width, self.shades, self.palette));
         }
-        self.show(id, text);
+        let mut bars = self.bars();
+        bars.total.progress(id, progress);
+        self.show(&mut bars, id, lines, width);
     }
 
     fn planned(&self, _: usize, plan: &haul_engine::Plan) {
@@ -107,6 +156,7 @@ impl View for Bar {
     }
 
     fn failed(&self, id: usize, failure: &Failure) {
+        self.bars().total.failed(id);
         self.close(id);
         self.say(&self.lines.failure(id, failure));
     }
@@ -120,12 +170,19 @@ impl View for Bar {
     }
 
     fn interrupted(&self, kept_bytes: u64) {
+        self.bars().total.clear_terminal();
         self.say(&[lines::interrupted(kept_bytes)]);
     }
 
     fn note(&self, id: usize, _: &str, text: &str) {
         self.say(&[self.lines.note(id, text)]);
     }
+}
+
+/// The rows there are, as far as that can be told.
+fn terminal_rows() -> usize {
+    let rows = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_row.into());
+    rows.filter(|&rows| rows > 0).unwrap_or(24)
 }
 
 /// The columns a line may fill: one less than there are, because some terminals
@@ -237,7 +294,7 @@ fn shades() -> &'static [char; 5] {
 
 /// How many columns a text takes, or a little more: whatever may be wide is
 /// counted as wide, so that a line never wraps.
-fn columns(text: &str) -> usize {
+pub(super) fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
 
@@ -247,7 +304,7 @@ fn char_columns(c: char) -> usize {
 }
 
 /// A text in at most `width` columns; what is cut out of its middle is shown as `…`.
-fn shorten(text: &str, width: usize) -> String {
+pub(super) fn shorten(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();
     }

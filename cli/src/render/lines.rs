@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 
 use haul_engine::{Event, LimitedBy, Plan, Started, Summary, ValidatorKind, redact_url};
 
-use super::{Palette, escape};
+use super::{Palette, again, escape};
 use crate::exit::Failure;
 use crate::units::{duration, plural, rate, size};
 
@@ -169,7 +169,9 @@ pub(crate) fn interrupted(kept_bytes: u64) -> String {
     if kept_bytes == 0 {
         return "interrupted: 0 bytes kept; the same command starts anew".to_owned();
     }
-    format!("interrupted: {kept_bytes} bytes kept; continue with the same command")
+    let command = again::command()
+        .map_or_else(|| " the same command".to_owned(), |command| format!(":\n  {command}"));
+    format!("interrupted: {kept_bytes} bytes kept; continue with{command}")
 }
 
 /// The lines of `--dry-run`.

@@ -3,10 +3,12 @@
 //! A [`View`] receives what happens; which one is chosen by a [`Voice`]. Human
 //! units and human sentences exist below this module only.
 
+pub(crate) mod again;
 mod bar;
 mod json;
 mod lines;
 mod plain;
+mod total;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};

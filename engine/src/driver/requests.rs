@@ -32,13 +32,15 @@ impl Driver {
             commands: receiver,
             events: self.fetch_events.0.clone(),
             counters: Arc::clone(&self.counters),
-            limits: Limits {
-                engine: Arc::clone(&self.engine.limiter),
-                own: Arc::clone(&self.shared.limiter),
-            },
+            limits: self.limits(),
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
         };
         self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.transport), fetch));
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let shared = self.engine.limiters(self.options.url.host_str());
+        Limits::new(shared.cloned().chain([Arc::clone(&self.shared.limiter)]))
     }
 
     pub(super) fn headers(&self, range: Option<ByteRange>, conditional: bool) -> HeaderMap {

@@ -32,7 +32,7 @@ use url::{Position, Url};
 
 use super::connect::Origin;
 use super::connector::{FetchError, FetchErrorKind};
-use super::limiter::{LIMITED_BATCH_BYTES, Limits};
+use super::limiter::Limits;
 use super::prove::PartProof;
 use super::writer::Sink;
 use crate::fault_point::{self, Bug};
@@ -284,6 +284,8 @@ enum Stop {
 struct Batch {
     pieces: Vec<Bytes>,
     bytes: u64,
+    /// What came with them and is beyond what a speed limit lets through.
+    rest: Option<Bytes>,
     stop: Stop,
 }
 
@@ -339,6 +341,7 @@ impl Transfer<'_> {
             finish(body).await;
             return Ok(Ended::Complete);
         }
+        let mut held = None;
         loop {
             // Before any of the budget is in hand, which others may need.
             control.unless_interrupted(sink.has_room(control.position)).await?;
@@ -347,13 +350,27 @@ impl Transfer<'_> {
             let Ok(reserve) = control.unless_interrupted(reserve).await? else {
                 return Ok(Ended::Dropped);
             };
-            let first = control.unless_interrupted(next(&mut body)).await?;
+            let first = match held.take() {
+                Some(rest) => Step::Data(rest),
+                None => {
+                    let step = control.unless_interrupted(next(&mut body)).await?;
+                    self.count(step)
+                }
+            };
             let batch = self.gather(&mut body, first, control.end - control.position);
-            let Batch { pieces, bytes, stop } = batch.await;
+            let Batch { pieces, bytes, rest, stop } = batch.await;
+            held = rest;
+            let mut interrupt = None;
             if bytes > 0 {
                 let permit = permit_for(reserve, bytes, sink);
                 let offset = control.position;
+                // From here on they are this lease's, whatever it is told meanwhile.
                 control.position += bytes;
+                tokio::select! {
+                    biased;
+                    () = self.limits.take(bytes) => {}
+                    told = control.interrupted() => interrupt = Some(told),
+                }
                 if let Some(proof) = &mut proof {
                     pieces.iter().for_each(|piece| proof.update(piece));
                 }
@@ -361,6 +378,9 @@ impl Transfer<'_> {
                 if sink.store(offset, pieces, permit).is_err() {
                     return Ok(Ended::Dropped);
                 }
+            }
+            if let Some(interrupt) = interrupt {
+                return Err(interrupt);
             }
             match stop {
                 Stop::Batch => {}
@@ -379,30 +399,36 @@ impl Transfer<'_> {
                 }
                 Stop::Broken(error) => return Ok(Ended::Failed(error)),
             }
-            // The limits come first: what came is counted, cancelled or not.
-            tokio::select! {
-                biased;
-                () = self.limits.take(bytes) => {}
-                interrupt = control.interrupted() => return Err(interrupt),
-            }
         }
+    }
+
+    /// What came, counted.
+    fn count(&self, step: Step) -> Step {
+        if let Step::Data(data) = &step {
+            self.counters.received(data.len() as u64);
+        }
+        step
     }
 
     /// Gathers what is there without waiting, `wanted` bytes at most.
     async fn gather(&self, body: &mut Pin<Box<dyn Body>>, first: Step, wanted: u64) -> Batch {
-        let limit =
-            if self.limits.are_limiting() { LIMITED_BATCH_BYTES } else { u64::from(RESERVE_BYTES) };
+        let batch_bytes = self.limits.batch_bytes();
+        let limit = batch_bytes.unwrap_or(u64::from(RESERVE_BYTES));
         let mut pieces = Vec::new();
         let mut bytes = 0;
         let mut step = first;
+        let mut rest = None;
         let stop = loop {
             let mut data = match step {
                 Step::Data(data) => data,
                 Step::End => break Stop::End,
                 Step::Broken(error) => break Stop::Broken(error),
             };
+            if batch_bytes.is_some_and(|most| data.len() as u64 > most - bytes) {
+                // The kernel may have had much more than is let through at once.
+                rest = Some(data.split_off(usize::try_from(limit - bytes).unwrap_or(usize::MAX)));
+            }
             let frame_bytes = data.len() as u64;
-            self.counters.received(frame_bytes);
             let room = wanted - bytes;
             if frame_bytes > room && !fault_point::has(Bug::BeyondRange) {
                 data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
@@ -410,19 +436,19 @@ impl Transfer<'_> {
             bytes += data.len() as u64;
             pieces.push(data);
             if frame_bytes >= room {
-                break Stop::Reached(frame_bytes > room);
+                break Stop::Reached(frame_bytes > room || rest.is_some());
             }
             // Frames of one connection are much alike: another of this size
             // must still fit.
-            if bytes + frame_bytes > limit || pieces.len() == MAX_PIECES {
+            if rest.is_some() || bytes + frame_bytes > limit || pieces.len() == MAX_PIECES {
                 break Stop::Batch;
             }
             match next_if_ready(body).await {
-                Some(next) => step = next,
+                Some(next) => step = self.count(next),
                 None => break Stop::Batch,
             }
         };
-        Batch { pieces, bytes, stop }
+        Batch { pieces, bytes, rest, stop }
     }
 
     /// Reads a small body away so that what brought it can be used again.

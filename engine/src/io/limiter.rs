@@ -1,13 +1,19 @@
 //! Speed limits: one of the engine, and one of each download beside it.
 
+use std::future::Future as _;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::model::rate::TokenBucket;
 
-/// The batch under a speed limit, so that waits are short and many.
-pub(super) const LIMITED_BATCH_BYTES: u64 = 32 << 10;
+/// The largest batch under a speed limit, so that waits are short and many.
+const LONGEST_BATCH_BYTES: u64 = 32 << 10;
+/// And at most this part of a second's bytes: a second has at most its own, one
+/// batch that was saved up, and one that its beginning cut.
+const BATCHES_A_SECOND: u64 = 32;
 
 /// A speed limit that many connections share, and that can change or end while
 /// they wait for it.
@@ -34,7 +40,7 @@ impl Limiter {
         let now = self.epoch.elapsed();
         let mut bucket = self.bucket();
         *bucket = rate_bytes_per_second.map(|rate| {
-            let fresh = || TokenBucket::new(rate, rate.min(LIMITED_BATCH_BYTES), now);
+            let fresh = || TokenBucket::new(rate, batch_of(rate), now);
             let mut bucket = bucket.take().unwrap_or_else(fresh);
             bucket.set_rate(rate, now);
             bucket
@@ -48,7 +54,11 @@ impl Limiter {
         self.bucket().is_some()
     }
 
-    /// Counts `bytes` that came, at the first poll, and waits until the next may.
+    fn batch_bytes(&self) -> Option<u64> {
+        self.bucket().as_ref().map(|bucket| batch_of(bucket.rate_bytes_per_second()))
+    }
+
+    /// Counts `bytes` that came, at the first poll, and waits until their time is over.
     async fn take(&self, mut bytes: u64) {
         if !self.is_limiting() {
             return;
@@ -78,25 +88,43 @@ impl Limiter {
     }
 }
 
-/// The limits that one download is under.
-#[derive(Debug, Clone)]
-pub(crate) struct Limits {
-    /// Of all downloads of the engine together.
-    pub(crate) engine: Arc<Limiter>,
-    /// Of this download.
-    pub(crate) own: Arc<Limiter>,
+/// The batch under this limit in bytes a second.
+fn batch_of(rate_bytes_per_second: u64) -> u64 {
+    (rate_bytes_per_second / BATCHES_A_SECOND).clamp(1, LONGEST_BATCH_BYTES)
 }
 
+/// The limits that one download is under: its own, its host's, the engine's.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits(Vec<Arc<Limiter>>);
+
 impl Limits {
-    /// Whether any of them limits now.
-    pub(super) fn are_limiting(&self) -> bool {
-        self.engine.is_limiting() || self.own.is_limiting()
+    /// All of these.
+    pub(crate) fn new(limiters: impl IntoIterator<Item = Arc<Limiter>>) -> Self {
+        Self(limiters.into_iter().collect())
     }
 
-    /// Counts `bytes` that came with both, at the first poll, and waits until the
-    /// next may.
+    /// Whether any of them limits now.
+    pub(crate) fn are_limiting(&self) -> bool {
+        self.0.iter().any(|limiter| limiter.is_limiting())
+    }
+
+    /// How many bytes are let through at once, at most; `None` without a limit.
+    pub(super) fn batch_bytes(&self) -> Option<u64> {
+        self.0.iter().filter_map(|limiter| limiter.batch_bytes()).min()
+    }
+
+    /// Counts `bytes` that came with each, at the first poll, and waits until their
+    /// time is over. Who lets them through only then is smooth: the speed of no
+    /// second is far from the limit, however many share it.
     pub(super) async fn take(&self, bytes: u64) {
-        tokio::join!(biased; self.engine.take(bytes), self.own.take(bytes));
+        let mut waits: Vec<_> =
+            self.0.iter().map(|limiter| Box::pin(limiter.take(bytes))).collect();
+        // All are polled before any is waited for.
+        std::future::poll_fn(|context| {
+            waits.retain_mut(|wait| wait.as_mut().poll(context).is_pending());
+            if waits.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
     }
 }
 
@@ -112,18 +140,54 @@ mod tests {
     async fn both_limits_hold_and_the_lower_one_counts() {
         let engine = Arc::new(Limiter::new(Some(100_000)));
         let own = Arc::new(Limiter::new(Some(50_000)));
-        let limits = Limits { engine, own };
+        let limits = Limits::new([Arc::clone(&engine), Arc::clone(&own)]);
         let start = Instant::now();
-        limits.take(32 << 10).await;
+        limits.take(50_000 / BATCHES_A_SECOND).await;
         limits.take(100_000).await;
         let waited = start.elapsed();
         assert!((1990..=2010).contains(&waited.as_millis()), "{waited:?}");
-        limits.own.set_rate(None);
+        own.set_rate(None);
         assert!(limits.are_limiting());
-        limits.engine.set_rate(None);
+        engine.set_rate(None);
         assert!(!limits.are_limiting());
         limits.take(u64::MAX).await;
         assert!(start.elapsed() <= waited + SHORT);
+    }
+
+    /// Many connections that always have something, and now and then nothing.
+    #[tokio::test(start_paused = true)]
+    async fn no_second_has_a_tenth_more_than_the_limit() {
+        for rate in [3_000, 50_000, 1_000_000, 40_000_000] {
+            let limits = Limits::new([Arc::new(Limiter::new(Some(rate)))]);
+            let start = Instant::now();
+            let let_through = Arc::new(Mutex::new(Vec::new()));
+            let mut connections = tokio::task::JoinSet::new();
+            for connection in 0..16_u64 {
+                let (limits, let_through) = (limits.clone(), Arc::clone(&let_through));
+                connections.spawn(async move {
+                    let mut random = fastrand::Rng::with_seed(connection);
+                    while start.elapsed() < Duration::from_secs(20) {
+                        let bytes = random.u64(1..=limits.batch_bytes().unwrap());
+                        limits.take(bytes).await;
+                        let_through.lock().unwrap().push((start.elapsed(), bytes));
+                        if random.u32(..1000) == 0 {
+                            tokio::time::sleep(Duration::from_millis(random.u64(..500))).await;
+                        }
+                    }
+                });
+            }
+            connections.join_all().await;
+            let events = std::mem::take(&mut *let_through.lock().unwrap());
+            let sum = |from: Duration| -> u64 {
+                let within = |at: Duration| at >= from && at < from + Duration::from_secs(1);
+                events.iter().filter(|(at, _)| within(*at)).map(|(_, bytes)| bytes).sum()
+            };
+            for step in 0..190 {
+                let bytes = sum(Duration::from_millis(100 * step));
+                let bounds = rate * 9 / 10..=rate * 11 / 10;
+                assert!(bounds.contains(&bytes), "{bytes} of {rate} in second {step}/10");
+            }
+        }
     }
 
     #[tokio::test(start_paused = true)]

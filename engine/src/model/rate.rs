@@ -102,6 +102,12 @@ impl TokenBucket {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 
+    /// The rate in bytes a second.
+    #[must_use]
+    pub fn rate_bytes_per_second(&self) -> u64 {
+        u64::try_from(self.rate_bytes_per_second).unwrap_or(u64::MAX)
+    }
+
     /// Changes the rate from `now` on; what was lent before stays lent.
     pub fn set_rate(&mut self, rate_bytes_per_second: u64, now: Duration) {
         self.refill(now);
