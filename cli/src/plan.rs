@@ -101,6 +101,8 @@ impl GetPlan {
             // What another URL gave is not continued: nothing proves the two the same.
             .resume(if url > 0 { Resume::Never } else { output.resume })
             .existing(output.existing)
+            .if_changed(output.if_changed)
+            .in_place(output.in_place)
             .storage(output.storage)
             .allocation(output.allocation)
             .sync(output.sync)
@@ -151,6 +153,8 @@ struct Output {
     connections: Connections,
     resume: Resume,
     existing: Existing,
+    if_changed: bool,
+    in_place: bool,
     checksum: Option<Checksum>,
     expected_size_bytes: Option<u64>,
     max_size_bytes: Option<u64>,
@@ -239,6 +243,8 @@ pub(crate) fn resolve(
             (_, true) => Existing::Rename,
             _ => Existing::Refuse,
         },
+        if_changed: args.output.if_changed,
+        in_place: args.output.no_part,
         checksum: args.integrity.checksum,
         storage: storage(args.file.storage.unwrap_or(StorageArg::Auto)),
         expected_size_bytes: args.integrity.expect_size,
@@ -366,6 +372,8 @@ fn check_sink(
         (on_stdout && args.talk.json, "--json"),
         (on_stdout && voice == Voice::Json, "--progress json"),
         (list.results.is_some(), "--results"),
+        (args.output.no_part, "--no-part"),
+        (args.output.if_changed, "--if-changed"),
         (args.file.storage.is_some(), "--storage"),
         (args.file.exec.is_some(), "--exec"),
     ];

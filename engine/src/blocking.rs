@@ -54,6 +54,7 @@ use crate::cookies::CookieJar;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Metadata, Plan, Progress, Summary};
 use crate::handle::{self, Monitor, lost};
+use crate::model::selection::Selection;
 use crate::reader::BlockingReader;
 
 /// How long stopped downloads may take to record what they had, at the end of
@@ -173,6 +174,9 @@ options! {
     cookies(jar: Arc<dyn CookieJar>);
     resume(resume: Resume);
     existing(existing: Existing);
+    if_changed(on: bool);
+    in_place(on: bool);
+    range(selection: Selection);
     checksum(checksum: Checksum);
     expected_size_bytes(bytes: u64);
     retry(policy: RetryPolicy);
@@ -413,12 +417,16 @@ impl Download {
     /// On a thread that drives asynchronous tasks.
     #[track_caller]
     pub fn cancel_and_remove(&self) -> Result<(), Error> {
-        lock(&self.inner).send_stop(Stop::Remove);
+        let in_place = {
+            let mut inner = lock(&self.inner);
+            inner.send_stop(Stop::Remove);
+            inner.is_in_place()
+        };
         let ended = self.wait().map(drop);
         let kept = ended.as_ref().err().and_then(Error::checkpoint);
         // Removed by an earlier call, it is not missed.
         let kept = kept.filter(|checkpoint| checkpoint.exists()).map(Path::to_owned);
-        handle::remove_what_is_left(ended, kept)
+        handle::remove_what_is_left(ended, kept, in_place)
     }
 }
 

@@ -50,6 +50,8 @@ pub struct DownloadBuilder {
     directory: PathBuf,
     connections: Connections,
     existing: Existing,
+    if_changed: bool,
+    in_place: bool,
     resume: Resume,
     checksum: Option<Checksum>,
     expected_size_bytes: Option<u64>,
@@ -85,6 +87,8 @@ impl DownloadBuilder {
             directory: PathBuf::from("."),
             connections: Connections::default(),
             existing: Existing::default(),
+            if_changed: false,
+            in_place: false,
             resume: Resume::default(),
             checksum: None,
             expected_size_bytes: None,
@@ -176,6 +180,26 @@ impl DownloadBuilder {
     /// What happens when the output exists.
     pub fn existing(mut self, existing: Existing) -> Self {
         self.existing = existing;
+        self
+    }
+
+    /// Whether nothing is fetched when the output is the object already
+    /// ([`crate::Summary::unchanged`]): its time is sent as `If-Modified-Since`, and
+    /// the entity tag that such a download left in the extended attribute
+    /// `user.haul.version` as `If-None-Match`. A server that does not heed them is
+    /// believed by its validator and size. What changed replaces the file when it
+    /// is complete, whatever [`Self::existing`] says. Default false.
+    pub fn if_changed(mut self, on: bool) -> Self {
+        self.if_changed = on;
+        self
+    }
+
+    /// Whether the data is under the final name from the start, for programs that
+    /// rename it themselves. What is given up: nothing but the checkpoint beside it
+    /// tells an incomplete file from a complete one, and with
+    /// [`Existing::Replace`] the old file is gone at once. Default false.
+    pub fn in_place(mut self, on: bool) -> Self {
+        self.in_place = on;
         self
     }
 
@@ -401,7 +425,9 @@ impl DownloadBuilder {
             private_headers,
             host_logins,
             cookies: self.cookies,
-            existing: self.existing,
+            existing: if self.if_changed { Existing::Replace } else { self.existing },
+            if_changed: self.if_changed,
+            in_place: self.in_place,
             resume: self.resume,
             checksum: self.checksum,
             expected_size_bytes: self.expected_size_bytes,

@@ -4,6 +4,7 @@
 //! over channels; it classifies responses, asks the planner, and carries out
 //! what the planner decides. It holds no state about segments.
 
+mod conditional;
 mod digests;
 mod ending;
 mod learning;
@@ -34,6 +35,7 @@ use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
+use crate::io::conditional::Version;
 use crate::io::connect::Origin;
 use crate::io::connector::FetchErrorKind;
 use crate::io::fetcher::{
@@ -92,6 +94,10 @@ pub(crate) struct Options {
     pub(crate) host_logins: Vec<HostLogin>,
     pub(crate) cookies: Option<Arc<dyn CookieJar>>,
     pub(crate) existing: Existing,
+    /// Fetch nothing where the output is the object already.
+    pub(crate) if_changed: bool,
+    /// The data has the final name from the start.
+    pub(crate) in_place: bool,
     pub(crate) resume: Resume,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) expected_size_bytes: Option<u64>,
@@ -126,6 +132,11 @@ impl Options {
     /// Whether no file is written and no checkpoint kept.
     fn keeps_nothing(&self) -> bool {
         self.storage == StorageKind::Null || self.window.is_some()
+    }
+
+    /// The names that belong to `output`.
+    fn paths(&self, output: &Path) -> Paths {
+        if self.in_place { Paths::in_place(output) } else { Paths::of(output) }
     }
 }
 
@@ -177,6 +188,8 @@ pub(crate) struct Driver {
     expected: Option<Resource>,
     /// Where the wanted bytes are in the object, where not all of it is wanted.
     selected: Option<Selected>,
+    /// Which version the output is, while that is asked about.
+    known: Option<(PathBuf, Version)>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
     /// That checkpoint, until this run has one of its own.
@@ -233,6 +246,7 @@ impl Driver {
             downgraded: false,
             expected: None,
             selected: None,
+            known: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
             options,

@@ -39,6 +39,8 @@ pub enum NoticeCode {
     NameChanged,
     /// The object ends before a wanted range of it does.
     RangeCut,
+    /// The file has its final name from the start ([`crate::DownloadBuilder::in_place`]).
+    InPlace,
     /// Stored segments failed their hash and are fetched again.
     Refetch,
     /// Anything else worth a line.
@@ -57,6 +59,7 @@ impl NoticeCode {
             Self::ContentEncoding => "content-encoding",
             Self::UnprovenLength => "unproven-length",
             Self::NameChanged => "name-changed",
+            Self::InPlace => "no-part",
             Self::RangeCut => "range-cut",
             Self::Refetch => "refetch",
             Self::Other => "notice",
@@ -277,6 +280,9 @@ impl LimitedBy {
 pub struct Summary {
     /// The published file; empty with [`crate::StorageKind::Null`].
     pub output: PathBuf,
+    /// Whether the file was the object already, so that nothing was fetched
+    /// ([`crate::DownloadBuilder::if_changed`]).
+    pub unchanged: bool,
     /// The object's size in bytes.
     pub bytes: u64,
     /// Bytes read from the network in bodies, wasted ones included.

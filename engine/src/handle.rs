@@ -20,6 +20,7 @@ use crate::stream::ByteStream;
 /// Runs a download on the current runtime.
 pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
     let shared = Arc::new(Shared::new(options.limit_rate_bytes_per_second));
+    let in_place = options.in_place;
     let (stop, stopped) = oneshot::channel();
     let (done, outcome) = oneshot::channel();
     let driver = Driver::new(engine, options, Arc::clone(&shared), false);
@@ -38,7 +39,14 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
         // The handle may be gone; the events and the checkpoint tell it all.
         let _ = done.send(result);
     });
-    Download { shared, stop: Some(stop), outcome: Some(outcome), events_taken: false, kept: None }
+    Download {
+        shared,
+        stop: Some(stop),
+        outcome: Some(outcome),
+        events_taken: false,
+        kept: None,
+        in_place,
+    }
 }
 
 /// The same of one whose bytes are taken from `window`.
@@ -118,6 +126,7 @@ pub struct Download {
     events_taken: bool,
     /// The checkpoint of a download that failed.
     kept: Option<PathBuf>,
+    in_place: bool,
 }
 
 impl Download {
@@ -225,9 +234,15 @@ impl Download {
             Some(_) => self.wait().await.map(drop),
             None => Ok(()),
         };
-        let kept = self.kept.take();
-        let removed = tokio::task::spawn_blocking(move || remove_what_is_left(ended, kept));
+        let (kept, in_place) = (self.kept.take(), self.in_place);
+        let removed =
+            tokio::task::spawn_blocking(move || remove_what_is_left(ended, kept, in_place));
         removed.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Whether its data has the final name from the start.
+    pub(crate) fn is_in_place(&self) -> bool {
+        self.in_place
     }
 
     pub(crate) fn send_stop(&mut self, how: Stop) {
@@ -263,9 +278,10 @@ impl Download {
 pub(crate) fn remove_what_is_left(
     ended: Result<(), Error>,
     kept: Option<PathBuf>,
+    in_place: bool,
 ) -> Result<(), Error> {
     if let Some(checkpoint) = kept {
-        return partial::remove_earlier(&checkpoint);
+        return partial::remove_earlier(&checkpoint, in_place);
     }
     match ended {
         Err(error) if matches!(error.kind(), ErrorKind::Internal | ErrorKind::LocalFile) => {

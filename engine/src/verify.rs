@@ -180,7 +180,7 @@ pub fn verify_partial(path: &Path, repair: bool) -> Result<PartialReport, Error>
     let partial = Partial::acquire_earlier(Paths::of(&output), &holder)?;
     let paths = partial.paths();
     // Only now that nobody replaces it.
-    let mut checkpoint = match output::earlier(&output)? {
+    let mut checkpoint = match output::earlier(&Paths::of(&output))? {
         Earlier::Checkpoint(checkpoint) => *checkpoint,
         Earlier::Damaged(why) => return Err(no_checkpoint(paths, &why)),
         Earlier::None => return Err(no_checkpoint(paths, "it does not exist")),

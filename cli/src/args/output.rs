@@ -53,6 +53,25 @@ pub(crate) struct OutputArgs {
     /// continues under the number that it has
     #[arg(long, hide_short_help = true)]
     pub(crate) auto_rename: bool,
+    /// Replace the file only if the server has another version
+    ///
+    /// The file's time is asked about (If-Modified-Since), and the entity tag that a run with
+    /// this flag left in the extended attribute user.haul.version (If-None-Match). Unchanged
+    /// is exit 0; what changed takes the old file's place when it is complete
+    #[arg(
+        long,
+        hide_short_help = true,
+        conflicts_with_all = [
+            "no_clobber", "overwrite", "skip_existing", "auto_rename", "no_part", "range"
+        ]
+    )]
+    pub(crate) if_changed: bool,
+    /// Write to the file's own name from the start, not to NAME.part
+    ///
+    /// For programs that rename it themselves: until the end only NAME.haul tells that it is not
+    /// complete. With --overwrite the old file is gone at once
+    #[arg(long, hide_short_help = true, conflicts_with = "auto_rename")]
+    pub(crate) no_part: bool,
 }
 
 /// How the file is written and what it gets.

@@ -96,6 +96,8 @@ enum Body<'a> {
         requests: u64,
         elapsed_s: f64,
         blake3: Option<String>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        unchanged: bool,
         #[serde(skip_serializing_if = "Option::is_none")]
         limited_by: Option<&'static str>,
         #[serde(flatten)]
@@ -160,6 +162,7 @@ impl View for Json {
                         requests: summary.requests,
                         elapsed_s: seconds(summary.elapsed),
                         blake3: summary.blake3_hex(),
+                        unchanged: summary.unchanged,
                         limited_by: summary.limited_by.map(haul_engine::LimitedBy::as_str),
                         digests,
                     },

@@ -121,6 +121,10 @@ impl Lines {
     }
 
     fn completed(&self, summary: &Summary) -> Vec<String> {
+        if summary.unchanged {
+            let name = file_name(&summary.output);
+            return vec![format!("{name}: unchanged on the server, nothing was fetched")];
+        }
         let mut lines = vec![summary_line(&Facts {
             name: &file_name(&summary.output),
             bytes: summary.bytes,

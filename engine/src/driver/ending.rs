@@ -10,6 +10,7 @@ impl Driver {
         self.bytes = 0;
         self.resumed_bytes = 0;
         self.claims = Claims::default();
+        self.known = None;
         self.keep_given();
         if forget_identity {
             (self.expected, self.selected) = (None, None);
@@ -64,6 +65,7 @@ impl Driver {
                 let first = self.counters.first_byte.get();
                 Ok(Outcome::Completed(Box::new(Summary {
                     output: self.output.clone().unwrap_or_default(),
+                    unchanged: false,
                     bytes: finished.bytes,
                     fetched_bytes: self.counters.body_bytes.load(Ordering::Relaxed),
                     resumed_bytes: self.resumed_bytes,
@@ -79,6 +81,9 @@ impl Driver {
             }
             Err((error, checkpoint)) => Err(error.with_checkpoint(checkpoint)),
         });
+        if let Some(Ok(_)) = &self.ended {
+            self.note_version().await;
+        }
         self.record().await;
         self.publish_progress(true);
     }
@@ -153,7 +158,9 @@ impl Driver {
             (None, None, Some(checkpoint)) => {
                 // Another haul that has begun with it in the meantime keeps it.
                 let crew = self.engine.writers.crew();
-                let removed = crew.blocking(move || partial::remove_earlier(&checkpoint)).await;
+                let in_place = self.options.in_place;
+                let remove = move || partial::remove_earlier(&checkpoint, in_place);
+                let removed = crew.blocking(remove).await;
                 return removed.unwrap_or(Ok(()));
             }
             (None, None, None) => return Ok(()),

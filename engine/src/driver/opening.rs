@@ -23,17 +23,21 @@ impl Driver {
                 .join(name::file_name(None, None, self.options.url.path()).name),
         };
         let path = self.final_name(path);
+        let paths = self.options.paths(&path);
         if self.options.output.is_some() && !self.plan_only {
             if self.options.existing == Existing::Refuse {
-                partial::refuse_existing(&path)?;
+                partial::refuse_finished(&paths)?;
             }
-            partial::refuse_foreign(&Paths::of(&path))?;
+            if !paths.are_in_place() {
+                partial::refuse_foreign(&paths)?;
+            }
         }
+        self.know(&path);
         if !self.believe_earlier {
             return Ok(());
         }
         // Anything but a readable checkpoint is judged when the output is opened.
-        if let Earlier::Checkpoint(checkpoint) = output::earlier(&path)?
+        if let Earlier::Checkpoint(checkpoint) = output::earlier(&paths)?
             && checkpoint.total.is_some_and(|total| total > 0)
             && self.wants_the_same(checkpoint.selected.as_ref())
         {
@@ -41,7 +45,7 @@ impl Driver {
             let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
             // What is kept when this run ends before its first response.
             self.bytes = output::restored_bytes(&checkpoint);
-            self.earlier = Some(Paths::of(&path).checkpoint);
+            self.earlier = Some(paths.checkpoint.clone());
             let claimed = Resource {
                 total: checkpoint.total,
                 validator: checkpoint.validator,
@@ -85,9 +89,21 @@ impl Driver {
             let output = self.final_name(output);
             return self.planned(output, &resource);
         }
+        if let Some(version) = self.is_unchanged(&output, &resource) {
+            return self.end_unchanged(output, &version);
+        }
+        if self.options.in_place && !self.options.keeps_nothing() && self.kept.is_none() {
+            self.notice(
+                NoticeCode::InPlace,
+                "the file has its final name from the start: until the end only its checkpoint \
+                 tells that it is not complete"
+                    .to_owned(),
+            );
+        }
         let request = output::Request {
             output: output.clone(),
             existing: self.options.existing,
+            in_place: self.options.in_place,
             resume: self.options.resume,
             storage: self.options.storage,
             window: self.options.window.clone(),
@@ -275,7 +291,7 @@ impl Driver {
         let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
         let plan = Plan {
             url: redact_url(self.current_url.as_str()),
-            resumable_bytes: match output::earlier(&output) {
+            resumable_bytes: match output::earlier(&self.options.paths(&output)) {
                 Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
                 _ => 0,
             },

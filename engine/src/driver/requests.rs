@@ -74,6 +74,11 @@ impl Driver {
         {
             headers.insert(header::RANGE, value);
         }
+        for (name, value) in self.conditions() {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                headers.insert(name, value);
+            }
+        }
         if conditional
             && let Some((name, value)) =
                 self.expected.as_ref().and_then(|expected| expected.validator.precondition())
@@ -143,6 +148,10 @@ impl Driver {
                         jar.set_cookie(running.url.as_str(), field);
                     }
                 }
+                if status == 304 && self.on_not_modified(lease) {
+                    return;
+                }
+                let Some(running) = self.running.get(&lease) else { return };
                 let headers = misread(headers, running.asked);
                 let asked = running.asked;
                 let verdict = classify(asked, status, &headers, self.expected_of_object().as_ref());

@@ -2,6 +2,7 @@
 
 mod behind;
 pub(crate) mod checkpoint_file;
+pub(crate) mod conditional;
 pub(crate) mod connect;
 pub(crate) mod connector;
 pub(crate) mod crew;

@@ -1,7 +1,7 @@
 //! Opening the output of a download for what its first response told: name,
 //! lock, what an earlier run left, reserved blocks. Blocking.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::checkpoint_file;
@@ -34,6 +34,8 @@ pub(crate) const SMALL_BYTES: u64 = 256 << 10;
 pub(crate) struct Request {
     pub(crate) output: PathBuf,
     pub(crate) existing: Existing,
+    /// Whether the data has the final name from the start.
+    pub(crate) in_place: bool,
     pub(crate) resume: Resume,
     pub(crate) storage: StorageKind,
     /// Where nothing is kept but what is on its way to a reader.
@@ -51,6 +53,12 @@ pub(crate) struct Request {
     pub(crate) selected: Option<Selected>,
 }
 
+impl Request {
+    fn paths(&self) -> Paths {
+        if self.in_place { Paths::in_place(&self.output) } else { Paths::of(&self.output) }
+    }
+}
+
 /// An output that is ready to be stored into; it holds the lock, if there is one.
 pub(crate) struct OpenedOutput {
     pub(crate) place: Place,
@@ -61,10 +69,9 @@ pub(crate) struct OpenedOutput {
     pub(crate) notices: Vec<(NoticeCode, String)>,
 }
 
-/// What an earlier run left at `output`, if it can be believed at all. The
+/// What an earlier run left at these names, if it can be believed at all. The
 /// error is a checkpoint that must be left as it is.
-pub(crate) fn earlier(output: &Path) -> Result<Earlier, Error> {
-    let paths = Paths::of(output);
+pub(crate) fn earlier(paths: &Paths) -> Result<Earlier, Error> {
     let Some(bytes) = checkpoint_file::read(&paths.checkpoint)? else { return Ok(Earlier::None) };
     if !paths.partial.exists() {
         return Ok(Earlier::None);
@@ -160,7 +167,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     };
     let mut old = None;
     if !partial.created() {
-        match earlier(&partial.paths().output)? {
+        match earlier(partial.paths())? {
             Earlier::None => {}
             Earlier::Damaged(why) if fresh_start => drop(why),
             Earlier::Damaged(why) => notices.push((
@@ -257,7 +264,9 @@ fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, 
     };
     let fresh_start = matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)));
     // A name that exists cannot be linked over, and mapping was asked for with its reasons.
-    let fits = request.existing == Existing::Refuse && request.storage != StorageKind::Mmap;
+    let fits = request.existing == Existing::Refuse
+        && request.storage != StorageKind::Mmap
+        && !request.in_place;
     if !fresh_start || !fits {
         return Ok(None);
     }
@@ -275,20 +284,24 @@ fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, 
 }
 
 fn acquire(request: &Request) -> Result<Partial, Error> {
+    let paths = request.paths();
     if let Some(dir) = request.output.parent() {
         partial::create_dir(dir)?;
     }
     if request.existing == Existing::Refuse {
-        partial::refuse_existing(&request.output)?;
+        partial::refuse_finished(&paths)?;
+    }
+    if paths.are_in_place() && request.existing == Existing::Replace {
+        partial::give_up(&paths)?;
     }
     let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
     if request.existing == Existing::Rename {
         return acquire_free(&request.output, &holder);
     }
-    let partial = Partial::acquire(Paths::of(&request.output), &holder)?;
+    let partial = Partial::acquire(paths.clone(), &holder)?;
     if request.existing == Existing::Refuse {
         // It may have appeared while the lock was taken.
-        partial::refuse_existing(&request.output)?;
+        partial::refuse_finished(&paths)?;
     }
     Ok(partial)
 }

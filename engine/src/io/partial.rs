@@ -55,6 +55,16 @@ impl Paths {
         };
         Self { output: output.to_owned(), partial: with(".part"), checkpoint: with(".haul") }
     }
+
+    /// The same for a download whose data has the final name from the start.
+    pub(crate) fn in_place(output: &Path) -> Self {
+        Self { partial: output.to_owned(), ..Self::of(output) }
+    }
+
+    /// Whether the data has the final name from the start.
+    pub(crate) fn are_in_place(&self) -> bool {
+        self.partial == self.output
+    }
 }
 
 /// The open and locked `NAME.part`. The lock lasts until this value and every
@@ -224,8 +234,9 @@ impl Partial {
 ///
 /// # Errors
 /// As for [`Partial::acquire_earlier`]: another haul that goes on with it keeps it.
-pub(crate) fn remove_earlier(checkpoint: &Path) -> Result<(), Error> {
-    let paths = Paths::of(&checkpoint.with_extension(""));
+pub(crate) fn remove_earlier(checkpoint: &Path, in_place: bool) -> Result<(), Error> {
+    let output = checkpoint.with_extension("");
+    let paths = if in_place { Paths::in_place(&output) } else { Paths::of(&output) };
     let path = paths.partial.clone();
     let partial = Partial::acquire_earlier(paths, &|_| None)?;
     partial.remove().map_err(|error| Error::io("cannot remove", &path, error))
@@ -234,6 +245,9 @@ pub(crate) fn remove_earlier(checkpoint: &Path) -> Result<(), Error> {
 /// Unlinks the checkpoint of a partial whose name was given up. A `NAME.part`
 /// that exists now is another download's, and so is the checkpoint.
 pub(super) fn remove_checkpoint(paths: &Paths) -> io::Result<()> {
+    if paths.are_in_place() {
+        return checkpoint_file::remove(&paths.checkpoint);
+    }
     match look(&paths.partial)? {
         Some(_) => Ok(()),
         None => checkpoint_file::remove(&paths.checkpoint),
@@ -288,6 +302,40 @@ pub(crate) fn refuse_existing(output: &Path) -> Result<(), Error> {
         Some(_) => Err(output_exists(output, "nothing was written")),
         None => Ok(()),
     }
+}
+
+/// The same for a download to these names: of one in place the output may be
+/// what an earlier run left, or empty.
+///
+/// # Errors
+/// As [`refuse_existing`].
+pub(crate) fn refuse_finished(paths: &Paths) -> Result<(), Error> {
+    let unfinished = || {
+        let empty = fs::symlink_metadata(&paths.output).is_ok_and(|found| found.len() == 0);
+        Ok::<_, Error>(empty || is_present(&paths.checkpoint)?)
+    };
+    if paths.are_in_place() && unfinished()? {
+        return Ok(());
+    }
+    refuse_existing(&paths.output)
+}
+
+/// Gives up what a file in place of the object holds, which is to be replaced.
+///
+/// # Errors
+/// When it cannot be truncated.
+pub(crate) fn give_up(paths: &Paths) -> Result<(), Error> {
+    let shorten = || {
+        let flags = OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match open_regular(&paths.output, flags)? {
+            // Another haul that is at it is told from by its lock, later.
+            Some(file) if file.try_lock().is_ok() => {
+                file.set_len(0).map_err(|e| Error::io("cannot shorten", &paths.output, e))
+            }
+            _ => Ok(()),
+        }
+    };
+    if is_present(&paths.checkpoint)? { Ok(()) } else { shorten() }
 }
 
 /// The error for an output that is there already.

@@ -87,6 +87,9 @@ pub(crate) fn publish(
             let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
             synced.map_err(failed("cannot sync"))?;
         }
+        if paths.are_in_place() {
+            return Ok(paths.output.clone());
+        }
         rename(&paths.partial, &paths.output, options.existing)
     })();
     let output = match named {
