@@ -147,9 +147,9 @@ mod tests {
     #[test]
     fn a_noted_tag_counts_until_the_file_is_changed() {
         let (_dir, path) = file(784_111_777);
-        let tag = EntityTag::parse("W/\"v 1\"").or_else(|| EntityTag::parse("W/\"v1\"")).unwrap();
+        let tag = EntityTag::parse("W/\"v1\"").unwrap();
+        // Without attributes on this file system there is nothing to show.
         if Version::note(&path, &tag).is_err() {
-            eprintln!("no attributes on this file system: nothing was shown");
             return;
         }
         let version = Version::of(&path).unwrap();
