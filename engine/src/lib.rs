@@ -22,32 +22,8 @@
 //! # }
 //! ```
 //!
-//! # Stopping and continuing
-//!
-//! [`Download::cancel`] stops and returns the checkpoint's path; dropping the
-//! handle does the same in the background. Starting the same download again
-//! continues it. An [`Error`] says by [`Error::is_resumable`] whether it can be.
-//!
-//! A running download can be paused, slowed and watched; see [`Download`].
-//!
-//! # Reading while it downloads
-//!
-//! [`Download::reader`] gives a [`Reader`] with tokio's `AsyncRead` and
-//! `AsyncSeek` ([`Reader::into_blocking`]: std's `Read` and `Seek`). What it
-//! reads is fetched first.
-//!
-//! # Threads and memory
-//!
-//! An engine has one or two writer threads, each running download one keeper
-//! thread, and everything else runs on the caller's tokio runtime. Bytes
-//! received and not yet stored are bounded by
-//! [`EngineConfig::memory_budget_bytes`] for the whole engine.
-//!
-//! # A file cut short by somebody else
-//!
-//! With the mapped storage, a partial file that another process truncates while
-//! a window of it is mapped raises SIGBUS in this process: that is how the
-//! kernel reports it. [`StorageKind::Pwrite`] reports an error value instead.
+//! The [`guide`] has the rest: stopping and continuing, links that expire,
+//! reading while it downloads, threads and memory, errors.
 #![deny(missing_docs)]
 
 #[cfg(feature = "blocking")]
@@ -65,6 +41,7 @@ mod fault_point;
 #[cfg(any(test, feature = "fault-points"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod handle;
 mod io;
 mod model;
