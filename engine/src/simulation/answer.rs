@@ -374,6 +374,7 @@ fn partial(
         return status(416, &format!("Content-Range: bytes */{total}\r\n"));
     }
     let mut end = end.min(total).min(start.saturating_add(world.most_bytes));
+    world.furthest = world.furthest.max(end);
     let mut start = start;
     let mut told_total = total.to_string();
     let mut code = "206 Partial Content";

@@ -36,15 +36,15 @@ impl Position {
         }
     }
 
-    /// Whether a connection that is made after so many requests, and after
-    /// `sent` bytes of the object went out, is at this position.
-    pub(super) fn fits_connecting(self, requests: u64, sent: u64, total: u64) -> bool {
+    /// Whether a connection that is made after so many requests, up to
+    /// `furthest`, is at this position.
+    pub(super) fn fits_connecting(self, requests: u64, furthest: u64, total: u64) -> bool {
         match self {
             Self::Anywhere => true,
             Self::First => requests == 0,
             Self::Early => requests > 0,
-            Self::Late => requests > 0 && sent >= total / 2,
-            Self::Last => requests > 0 && sent >= total / 4 * 3,
+            Self::Late => requests > 0 && furthest >= total / 2,
+            Self::Last => requests > 0 && furthest >= total / 4 * 3,
         }
     }
 

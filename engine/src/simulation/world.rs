@@ -103,6 +103,8 @@ pub(super) struct World {
     pub(super) busy: usize,
     /// Bytes of bodies that went out in this life.
     pub(super) sent: u64,
+    /// The end of the last part of the object that was answered with in this life.
+    pub(super) furthest: u64,
     /// Bytes that the disk stored, and by how many the network was ever ahead of
     /// it; only with a slow one.
     pub(super) stored: u64,
@@ -140,6 +142,7 @@ impl World {
             all_requests: 0,
             busy: 0,
             sent: 0,
+            furthest: 0,
             stored: 0,
             most_ahead: 0,
             other_methods: 0,
@@ -171,13 +174,16 @@ impl World {
     /// Forgets the life that was: another process begins.
     pub(super) fn begin_life(&mut self) {
         (self.requests, self.busy, self.down_until) = (0, 0, None);
-        (self.sent, self.stored, self.most_ahead) = (0, 0, 0);
+        (self.sent, self.furthest, self.stored, self.most_ahead) = (0, 0, 0, 0);
     }
 
     /// The fault that strikes a request, if one does. `reused`: on a connection
     /// that served one before.
     pub(super) fn strike(&mut self, asked: &Asked, first: bool) -> Option<Fault> {
-        let (start, end) = asked.range.map_or((0, None), |(start, end)| (start, Some(end)));
+        let most = self.most_bytes;
+        let (start, end) = asked
+            .range
+            .map_or((0, None), |(start, end)| (start, Some(end.min(start.saturating_add(most)))));
         let (total, http2) = (self.current().len, self.http2);
         self.strike_where(|fault, position| {
             let possible = match fault {
@@ -191,9 +197,9 @@ impl World {
 
     /// The fault that strikes a connection as it is made.
     pub(super) fn strike_connecting(&mut self) -> Option<Fault> {
-        let (requests, sent, total) = (self.requests, self.sent, self.current().len);
+        let (requests, furthest, total) = (self.requests, self.furthest, self.current().len);
         self.strike_where(|fault, position| {
-            fault.is_of_connecting() && position.fits_connecting(requests, sent, total)
+            fault.is_of_connecting() && position.fits_connecting(requests, furthest, total)
         })
     }
 
