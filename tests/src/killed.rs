@@ -111,7 +111,16 @@ impl Killed {
         &self,
         script: impl Fn(&Request, &Context) -> Response + Send + Sync + 'static,
     ) -> (Outcome, Vec<Record>) {
-        let origin = self.origin().start(script);
+        self.meets_at(|builder| builder, script)
+    }
+
+    /// The same at an origin that is set up in another way.
+    pub fn meets_at(
+        &self,
+        prepare: impl FnOnce(OriginBuilder) -> OriginBuilder,
+        script: impl Fn(&Request, &Context) -> Response + Send + Sync + 'static,
+    ) -> (Outcome, Vec<Record>) {
+        let origin = prepare(self.origin()).start(script);
         let outcome = self.command(&origin).run();
         assert_well_asked(&origin);
         (outcome, origin.requests())

@@ -2,6 +2,8 @@
 //! faults).
 
 use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use haul_tests::harness::{Haul, Outcome, Sandbox};
 use haul_tests::haul;
@@ -26,6 +28,15 @@ fn run(sandbox: &Sandbox, origin: &Http2Origin) -> Outcome {
 fn no_round_of_retrying(outcome: &Outcome) {
     outcome.expect(0);
     assert_eq!(outcome.all("retry").count(), 0, "{outcome}");
+}
+
+/// The most memory that a process ever had.
+fn peak_kib(pid: u32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
+        .expect("the kernel tells the peak")
 }
 
 #[test]
@@ -199,14 +210,79 @@ fn fault_048_slow_disk_does_not_fill_the_memory() {
         .arg(origin.url("/file"))
         .start();
     haul.wait_until("most of it is there", |haul| haul.bytes() > 72 * MIB);
-    let status = fs::read_to_string(format!("/proc/{}/status", haul.pid())).unwrap();
-    let peak_kib: u64 = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
-        .expect("the kernel tells the peak");
+    let peak_kib = peak_kib(haul.pid());
     // The formula of ARCHITECTURE.md: 16 of budget, 16 of windows, 2, 10; and
     // what an unoptimised build and its allocator add.
     assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
     haul.finish().expect(0);
+    sandbox.assert_published("file", &large);
+}
+
+/// An origin that is good until a download of `object` was killed there midway,
+/// and deals with streams by `deal` from then on.
+fn killed_before(
+    object: &Object,
+    sandbox: &Sandbox,
+    deal: impl Fn(Context) -> Deal + Send + Sync + 'static,
+) -> Http2Origin {
+    let killed = Arc::new(AtomicBool::new(false));
+    let serves = Arc::clone(&killed);
+    let origin = Http2Origin::builder().start(object, move |context| {
+        if serves.load(Ordering::SeqCst) { deal(context) } else { Deal::Serve }
+    });
+    let haul = command(sandbox).args(["--http2", "-r", "8M"]).arg(origin.url("/file"));
+    haul_tests::harness::kill(haul, 8 * MIB);
+    sandbox.assert_kept("file");
+    killed.store(true, Ordering::SeqCst);
+    origin
+}
+
+#[test]
+fn fault_047_refused_streams_and_goaway_on_resume() {
+    for deal in [
+        |context: Context| if context.index % 3 == 1 { Deal::Refuse } else { Deal::Serve },
+        |context: Context| if context.on_connection >= 1 { Deal::Refuse } else { Deal::Serve },
+        |context: Context| match context.on_connection {
+            1 => Deal::LastOfConnection,
+            _ => Deal::Serve,
+        },
+    ] {
+        let sandbox = Sandbox::new();
+        let origin = killed_before(&object(), &sandbox, deal);
+        let outcome = run(&sandbox, &origin);
+        no_round_of_retrying(&outcome);
+        assert!(outcome.resumed_bytes() > 0, "{outcome}");
+        sandbox.assert_published("file", &object());
+        assert!(origin.streams().iter().any(|stream| stream.deal != Deal::Serve));
+    }
+}
+
+#[test]
+fn fault_047_server_that_refuses_everything_on_resume_keeps_the_partial() {
+    let sandbox = Sandbox::new();
+    let origin = killed_before(&object(), &sandbox, |_| Deal::Refuse);
+    let outcome =
+        command(&sandbox).args(["--http2", "--retry", "0"]).arg(origin.url("/file")).run();
+    outcome.expect(4);
+    sandbox.assert_kept("file");
+}
+
+#[test]
+fn fault_048_slow_disk_on_resume() {
+    let large = Object::new(1, 96 * MIB);
+    let sandbox = Sandbox::new();
+    let origin = killed_before(&large, &sandbox, |_| Deal::Serve);
+    let mut haul = command(&sandbox)
+        .args(["--http2", "-x", "64", "--storage", "pwrite", "--stall-timeout", "10s"])
+        .env("HAUL_SLOW_WRITES", "1ms")
+        .arg(origin.url("/file"))
+        .start();
+    haul.wait_until("most of it is there", |haul| haul.bytes() > 72 * MIB);
+    // 48 more streams than where 64 MiB are allowed, with a window each.
+    let peak_kib = peak_kib(haul.pid());
+    assert!(peak_kib < 112 << 10, "{peak_kib} KiB");
+    let outcome = haul.finish();
+    no_round_of_retrying(&outcome);
+    assert!(outcome.resumed_bytes() > 0, "{outcome}");
     sandbox.assert_published("file", &large);
 }

@@ -280,6 +280,11 @@ fn fault_014_length_that_is_not_the_ranges_on_resume() {
 }
 
 #[test]
+fn fault_015_chunked_without_a_length_on_resume() {
+    goes_sequential(|_, _| Response::full(&object()).without("Content-Length").chunked(true));
+}
+
+#[test]
 fn fault_016_body_cut_short_on_resume() {
     // Each response to a range ends before its first byte.
     is_given_up(4, lying(|request, _| honest(request).cut(0, End::Close)));
@@ -353,6 +358,14 @@ fn fault_020_impossible_sizes_on_resume() {
             None => Response::new(200).header("Content-Length", total).bytes(vec![0; 100_000]),
         });
     }
+}
+
+#[test]
+fn fault_021_interim_responses_and_a_connection_for_each_request_on_resume() {
+    let outcome = continues(|request, _| {
+        honest(request).interim("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n").close()
+    });
+    assert_eq!(outcome.all("retry").count(), 0, "{outcome}");
 }
 
 #[test]

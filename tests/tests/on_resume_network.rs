@@ -6,7 +6,10 @@ use std::time::Duration;
 use haul_tests::harness::Outcome;
 use haul_tests::killed::{Killed, SIZE, STORED};
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Gate, Origin, Record, Request, Response, date, standard};
+use haul_tests::origin::{
+    Authority, Context, End, Gate, Origin, Record, Refusal, Request, Response, Validity, date,
+    standard,
+};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_haul-under-test");
 
@@ -51,6 +54,14 @@ fn is_given_up(
     assert!(requests.len() < 100, "{} requests", requests.len());
     killed.assert_continues(&object());
     outcome
+}
+
+#[test]
+fn fault_032_head_refused_on_resume() {
+    continues(&killed(), |request, _| match request.method.as_str() {
+        "GET" => honest(request),
+        _ => Response::empty(403),
+    });
 }
 
 #[test]
@@ -148,6 +159,44 @@ fn fault_039_refusals_without_end_on_resume() {
 }
 
 #[test]
+fn fault_040_connection_limit_on_resume() {
+    for (limit, refusal) in [(1, Refusal::Reset), (2, Refusal::Status(503))] {
+        let killed = killed();
+        let (outcome, _) = killed.meets_at(
+            |builder| builder.limit(limit, refusal),
+            |request, _| honest(request).rate(6 * MIB),
+        );
+        outcome.expect(0);
+        killed.sandbox.assert_published("file", &object());
+        assert!(outcome.resumed_bytes() >= STORED, "{outcome}");
+    }
+}
+
+#[test]
+fn fault_041_refused_at_once_on_resume() {
+    for status in [401, 403, 407] {
+        let killed = killed();
+        let (outcome, requests) = killed.meets(move |_, _| Response::empty(status));
+        outcome.expect(6);
+        assert!(requests.len() <= 4, "{} requests", requests.len());
+        killed.assert_continues(&object());
+    }
+}
+
+#[test]
+fn fault_042_captive_portal_on_resume() {
+    let page = "<html><body>Pay here</body></html>";
+    continues(&killed(), move |request, context| match context.index {
+        0 => Response::text(200, "text/html", page),
+        _ => honest(request),
+    });
+    is_given_up(&killed(), 7, move |request, _| match request.path() {
+        "/portal" => Response::text(200, "text/html", page),
+        _ => Response::redirect(302, "/portal"),
+    });
+}
+
+#[test]
 fn fault_043_stalled_connections_on_resume() {
     for stalled in [&[0][..], &[0, 1, 2]] {
         continues(&killed(), move |request, context| {
@@ -209,4 +258,30 @@ fn fault_049_tls_closed_without_close_notify_on_resume() {
     let (outcome, _) =
         continues(&Killed::over_tls(PROGRAM, &object()), |request, _| honest(request).close());
     assert_eq!(outcome.all("retry").count(), 0, "the length decides\n{outcome}");
+}
+
+#[test]
+fn fault_050_bad_certificate_on_resume() {
+    let killed = Killed::over_tls(PROGRAM, &object());
+    let unknown = Authority::new().issue(&["127.0.0.1"], Validity::Current);
+    let (outcome, requests) =
+        killed.meets_at(|builder| builder.tls(&unknown), |request, _| honest(request));
+    outcome.expect(5);
+    assert_eq!(requests.len(), 0, "nothing is said to it");
+    killed.assert_continues(&object());
+}
+
+#[test]
+fn fault_052_header_bomb_on_resume() {
+    is_given_up(&killed(), 7, |request, _| honest(request).header("X-Bomb", &"x".repeat(1 << 20)));
+}
+
+#[test]
+fn fault_054_server_restarted_on_resume() {
+    // Whatever connection there is breaks, and so do the next ones for a while.
+    continues(&killed(), |request, context| match context.index {
+        0..=3 => honest(request).cut(300_000, End::Reset),
+        4..=6 => Response::hang_up(End::Reset),
+        _ => honest(request),
+    });
 }

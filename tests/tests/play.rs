@@ -274,6 +274,33 @@ fn fault_087_half_open_connections_do_not_keep_a_player_out() {
     sandbox.assert_published("film.mp4", &object);
 }
 
+#[test]
+fn fault_087_path_of_a_killed_run_is_no_path_of_the_next() {
+    let object = object();
+    let throttle = Throttle::new(2 * MIB);
+    let origin = Origin::throttled(&object, &throttle);
+    let sandbox = Sandbox::new();
+    let mut killed = Playing::start(play(&sandbox, &origin));
+    let checkpoint = sandbox.checkpoint("film.mp4");
+    killed.running.wait_until("there is a checkpoint", |_| checkpoint.exists());
+    let of_killed = killed.path.clone();
+    killed.running.signal(Signal::KILL);
+    killed.running.finish();
+
+    let playing = Playing::start(play(&sandbox, &origin));
+    let few = ("Range", "bytes=0-9");
+    assert_ne!(playing.path, of_killed);
+    assert_eq!(playing.ask("GET", &of_killed, &[few]).status, 404);
+    let evil = ("Host", "evil.test");
+    assert_eq!(playing.send("GET", &playing.path, &[evil, few]).status, 421);
+    let foreign = ("Origin", "http://evil.test");
+    assert_eq!(playing.ask("GET", &playing.path, &[few, foreign]).status, 403);
+    assert!(playing.ask("GET", &playing.path, &[few]).body == object.bytes(0..10));
+    throttle.lift();
+    playing.running.finish().expect(0);
+    sandbox.assert_published("film.mp4", &object);
+}
+
 /// A film as far as its boxes go, with `moov` at the end.
 fn film() -> Vec<u8> {
     let moov = 3 * MIB as usize;

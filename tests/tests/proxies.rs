@@ -2,10 +2,10 @@
 
 use std::net::TcpListener;
 
-use haul_tests::harness::{Haul, Sandbox, assert_well_asked};
+use haul_tests::harness::{Haul, Sandbox, assert_well_asked, kill};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, Origin, Validity, standard};
+use haul_tests::origin::{Authority, Origin, Throttle, Validity, standard};
 use haul_tests::proxy::{Proxy, ProxyBuilder};
 
 /// Only a proxy that looks it up itself finds it.
@@ -358,5 +358,41 @@ fn fault_086_redirect_to_another_host_takes_no_login_through_the_proxy() {
         let to_other = head.starts_with("GET http://other.test");
         let has_login = head.to_ascii_lowercase().contains("\nauthorization:");
         assert_ne!(to_other, has_login, "{head}");
+    }
+}
+
+#[test]
+fn fault_086_secrets_stay_apart_on_resume_after_a_kill() {
+    let throttle = Throttle::new(MIB);
+    let authority = Authority::new();
+    let identity = authority.issue(&[NAME], Validity::Current);
+    let limit = throttle.clone();
+    let serve = move |request: &haul_tests::origin::Request, _: &_| {
+        limit.apply(standard(&object(), request))
+    };
+    let origin = Origin::builder().tls(&identity).start(serve);
+    let proxy = Proxy::http().login(LOGIN.0, LOGIN.1).start();
+    let sandbox = Sandbox::new();
+    let again = || {
+        command(&sandbox)
+            .arg(format!("--proxy=http://{}:{}@{}", LOGIN.0, LOGIN.1, proxy.authority()))
+            .args(["--insecure", "-u", "you:0r1g1n"])
+            .arg(format!("https://{NAME}:{}/file", origin.port()))
+    };
+    kill(again(), 2 * MIB);
+    for secret in [LOGIN.1, "0r1g1n", "eW91OjByMWcxbg", "bWU6aHVudGVyMg"] {
+        sandbox.assert_free_of(secret);
+    }
+    throttle.lift();
+    let outcome = again().run();
+    outcome.expect(0);
+    assert!(outcome.resumed_bytes() > 0, "{outcome}");
+    outcome.assert_free_of(LOGIN.1);
+    outcome.assert_free_of("0r1g1n");
+    sandbox.assert_published("file", &object());
+    let told = proxy.log().join("\n");
+    assert!(!told.contains("eW91OjByMWcxbg"), "{told}");
+    for record in origin.requests() {
+        assert_eq!(record.request.header("Proxy-Authorization"), None);
     }
 }

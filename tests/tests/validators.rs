@@ -173,6 +173,20 @@ fn fault_025_change_without_end_is_given_up() {
     assert_given_up_as_changed(&never_the_same(standard, SIZE));
 }
 
+/// The version that took the object's place has nothing to tell it by, or it
+/// has, and the first one had not: both are seen, and never joined.
+#[test]
+fn fault_023_validators_that_vanish_or_appear_are_a_change() {
+    let bare = |seed| Object::new(seed, SIZE).with_etag(None).with_last_modified(None);
+    let answer = |object: &Object, request: &Request| {
+        let fails = request.is_conditional() && object.etag().is_none();
+        if fails { Response::empty(412) } else { standard(object, request) }
+    };
+    assert_restarts_once_into(&bare(2), &changing(&Object::new(1, SIZE), &bare(2), answer));
+    let after = Object::new(2, SIZE);
+    assert_restarts_once_into(&after, &changing(&bare(1), &after, answer));
+}
+
 #[test]
 fn fault_026_412_is_a_change_and_never_a_loop() {
     // The response to the same request without a condition decides.

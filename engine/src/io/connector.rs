@@ -58,6 +58,12 @@ impl FetchError {
                 message: format!("{origin} ended the TLS session: {cause}"),
             };
         }
+        if is_unusable_head(error) {
+            return Self {
+                kind: FetchErrorKind::Protocol,
+                message: format!("the response of {origin} cannot be read: {}", cause_text(error)),
+            };
+        }
         Self::receiving(origin, error, "before it answered")
     }
 
@@ -79,6 +85,29 @@ impl FetchError {
             message: format!("the connection to {origin} broke {when}: {cause}"),
         }
     }
+}
+
+/// Whether our side of HTTP/2 refused a response's head: too large, too many
+/// fields, or ones that contradict each other (RFC 9113 section 8.1.1).
+#[cfg(feature = "http2")]
+fn is_unusable_head(error: &hyper::Error) -> bool {
+    chain(error).filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| {
+        error.is_library()
+            && !error.is_io()
+            && matches!(
+                error.reason(),
+                Some(
+                    h2::Reason::PROTOCOL_ERROR
+                        | h2::Reason::ENHANCE_YOUR_CALM
+                        | h2::Reason::COMPRESSION_ERROR
+                )
+            )
+    })
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_unusable_head(_: &hyper::Error) -> bool {
+    false
 }
 
 /// hyper reports bad chunk framing as an I/O error of an `Invalid` kind; a

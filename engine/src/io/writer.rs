@@ -25,6 +25,8 @@ use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, segment_count};
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
+#[cfg(test)]
+use crate::simulation::disk::SlowDisk;
 
 /// As many as [`Target::closed`] has bits.
 const MAX_THREADS: usize = 64;
@@ -47,6 +49,9 @@ struct Shared {
     lanes: Vec<Lane>,
     budget: Arc<Semaphore>,
     crew: Crew,
+    /// What makes storing take simulated time.
+    #[cfg(test)]
+    slow: std::sync::OnceLock<SlowDisk>,
 }
 
 /// The way to one writer.
@@ -96,7 +101,21 @@ impl Writers {
         };
         let lanes = (0..threads.clamp(1, MAX_THREADS)).map(start).collect();
         let budget = Arc::new(Semaphore::new(budget_bytes.min(Semaphore::MAX_PERMITS)));
-        Self { shared: Arc::new(Shared { lanes, budget, crew }) }
+        Self {
+            shared: Arc::new(Shared {
+                lanes,
+                budget,
+                crew,
+                #[cfg(test)]
+                slow: std::sync::OnceLock::new(),
+            }),
+        }
+    }
+
+    /// From here on the budget comes back only as fast as `disk` stores.
+    #[cfg(test)]
+    pub(crate) fn slow_down(&self, disk: SlowDisk) {
+        self.shared.slow.set(disk).expect("one disk");
     }
 
     /// Who does this engine's blocking work.
@@ -159,6 +178,12 @@ impl Writers {
     }
 
     fn send(&self, segment: u32, message: Message) -> Result<(), StoreClosed> {
+        #[cfg(test)]
+        if let (Some(disk), Message::Chunk { pieces, permit, .. }) =
+            (self.shared.slow.get(), &message)
+        {
+            disk.store(pieces.iter().map(Bytes::len).sum(), Arc::clone(permit));
+        }
         let lanes = &self.shared.lanes;
         lanes[segment as usize % lanes.len()].send(message)
     }

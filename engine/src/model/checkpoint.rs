@@ -178,8 +178,8 @@ impl Checkpoint {
     ///
     /// Another size, coding or strong validator is always another object. A
     /// strong validator that is the same is enough for the same URL, and needs
-    /// a proof for another one. Weak evidence needs an equal `Last-Modified`
-    /// besides an equal weak tag; with less, only a digest or the user's word
+    /// a proof for another one. Weak evidence needs an equal `Last-Modified`, older
+    /// than its response, besides an equal weak tag; with less, only a digest or the user's word
     /// continues.
     #[must_use]
     pub fn matches(&self, seen: &Resource, claim: Claim) -> Match {
@@ -230,9 +230,12 @@ fn strong_evidence(ours: &Validator, theirs: &Validator) -> bool {
     }
 }
 
-/// Whether both sides have a tag and a date.
+/// Whether both sides have a tag, and a date that no two versions share.
 fn tags_and_dates(ours: &Validator, theirs: &Validator) -> bool {
-    [ours, theirs].iter().all(|v| v.etag.is_some() && v.last_modified.is_some())
+    let has_both = |v: &&Validator| {
+        v.etag.is_some() && v.last_modified.as_ref().is_some_and(|date| date.strong)
+    };
+    [ours, theirs].iter().all(has_both)
 }
 
 #[cfg(test)]

@@ -215,6 +215,7 @@ fn matching() {
     let strong = ours(tag("\"a\""), None);
     let weak = ours(tag("W/\"a\""), None);
     let weak_dated = ours(tag("W/\"a\""), date(5, true));
+    let weak_fresh = ours(tag("W/\"a\""), date(5, false));
     let dated = ours(None, date(5, true));
     let fresh = ours(None, date(5, false));
     let none = Validator::default();
@@ -231,6 +232,8 @@ fn matching() {
         (&weak, weak.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak, ours(tag("W/\"b\""), None), [OTHER, OTHER, SAME, SAME]),
         (&weak_dated, weak_dated.clone(), [SAME, OTHER, SAME, SAME]),
+        (&weak_fresh, weak_fresh.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&weak_fresh, weak_dated.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak_dated, weak.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak_dated, ours(tag("W/\"a\""), date(6, true)), [OTHER, OTHER, SAME, SAME]),
         (&none, none.clone(), [OTHER, OTHER, SAME, SAME]),

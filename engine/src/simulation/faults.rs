@@ -35,6 +35,28 @@ impl Position {
             Self::Last => !first && end >= total,
         }
     }
+
+    /// Whether a connection that is made after so many requests, up to
+    /// `furthest`, is at this position.
+    pub(super) fn fits_connecting(self, requests: u64, furthest: u64, total: u64) -> bool {
+        match self {
+            Self::Anywhere => true,
+            Self::First => requests == 0,
+            Self::Early => requests > 0,
+            Self::Late => requests > 0 && furthest >= total / 2,
+            Self::Last => requests > 0 && furthest >= total / 4 * 3,
+        }
+    }
+
+    /// How much of the object is here when a fault at this position comes.
+    pub(super) fn bytes_before(self, total: u64) -> u64 {
+        match self {
+            Self::Anywhere | Self::First => 1,
+            Self::Early => total / 4,
+            Self::Late => total / 2,
+            Self::Last => total / 8 * 7,
+        }
+    }
 }
 
 /// What goes wrong. Those that are about ranges strike only requests for one.
@@ -48,7 +70,10 @@ pub(super) enum Fault {
     ShortBody,
     LongBody,
     Multipart,
+    /// A 416 with the object's own size, whatever is missing.
+    Unsatisfiable,
     OtherTotal,
+    OtherTotalUnsatisfiable,
     Capped,
     UnknownTotal,
     LengthMismatch,
@@ -59,13 +84,25 @@ pub(super) enum Fault {
     Page,
     ImpossibleSize,
     InterimAndClose,
+    /// The strong tag is a weak one here, and there is nothing else.
+    WeakTagOnly,
+    NoValidators,
+    /// `Last-Modified` is of the second of `Date`, and there is nothing else.
+    FreshDate,
     Changes,
     PreconditionFails,
     OtherTag,
+    /// A condition is answered with the whole object, as one that failed.
+    ConditionFallsBack,
+    /// To a mirror with other bytes of the same size.
+    MirrorElsewhere,
+    /// Only a GET of the whole signed URL is served.
+    SignedForGet,
     ConditionRefused,
     Expired,
     RedirectElsewhere,
     RedirectLoop,
+    RedirectInTheClear,
     RetryAfter,
     ConnectionLimit,
     Unauthorized,
@@ -75,13 +112,58 @@ pub(super) enum Fault {
     ResetAtOnce,
     ResetMidway,
     ClosesAfterwards,
+    /// A connection that was used before closes as the request arrives.
+    ClosesUnderRequest,
+    RefusedStream,
+    /// GOAWAY with the response; streams under way are served.
+    GoAway,
+    /// GOAWAY in the middle of it, and nothing more is served.
+    GoAwayMidway,
+    /// The end of a TLS stream without close_notify: after the body, in the
+    /// middle of one with a length, and of one without.
+    Unnotified,
+    UnnotifiedMidway,
+    UnnotifiedDelimited,
     BadCertificate,
+    /// The first addresses are dead, the next one answers after some seconds.
+    DeadAddresses,
+    /// What is sent there is not even refused.
+    BlackHole,
+    Unreachable,
     HeaderBomb,
+    LongHeader,
     TwoMinutesGone,
     Restarts,
     ServerError,
     WrongDigest,
     AlteredBody,
+}
+
+impl Fault {
+    /// Whether it strikes a connection as it is made, and no request.
+    pub(super) fn is_of_connecting(self) -> bool {
+        matches!(
+            self,
+            Self::BadCertificate | Self::DeadAddresses | Self::BlackHole | Self::Unreachable
+        )
+    }
+
+    /// Whether only HTTP/2 has it.
+    pub(super) fn is_of_http2(self) -> bool {
+        matches!(self, Self::RefusedStream | Self::GoAway | Self::GoAwayMidway)
+    }
+
+    /// Whether it takes every connection of the client with it, so that one which
+    /// strikes all the time may leave nothing between two of its strikes where
+    /// all requests share a connection.
+    pub(super) fn takes_all_connections(self) -> bool {
+        matches!(self, Self::TwoMinutesGone | Self::Restarts)
+    }
+
+    /// Whether it is no failure: sent again, and not counted.
+    pub(super) fn is_uncounted(self) -> bool {
+        matches!(self, Self::ClosesUnderRequest | Self::RefusedStream | Self::GoAway)
+    }
 }
 
 /// What must come of it.
@@ -127,7 +209,9 @@ pub(super) const ROWS: &[Row] = &[
     ends_well(7, Fault::ShortBody),
     ends_well(8, Fault::LongBody),
     ends_well(9, Fault::Multipart),
+    may_end(10, Fault::Unsatisfiable, ErrorKind::Protocol),
     may_end(11, Fault::OtherTotal, ErrorKind::ObjectChanged),
+    may_end(11, Fault::OtherTotalUnsatisfiable, ErrorKind::ObjectChanged),
     ends_well(12, Fault::Capped),
     ends_well(13, Fault::UnknownTotal),
     ends_well(14, Fault::LengthMismatch),
@@ -138,17 +222,24 @@ pub(super) const ROWS: &[Row] = &[
     may_end(18, Fault::Page, ErrorKind::Protocol),
     fails(20, Fault::ImpossibleSize, Demand::Fails(ErrorKind::Protocol), ErrorKind::Protocol),
     ends_well(21, Fault::InterimAndClose),
+    ends_well(22, Fault::WeakTagOnly),
+    ends_well(23, Fault::NoValidators),
+    ends_well(24, Fault::FreshDate),
     may_end(25, Fault::Changes, ErrorKind::ObjectChanged),
     ends_well(26, Fault::PreconditionFails),
     ends_well(27, Fault::OtherTag),
     ends_well(28, Fault::OtherTag),
+    ends_well(29, Fault::ConditionFallsBack),
+    may_end(30, Fault::MirrorElsewhere, ErrorKind::ObjectChanged),
     may_end(31, Fault::WrongDigest, ErrorKind::DigestMismatch),
     may_end(31, Fault::AlteredBody, ErrorKind::DigestMismatch),
+    ends_well(32, Fault::SignedForGet),
     ends_well(33, Fault::ConditionRefused),
     fails(34, Fault::Expired, Demand::Right, ErrorKind::AccessDenied),
     ends_well(35, Fault::RedirectElsewhere),
     ends_well(36, Fault::RedirectElsewhere),
     may_end(37, Fault::RedirectLoop, ErrorKind::Protocol),
+    fails(38, Fault::RedirectInTheClear, Demand::Fails(ErrorKind::Protocol), ErrorKind::Protocol),
     may_end(39, Fault::RetryAfter, ErrorKind::HttpStatus),
     may_end(39, Fault::ServerError, ErrorKind::HttpStatus),
     ends_well(40, Fault::ConnectionLimit),
@@ -160,8 +251,19 @@ pub(super) const ROWS: &[Row] = &[
     may_end(45, Fault::ResetAtOnce, ErrorKind::Network),
     ends_well(45, Fault::ResetMidway),
     ends_well(46, Fault::ClosesAfterwards),
+    ends_well(46, Fault::ClosesUnderRequest),
+    may_end(47, Fault::RefusedStream, ErrorKind::Network),
+    ends_well(47, Fault::GoAway),
+    ends_well(47, Fault::GoAwayMidway),
+    ends_well(49, Fault::Unnotified),
+    ends_well(49, Fault::UnnotifiedMidway),
+    may_end(49, Fault::UnnotifiedDelimited, ErrorKind::Network),
     fails(50, Fault::BadCertificate, Demand::Fails(ErrorKind::Tls), ErrorKind::Tls),
+    ends_well(51, Fault::DeadAddresses),
+    may_end(51, Fault::BlackHole, ErrorKind::Network),
+    may_end(51, Fault::Unreachable, ErrorKind::Network),
     may_end(52, Fault::HeaderBomb, ErrorKind::Protocol),
+    may_end(52, Fault::LongHeader, ErrorKind::Protocol),
     ends_well(53, Fault::TwoMinutesGone),
     ends_well(54, Fault::Restarts),
 ];

@@ -5,8 +5,22 @@
 //! fetchers, hyper, writers, keeper and files are the real ones, in one thread.
 //!
 //! A failing seed prints the command that repeats it.
+//!
+//! Every row of sections A to D is here, over HTTP/1.1 and HTTP/2, but for what
+//! is below a transport or above a download:
+//!
+//! - Row 50: what makes a certificate bad is rustls's to find; here the handshake
+//!   fails as that is told.
+//! - Row 51: which address is tried next, and when, is `HttpConnector`'s over real
+//!   sockets; here the connection takes as long as the dead ones before it, never
+//!   comes, or is refused.
+//! - Row 35: `--refresh-cmd` is the command's; here it is a second life with
+//!   another URL, as row 30 is.
 
+mod answer;
+pub(crate) mod disk;
 mod faults;
+mod http2;
 mod server;
 mod streamed;
 mod tests;
@@ -16,9 +30,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::disk::SlowDisk;
 use self::server::Network;
 use self::world::{Shared, lock};
-use crate::config::{Checksum, Connections, EngineConfig};
+use crate::config::{Checksum, Connections, EngineConfig, HttpVersion};
 use crate::download::DownloadBuilder;
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
@@ -34,10 +49,18 @@ const SEGMENT_BYTES: u64 = 16 << 10;
 /// hundreds of rounds of backoff, and a crawling plain stream.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
+/// Of the object, as it is in every wish.
+const URL: &str = "https://origin.test/film.mp4?X-Amz-Signature=secret";
+
 /// What a user asks for.
 #[derive(Debug, Clone)]
 struct Wish {
+    url: &'static str,
     connections: Connections,
+    segment_bytes: u64,
+    limit_rate_bytes_per_second: Option<u64>,
+    /// Bytes a second, and how many it takes at once before.
+    slow_disk: Option<(f64, u64)>,
     checksum: Option<Checksum>,
     sync: bool,
     digest: bool,
@@ -53,30 +76,49 @@ enum Life {
 }
 
 /// An engine whose connections all lead to `world`, and which works on this thread alone.
-fn engine(world: &Shared) -> Arc<EngineInner> {
-    let config = EngineConfig::default();
+fn engine(world: &Shared, config: EngineConfig) -> Arc<EngineInner> {
     let transport = HttpTransport::over(Box::new(Network(Arc::clone(world))), &config);
     Arc::new(EngineInner::new(config, Arc::new(transport), Crew::Inline))
 }
 
-/// Runs the command until it ends, or is killed after `killed_after`.
-fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>) -> Life {
-    {
-        let mut world = lock(world);
-        (world.requests, world.busy, world.down_until) = (0, 0, None);
-    }
+/// When a life ends.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// The download does.
+    Its,
+    /// It is killed after this time.
+    Time(Duration),
+    /// It is killed when so many bytes went out.
+    Sent(u64),
+}
+
+/// Runs the command until it ends or is killed.
+fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
+    lock(world).begin_life();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    let builder =
-        DownloadBuilder::new(engine(world), "http://origin.test/film.mp4?X-Amz-Signature=secret")
-            .directory(dir)
-            .output("film")
-            .connections(wish.connections)
-            .sync(wish.sync)
-            .digest(wish.digest);
+    // Where it is not asked for, TLS may choose HTTP/2 all the same.
+    let http2 = lock(world).http2 && wish.seed.is_multiple_of(2);
+    let config = EngineConfig {
+        http_version: if http2 { HttpVersion::Http2 } else { HttpVersion::Auto },
+        limit_rate_bytes_per_second: wish.limit_rate_bytes_per_second,
+        // The least there is.
+        memory_budget_bytes: 0,
+        ..EngineConfig::default()
+    };
+    let engine = engine(world, config);
+    if let Some((bytes_per_second, fast_bytes)) = wish.slow_disk {
+        engine.writers.slow_down(SlowDisk::new(world, bytes_per_second, fast_bytes));
+    }
+    let builder = DownloadBuilder::new(engine, wish.url)
+        .directory(dir)
+        .output("film")
+        .connections(wish.connections)
+        .sync(wish.sync)
+        .digest(wish.digest);
     let builder = match &wish.checksum {
         Some(checksum) => builder.checksum(checksum.clone()),
         None => builder,
@@ -84,8 +126,8 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>)
     // Everything is dropped with the runtime: what a kill leaves is on the disk.
     runtime.block_on(async {
         let (engine, mut options) = builder.resolve().expect("a good wish");
-        options.segment_size_bytes = Some(SEGMENT_BYTES);
-        options.first_range_bytes = 4 * SEGMENT_BYTES;
+        options.segment_size_bytes = Some(wish.segment_bytes);
+        options.first_range_bytes = 4 * wish.segment_bytes;
         // Its objects stand for large ones: most lives have partials to continue.
         if !wish.seed.is_multiple_of(8) {
             options.small_bytes = 0;
@@ -93,9 +135,23 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>)
         options.seed = wish.seed;
         let mut download = launch(engine, options);
         let mut events = download.events();
-        let limit = killed_after.unwrap_or(LONGEST);
-        match tokio::time::timeout(limit, download.wait()).await {
-            Ok(result) => {
+        let killed = async {
+            match until {
+                Until::Its => {
+                    tokio::time::sleep(LONGEST).await;
+                    panic!("no end after {LONGEST:?}\n{}", lock(world).last_requests())
+                }
+                Until::Time(time) => tokio::time::sleep(time).await,
+                Until::Sent(bytes) => {
+                    while lock(world).sent < bytes {
+                        tokio::time::sleep(Duration::from_millis(5)).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            result = download.wait() => {
                 let mut notices = Vec::new();
                 while let Some(event) = events.next().await {
                     if let Event::Notice(notice) = event {
@@ -104,8 +160,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, killed_after: Option<Duration>)
                 }
                 Life::Ended(result, notices)
             }
-            Err(_) if killed_after.is_some() => Life::Killed,
-            Err(_) => panic!("no end after {LONGEST:?}\n{}", lock(world).last_requests()),
+            () = killed => Life::Killed,
         }
     })
 }
@@ -119,6 +174,9 @@ fn judge(
     result: &Result<Summary, Error>,
 ) -> Result<(), String> {
     let names = names(dir);
+    if lock(world).other_methods > 0 {
+        return Err("something else than GET was said (fault 32)".to_owned());
+    }
     match result {
         Ok(summary) => {
             let bytes = std::fs::read(dir.join("film")).map_err(|e| format!("no file: {e}"))?;

@@ -39,10 +39,12 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
         .start_paused(true)
         .build()
         .expect("a runtime without I/O");
-    let builder =
-        DownloadBuilder::new(super::engine(world), "http://origin.test/film.mp4?sig=secret")
-            .connections(wish.connections)
-            .digest(wish.digest);
+    let builder = DownloadBuilder::new(
+        super::engine(world, EngineConfig::default()),
+        "http://origin.test/film.mp4?sig=secret",
+    )
+    .connections(wish.connections)
+    .digest(wish.digest);
     let builder = match &wish.checksum {
         Some(checksum) => builder.checksum(checksum.clone()),
         None => builder,

@@ -5,14 +5,20 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use super::faults::{Demand, Fault, Position, ROWS, Row};
+use super::faults::{Fault, Position, ROWS};
 use super::world::{DATES, Injected, Link, Times, Version, World, lock};
 use super::*;
 
+mod rows;
+mod whole_runs;
+
 /// Seeds in a usual run; `HAUL_SEEDS` sets another number.
 const SEEDS: u64 = 10_000;
-/// Seeds for each row, position and number of times.
+/// Seeds for each row, position, number of times and version of HTTP.
 const SEEDS_OF_A_ROW: u64 = 10;
+
+/// Whether it is HTTP/2.
+const VERSIONS: &[bool] = if cfg!(feature = "http2") { &[false, true] } else { &[false] };
 
 fn object(random: &mut fastrand::Rng) -> Version {
     let segments = random.u64(0..24);
@@ -42,6 +48,10 @@ fn link(random: &mut fastrand::Rng) -> Link {
 
 pub(super) fn wish(random: &mut fastrand::Rng) -> Wish {
     Wish {
+        url: URL,
+        segment_bytes: SEGMENT_BYTES,
+        limit_rate_bytes_per_second: None,
+        slow_disk: None,
         connections: match random.usize(0..10) {
             0 => Connections::default(),
             fixed => Connections::Fixed(fixed),
@@ -58,6 +68,8 @@ pub(super) fn any_world(random: &mut fastrand::Rng) -> World {
     let version = object(random);
     let identified = version.etag.as_ref().is_some_and(|etag| !etag.starts_with("W/"));
     let mut world = World::new(random.u64(..), link(random), version);
+    world.http2 = VERSIONS[random.usize(0..4) % VERSIONS.len()];
+    world.one_request_each = random.u8(..) < 30;
     for _ in 0..random.usize(0..4) {
         let fault = ROWS[random.usize(0..ROWS.len())].fault;
         // What cannot be told apart is not asked for: a change under one
@@ -66,6 +78,11 @@ pub(super) fn any_world(random: &mut fastrand::Rng) -> World {
             continue;
         }
         let mut positions = vec![Position::Early, Position::Late, Position::Last];
+        // Nor whether a host with other bytes is a mirror, where neither has an
+        // identity.
+        if fault == Fault::MirrorElsewhere && !identified {
+            continue;
+        }
         if fault != Fault::Page {
             positions.extend([Position::First, Position::Anywhere]);
         }
@@ -95,7 +112,7 @@ fn any_case(seed: u64) -> Result<(), String> {
     for _ in 0..random.usize(0..3) {
         wish.digest = random.u8(..) >= 40;
         let after = Duration::from_millis(random.u64(1..6000));
-        if let Life::Ended(result, _) = live(&world, dir.path(), &wish, Some(after)) {
+        if let Life::Ended(result, _) = live(&world, dir.path(), &wish, Until::Time(after)) {
             judge(&world, dir.path(), &wish, &result)?;
             if result.is_ok() {
                 return Ok(());
@@ -103,7 +120,7 @@ fn any_case(seed: u64) -> Result<(), String> {
         }
     }
     wish.digest = random.u8(..) >= 40;
-    let Life::Ended(result, _) = live(&world, dir.path(), &wish, None) else {
+    let Life::Ended(result, _) = live(&world, dir.path(), &wish, Until::Its) else {
         return Err("killed by nobody".to_owned());
     };
     judge(&world, dir.path(), &wish, &result)?;
@@ -112,7 +129,7 @@ fn any_case(seed: u64) -> Result<(), String> {
     }
     lock(&world).faults.clear();
     lock(&world).link.loss = 0;
-    match live(&world, dir.path(), &wish, None) {
+    match live(&world, dir.path(), &wish, Until::Its) {
         Life::Ended(Ok(summary), _) => judge(&world, dir.path(), &wish, &Ok(summary)),
         Life::Ended(Err(error), _) => {
             Err(format!("an honest server does not help after {:?}: {error}", result.err()))
@@ -168,13 +185,14 @@ fn whatever_happens_it_ends_with_the_right_file_or_an_honest_error() {
 
 #[test]
 fn the_same_seed_is_the_same_download() {
-    let run = |seed| {
+    let run = |seed, http2| {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut world = World::new(seed, link(&mut random), object(&mut random));
         world.link.loss = 30;
+        world.http2 = http2;
         let world = Arc::new(Mutex::new(world));
         let dir = scratch();
-        let Life::Ended(result, notices) = live(&world, dir.path(), &wish(&mut random), None)
+        let Life::Ended(result, notices) = live(&world, dir.path(), &wish(&mut random), Until::Its)
         else {
             panic!("killed by nobody");
         };
@@ -182,99 +200,8 @@ fn the_same_seed_is_the_same_download() {
         (format!("{told:?} {notices:?}"), std::mem::take(&mut lock(&world).log))
     };
     for seed in 0..200 {
-        assert_eq!(run(seed), run(seed), "seed {seed}");
-    }
-}
-
-/// A download that the row's fault meets at a position, once or always.
-fn row_case(
-    row: &Row,
-    position: Position,
-    times: Times,
-    killed: bool,
-    seed: u64,
-) -> Result<bool, String> {
-    let mut random = fastrand::Rng::with_seed(seed);
-    let version = Version {
-        seed: random.u64(1..u64::from(u32::MAX)),
-        len: 20 * SEGMENT_BYTES + random.u64(1..SEGMENT_BYTES),
-        etag: Some("\"v1\"".to_owned()),
-        last_modified: Some(DATES[1]),
-        content_type: "video/mp4",
-        digests: row.fault == Fault::AlteredBody,
-    };
-    let mut world = World::new(random.u64(..), Link { loss: 0, ..link(&mut random) }, version);
-    let wish = Wish { connections: Connections::Fixed(4), sync: false, ..wish(&mut random) };
-    let faults = vec![Injected::new(row.fault, position, times)];
-    let dir = scratch();
-    if !killed {
-        world.faults = faults.clone();
-    }
-    let world = Arc::new(Mutex::new(world));
-    if killed {
-        let slow = std::mem::replace(&mut lock(&world).link.rates, (30_000, 40_000));
-        if !matches!(live(&world, dir.path(), &wish, Some(Duration::from_secs(2))), Life::Killed) {
-            return Err("the first life was too short".to_owned());
-        }
-        let mut world = lock(&world);
-        world.link.rates = slow;
-        world.faults = faults;
-    }
-    let Life::Ended(result, notices) = live(&world, dir.path(), &wish, None) else {
-        return Err("killed by nobody".to_owned());
-    };
-    judge(&world, dir.path(), &wish, &result)?;
-    let fired = lock(&world).faults[0].fired > 0;
-    let (at_first, later) = row.once;
-    let demand = if position == Position::First { at_first } else { later };
-    let told = result.as_ref().map(|_| ()).map_err(Error::kind);
-    let met = match (times, demand) {
-        _ if !fired => told.is_ok(),
-        (Times::Once, Demand::Right) => told.is_ok(),
-        // A 403 to a precondition is asked again without it (row 33).
-        (Times::Once, Demand::Fails(ErrorKind::AccessDenied)) if killed && told.is_ok() => true,
-        (Times::Once, Demand::Fails(kind)) => told == Err(kind),
-        (Times::Always, _) => told.is_ok() || told.err() == row.always,
-    };
-    if met {
-        return Ok(fired);
-    }
-    let log = lock(&world).last_requests();
-    Err(format!(
-        "{row:?} {times:?} at {position:?}, killed {killed}: {result:?} with {notices:?}\n    {log}"
-    ))
-}
-
-fn rows(killed: bool) {
-    let mut failures = Vec::new();
-    for row in ROWS {
-        for position in Position::ALL {
-            for times in [Times::Once, Times::Always] {
-                let fired = AtomicU64::new(0);
-                let failed = for_seeds("rows_", 0..SEEDS_OF_A_ROW, |seed| {
-                    let hit = row_case(row, position, times, killed, seed)?;
-                    fired.fetch_add(u64::from(hit), Ordering::Relaxed);
-                    Ok(())
-                });
-                if failed.is_empty() && fired.into_inner() == 0 {
-                    let number = row.number;
-                    failures.push(format!(
-                        "row {number}, {row:?}, never struck at {position:?}, {times:?}"
-                    ));
-                }
-                failures.extend(failed.into_iter().take(1));
-            }
+        for http2 in VERSIONS {
+            assert_eq!(run(seed, *http2), run(seed, *http2), "seed {seed}, HTTP/2 {http2}");
         }
     }
-    assert!(failures.is_empty(), "{} failed:\n{}", failures.len(), failures.join("\n"));
-}
-
-#[test]
-fn rows_of_sections_a_to_d_at_four_positions() {
-    rows(false);
-}
-
-#[test]
-fn rows_of_sections_a_to_d_on_a_resume() {
-    rows(true);
 }

@@ -1,10 +1,12 @@
 //! The simulated world: what the object is, and what the server does about it.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::answer::Asked;
 use super::faults::{Fault, Position};
 
 /// One version of the object.
@@ -78,6 +80,19 @@ pub(super) struct Link {
 pub(super) struct World {
     pub(super) random: fastrand::Rng,
     pub(super) link: Link,
+    /// HTTP/2 is spoken, else HTTP/1.1.
+    pub(super) http2: bool,
+    /// Each connection serves one request.
+    pub(super) one_request_each: bool,
+    /// No response has more than this.
+    pub(super) most_bytes: u64,
+    /// The first request is redirected to another path of the same origin, on
+    /// the same connection.
+    pub(super) redirects_first: bool,
+    /// What the hosts whose names begin with `mirror` have.
+    pub(super) mirror: Option<Version>,
+    /// Once bytes of a later request go out, a foreign file has the output's name.
+    pub(super) foreign: Option<PathBuf>,
     /// The last one is the current one.
     pub(super) versions: Vec<Version>,
     pub(super) faults: Vec<Injected>,
@@ -86,6 +101,16 @@ pub(super) struct World {
     pub(super) all_requests: u64,
     /// Requests that are being answered.
     pub(super) busy: usize,
+    /// Bytes of bodies that went out in this life.
+    pub(super) sent: u64,
+    /// The end of the last part of the object that was answered with in this life.
+    pub(super) furthest: u64,
+    /// Bytes that the disk stored, and by how many the network was ever ahead of
+    /// it; only with a slow one.
+    pub(super) stored: u64,
+    pub(super) most_ahead: u64,
+    /// Requests of another method than GET.
+    pub(super) other_methods: u64,
     pub(super) down_until: Option<Instant>,
     /// Bodies that were sent with a 200 and are no version of the object: what
     /// asks without knowing the object cannot tell.
@@ -105,11 +130,22 @@ impl World {
         Self {
             random: fastrand::Rng::with_seed(seed),
             link,
+            http2: false,
+            one_request_each: false,
+            most_bytes: u64::MAX,
+            redirects_first: false,
+            mirror: None,
+            foreign: None,
             versions: vec![first],
             faults: Vec::new(),
             requests: 0,
             all_requests: 0,
             busy: 0,
+            sent: 0,
+            furthest: 0,
+            stored: 0,
+            most_ahead: 0,
+            other_methods: 0,
             down_until: None,
             pages: Vec::new(),
             log: Vec::new(),
@@ -135,19 +171,73 @@ impl World {
         self.versions.push(next);
     }
 
-    /// The fault that strikes a request, if one does.
-    pub(super) fn strike(&mut self, start: u64, end: Option<u64>, first: bool) -> Option<Fault> {
-        let total = self.current().len;
+    /// Forgets the life that was: another process begins.
+    pub(super) fn begin_life(&mut self) {
+        (self.requests, self.busy, self.down_until) = (0, 0, None);
+        (self.sent, self.furthest, self.stored, self.most_ahead) = (0, 0, 0, 0);
+    }
+
+    /// The fault that strikes a request, if one does. `reused`: on a connection
+    /// that served one before.
+    pub(super) fn strike(&mut self, asked: &Asked, first: bool) -> Option<Fault> {
+        let most = self.most_bytes;
+        let (start, end) = asked
+            .range
+            .map_or((0, None), |(start, end)| (start, Some(end.min(start.saturating_add(most)))));
+        let (total, http2) = (self.current().len, self.http2);
+        self.strike_where(|fault, position| {
+            let possible = match fault {
+                Fault::ClosesUnderRequest => asked.reused,
+                Fault::ConditionFallsBack => asked.conditional(),
+                fault => !fault.is_of_connecting() && (http2 || !fault.is_of_http2()),
+            };
+            possible && position.fits(start, end, total, first)
+        })
+    }
+
+    /// The fault that strikes a connection as it is made.
+    pub(super) fn strike_connecting(&mut self) -> Option<Fault> {
+        let (requests, furthest, total) = (self.requests, self.furthest, self.current().len);
+        self.strike_where(|fault, position| {
+            fault.is_of_connecting() && position.fits_connecting(requests, furthest, total)
+        })
+    }
+
+    fn strike_where(&mut self, fits: impl Fn(Fault, Position) -> bool) -> Option<Fault> {
         let hit = self.faults.iter_mut().find(|injected| {
             let open = injected.times == Times::Always || injected.fired == 0;
-            open && injected.position.fits(start, end, total, first)
+            open && fits(injected.fault, injected.position)
         })?;
         hit.fired += 1;
         Some(hit.fault)
     }
 
+    /// Bytes of a body went out, to be stored sooner or later.
+    pub(super) fn sends(&mut self, bytes: usize) {
+        self.sent += bytes as u64;
+        self.most_ahead = self.most_ahead.max(self.sent.saturating_sub(self.stored));
+    }
+
     pub(super) fn is_down(&self) -> bool {
         self.down_until.is_some_and(|until| Instant::now() < until)
+    }
+
+    /// Whether a connection ends here, by the link or with the server.
+    pub(super) fn loses(&mut self) -> bool {
+        let loss = self.link.loss;
+        (loss > 0 && self.random.u64(0..loss) == 0) || self.is_down()
+    }
+
+    /// There is a mirror: other bytes of the same size, under tags and dates of
+    /// its own.
+    pub(super) fn has_mirror(&mut self) {
+        if self.mirror.is_none() {
+            let mut mirror = self.current().clone();
+            mirror.seed = mirror.seed.wrapping_mul(31).wrapping_add(77);
+            mirror.etag = mirror.etag.map(|etag| etag.replace("\"v", "\"mirror-v"));
+            mirror.last_modified = mirror.last_modified.map(|_| DATES[0]);
+            self.mirror = Some(mirror);
+        }
     }
 
     pub(super) fn rate(&mut self) -> u64 {
@@ -162,7 +252,10 @@ impl World {
 
     /// Whether `bytes` are something that a right download may publish.
     pub(super) fn holds(&self, bytes: &[u8]) -> bool {
-        self.versions.iter().any(|v| v.len == bytes.len() as u64 && v.bytes(0, v.len) == bytes)
+        self.versions
+            .iter()
+            .chain(&self.mirror)
+            .any(|v| v.len == bytes.len() as u64 && v.bytes(0, v.len) == bytes)
             || self.pages.iter().any(|page| page == bytes)
     }
 }

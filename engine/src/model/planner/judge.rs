@@ -10,7 +10,7 @@ use crate::event::NoticeCode;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::response::{Lie, Remedy, Verdict};
-use crate::model::validator::Validator;
+use crate::model::validator::{Comparison, Validator};
 
 impl Planner {
     /// A response's head arrived and was classified.
@@ -83,6 +83,10 @@ impl Planner {
             return self.sequential_of_any_version("the version that was given up is served again");
         }
         let Some(lease) = self.leases.get_mut(&id) else { return };
+        let proven = self.resource.as_ref().is_none_or(|known| {
+            let asked_for = lease.conditional && known.validator.precondition().is_some();
+            asked_for || is_told(known, &resource)
+        });
         match self.phase {
             Phase::Opening => {
                 lease.range = range;
@@ -96,6 +100,9 @@ impl Planner {
                 self.sequential_of_any_version(
                     "the server's entity tags differ from connection to connection",
                 );
+            }
+            Phase::Running if !proven => {
+                self.changed(id, Some(&(resource.total, resource.validator)));
             }
             Phase::Running => {
                 lease.asked_end = range.end();
@@ -342,4 +349,13 @@ fn no_ranges(why: &str) -> Failure {
         ErrorKind::Protocol,
         format!("{why}, so a part of the object cannot be had; nothing was published"),
     )
+}
+
+/// Whether a response to an unconditional request tells of its version what
+/// there is to be told of the known one. A server sends the same validators with
+/// each 206 (RFC 9110 section 15.3.7): where they are gone, or where there were
+/// none before, another server or another version may have answered.
+fn is_told(known: &Resource, seen: &Resource) -> bool {
+    known.validator == seen.validator
+        || known.validator.compare(&seen.validator) != Comparison::Silent
 }

@@ -1,0 +1,431 @@
+//! What the simulated server answers, faults and all, in the words of HTTP/1.1.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::Digest as _;
+use tokio::time::Instant;
+
+use super::faults::Fault;
+use super::world::{Version, World};
+
+/// More at once than this is refused under [`Fault::ConnectionLimit`].
+const MOST_BUSY: usize = 2;
+
+/// When every response was made.
+const NOW: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
+
+/// What a request says.
+#[derive(Debug)]
+pub(super) struct Asked {
+    method: String,
+    pub(super) host: String,
+    pub(super) path: String,
+    /// First byte, and the one after the last.
+    pub(super) range: Option<(u64, u64)>,
+    if_match: Option<String>,
+    if_unmodified_since: Option<String>,
+    /// Its connection served another one before.
+    pub(super) reused: bool,
+}
+
+impl Asked {
+    pub(super) fn new(method: &str, reused: bool) -> Self {
+        Self {
+            method: method.to_owned(),
+            host: String::new(),
+            path: String::new(),
+            range: None,
+            if_match: None,
+            if_unmodified_since: None,
+            reused,
+        }
+    }
+
+    /// Takes what a field says.
+    pub(super) fn take(&mut self, name: &str, value: &str) {
+        match name.to_ascii_lowercase().as_str() {
+            "host" => self.host = value.to_owned(),
+            "range" => {
+                let (first, last) =
+                    value.strip_prefix("bytes=").unwrap().split_once('-').expect("one range");
+                let last = last.parse::<u64>().expect("a last byte");
+                self.range = Some((first.parse().expect("a first byte"), last + 1));
+            }
+            "if-match" => {
+                assert!(!value.contains("W/"), "a weak tag in If-Match (fault 22): {value}");
+                self.if_match = Some(value.to_owned());
+            }
+            "if-unmodified-since" => self.if_unmodified_since = Some(value.to_owned()),
+            "if-range" => panic!("haul sends no If-Range"),
+            _ => {}
+        }
+    }
+
+    pub(super) fn conditional(&self) -> bool {
+        self.if_match.is_some() || self.if_unmodified_since.is_some()
+    }
+}
+
+/// How a body ends before its time, or does not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// All of it, and the connection stays.
+    Whole,
+    /// All of it, then the connection closes.
+    Close,
+    /// The connection closes without an answer.
+    Hangup,
+    /// So many bytes, then a clean close, a reset or silence.
+    Cut(u64),
+    Reset(u64),
+    Silence(u64),
+    /// So many bytes, then the end of a TLS stream without close_notify.
+    Unnotified(u64),
+    /// So many bytes, then a few a second.
+    Crawl(u64),
+    /// The stream is refused.
+    Refused,
+    /// All of it, and the connection takes no other stream.
+    Leaves,
+    /// So many bytes, then the connection and all its streams end.
+    LeavesAtOnce(u64),
+}
+
+impl End {
+    /// So many bytes of the body go out at its usual speed.
+    pub(super) fn limit(self) -> u64 {
+        match self {
+            Self::Cut(at)
+            | Self::Reset(at)
+            | Self::Silence(at)
+            | Self::Unnotified(at)
+            | Self::LeavesAtOnce(at)
+            | Self::Crawl(at) => at,
+            Self::Whole | Self::Close | Self::Leaves => u64::MAX,
+            Self::Hangup | Self::Refused => 0,
+        }
+    }
+}
+
+/// A response, ready to be sent.
+pub(super) struct Reply {
+    /// Up to the empty line, interim ones before it; empty for none.
+    pub(super) head: String,
+    pub(super) body: Vec<u8>,
+    pub(super) chunked: bool,
+    pub(super) end: End,
+}
+
+/// The answer to a request, and what it does to the world.
+pub(super) fn answer(asked: &Asked, world: &mut World) -> Reply {
+    if asked.method != "GET" {
+        world.other_methods += 1;
+        return status(403, "");
+    }
+    if world.redirects_first && !asked.path.contains("there") {
+        return status(302, "Location: /there?X-Amz-Signature=secret\r\n");
+    }
+    let first = world.requests == 0;
+    world.requests += 1;
+    world.all_requests += 1;
+    if !first && let Some(path) = world.foreign.take() {
+        std::fs::write(path, "foreign").expect("a foreign file can be written");
+    }
+    let fault = world.strike(asked, first);
+    let line = format!("#{} {:?} {fault:?}", world.all_requests, asked);
+    world.log.push(line);
+    match fault {
+        Some(Fault::Changes) => world.change(),
+        Some(Fault::TwoMinutesGone) => gone(world, 120),
+        Some(Fault::Restarts) => gone(world, 3),
+        _ => {}
+    }
+    let mut reply = match version_for(fault, asked, world) {
+        Ok(version) => answer_of(fault, asked, &version, world),
+        Err(reply) => reply,
+    };
+    if world.one_request_each && reply.end == End::Whole {
+        reply.end = End::Close;
+    }
+    reply
+}
+
+/// The version that a request meets, or the answer that has none.
+fn version_for(fault: Option<Fault>, asked: &Asked, world: &mut World) -> Result<Version, Reply> {
+    let mirror = world.mirror.as_ref().filter(|_| asked.host.starts_with("mirror"));
+    let mut version = mirror.unwrap_or_else(|| world.current()).clone();
+    match (fault, &mut version.etag) {
+        // An edge compares with its own tags, too.
+        (Some(Fault::OtherTag), Some(etag)) => *etag = etag.replace("\"v", "\"edge-v"),
+        (Some(Fault::WeakTagOnly), etag) => {
+            *etag = etag.take().map(|etag| format!("W/{}", etag.trim_start_matches("W/")));
+            version.last_modified = None;
+        }
+        (Some(Fault::NoValidators), etag) => {
+            *etag = None;
+            version.last_modified = None;
+        }
+        (Some(Fault::FreshDate), etag) => {
+            *etag = None;
+            version.last_modified = Some(NOW);
+        }
+        _ => {}
+    }
+    match fault.and_then(|fault| refusal(fault, asked, &version, world)) {
+        Some(reply) => Err(reply),
+        None => Ok(version),
+    }
+}
+
+fn answer_of(fault: Option<Fault>, asked: &Asked, version: &Version, world: &mut World) -> Reply {
+    let weak_or_none = version.etag.as_ref().is_none_or(|etag| etag.starts_with("W/"));
+    let changed = asked.if_match.as_ref().is_some_and(|tag| Some(tag) != version.etag.as_ref())
+        || (weak_or_none
+            && asked
+                .if_unmodified_since
+                .as_ref()
+                .is_some_and(|date| Some(date.as_str()) != version.last_modified));
+    match asked.range {
+        _ if fault == Some(Fault::ConditionFallsBack) => whole(fault, version, world),
+        _ if changed => status(412, ""),
+        Some(range) => partial(fault, range, version, world),
+        None => whole(fault, version, world),
+    }
+}
+
+fn gone(world: &mut World, seconds: u64) {
+    world.down_until = Some(Instant::now() + Duration::from_secs(seconds));
+}
+
+fn status(code: u16, fields: &str) -> Reply {
+    let head = format!("HTTP/1.1 {code} Said\r\n{fields}Content-Length: 0\r\n\r\n");
+    Reply { head, body: Vec::new(), chunked: false, end: End::Whole }
+}
+
+fn no_answer(end: End) -> Reply {
+    Reply { head: String::new(), body: Vec::new(), chunked: false, end }
+}
+
+/// A response that is not the object, nor a part of it.
+fn refusal(fault: Fault, asked: &Asked, version: &Version, world: &mut World) -> Option<Reply> {
+    Some(match fault {
+        Fault::PreconditionFails if asked.conditional() => status(412, ""),
+        Fault::ConditionRefused if asked.conditional() => status(403, ""),
+        Fault::SignedForGet if !asked.path.contains("X-Amz-Signature=secret") => status(403, ""),
+        Fault::Expired => status([401, 403, 410][world.random.usize(0..3)], ""),
+        Fault::Unauthorized => status(401, "WWW-Authenticate: Basic realm=\"x\"\r\n"),
+        Fault::RedirectElsewhere if !asked.path.contains("edge") => {
+            let edge = world.random.u32(0..4);
+            status(302, &format!("Location: https://edge{edge}.test/edge?sig={edge}\r\n"))
+        }
+        Fault::MirrorElsewhere if !asked.host.starts_with("mirror") => {
+            world.has_mirror();
+            status(302, "Location: https://mirror.test/film.mp4\r\n")
+        }
+        Fault::RedirectInTheClear => status(302, "Location: http://origin.test/film.mp4\r\n"),
+        Fault::Unsatisfiable => status(416, &format!("Content-Range: bytes */{}\r\n", version.len)),
+        Fault::OtherTotalUnsatisfiable if asked.range.is_some() => {
+            status(416, &format!("Content-Range: bytes */{}\r\n", version.len + 1))
+        }
+        Fault::RedirectLoop => status(302, "Location: /loop\r\n"),
+        Fault::RetryAfter => {
+            let code = [429, 503][world.random.usize(0..2)];
+            status(code, "Retry-After: 7\r\n")
+        }
+        Fault::ConnectionLimit if world.busy > MOST_BUSY => status(503, ""),
+        Fault::ServerError => status(500, ""),
+        Fault::HeaderBomb => {
+            let mut fields = String::new();
+            for number in 0..10_000 {
+                let _ = write!(fields, "X-{number}: y\r\n");
+            }
+            status(200, &fields)
+        }
+        Fault::LongHeader => status(200, &format!("X-Long: {}\r\n", "y".repeat(1 << 20))),
+        Fault::SilentHead => no_answer(End::Silence(0)),
+        Fault::ResetAtOnce => no_answer(End::Reset(0)),
+        Fault::ClosesUnderRequest => no_answer(End::Hangup),
+        Fault::RefusedStream => no_answer(End::Refused),
+        Fault::Page => {
+            let body = format!("<html>please log in, {}</html>", version.seed).into_bytes();
+            world.pages.push(body.clone());
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {}\r\n\r\n",
+                body.len()
+            );
+            Reply { head, body, chunked: false, end: End::Whole }
+        }
+        _ => return None,
+    })
+}
+
+fn digest_of(bytes: &[u8]) -> String {
+    format!("sha-256=:{}:", STANDARD.encode(sha2::Sha256::digest(bytes)))
+}
+
+/// One bit of the middle is another, after the digests were made.
+fn alter(fault: Option<Fault>, body: &mut [u8]) {
+    let middle = body.len() / 2;
+    if fault == Some(Fault::AlteredBody)
+        && let Some(byte) = body.get_mut(middle)
+    {
+        *byte ^= 1;
+    }
+}
+
+fn fields_of(version: &Version, fault: Option<Fault>, (start, end): (u64, u64)) -> String {
+    let mut fields = format!("Date: {NOW}\r\nContent-Type: {}\r\n", version.content_type);
+    if let Some(etag) = &version.etag {
+        let _ = write!(fields, "ETag: {etag}\r\n");
+    }
+    if let Some(date) = version.last_modified {
+        let _ = write!(fields, "Last-Modified: {date}\r\n");
+    }
+    if fault == Some(Fault::EncodingDiffers) {
+        fields.push_str("Content-Encoding: br\r\n");
+    }
+    if fault == Some(Fault::WrongDigest) {
+        let _ = write!(fields, "Repr-Digest: {}\r\n", digest_of(b"another object"));
+    } else if version.digests {
+        let whole = version.bytes(0, version.len);
+        let _ = write!(fields, "Repr-Digest: {}\r\n", digest_of(&whole));
+        let part = &whole[start as usize..end as usize];
+        let _ = write!(fields, "Content-Digest: {}\r\n", digest_of(part));
+    }
+    fields
+}
+
+/// How a body that is right as such ends under this fault.
+fn end_of(fault: Option<Fault>, len: u64) -> End {
+    match fault {
+        Some(Fault::ShortBody) => End::Cut(len.div_ceil(2)),
+        Some(Fault::ResetMidway | Fault::CloseDelimitedReset) => End::Reset(len.div_ceil(2)),
+        Some(Fault::UnnotifiedMidway | Fault::UnnotifiedDelimited) => {
+            End::Unnotified(len.div_ceil(2))
+        }
+        Some(Fault::Unnotified) => End::Unnotified(len),
+        Some(Fault::GoAway) => End::Leaves,
+        Some(Fault::GoAwayMidway) => End::LeavesAtOnce(len.div_ceil(2)),
+        Some(Fault::Stalls) => End::Silence(0),
+        Some(Fault::Crawls) => End::Crawl(len / 2),
+        Some(
+            Fault::ClosesAfterwards
+            | Fault::LongBody
+            | Fault::CloseDelimited
+            | Fault::InterimAndClose,
+        ) => End::Close,
+        _ => End::Whole,
+    }
+}
+
+fn whole(fault: Option<Fault>, version: &Version, world: &mut World) -> Reply {
+    let mut body = version.bytes(0, version.len);
+    alter(fault, &mut body);
+    let fields = fields_of(version, fault, (0, version.len));
+    if fault == Some(Fault::EncodingDiffers) {
+        // Without an identity to compare with, coded bytes are the object.
+        world.pages.push(body.clone());
+    }
+    let close_delimited = matches!(
+        fault,
+        Some(Fault::CloseDelimited | Fault::CloseDelimitedReset | Fault::UnnotifiedDelimited)
+    );
+    let chunked = fault == Some(Fault::Chunked);
+    let interim = match fault {
+        Some(Fault::InterimAndClose) => "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
+        _ => "",
+    };
+    let mut head = format!("{interim}HTTP/1.1 200 OK\r\n{fields}");
+    if close_delimited {
+        head.push_str("Connection: close\r\n\r\n");
+    } else if chunked {
+        head.push_str("Transfer-Encoding: chunked\r\n\r\n");
+    } else if fault == Some(Fault::ImpossibleSize) {
+        head.push_str("Content-Length: 99999999999999999999999\r\n\r\n");
+    } else {
+        let _ = write!(head, "Content-Length: {}\r\n\r\n", version.len);
+    }
+    Reply { head, body, chunked, end: end_of(fault, version.len) }
+}
+
+fn partial(
+    fault: Option<Fault>,
+    (start, end): (u64, u64),
+    version: &Version,
+    world: &mut World,
+) -> Reply {
+    let total = version.len;
+    if matches!(
+        fault,
+        Some(
+            Fault::RangeIgnored
+                | Fault::Chunked
+                | Fault::CloseDelimited
+                | Fault::CloseDelimitedReset
+                | Fault::UnnotifiedDelimited
+        )
+    ) {
+        return whole(fault, version, world);
+    }
+    if start >= total {
+        return status(416, &format!("Content-Range: bytes */{total}\r\n"));
+    }
+    let mut end = end.min(total).min(start.saturating_add(world.most_bytes));
+    world.furthest = world.furthest.max(end);
+    let mut start = start;
+    let mut told_total = total.to_string();
+    let mut code = "206 Partial Content";
+    match fault {
+        Some(Fault::Capped) => end = end.min(start + 10_000),
+        // Of the length that was asked for, so that only the place tells.
+        Some(Fault::StartsElsewhere) if start > 0 => (start, end) = (start - 1, end - 1),
+        Some(Fault::StartsElsewhere) => (start, end) = (1.min(end - 1), (end + 1).min(total)),
+        Some(Fault::EndsBeyond) => end = (end + 4096).min(total),
+        Some(Fault::SlicePosing) => code = "200 OK",
+        Some(Fault::OtherTotal) => told_total = (total + 1).to_string(),
+        Some(Fault::UnknownTotal) => told_total = "*".to_owned(),
+        Some(Fault::ImpossibleSize) => told_total = "99999999999999999999999".to_owned(),
+        _ => {}
+    }
+    let mut body = version.bytes(start, end);
+    alter(fault, &mut body);
+    let mut length = body.len();
+    match fault {
+        Some(Fault::LengthMismatch) => {
+            body.push(0);
+            length += 1;
+        }
+        Some(Fault::LongBody) => body.extend_from_slice(b"beyond the end"),
+        _ => {}
+    }
+    let mut fields = fields_of(version, fault, (start, end));
+    if fault == Some(Fault::Multipart) {
+        let date = fields.find("Content-Type").expect("it has one");
+        fields.truncate(date);
+        fields.push_str("Content-Type: multipart/byteranges; boundary=x\r\n");
+    }
+    let interim = match fault {
+        Some(Fault::InterimAndClose) => "HTTP/1.1 100 Continue\r\n\r\n",
+        _ => "",
+    };
+    // A length would end the body before what is beyond.
+    let chunked = fault == Some(Fault::LongBody);
+    let framing = if chunked {
+        "Transfer-Encoding: chunked".to_owned()
+    } else {
+        format!("Content-Length: {length}")
+    };
+    let mut head = format!("{interim}HTTP/1.1 {code}\r\n{fields}{framing}\r\n");
+    if fault != Some(Fault::NoContentRange) {
+        let _ = write!(head, "Content-Range: bytes {start}-{}/{told_total}\r\n", end - 1);
+    }
+    if fault == Some(Fault::InterimAndClose) {
+        head.push_str("Connection: close\r\n");
+    }
+    head.push_str("\r\n");
+    let end = end_of(fault, body.len() as u64);
+    Reply { head, body, chunked, end }
+}

@@ -1,0 +1,51 @@
+//! A disk that is slower than the network, in simulated time.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep_until};
+
+use super::world::{Shared, lock};
+
+/// Stores one chunk after another, and gives the budget back only then.
+#[derive(Debug)]
+pub(crate) struct SlowDisk {
+    world: Shared,
+    bytes_per_second: f64,
+    /// So much it takes at once, before it becomes slow.
+    fast_bytes: u64,
+    busy_until: Mutex<Option<Instant>>,
+}
+
+impl SlowDisk {
+    pub(super) fn new(world: &Shared, bytes_per_second: f64, fast_bytes: u64) -> Self {
+        Self {
+            world: Arc::clone(world),
+            bytes_per_second,
+            fast_bytes,
+            busy_until: Mutex::default(),
+        }
+    }
+
+    /// Holds `permit` for as long as `bytes` take.
+    pub(crate) fn store(&self, bytes: usize, permit: Arc<OwnedSemaphorePermit>) {
+        let stored = move |world: &Shared| lock(world).stored += bytes as u64;
+        if lock(&self.world).stored < self.fast_bytes {
+            return stored(&self.world);
+        }
+        let now = Instant::now();
+        let until = {
+            let mut busy = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+            let begin = busy.map_or(now, |until| until.max(now));
+            let until = begin + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
+            *busy.insert(until)
+        };
+        let world = Arc::clone(&self.world);
+        tokio::spawn(async move {
+            sleep_until(until).await;
+            stored(&world);
+            drop(permit);
+        });
+    }
+}

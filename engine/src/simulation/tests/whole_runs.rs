@@ -1,0 +1,255 @@
+//! Faults of the whole run and not of one response: what the object has, where
+//! it is fetched from next, and how fast its bytes can be stored. Each at four
+//! positions: of the kill between two lives, or of the beginning.
+
+use super::*;
+
+/// Runs `case` over all versions of HTTP, positions and seeds.
+fn everywhere(test: &str, case: impl Fn(bool, Position, u64) -> Result<(), String> + Sync) {
+    let mut failures = Vec::new();
+    for http2 in VERSIONS {
+        for position in Position::ALL {
+            let failed = for_seeds(test, 0..SEEDS_OF_A_ROW, |seed| {
+                case(*http2, position, seed)
+                    .map_err(|why| format!("HTTP/2 {http2}, at {position:?}: {why}"))
+            });
+            failures.extend(failed.into_iter().take(1));
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+fn usual(random: &mut fastrand::Rng) -> Version {
+    Version {
+        seed: random.u64(1..u64::from(u32::MAX)),
+        len: 20 * SEGMENT_BYTES + random.u64(1..SEGMENT_BYTES),
+        etag: Some("\"v1\"".to_owned()),
+        last_modified: Some(DATES[1]),
+        content_type: "video/mp4",
+        digests: false,
+    }
+}
+
+/// A world whose network needs more than two seconds for the usual object, so
+/// that there are checkpoints before the later positions.
+fn slow_world(http2: bool, version: Version, random: &mut fastrand::Rng) -> Shared {
+    let mut world = World::new(random.u64(..), Link { loss: 0, ..link(random) }, version);
+    world.http2 = http2;
+    world.link.rates = (20_000, 30_000);
+    Arc::new(Mutex::new(world))
+}
+
+fn usual_wish(random: &mut fastrand::Rng) -> Wish {
+    Wish { connections: Connections::Fixed(4), sync: false, ..wish(random) }
+}
+
+fn killed_at(position: Position, world: &Shared, dir: &Path, wish: &Wish) -> Result<(), String> {
+    let bytes = position.bytes_before(lock(world).current().len);
+    match live(world, dir, wish, Until::Sent(bytes)) {
+        Life::Killed => Ok(()),
+        Life::Ended(result, _) => Err(format!("the first life was too short: {result:?}")),
+    }
+}
+
+/// The last life: it ends well, and the oracle agrees.
+fn ends_well(
+    world: &Shared,
+    dir: &Path,
+    wish: &Wish,
+) -> Result<(Summary, Vec<NoticeCode>), String> {
+    let Life::Ended(result, notices) = live(world, dir, wish, Until::Its) else {
+        return Err("killed by nobody".to_owned());
+    };
+    judge(world, dir, wish, &result)?;
+    match result {
+        Ok(summary) => Ok((summary, notices)),
+        Err(error) => Err(format!("{error}\n    {}", lock(world).last_requests())),
+    }
+}
+
+/// The second of every response.
+const NOW: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
+
+#[test]
+fn fault_022_weak_tag_continues_only_with_a_date() {
+    validators(
+        "fault_022",
+        &[
+            (Some("\"v1\""), Some(DATES[1]), true),
+            (Some("W/\"v1\""), Some(DATES[1]), true),
+            (Some("W/\"v1\""), None, false),
+        ],
+    );
+}
+
+#[test]
+fn fault_023_nothing_continues_without_a_validator() {
+    validators("fault_023", &[(None, None, false)]);
+}
+
+#[test]
+fn fault_024_fresh_date_proves_nothing() {
+    validators("fault_024", &[(None, Some(NOW), false), (Some("W/\"v1\""), Some(NOW), false)]);
+}
+
+/// A tag, a date, and whether they prove that a resume may continue.
+type Kind = (Option<&'static str>, Option<&'static str>, bool);
+
+/// What may be continued is decided by the validators that every response has,
+/// or by a digest from the user.
+fn validators(test: &str, kinds: &[Kind]) {
+    for (etag, last_modified, proves) in kinds.iter().copied() {
+        for with_checksum in [false, true] {
+            everywhere(test, |http2, position, seed| {
+                let mut random = fastrand::Rng::with_seed(seed);
+                let tag = etag.map(str::to_owned);
+                let version = Version { etag: tag, last_modified, ..usual(&mut random) };
+                let mut wish = usual_wish(&mut random);
+                if with_checksum {
+                    let bytes = version.bytes(0, version.len);
+                    let digest = format!("blake3={}", blake3::hash(&bytes).to_hex());
+                    wish.checksum = Some(digest.parse().expect("a checksum"));
+                }
+                let world = slow_world(http2, version, &mut random);
+                let dir = scratch();
+                killed_at(position, &world, dir.path(), &wish)?;
+                let stored = names(dir.path()).iter().any(|name| name.ends_with(".haul"));
+                let (summary, notices) = ends_well(&world, dir.path(), &wish)?;
+                let restarted = notices.contains(&NoticeCode::Restarted);
+                let continued = summary.resumed_bytes > 0;
+                let late = matches!(position, Position::Late | Position::Last);
+                let may_continue = proves || with_checksum;
+                match may_continue {
+                    false if stored && !restarted => {
+                        Err(format!("{etag:?}, {last_modified:?}: no notice of it: {notices:?}"))
+                    }
+                    false if continued => Err("it continued what nothing proves".to_owned()),
+                    true if restarted => Err("it gave up what is proven".to_owned()),
+                    true if late && !continued => Err(format!("all was fetched: {summary:?}")),
+                    _ => Ok(()),
+                }
+            });
+        }
+    }
+}
+
+/// Row 19: there is nothing to ask a range of.
+#[test]
+fn fault_019_an_empty_object_is_an_empty_file() {
+    everywhere("fault_019", |http2, _, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut version = Version { len: 0, ..object(&mut random) };
+        version.digests = random.bool();
+        let mut world = World::new(random.u64(..), link(&mut random), version);
+        world.http2 = http2;
+        if random.bool() {
+            // A 200 instead of the 416.
+            world.faults =
+                vec![Injected::new(Fault::RangeIgnored, Position::Anywhere, Times::Always)];
+        }
+        let (world, dir) = (Arc::new(Mutex::new(world)), scratch());
+        let (summary, _) = ends_well(&world, dir.path(), &usual_wish(&mut random))?;
+        if summary.bytes == 0 { Ok(()) } else { Err(format!("{summary:?}")) }
+    });
+}
+
+/// Row 10: everything is here but its name, and the server has no further byte.
+#[test]
+fn fault_010_416_when_all_is_here_is_no_failure() {
+    everywhere("fault_010", |http2, position, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = usual(&mut random);
+        let wish = usual_wish(&mut random);
+        let world = slow_world(http2, version, &mut random);
+        let dir = scratch();
+        lock(&world).foreign = Some(dir.path().join("film"));
+        let Life::Ended(Err(error), _) = live(&world, dir.path(), &wish, Until::Its) else {
+            return Err("a foreign file was replaced".to_owned());
+        };
+        if error.kind() != ErrorKind::OutputExists {
+            return Err(format!("{error}"));
+        }
+        std::fs::remove_file(dir.path().join("film")).expect("the foreign file");
+        let fault = Injected::new(Fault::Unsatisfiable, position, Times::Always);
+        lock(&world).faults = vec![fault];
+        ends_well(&world, dir.path(), &wish).map(drop)
+    });
+}
+
+/// Row 30: the next life is sent to a mirror with other bytes of the same size,
+/// under the same tag or one of its own, or neither has any.
+#[test]
+fn fault_030_mirrors_with_other_bytes_are_never_joined() {
+    for (tag, mirrors_tag) in
+        [(Some("\"v1\""), Some("\"v1\"")), (Some("\"v1\""), Some("\"m\"")), (None, None)]
+    {
+        everywhere("fault_030", |http2, position, seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let etag = tag.map(str::to_owned);
+            let last_modified = tag.and(Some(DATES[1]));
+            let version = Version { etag, last_modified, ..usual(&mut random) };
+            let wish = usual_wish(&mut random);
+            let world = slow_world(http2, version, &mut random);
+            let dir = scratch();
+            killed_at(position, &world, dir.path(), &wish)?;
+            {
+                let mut world = lock(&world);
+                world.has_mirror();
+                world.mirror.as_mut().expect("it has one").etag = mirrors_tag.map(str::to_owned);
+            }
+            let wish = Wish { url: "https://mirror.test/film.mp4", ..wish };
+            ends_well(&world, dir.path(), &wish)?;
+            let mirror = lock(&world).mirror.clone().expect("it has one");
+            let bytes = std::fs::read(dir.path().join("film")).expect("a file");
+            if bytes == mirror.bytes(0, mirror.len) {
+                Ok(())
+            } else {
+                Err("the file is not the mirror's".to_owned())
+            }
+        });
+    }
+}
+
+/// Row 48, and the same over HTTP/1.1: from a position on the disk is slower
+/// than the network, with more streams than the budget has reservations for.
+/// Those without one must not hold the window that the others wait for; and
+/// what is neither stored nor in the budget is at most what the windows are.
+#[test]
+fn fault_048_slow_disk_stops_no_stream_and_fills_no_memory() {
+    const LEN: u64 = 8 << 20;
+    const STREAMS: usize = 32;
+    const BUDGET_BYTES: u64 = 4 << 20;
+    for small_windows in [false, true] {
+        everywhere("fault_048", |http2, position, seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let version = Version { len: LEN, ..usual(&mut random) };
+            let world = slow_world(http2, version, &mut random);
+            lock(&world).link = Link {
+                latency: Duration::from_millis(random.u64(0..100)),
+                rates: (500_000, 2_000_000),
+                loss: 0,
+            };
+            let wish = Wish {
+                connections: Connections::Fixed(STREAMS),
+                segment_bytes: 64 << 10,
+                // Far above what the disk takes: it makes the windows small.
+                limit_rate_bytes_per_second: small_windows.then_some(1 << 30),
+                slow_disk: Some((random.u64(200_000..800_000) as f64, position.bytes_before(LEN))),
+                ..usual_wish(&mut random)
+            };
+            let dir = scratch();
+            let (summary, _) = ends_well(&world, dir.path(), &wish)?;
+            if summary.retries > 0 {
+                return Err(format!("{} retries", summary.retries));
+            }
+            let ahead = lock(&world).most_ahead;
+            let windows = STREAMS as u64 * if small_windows { 64 << 10 } else { 256 << 10 };
+            // What streams that were given up had received was never stored.
+            let bound = BUDGET_BYTES + 2 * windows;
+            if (small_windows || !http2) && ahead > bound {
+                return Err(format!("{ahead} bytes were ahead of the disk, at most {bound}"));
+            }
+            Ok(())
+        });
+    }
+}
