@@ -61,7 +61,9 @@ impl World {
             stall_timeout: Duration::from_secs(5),
             retry: RetryPolicy { max_attempts: 3, ..RetryPolicy::default() },
             first_range_bytes: 4 << 20,
+            min_split_bytes: 0,
             speed_limited: false,
+            ranges_only: false,
             refreshes: false,
             seed: 7,
         });
