@@ -264,7 +264,7 @@ pub(crate) fn resolve(
         let text = format!("--output names one file and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
     }
-    let (checksum, sums_place) = match args.integrity.checksum {
+    let (checksum, sums_place) = match args.integrity.checksum.clone() {
         None => (None, None),
         Some(ChecksumArg::Digest(checksum)) => (Some(checksum), None),
         Some(ChecksumArg::List(place)) => (None, Some(place)),
