@@ -75,6 +75,7 @@ impl Simulated {
             min_split_bytes: 0,
             speed_limited: false,
             ranges_only: false,
+            refreshes: false,
             seed: 1,
         };
         Self {

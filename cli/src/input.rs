@@ -17,7 +17,7 @@ mod quote;
 use std::io::{self, BufRead, Read as _};
 use std::path::{Component, PathBuf};
 
-use haul_engine::Checksum;
+use haul_engine::{Checksum, Pieces};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -37,7 +37,7 @@ const GRAMMAR: &str = "a line is a URL, several with TABs between them, `#` and 
 pub(crate) struct Item {
     /// What the list calls it, if it gives it a name.
     pub(crate) id: Option<String>,
-    /// Where it can be had; never empty. All but the first are replacements.
+    /// Where it can be had; never empty. All but the first are mirrors.
     pub(crate) urls: Vec<String>,
     /// Below its directory, one or more ordinary components.
     pub(crate) out: Option<PathBuf>,
@@ -47,8 +47,12 @@ pub(crate) struct Item {
     pub(crate) size_bytes: Option<u64>,
     /// The digest that the object must have.
     pub(crate) checksum: Option<Checksum>,
+    /// The digests that its parts must have.
+    pub(crate) pieces: Option<Pieces>,
     /// Request headers, for the URL's own origin.
     pub(crate) headers: Vec<(String, String)>,
+    /// The URL of the document that a server offered this with.
+    pub(crate) offered_by: Option<String>,
     /// Names of options that mean nothing here.
     pub(crate) ignored: Vec<String>,
 }
@@ -245,7 +249,7 @@ fn is_indented(text: &str) -> bool {
     text.starts_with([' ', '\t'])
 }
 
-/// The URLs of a line, the first and its replacements.
+/// The URLs of a line, the first and its mirrors.
 fn urls(text: &str) -> Result<Item, Reason> {
     let fields = text.split('\t').map(str::trim).filter(|field| !field.is_empty());
     let urls = fields.map(url).collect::<Result<Vec<_>, _>>()?;

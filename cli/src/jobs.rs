@@ -183,50 +183,37 @@ async fn one(
     stop: Stop,
 ) -> Outcome {
     view.begin(id, &item.urls[0]);
-    let mut url = 0;
     let plan = plan.for_url(&item.urls[0]);
     let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
-    let outcome = loop {
-        let last = url + 1 == item.urls.len();
-        match attempt(plan, engine, id, item, url, view, &mut curfew).await {
-            Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
-                view.note(id, "skipped", &format!("skipped: {}", failure.message));
-                break Outcome::Skipped;
-            }
-            Outcome::Failed(failure) if !last && another_url_may_help(&failure) => {
-                view.note(id, "mirror", &format!("{}; trying the next mirror", failure.message));
-                url += 1;
-                view.begin(id, &item.urls[url]);
-            }
-            Outcome::Failed(failure) => break failed(view, id, failure),
-            Outcome::Completed(summary) => match exec::run(plan, &summary.output, stop).await {
-                Ok(()) => break Outcome::Completed(summary),
-                Err(failure) => break failed(view, id, failure),
-            },
-            outcome => break outcome,
+    let outcome = match attempt(plan, engine, id, item, view, &mut curfew).await {
+        Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
+            view.note(id, "skipped", &format!("skipped: {}", failure.message));
+            Outcome::Skipped
         }
+        Outcome::Failed(failure) => failed(view, id, failure),
+        Outcome::Completed(summary) => match exec::run(plan, &summary.output, stop).await {
+            Ok(()) => Outcome::Completed(summary),
+            Err(failure) => failed(view, id, failure),
+        },
+        outcome => outcome,
     };
     view.end(id);
     outcome
 }
 
-/// Whether the reason is the server's or the network's, so that a mirror may
-/// have what this URL had not.
-fn another_url_may_help(failure: &Failure) -> bool {
-    matches!(failure.exit, 4..=8 | exit::DIGEST | 10)
-}
-
-/// One download from one of the item's URLs; a failure is not told yet.
+/// One download; a failure is not told yet.
 async fn attempt(
     plan: &GetPlan,
     engine: &Engine,
     id: usize,
     item: &Item,
-    url: usize,
     view: &dyn View,
     curfew: &mut Curfew,
 ) -> Outcome {
-    let download = plan.download(engine, item, url);
+    let download = match plan.download(engine, item) {
+        Ok(download) => download,
+        Err(failure) => return Outcome::Failed(failure),
+    };
     if plan.dry_run {
         let planned = tokio::select! {
             planned = download.plan() => planned,

@@ -1,7 +1,8 @@
 //! The `haul` command as a library: everything but `main`.
 //!
 //! What a command line says is read in `args` (syntax) and resolved in `plan`
-//! (meaning, in the engine's types), its requests in `request`. `source` gives the
+//! (meaning, in the engine's types), its requests in `request`. `sums` and `metalink` read
+//! documents that tell of digests and mirrors, `refresh` has links replaced. `source` gives the
 //! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
 //! of `render`, and `sink` writes what goes to stdout, a device or a FIFO; `exec` runs the user's
 //! command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
@@ -22,11 +23,13 @@ mod exit;
 pub mod fuzzing;
 mod input;
 mod jobs;
+mod metalink;
 mod netrc;
 mod origin;
 mod packaging;
 mod plan;
 mod play;
+mod refresh;
 mod render;
 mod request;
 mod results;
@@ -36,6 +39,7 @@ mod signals;
 mod sink;
 mod source;
 mod stale;
+mod sums;
 mod trace;
 mod units;
 mod verify;
@@ -144,18 +148,22 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fail
         })?;
         plan.add_host(pattern.clone(), of_host);
     }
-    let plan = Arc::new(plan);
     let (results, complete) = match &plan.results {
         None => (None, HashSet::new()),
         Some(path) => results::Results::open(path).map(|(results, done)| (Some(results), done))?,
     };
     let mine = Mine { shard: plan.shard, complete };
-    let source = Source::open(&plan.urls, plan.list.as_deref(), mine)?;
+    let mut source = Source::open(&plan.urls, plan.list.as_deref(), mine.clone())?;
     let view = render::view(plan.voice, plan.several());
     plan.warnings.iter().for_each(|text| view.warning(text));
-    within_runtime(async |stop| {
+    within_runtime(async |mut stop| {
         let engine = Engine::new(plan.engine.clone())?;
-        Ok(jobs::run(source, plan, engine, results, view, stop).await)
+        let items = tokio::select! {
+            items = plan.load(&engine) => items?,
+            interrupt = stop.requested() => return Ok(interrupt.exit_code()),
+        };
+        source.add(items, &mine);
+        Ok(jobs::run(source, Arc::new(plan), engine, results, view, stop).await)
     })
 }
 

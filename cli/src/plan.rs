@@ -2,6 +2,7 @@
 //! the engine's types. Nothing after this module sees a flag.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
@@ -11,16 +12,20 @@ use haul_engine::{
 use url::Url;
 
 use crate::args::{
-    AllocationArg, ContinueArg, DownloadArgs, GetArgs, ListArgs, ProgressArg, StorageArg, TalkArgs,
+    AllocationArg, ContinueArg, DownloadArgs, GetArgs, ListArgs, MetalinkArgs, ProgressArg,
+    StorageArg, TalkArgs,
 };
 use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
+use crate::metalink;
+use crate::refresh::RefreshCommand;
 use crate::render::{Voice, escape, stderr_is_terminal, stdout_is_terminal};
 use crate::request::{self, Request};
 use crate::settings::HostPattern;
 use crate::share::{MaxFailures, Shard};
 use crate::sink::Sink;
+use crate::sums::{ChecksumArg, Sums};
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -35,6 +40,8 @@ pub(crate) struct GetPlan {
     pub(crate) urls: Vec<String>,
     /// The list of what to download then; `-` is standard input.
     pub(crate) list: Option<PathBuf>,
+    /// Metalinks whose files are downloaded after these URLs.
+    pub(crate) metalinks: Vec<String>,
     /// Which part of all this is this run's.
     pub(crate) shard: Option<Shard>,
     /// Where the ends of items are recorded.
@@ -68,7 +75,7 @@ pub(crate) struct GetPlan {
 impl GetPlan {
     /// Whether there may be several downloads.
     pub(crate) fn several(&self) -> bool {
-        self.urls.len() > 1 || self.list.is_some()
+        self.urls.len() > 1 || self.list.is_some() || !self.metalinks.is_empty()
     }
 
     /// Has the downloads of these hosts go by another plan.
@@ -91,15 +98,53 @@ impl GetPlan {
         fitting.max_by_key(|(fit, _)| *fit).map_or(self, |(_, plan)| plan)
     }
 
-    /// The download of an item from one of its URLs, with every option set.
-    pub(crate) fn download(&self, engine: &Engine, item: &Item, url: usize) -> DownloadBuilder {
+    /// Whether `--output` was given.
+    pub(crate) fn names_one_file(&self) -> bool {
+        self.output.file.is_some() || self.sink.is_some()
+    }
+
+    /// Reads the documents that the flags name: a list of digests, Metalinks,
+    /// whose files it gives.
+    ///
+    /// # Errors
+    /// When one cannot be had or used.
+    pub(crate) async fn load(&mut self, engine: &Engine) -> Result<Vec<Item>, Failure> {
+        if let Some(place) = &self.output.sums_place {
+            let sums = Arc::new(Sums::load(place, self, engine).await?);
+            for plan in self.hosts.iter_mut().map(|(_, plan)| plan) {
+                plan.output.sums = Some(Arc::clone(&sums));
+            }
+            self.output.sums = Some(sums);
+        }
+        metalink::items(self, engine).await
+    }
+
+    /// The request for a document at `url`. What the flags say of the object's
+    /// requests goes to the origin of the object alone.
+    pub(crate) fn document(&self, engine: &Engine, url: &str) -> DownloadBuilder {
+        // Without an object, the Metalink is what the flags are of.
+        let own = self.urls.first().is_none_or(|first| are_of_one_origin(first, url));
+        self.request.apply(engine.download(url), own)
+    }
+
+    /// The download of an item, with every option set.
+    ///
+    /// # Errors
+    /// Exit 2 when the list of digests has none of it.
+    pub(crate) fn download(
+        &self,
+        engine: &Engine,
+        item: &Item,
+    ) -> Result<DownloadBuilder, Failure> {
         let output = &self.output;
+        let url = &item.urls[0];
+        // A server that offers URLs of others gets nobody's secrets sent there.
+        let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
         let mut download = self
             .request
-            .apply(engine.download(&item.urls[url]))
+            .apply(engine.download(url), own)
             .connections(output.connections)
-            // What another URL gave is not continued: nothing proves the two the same.
-            .resume(if url > 0 { Resume::Never } else { output.resume })
+            .resume(output.resume)
             .existing(output.existing)
             .if_changed(output.if_changed)
             .in_place(output.in_place)
@@ -124,8 +169,20 @@ impl GetPlan {
             }
             (None, None) => {}
         }
+        for mirror in item.urls[1..].iter().chain(&output.mirrors) {
+            download = download.mirror(mirror);
+        }
+        if let Some(command) = &output.refresh {
+            download = download.refresh(command.clone());
+        }
         if let Some(checksum) = item.checksum.as_ref().or(output.checksum.as_ref()) {
             download = download.checksum(checksum.clone());
+        } else if let Some(sums) = &output.sums {
+            let file = item.out.as_ref().or(output.file.as_ref());
+            download = download.checksum(sums.find(url, file.map(PathBuf::as_path))?.clone());
+        }
+        if let Some(pieces) = &item.pieces {
+            download = download.pieces(pieces.clone());
         }
         if let Some(bytes) = output.max_size_bytes {
             download = download.max_size_bytes(bytes);
@@ -142,8 +199,13 @@ impl GetPlan {
         if let Some(selection) = &output.selection {
             download = download.range(selection.clone());
         }
-        download
+        Ok(download)
     }
+}
+
+fn are_of_one_origin(one: &str, other: &str) -> bool {
+    let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
+    origin(one) == origin(other)
 }
 
 #[derive(Debug)]
@@ -158,6 +220,11 @@ struct Output {
     checksum: Option<Checksum>,
     expected_size_bytes: Option<u64>,
     max_size_bytes: Option<u64>,
+    /// Where a list of digests is, and what it says.
+    sums_place: Option<String>,
+    sums: Option<Arc<Sums>>,
+    mirrors: Vec<String>,
+    refresh: Option<RefreshCommand>,
     storage: StorageKind,
     allocation: Allocation,
     segment_size_bytes: Option<u64>,
@@ -173,7 +240,7 @@ struct Output {
 /// # Errors
 /// Exit 2 for a value or a combination that cannot be; both flags are named.
 pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
-    resolve(&args.urls, args.list, args.how)
+    resolve(&args.urls, args.list, args.metalinks, args.how)
 }
 
 /// Resolves the flags of the downloads of these URLs and this list.
@@ -183,6 +250,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
 pub(crate) fn resolve(
     urls: &[String],
     list: ListArgs,
+    metalinks: MetalinkArgs,
     args: DownloadArgs,
 ) -> Result<GetPlan, Failure> {
     if let Some(value) = &args.transfer.k {
@@ -196,13 +264,32 @@ pub(crate) fn resolve(
         let text = format!("--output names one file and cannot go with {of_several}");
         return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
     }
-    if several && args.integrity.checksum.is_some() {
-        let text = format!("--checksum is of one object and cannot go with {of_several}");
+    let (checksum, sums_place) = match args.integrity.checksum.clone() {
+        None => (None, None),
+        Some(ChecksumArg::Digest(checksum)) => (Some(checksum), None),
+        Some(ChecksumArg::List(place)) => (None, Some(place)),
+    };
+    let metalinks = metalinks.metalink;
+    let of_metalink = if metalinks.is_empty() { of_several } else { "--metalink" };
+    let many = several || !metalinks.is_empty();
+    if many && !args.alternatives.mirror.is_empty() {
+        let text = format!("--mirror is of one object and cannot go with {of_metalink}");
+        return Err(Failure::usage(text)
+            .hint("a list has mirrors of its own: URLs with TABs between them, or `urls`"));
+    }
+    if many && args.alternatives.refresh_cmd.is_some() {
+        let text = format!("--refresh-cmd is of one object and cannot go with {of_metalink}");
         return Err(Failure::usage(text).hint("use one command for each URL"));
     }
-    if several && args.integrity.expect_size.is_some() {
-        let text = format!("--expect-size is of one object and cannot go with {of_several}");
+    if many && args.integrity.expect_size.is_some() {
+        let text = format!("--expect-size is of one object and cannot go with {of_metalink}");
         return Err(Failure::usage(text).hint("a list can have a `size` for each item"));
+    }
+    let mirrors = args.alternatives.mirror.iter().map(|text| url(text));
+    let mirrors = mirrors.collect::<Result<Vec<_>, _>>()?;
+    if many && checksum.is_some() {
+        let text = format!("--checksum is of one object and cannot go with {of_metalink}");
+        return Err(Failure::usage(text).hint("use one command for each URL, or a list of digests"));
     }
     let sink = match &args.output.output {
         Some(name) => output_sink(name, args.output.dir.as_deref())?,
@@ -245,7 +332,11 @@ pub(crate) fn resolve(
         },
         if_changed: args.output.if_changed,
         in_place: args.output.no_part,
-        checksum: args.integrity.checksum,
+        checksum,
+        sums_place,
+        sums: None,
+        mirrors,
+        refresh: args.alternatives.refresh_cmd,
         storage: storage(args.file.storage.unwrap_or(StorageArg::Auto)),
         expected_size_bytes: args.integrity.expect_size,
         max_size_bytes: args.integrity.max_filesize,
@@ -265,6 +356,7 @@ pub(crate) fn resolve(
     Ok(GetPlan {
         urls,
         list: file,
+        metalinks,
         shard: list.shard,
         results: list.results,
         max_failures: list.max_failures,

@@ -31,12 +31,13 @@ pub(crate) struct Request {
 }
 
 impl Request {
-    /// Sets these options on a download.
-    pub(crate) fn apply(&self, mut download: DownloadBuilder) -> DownloadBuilder {
-        for (name, value) in &self.headers {
+    /// Sets these options on a download; headers and the login, which are for one
+    /// origin, only if it is theirs.
+    pub(crate) fn apply(&self, mut download: DownloadBuilder, own: bool) -> DownloadBuilder {
+        for (name, value) in self.headers.iter().filter(|_| own) {
             download = download.header(name, value);
         }
-        if let Some((name, password)) = &self.login {
+        if let Some((name, password)) = self.login.as_ref().filter(|_| own) {
             download = download.basic_auth(name, password);
         }
         if let Some(timeout) = self.stall_timeout {

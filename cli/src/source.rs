@@ -74,6 +74,14 @@ impl Source {
         Ok(Self { urls, list })
     }
 
+    /// More items, after the URLs and before the list. They are numbered from
+    /// where the URLs end, so a list beside them begins with their numbers again.
+    pub(crate) fn add(&mut self, items: Vec<Item>, mine: &Mine) {
+        let first = self.urls.len() + 1;
+        let items = (first..).zip(items).map(|(number, item)| Next::Item(number, item));
+        self.urls.extend(Chosen::new(items, mine.clone()));
+    }
+
     /// The next one; cancel safe. `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Next> {
         match self.urls.pop_front() {

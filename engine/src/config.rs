@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use network::{ClientCertificate, HostAddress, HttpVersion, Interface, IpFamily};
+pub use pieces::Pieces;
 #[cfg(feature = "proxy")]
 pub use proxy::{Proxies, Proxy, ProxyKind};
 
@@ -13,6 +14,7 @@ use crate::error::{Error, ErrorKind};
 use crate::model::redact::redact_url;
 
 mod network;
+mod pieces;
 #[cfg(feature = "proxy")]
 mod proxy;
 

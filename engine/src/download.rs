@@ -11,21 +11,23 @@ use tokio::sync::oneshot;
 use url::{Host, Url};
 
 use crate::config::{
-    Allocation, Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Resume,
+    Allocation, Checksum, Connections, DigestAlgorithm, Existing, HostCredential, Pieces, Resume,
     RetryPolicy, StorageKind,
 };
 use crate::cookies::CookieJar;
-use crate::driver::{Driver, HostLogin, Options, Outcome};
+use crate::driver::{Driver, HostLogin, Mirror, Options, Outcome};
 use crate::engine::EngineInner;
 use crate::error::{Error, ErrorKind};
 use crate::event::Plan;
 use crate::handle::{Download, launch, launch_stream, lost};
 use crate::io::output::SMALL_BYTES;
 use crate::io::storage::window::Window;
+use crate::model::metalink::MetalinkFile;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::model::selection::Selection;
+use crate::refresh::{Refresh, Refresher};
 use crate::shared::Shared;
 use crate::stream::ByteStream;
 use crate::transport::Transport;
@@ -42,6 +44,9 @@ pub struct DownloadBuilder {
     engine: Arc<EngineInner>,
     url: String,
     selection: Option<Selection>,
+    mirrors: Vec<String>,
+    refresh: Option<Refresher>,
+    pieces: Option<Pieces>,
     headers: Vec<(String, String)>,
     basic_auth: Option<(String, String)>,
     host_credentials: Vec<HostCredential>,
@@ -79,6 +84,9 @@ impl DownloadBuilder {
             engine,
             url: url.to_owned(),
             selection: None,
+            mirrors: Vec::new(),
+            refresh: None,
+            pieces: None,
             headers: Vec::new(),
             basic_auth: None,
             host_credentials: Vec::new(),
@@ -206,6 +214,55 @@ impl DownloadBuilder {
     /// The digest that the object must have to be published.
     pub fn checksum(mut self, checksum: Checksum) -> Self {
         self.checksum = Some(checksum);
+        self
+    }
+
+    /// Adds another URL of the same object; 32 sources are used at most.
+    ///
+    /// With a [`Self::checksum`], [`Self::pieces`] or a digest that the server
+    /// sends, all sources are used at once, by their speed, and one that fails,
+    /// has another size or wrong bytes is dropped with a notice. Without a digest
+    /// nothing shows that two sources have the same bytes: then a mirror only
+    /// replaces what failed before it, from zero. Headers and credentials do not
+    /// go to a mirror of another origin, but its URL may have a login of its own.
+    pub fn mirror(mut self, url: &str) -> Self {
+        self.mirrors.push(url.to_owned());
+        self
+    }
+
+    /// Who gives a fresh URL when this one expires.
+    pub fn refresh(mut self, refresh: impl Refresh + 'static) -> Self {
+        self.refresh = Some(Refresher(Arc::new(refresh)));
+        self
+    }
+
+    /// The digests that the parts of the object must have. A part that has
+    /// another one is fetched again, from another source if there is one.
+    pub fn pieces(mut self, pieces: Pieces) -> Self {
+        self.pieces = Some(pieces);
+        self
+    }
+
+    /// All that a Metalink says of its file: mirrors but the first of its URLs,
+    /// which is the download's own, size, digests and name.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
+    /// use haul_engine::MetalinkFile;
+    ///
+    /// let document = engine.download("https://example.org/a.meta4").bytes(1 << 20).await?;
+    /// for file in MetalinkFile::parse(&document)? {
+    ///     engine.download(&file.urls[0]).metalink(&file).start()?.wait().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn metalink(mut self, file: &MetalinkFile) -> Self {
+        self.mirrors.extend(file.urls.iter().skip(1).cloned());
+        self.output = Some(PathBuf::from(&file.name));
+        self.checksum.clone_from(&file.checksum);
+        self.pieces.clone_from(&file.pieces);
+        self.expected_size_bytes = file.size_bytes;
         self
     }
 
@@ -361,6 +418,11 @@ impl DownloadBuilder {
         let window = Arc::new(Window::new(self.window_bytes.max(MIN_WINDOW_BYTES)));
         // Fine ones, so that a window has several for each connection.
         self.segment_size_bytes.get_or_insert(MIN_CHOSEN_SEGMENT_BYTES);
+        // What was given out is not here to be compared.
+        if self.pieces.take().is_some() && self.checksum.is_none() {
+            return Err(invalid("pieces cannot be compared in a stream".to_owned())
+                .with_hint("give a checksum of the whole, or download to a file"));
+        }
         let (engine, mut options) = self.resolve()?;
         options.window = Some(Arc::clone(&window));
         Ok(launch_stream(engine, options, window))
@@ -379,6 +441,17 @@ impl DownloadBuilder {
             Outcome::Planned(plan) => Ok(*plan),
             Outcome::Completed(_) => Err(lost()),
         }
+    }
+
+    /// Fetches the whole into memory instead of a file: for documents such as
+    /// lists of digests and Metalinks. Options of the output have no meaning.
+    ///
+    /// # Errors
+    /// As [`DownloadBuilder::start`], whatever the request meets, and
+    /// [`ErrorKind::LimitReached`] for more than `most_bytes`.
+    pub async fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+        let (engine, options) = self.resolve()?;
+        Driver::new(engine, options, Arc::new(Shared::new(None)), true).document(most_bytes).await
     }
 
     /// What was built, checked.
@@ -415,10 +488,26 @@ impl DownloadBuilder {
             ))
             .with_hint("give a blake3 checksum, or another storage"));
         }
+        if self.pieces.is_some() {
+            let why = match (self.storage, &self.selection) {
+                (StorageKind::Null, _) => Some("the null storage keeps no bytes"),
+                (_, Some(_)) => Some("only a part of the object is wanted"),
+                _ => None,
+            };
+            if let Some(why) = why {
+                return Err(invalid(format!("pieces cannot be compared: {why}")));
+            }
+        }
         let asked_for = self.checksum.as_ref().map(Checksum::algorithm);
+        let transport = &*self.engine.transport;
+        let mirrors = self.mirrors.iter().map(|text| mirror(text, transport));
+        let mirrors = mirrors.collect::<Result<_, Error>>()?;
         let options = Options {
             url,
             selection: self.selection,
+            mirrors,
+            refresh: self.refresh,
+            pieces: self.pieces,
             output: self.output,
             directory: self.directory,
             connections: self.connections,
@@ -454,11 +543,17 @@ impl DownloadBuilder {
     }
 }
 
+fn mirror(text: &str, transport: &dyn Transport) -> Result<Mirror, Error> {
+    let (url, user) = parse_url(text, transport)?;
+    let login = user.map(|(user, password)| basic(&user, &password)).transpose()?;
+    Ok(Mirror { url, login })
+}
+
 fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-fn parse_url(
+pub(crate) fn parse_url(
     text: &str,
     transport: &dyn Transport,
 ) -> Result<(Url, Option<(String, String)>), Error> {

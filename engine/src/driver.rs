@@ -6,11 +6,13 @@
 
 mod conditional;
 mod digests;
+mod document;
 mod ending;
 mod learning;
 mod opening;
 mod requests;
 mod selecting;
+mod sources;
 mod streaming;
 mod turn;
 
@@ -26,8 +28,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
+pub(crate) use self::sources::Mirror;
+use self::sources::{Refreshed, Source};
 use crate::config::{
-    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Resume, RetryPolicy, StorageKind,
+    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Pieces, Resume, RetryPolicy,
+    StorageKind,
 };
 use crate::control::{Steering, Stop};
 use crate::cookies::CookieJar;
@@ -51,7 +56,9 @@ use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::name;
-use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Reach, Settings};
+use crate::model::planner::{
+    Action, Failure, LeaseEnd, LeaseId, Planner, Reach, Settings, SourceId,
+};
 use crate::model::range::ByteRange;
 use crate::model::rate::RateEstimator;
 use crate::model::redact::redact_url;
@@ -59,6 +66,7 @@ use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
 use crate::model::selection::{Selected, Selection};
+use crate::refresh::Refresher;
 use crate::shared::Shared;
 use crate::turns::Turn;
 
@@ -85,6 +93,11 @@ pub(crate) struct Options {
     pub(crate) url: Url,
     /// Which bytes of the object are wanted; all without it.
     pub(crate) selection: Option<Selection>,
+    /// Where else the object is.
+    pub(crate) mirrors: Vec<Mirror>,
+    pub(crate) refresh: Option<Refresher>,
+    /// What the parts of the object must hash to.
+    pub(crate) pieces: Option<Pieces>,
     pub(crate) output: Option<PathBuf>,
     pub(crate) directory: PathBuf,
     pub(crate) connections: Connections,
@@ -150,6 +163,7 @@ fn settings(options: &Options) -> Settings {
         // Told with each tick, since it may change.
         speed_limited: false,
         ranges_only: options.selection.is_some(),
+        refreshes: options.refresh.is_some(),
         seed: options.seed,
     }
 }
@@ -166,6 +180,7 @@ struct Running {
     /// Which bytes that is of those that are wanted.
     wanted: Option<ByteRange>,
     decision: Option<oneshot::Sender<Decision>>,
+    source: SourceId,
     url: Url,
     /// What the response says of its bytes, and which they are.
     digests: FieldDigests,
@@ -180,10 +195,10 @@ pub(crate) struct Driver {
     plan_only: bool,
     started: Instant,
     planner: Planner,
-    current_url: Url,
-    redirects: u32,
-    /// Whether one of these redirects led from https to http.
-    downgraded: bool,
+    /// In the planner's order.
+    sources: Vec<Source>,
+    /// The one that the object is opened with.
+    opener: SourceId,
     /// Its total is that of what is downloaded.
     expected: Option<Resource>,
     /// Where the wanted bytes are in the object, where not all of it is wanted.
@@ -203,16 +218,22 @@ pub(crate) struct Driver {
     /// Everything was received, and is yet to be taken.
     draining: bool,
     claims: Claims,
+    /// Mirrors that the server named.
+    links: Vec<String>,
     /// What is stored is not what the server said: nothing of it is kept.
     altered: bool,
     fetches: JoinSet<()>,
     running: HashMap<LeaseId, Running>,
     counters: Arc<Counters>,
+    /// Asking for fresh URLs.
+    errands: JoinSet<()>,
+    refreshed: (mpsc::UnboundedSender<Refreshed>, mpsc::UnboundedReceiver<Refreshed>),
     fetch_events: (mpsc::UnboundedSender<FetchEvent>, mpsc::UnboundedReceiver<FetchEvent>),
     store_events: (mpsc::UnboundedSender<StoreEvent>, mpsc::UnboundedReceiver<StoreEvent>),
     rate: RateEstimator,
     bytes: u64,
     resumed_bytes: u64,
+    segment_size_bytes: u64,
     max_active: usize,
     paused: bool,
     told_pause: bool,
@@ -228,12 +249,15 @@ impl Driver {
         shared: Arc<Shared>,
         plan_only: bool,
     ) -> Self {
-        let current_url = options.url.clone();
-        let host = current_url.host_str().unwrap_or_default();
+        let host = options.url.host_str().unwrap_or_default();
         let turn = engine.turns.enter(host, options.priority, !plan_only);
         let mut planner = Planner::new(settings(&options));
         planner.allow(0, Duration::ZERO);
-        Self {
+        if options.checksum.is_some() || options.pieces.is_some() {
+            planner.use_together();
+        }
+        let mirrors = options.mirrors.clone();
+        let mut driver = Self {
             shared,
             plan_only,
             started: Instant::now(),
@@ -241,9 +265,8 @@ impl Driver {
             turn,
             queueing: turn::Queueing::default(),
             engine,
-            current_url,
-            redirects: 0,
-            downgraded: false,
+            sources: vec![Source::new(options.url.clone(), None)],
+            opener: 0,
             expected: None,
             selected: None,
             known: None,
@@ -257,24 +280,31 @@ impl Driver {
             given_of: None,
             draining: false,
             claims: Claims::default(),
+            links: Vec::new(),
             altered: false,
             fetches: JoinSet::new(),
             running: HashMap::new(),
             counters: Arc::new(Counters::default()),
+            errands: JoinSet::new(),
+            refreshed: mpsc::unbounded_channel(),
             fetch_events: mpsc::unbounded_channel(),
             store_events: mpsc::unbounded_channel(),
             rate: RateEstimator::new(Duration::from_secs(3)),
             bytes: 0,
             resumed_bytes: 0,
+            segment_size_bytes: 1,
             max_active: 0,
             paused: false,
             told_pause: false,
             ended: None,
-        }
+        };
+        driver.add_mirrors(mirrors);
+        driver
     }
 
     /// Runs to the end, or until `stop` fires or its sender is dropped.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
+        self.watch(0);
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.planner.tick(self.now());
@@ -298,13 +328,18 @@ impl Driver {
                 event = self.store_events.1.recv() => if let Some(event) = event {
                     self.on_store_event(event).await;
                 },
+                refreshed = self.refreshed.1.recv() => if let Some(refreshed) = refreshed {
+                    self.on_refreshed(refreshed).await;
+                },
                 _ = tick.tick() => {
                     self.steer();
+                    self.replace_expiring();
                     if self.engine.is_storage_busy() || self.is_reader_slow() {
                         self.planner.on_storage_busy(self.now());
                     }
                     self.planner.tick(self.now());
                     while self.fetches.try_join_next().is_some() {}
+                    while self.errands.try_join_next().is_some() {}
                     self.publish_progress(false);
                 }
             }
@@ -315,7 +350,7 @@ impl Driver {
     fn steer(&mut self) {
         let now = self.now();
         let Steering { paused, connections, priority, wants } = self.shared.control.steering();
-        let limited = self.limits().are_limiting();
+        let limited = (0..self.sources.len()).any(|source| self.limits(source).are_limiting());
         self.planner.set_speed_limited(limited);
         if let Some(connections) = connections {
             self.planner.set_connections(connections, now);
@@ -362,8 +397,8 @@ impl Driver {
                 break;
             };
             match action {
-                Action::Fetch { lease, range, conditional } => {
-                    self.fetch(lease, range, conditional);
+                Action::Fetch { lease, source, range, conditional } => {
+                    self.fetch(lease, source, range, conditional);
                 }
                 Action::Open { lease, resource } => {
                     self.claim_of(lease);
@@ -377,11 +412,10 @@ impl Driver {
                     self.command(lease, Command::Cancel);
                 }
                 Action::Reset { forget_identity } => self.reset(forget_identity).await,
-                Action::Resolve => {
-                    self.current_url = self.options.url.clone();
-                    self.redirects = 0;
-                    self.downgraded = false;
+                Action::Resolve { source, refused, again } => {
+                    self.resolve(source, refused, again);
                 }
+                Action::Lost { source, why, again } => self.lost(source, &why, again),
                 Action::Retry { reason, attempt, wait } => {
                     self.shared.send(Event::Retry { reason, attempt, wait });
                 }
@@ -389,7 +423,8 @@ impl Driver {
                 Action::Finish => self.all_received().await,
                 Action::Fail(failure) => {
                     let error = self.error_of(&failure);
-                    if failure.kind == ErrorKind::DigestMismatch {
+                    // With pieces it is known what is good.
+                    if failure.kind == ErrorKind::DigestMismatch && self.options.pieces.is_none() {
                         self.discard().await;
                     }
                     self.end_with(error).await;
@@ -419,6 +454,7 @@ impl Driver {
             StoreEvent::PrefixVerified { segment, len_bytes } => {
                 self.planner.on_verified(segment as usize, false, len_bytes, now);
             }
+            StoreEvent::Bad { segments, message } => self.on_bad_piece(segments, message),
             StoreEvent::Failed(error) => self.end_with(error).await,
         }
     }

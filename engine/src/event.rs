@@ -43,6 +43,10 @@ pub enum NoticeCode {
     InPlace,
     /// Stored segments failed their hash and are fetched again.
     Refetch,
+    /// A source is used no more, or another one from the start.
+    Mirror,
+    /// A link that expired was replaced, or could not be.
+    Refreshed,
     /// Anything else worth a line.
     Other,
 }
@@ -62,6 +66,8 @@ impl NoticeCode {
             Self::InPlace => "no-part",
             Self::RangeCut => "range-cut",
             Self::Refetch => "refetch",
+            Self::Mirror => "mirror",
+            Self::Refreshed => "refreshed",
             Self::Other => "notice",
         }
     }

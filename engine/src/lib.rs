@@ -50,6 +50,7 @@ mod model;
 pub mod model_bench;
 mod partials;
 mod reader;
+mod refresh;
 mod shared;
 #[cfg(test)]
 mod simulation;
@@ -60,7 +61,7 @@ mod verify;
 
 pub use config::{
     Allocation, Checksum, ClientCertificate, Connections, DigestAlgorithm, EngineConfig, Existing,
-    HostAddress, HostCredential, HttpVersion, Interface, IpFamily, Resume, RetryPolicy,
+    HostAddress, HostCredential, HttpVersion, Interface, IpFamily, Pieces, Resume, RetryPolicy,
     StorageKind,
 };
 #[cfg(feature = "proxy")]
@@ -74,9 +75,11 @@ pub use event::{
     ValidatorKind,
 };
 pub use handle::{Download, Events, Monitor};
+pub use model::metalink::MetalinkFile;
 pub use model::selection::Selection;
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use reader::{BlockingReader, Reader};
+pub use refresh::{Refresh, Refreshing};
 pub use stream::ByteStream;
 pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
 
@@ -85,4 +88,14 @@ pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, v
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     model::redact::redact_url(url)
+}
+
+/// When a signed URL stops to be good, as its own query tells: seconds since
+/// 1970-01-01 00:00 UTC. `None` where it does not tell.
+///
+/// Read are the fields of AWS (`X-Amz-Expires`, `Expires`), Google
+/// (`X-Goog-Expires`), Alibaba (`x-oss-expires`) and Azure (`se`).
+#[must_use]
+pub fn url_expires_at(url: &str) -> Option<u64> {
+    model::expiry::expires_at(&url::Url::parse(url).ok()?)
 }

@@ -16,8 +16,8 @@ pub(crate) struct ListArgs {
         value_name = "FILE",
         long_help = "Also download what FILE lists; `-` is stdin. A line is a URL, or a JSON \
                      object with `url` or `urls`, `id`, `out`, `dir`, `size`, `digest` and \
-                     `headers`. Several URLs with TABs between them are mirrors: each is a \
-                     replacement, from the start, for the one before it that failed. Indented \
+                     `headers`. Several URLs with TABs between them are mirrors, used as those \
+                     of --mirror are. Indented \
                      lines below a URL are its options as aria2 has them: out, dir, header, \
                      referer, user-agent, checksum. `#` begins a comment. A bad line in a file \
                      is exit 2 before anything starts, in a pipe when it comes"

@@ -2,6 +2,7 @@
 //! like, what their help says. What they mean together is decided in
 //! [`crate::plan`]. The help lists flags in the order of the groups here.
 
+mod alternatives;
 mod commands;
 mod display;
 mod integrity;
@@ -16,6 +17,7 @@ use std::str::FromStr;
 
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
+pub(crate) use self::alternatives::{AlternativeArgs, MetalinkArgs};
 pub(crate) use self::commands::{BenchArgs, MeasuredStorage, PlayArgs, VerifyArgs};
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
 pub(crate) use self::integrity::IntegrityArgs;
@@ -81,10 +83,12 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to download, http:// or https://
-    #[arg(value_name = "URL", required_unless_present_any = ["k", "input_file"])]
+    #[arg(value_name = "URL", required_unless_present_any = ["k", "input_file", "metalink"])]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
+    #[command(flatten)]
+    pub(crate) metalinks: MetalinkArgs,
     #[command(flatten)]
     pub(crate) how: DownloadArgs,
     #[command(flatten)]
@@ -98,6 +102,8 @@ pub(crate) struct DownloadArgs {
     pub(crate) output: OutputArgs,
     #[command(flatten)]
     pub(crate) integrity: IntegrityArgs,
+    #[command(flatten)]
+    pub(crate) alternatives: AlternativeArgs,
     #[command(flatten)]
     pub(crate) file: FileArgs,
     #[command(flatten)]

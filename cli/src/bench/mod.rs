@@ -351,7 +351,8 @@ impl Bench<'_> {
     async fn one(&self, source: &Source, setting: Setting) -> Result<Sample, Halt> {
         // A new engine each time: no connection of the run before is reused.
         let engine = Engine::new(self.plan.engine.clone()).map_err(Failure::from)?;
-        let builder = self.plan.request.apply(engine.download(&source.url)).sync(self.plan.sync);
+        let builder =
+            self.plan.request.apply(engine.download(&source.url), true).sync(self.plan.sync);
         let into = (self.scratch.path.as_path(), setting.storage);
         let run =
             measure::run(builder, into, setting.connections, source.limits, &*self.view, self.stop);

@@ -19,7 +19,7 @@ use haul_engine::{Engine, Reader};
 
 use self::guard::Guard;
 use self::server::Server;
-use crate::args::{ListArgs, PlayArgs};
+use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
 use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
@@ -53,7 +53,7 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    let get = plan::resolve(&[url], ListArgs::default(), how)?;
+    let get = plan::resolve(&[url], ListArgs::default(), MetalinkArgs::default(), how)?;
     if let Some(sink) = &get.sink {
         let name = escape(&sink.name().to_string_lossy());
         return Err(Failure::usage(format!("--output {name} and haul play cannot go together"))
@@ -72,14 +72,15 @@ pub(crate) async fn run(
     view: Arc<dyn View>,
     mut stop: Stop,
 ) -> Result<u8, Failure> {
-    let PlayPlan { get, port, player, open } = plan;
+    let PlayPlan { mut get, port, player, open } = plan;
     if get.dry_run {
         let source = Source::open(&get.urls, None, Mine::default())?;
         return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await);
     }
     let server = Server::bind(port).await?;
+    get.load(&engine).await?;
     let item = Item::of_url(get.urls[0].clone());
-    let download = get.download(&engine, &item, 0).start()?;
+    let download = get.download(&engine, &item)?.start()?;
     let (monitor, reader) = (download.monitor(), download.reader());
     // It ends with this future: nothing is served after the process is told to stop.
     let mut serving = tokio::task::JoinSet::new();

@@ -24,7 +24,7 @@ impl Driver {
         now: Duration,
     ) {
         // A digest that the user gave is proof enough.
-        if self.options.checksum.is_some() || fault_point::has(Bug::NoFieldDigests) {
+        if self.is_proven_by_digest() || fault_point::has(Bug::NoFieldDigests) {
             return;
         }
         let range = match verdict {
@@ -61,6 +61,21 @@ impl Driver {
         }
     }
 
+    /// A piece that is stored is not what it must be: its segments are missing.
+    pub(super) fn on_bad_piece(&mut self, segments: std::ops::Range<usize>, message: String) {
+        let now = self.now();
+        self.notice(NoticeCode::Refetch, format!("{message}: fetching it again"));
+        let size = self.segment_size_bytes;
+        let total = self.expected.as_ref().and_then(|it| it.total).unwrap_or(0);
+        let lost = (segments.end as u64 * size).min(total) - segments.start as u64 * size;
+        self.bytes = self.bytes.saturating_sub(lost);
+        self.planner.on_bad_segments(
+            segments,
+            &Failure::new(ErrorKind::DigestMismatch, message),
+            now,
+        );
+    }
+
     fn refuse(&mut self, altered: &Altered, now: Duration) {
         let Altered { claim, found, range } = altered;
         let message = format!(
@@ -82,15 +97,17 @@ impl Driver {
         if let Some(window) = self.options.window.as_ref().filter(|_| self.expected.is_some()) {
             fields.retain(|field| window.hashes(field.checksum.algorithm()));
         }
-        Expected { checksum, fields, size_bytes: self.options.expected_size_bytes }
+        let pieces = self.options.pieces.clone();
+        Expected { checksum, fields, pieces, size_bytes: self.options.expected_size_bytes }
     }
 
     /// Whether the download begins again, since the complete object, which is
     /// discarded already, was not what the server said of it, or not what the
-    /// user did while parts of it are of an earlier run: those may be what is
-    /// wrong, and not what the server sends now.
+    /// user did while parts of it are of an earlier run or of several sources: those
+    /// may be what is wrong, and not what one server sends now.
     pub(super) fn fetch_again(&mut self, error: &Error) -> bool {
-        let doubtful = self.options.checksum.is_none() || self.resumed_bytes > 0;
+        let several = self.planner.live_sources() > 1;
+        let doubtful = self.options.checksum.is_none() || self.resumed_bytes > 0 || several;
         if error.kind() != ErrorKind::DigestMismatch || !doubtful {
             return false;
         }

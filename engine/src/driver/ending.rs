@@ -13,6 +13,7 @@ impl Driver {
         self.known = None;
         self.keep_given();
         if forget_identity {
+            self.forget_validators();
             (self.expected, self.selected) = (None, None);
         }
         if std::mem::take(&mut self.altered) {
@@ -89,17 +90,14 @@ impl Driver {
     }
 
     pub(super) fn error_of(&self, failure: &Failure) -> Error {
-        let url = redact_url(self.current_url.as_str());
+        let url = redact_url(self.opener().current.as_str());
         let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
         let error = match failure.status {
             Some(status) => error.with_status(status),
             None => error,
         };
         match failure.kind {
-            ErrorKind::AccessDenied => error.with_hint(
-                "the link may have expired or need a login: get a fresh URL, or \
-                                 give -u or -H, and continue with -o of the same name",
-            ),
+            ErrorKind::AccessDenied => error.with_hint(self.how_to_go_on()),
             ErrorKind::ProxyRefused => error.with_hint(
                 "its login is part of its URL, in --proxy or in the environment: \
                  http://NAME:PASS@HOST:PORT",
@@ -115,6 +113,19 @@ impl Driver {
             ErrorKind::Protocol => error
                 .with_hint("the server or something before it is broken; nothing wrong was stored"),
             _ => error,
+        }
+    }
+
+    /// After a refusal: what is here can be continued with another URL.
+    fn how_to_go_on(&self) -> String {
+        let login = "the link may have expired or need a login";
+        match self.output.as_ref().filter(|_| self.store.is_some()) {
+            None => format!("{login}: get a fresh URL, or give -u or -H"),
+            Some(output) => format!(
+                "{login}: continue with a fresh URL, haul -o '{}' NEW_URL, or have --refresh-cmd \
+                 print one; or give -u or -H",
+                output.display()
+            ),
         }
     }
 

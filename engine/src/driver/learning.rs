@@ -9,7 +9,7 @@ impl Driver {
             return;
         }
         let Some(hosts) = self.engine.hosts.clone() else { return };
-        let Some(origin) = Origin::of(&self.current_url) else { return };
+        let Some(origin) = Origin::of(&self.opener().current) else { return };
         let look_up = move || hosts.look_up(&origin);
         let learned = self.engine.writers.crew().blocking(look_up).await.flatten();
         if let Some(learned) = learned {
@@ -23,7 +23,7 @@ impl Driver {
             return;
         }
         let Some(hosts) = self.engine.hosts.clone() else { return };
-        let Some(origin) = Origin::of(&self.current_url) else { return };
+        let Some(origin) = Origin::of(&self.opener().current) else { return };
         // A slow reader shows nothing of the server.
         if self.limited_by() == Some(LimitedBy::Reader) {
             return;

@@ -7,6 +7,7 @@ use crate::contents::Open;
 use crate::event::Metadata;
 use crate::io::stored::Stored;
 use crate::io::writer::Layout;
+use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
 
 impl Driver {
     /// Looks at what is at the output if its name is known or can be guessed,
@@ -54,6 +55,17 @@ impl Driver {
                 content_type: checkpoint.content_type,
                 content_disposition: None,
             };
+            let identity = checkpoint.identity;
+            let source = self.source_of(|url| {
+                let host = url.host_str().unwrap_or_default();
+                let port = url.port_or_known_default().unwrap_or(0);
+                identity.matches(url.scheme(), host, port, url.path())
+            });
+            self.planner.prefer(source);
+            // Of sources that a digest binds, any may have been the one.
+            if !self.is_proven_among_several() {
+                self.set_validator(source, claimed.validator.clone());
+            }
             self.planner.claim(claimed.clone(), opening);
             self.expected = Some(claimed);
         }
@@ -69,6 +81,14 @@ impl Driver {
         }
         if let Err(error) = self.refuse_other_version(&resource) {
             return self.end_with(error).await;
+        }
+        if let (Some(pieces), Some(total)) = (&self.options.pieces, resource.total)
+            && !pieces.fit(total)
+        {
+            let (count, len) = (pieces.count(), pieces.piece_bytes());
+            let message =
+                format!("the object has {total} bytes, which are not {count} pieces of {len}");
+            return self.end_with(Error::new(ErrorKind::DigestMismatch, message)).await;
         }
         let output = match &self.options.output {
             Some(output) => self.options.directory.join(output),
@@ -108,12 +128,12 @@ impl Driver {
             storage: self.options.storage,
             window: self.options.window.clone(),
             allocation: self.options.allocation,
-            segment_size_bytes: self.options.segment_size_bytes,
+            segment_size_bytes: self.wanted_segment_size(resource.total),
             small_bytes: self.options.small_bytes,
-            has_digest: self.options.checksum.is_some(),
+            has_digest: self.is_proven_by_digest(),
             sync: self.options.sync,
-            url: self.options.url.clone(),
-            resource: resource.clone(),
+            url: self.identity_url(),
+            resource: self.claimed_or(&resource),
             selected: self.selected.clone(),
         };
         let start = match self.kept.take() {
@@ -177,11 +197,12 @@ impl Driver {
             let waiting: Vec<LeaseId> = self.running.keys().copied().collect();
             waiting.into_iter().for_each(|lease| self.decide(lease, None));
             let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
-            let origin = Origin::of(&self.current_url).ok_or_else(unusable)?;
+            let asked = self.opener();
+            let origin = Origin::of(&asked.current).ok_or_else(unusable)?;
             let spec_for = |range| RequestSpec {
-                url: self.current_url.clone(),
+                url: asked.current.clone(),
                 origin: origin.clone(),
-                headers: self.headers(Some(range), false),
+                headers: self.headers_of(asked, Some(range), false),
             };
             let holds = proof.holds(
                 &*self.engine.transport,
@@ -203,7 +224,12 @@ impl Driver {
     }
 
     pub(super) fn opened(&mut self, resource: Resource, opened: OpenedOutput) -> Result<(), Error> {
-        let OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices } = opened;
+        let OpenedOutput { place, storage, checkpoint, mut restored, restored_bytes, notices } =
+            opened;
+        if self.options.pieces.is_some() {
+            // Whether they are good is told by their pieces.
+            restored.verifying.append(&mut restored.durable);
+        }
         for (code, message) in notices {
             self.notice(code, message);
         }
@@ -215,6 +241,7 @@ impl Driver {
             self.notice(NoticeCode::ContentEncoding, message);
         }
         let segment_size_bytes = checkpoint.segment_size_bytes;
+        self.segment_size_bytes = segment_size_bytes;
         self.earlier = None;
         self.bytes = restored_bytes;
         self.resumed_bytes = restored_bytes;
@@ -246,13 +273,14 @@ impl Driver {
             digest: self.options.digest && window.is_none(),
             expected: algorithm.filter(|_| window.is_none()),
             window,
+            pieces: self.options.pieces.clone(),
             events: self.store_events.0.clone(),
         })?);
         let metadata = self.metadata(&resource);
         let crew = self.engine.writers.crew();
         self.shared.contents.open(Open { storage, stored, metadata, crew });
         self.shared.send(Event::Started(Started {
-            url: redact_url(self.current_url.as_str()),
+            url: redact_url(self.opener().current.as_str()),
             output: self.output.clone().unwrap_or_default(),
             total_bytes: resource.total,
             ranges: resource.ranges,
@@ -262,19 +290,40 @@ impl Driver {
             segment_size_bytes,
             storage: storage_name,
         }));
+        self.set_validator(self.opener, resource.validator.clone());
         self.expected = Some(resource);
-        self.redirects = 0;
+        self.sources[self.opener].redirects = 0;
+        self.join_sources();
         let now = self.now();
         self.planner.on_opened(segment_size_bytes, &restored, now);
         self.publish_progress(false);
         Ok(())
     }
 
+    /// The resource by which an earlier checkpoint is judged: what another
+    /// source's validator says of it counts for nothing where a digest decides.
+    fn claimed_or(&self, resource: &Resource) -> Resource {
+        let claimed = self.expected.as_ref().filter(|_| self.is_proven_among_several());
+        let validator = claimed.map_or(&resource.validator, |claimed| &claimed.validator);
+        Resource { validator: validator.clone(), ..resource.clone() }
+    }
+
+    /// No larger than a piece, of which only the bad ones are fetched again.
+    fn wanted_segment_size(&self, total: Option<u64>) -> Option<u64> {
+        let chosen = self.options.segment_size_bytes;
+        let Some(pieces) = self.options.pieces.as_ref().filter(|_| chosen.is_none()) else {
+            return chosen;
+        };
+        let piece = 1 << pieces.piece_bytes().ilog2();
+        let usual = choose_segment_size(total.unwrap_or(0));
+        Some(usual.min(piece).max(MIN_CHOSEN_SEGMENT_BYTES))
+    }
+
     fn metadata(&self, resource: &Resource) -> Metadata {
         let output = self.output.clone().unwrap_or_default();
         let modified = resource.validator.last_modified.as_ref();
         Metadata {
-            url: redact_url(self.current_url.as_str()),
+            url: redact_url(self.opener().current.as_str()),
             name: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             output,
             total_bytes: resource.total,
@@ -290,7 +339,7 @@ impl Driver {
     pub(super) fn planned(&mut self, output: PathBuf, resource: &Resource) {
         let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
         let plan = Plan {
-            url: redact_url(self.current_url.as_str()),
+            url: redact_url(self.opener().current.as_str()),
             resumable_bytes: match output::earlier(&self.options.paths(&output)) {
                 Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
                 _ => 0,

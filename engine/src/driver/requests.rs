@@ -2,16 +2,28 @@
 
 use super::*;
 use crate::io::limiter::Limits;
+use crate::transport::Transport;
 
 impl Driver {
-    pub(super) fn fetch(&mut self, lease: LeaseId, range: Option<ByteRange>, conditional: bool) {
-        let Some(origin) = Origin::of(&self.current_url) else { return };
+    pub(super) fn fetch(
+        &mut self,
+        lease: LeaseId,
+        source: SourceId,
+        range: Option<ByteRange>,
+        conditional: bool,
+    ) {
+        if self.store.is_none() {
+            self.opener = source;
+        }
+        let of = &self.sources[source];
+        let url = of.current.clone();
+        let Some(origin) = Origin::of(&url) else { return };
         let (commands, receiver) = mpsc::unbounded_channel();
         let wanted = range;
         let start = wanted.map_or(0, ByteRange::start);
         let range = wanted.map(|wanted| self.in_object(wanted));
         let asked = range.map_or(Asked::Whole, Asked::Range);
-        let headers = self.headers(range, conditional);
+        let headers = self.headers_of(of, range, conditional);
         let digests = FieldDigests::default();
         self.running.insert(
             lease,
@@ -20,44 +32,55 @@ impl Driver {
                 asked,
                 wanted,
                 decision: None,
-                url: self.current_url.clone(),
+                source,
+                url: url.clone(),
                 digests,
                 range: None,
             },
         );
         let fetch = Fetch {
             lease,
-            spec: RequestSpec { url: self.current_url.clone(), origin, headers },
+            spec: RequestSpec { url, origin, headers },
             start,
             commands: receiver,
             events: self.fetch_events.0.clone(),
             counters: Arc::clone(&self.counters),
-            limits: self.limits(),
+            limits: self.limits(source),
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
         };
         self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.transport), fetch));
     }
 
-    pub(super) fn limits(&self) -> Limits {
-        let shared = self.engine.limiters(self.options.url.host_str());
+    /// The limits of what `source` sends: those of its host, wherever that redirects.
+    pub(super) fn limits(&self, source: SourceId) -> Limits {
+        let shared = self.engine.limiters(self.sources[source].given.host_str());
         Limits::new(shared.cloned().chain([Arc::clone(&self.shared.limiter)]))
     }
 
-    pub(super) fn headers(&self, range: Option<ByteRange>, conditional: bool) -> HeaderMap {
+    /// The fields of a request to where `source` is now.
+    pub(super) fn headers_of(
+        &self,
+        source: &Source,
+        range: Option<ByteRange>,
+        conditional: bool,
+    ) -> HeaderMap {
         let mut headers = HeaderMap::new();
         if let Ok(agent) = HeaderValue::from_str(&self.engine.config.user_agent) {
             headers.insert(header::USER_AGENT, agent);
         }
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        if let Some(login) = self.host_login() {
+        if let Some(login) = self.host_login(source) {
             headers.insert(header::AUTHORIZATION, login.clone());
         }
-        if let Some(cookies) = self.cookies() {
+        if let Some(cookies) = self.cookies(source) {
             headers.insert(header::COOKIE, cookies);
         }
         // Custom headers and credentials are for the origin they were given for,
-        // and there they count more than a host's.
-        if self.current_url.origin() == self.options.url.origin()
+        // and there they count more than a host's. A mirror elsewhere gets none.
+        if let Some(login) = self.own_login(source) {
+            headers.insert(header::AUTHORIZATION, login);
+        }
+        if source.current.origin() == self.options.url.origin()
             || fault_point::has(Bug::SecretsToAnyone)
         {
             for name in self.options.private_headers.keys() {
@@ -80,8 +103,7 @@ impl Driver {
             }
         }
         if conditional
-            && let Some((name, value)) =
-                self.expected.as_ref().and_then(|expected| expected.validator.precondition())
+            && let Some((name, value)) = source.precondition()
             && let Ok(value) = HeaderValue::from_str(&value)
         {
             headers.insert(name, value);
@@ -89,24 +111,33 @@ impl Driver {
         headers
     }
 
+    /// Shows the jar a response of `url`.
+    pub(super) fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
+        let Some(jar) = &self.options.cookies else { return };
+        let fields = headers.get_all(header::SET_COOKIE).iter();
+        for field in fields.filter_map(|field| field.to_str().ok()) {
+            jar.set_cookie(url.as_str(), field);
+        }
+    }
+
     /// What the jar has for the URL that is asked now.
-    fn cookies(&self) -> Option<HeaderValue> {
-        let cookies = self.options.cookies.as_ref()?.cookies(self.current_url.as_str())?;
+    fn cookies(&self, source: &Source) -> Option<HeaderValue> {
+        let cookies = self.options.cookies.as_ref()?.cookies(source.current.as_str())?;
         let mut value = HeaderValue::from_str(&cookies).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
 
     /// The login of the host that is asked now.
-    pub(super) fn host_login(&self) -> Option<&HeaderValue> {
+    pub(super) fn host_login(&self, source: &Source) -> Option<&HeaderValue> {
         if fault_point::has(Bug::SecretsToAnyone) {
             return self.options.host_logins.first().map(|login| &login.authorization);
         }
         // What was meant to go over TLS is not told to the path without it.
-        if self.downgraded && self.current_url.scheme() != "https" {
+        if source.downgraded && source.current.scheme() != "https" {
             return None;
         }
-        let host = self.current_url.host_str()?;
+        let host = source.current.host_str()?;
         let named_by_caller = self.options.url.host_str() == Some(host);
         let logins = &self.options.host_logins;
         let found = logins.iter().find(|login| match &login.host {
@@ -142,22 +173,17 @@ impl Driver {
             FetchEvent::Head { lease, status, headers, decision } => {
                 let Some(running) = self.running.get_mut(&lease) else { return };
                 running.decision = Some(decision);
-                if let Some(jar) = &self.options.cookies {
-                    let fields = headers.get_all(header::SET_COOKIE).iter();
-                    for field in fields.filter_map(|field| field.to_str().ok()) {
-                        jar.set_cookie(running.url.as_str(), field);
-                    }
-                }
+                let (asked, source, url) = (running.asked, running.source, running.url.clone());
+                self.keep_cookies(&url, &headers);
                 if status == 304 && self.on_not_modified(lease) {
                     return;
                 }
-                let Some(running) = self.running.get(&lease) else { return };
-                let headers = misread(headers, running.asked);
-                let asked = running.asked;
-                let verdict = classify(asked, status, &headers, self.expected_of_object().as_ref());
+                let headers = misread(headers, asked);
+                let expected = self.expected_of(source);
+                let verdict = classify(asked, status, &headers, expected.as_ref());
                 let verdict = match self.select(lease, verdict) {
                     Ok(verdict) => verdict,
-                    Err(failure) => return self.planner.give_up(failure),
+                    Err(failure) => return self.planner.give_up(lease, failure, now),
                 };
                 if fault_point::has(Bug::StallIsProgress) {
                     self.planner.on_received(lease, 0, now);
@@ -169,11 +195,21 @@ impl Driver {
                 if let Verdict::Redirect { location } = &verdict {
                     return self.redirect(lease, location, now);
                 }
+                if let Some(failure) = self.wrong_size(&verdict) {
+                    self.decide(lease, None);
+                    return self.planner.give_up(lease, failure, now);
+                }
+                if let Verdict::Partial { resource, .. } = &verdict {
+                    self.learn_validator(source, &resource.validator);
+                }
                 self.on_digests(lease, &verdict, &headers, now);
+                self.note_links(source, &verdict, &headers);
                 self.planner.on_verdict(lease, verdict, now);
             }
             FetchEvent::Received { lease, bytes } => {
-                self.redirects = 0;
+                if let Some(running) = self.running.get(&lease) {
+                    self.sources[running.source].redirects = 0;
+                }
                 self.bytes += bytes;
                 self.rate.record(bytes, now);
                 self.planner.on_received(lease, bytes, now);
@@ -203,60 +239,77 @@ impl Driver {
         }
     }
 
-    /// Whether a redirect between these schemes may be followed: no server is to
-    /// lead to what a program's own transport reaches by another one.
-    fn follows(&self, from: &str, to: &str) -> bool {
-        self.engine.transport.speaks(to) && (from == to || matches!(to, "http" | "https"))
+    /// Of several sources, one whose object has not the size that was given.
+    fn wrong_size(&self, verdict: &Verdict) -> Option<Failure> {
+        let (Verdict::Partial { resource, .. } | Verdict::Whole { resource }) = verdict else {
+            return None;
+        };
+        let several = self.planner.live_sources() > 1;
+        let wanted = self.options.expected_size_bytes.filter(|_| several)?;
+        let total = resource.total.filter(|total| *total != wanted)?;
+        let why = format!("the object there has {total} bytes, {wanted} were expected");
+        Some(Failure::new(ErrorKind::ObjectChanged, why))
     }
 
     pub(super) fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
-        self.redirects += 1;
         // Of the request itself: another lease may have been redirected meanwhile.
-        let Some(base) = self.running.get(&lease).map(|running| running.url.clone()) else {
-            return;
+        let Some(running) = self.running.get(&lease) else { return };
+        let (base, source) = (running.url.clone(), running.source);
+        let of = &mut self.sources[source];
+        of.redirects += 1;
+        let most = self.options.max_redirects;
+        let target = if of.redirects > most {
+            let from = redact_url(base.as_str());
+            Err(format!("{from} redirects more than {most} times: not followed"))
+        } else {
+            follow(&*self.engine.transport, &base, location, self.options.allow_downgrade)
         };
-        let from = redact_url(base.as_str());
-        let refuse = |why: String| {
-            Failure::new(ErrorKind::Protocol, format!("{from} redirects {why}: not followed"))
-        };
-        let target = base.join(location);
-        let failure = match &target {
-            Err(_) => Some(refuse(format!("to `{}`", name::brief(&redact_url(location))))),
-            Ok(target) if !self.follows(base.scheme(), target.scheme()) => {
-                Some(refuse(format!("to the scheme `{}`", name::brief(target.scheme()))))
-            }
-            Ok(target)
-                if base.scheme() == "https"
-                    && target.scheme() == "http"
-                    && !self.options.allow_downgrade =>
-            {
-                Some(refuse("from https to http (--allow-downgrade allows it)".to_owned()))
-            }
-            Ok(_) if self.redirects > self.options.max_redirects => {
-                Some(refuse(format!("more than {} times", self.options.max_redirects)))
-            }
-            Ok(_) => None,
-        };
-        match (failure, target) {
-            (None, Ok(mut target)) => {
-                // Userinfo from a server is not a credential of ours.
-                let _ = target.set_username("");
-                let _ = target.set_password(None);
-                self.downgraded |=
-                    self.current_url.scheme() == "https" && target.scheme() == "http";
-                self.current_url = target;
-                // Of the connections to the new host none is granted yet.
-                self.planner.allow(0, now);
+        match target {
+            Ok(target) => {
+                of.downgraded |= of.current.scheme() == "https" && target.scheme() == "http";
+                of.current = target;
+                self.watch(source);
+                if self.store.is_none() {
+                    // Of the connections to the new host none is granted yet.
+                    self.planner.allow(0, now);
+                }
                 self.planner.on_redirected(lease, now);
             }
-            (failure, _) => {
+            Err(why) => {
                 self.decide(lease, None);
-                if let Some(failure) = failure {
-                    self.planner.give_up(failure);
-                }
+                self.planner.give_up(lease, Failure::new(ErrorKind::Protocol, why), now);
             }
         }
     }
+}
+
+/// Where a `Location` that `base` answered with leads. No server is to lead to
+/// what a program's own transport reaches by another scheme.
+///
+/// # Errors
+/// Why it is not followed.
+pub(super) fn follow(
+    transport: &dyn Transport,
+    base: &Url,
+    location: &str,
+    allow_downgrade: bool,
+) -> Result<Url, String> {
+    let refuse =
+        |why: String| Err(format!("{} redirects {why}: not followed", redact_url(base.as_str())));
+    let Ok(mut target) = base.join(location) else {
+        return refuse(format!("to `{}`", name::brief(&redact_url(location))));
+    };
+    let (from, to) = (base.scheme(), target.scheme());
+    if !transport.speaks(to) || !(from == to || matches!(to, "http" | "https")) {
+        return refuse(format!("to the scheme `{}`", name::brief(target.scheme())));
+    }
+    if base.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
+        return refuse("from https to http (--allow-downgrade allows it)".to_owned());
+    }
+    // Userinfo from a server is not a credential of ours.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    Ok(target)
 }
 
 /// Whether the body tells its own end: any other transfer coding that comes last

@@ -26,7 +26,7 @@ impl Driver {
     /// Asks for what could be used now, and has the planner use what is granted.
     pub(super) fn take_turn(&mut self) {
         let now = self.now();
-        let host = self.current_url.host_str().unwrap_or_default();
+        let host = self.sources[self.opener].current.host_str().unwrap_or_default();
         let need = self.planner.need(now);
         let grant = self.turn.ask(host, need);
         let turn = grant.active && grant.connections > 0;
@@ -50,7 +50,7 @@ impl Driver {
 
     /// Gives all connections back: what is left to do is done without.
     pub(super) fn give_connections_back(&mut self) {
-        let host = self.current_url.host_str().unwrap_or_default();
+        let host = self.sources[self.opener].current.host_str().unwrap_or_default();
         self.turn.ask(host, Need { live: true, ..Need::default() });
     }
 

@@ -19,13 +19,15 @@ use tokio::time::Instant;
 
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
+use super::pieces::{Bad, PieceCheck, first_bad};
 use super::place::Place;
 use super::prove::{Expected, refuse_size};
 use super::publish::PublishOptions;
 use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
+use super::url_proof::Proof;
 use super::writer::{Begun, Target, Writers};
-use crate::config::DigestAlgorithm;
+use crate::config::{DigestAlgorithm, Pieces};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
@@ -54,6 +56,10 @@ pub(crate) enum KeeperMessage {
     Hashed { segment: u32, hash: [u8; 32] },
     /// A background sync ended. These segments were complete when it began.
     Synced { segments: Vec<u32>, result: io::Result<()> },
+    /// A piece that is stored has this digest.
+    PieceHashed { piece: usize, number: u32, found: Vec<u8> },
+    /// A segment that can be compared with another URL is asked for.
+    Prove(oneshot::Sender<Option<Proof>>),
     /// The download ends.
     End(End),
 }
@@ -126,6 +132,8 @@ pub(super) struct Keeper {
     cancel: Arc<AtomicBool>,
     /// A digest that needs the bytes in order.
     behind: Option<Behind>,
+    /// Digests of pieces.
+    pieces: Option<PieceCheck>,
     /// The segments before this one were told to it.
     passed: usize,
     syncing: Option<JoinHandle<()>>,
@@ -174,6 +182,7 @@ impl Keeper {
             verifying: None,
             cancel: Arc::default(),
             behind: None,
+            pieces: None,
             passed: 0,
             syncing: None,
             last_sync: Instant::now(),
@@ -229,12 +238,61 @@ impl Keeper {
         Ok(())
     }
 
+    /// Compares pieces with these digests from now on, those of an earlier run too.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn check_pieces(&mut self, pieces: Pieces) -> io::Result<()> {
+        // Of an object without a known size they are compared at the end.
+        let Some(total) = self.ledger.total else { return Ok(()) };
+        let crew = self.writers.crew();
+        let mut check = PieceCheck::start(crew, pieces, total, &self.target)?;
+        for (number, record) in self.ledger.segments.iter().enumerate() {
+            if matches!(record, SegmentRecord::Durable(_)) {
+                check.stored(number);
+            }
+        }
+        self.pieces = Some(check);
+        Ok(())
+    }
+
+    /// All of a segment is here: it is told when its pieces, if there are any,
+    /// are good.
+    fn tell_stored(&mut self, segment: u32) {
+        match &mut self.pieces {
+            Some(pieces) => pieces.stored(segment as usize),
+            None => self.tell(StoreEvent::Stored { segment }),
+        }
+    }
+
+    fn piece_hashed(&mut self, piece: usize, number: u32, found: &[u8]) {
+        let Some(pieces) = &mut self.pieces else { return };
+        match pieces.on_hashed(piece, number, found) {
+            Ok(good) => {
+                for segment in good {
+                    self.tell(StoreEvent::Stored { segment: index(segment) });
+                }
+                self.pass();
+            }
+            Err(Bad { segments, message }) => {
+                for segment in segments.clone() {
+                    self.ledger.segments[segment] = SegmentRecord::Missing;
+                    self.writers.forget(&self.target, index(segment));
+                    self.target.stored().up_to(index(segment), 0);
+                }
+                self.changed = true;
+                self.tell(StoreEvent::Bad { segments, message });
+            }
+        }
+    }
+
     /// Tells how far everything is stored.
     fn pass(&mut self) {
         let Some(behind) = &mut self.behind else { return };
         let before = self.passed;
         while let Some(record) = self.ledger.segments.get(self.passed) {
-            let unsure = self.unverified.contains(&index(self.passed));
+            let unsure = self.unverified.contains(&index(self.passed))
+                || self.pieces.as_ref().is_some_and(|pieces| !pieces.is_good(self.passed));
             if unsure || matches!(record, SegmentRecord::Missing) {
                 break;
             }
@@ -301,7 +359,7 @@ impl Keeper {
                 }
                 self.changed = true;
                 self.pass();
-                self.tell(StoreEvent::Stored { segment });
+                self.tell_stored(segment);
             }
             KeeperMessage::Failed(error) => {
                 let error = Error::io("cannot write", self.place.data(), error);
@@ -327,7 +385,11 @@ impl Keeper {
                 }
                 self.changed = true;
                 self.pass();
-                self.tell(StoreEvent::Verified { segment, good });
+                if good && self.pieces.is_some() {
+                    self.tell_stored(segment);
+                } else {
+                    self.tell(StoreEvent::Verified { segment, good });
+                }
             }
             KeeperMessage::PrefixVerified { segment, len_bytes } => {
                 if len_bytes == 0 {
@@ -348,6 +410,10 @@ impl Keeper {
                 self.syncing = None;
                 self.synced(&segments, result);
             }
+            KeeperMessage::PieceHashed { piece, number, found } => {
+                self.piece_hashed(piece, number, &found);
+            }
+            KeeperMessage::Prove(reply) => drop(reply.send(Proof::of(&self.ledger))),
             KeeperMessage::End(_) => {}
         }
     }
@@ -593,6 +659,17 @@ impl Keeper {
             return Err(Error::new(*kind, message.clone()));
         }
         let cannot_read = |error| Error::io("cannot read", &path, error);
+        if let Some(pieces) = expected.pieces.as_ref().filter(|_| self.ledger.total.is_none()) {
+            let bad = first_bad(pieces, bytes, &**self.target.storage()).map_err(cannot_read)?;
+            if let Some(why) = bad {
+                let message = format!("{}: {why}; nothing was published", path.display());
+                let mismatch = Error::new(ErrorKind::DigestMismatch, message);
+                return Ok((
+                    Finished { output: None, bytes, blake3, verified: None },
+                    Some(mismatch),
+                ));
+            }
+        }
         let mut known = Vec::new();
         // A digest that was asked for is of the bytes that are here.
         if let Some(blake3) = blake3.filter(|_| !self.believing) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::hasher::Hasher;
 use super::rehash::READ_BYTES;
 use super::storage::Storage;
-use crate::config::{Checksum, DigestAlgorithm, hex};
+use crate::config::{Checksum, DigestAlgorithm, Pieces, hex};
 use crate::error::{Error, ErrorKind};
 use crate::model::digest_claims::Altered;
 use crate::model::digest_fields::FieldDigest;
@@ -23,6 +23,8 @@ pub(crate) struct Expected {
     pub(crate) checksum: Option<Checksum>,
     /// By fields of the server's responses.
     pub(crate) fields: Vec<FieldDigest>,
+    /// Of its parts, by the user; compared as they come where the size is known.
+    pub(crate) pieces: Option<Pieces>,
     /// How many bytes it has, by the user.
     pub(crate) size_bytes: Option<u64>,
 }

@@ -17,15 +17,16 @@ use super::publish::PublishOptions;
 use super::storage::Storage;
 use super::storage::window::Window;
 use super::stored::Stored;
+use super::url_proof::Proof;
 use super::writer::{Layout, Sink, Target, Writers};
-use crate::config::DigestAlgorithm;
+use crate::config::{DigestAlgorithm, Pieces};
 use crate::error::{Error, ErrorKind};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 
 /// What a store tells its driver.
 #[derive(Debug)]
 pub(crate) enum StoreEvent {
-    /// All bytes of a segment are stored.
+    /// All bytes of a segment are stored, and as good as pieces tell.
     Stored { segment: u32 },
     /// A segment that an earlier run completed was hashed again. One that is
     /// not good is missing.
@@ -33,6 +34,9 @@ pub(crate) enum StoreEvent {
     /// So was the beginning of a segment. Fetching goes on after its first
     /// `len_bytes`, which is 0 when they are not good.
     PrefixVerified { segment: u32, len_bytes: u64 },
+    /// These segments, which are stored, are not what a piece of the object must
+    /// be: they are missing.
+    Bad { segments: std::ops::Range<usize>, message: String },
     /// The download cannot go on.
     Failed(Error),
 }
@@ -61,6 +65,9 @@ pub(crate) struct StoreOptions {
     pub(crate) expected: Option<DigestAlgorithm>,
     /// Where the storage is one: fetchers wait for room in it.
     pub(crate) window: Option<Arc<Window>>,
+    /// Digests of pieces, which fit the object. With them no segment is told as
+    /// stored or verified before its pieces are good.
+    pub(crate) pieces: Option<Pieces>,
     /// What readers are told of.
     pub(crate) stored: Arc<Stored>,
     /// Where events go.
@@ -106,6 +113,7 @@ impl Store {
             digest,
             expected,
             window,
+            pieces,
             stored,
             events,
         } = options;
@@ -132,6 +140,9 @@ impl Store {
                 .with_source(error)
         };
         keeper.start_verifying().map_err(no_thread)?;
+        if let Some(pieces) = pieces {
+            keeper.check_pieces(pieces).map_err(no_thread)?;
+        }
         if let Some(algorithm) = expected {
             keeper.hash_behind(algorithm).map_err(no_thread)?;
         }
@@ -185,6 +196,13 @@ impl Store {
     /// [`ErrorKind::Internal`] when a thread of the engine is gone.
     pub(crate) async fn reset(self) -> Result<Place, Error> {
         self.end(|reply| End::Reset { reply }).await?
+    }
+
+    /// A segment of what is stored by which another URL can be compared.
+    pub(crate) async fn proof(&self) -> Option<Proof> {
+        let (reply, proof) = oneshot::channel();
+        self.keeper.send(KeeperMessage::Prove(reply));
+        proof.await.ok().flatten()
     }
 
     async fn end<T>(mut self, end: impl FnOnce(oneshot::Sender<T>) -> End) -> Result<T, Error> {

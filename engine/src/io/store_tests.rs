@@ -84,6 +84,7 @@ fn open_partial(
         directories: Arc::default(),
         digest,
         expected,
+        pieces: None,
         events: sender,
     });
     Download { store: store.unwrap(), events }
@@ -312,6 +313,7 @@ fn open_watched(
         directories: Arc::default(),
         digest: true,
         expected: Some(algorithm),
+        pieces: None,
         events: sender,
     });
     (Download { store: store.unwrap(), events }, watched)
@@ -536,6 +538,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
         directories: Arc::default(),
         digest: true,
         expected: None,
+        pieces: None,
         events,
     })
     .unwrap();

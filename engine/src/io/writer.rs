@@ -148,6 +148,12 @@ impl Writers {
         let _ = self.send(segment, Message::Seed { target, segment, hasher: hasher.into(), next });
     }
 
+    /// What is stored of `segment`, which is complete, is not good: it may be
+    /// stored again from its start.
+    pub(super) fn forget(&self, target: &Arc<Target>, segment: u32) {
+        let _ = self.send(segment, Message::Forget { target: Arc::clone(target), segment });
+    }
+
     /// Asks each thread for a [`KeeperMessage::Begun`]. Returns how many
     /// will come.
     pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
@@ -415,6 +421,10 @@ enum Message {
         hasher: Box<SegmentHasher>,
         next: u64,
     },
+    Forget {
+        target: Arc<Target>,
+        segment: u32,
+    },
     Snapshot {
         target: Arc<Target>,
     },
@@ -480,6 +490,11 @@ impl Writer {
                     && let Err(error) = self.seed(&target, segment, *hasher, next)
                 {
                     target.fail(error);
+                }
+            }
+            Message::Forget { target, segment } => {
+                if let Some(progress) = self.targets.get_mut(&target.id) {
+                    progress.done.remove(&segment);
                 }
             }
             Message::Snapshot { target } => {

@@ -28,12 +28,15 @@ mod failing;
 mod judge;
 mod relief;
 mod schedule;
+mod sources;
 mod speed;
 mod steering;
 mod streaming;
 mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
+use self::sources::Sources;
+pub use self::sources::{MAX_SOURCES, SourceId};
 use self::speed::Speeds;
 pub use self::streaming::Reach;
 pub use self::wanted::Want;
@@ -56,6 +59,7 @@ enum Phase {
 
 #[derive(Debug)]
 struct Lease {
+    source: SourceId,
     range: ByteRange,
     /// Where the response ends: beyond the range, where that was shrunk.
     asked_end: u64,
@@ -111,7 +115,6 @@ pub struct Planner {
     lies_in_a_row: u32,
     /// Whether the last of them was a content coding that is not ours.
     other_coding: bool,
-    conditional: bool,
     /// The validator of a version that may have replaced ours.
     doubt: bool,
     /// Versions given up for another of the same size: one that comes back did
@@ -121,6 +124,10 @@ pub struct Planner {
     claimed: Option<Resource>,
     /// Leases that still stream may end before the download fails with this.
     dying: Option<Failure>,
+    sources: Sources,
+    /// How often the segments from this one on were stored and not as a piece of
+    /// the object must be.
+    bad: BTreeMap<usize, usize>,
     speeds: Speeds,
     /// Over all leases.
     received_bytes: u64,
@@ -132,7 +139,6 @@ pub struct Planner {
     changes: u32,
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
-    resolved_again: bool,
     paused: bool,
     /// See [`Planner::allow`].
     allowed: usize,
@@ -167,11 +173,12 @@ impl Planner {
             suspicion: None,
             lies_in_a_row: 0,
             other_coding: false,
-            conditional: true,
             doubt: false,
             abandoned: Vec::new(),
             claimed: None,
             dying: None,
+            sources: Sources::default(),
+            bad: BTreeMap::new(),
             speeds: Speeds::default(),
             received_bytes: 0,
             storage_busy_at: None,
@@ -179,7 +186,6 @@ impl Planner {
             ticks: 0,
             changes: 0,
             refetched: false,
-            resolved_again: false,
             paused: false,
             allowed: usize::MAX,
             wants: Vec::new(),
@@ -301,11 +307,6 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// The driver met something that no planning helps against.
-    pub fn give_up(&mut self, failure: Failure) {
-        self.fail(failure);
-    }
-
     /// The output is open for what the first response told.
     pub fn on_opened(&mut self, segment_size_bytes: u64, restored: &Restored, now: Duration) {
         let Phase::Preparing(id) = self.phase else { return };
@@ -353,6 +354,10 @@ impl Planner {
         lease.rate.record(bytes, now);
         if let Some(map) = &mut self.map {
             map.received(id, from, lease.position);
+            if from < lease.position {
+                let segments = map.index_of(from)..=map.index_of(lease.position - 1);
+                self.sources.received(lease.source, id, segments);
+            }
         }
         let whole = self.whole;
         let position = lease.position;
@@ -388,8 +393,14 @@ impl Planner {
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
         let progressed = lease.position > lease.start;
-        let kept = end == LeaseEnd::Complete && lease.range.end() == lease.asked_end;
+        let kept = end == LeaseEnd::Complete
+            && lease.range.end() == lease.asked_end
+            && !self.sources.is_gone(lease.source);
         self.speeds.ended(&lease, kept, now);
+        if progressed {
+            self.sources.ended(lease.source, lease.mean_rate(now));
+        }
+        let source = lease.source;
         match end {
             LeaseEnd::Complete => {}
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
@@ -399,15 +410,16 @@ impl Planner {
             _ if self.paused => {}
             LeaseEnd::BodyEnded => {
                 let failure = Failure::new(ErrorKind::Network, "the response ended before its end");
-                self.ended_badly(failure, progressed, false, now);
+                self.ended_badly(source, failure, progressed, false, now);
             }
             LeaseEnd::Dropped => {
                 if let Some(failure) = lease.cancelled_for {
-                    self.ended_badly(failure, progressed, false, now);
+                    self.ended_badly(source, failure, progressed, false, now);
                 }
             }
             LeaseEnd::Failed { failure, refused } => {
-                self.ended_badly(failure, progressed, refused && lease.head_at.is_none(), now);
+                let refused = refused && lease.head_at.is_none();
+                self.ended_badly(source, failure, progressed, refused, now);
             }
         }
         self.schedule(now);
@@ -423,9 +435,17 @@ impl Planner {
     }
 
     /// As [`Self::on_altered`], after [`Action::Finish`]. False when everything
-    /// was fetched again already.
+    /// was fetched again already, from each source that there is.
     pub fn refetch(&mut self, why: &str, now: Duration) -> bool {
-        if self.given_out || std::mem::replace(&mut self.refetched, true) {
+        if self.given_out {
+            return false;
+        }
+        if self.live_sources() > 1 {
+            let again = self.refetch_from_one(why);
+            self.schedule(now);
+            return again;
+        }
+        if std::mem::replace(&mut self.refetched, true) {
             return false;
         }
         // To get the same bytes again is progress here.

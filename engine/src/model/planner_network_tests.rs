@@ -126,6 +126,7 @@ impl Simulation {
                 min_split_bytes: 0,
                 speed_limited: false,
                 ranges_only: false,
+                refreshes: false,
                 seed: 7,
             }),
             random: fastrand::Rng::with_seed(7),
@@ -230,7 +231,8 @@ impl Simulation {
                 Action::Finish => self.ended = true,
                 Action::Fail(failure) => panic!("{failure:?}"),
                 Action::Reset { .. } => panic!("nothing here asks for a restart"),
-                Action::Retry { .. } | Action::Notice(..) | Action::Resolve => {}
+                Action::Retry { .. } | Action::Notice(..) | Action::Lost { .. } => {}
+                Action::Resolve { source, .. } => self.planner.on_resolved(source, true, self.now),
             }
         }
     }

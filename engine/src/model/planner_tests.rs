@@ -34,6 +34,7 @@ fn planner(connections: usize) -> Planner {
         min_split_bytes: 0,
         speed_limited: false,
         ranges_only: false,
+        refreshes: false,
         seed: 7,
     };
     Planner::new(settings)
@@ -151,7 +152,8 @@ impl Sim {
                 Action::Finish => self.finished = true,
                 Action::Fail(failure) => self.failed = Some(failure),
                 Action::Reset { .. } => panic!("nothing here asks for a restart"),
-                Action::Retry { .. } | Action::Notice(..) | Action::Resolve => {}
+                Action::Retry { .. } | Action::Notice(..) | Action::Lost { .. } => {}
+                Action::Resolve { source, .. } => self.planner.on_resolved(source, true, self.now),
             }
         }
     }

@@ -258,6 +258,14 @@ impl SegmentMap {
         self.set(index, SegmentState::Complete);
     }
 
+    /// What is stored of segment `index` is not good: all of it is missing.
+    /// Segments that are being fetched are left alone.
+    pub fn forget(&mut self, index: usize) {
+        if !matches!(self.states.get(index), None | Some(SegmentState::Leased(_))) {
+            self.set(index, SegmentState::Missing { prefix_bytes: 0 });
+        }
+    }
+
     /// The first byte of the first incomplete segment, where a stream in order stands.
     #[must_use]
     pub fn first_segment_boundary_after(&self, position: u64) -> u64 {

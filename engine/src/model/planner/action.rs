@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+#[cfg(doc)]
+use super::Planner;
+use super::SourceId;
 use crate::config::{Connections, RetryPolicy};
 use crate::error::ErrorKind;
 use crate::event::NoticeCode;
@@ -27,6 +30,8 @@ pub struct Settings {
     pub speed_limited: bool,
     /// Whether a response with the whole object is of no use.
     pub ranges_only: bool,
+    /// Whether a URL that is refused can be replaced by another one.
+    pub refreshes: bool,
     /// Seeds the jitter of the backoff.
     pub seed: u64,
 }
@@ -83,6 +88,8 @@ pub enum Action {
     Fetch {
         /// The new lease.
         lease: LeaseId,
+        /// Whom to ask.
+        source: SourceId,
         /// What to ask for.
         range: Option<ByteRange>,
         /// Whether to send If-Match or If-Unmodified-Since.
@@ -125,8 +132,25 @@ pub enum Action {
         /// Whether the identity of the object is forgotten as well.
         forget_identity: bool,
     },
-    /// Resolve the original URL again before the next request.
-    Resolve,
+    /// Find out the URL of `source` again, from the original one, then call
+    /// [`Planner::on_resolved`] or [`Planner::on_unresolved`].
+    Resolve {
+        /// Which one is held until then.
+        source: SourceId,
+        /// What it refused with, if that is the reason.
+        refused: Option<Failure>,
+        /// Whether the original URL was asked again since it last brought a byte.
+        again: bool,
+    },
+    /// Tell the user that a source is used no more.
+    Lost {
+        /// Which.
+        source: SourceId,
+        /// Why.
+        why: String,
+        /// Whether the download begins again from zero because of that.
+        again: bool,
+    },
     /// Tell the user that a round of backoff begins.
     Retry {
         /// Why.

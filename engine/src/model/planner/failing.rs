@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Failure, LeaseId, Phase, Planner};
+use super::{Action, Failure, LeaseId, Phase, Planner, SourceId};
 use crate::error::ErrorKind;
 use crate::event::NoticeCode;
 
@@ -23,9 +23,13 @@ impl Planner {
         after: Option<Duration>,
         now: Duration,
     ) {
+        let spared = self.source_of(id).filter(|source| self.sources.can_spare(*source));
         if let Some(after) = after {
-            let after = after.min(self.settings.retry.max_retry_after);
-            self.pause_until = self.pause_until.max(now + after);
+            let then = now + after.min(self.settings.retry.max_retry_after);
+            match spared {
+                Some(source) => self.sources.rest(source, then),
+                None => self.pause_until = self.pause_until.max(then),
+            }
         }
         if let Some(lease) = self.leases.get_mut(&id) {
             lease.cancelled_for = Some(failure);
@@ -34,16 +38,21 @@ impl Planner {
 
     pub(super) fn ended_badly(
         &mut self,
+        source: SourceId,
         failure: Failure,
         progressed: bool,
         refused: bool,
         now: Duration,
     ) {
-        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+        let over = matches!(self.phase, Phase::Draining { .. } | Phase::Ended);
+        if over || self.sources.is_gone(source) {
             return;
         }
         if matches!(failure.kind, ErrorKind::Tls | ErrorKind::ProxyRefused) {
-            return self.fail(failure);
+            return self.fail_source(source, failure);
+        }
+        if !progressed && self.strike(source, &failure, now) {
+            return;
         }
         if refused && self.suspicion.is_none() {
             self.suspicion = Some((self.leases.values().filter(|l| !l.leaving).count(), now));
@@ -80,7 +89,9 @@ impl Planner {
                     wait: round.wait,
                 });
             }
-            None => self.fail(failure),
+            // Of sources that are used together, the others failed as well.
+            None if self.sources.can_spare(source) => self.fail(failure),
+            None => self.fail_source(source, failure),
         }
     }
 

@@ -25,7 +25,12 @@ impl Planner {
         if lease.leaving || matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
             return self.drop_response(id);
         }
+        let source = lease.source;
+        let spared = self.sources.can_spare(source);
         match verdict {
+            Verdict::Changed { .. } | Verdict::TagDiffers { .. } if spared => {
+                self.spare(id, "the object there is another version than before, or another size");
+            }
             Verdict::Partial { range, resource } => self.accept(id, range, resource),
             Verdict::Whole { resource } => self.accept_whole(id, resource),
             Verdict::Unsatisfied { total } => self.unsatisfied(id, total, now),
@@ -37,7 +42,7 @@ impl Planner {
                 // Never sequential: without an identity the page would be the object.
                 // A portal may have redirected here: ask where the object is again.
                 self.drop_response(id);
-                self.actions.push_back(Action::Resolve);
+                self.resolve(source);
                 self.failed(id, Failure::new(ErrorKind::Protocol, why), None, now);
             }
             Verdict::Lie(lie) => {
@@ -49,9 +54,11 @@ impl Planner {
                 let failure = status_failure(status);
                 self.drop_response(id);
                 let others = self.leases.values().filter(|lease| !lease.leaving).count();
-                self.refused(others, now);
+                if !spared {
+                    self.refused(others, now);
+                }
                 // One connection too many is not missed by the others.
-                if others == 0 || retry_after.is_some() {
+                if spared || others == 0 || retry_after.is_some() {
                     self.failed(id, failure, retry_after, now);
                 }
             }
@@ -62,10 +69,24 @@ impl Planner {
             }
             Verdict::Status { status, .. } => {
                 self.drop_response(id);
-                self.fail(status_failure(status));
+                self.fail_source(source, status_failure(status));
             }
         }
         self.schedule(now);
+    }
+
+    /// The source of `id` has not our object, and others have.
+    fn spare(&mut self, id: LeaseId, why: &str) {
+        let source = self.source_of(id);
+        self.drop_response(id);
+        if let Some(source) = source {
+            self.fail_source(source, Failure::new(ErrorKind::ObjectChanged, why));
+        }
+    }
+
+    /// Whether another source brings the bytes that `id` was to bring.
+    fn can_spare(&self, id: LeaseId) -> bool {
+        self.source_of(id).is_some_and(|source| self.sources.can_spare(source))
     }
 
     pub(super) fn drop_response(&mut self, id: LeaseId) {
@@ -82,11 +103,15 @@ impl Planner {
             self.drop_response(id);
             return self.sequential_of_any_version("the version that was given up is served again");
         }
+        let together = self.are_together();
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        let proven = self.resource.as_ref().is_none_or(|known| {
-            let asked_for = lease.conditional && known.validator.precondition().is_some();
-            asked_for || is_told(known, &resource)
-        });
+        self.sources.proved(lease.source);
+        // Under a digest each source has a version of its own, which the driver compares.
+        let proven = together
+            || self.resource.as_ref().is_none_or(|known| {
+                let asked_for = lease.conditional && known.validator.precondition().is_some();
+                asked_for || is_told(known, &resource)
+            });
         match self.phase {
             Phase::Opening => {
                 lease.range = range;
@@ -118,9 +143,16 @@ impl Planner {
     }
 
     pub(super) fn accept_whole(&mut self, id: LeaseId, resource: Resource) {
+        if self.can_spare(id) {
+            return self.spare(id, "the server ignores byte ranges");
+        }
         if self.settings.ranges_only {
             self.drop_response(id);
-            return self.fail(no_ranges("the server ignores byte ranges"));
+            let failure = no_ranges("the server ignores byte ranges");
+            return match self.source_of(id) {
+                Some(source) => self.fail_source(source, failure),
+                None => self.fail(failure),
+            };
         }
         if self.phase != Phase::Opening {
             self.drop_response(id);
@@ -142,6 +174,7 @@ impl Planner {
         }
         self.whole = true;
         let Some(lease) = self.leases.get_mut(&id) else { return };
+        self.sources.proved(lease.source);
         lease.range = ByteRange::new(0, resource.total.unwrap_or(u64::MAX));
         lease.position = 0;
         lease.start = 0;
@@ -179,6 +212,9 @@ impl Planner {
                 self.restart("the object is shorter than it was");
             }
             (Phase::Running, Some(total)) if known.is_some_and(|known| known != total) => {
+                if self.can_spare(id) {
+                    return self.spare(id, "the object there has another size");
+                }
                 self.changed(id, None);
             }
             _ => {
@@ -212,10 +248,12 @@ impl Planner {
             self.abandoned.push((ours.total, ours.validator.clone()));
         }
         if self.changes > 1 {
-            return self.fail(Failure::new(
-                ErrorKind::ObjectChanged,
-                "the object changed again while it was downloaded",
-            ));
+            let why = "the object changed again while it was downloaded";
+            let failure = Failure::new(ErrorKind::ObjectChanged, why);
+            return match self.source_of(id) {
+                Some(source) => self.fail_source(source, failure),
+                None => self.fail(failure),
+            };
         }
         self.restart("the object changed on the server");
     }
@@ -230,7 +268,7 @@ impl Planner {
         self.drop_response(id);
         if self.phase == Phase::Running && !self.doubt {
             self.doubt = true;
-            self.conditional = false;
+            self.ask_unconditionally(id);
         }
     }
 
@@ -240,10 +278,19 @@ impl Planner {
     pub(super) fn precondition_failed(&mut self, id: LeaseId) {
         let conditional = self.leases.get(&id).is_some_and(|lease| lease.conditional);
         if !conditional {
+            if self.can_spare(id) {
+                return self.spare(id, "the object there is another version than before");
+            }
             return self.changed(id, None);
         }
         self.drop_response(id);
-        self.conditional = false;
+        self.ask_unconditionally(id);
+    }
+
+    fn ask_unconditionally(&mut self, id: LeaseId) {
+        if let Some(source) = self.source_of(id) {
+            self.sources.set_conditional(source, false);
+        }
     }
 
     pub(super) fn denied(&mut self, id: LeaseId, status: u16) {
@@ -251,23 +298,24 @@ impl Planner {
         self.drop_response(id);
         if status == 403 && conditional {
             // Some signatures do not cover conditional headers.
-            self.conditional = false;
-        } else if self.phase != Phase::Running {
-            self.fail(status_failure(status));
-        } else if !self.resolved_again {
-            self.resolved_again = true;
-            self.actions.push_back(Action::Resolve);
-        } else {
-            // What streams already is allowed to end: it can be kept.
-            self.dying = Some(status_failure(status));
+            self.ask_unconditionally(id);
+        } else if let Some(source) = self.source_of(id) {
+            self.refused_access(id, source, status_failure(status));
         }
     }
 
     pub(super) fn lied(&mut self, id: LeaseId, failure: Failure, remedy: Remedy, now: Duration) {
         self.drop_response(id);
+        let Some(source) = self.source_of(id) else { return };
+        if self.sources.can_spare(source) {
+            return match remedy {
+                Remedy::Retry => self.failed(id, failure, None, now),
+                Remedy::Sequential | Remedy::Fatal => self.fail_source(source, failure),
+            };
+        }
         self.lies_in_a_row += 1;
         match remedy {
-            Remedy::Fatal => self.fail(failure),
+            Remedy::Fatal => self.fail_source(source, failure),
             Remedy::Sequential if !self.whole => self.sequential(&failure.message),
             Remedy::Retry if !self.whole && self.lies_in_a_row > 2 => {
                 // The first response may have been the odd one.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::speed::estimator;
-use super::{Action, Lease, Phase, Planner};
+use super::{Action, Lease, Phase, Planner, SourceId};
 use crate::model::concurrency::Flow;
 use crate::model::range::ByteRange;
 
@@ -15,7 +15,7 @@ impl Planner {
             self.phase = Phase::Opening;
             self.map = None;
             self.opening_range = ByteRange::new(0, self.settings.first_range_bytes);
-            self.conditional = true;
+            self.sources.begin_again();
             self.stream_ended_at = None;
             self.actions.push_back(Action::Reset { forget_identity });
         }
@@ -24,8 +24,9 @@ impl Planner {
         }
         match self.phase {
             Phase::Opening if self.leases.is_empty() && self.allowed > 0 => {
+                let Some(source) = self.pick(now) else { return };
                 let range = (!self.whole).then_some(self.opening_range);
-                self.issue(range.unwrap_or(ByteRange::new(0, u64::MAX)), range, now);
+                self.issue(source, range.unwrap_or(ByteRange::new(0, u64::MAX)), range, now);
             }
             Phase::Running if self.dying.is_some() => {
                 if self.leases.is_empty()
@@ -65,27 +66,35 @@ impl Planner {
             if self.too_late_for_new(now) {
                 return;
             }
-            let want =
-                self.lease_bytes(self.speeds.next_idle(), now).max(self.settings.min_split_bytes);
+            let Some(source) = self.pick(now) else { return };
+            let want = self.lease_bytes(self.speeds.next_idle_of(source), now);
+            let want = want.max(self.settings.min_split_bytes);
             let wanted = self.wanted_run(now);
             let Some(run) = wanted.or_else(|| self.next_run(want)) else {
                 return self.relieve(now);
             };
-            self.issue(run, Some(run), now);
+            self.issue(source, run, Some(run), now);
             if let Some(map) = &mut self.map {
                 map.lease(run, self.next_lease - 1);
             }
         }
     }
 
-    pub(super) fn issue(&mut self, range: ByteRange, ask: Option<ByteRange>, now: Duration) {
+    pub(super) fn issue(
+        &mut self,
+        source: SourceId,
+        range: ByteRange,
+        ask: Option<ByteRange>,
+        now: Duration,
+    ) {
         let lease = self.next_lease;
         self.next_lease += 1;
         let known = self.phase == Phase::Running || self.claimed.is_some();
-        let conditional = self.conditional && known;
+        let conditional = self.sources.conditional(source) && known;
         self.leases.insert(
             lease,
             Lease {
+                source,
                 range,
                 asked_end: range.end(),
                 position: range.start(),
@@ -95,14 +104,14 @@ impl Planner {
                 last_byte_at: now,
                 pause: Duration::ZERO,
                 rate: estimator(),
-                expected: self.speeds.take_idle(),
+                expected: self.speeds.take_idle(source),
                 leaving: false,
                 cancelled_for: None,
                 conditional,
                 in_doubt: self.doubt,
             },
         );
-        self.actions.push_back(Action::Fetch { lease, range: ask, conditional });
+        self.actions.push_back(Action::Fetch { lease, source, range: ask, conditional });
     }
 
     pub(super) fn observe(&mut self, now: Duration) {

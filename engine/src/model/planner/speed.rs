@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
-use super::{Lease, Planner};
+use super::{Lease, Planner, SourceId};
 use crate::model::rate::RateEstimator;
 
 /// A lease of unknown speed is at most this long.
 const PROBE_LEASE_BYTES: u64 = 16 << 20;
+/// The same with several sources: a connection to a slow one is soon free for
+/// another.
+const SHORT_PROBE_BYTES: u64 = 4 << 20;
 /// A share of what is missing is at least this part of what the first request
 /// asks for.
 const MIN_SHARE: u64 = 4;
@@ -30,8 +33,8 @@ const QUIET_PAUSES: u32 = 8;
 #[derive(Debug, Default)]
 pub(super) struct Speeds {
     /// Of the connections that wait for their next request, in ascending
-    /// order: the pool takes the fastest first.
-    idle: Vec<f64>,
+    /// order, and whose they are: of a source, the pool takes the fastest first.
+    idle: Vec<(f64, SourceId)>,
     /// The mean of the leases that ended.
     pub(super) typical: f64,
     /// Seconds to a response on a new connection, and on one that was kept.
@@ -42,21 +45,37 @@ pub(super) struct Speeds {
 impl Speeds {
     /// The speed of the kept connection that would be used next.
     pub(super) fn next_idle(&self) -> Option<f64> {
-        self.idle.last().copied()
+        self.idle.last().map(|idle| idle.0)
+    }
+
+    /// The same, of one source.
+    pub(super) fn next_idle_of(&self, source: SourceId) -> Option<f64> {
+        self.idle.iter().rev().find(|idle| idle.1 == source).map(|idle| idle.0)
+    }
+
+    /// Whose the fastest kept connection is, of the sources that are `wanted`.
+    pub(super) fn fastest_idle(&self, wanted: impl Fn(SourceId) -> bool) -> Option<SourceId> {
+        self.idle.iter().rev().map(|idle| idle.1).find(|source| wanted(*source))
     }
 
     /// The speed of the kept connection that is used after `taken` faster ones.
     pub(super) fn idle_after(&self, taken: usize) -> Option<f64> {
-        self.idle.iter().rev().nth(taken).copied()
+        self.idle.iter().rev().nth(taken).map(|idle| idle.0)
     }
 
-    pub(super) fn take_idle(&mut self) -> Option<f64> {
-        self.idle.pop()
+    pub(super) fn take_idle(&mut self, source: SourceId) -> Option<f64> {
+        let at = self.idle.iter().rposition(|idle| idle.1 == source)?;
+        Some(self.idle.remove(at).0)
     }
 
-    fn keep_idle(&mut self, speed: f64) {
-        let at = self.idle.partition_point(|idle| *idle < speed);
-        self.idle.insert(at, speed);
+    /// Nothing more is asked of `source`.
+    pub(super) fn forget(&mut self, source: SourceId) {
+        self.idle.retain(|idle| idle.1 != source);
+    }
+
+    fn keep_idle(&mut self, speed: f64, source: SourceId) {
+        let at = self.idle.partition_point(|idle| idle.0 < speed);
+        self.idle.insert(at, (speed, source));
         if self.idle.len() > 64 {
             self.idle.remove(0);
         }
@@ -78,7 +97,7 @@ impl Speeds {
         }
         if kept && bytes > 0 {
             let telling = bytes >= TELLING_BYTES && lease.is_telling(now);
-            self.keep_idle(lease.expected.filter(|_| !telling).unwrap_or(mean));
+            self.keep_idle(lease.expected.filter(|_| !telling).unwrap_or(mean), lease.source);
         }
     }
 
@@ -141,7 +160,8 @@ impl Planner {
             // Connections that may still be added want theirs, too.
             let share = map.missing_bytes() / self.concurrency.prospect() as u64;
             let least = (self.settings.first_range_bytes / MIN_SHARE).clamp(1, PROBE_LEASE_BYTES);
-            return share.clamp(least, PROBE_LEASE_BYTES);
+            let most = if self.are_together() { SHORT_PROBE_BYTES } else { PROBE_LEASE_BYTES };
+            return share.clamp(least.min(most), most);
         };
         let frontier = (FRONTIER_BYTES / self.limit().max(1) as u64) as f64;
         let paid = speed * self.speeds.kept_latency_s() * LATENCY_SHARE;

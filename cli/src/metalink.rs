@@ -1,0 +1,70 @@
+//! `--metalink`: what Metalink documents tell of, as items to download.
+
+use std::path::Path;
+
+use haul_engine::{Engine, MetalinkFile, redact_url};
+
+use crate::exit::Failure;
+use crate::input::Item;
+use crate::plan::{self, GetPlan};
+use crate::render::escape;
+use crate::sums;
+
+/// A longer document is refused, in bytes.
+const MOST_BYTES: usize = 8 << 20;
+
+/// A document that a server sends and that is none is that server's failure.
+const PROTOCOL: u8 = 7;
+
+/// The items of all documents, in their order.
+///
+/// # Errors
+/// When one cannot be read; exit 2 for a file that is no Metalink, exit 7 for
+/// such an answer of a server.
+pub(crate) async fn items(plan: &GetPlan, engine: &Engine) -> Result<Vec<Item>, Failure> {
+    let mut items = Vec::new();
+    for place in &plan.metalinks {
+        let remote = place.contains("://");
+        let (shown, bytes) = if remote {
+            let url = plan::url(place)?;
+            (redact_url(&url), plan.document(engine, &url).bytes(MOST_BYTES).await?)
+        } else {
+            (escape(place), sums::read(place, MOST_BYTES)?)
+        };
+        let files = MetalinkFile::parse(&bytes).map_err(|error| {
+            let mut failure = Failure::from(error);
+            failure.message = format!("--metalink {shown}: {}", failure.message);
+            if remote {
+                (failure.exit, failure.word) = (PROTOCOL, "protocol");
+            }
+            failure
+        })?;
+        for file in files {
+            for url in &file.urls {
+                plan::url(url)?;
+            }
+            items.push(Item { offered_by: remote.then(|| place.clone()), ..item(file) });
+        }
+    }
+    if items.len() > 1 && plan.names_one_file() {
+        let text = "--output names one file and cannot go with a --metalink of several";
+        return Err(Failure::usage(text).hint("use --dir DIR"));
+    }
+    if plan.names_one_file() {
+        items.iter_mut().for_each(|item| (item.out, item.dir) = (None, None));
+    }
+    Ok(items)
+}
+
+fn item(file: MetalinkFile) -> Item {
+    let path = Path::new(&file.name);
+    Item {
+        out: path.file_name().map(Into::into),
+        dir: path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(Into::into),
+        size_bytes: file.size_bytes,
+        checksum: file.checksum,
+        pieces: file.pieces,
+        urls: file.urls,
+        ..Item::default()
+    }
+}

@@ -1,0 +1,257 @@
+//! Metalinks: files with their sizes, digests, pieces and mirrors.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use haul_tests::canary::CANARY;
+use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
+use haul_tests::haul;
+use haul_tests::object::{MIB, Object};
+use haul_tests::origin::{Origin, Request, Response, Throttle, standard};
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+
+const SIZE: u64 = 12 * MIB + 4321;
+const PIECE: u64 = 512 << 10;
+
+fn object() -> Object {
+    Object::new(1, SIZE)
+}
+
+fn honest(request: &Request) -> Response {
+    standard(&object(), request)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn sha256() -> String {
+    hex(&Sha256::digest(object().bytes(0..SIZE)))
+}
+
+fn pieces() -> String {
+    let digests = (0..SIZE.div_ceil(PIECE)).map(|number| {
+        let start = number * PIECE;
+        let bytes = object().bytes(start..(start + PIECE).min(SIZE));
+        format!("<hash>{}</hash>", hex(&Sha1::digest(bytes)))
+    });
+    format!("<pieces length=\"{PIECE}\" type=\"sha-1\">{}</pieces>", digests.collect::<String>())
+}
+
+fn url(origin: &Origin, path: &str, priority: u32) -> String {
+    format!("<url priority=\"{priority}\">{}</url>", origin.url(path))
+}
+
+fn document(files: &str) -> String {
+    format!("<metalink xmlns=\"urn:ietf:params:xml:ns:metalink\">{files}</metalink>")
+}
+
+/// One file called `film.bin`.
+fn film(inside: &str) -> String {
+    document(&format!("<file name=\"film.bin\"><size>{SIZE}</size>{inside}</file>"))
+}
+
+fn hash() -> String {
+    format!("<hash type=\"sha-256\">{}</hash>", sha256())
+}
+
+fn slow() -> Origin {
+    Origin::throttled(&object(), &Throttle::new(2_000_000))
+}
+
+/// The body is altered where `wrong` says so, in this request.
+fn altered(request: &Request, wrong: impl Fn(u64) -> bool) -> Response {
+    let range = request.range().and_then(|asked| asked.within(SIZE));
+    let Some(range) = range else { return honest(request) };
+    let mut bytes = object().bytes(range.clone());
+    for (at, byte) in (range.start..).zip(&mut bytes) {
+        if wrong(at) {
+            *byte ^= 1;
+        }
+    }
+    Response::partial(&object(), range).no_body().bytes(bytes)
+}
+
+fn haul(sandbox: &Sandbox, text: &str) -> Haul {
+    sandbox.write("it.meta4", text);
+    haul!(sandbox).json().args(["-x", "4", "--retry", "2", "--metalink", "it.meta4"])
+}
+
+#[track_caller]
+fn assert_whole(sandbox: &Sandbox, outcome: &Outcome) {
+    outcome.expect(0);
+    assert_eq!(object().compare_file(&sandbox.path("film.bin")), Ok(()));
+    assert!(!outcome.has_notice("restarted"), "{outcome}");
+}
+
+#[test]
+fn all_that_a_metalink_says_is_used() {
+    let (first, second) = (slow(), slow());
+    let text =
+        film(&format!("{}{}{}", hash(), url(&first, "/one?x=1", 1), url(&second, "/two?x=1", 2)));
+    let sandbox = Sandbox::new();
+    let outcome = haul(&sandbox, &text).run();
+    assert_whole(&sandbox, &outcome);
+    assert_eq!(outcome.event("complete")["sha256"], sha256());
+    assert!(first.sent_bytes() > SIZE / 8 && second.sent_bytes() > SIZE / 8);
+    // Another size than it says is no mirror.
+    let smaller = Origin::serving(&Object::new(1, SIZE - 1));
+    let text = film(&format!("{}{}", hash(), url(&smaller, "/one?x=1", 1)));
+    let sandbox = Sandbox::new();
+    haul(&sandbox, &text).run().expect(12);
+    assert!(!sandbox.path("film.bin").exists());
+}
+
+#[test]
+fn a_metalink_of_version_3_comes_from_a_server_too() {
+    let origin = slow();
+    let text = format!(
+        "<metalink version=\"3.0\" xmlns=\"http://www.metalinker.org/\"><files>
+         <file name=\"film.bin\"><verification>
+         <hash type=\"sha256\">{}</hash></verification><resources>
+         <url type=\"http\" preference=\"9\">{}</url></resources></file></files></metalink>",
+        sha256(),
+        origin.url("/film?x=1")
+    );
+    let server = Origin::start(move |_, _| Response::text(200, "application/metalink+xml", &text));
+    let sandbox = Sandbox::new();
+    let outcome = haul!(sandbox).json().args(["--metalink", &server.url("/it.metalink")]).run();
+    assert_whole(&sandbox, &outcome);
+    // What is for the server of the document is not for those that it names.
+    for record in origin.requests() {
+        assert!(!record.request.headers.iter().any(|(_, value)| value.contains(CANARY)));
+    }
+}
+
+#[test]
+fn fault_030_only_bad_pieces_are_fetched_again_from_another_source() {
+    // The second source is wrong in one byte of each second MiB.
+    let wrong = |at: u64| at % (2 * MIB) == MIB + 5;
+    for whole in [String::new(), hash()] {
+        let first = slow();
+        let throttle = Throttle::new(2_000_000);
+        let second = Origin::start(move |request, _| throttle.apply(altered(request, wrong)));
+        let text = film(&format!(
+            "{whole}{}{}{}",
+            pieces(),
+            url(&first, "/one?x=1", 1),
+            url(&second, "/two?x=1", 2)
+        ));
+        let sandbox = Sandbox::new();
+        let outcome = haul(&sandbox, &text).run();
+        assert_whole(&sandbox, &outcome);
+        outcome.expect_notice("refetch");
+        let notices: Vec<_> =
+            outcome.all("notice").filter(|event| event["code"] == "mirror").collect();
+        assert_eq!(notices.len(), 1, "{outcome}");
+        assert!(notices[0]["message"].as_str().unwrap().contains(&second.url("/two")));
+        assert!(outcome.fetched_bytes() < SIZE + 6 * MIB, "{outcome}");
+    }
+}
+
+#[test]
+fn a_piece_that_was_damaged_once_is_fetched_again_alone() {
+    let seen = Arc::new(AtomicUsize::new(0));
+    let at = 7 * MIB + 3;
+    let origin = Origin::start(move |request, _| {
+        let within = request.range().and_then(|asked| asked.within(SIZE));
+        let first = within.is_some_and(|range| range.contains(&at))
+            && seen.fetch_add(1, Ordering::SeqCst) == 0;
+        altered(request, |position| first && position == at)
+    });
+    let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
+    let sandbox = Sandbox::new();
+    let outcome = haul(&sandbox, &text).run();
+    assert_whole(&sandbox, &outcome);
+    outcome.expect_notice("refetch");
+    assert!(outcome.fetched_bytes() <= SIZE + PIECE, "{outcome}");
+}
+
+#[test]
+fn what_stays_wrong_is_never_published_and_the_rest_kept() {
+    let at = 7 * MIB + 3;
+    let origin = Origin::start(move |request, _| altered(request, |position| position == at));
+    let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
+    let sandbox = Sandbox::new();
+    haul(&sandbox, &text).run().expect(9);
+    assert!(!sandbox.path("film.bin").exists());
+    assert!(origin.requests().len() < 40);
+    // Another source has what is missing, and nothing else is asked of it.
+    let good = Origin::serving(&object());
+    let text = film(&format!("{}{}", pieces(), url(&good, "/two?x=1", 1)));
+    let outcome = haul(&sandbox, &text).run();
+    assert_whole(&sandbox, &outcome);
+    assert!(outcome.fetched_bytes() < SIZE / 2, "{outcome}");
+}
+
+#[test]
+fn a_partial_that_was_edited_is_found_out_by_its_pieces() {
+    let throttle = Throttle::new(1_500_000);
+    let pace = throttle.clone();
+    let origin = Origin::start(move |request, _| pace.apply(honest(request)));
+    let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
+    let sandbox = Sandbox::new();
+    interrupt(haul(&sandbox, &text), 6 * MIB);
+    // What is stored without a gap and believed as durable or not: one byte of it.
+    let part = sandbox.part("film.bin");
+    let mut bytes = std::fs::read(&part).unwrap();
+    bytes[100] ^= 1;
+    std::fs::write(&part, bytes).unwrap();
+    throttle.lift();
+    let outcome = haul(&sandbox, &text).run();
+    assert_whole(&sandbox, &outcome);
+    assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
+}
+
+#[test]
+fn a_metalink_of_several_files_fills_a_directory() {
+    let origin = Origin::start(|request, _| match request.path() {
+        "/one" => honest(request),
+        _ => standard(&Object::new(2, MIB), request),
+    });
+    let text = document(&format!(
+        "<file name=\"one.bin\">{}{}</file><file name=\"sub/two.bin\">{}</file>",
+        hash(),
+        url(&origin, "/one", 1),
+        url(&origin, "/two", 1)
+    ));
+    let sandbox = Sandbox::new();
+    haul(&sandbox, &text).args(["-d", "down"]).run().expect(0);
+    assert_eq!(object().compare_file(&sandbox.path("down/one.bin")), Ok(()));
+    assert_eq!(Object::new(2, MIB).compare_file(&sandbox.path("down/sub/two.bin")), Ok(()));
+    let outcome = haul(&sandbox, &text).args(["-o", "x"]).run();
+    outcome.expect(2);
+}
+
+#[test]
+fn fault_076_hostile_documents_are_refused_and_quoted() {
+    let origin = slow();
+    let file = |name: &str| {
+        document(&format!("<file name=\"{name}\">{}</file>", url(&origin, "/x?x=1", 1)))
+    };
+    for (text, why) in [
+        (file("../../etc/passwd"), "../../etc/passwd"),
+        (file("/etc/passwd"), "/etc/passwd"),
+        ("<html>login</html>".to_owned(), "root"),
+        (document(""), "no file"),
+        (document("<file name=\"a\"><url>ftp://h/a</url></file>"), "`a` has no http"),
+        (
+            "<!DOCTYPE a [<!ENTITY b \"c\">]><metalink>&b;</metalink>".to_owned(),
+            "no usable Metalink",
+        ),
+    ] {
+        let sandbox = Sandbox::new();
+        sandbox.write("it.meta4", &text);
+        let outcome = haul!(sandbox).args(["--metalink", "it.meta4"]).run();
+        outcome.expect(2);
+        let told = String::from_utf8_lossy(&outcome.stderr).into_owned();
+        assert!(told.contains(why) && told.contains("it.meta4"), "{told}");
+        let server = Origin::start(move |_, _| Response::text(200, "text/xml", &text));
+        let haul = haul!(sandbox).args(["--metalink", &server.url("/it.meta4")]);
+        haul.run().expect(7);
+    }
+    let sandbox = Sandbox::new();
+    haul!(sandbox).args(["--metalink", "absent.meta4"]).run().expect(3);
+    assert!(origin.requests().is_empty());
+}
