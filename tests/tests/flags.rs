@@ -41,7 +41,9 @@ fn every_flag_is_named_by_a_test() {
     let sandbox = Sandbox::new();
     let mut texts = String::new();
     for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).unwrap() {
-        texts += &fs::read_to_string(entry.unwrap().path()).unwrap();
+        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        code.for_each(|line| texts.extend([line, "\n"]));
     }
     let mut all = BTreeSet::new();
     for command in COMMANDS {
@@ -53,9 +55,11 @@ fn every_flag_is_named_by_a_test() {
     }
     assert!(all.len() > 60, "{all:?}");
     let named = |flag: &String| {
-        let quoted = format!("\"{flag}");
+        let begins = |before: &str| before.ends_with(['"', ' ']);
         let ends = |rest: &str| !rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '-');
-        texts.match_indices(&quoted).any(|(at, _)| ends(&texts[at + quoted.len()..]))
+        texts
+            .match_indices(flag.as_str())
+            .any(|(at, _)| begins(&texts[..at]) && ends(&texts[at + flag.len()..]))
     };
     let unnamed: Vec<_> = all.iter().filter(|flag| !named(flag)).collect();
     assert!(unnamed.is_empty(), "no test gives {unnamed:?}");
@@ -201,6 +205,7 @@ fn a_browser_is_opened_at_the_page() {
     let haul = haul.env("BROWSER", &browser).arg(origin.url("/file"));
     let mut running = haul.start();
     running.wait_until("the browser was started", |_| sandbox.path("opened").exists());
+    running.wait_until("it said where", |running| running.stdout().contains('\n'));
     let page = fs::read_to_string(sandbox.path("opened")).unwrap();
     let endpoint = running.stdout();
     assert!(endpoint.starts_with(page.trim()), "{page} is the parent of {endpoint}");
