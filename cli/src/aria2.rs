@@ -11,6 +11,10 @@ use std::process::ExitCode;
 
 use crate::exit::Failure;
 use crate::render::{escape, to_stderr, to_stdout};
+use crate::units::parse_size;
+
+/// What yt-dlp always gives: as small as possible. haul knows better what is too small.
+const LEAST_SPLIT_BYTES: u64 = 1 << 20;
 
 /// What an option of aria2 means here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +23,11 @@ enum Meaning {
     Value(&'static str),
     /// Parts of one decision, taken when all words are read.
     Split,
+    /// The proxy of everything; an empty one is none, whatever the environment says.
+    Proxy,
+    /// The smallest part, where it is larger than what haul takes by itself.
+    MinSplit,
+    Rename,
     Continue,
     AllowOverwrite,
     CheckCertificate,
@@ -33,18 +42,18 @@ enum Meaning {
 }
 
 use Meaning::{
-    AllowOverwrite, CheckCertificate, Checksum, Continue, Header, Quiet, RemoteTime, Sequential,
-    Split, Value, Version,
+    AllowOverwrite, CheckCertificate, Checksum, Continue, Header, MinSplit, Proxy, Quiet,
+    RemoteTime, Rename, Sequential, Split, Value, Version,
 };
 
 /// The long options, with the letter of the short one, whether a value follows
 /// as a word of its own, and the meaning.
 const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
-    ("all-proxy", None, true, Value("--proxy")),
+    ("all-proxy", None, true, Proxy),
     ("allow-overwrite", None, false, AllowOverwrite),
     ("allow-piece-length-change", None, false, Meaning::None),
     ("always-resume", None, false, Meaning::None),
-    ("auto-file-renaming", None, false, Meaning::None),
+    ("auto-file-renaming", None, false, Rename),
     ("auto-save-interval", None, true, Meaning::None),
     ("ca-certificate", None, true, Value("--cacert")),
     ("certificate", None, true, Value("--cert")),
@@ -63,8 +72,8 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("force-sequential", Some('Z'), false, Sequential),
     ("header", None, true, Header),
     ("http-accept-gzip", None, false, Meaning::None),
-    ("http-proxy", None, true, Value("--proxy")),
-    ("https-proxy", None, true, Value("--proxy")),
+    ("http-proxy", None, true, Proxy),
+    ("https-proxy", None, true, Proxy),
     ("input-file", Some('i'), true, Value("--input-file")),
     ("interface", None, true, Value("--interface")),
     ("load-cookies", None, true, Value("--load-cookies")),
@@ -76,7 +85,7 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("max-download-limit", None, true, Value("--limit-rate")),
     ("max-overall-download-limit", None, true, Value("--limit-rate")),
     ("max-tries", Some('m'), true, Value("--retry")),
-    ("min-split-size", Some('k'), true, Meaning::None),
+    ("min-split-size", Some('k'), true, MinSplit),
     ("no-conf", None, false, Meaning::None),
     ("no-netrc", Some('n'), false, Meaning::None),
     ("no-proxy", None, true, Value("--no-proxy")),
@@ -90,7 +99,7 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("retry-wait", None, true, Meaning::None),
     ("show-console-readout", None, false, Meaning::None),
     ("split", Some('s'), true, Split),
-    ("stop", None, true, Meaning::None),
+    ("stop", None, true, Value("--max-time")),
     ("stream-piece-selector", None, true, Meaning::None),
     ("summary-interval", None, true, Meaning::None),
     ("timeout", Some('t'), true, Value("--stall-timeout")),
@@ -148,6 +157,8 @@ fn exit_code(code: u8) -> u8 {
         // Resuming was not possible, and starting over neither.
         10 => 8,
         11 => 9,
+        // The time was over, which is `--stop` there.
+        12 => 7,
         129 | 130 | 143 => 7,
         _ => 1,
     }
@@ -158,6 +169,7 @@ fn exit_code(code: u8) -> u8 {
 struct Decisions {
     connections: Option<u32>,
     overwrite: bool,
+    keeps_name: bool,
     remote_time: bool,
     insecure: bool,
     sequential: bool,
@@ -221,6 +233,21 @@ fn take(
                 out.words.push(word);
             }
         }
+        Proxy => {
+            let mut word = OsString::from("--proxy=");
+            word.push(value.unwrap_or_default());
+            out.words.push(word);
+        }
+        MinSplit => {
+            let text = value.unwrap_or_default().to_string_lossy().into_owned();
+            let bytes = parse_size(&text).map_err(|grammar| {
+                Failure::usage(format!("--min-split-size: {}", escape(&text))).hint(grammar)
+            })?;
+            if bytes > LEAST_SPLIT_BYTES {
+                out.words.push(format!("--min-split-size={bytes}").into());
+            }
+        }
+        Rename => decisions.keeps_name = !on,
         Split => {
             let text = value.unwrap_or_default().to_string_lossy().into_owned();
             let count: u32 = text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
@@ -268,6 +295,7 @@ fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) 
     }
     let flags = [
         ("--overwrite", decisions.overwrite),
+        ("--auto-rename", !decisions.overwrite && !decisions.keeps_name),
         ("--insecure", decisions.insecure),
         ("--no-remote-time", !decisions.remote_time),
     ];
@@ -374,15 +402,24 @@ mod tests {
     #[test]
     fn decisions_are_those_of_aria2() {
         let of = |typed: &[&str]| words(typed)[1..].join(" ");
-        assert_eq!(of(&["http://h/"]), "--no-remote-time -- http://h/");
+        assert_eq!(of(&["http://h/"]), "--auto-rename --no-remote-time -- http://h/");
         assert_eq!(
             of(&["-x", "4", "-s8", "--check-certificate=false", "--remote-time", "http://h/"]),
-            "--connections=4 --insecure -- http://h/"
+            "--connections=4 --auto-rename --insecure -- http://h/"
         );
-        assert_eq!(of(&["-c=false", "-R", "-i", "list"]), "--input-file=list");
+        assert_eq!(of(&["-c=false", "-R", "-i", "list"]), "--input-file=list --auto-rename");
+        assert_eq!(
+            of(&["--all-proxy", "", "-k20M", "--auto-file-renaming=false", "-R", "http://h/"]),
+            "--proxy= --min-split-size=20971520 -- http://h/",
+            "no proxy at all, whatever the environment says"
+        );
+        assert_eq!(
+            of(&["--all-proxy=http://p:1", "--min-split-size", "1M", "-cR", "http://h/"]),
+            "--proxy=http://p:1 --overwrite -- http://h/"
+        );
         assert_eq!(
             of(&["--checksum=sha-256=ab", "-R", "http://h/"]),
-            "--checksum=sha256=ab -- http://h/"
+            "--checksum=sha256=ab --auto-rename -- http://h/"
         );
         assert!(translate(["-v"].iter().map(OsString::from)).unwrap().version);
     }
@@ -391,7 +428,7 @@ mod tests {
     fn what_is_not_known_is_left_out_and_told() {
         let typed = ["--bt-stop-timeout", "5", "--rpc=1", "-R", "http://h/a", "http://h/b"];
         let translated = translate(typed.iter().map(OsString::from)).unwrap();
-        assert_eq!(translated.words, ["--no-config", "--", "http://h/a"]);
+        assert_eq!(translated.words, ["--no-config", "--auto-rename", "--", "http://h/a"]);
         let notes = translated.notes.join("\n");
         for part in ["--bt-stop-timeout", "--rpc", "1 more URLs"] {
             assert!(notes.contains(part), "{notes}");

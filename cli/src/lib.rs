@@ -103,7 +103,7 @@ fn run_for_code(args: Vec<OsString>) -> u8 {
     trace::init();
     let ended = match command {
         Command::Get(args) => get(args, &hosts),
-        Command::Play(args) => play(args),
+        Command::Play(args) => play(args, &hosts),
         Command::Bench(args) => bench(args),
         Command::Verify(args) => verify::run(&args),
         Command::Status(args) => stale::status(&args),
@@ -135,16 +135,9 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fail
     signals::explain_bus_errors();
     let mut plan = plan::resolve_get(args)?;
     for (pattern, words) in hosts {
-        let of_host = match args::parse(words.clone()) {
-            Ok(Command::Get(args)) => plan::resolve_get(args),
-            // Only what the settings of one host have in common with the typed words can
-            // be wrong here: each by itself was read before.
-            Ok(_) | Err(_) => Err(Failure::usage("cannot go with the rest of the command line")),
-        };
-        let of_host = of_host.map_err(|mut failure| {
-            let place = format!("the settings of [host.\"{}\"]: ", pattern.as_str());
-            failure.message.insert_str(0, &place);
-            failure
+        let of_host = with_host(pattern, words, |command| match command {
+            Command::Get(args) => Some(plan::resolve_get(args)),
+            _ => None,
         })?;
         plan.add_host(pattern.clone(), of_host);
     }
@@ -167,9 +160,32 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fail
     })
 }
 
-fn play(args: PlayArgs) -> Result<u8, Failure> {
+/// What the command line with a host's settings comes to.
+fn with_host<T>(
+    pattern: &HostPattern,
+    words: &[OsString],
+    resolve: impl FnOnce(Command) -> Option<Result<T, Failure>>,
+) -> Result<T, Failure> {
+    // Only what the settings of one host have in common with the typed words can
+    // be wrong here: each by itself was read before.
+    let cannot = || Err(Failure::usage("they cannot go with the rest of the command line"));
+    let resolved = args::parse(words.to_vec()).ok().and_then(resolve).unwrap_or_else(cannot);
+    resolved.map_err(|mut failure| {
+        let place = format!("the settings of [host.\"{}\"]: ", pattern.as_str());
+        failure.message.insert_str(0, &place);
+        failure
+    })
+}
+
+fn play(args: PlayArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Failure> {
     signals::explain_bus_errors();
-    let plan = play::resolve(args)?;
+    let plan = match settings::best_fit(hosts, &args.url) {
+        None => play::resolve(args)?,
+        Some((pattern, words)) => with_host(pattern, words, |command| match command {
+            Command::Play(args) => Some(play::resolve(args)),
+            _ => None,
+        })?,
+    };
     let view = render::view(plan.get.voice, plan.get.several());
     plan.get.warnings.iter().for_each(|text| view.warning(text));
     within_runtime(async |stop| {

@@ -103,6 +103,20 @@ impl HostPattern {
     }
 }
 
+/// What is said of the host of this URL, by the pattern that fits it best.
+pub(crate) fn best_fit<'a, T>(
+    hosts: &'a [(HostPattern, T)],
+    url: &str,
+) -> Option<(&'a HostPattern, &'a T)> {
+    if hosts.is_empty() {
+        return None;
+    }
+    let url = url::Url::parse(url).ok()?;
+    let host = url.host_str()?;
+    let fitting = hosts.iter().filter_map(|(of, what)| Some((of.fit(host)?, of, what)));
+    fitting.max_by_key(|(fit, ..)| *fit).map(|(_, of, what)| (of, what))
+}
+
 /// The typed words of a download, the program's name first, with those of the
 /// settings before them. A flag that was typed, and each that excludes it, is
 /// not taken from the settings.

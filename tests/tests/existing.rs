@@ -5,7 +5,7 @@ use std::fs;
 use haul_tests::harness::{Haul, Sandbox, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
 
 const SIZE: u64 = 5 * MIB + 7;
 
@@ -121,4 +121,36 @@ fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
     for name in ["film (1).mp4", "film (2).mp4"] {
         object().compare_file(&sandbox.path(name)).unwrap();
     }
+}
+
+#[test]
+fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
+    let film = object().with_content_type("video/mp4");
+    let throttle = Throttle::new(2 * MIB);
+    let origin = Origin::throttled(&film, &throttle);
+    let sandbox = Sandbox::new();
+    interrupt(haul!(sandbox).arg(origin.url("/watch")), MIB);
+    sandbox.assert_kept("watch.mp4");
+    throttle.lift();
+    let outcome = haul!(sandbox).arg(origin.url("/watch")).run();
+    outcome.expect(0);
+    assert!(outcome.resumed_bytes() > 0, "{outcome}");
+    sandbox.assert_published("watch.mp4", &film);
+}
+
+#[test]
+fn a_page_in_the_place_of_an_object_without_an_extension_is_not_published() {
+    let film = object().with_content_type("video/mp4");
+    let throttle = Throttle::new(2 * MIB);
+    let (slow, logged_out) = (throttle.clone(), Gate::new());
+    let out = logged_out.clone();
+    let origin = Origin::start(move |request, _| match out.is_open() {
+        false => slow.apply(standard(&film, request)),
+        true => Response::text(200, "text/html", "log in"),
+    });
+    let sandbox = Sandbox::new();
+    interrupt(haul!(sandbox).arg(origin.url("/watch")), MIB);
+    logged_out.open();
+    haul!(sandbox).args(["--retry", "1"]).arg(origin.url("/watch")).run().expect_one_of(&[6, 7]);
+    assert_eq!(sandbox.files(), ["watch.mp4.haul", "watch.mp4.part"]);
 }

@@ -73,7 +73,7 @@ fn no_more_run_at_once_than_asked_for() {
         standard(&object(number), request).stall(5_000, &held)
     });
     let list = list(&origin, names(0..12));
-    let running = command(&sandbox, list.path()).args(["-j", "3"]).start();
+    let running = command(&sandbox, list.path()).args(["--jobs", "3"]).start();
     origin.wait_until("three are asked for", |origin| origin.requests().len() == 3);
     // A fourth would have been asked for by the time that the first has begun.
     let mut running = running;

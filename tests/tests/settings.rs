@@ -174,3 +174,11 @@ fn what_is_of_the_run_is_no_setting_of_a_host() {
     }
     assert!(origin.requests().is_empty());
 }
+
+#[test]
+fn a_section_is_for_what_is_played_too() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    configure(&sandbox, "[host.\"127.0.0.1\"]\nreferer = \"http://host/\"\n");
+    haul!(sandbox, bare).args(["play", "-o", "f"]).arg(origin.url("/a")).run().expect(0);
+    assert_eq!(origin.requests()[0].request.header("Referer"), Some("http://host/"));
+}

@@ -99,11 +99,13 @@ pub(crate) async fn run(
     });
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
     let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;
+    let mut code = exit::OK;
     match outcome {
         Outcome::Completed(summary) => {
             if let Err(failure) = exec::run(&get, &summary.output, stop.clone()).await {
+                // Whoever watches it goes on.
                 view.failed(1, &failure);
-                return Ok(failure.exit);
+                code = failure.exit;
             }
         }
         Outcome::Planned | Outcome::Skipped => {}
@@ -129,7 +131,7 @@ pub(crate) async fn run(
         () = watched => {}
         _ = stop.requested() => {}
     }
-    Ok(exit::OK)
+    Ok(code)
 }
 
 /// Has what a film needs fetched before the rest.

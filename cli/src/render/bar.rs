@@ -2,7 +2,7 @@
 //! the object are here and where the connections are.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -37,6 +37,17 @@ struct Bars {
     /// The line of all of them, where there are several.
     last: Option<ProgressBar>,
     total: Total,
+    /// The columns for which they were drawn.
+    width: usize,
+    stopped: bool,
+}
+
+impl Bars {
+    /// How many lines there are.
+    fn lines(&self) -> usize {
+        let bars = self.running.values().chain(&self.last);
+        bars.map(|bar| bar.message().lines().count().max(1)).sum()
+    }
 }
 
 impl Bar {
@@ -80,6 +91,7 @@ impl Bar {
     /// Puts lines into a download's bar, which is made for it: as many as there
     /// is room for with all the others.
     fn show(&self, bars: &mut Bars, id: usize, mut lines: Vec<String>, width: usize) {
+        self.clear_wrapped(bars, width);
         let new = usize::from(!bars.running.contains_key(&id));
         let count = bars.running.len() + new;
         // The last row is the cursor's.
@@ -99,6 +111,21 @@ impl Bar {
         bar.set_message(lines.join("\n"));
         if self.in_tab {
             bars.total.tell_terminal();
+        }
+    }
+
+    /// A terminal that became narrower has wrapped each line of the bars into
+    /// several, of which only the last would be drawn over.
+    fn clear_wrapped(&self, bars: &mut Bars, width: usize) {
+        let before = std::mem::replace(&mut bars.width, width);
+        if width >= before {
+            return;
+        }
+        let rows_a_line = (before + 1).div_ceil(width + 1);
+        let above = bars.lines() * (rows_a_line - 1);
+        if above > 0 && self.multi.clear().is_ok() {
+            let mut stderr = io::stderr().lock();
+            let _ = write!(stderr, "\x1b[{above}A\r\x1b[J").and_then(|()| stderr.flush());
         }
     }
 
@@ -161,7 +188,10 @@ impl View for Bar {
         self.say(&self.lines.failure(id, failure));
     }
 
-    fn cancelled(&self, id: usize, _: u8, _: bool) {
+    fn cancelled(&self, id: usize, exit: u8, _: bool) {
+        if exit == BY_KEYBOARD && !std::mem::replace(&mut self.bars().stopped, true) {
+            take_back_echo();
+        }
         self.close(id);
     }
 
@@ -176,6 +206,21 @@ impl View for Bar {
 
     fn note(&self, id: usize, _: &str, text: &str) {
         self.say(&[self.lines.note(id, text)]);
+    }
+}
+
+/// The exit code of a run that Ctrl-C ended.
+const BY_KEYBOARD: u8 = 130;
+
+/// Takes back the `^C` that the terminal has written into the line below the bars:
+/// else they would be cleared one row too low.
+fn take_back_echo() {
+    use rustix::termios::LocalModes;
+    let echoes = rustix::termios::tcgetattr(io::stdin())
+        .is_ok_and(|state| state.local_modes.contains(LocalModes::ECHO | LocalModes::ECHOCTL));
+    if echoes {
+        let mut stderr = io::stderr().lock();
+        let _ = stderr.write_all(b"\r\x1b[K\x1b[1A").and_then(|()| stderr.flush());
     }
 }
 

@@ -18,10 +18,14 @@ impl Driver {
         }
         let path = match &self.options.output {
             Some(output) => self.options.directory.join(output),
-            None => self
-                .options
-                .directory
-                .join(name::file_name(None, None, self.options.url.path()).name),
+            None => {
+                // The server has yet to tell the name: the first that has a checkpoint.
+                let of = |name: String| self.options.directory.join(name);
+                let mut names = name::possible_names(self.options.url.path()).map(of);
+                let plain = names.next().unwrap_or_default();
+                let begun = |path: &PathBuf| Paths::of(path).checkpoint.exists();
+                if begun(&plain) { plain } else { names.find(begun).unwrap_or(plain) }
+            }
         };
         let path = self.final_name(path);
         let paths = self.options.paths(&path);

@@ -23,14 +23,80 @@ pub struct SafeName {
 /// 6266, its `filename*` before its `filename`), else the last component of the
 /// URL's path, percent-decoded, else `download`.
 ///
-/// The media type is not used: an extension that the server did not give is
-/// not invented.
+/// Where that has no extension, one is added for a media type that has one
+/// alone ([`EXTENSIONS`]); not for pages and other text, which are often not what
+/// was asked for.
 #[must_use]
 pub fn file_name(
     content_disposition: Option<&str>,
-    _content_type: Option<&str>,
+    content_type: Option<&str>,
     url_path: &str,
 ) -> SafeName {
+    let mut safe = given_name(content_disposition, url_path);
+    if has_no_extension(&safe.name)
+        && let Some(extension) = content_type.and_then(extension_of)
+    {
+        safe.name = cut(&format!("{}.{extension}", safe.name));
+    }
+    safe
+}
+
+/// The names that [`file_name`] may give to an object of this URL, whatever its type,
+/// the one without an added extension first.
+pub fn possible_names(url_path: &str) -> impl Iterator<Item = String> {
+    let name = given_name(None, url_path).name;
+    let bare = has_no_extension(&name);
+    let stem = name.clone();
+    let added = EXTENSIONS.iter().filter(move |_| bare);
+    let mut added: Vec<_> = added.map(|(_, extension)| *extension).collect();
+    added.dedup();
+    let added = added.into_iter().map(move |extension| cut(&format!("{stem}.{extension}")));
+    std::iter::once(name).chain(added)
+}
+
+/// Media types and the one extension of each; those of one extension together.
+const EXTENSIONS: [(&str, &str); 27] = [
+    ("application/epub+zip", "epub"),
+    ("application/gzip", "gz"),
+    ("application/x-gzip", "gz"),
+    ("application/pdf", "pdf"),
+    ("application/vnd.debian.binary-package", "deb"),
+    ("application/x-7z-compressed", "7z"),
+    ("application/x-bzip2", "bz2"),
+    ("application/x-iso9660-image", "iso"),
+    ("application/x-rpm", "rpm"),
+    ("application/x-tar", "tar"),
+    ("application/x-xz", "xz"),
+    ("application/zip", "zip"),
+    ("application/x-zip-compressed", "zip"),
+    ("application/zstd", "zst"),
+    ("audio/flac", "flac"),
+    ("audio/mpeg", "mp3"),
+    ("audio/ogg", "ogg"),
+    ("audio/wav", "wav"),
+    ("image/gif", "gif"),
+    ("image/jpeg", "jpg"),
+    ("image/png", "png"),
+    ("image/webp", "webp"),
+    ("video/mp4", "mp4"),
+    ("video/quicktime", "mov"),
+    ("video/webm", "webm"),
+    ("video/x-matroska", "mkv"),
+    ("video/mp2t", "ts"),
+];
+
+fn extension_of(content_type: &str) -> Option<&'static str> {
+    let essence = content_type.split(';').next().unwrap_or_default().trim();
+    let found = EXTENSIONS.iter().find(|(of, _)| essence.eq_ignore_ascii_case(of));
+    found.map(|(_, extension)| *extension)
+}
+
+/// A dot within is enough: `release-1.2` may be meant so.
+fn has_no_extension(name: &str) -> bool {
+    !name.trim_start_matches('.').contains('.')
+}
+
+fn given_name(content_disposition: Option<&str>, url_path: &str) -> SafeName {
     let given = content_disposition.and_then(disposition_name).map(Ok).or_else(|| {
         let component = url_path.rsplit('/').find(|component| !component.is_empty())?;
         Some(String::from_utf8(percent_decode(component)))

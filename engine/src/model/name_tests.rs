@@ -151,3 +151,25 @@ proptest! {
         prop_assert_eq!(make_safe(&once), once);
     }
 }
+
+#[test]
+fn a_name_without_an_extension_gets_that_of_its_type() {
+    for (disposition, kind, path, name) in [
+        (None, "video/mp4", "/film", "film.mp4"),
+        (None, "Video/MP4; codecs=x", "/film/", "film.mp4"),
+        (Some("attachment; filename=a"), "application/zip", "/b.c", "a.zip"),
+        (None, "video/mp4", "/film.bin", "film.bin"),
+        (None, "application/zip", "/release-1.2", "release-1.2"),
+        (None, "text/html", "/film", "film"),
+        (None, "application/octet-stream", "/film", "film"),
+        (None, "video/mp4", "/", "download.mp4"),
+    ] {
+        let safe = file_name(disposition, Some(kind), path);
+        assert_eq!(safe, SafeName { name: name.to_owned(), changed: false });
+        if disposition.is_none() {
+            assert!(possible_names(path).any(|possible| possible == name), "{path}");
+        }
+    }
+    let long = file_name(None, Some("video/mp4"), &format!("/{}", "x".repeat(245))).name;
+    assert!(long.len() <= 245 && long.ends_with("x.mp4"), "{long}");
+}
