@@ -36,18 +36,22 @@
 //! same downloads can be started again right after.
 
 use std::fmt;
-use std::future::ready;
+use std::future::{poll_fn, ready};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{
-    Checksum, Connections, EngineConfig, Existing, HostCredential, Resume, RetryPolicy, StorageKind,
+    Allocation, Checksum, Connections, EngineConfig, Existing, HostCredential, Resume, RetryPolicy,
+    StorageKind,
 };
 use crate::control::Stop;
 use crate::cookies::CookieJar;
@@ -56,6 +60,8 @@ use crate::event::{Event, Metadata, Plan, Progress, Summary};
 use crate::handle::{self, Monitor, lost};
 use crate::model::selection::Selection;
 use crate::reader::BlockingReader;
+use crate::stream;
+use crate::transport::Transport;
 
 /// How long stopped downloads may take to record what they had, at the end of
 /// their runtime.
@@ -128,7 +134,22 @@ impl Engine {
     /// As [`crate::Engine::new`]; [`ErrorKind::Internal`] when the system gives
     /// no thread or no descriptors for a runtime.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
-        let engine = crate::Engine::new(config)?;
+        Self::on(crate::Engine::new(config)?)
+    }
+
+    /// As [`crate::Engine::with_transport`]; the transport is called on the
+    /// engine's thread.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_transport(
+        config: EngineConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, Error> {
+        Self::on(crate::Engine::with_transport(config, transport)?)
+    }
+
+    fn on(engine: crate::Engine) -> Result<Self, Error> {
         let runtime = Runtime::start().map_err(|error| {
             Error::new(ErrorKind::Internal, format!("the runtime cannot be started: {error}"))
                 .with_source(error)
@@ -165,6 +186,7 @@ macro_rules! options {
 }
 
 options! {
+    range(range: Selection);
     output(path: impl Into<PathBuf>);
     directory(dir: impl Into<PathBuf>);
     connections(connections: Connections);
@@ -179,9 +201,11 @@ options! {
     range(selection: Selection);
     checksum(checksum: Checksum);
     expected_size_bytes(bytes: u64);
+    max_size_bytes(bytes: u64);
     retry(policy: RetryPolicy);
     stall_timeout(timeout: Duration);
     storage(kind: StorageKind);
+    allocation(allocation: Allocation);
     sync(sync: bool);
     digest(digest: bool);
     remote_time(on: bool);
@@ -189,7 +213,10 @@ options! {
     allow_downgrade(on: bool);
     small_all_or_nothing(on: bool);
     segment_size_bytes(bytes: u64);
+    window_bytes(bytes: u64);
+    min_split_bytes(bytes: u64);
     limit_rate(bytes_per_second: u64);
+    priority(priority: i32);
 }
 
 impl DownloadBuilder {
@@ -199,22 +226,24 @@ impl DownloadBuilder {
     /// [`ErrorKind::InvalidInput`] for a URL, header or size that cannot be
     /// used; nothing was done then.
     pub fn start(self) -> Result<Download, Error> {
-        let mut inner = {
+        let inner = {
             let _inside = self.runtime.handle.enter();
             self.builder.start()?
         };
-        let ending = Arc::new(Ending::default());
-        let outcome = inner.take_outcome().ok_or_else(lost)?;
-        let (ender, running) = (Ender(Arc::clone(&ending)), self.runtime.running.clone());
-        let monitor = inner.monitor();
-        self.runtime.handle.spawn(async move {
-            // Given back when the download has ended, which the last drop waits for.
-            let _running = running;
-            if let Ok(result) = outcome.await {
-                ender.0.set(result);
-            }
-        });
-        Ok(Download { inner: Mutex::new(inner), monitor, ending, runtime: self.runtime })
+        Download::follow(inner, self.runtime)
+    }
+
+    /// As [`crate::DownloadBuilder::stream`]: the object in order, from memory.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn stream(self) -> Result<(Download, ByteStream), Error> {
+        let (inner, stream) = {
+            let _inside = self.runtime.handle.enter();
+            self.builder.stream()?
+        };
+        let handle = self.runtime.handle.clone();
+        Ok((Download::follow(inner, self.runtime)?, ByteStream { stream, handle }))
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -309,6 +338,22 @@ pub struct Download {
 }
 
 impl Download {
+    /// Has the runtime tell how it ends.
+    fn follow(mut inner: handle::Download, runtime: Arc<Runtime>) -> Result<Self, Error> {
+        let ending = Arc::new(Ending::default());
+        let outcome = inner.take_outcome().ok_or_else(lost)?;
+        let (ender, running) = (Ender(Arc::clone(&ending)), runtime.running.clone());
+        let monitor = inner.monitor();
+        runtime.handle.spawn(async move {
+            // Given back when the download has ended, which the last drop waits for.
+            let _running = running;
+            if let Ok(result) = outcome.await {
+                ender.0.set(result);
+            }
+        });
+        Ok(Self { inner: Mutex::new(inner), monitor, ending, runtime })
+    }
+
     /// As [`crate::Download::progress`].
     #[must_use]
     pub fn progress(&self) -> Progress {
@@ -361,6 +406,11 @@ impl Download {
     /// As [`crate::Download::set_connections`].
     pub fn set_connections(&self, connections: Connections) {
         lock(&self.inner).set_connections(connections);
+    }
+
+    /// As [`crate::Download::set_priority`].
+    pub fn set_priority(&self, priority: i32) {
+        lock(&self.inner).set_priority(priority);
     }
 
     /// Waits for the end, however often and by however many threads it is called.
@@ -471,5 +521,24 @@ impl Seek for Reader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.handle.block_on(ready(()));
         self.reader.seek(to)
+    }
+}
+
+/// As [`crate::ByteStream`], from [`DownloadBuilder::stream`].
+///
+/// # Panics
+/// Reading does, on a thread that drives asynchronous tasks.
+#[derive(Debug)]
+pub struct ByteStream {
+    stream: stream::ByteStream,
+    handle: Handle,
+}
+
+impl Read for ByteStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = |cx: &mut Context<'_>| Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        self.handle.block_on(poll_fn(read))?;
+        Ok(buffer.filled().len())
     }
 }

@@ -63,6 +63,17 @@ fn a_download_is_followed_read_and_waited_for() {
 }
 
 #[test]
+fn an_object_is_streamed_in_order() {
+    let origin = Origin::serving(&object());
+    let sandbox = Sandbox::new();
+    let (running, mut stream) = download(&engine(), &origin, &sandbox).stream().unwrap();
+    assert_eq!(object().compare_reader(&mut stream, 0..SIZE).unwrap(), None);
+    assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0, "the end");
+    assert_eq!(running.wait().unwrap().blake3_hex(), Some(object().blake3_hex()));
+    sandbox.assert_nothing_left();
+}
+
+#[test]
 fn one_thread_waits_while_others_steer_and_cancel() {
     let throttle = Throttle::new(4 * MIB);
     let origin = Origin::throttled(&object(), &throttle);

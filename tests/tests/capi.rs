@@ -1,6 +1,7 @@
 //! The C interface in programs of others: C, linked both ways, and Python.
 
 use std::ffi::OsStr;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -162,7 +163,7 @@ fn an_interrupted_c_program_continues_in_another_process() {
 #[test]
 fn a_python_program_fetches_reads_pauses_and_tells_errors() {
     if Command::new("python3").arg("--version").output().is_err() {
-        eprintln!("skipped: there is no python3");
+        let _ = writeln!(std::io::stderr(), "skipped: there is no python3");
         return;
     }
     let object = object();

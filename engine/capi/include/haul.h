@@ -315,6 +315,14 @@ haul_code haul_download_set_rate(const haul_download *download, uint64_t bytes_p
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_set_connections(const haul_download *download, uint32_t connections);
 
+// Another priority from now on; see `haul_options_set_priority`.
+//
+// Threads: any.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed.
+haul_code haul_download_set_priority(const haul_download *download, int32_t priority);
+
 // Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
 // Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
 // that ended before stays as it ended. `HAUL_OK` in all these cases.
@@ -638,6 +646,15 @@ haul_code haul_options_set_sync(haul_options *options, bool on);
 // # Safety
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_digest(haul_options *options, bool on);
+
+// Who comes first where the engine cannot serve all at once: a higher priority gets the connections
+// that it can use before a lower one gets any. Default 0; `haul_download_set_priority` changes it.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_priority(haul_options *options, int32_t priority);
 
 // A reader at the object's start; any number may read at once. What it reads is fetched before the
 // rest.

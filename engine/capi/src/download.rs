@@ -311,6 +311,24 @@ pub unsafe extern "C" fn haul_download_set_connections(
     })
 }
 
+/// Another priority from now on; see `haul_options_set_priority`.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `download` is NULL or of `haul_download_start` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_download_set_priority(
+    download: *const Download,
+    priority: i32,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        unsafe { borrow(download, "download") }?.0.set_priority(priority);
+        Ok(())
+    })
+}
+
 /// Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
 /// Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
 /// that ended before stays as it ended. `HAUL_OK` in all these cases.

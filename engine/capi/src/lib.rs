@@ -2,10 +2,10 @@
 //!
 //! What holds for every function here:
 //!
-//! - The body runs inside [`failure::entry`], which catches unwinding and turns
+//! - The body runs inside `failure::entry`, which catches unwinding and turns
 //!   errors into codes.
 //! - Handles are boxes of types that are `Sync`, given out as raw pointers and
-//!   borrowed only in shared form ([`pointer::borrow`]), so any threads may use
+//!   borrowed only in shared form (`pointer::borrow`), so any threads may use
 //!   them at once. A free function takes the box back; that nothing else uses it
 //!   then is the caller's part of the contract.
 //! - What comes in by pointer is checked for NULL and copied or used up before

@@ -356,6 +356,23 @@ pub unsafe extern "C" fn haul_options_set_digest(options: *mut Options, on: bool
     })
 }
 
+/// Who comes first where the engine cannot serve all at once: a higher priority gets the connections
+/// that it can use before a lower one gets any. Default 0; `haul_download_set_priority` changes it.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_priority(options: *mut Options, priority: i32) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.priority(priority));
+        Ok(())
+    })
+}
+
 /// As C gives it: 0 is automatic.
 pub(crate) fn number(connections: u32) -> Connections {
     match usize::try_from(connections) {

@@ -33,6 +33,7 @@ static haul_options *options_for(const haul_engine *engine, const char *of, cons
     CHECK(haul_options_set_directory(options, directory) == HAUL_OK);
     CHECK(haul_options_set_output(options, file) == HAUL_OK);
     CHECK(haul_options_set_connections(options, 2) == HAUL_OK);
+    CHECK(haul_options_set_priority(options, 1) == HAUL_OK);
     return options;
 }
 
@@ -205,6 +206,7 @@ static void threads_wait_steer_and_cancel(const haul_engine *engine, int first_b
     CHECK(count > 0 && count <= 256);
     CHECK(haul_download_set_rate(download, 1 << 20) == HAUL_OK);
     CHECK(haul_download_set_connections(download, 1) == HAUL_OK);
+    CHECK(haul_download_set_priority(download, -1) == HAUL_OK);
     CHECK(haul_download_pause(download) == HAUL_OK);
     do {
         nanosleep(&moment, NULL);
