@@ -304,6 +304,7 @@ mod tests {
             fetched_bytes: 11,
             requests: 1,
             elapsed_s: 0.5,
+            unchanged: false,
             blake3: Some("00".to_owned()),
             limited_by: Some("link"),
             digests,

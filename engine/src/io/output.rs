@@ -1,7 +1,7 @@
 //! Opening the output of a download for what its first response told: name,
 //! lock, what an earlier run left, reserved blocks. Blocking.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::checkpoint_file;
