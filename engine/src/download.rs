@@ -478,6 +478,11 @@ impl DownloadBuilder {
                 "the segment size {size} is not a power of two of at least 1 MiB"
             )));
         }
+        if self.in_place && self.existing == Existing::Rename {
+            return Err(invalid(
+                "what has its final name from the start cannot get another one".to_owned(),
+            ));
+        }
         if self.storage == StorageKind::Null
             && let Some(checksum) = &self.checksum
             && checksum.algorithm() != DigestAlgorithm::Blake3
