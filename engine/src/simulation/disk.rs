@@ -30,9 +30,15 @@ impl SlowDisk {
 
     /// Holds `permit` for as long as `bytes` take.
     pub(crate) fn store(&self, bytes: usize, permit: Arc<OwnedSemaphorePermit>) {
-        let stored = move |world: &Shared| lock(world).stored += bytes as u64;
-        if lock(&self.world).stored < self.fast_bytes {
-            return stored(&self.world);
+        let bytes = bytes as u64;
+        {
+            let mut world = lock(&self.world);
+            if world.stored < self.fast_bytes {
+                world.stored += bytes;
+                return;
+            }
+            world.waiting += bytes;
+            world.most_waiting = world.most_waiting.max(world.waiting);
         }
         let now = Instant::now();
         let until = {
@@ -44,7 +50,11 @@ impl SlowDisk {
         let world = Arc::clone(&self.world);
         tokio::spawn(async move {
             sleep_until(until).await;
-            stored(&world);
+            {
+                let mut world = lock(&world);
+                world.waiting -= bytes;
+                world.stored += bytes;
+            }
             drop(permit);
         });
     }

@@ -164,7 +164,7 @@ async fn send_piece(body: &mut SendStream<Bytes>, piece: &[u8], world: &Shared) 
         if body.send_data(Bytes::copy_from_slice(now), false).is_err() {
             return false;
         }
-        lock(world).sends(now.len());
+        lock(world).sent += now.len() as u64;
         left = later;
     }
     true

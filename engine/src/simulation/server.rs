@@ -213,7 +213,7 @@ async fn send(far: &mut DuplexStream, world: &Shared, reply: Reply, rate: u64) -
             return Some(How::Clean);
         }
         sent += piece.len() as u64;
-        lock(world).sends(piece.len());
+        lock(world).sent += piece.len() as u64;
         if sent == limit {
             break;
         }

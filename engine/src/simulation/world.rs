@@ -105,10 +105,10 @@ pub(super) struct World {
     pub(super) sent: u64,
     /// The end of the last part of the object that was answered with in this life.
     pub(super) furthest: u64,
-    /// Bytes that the disk stored, and by how many the network was ever ahead of
-    /// it; only with a slow one.
+    /// Bytes that a slow disk stored, those that wait for it, and how many ever did.
     pub(super) stored: u64,
-    pub(super) most_ahead: u64,
+    pub(super) waiting: u64,
+    pub(super) most_waiting: u64,
     /// Requests of another method than GET.
     pub(super) other_methods: u64,
     pub(super) down_until: Option<Instant>,
@@ -144,7 +144,8 @@ impl World {
             sent: 0,
             furthest: 0,
             stored: 0,
-            most_ahead: 0,
+            waiting: 0,
+            most_waiting: 0,
             other_methods: 0,
             down_until: None,
             pages: Vec::new(),
@@ -174,7 +175,8 @@ impl World {
     /// Forgets the life that was: another process begins.
     pub(super) fn begin_life(&mut self) {
         (self.requests, self.busy, self.down_until) = (0, 0, None);
-        (self.sent, self.furthest, self.stored, self.most_ahead) = (0, 0, 0, 0);
+        (self.sent, self.furthest) = (0, 0);
+        (self.stored, self.waiting, self.most_waiting) = (0, 0, 0);
     }
 
     /// The fault that strikes a request, if one does. `reused`: on a connection
@@ -210,12 +212,6 @@ impl World {
         })?;
         hit.fired += 1;
         Some(hit.fault)
-    }
-
-    /// Bytes of a body went out, to be stored sooner or later.
-    pub(super) fn sends(&mut self, bytes: usize) {
-        self.sent += bytes as u64;
-        self.most_ahead = self.most_ahead.max(self.sent.saturating_sub(self.stored));
     }
 
     pub(super) fn is_down(&self) -> bool {

@@ -43,7 +43,9 @@ fn row_case(row: &Row, case: Case, seed: u64) -> Result<bool, String> {
     }
     let world = Arc::new(Mutex::new(world));
     if killed {
-        let slow = std::mem::replace(&mut lock(&world).link.rates, (30_000, 40_000));
+        // Two seconds must be too short, however many connections there are.
+        let least = if row.fault.is_of_connecting() { 15_000 } else { 30_000 };
+        let slow = std::mem::replace(&mut lock(&world).link.rates, (least, least + 10_000));
         if !matches!(
             live(&world, dir.path(), &wish, Until::Time(Duration::from_secs(2))),
             Life::Killed
@@ -105,7 +107,8 @@ fn rows(killed: bool) {
                     fired.fetch_add(u64::from(hit), Ordering::Relaxed);
                     Ok(())
                 });
-                if failed.is_empty() && fired.into_inner() == 0 {
+                let all_seeds = std::env::var_os("HAUL_SEED").is_none();
+                if all_seeds && failed.is_empty() && fired.into_inner() == 0 {
                     failures.push(format!(
                         "row {}, {:?}, never struck: {case:?}",
                         row.number, row.fault
