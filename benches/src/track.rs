@@ -193,8 +193,10 @@ pub struct Course<'a> {
     pub guard: &'a Guard,
     /// Part of the tag in the log.
     pub scenario: &'a str,
-    /// Emptied before every run.
+    /// Empty before every run.
     pub output: PathBuf,
+    /// What was there is kept until the end of the race, beside it.
+    pub keep: bool,
     /// Looks at every download.
     pub check: Check<'a>,
     /// Also measure how long a sync of the file takes after a peer's end.
@@ -216,6 +218,7 @@ pub fn race(
 ) -> Result<Vec<Lane>, Failure> {
     let mut lanes: Vec<Lane> =
         entries.iter().map(|entry| Lane::new(&entry.name, entry.role)).collect();
+    let kept = course.output.with_extension("kept");
     for round in 1..=rounds {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         shuffle.shuffle(&mut order);
@@ -226,8 +229,15 @@ pub fn race(
                 continue;
             }
             let tag = format!("{}-{round}-{index}", course.scenario);
+            if course.keep && course.output.exists() {
+                fs::create_dir_all(&kept)?;
+                fs::rename(&course.output, kept.join(&tag))?;
+            }
             run(course, entry, lane, &tag, (round, place + 1))?;
         }
+    }
+    if course.keep && kept.exists() {
+        fs::remove_dir_all(&kept)?;
     }
     clear(&course.output)?;
     compare_within_rounds(&mut lanes, rounds);

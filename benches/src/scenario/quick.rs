@@ -30,6 +30,7 @@ pub(super) fn tiny(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Out
         guard: venue.origin.guard(),
         scenario: "tiny",
         output: output.clone(),
+        keep: false,
         check: &|round, directory| object.check(round, directory),
         then_sync: false,
         patience: Patience::USUAL,

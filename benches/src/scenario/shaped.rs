@@ -121,6 +121,7 @@ pub(super) fn run(
         guard: venue.origin.guard(),
         scenario: scenario.name(),
         output: output.clone(),
+        keep: false,
         check: &|round, directory| object.check(round, directory),
         then_sync: false,
         // Fixed splits crawl for minutes here: seen once is enough.

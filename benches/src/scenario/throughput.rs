@@ -56,6 +56,7 @@ pub(super) fn run(
         guard: venue.origin.guard(),
         scenario: scenario.name(),
         output: output.clone(),
+        keep: false,
         check: &|round, directory| object.check(round, directory),
         then_sync: scenario == Scenario::Plain,
         patience: Patience::USUAL,

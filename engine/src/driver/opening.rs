@@ -152,7 +152,10 @@ impl Driver {
             Some(_) => self.options.output.clone(),
             None => opened.place.output().map(Path::to_owned),
         };
-        self.remember().await;
+        // One segment is one connection's, whatever the server bears.
+        if opened.checkpoint.segments.len() > 1 {
+            self.remember().await;
+        }
         if let Err(error) = self.opened(resource, opened) {
             self.end_with(error).await;
         }

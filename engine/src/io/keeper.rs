@@ -1,37 +1,42 @@
-//! The keeper: the thread of one download that owns its checkpoint.
+//! The keeper of one download, which owns its checkpoint: a thread, or, where it
+//! has nothing to do but to be told, whoever tells it something.
 //!
 //! It learns from the writers what is stored, writes the checkpoint every
 //! second, has the data synced in the background, and at the end publishes the
 //! file or leaves it ready to be continued. It needs no runtime.
 
+mod earlier;
+mod ending;
+mod mailbox;
+
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
-use tokio::sync::{mpsc, oneshot};
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc;
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
+use self::earlier::{Earlier, verify};
+pub(crate) use self::mailbox::{End, KeeperMessage};
+pub(super) use self::mailbox::Mailbox;
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
-use super::pieces::{Bad, PieceCheck, first_bad};
+use super::pieces::{Bad, PieceCheck};
 use super::place::Place;
-use super::prove::{Expected, refuse_size};
+use super::prove::Expected;
 use super::publish::PublishOptions;
-use super::rehash::{READ_BYTES, rehash};
 use super::store::{Finished, StoreEvent};
 use super::url_proof::Proof;
 use super::writer::{Begun, Target, Writers};
 use crate::config::{DigestAlgorithm, Pieces};
 use crate::error::{Error, ErrorKind};
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
-use crate::model::digest_tree::{self, SegmentHasher};
 
 /// How often the checkpoint is written while there is something new.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
@@ -39,76 +44,6 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 /// The data is synced after this many new bytes, or after this time with any.
 const SYNC_BYTES: u64 = 256 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
-
-/// What the keeper is told.
-pub(crate) enum KeeperMessage {
-    /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
-    Stored { segment: u32, hash: Option<[u8; 32]> },
-    /// Storing failed; the writers take nothing more for this download.
-    Failed(io::Error),
-    /// One writer's answer to a snapshot.
-    Begun(Vec<Begun>),
-    /// A complete segment of an earlier run was hashed again.
-    Verified { segment: u32, good: bool },
-    /// A prefix of an earlier run was; 0 bytes when it is not good.
-    PrefixVerified { segment: u32, len_bytes: u64 },
-    /// A durable segment that an earlier run did not hash was hashed now.
-    Hashed { segment: u32, hash: [u8; 32] },
-    /// A background sync ended. These segments were complete when it began.
-    Synced { segments: Vec<u32>, result: io::Result<()> },
-    /// A piece that is stored has this digest.
-    PieceHashed { piece: usize, number: u32, found: Vec<u8> },
-    /// A segment that can be compared with another URL is asked for.
-    Prove(oneshot::Sender<Option<Proof>>),
-    /// The download ends.
-    End(End),
-}
-
-/// How a download ends.
-pub(crate) enum End {
-    Finish {
-        publish: PublishOptions,
-        expected: Expected,
-        reply: oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>,
-    },
-    Stop {
-        reply: oneshot::Sender<Result<Option<PathBuf>, Error>>,
-    },
-    Reset {
-        reply: oneshot::Sender<Result<Place, Error>>,
-    },
-    /// Like a stop that nobody waits for.
-    Abandon,
-}
-
-/// The way to a keeper. Without a bound, so that no writer ever waits for the
-/// keeper, which waits for the writers. A report comes once per segment and
-/// snapshot.
-#[derive(Debug, Clone)]
-pub(super) struct Mailbox {
-    sender: Sender<KeeperMessage>,
-    #[cfg(test)]
-    wake: std::sync::Arc<tokio::sync::Notify>,
-}
-
-impl Mailbox {
-    pub(super) fn new() -> (Self, Receiver<KeeperMessage>) {
-        let (sender, inbox) = unbounded();
-        let mailbox = Self {
-            sender,
-            #[cfg(test)]
-            wake: Arc::default(),
-        };
-        (mailbox, inbox)
-    }
-
-    pub(super) fn send(&self, message: KeeperMessage) {
-        // Without a keeper the download has ended and nobody waits for it.
-        let _ = self.sender.send(message);
-        #[cfg(test)]
-        self.wake.notify_one();
-    }
-}
 
 pub(super) struct Keeper {
     inbox: Receiver<KeeperMessage>,
@@ -333,7 +268,7 @@ impl Keeper {
             self.tick(&mut next_tick);
             tokio::select! {
                 biased;
-                () = mailbox.wake.notified() => {}
+                () = mailbox.notified() => {}
                 () = tokio::time::sleep_until(next_tick) => {}
             }
         }
@@ -523,278 +458,8 @@ impl Keeper {
             }
         }
     }
-
-    /// Nothing is stored for this download after this, and all that was is in
-    /// the ledger.
-    fn close(&mut self) -> Result<Vec<Begun>, Error> {
-        let begun = self.writers.close(&self.target);
-        self.drain();
-        begun.map_err(|_| {
-            Error::new(ErrorKind::Internal, "a writer thread ended before the download did")
-        })
-    }
-
-    fn drain(&mut self) {
-        while let Ok(message) = self.inbox.try_recv() {
-            // A checkpoint with all the news is written right after.
-            if !matches!(message, KeeperMessage::Begun(_)) {
-                self.take(message);
-            }
-        }
-    }
-
-    fn end(mut self, end: End) {
-        // Replies are sent last: who has one finds the lock free. Nobody
-        // listening is fine.
-        match end {
-            End::Finish { publish, expected, reply } => {
-                let outcome = self.finish(&publish, &expected);
-                let _ = reply.send(outcome);
-            }
-            End::Stop { reply } => {
-                let outcome = self.stop();
-                let _ = reply.send(outcome);
-            }
-            End::Reset { reply } => {
-                self.cancel.store(true, Ordering::Relaxed);
-                let closed = self.close();
-                let Self { place, .. } = self;
-                let _ = reply.send(closed.map(|_| place));
-            }
-            End::Abandon => {
-                if let Err(error) = self.stop() {
-                    tracing::warn!(?error, "the last checkpoint of a dropped download is missing");
-                }
-            }
-        }
-    }
-
-    fn stop(mut self) -> Result<Option<PathBuf>, Error> {
-        self.cancel.store(true, Ordering::Relaxed);
-        let closed = self.close();
-        let begun = closed.as_deref().unwrap_or_default();
-        let mut written = self.write_checkpoint(begun);
-        // The sync may take longer than who stops us waits: what is known without
-        // it was recorded first.
-        if written.is_ok() && self.sync_unhashed() {
-            written = self.write_checkpoint(begun);
-        }
-        self.place.unlock();
-        let kept = self.place.recorded(written)?;
-        closed?;
-        Ok(kept)
-    }
-
-    /// Makes complete segments durable that nothing else would let a later run
-    /// believe. False when there were none.
-    fn sync_unhashed(&mut self) -> bool {
-        let lost = self.ledger.segments.contains(&SegmentRecord::Complete(None));
-        if lost && !self.sync_failed {
-            self.sync_now();
-        }
-        lost
-    }
-
-    fn sync_now(&mut self) {
-        let result =
-            fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
-        let segments = self.complete_segments();
-        self.synced(&segments, result);
-    }
-
-    fn finish(
-        mut self,
-        options: &PublishOptions,
-        expected: &Expected,
-    ) -> Result<Finished, (Error, Option<PathBuf>)> {
-        let closed = self.close();
-        for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
-            let _ = thread.join();
-        }
-        self.drain();
-        let begun = closed.as_deref().unwrap_or_default().to_vec();
-        let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
-        let error = match verdict {
-            Ok((finished, None)) => {
-                match self.place.publish(finished.bytes, options, &self.directories) {
-                    Ok(output) => return Ok(Finished { output, ..finished }),
-                    Err(error) => error,
-                }
-            }
-            Ok((_, Some(mismatch))) => {
-                return Err((self.discard(mismatch), None));
-            }
-            Err(error) => error,
-        };
-        self.sync_unhashed();
-        let written = self.write_checkpoint(&begun);
-        self.place.unlock();
-        // Without a total nothing of it can be continued.
-        Err((
-            error,
-            self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some()),
-        ))
-    }
-
-    /// Shows that the object is whole, makes its data durable if asked for, and
-    /// compares its digests; one that differs comes as the second value.
-    fn prove(
-        &mut self,
-        begun: &[Begun],
-        options: &PublishOptions,
-        expected: &Expected,
-    ) -> Result<(Finished, Option<Error>), Error> {
-        let (bytes, mut blake3) = self.digest(begun)?;
-        refuse_size(expected.size_bytes, bytes)?;
-        let path = self.place.data().to_owned();
-        if self.ledger.total.is_none() {
-            let set = self.target.storage().set_len(bytes);
-            set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
-        }
-        let sync = options.sync && !self.place.syncs_at_once();
-        if sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
-            self.sync_now();
-        }
-        if let Some((kind, message)) = &self.failure {
-            return Err(Error::new(*kind, message.clone()));
-        }
-        let cannot_read = |error| Error::io("cannot read", &path, error);
-        if let Some(pieces) = expected.pieces.as_ref().filter(|_| self.ledger.total.is_none()) {
-            let bad = first_bad(pieces, bytes, &**self.target.storage()).map_err(cannot_read)?;
-            if let Some(why) = bad {
-                let message = format!("{}: {why}; nothing was published", path.display());
-                let mismatch = Error::new(ErrorKind::DigestMismatch, message);
-                return Ok((
-                    Finished { output: None, bytes, blake3, verified: None },
-                    Some(mismatch),
-                ));
-            }
-        }
-        let mut known = Vec::new();
-        // A digest that was asked for is of the bytes that are here.
-        if let Some(blake3) = blake3.filter(|_| !self.believing) {
-            known.push((DigestAlgorithm::Blake3, blake3.to_vec()));
-        }
-        if let Some(behind) = self.behind.take() {
-            known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
-        }
-        if let Some(window) = self.target.window() {
-            known.extend(window.digests());
-            let of_all = known.iter().find(|(of, _)| *of == DigestAlgorithm::Blake3);
-            blake3 = of_all.and_then(|(_, digest)| digest.as_slice().try_into().ok());
-        }
-        let output = self.place.output();
-        let (verified, mismatch) =
-            expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
-        Ok((Finished { output: None, bytes, blake3, verified }, mismatch))
-    }
-
-    /// The object's length in bytes and, if all of it was hashed, its BLAKE3 hash.
-    fn digest(&self, begun: &[Begun]) -> Result<(u64, Option<[u8; 32]>), Error> {
-        if let Some((kind, message)) = &self.failure {
-            return Err(Error::new(*kind, message.clone()));
-        }
-        let Some(total) = self.ledger.total else {
-            let of_nothing = || self.target.digest().then(|| blake3::hash(&[]).into());
-            let whole = begun.first().map(|begun| (begun.len_bytes, begun.hash));
-            return Ok(whole.unwrap_or_else(|| (0, of_nothing())));
-        };
-        let mut values = Vec::with_capacity(self.ledger.segments.len());
-        for (number, record) in self.ledger.segments.iter().enumerate() {
-            match record {
-                SegmentRecord::Complete(hash) | SegmentRecord::Durable(hash) => values.push(*hash),
-                SegmentRecord::Missing => {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("segment {number} is missing at the end; nothing was published"),
-                    ));
-                }
-            }
-        }
-        let values: Option<Vec<_>> = values.into_iter().collect();
-        let values = values.filter(|_| self.target.digest());
-        let root =
-            |values: Vec<_>| digest_tree::root(total, self.ledger.segment_size_bytes, &values);
-        Ok((total, values.map(root)))
-    }
-
-    /// Wrong data is of no use to the next run, which could not tell which part
-    /// of it is wrong.
-    fn discard(self, mismatch: Error) -> Error {
-        let path = self.place.data().to_owned();
-        match self.place.remove() {
-            Ok(()) => mismatch,
-            Err(error) => Error::new(
-                mismatch.kind(),
-                format!("{mismatch}; but {} cannot be removed: {error}", path.display()),
-            )
-            .with_hint("remove it by hand"),
-        }
-    }
 }
 
 fn index(number: usize) -> u32 {
     u32::try_from(number).unwrap_or(u32::MAX)
-}
-
-/// What an earlier run left and must be read.
-#[derive(Default)]
-struct Earlier {
-    prefixes: Vec<Prefix>,
-    complete: Vec<(u32, [u8; 32])>,
-    /// Durable, so believed; read for the digest of the whole alone.
-    unhashed: Vec<u32>,
-}
-
-impl Earlier {
-    fn is_empty(&self) -> bool {
-        self.prefixes.is_empty() && self.complete.is_empty() && self.unhashed.is_empty()
-    }
-}
-
-/// Hashes what an earlier run left: prefixes first, since fetching waits for
-/// them.
-fn verify(target: &Arc<Target>, writers: &Writers, earlier: &Earlier, cancel: &AtomicBool) {
-    let mut buffer = vec![0; READ_BYTES];
-    let mut again = |segment, len_bytes| {
-        let read = |at, buffer: &mut [u8]| {
-            if cancel.load(Ordering::Relaxed) {
-                Ok(0)
-            } else {
-                target.storage().read_at(at, buffer)
-            }
-        };
-        // What cannot be read is not believed.
-        rehash(target.layout(), segment, len_bytes, &mut buffer, read).ok().flatten()
-    };
-    for &Prefix { segment, len_bytes, hash } in &earlier.prefixes {
-        let found = again(segment, Some(len_bytes));
-        if cancel.load(Ordering::Relaxed) {
-            return;
-        }
-        let good = found.filter(|hasher| hasher.finish() == hash);
-        let len_bytes = good.as_ref().map_or(0, SegmentHasher::len);
-        if let Some(hasher) = good
-            && let Some(range) = target.layout().range(segment)
-        {
-            // Before the message: fetching goes on as soon as it is seen.
-            writers.seed(target, segment, hasher, range.start() + len_bytes);
-        }
-        target.report(KeeperMessage::PrefixVerified { segment, len_bytes });
-    }
-    for &(segment, hash) in &earlier.complete {
-        let found = again(segment, None);
-        if cancel.load(Ordering::Relaxed) {
-            return;
-        }
-        let good = found.is_some_and(|hasher| hasher.finish() == hash);
-        target.report(KeeperMessage::Verified { segment, good });
-    }
-    for &segment in &earlier.unhashed {
-        // One that cannot be read leaves the whole without a digest.
-        if let Some(hasher) = again(segment, None) {
-            let hash = hasher.finish();
-            target.report(KeeperMessage::Hashed { segment, hash });
-        }
-    }
 }

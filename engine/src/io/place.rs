@@ -117,6 +117,12 @@ impl Place {
         }
     }
 
+    /// Whether nothing is left of a download that ends early, so that there is
+    /// nothing to be recorded or synced while it runs either.
+    pub(super) fn keeps_nothing(&self) -> bool {
+        matches!(self, Self::Unnamed(_) | Self::Nowhere)
+    }
+
     /// Whether publishing syncs the data with the attributes, once for both.
     pub(super) fn syncs_at_once(&self) -> bool {
         matches!(self, Self::Unnamed(_))

@@ -1,7 +1,7 @@
 //! One download's data on the disk, from the first byte to the final name.
 //!
-//! [`Store`] is the driver's end; the work is done by the keeper thread of the
-//! download and the writer threads of the engine.
+//! [`Store`] is the driver's end; the work is done by the keeper of the download,
+//! mostly on a thread of its own, and the writer threads of the engine.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -123,6 +123,13 @@ impl Store {
                 stored.whole(segment);
             }
         }
+        // A file that is all or nothing is small and soon over: while it comes
+        // nothing is to be done for it, and a digest that needs the bytes in order is
+        // as soon had from the file. A thread for each of thousands would cost more
+        // than they do.
+        let on_call = matches!(place, Place::Unnamed(_))
+            && pieces.is_none()
+            && writers.crew() == Crew::Threads;
         let (mailbox, inbox) = Mailbox::new();
         let target =
             Arc::new(Target::new((storage, window), layout, digest, mailbox.clone(), stored));
@@ -139,6 +146,10 @@ impl Store {
             Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
                 .with_source(error)
         };
+        if on_call {
+            mailbox.attend(keeper);
+            return Ok(Self { target, writers, keeper: mailbox, ended: false });
+        }
         keeper.start_verifying().map_err(no_thread)?;
         if let Some(pieces) = pieces {
             keeper.check_pieces(pieces).map_err(no_thread)?;
@@ -208,7 +219,11 @@ impl Store {
     async fn end<T>(mut self, end: impl FnOnce(oneshot::Sender<T>) -> End) -> Result<T, Error> {
         let (reply, outcome) = oneshot::channel();
         self.ended = true;
-        self.keeper.send(KeeperMessage::End(end(reply)));
+        let end = end(reply);
+        match self.keeper.take_over() {
+            Some(keeper) => drop(self.writers.crew().blocking(move || keeper.end(end)).await),
+            None => self.keeper.send(KeeperMessage::End(end)),
+        }
         outcome.await.map_err(|_| {
             Error::new(ErrorKind::Internal, "the thread that keeps the checkpoint ended early")
         })
@@ -218,7 +233,11 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !self.ended {
-            self.keeper.send(KeeperMessage::End(End::Abandon));
+            match self.keeper.take_over() {
+                // It keeps nothing, so this does not block.
+                Some(keeper) => keeper.end(End::Abandon),
+                None => self.keeper.send(KeeperMessage::End(End::Abandon)),
+            }
         }
     }
 }

@@ -9,7 +9,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -46,7 +46,8 @@ impl Unnamed {
                 Err(error) => return Err(Error::io("cannot examine", path, error)),
             }
         }
-        if !Path::new(OPEN_FILES).exists() {
+        static HAS_OPEN_FILES: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
+        if !*HAS_OPEN_FILES {
             return Ok(None);
         }
         let directory = directory_of(output);

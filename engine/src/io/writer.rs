@@ -1,7 +1,7 @@
 //! The writer threads: the only code that stores received bytes.
 //!
 //! An engine has a few of them for all its downloads. Every chunk of a segment
-//! goes to the same thread, the segment's number modulo the threads, through
+//! goes to the same thread, chosen by the segment's number, through
 //! one queue and in order; so a segment is always a prefix, hashed as it is
 //! stored, and what follows it. Nothing here waits for a runtime: the queues
 //! always drain, at worst as slowly as the disk.
@@ -143,15 +143,17 @@ impl Writers {
         hasher: SegmentHasher,
         next: u64,
     ) {
-        let target = Arc::clone(target);
+        let seed =
+            Message::Seed { target: Arc::clone(target), segment, hasher: hasher.into(), next };
         // A writer that is gone is told of by whoever stores next.
-        let _ = self.send(segment, Message::Seed { target, segment, hasher: hasher.into(), next });
+        let _ = self.send(target, segment, seed);
     }
 
     /// What is stored of `segment`, which is complete, is not good: it may be
     /// stored again from its start.
     pub(super) fn forget(&self, target: &Arc<Target>, segment: u32) {
-        let _ = self.send(segment, Message::Forget { target: Arc::clone(target), segment });
+        let forget = Message::Forget { target: Arc::clone(target), segment };
+        let _ = self.send(target, segment, forget);
     }
 
     /// Asks each thread for a [`KeeperMessage::Begun`]. Returns how many
@@ -173,7 +175,8 @@ impl Writers {
         target.accepting.store(false, Ordering::Release);
         let (reply, replies) = bounded(self.threads());
         for lane in &self.shared.lanes {
-            let _ = lane.send(Message::Close { target: Arc::clone(target), reply: reply.clone() });
+            let reply = Some(reply.clone());
+            let _ = lane.send(Message::Close { target: Arc::clone(target), reply });
         }
         drop(reply);
         let answers: Vec<Vec<Begun>> = replies.iter().collect();
@@ -183,7 +186,16 @@ impl Writers {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    fn send(&self, segment: u32, message: Message) -> Result<(), StoreClosed> {
+    /// Refuses everything that comes after it and forgets what was stored. Waits
+    /// for nobody.
+    pub(super) fn let_go(&self, target: &Arc<Target>) {
+        target.accepting.store(false, Ordering::Release);
+        for lane in &self.shared.lanes {
+            let _ = lane.send(Message::Close { target: Arc::clone(target), reply: None });
+        }
+    }
+
+    fn send(&self, target: &Target, segment: u32, message: Message) -> Result<(), StoreClosed> {
         #[cfg(test)]
         if let (Some(disk), Message::Chunk { pieces, permit, .. }) =
             (self.shared.slow.get(), &message)
@@ -191,7 +203,8 @@ impl Writers {
             disk.store(pieces.iter().map(Bytes::len).sum(), Arc::clone(permit));
         }
         let lanes = &self.shared.lanes;
-        lanes[segment as usize % lanes.len()].send(message)
+        // Of many small objects each has a first segment only.
+        lanes[(target.id as usize).wrapping_add(segment as usize) % lanes.len()].send(message)
     }
 }
 
@@ -402,7 +415,8 @@ impl Sink {
         }
         let target = Arc::clone(&self.target);
         let permit = Arc::clone(permit);
-        self.writers.send(segment, Message::Chunk { target, segment, offset, pieces, permit })
+        let chunk = Message::Chunk { target, segment, offset, pieces, permit };
+        self.writers.send(&self.target, segment, chunk)
     }
 }
 
@@ -430,7 +444,8 @@ enum Message {
     },
     Close {
         target: Arc<Target>,
-        reply: Sender<Vec<Begun>>,
+        /// Takes what is begun, if somebody waits for it.
+        reply: Option<Sender<Vec<Begun>>>,
     },
 }
 
@@ -504,10 +519,12 @@ impl Writer {
             Message::Close { target, reply } => {
                 target.closed.fetch_or(self.bit, Ordering::Relaxed);
                 let progress = self.targets.remove(&target.id).unwrap_or_default();
-                let begun = progress.begun();
+                let begun = reply.as_ref().map(|_| progress.begun());
                 // The storage is let go before the keeper gives up the lock.
                 drop((progress, target));
-                let _ = reply.send(begun);
+                if let (Some(reply), Some(begun)) = (reply, begun) {
+                    let _ = reply.send(begun);
+                }
             }
         }
     }
