@@ -22,8 +22,8 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::earlier::{Earlier, verify};
-pub(crate) use self::mailbox::{End, KeeperMessage};
 pub(super) use self::mailbox::Mailbox;
+pub(crate) use self::mailbox::{End, KeeperMessage};
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
 use super::pieces::{Bad, PieceCheck};
@@ -42,7 +42,8 @@ use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The data is synced after this many new bytes, or after this time with any.
-const SYNC_BYTES: u64 = 256 << 20;
+/// More of them leave more to the sync at the end, which nothing else overlaps.
+const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 pub(super) struct Keeper {
