@@ -149,7 +149,7 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fail
     let mut source = Source::open(&plan.urls, plan.list.as_deref(), mine.clone())?;
     let view = render::view(plan.voice, plan.several());
     plan.warnings.iter().for_each(|text| view.warning(text));
-    within_runtime(async |mut stop| {
+    within_runtime(Network::of(plan.may_decrypt()), async |mut stop| {
         let engine = Engine::new(plan.engine.clone())?;
         let items = tokio::select! {
             items = plan.load(&engine) => items?,
@@ -188,7 +188,7 @@ fn play(args: PlayArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fa
     };
     let view = render::view(plan.get.voice, plan.get.several());
     plan.get.warnings.iter().for_each(|text| view.warning(text));
-    within_runtime(async |stop| {
+    within_runtime(Network::of(plan.get.may_decrypt()), async |stop| {
         let engine = Engine::new(plan.get.engine.clone())?;
         play::run(plan, engine, view, stop).await
     })
@@ -197,12 +197,12 @@ fn play(args: PlayArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fa
 fn bench(args: BenchArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors();
     let plan = bench::resolve(args)?;
-    within_runtime(async |stop| Ok(bench::run(plan, stop).await))
+    within_runtime(Network::of(plan.may_decrypt()), async |stop| Ok(bench::run(plan, stop).await))
 }
 
 /// Runs the work on a new runtime, with signals turned into its `Stop`. Nothing
 /// that is left over afterwards can hold the process.
-fn within_runtime<F>(work: impl FnOnce(Stop) -> F) -> Result<u8, Failure>
+fn within_runtime<F>(network: Network, work: impl FnOnce(Stop) -> F) -> Result<u8, Failure>
 where
     F: Future<Output = Result<u8, Failure>>,
 {
@@ -210,7 +210,7 @@ where
     keep_the_heap();
     let unusable = |error| Failure::internal(format!("the runtime cannot start: {error}"));
     let stop = signals::listen().map_err(unusable)?;
-    let runtime = runtime().map_err(unusable)?;
+    let runtime = network.runtime().map_err(unusable)?;
     let ended = runtime.block_on(work(stop));
     runtime.shutdown_background();
     ended
@@ -245,10 +245,36 @@ fn keep_the_heap() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(SHOWN_BYTES)));
 }
 
-/// The runtime of the network: one thread, because the engine copies, hashes
-/// and stores on threads of its own.
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()
+/// On how many threads the network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Network {
+    /// One is enough to receive, because the engine copies, hashes and stores on
+    /// threads of its own, and more of them would only wake each other.
+    Plain,
+    /// To decrypt costs as much as to receive: the connections are spread over
+    /// some cores.
+    Decrypting,
+}
+
+impl Network {
+    /// Beyond these the disk, or the memory, is what is waited for.
+    const MOST_THREADS: usize = 4;
+
+    fn of(may_decrypt: bool) -> Self {
+        if may_decrypt { Self::Decrypting } else { Self::Plain }
+    }
+
+    fn runtime(self) -> std::io::Result<tokio::runtime::Runtime> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if self == Self::Plain || cores == 1 {
+            return tokio::runtime::Builder::new_current_thread().enable_all().build();
+        }
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(cores.min(Self::MOST_THREADS))
+            .thread_name("haul-network")
+            .enable_all()
+            .build()
+    }
 }
 
 #[cfg(test)]

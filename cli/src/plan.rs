@@ -78,6 +78,12 @@ impl GetPlan {
         self.urls.len() > 1 || self.list.is_some() || !self.metalinks.is_empty()
     }
 
+    /// Whether TLS is to be expected. Not of a list: what it holds is not known
+    /// yet, and most are of small files.
+    pub(crate) fn may_decrypt(&self) -> bool {
+        self.urls.iter().any(|url| url.starts_with("https:"))
+    }
+
     /// Has the downloads of these hosts go by another plan.
     pub(crate) fn add_host(&mut self, pattern: HostPattern, plan: GetPlan) {
         let rate = plan.engine.limit_rate_bytes_per_second;

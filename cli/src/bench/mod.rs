@@ -75,6 +75,13 @@ pub(crate) struct BenchPlan {
     request: Request,
 }
 
+impl BenchPlan {
+    /// Whether TLS is to be expected.
+    pub(crate) fn may_decrypt(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url.starts_with("https:"))
+    }
+}
+
 /// Resolves the flags of `haul bench`.
 ///
 /// # Errors
