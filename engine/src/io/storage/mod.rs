@@ -92,7 +92,8 @@ const XFS: u32 = 0x5846_5342;
 const TMPFS: u32 = 0x0102_1994;
 
 /// The storage of a small object in a new `file`, which will be at `path`.
-/// Nothing is reserved for it: its few blocks are had with its only writes.
+/// Nothing is reserved for it, and it grows with its only writes: its few blocks
+/// and its length are had with them.
 ///
 /// # Errors
 /// [`ErrorKind::DiskFull`] when the file-size limit of the process is smaller.
@@ -102,8 +103,7 @@ pub(crate) fn small(
     total_bytes: u64,
 ) -> Result<Arc<dyn Storage>, Error> {
     refuse_beyond_limit(path, total_bytes)?;
-    file.set_len(total_bytes).map_err(|e| Error::io("cannot set the length of", path, e))?;
-    Ok(Arc::new(pwrite::PwriteStorage::new(file, Some(total_bytes))))
+    Ok(Arc::new(pwrite::PwriteStorage::new(file, None)))
 }
 
 /// Prepares `file`, found at `path`, for an object of `total_bytes` and
