@@ -4,6 +4,13 @@ use super::*;
 
 impl Driver {
     pub(super) async fn reset(&mut self, forget_identity: bool) {
+        let was = self.expected.clone();
+        self.forget(forget_identity).await;
+        // Only now, when nobody stores any more.
+        self.keep_given(was);
+    }
+
+    async fn forget(&mut self, forget_identity: bool) {
         // Before anything else is stored where readers read.
         self.shared.contents.give_up();
         self.believe_earlier = false;
@@ -11,7 +18,6 @@ impl Driver {
         self.resumed_bytes = 0;
         self.claims = Claims::default();
         self.known = None;
-        self.keep_given();
         if forget_identity {
             self.forget_validators();
             (self.expected, self.selected) = (None, None);
@@ -61,7 +67,7 @@ impl Driver {
         self.ended = Some(match finished {
             Ok(finished) => {
                 self.bytes = finished.bytes;
-                self.output = finished.output;
+                self.output = finished.output.or(self.output.take());
                 self.shared.contents.complete(finished.bytes);
                 let first = self.counters.first_byte.get();
                 Ok(Outcome::Completed(Box::new(Summary {

@@ -40,13 +40,14 @@ impl Driver {
         }
     }
 
-    /// Before what is stored is forgotten: remembers what was given out of it.
-    pub(super) fn keep_given(&mut self) {
+    /// What was stored of the object `was` is forgotten: remembers what was given
+    /// out of it.
+    pub(super) fn keep_given(&mut self, was: Option<Resource>) {
         let Some(window) = &self.options.window else { return };
         window.clear();
         self.draining = false;
         if window.given() > 0 && self.given_of.is_none() {
-            self.given_of.clone_from(&self.expected);
+            self.given_of = was;
         }
     }
 
