@@ -10,6 +10,7 @@ use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use crate::model::checkpoint::{Checkpoint, MAX_SEGMENTS, MIN_SEGMENT_BYTES, SegmentRecord};
+use crate::model::metalink::MetalinkFile;
 use crate::model::name::{self, escape_for_terminal};
 use crate::model::range::{ByteRange, ContentRange, MAX_OBJECT_BYTES};
 use crate::model::redact::redact_url;
@@ -338,6 +339,36 @@ pub fn shown(bytes: &[u8]) {
     }
 }
 
+/// The bytes of a Metalink document.
+///
+/// # Panics
+/// Where a file is not what it may be, or a refusal would steer a terminal.
+pub fn metalink(bytes: &[u8]) {
+    let files = match MetalinkFile::parse(bytes) {
+        Ok(files) => files,
+        Err(error) => return assert_sentence(&error.to_string()),
+    };
+    assert!(!files.is_empty(), "a document of no file");
+    for file in files {
+        let parts: Vec<&str> = file.name.split('/').collect();
+        assert!(
+            !file.name.starts_with('/') && !file.name.contains(['\\', '\0']),
+            "{:?}",
+            file.name
+        );
+        assert!(!parts.contains(&".."), "{:?}", file.name);
+        assert!((1..=32).contains(&file.urls.len()), "{} URLs", file.urls.len());
+        for url in &file.urls {
+            let lower = url.to_ascii_lowercase();
+            assert!(lower.starts_with("http://") || lower.starts_with("https://"), "{url:?}");
+        }
+        if let (Some(size), Some(pieces)) = (file.size_bytes, &file.pieces) {
+            let whole = (pieces.count() as u64 - 1) * pieces.piece_bytes();
+            assert!(size > whole && size - whole <= pieces.piece_bytes(), "{size}, {pieces:?}");
+        }
+    }
+}
+
 /// A line of an error or a notice: for one terminal line, and not a novel.
 fn assert_sentence(text: &str) {
     assert_harmless(text);
@@ -450,6 +481,11 @@ mod tests {
     #[test]
     fn responses() {
         run("classify", classified);
+    }
+
+    #[test]
+    fn metalinks() {
+        run("metalink", metalink);
     }
 
     #[test]

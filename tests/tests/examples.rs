@@ -123,6 +123,34 @@ fn many() {
 }
 
 #[test]
+fn refresh() {
+    let links = std::sync::atomic::AtomicUsize::new(0);
+    let throttle = Throttle::new(8 * MIB);
+    // Each link is good for two requests, and the service gives the next one.
+    let origin = Origin::start(move |request, _| {
+        let number = links.load(Ordering::SeqCst);
+        if request.path() == "/sign" {
+            let number = links.fetch_add(1, Ordering::SeqCst) + 1;
+            let host = request.header("Host").unwrap_or_default();
+            let link = format!("http://{host}/film?secret={}\n", number / 3);
+            return Response::text(200, "text/plain", &link);
+        }
+        let good = request.target.ends_with(&format!("secret={}", number / 3));
+        if !good || request.is_conditional() {
+            return Response::empty(403);
+        }
+        links.fetch_add(1, Ordering::SeqCst);
+        throttle.apply(standard(&object(), request))
+    });
+    let sandbox = Sandbox::new();
+    let (url, service) = (origin.url("/film?secret=0"), origin.url("/sign"));
+    let told = run(&sandbox, "refresh", true, &[&url, &service, "film.mp4"]);
+    says(&told, &format!("{SIZE} bytes with "));
+    assert!(!told.contains("with 0 fresh"), "{told}");
+    sandbox.assert_published("film.mp4", &object());
+}
+
+#[test]
 fn verify() {
     let sandbox = Sandbox::new();
     let origin = Origin::serving(&object());

@@ -49,8 +49,9 @@ impl MetalinkFile {
         }
         let text = std::str::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8"))?;
         let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-        let document = Document::parse_with_options(text, options)
-            .map_err(|error| invalid(format!("it is no XML that is read here: {error}")))?;
+        let document = Document::parse_with_options(text, options).map_err(|error| {
+            invalid(format!("it is no XML that is read here: {}", brief(&error.to_string())))
+        })?;
         let root = document.root_element();
         let namespace = root.tag_name().namespace();
         let is_root = root.tag_name().name() == "metalink";
