@@ -186,7 +186,6 @@ macro_rules! options {
 }
 
 options! {
-    range(range: Selection);
     output(path: impl Into<PathBuf>);
     directory(dir: impl Into<PathBuf>);
     connections(connections: Connections);
