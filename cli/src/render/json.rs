@@ -308,7 +308,6 @@ mod tests {
             blake3: Some("00".to_owned()),
             limited_by: Some("link"),
             digests,
-            unchanged: false,
         };
         assert_eq!(
             parsed(&complete),
