@@ -50,16 +50,18 @@ use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::{
-    Allocation, Checksum, Connections, EngineConfig, Existing, HostCredential, Resume, RetryPolicy,
-    StorageKind,
+    Allocation, Checksum, Connections, EngineConfig, Existing, HostCredential, Pieces, Resume,
+    RetryPolicy, StorageKind,
 };
 use crate::control::Stop;
 use crate::cookies::CookieJar;
 use crate::error::{Error, ErrorKind};
 use crate::event::{Event, Metadata, Plan, Progress, Summary};
 use crate::handle::{self, Monitor, lost};
+use crate::model::metalink::MetalinkFile;
 use crate::model::selection::Selection;
 use crate::reader::BlockingReader;
+use crate::refresh::Refresh;
 use crate::stream;
 use crate::transport::Transport;
 
@@ -186,6 +188,10 @@ macro_rules! options {
 }
 
 options! {
+    mirror(url: &str);
+    metalink(file: &MetalinkFile);
+    refresh(refresh: impl Refresh + 'static);
+    pieces(pieces: Pieces);
     output(path: impl Into<PathBuf>);
     directory(dir: impl Into<PathBuf>);
     connections(connections: Connections);
