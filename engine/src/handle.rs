@@ -241,6 +241,7 @@ impl Download {
     }
 
     /// Whether its data has the final name from the start.
+    #[cfg(feature = "blocking")]
     pub(crate) fn is_in_place(&self) -> bool {
         self.in_place
     }
