@@ -124,8 +124,9 @@ fn any_case(seed: u64) -> Result<(), String> {
     );
     let fail = |why: &str| Err(format!("{why}: {told}"));
     let is_beginning = |of: &[u8]| of.starts_with(&got.bytes);
-    let one_version = world.versions.iter().any(|v| is_beginning(&v.bytes(0, v.len)))
-        || world.pages.iter().any(|page| is_beginning(page));
+    let one_version =
+        world.versions.iter().chain(&world.mirror).any(|v| is_beginning(&v.bytes(0, v.len)))
+            || world.pages.iter().any(|page| is_beginning(page));
     if !one_version && !altered {
         return fail("mixed");
     }
