@@ -205,6 +205,10 @@ options! {
     in_place(on: bool);
     range(selection: Selection);
     checksum(checksum: Checksum);
+    mirror(url: &str);
+    refresh(refresh: impl Refresh + 'static);
+    pieces(pieces: Pieces);
+    metalink(file: &MetalinkFile);
     expected_size_bytes(bytes: u64);
     max_size_bytes(bytes: u64);
     retry(policy: RetryPolicy);
@@ -263,6 +267,21 @@ impl DownloadBuilder {
         self.runtime.may_wait();
         let plan = self.runtime.handle.spawn(self.builder.plan());
         self.runtime.handle.block_on(plan).unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// As [`crate::DownloadBuilder::bytes`]: the whole into memory, for
+    /// documents.
+    ///
+    /// # Errors
+    /// As [`Self::start`], whatever the request meets, and
+    /// [`ErrorKind::LimitReached`] for more than `most_bytes`.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+        self.runtime.may_wait();
+        let bytes = self.runtime.handle.spawn(self.builder.bytes(most_bytes));
+        self.runtime.handle.block_on(bytes).unwrap_or_else(|_| Err(lost()))
     }
 }
 

@@ -160,6 +160,11 @@ fn errors_come_before_anything_is_done_or_from_waiting() {
     sandbox.assert_nothing_left();
 
     let honest = Origin::serving(&object());
+    let error = download(&engine, &honest, &sandbox).bytes(1000).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::LimitReached);
+    let small = Object::new(2, 1000);
+    let bytes = download(&engine, &Origin::serving(&small), &sandbox).bytes(1000).unwrap();
+    assert_eq!(bytes, small.bytes(0..1000));
     let plan = download(&engine, &honest, &sandbox).plan().unwrap();
     assert_eq!((plan.total_bytes, plan.ranges), (Some(SIZE), true));
 }
