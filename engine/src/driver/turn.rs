@@ -44,7 +44,7 @@ impl Driver {
             self.publish_progress(false);
         }
         if waiting && !self.queueing.served && !std::mem::replace(&mut self.queueing.told, true) {
-            self.shared.send(Event::Queued);
+            self.shared.send(&Event::Queued);
         }
     }
 
