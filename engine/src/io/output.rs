@@ -141,7 +141,7 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
-    if let Some(storage) = &request.own_storage {
+    if let Some(storage) = request.own_storage.as_ref().filter(|_| request.window.is_none()) {
         let begun = storage.begin(request.resource.total);
         let name = Path::new(storage.name());
         begun.map_err(|error| Error::io("cannot store the object:", name, error))?;
