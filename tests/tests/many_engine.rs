@@ -206,8 +206,8 @@ fn a_queued_download_that_is_stopped_keeps_what_an_earlier_run_left() {
 #[test]
 fn the_higher_priority_has_the_connections_and_the_lower_goes_on_after_it() {
     leaks::checked(async {
-        let object = Object::new(1, 24 * MIB);
-        let throttle = Throttle::new(4 * MIB);
+        let object = Object::new(1, 64 * MIB);
+        let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine(|config| config.max_connections = Some(4));
@@ -280,7 +280,7 @@ fn engines_with_other_settings_live_side_by_side_and_leave_no_global_state() {
         let error = tls.retry(retry).start().unwrap().wait().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Network);
         assert!(rustls::crypto::CryptoProvider::get_default().is_none());
-        assert!(!tracing::dispatcher::has_been_set());
+        assert!(!tracing::dispatcher::has_been_set(), "a subscriber was installed");
     };
     leaks::checked(both);
 }
