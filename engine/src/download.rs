@@ -474,7 +474,9 @@ impl DownloadBuilder {
     /// [`ErrorKind::LimitReached`] for more than `most_bytes`.
     pub async fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
         let (engine, options) = self.resolve()?;
-        Driver::new(engine, options, Arc::new(Shared::new(None)), true).document(most_bytes).await
+        Driver::new(engine, options, Arc::new(Shared::new(None, Observers::default())), true)
+            .document(most_bytes)
+            .await
     }
 
     /// What was built, checked.

@@ -241,6 +241,7 @@ impl Download {
         removed.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    #[cfg(feature = "blocking")]
     /// Whether its data has the final name from the start.
     pub(crate) fn is_in_place(&self) -> bool {
         self.in_place

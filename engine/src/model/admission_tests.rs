@@ -175,7 +175,10 @@ fn so_many_are_active_and_the_next_begins_when_one_ends_or_pauses() {
     assert_eq!(crowd.in_use(&ids[1..]), [0, 4, 0]);
     let plan = crowd.admission.enter("a", 0, false);
     let need = Need { in_use: 0, useful: 1, limit: 1, live: true };
-    assert_eq!(crowd.admission.ask(plan, "a", need), Grant { active: true, connections: 1, allowed: 1 });
+    assert_eq!(
+        crowd.admission.ask(plan, "a", need),
+        Grant { active: true, connections: 1, allowed: 1 }
+    );
 }
 
 /// Whatever happens, the bounds hold, and what is free is used by who could use it.
