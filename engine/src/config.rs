@@ -93,6 +93,7 @@ pub enum Allocation {
 }
 
 /// A digest algorithm for [`Checksum`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DigestAlgorithm {

@@ -21,12 +21,14 @@ use crate::error::{Error, ErrorKind};
 use crate::event::Plan;
 use crate::handle::{Download, launch, launch_stream, lost};
 use crate::io::output::SMALL_BYTES;
+use crate::io::storage::Storage;
 use crate::io::storage::window::Window;
 use crate::model::metalink::MetalinkFile;
 use crate::model::planner::FIRST_RANGE_BYTES;
 use crate::model::redact::redact_url;
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::model::selection::Selection;
+use crate::observer::{Observer, Observers};
 use crate::refresh::{Refresh, Refresher};
 use crate::shared::Shared;
 use crate::stream::ByteStream;
@@ -65,6 +67,8 @@ pub struct DownloadBuilder {
     stall_timeout: Duration,
     storage: StorageKind,
     allocation: Allocation,
+    own_storage: Option<Arc<dyn Storage>>,
+    observers: Observers,
     sync: bool,
     digest: bool,
     remote_time: bool,
@@ -105,6 +109,8 @@ impl DownloadBuilder {
             stall_timeout: Duration::from_secs(30),
             storage: StorageKind::default(),
             allocation: Allocation::default(),
+            own_storage: None,
+            observers: Observers::default(),
             sync: true,
             digest: true,
             remote_time: true,
@@ -306,6 +312,22 @@ impl DownloadBuilder {
         self
     }
 
+    /// Keeps the bytes in a storage of yours instead of a file: what is about files
+    /// (output, directory, resume, [`Self::storage`]) has no effect, nothing is
+    /// recorded, and [`crate::Summary::output`] is empty. The storage is for one
+    /// download at a time.
+    pub fn store_in(mut self, storage: Arc<dyn Storage>) -> Self {
+        self.own_storage = Some(storage);
+        self
+    }
+
+    /// Has an observer told of everything that happens to the download; several
+    /// are called in the order in which they were added.
+    pub fn observe(mut self, observer: impl Observer + 'static) -> Self {
+        self.observers.add(Arc::new(observer));
+        self
+    }
+
     /// Whether data and directory are synced before the file is published.
     /// Default true. Without it a power cut may lose or damage what was published.
     pub fn sync(mut self, sync: bool) -> Self {
@@ -435,7 +457,8 @@ impl DownloadBuilder {
     /// As [`DownloadBuilder::start`], and whatever the request meets.
     pub async fn plan(self) -> Result<Plan, Error> {
         let (engine, options) = self.resolve()?;
-        let driver = Driver::new(engine, options, Arc::new(Shared::new(None)), true);
+        let driver =
+            Driver::new(engine, options, Arc::new(Shared::new(None, Observers::default())), true);
         let (_keep, never) = oneshot::channel();
         match driver.run(never).await? {
             Outcome::Planned(plan) => Ok(*plan),
@@ -451,7 +474,9 @@ impl DownloadBuilder {
     /// [`ErrorKind::LimitReached`] for more than `most_bytes`.
     pub async fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
         let (engine, options) = self.resolve()?;
-        Driver::new(engine, options, Arc::new(Shared::new(None)), true).document(most_bytes).await
+        Driver::new(engine, options, Arc::new(Shared::new(None, Observers::default())), true)
+            .document(most_bytes)
+            .await
     }
 
     /// What was built, checked.
@@ -484,6 +509,7 @@ impl DownloadBuilder {
             ));
         }
         if self.storage == StorageKind::Null
+            && self.own_storage.is_none()
             && let Some(checksum) = &self.checksum
             && checksum.algorithm() != DigestAlgorithm::Blake3
         {
@@ -531,6 +557,8 @@ impl DownloadBuilder {
             storage: self.storage,
             window: None,
             allocation: self.allocation,
+            own_storage: self.own_storage,
+            observers: self.observers,
             sync: self.sync,
             digest: self.digest || asked_for == Some(DigestAlgorithm::Blake3),
             remote_time: self.remote_time,
@@ -573,6 +601,9 @@ pub(crate) fn parse_url(
     if !transport.speaks(url.scheme()) {
         return Err(invalid(format!("{shown}: the scheme {:?} is not known", url.scheme()))
             .with_hint("haul speaks http and https"));
+    }
+    if url.host_str().is_none() {
+        return Err(invalid(format!("{shown} names no host")));
     }
     url.set_fragment(None);
     let user = (!url.username().is_empty() || url.password().is_some()).then(|| {

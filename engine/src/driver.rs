@@ -51,6 +51,7 @@ use crate::io::partial::{self, Paths};
 use crate::io::place::Place;
 use crate::io::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
 use crate::io::publish::PublishOptions;
+use crate::io::storage::Storage;
 use crate::io::storage::window::Window;
 use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::model::digest_claims::Claims;
@@ -66,6 +67,7 @@ use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
 use crate::model::selection::{Selected, Selection};
+use crate::observer::Observers;
 use crate::refresh::Refresher;
 use crate::shared::Shared;
 use crate::turns::Turn;
@@ -121,6 +123,10 @@ pub(crate) struct Options {
     /// Where the bytes are given out from, in order, instead of being kept.
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) allocation: Allocation,
+    /// Who is told.
+    pub(crate) observers: Observers,
+    /// Where the program keeps the bytes itself.
+    pub(crate) own_storage: Option<Arc<dyn Storage>>,
     pub(crate) sync: bool,
     /// Whether BLAKE3 is computed.
     pub(crate) digest: bool,
@@ -144,7 +150,12 @@ pub(crate) struct Options {
 impl Options {
     /// Whether no file is written and no checkpoint kept.
     fn keeps_nothing(&self) -> bool {
-        self.storage == StorageKind::Null || self.window.is_some()
+        self.storage == StorageKind::Null || self.window.is_some() || self.own_storage.is_some()
+    }
+
+    /// Whether nothing that was stored can be read again.
+    fn forgets_bytes(&self) -> bool {
+        self.storage == StorageKind::Null && self.own_storage.is_none()
     }
 
     /// The names that belong to `output`.
@@ -364,7 +375,7 @@ impl Driver {
                 self.queueing.again();
                 self.planner.resume(now);
                 if std::mem::take(&mut self.told_pause) {
-                    self.shared.send(Event::Resumed);
+                    self.shared.send(&Event::Resumed);
                 }
             }
             _ => {}
@@ -379,7 +390,7 @@ impl Driver {
     fn tell_pause(&mut self) {
         if self.paused && self.running.is_empty() && !std::mem::replace(&mut self.told_pause, true)
         {
-            self.shared.send(Event::Paused);
+            self.shared.send(&Event::Paused);
             self.publish_progress(false);
         }
     }
@@ -417,7 +428,7 @@ impl Driver {
                 }
                 Action::Lost { source, why, again } => self.lost(source, &why, again),
                 Action::Retry { reason, attempt, wait } => {
-                    self.shared.send(Event::Retry { reason, attempt, wait });
+                    self.shared.send(&Event::Retry { reason, attempt, wait });
                 }
                 Action::Notice(code, message) => self.notice(code, message),
                 Action::Finish => self.all_received().await,
@@ -435,7 +446,7 @@ impl Driver {
     }
 
     fn notice(&self, code: NoticeCode, message: String) {
-        self.shared.send(Event::Notice(Notice { code, message }));
+        self.shared.send(&Event::Notice(Notice { code, message }));
     }
 
     async fn on_store_event(&mut self, event: StoreEvent) {

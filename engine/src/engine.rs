@@ -130,6 +130,16 @@ impl Engine {
         Ok(Self { inner: Arc::new(EngineInner::new(config, transport, Crew::Threads)) })
     }
 
+    /// Whether nothing is held of what downloads share: no connection is in use, and
+    /// the whole budget is free. For haul's own tests.
+    #[cfg(feature = "fault-points")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        let free = self.inner.writers.budget().available_permits();
+        self.inner.turns.connections_in_use() == 0 && free == self.inner.budget_bytes
+    }
+
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`]
     /// or [`DownloadBuilder::plan`].
     pub fn download(&self, url: &str) -> DownloadBuilder {

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use crate::config::DigestAlgorithm;
 
 /// Which validator of the object (RFC 9110 section 8.8) the download rests on.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ValidatorKind {
@@ -20,6 +21,7 @@ pub enum ValidatorKind {
 }
 
 /// What a [`Notice`] is about; stable words for programs are in [`NoticeCode::as_str`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum NoticeCode {
@@ -75,6 +77,7 @@ impl NoticeCode {
 
 /// Something that happened to a download. Events are few: progress is polled
 /// with [`crate::Download::progress`], not sent.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Event {
@@ -118,6 +121,7 @@ pub enum Event {
 }
 
 /// The facts known once the first response was accepted.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Started {
@@ -143,6 +147,7 @@ pub struct Started {
 
 /// What is known of the object that is downloaded; see
 /// [`crate::Download::metadata`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Metadata {
@@ -168,6 +173,7 @@ pub struct Metadata {
 }
 
 /// A line for the user that is not an error.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Notice {
@@ -178,6 +184,7 @@ pub struct Notice {
 }
 
 /// What `dry-run` learns from one response whose body is not read.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Plan {
@@ -200,6 +207,7 @@ pub struct Plan {
 }
 
 /// How one cell of the segment map stands; see [`Progress::map`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MapCell {
     /// The part of this cell's bytes that is stored, 0.0 to 1.0.
@@ -209,6 +217,7 @@ pub struct MapCell {
 }
 
 /// A snapshot of a running download; cheap to take.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Progress {
@@ -238,6 +247,7 @@ pub struct Progress {
 }
 
 /// What kept a download from being faster.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LimitedBy {
@@ -281,6 +291,7 @@ impl LimitedBy {
 }
 
 /// What a completed download was.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {

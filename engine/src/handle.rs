@@ -19,7 +19,8 @@ use crate::stream::ByteStream;
 
 /// Runs a download on the current runtime.
 pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
-    let shared = Arc::new(Shared::new(options.limit_rate_bytes_per_second));
+    let shared =
+        Arc::new(Shared::new(options.limit_rate_bytes_per_second, options.observers.clone()));
     let in_place = options.in_place;
     let (stop, stopped) = oneshot::channel();
     let (done, outcome) = oneshot::channel();
@@ -33,7 +34,7 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
             Outcome::Planned(_) => Err(lost()),
         });
         match &result {
-            Ok(summary) => told.end(Event::Completed(summary.clone())),
+            Ok(summary) => told.end(&Event::Completed(summary.clone())),
             Err(error) => failed(&told, error),
         }
         // The handle may be gone; the events and the checkpoint tell it all.
@@ -63,7 +64,7 @@ pub(crate) fn launch_stream(
 /// Tells readers and the listener how it ended.
 fn failed(shared: &Shared, error: &Error) {
     shared.contents.end(error.kind(), &error.to_string());
-    shared.end(Event::Failed {
+    shared.end(&Event::Failed {
         kind: error.kind(),
         message: error.to_string(),
         resumable: error.is_resumable(),
@@ -240,6 +241,7 @@ impl Download {
         removed.await.unwrap_or_else(|_| Err(lost()))
     }
 
+    #[cfg(feature = "blocking")]
     /// Whether its data has the final name from the start.
     #[cfg(feature = "blocking")]
     pub(crate) fn is_in_place(&self) -> bool {

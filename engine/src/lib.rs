@@ -48,12 +48,14 @@ mod model;
 #[cfg(feature = "model-bench")]
 #[doc(hidden)]
 pub mod model_bench;
+mod observer;
 mod partials;
 mod reader;
 mod refresh;
 mod shared;
 #[cfg(test)]
 mod simulation;
+pub mod storage;
 mod stream;
 pub mod transport;
 mod turns;
@@ -77,6 +79,7 @@ pub use event::{
 pub use handle::{Download, Events, Monitor};
 pub use model::metalink::MetalinkFile;
 pub use model::selection::Selection;
+pub use observer::Observer;
 pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use reader::{BlockingReader, Reader};
 pub use refresh::{Refresh, Refreshing};

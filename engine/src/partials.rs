@@ -20,6 +20,7 @@ use crate::model::checkpoint::{Checkpoint, CheckpointError};
 
 /// A partial download, as its files tell of it. Nothing of it was read but the
 /// checkpoint: [`crate::verify_partial`] reads the data.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartialInfo {
@@ -37,6 +38,7 @@ pub struct PartialInfo {
 }
 
 /// What a checkpoint tells of its download.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartialState {

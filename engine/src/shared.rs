@@ -10,12 +10,13 @@ use crate::contents::Contents;
 use crate::control::Control;
 use crate::event::{Event, Progress};
 use crate::io::limiter::Limiter;
+use crate::observer::{Observer, Observers};
 
 /// So many events wait for a slow listener; older ones are dropped and counted.
 const MAX_WAITING: usize = 256;
 
 #[derive(Debug, Default)]
-struct Queue {
+struct Waiting {
     events: VecDeque<Event>,
     lost: u64,
     closed: bool,
@@ -31,8 +32,8 @@ pub(crate) struct Shared {
     /// The download's own speed limit.
     pub(crate) limiter: Arc<Limiter>,
     progress: Mutex<Progress>,
-    queue: Mutex<Queue>,
-    changed: Notify,
+    observers: Observers,
+    queue: Queue,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -41,14 +42,14 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(rate_bytes_per_second: Option<u64>) -> Self {
+    pub(crate) fn new(rate_bytes_per_second: Option<u64>, observers: Observers) -> Self {
         Self {
             control: Control::default(),
             contents: Contents::default(),
             limiter: Arc::new(Limiter::new(rate_bytes_per_second)),
             progress: Mutex::default(),
-            queue: Mutex::default(),
-            changed: Notify::new(),
+            observers,
+            queue: Queue::default(),
         }
     }
 
@@ -58,44 +59,64 @@ impl Shared {
 
     pub(crate) fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut lock(&self.progress));
+        self.observers.progress(|| self.progress());
     }
 
-    /// Queues an event; when the listener is slow the oldest one is lost, never the newest.
-    pub(crate) fn send(&self, event: Event) {
-        let mut queue = lock(&self.queue);
-        if queue.events.len() == MAX_WAITING {
-            queue.events.pop_front();
-            queue.lost += 1;
+    /// Tells all observers, the queue last.
+    pub(crate) fn send(&self, event: &Event) {
+        // One of them may be what panics: it is not asked again.
+        if !std::thread::panicking() {
+            self.observers.event(event);
         }
-        queue.events.push_back(event);
-        drop(queue);
-        self.changed.notify_one();
+        self.queue.event(event);
     }
 
-    /// Queues the last event, unless there was one.
-    pub(crate) fn end(&self, last: Event) {
-        if !lock(&self.queue).closed {
+    /// The last event, unless there was one.
+    pub(crate) fn end(&self, last: &Event) {
+        if !lock(&self.queue.waiting).closed {
             self.send(last);
-            lock(&self.queue).closed = true;
-            self.changed.notify_one();
+            lock(&self.queue.waiting).closed = true;
+            self.queue.changed.notify_one();
         }
     }
 
+    /// The next event for the listener.
     pub(crate) async fn next(&self) -> Option<Event> {
         loop {
             {
-                let mut queue = lock(&self.queue);
-                if queue.lost > 0 {
-                    return Some(Event::Lagged(std::mem::take(&mut queue.lost)));
+                let mut waiting = lock(&self.queue.waiting);
+                if waiting.lost > 0 {
+                    return Some(Event::Lagged(std::mem::take(&mut waiting.lost)));
                 }
-                if let Some(event) = queue.events.pop_front() {
+                if let Some(event) = waiting.events.pop_front() {
                     return Some(event);
                 }
-                if queue.closed {
+                if waiting.closed {
                     return None;
                 }
             }
-            self.changed.notified().await;
+            self.queue.changed.notified().await;
         }
+    }
+}
+
+/// The observer that keeps events for a listener who comes when it has time.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+impl Observer for Queue {
+    /// When the listener is slow the oldest one is lost, never the newest.
+    fn event(&self, event: &Event) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.events.len() == MAX_WAITING {
+            waiting.events.pop_front();
+            waiting.lost += 1;
+        }
+        waiting.events.push_back(event.clone());
+        drop(waiting);
+        self.changed.notify_one();
     }
 }

@@ -15,6 +15,8 @@ use bytes::Bytes;
 use http::{Request, Response};
 
 pub use crate::io::http::HttpTransport;
+/// The crates whose types are in these interfaces, in the versions that fit.
+pub use {bytes, http};
 
 /// An answer that is awaited.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;

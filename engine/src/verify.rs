@@ -23,6 +23,7 @@ use crate::io::writer::Layout;
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 
 /// What [`verify_file`] found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileReport {
@@ -43,6 +44,7 @@ impl FileReport {
 }
 
 /// Bytes of a partial that do not hash as its checkpoint says.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BadRange {
@@ -55,6 +57,7 @@ pub struct BadRange {
 }
 
 /// What [`verify_partial`] found.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartialReport {

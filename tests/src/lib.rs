@@ -6,6 +6,7 @@
 //! An origin of HTTP/2 ([`http2`]) and a proxy
 //! ([`proxy`]) can be scripted as well, on libraries that speak these protocols.
 //! Every command carries a secret that must not show anywhere ([`canary`]).
+//! After a test nothing may be left of it ([`leaks`]).
 //! Examples and the library for C programs are built when a test asks ([`built`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
@@ -19,6 +20,7 @@ pub mod faults;
 pub mod harness;
 pub mod http2;
 pub mod killed;
+pub mod leaks;
 pub mod object;
 pub mod origin;
 pub mod proxy;

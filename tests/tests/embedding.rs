@@ -7,6 +7,7 @@ use haul_engine::{
     ValidatorKind,
 };
 use haul_tests::harness::Sandbox;
+use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response, Throttle, standard};
 
@@ -17,7 +18,7 @@ fn object() -> Object {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig::default()).expect("defaults are valid")
+    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
 }
 
 fn download(engine: &Engine, origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {
@@ -35,88 +36,96 @@ async fn until_bytes(download: &haul_engine::Download, bytes: u64) {
     }
 }
 
-#[tokio::test]
-async fn summary_and_events_tell_of_the_download() {
-    let origin = Origin::serving(&object());
-    let sandbox = Sandbox::new();
-    let mut running = download(&engine(), &origin, &sandbox).start().unwrap();
-    let mut events = running.events();
-    let summary = running.wait().await.unwrap();
+#[test]
+fn summary_and_events_tell_of_the_download() {
+    leaks::checked(async {
+        let origin = Origin::serving(&object());
+        let sandbox = Sandbox::new();
+        let mut running = download(&engine(), &origin, &sandbox).start().unwrap();
+        let mut events = running.events();
+        let summary = running.wait().await.unwrap();
 
-    sandbox.assert_published("file", &object());
-    assert_eq!(summary.output, sandbox.path("file"));
-    assert_eq!(summary.bytes, SIZE);
-    assert_eq!(summary.resumed_bytes, 0);
-    assert!(summary.fetched_bytes >= SIZE);
-    assert_eq!(summary.requests, origin.requests().len() as u64);
-    assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
-    assert!(summary.connections <= 4);
-
-    let mut names = Vec::new();
-    while let Some(event) = events.next().await {
-        match event {
-            Event::Started(started) => {
-                assert_eq!(started.total_bytes, Some(SIZE));
-                assert_eq!(started.validator, ValidatorKind::StrongEtag);
-                assert!(started.segment_size_bytes.is_power_of_two());
-                assert!(started.segment_size_bytes >= MIB / 4);
-                names.push("started");
-            }
-            Event::Completed(_) => names.push("completed"),
-            Event::Failed { .. } => names.push("failed"),
-            _ => {}
-        }
-    }
-    assert_eq!(names, ["started", "completed"]);
-    let progress = running.progress();
-    assert_eq!((progress.bytes, progress.total_bytes), (SIZE, Some(SIZE)));
-}
-
-#[tokio::test]
-async fn clones_of_an_engine_download_at_the_same_time() {
-    let origin = Origin::serving(&object());
-    let engine = engine();
-    let sandboxes: Vec<Sandbox> = (0..4).map(|_| Sandbox::new()).collect();
-    let mut running: Vec<_> = sandboxes
-        .iter()
-        .map(|sandbox| download(&engine.clone(), &origin, sandbox).start().unwrap())
-        .collect();
-    drop(engine);
-    for (running, sandbox) in running.iter_mut().zip(&sandboxes) {
-        running.wait().await.unwrap();
         sandbox.assert_published("file", &object());
-    }
+        assert_eq!(summary.output, sandbox.path("file"));
+        assert_eq!(summary.bytes, SIZE);
+        assert_eq!(summary.resumed_bytes, 0);
+        assert!(summary.fetched_bytes >= SIZE);
+        assert_eq!(summary.requests, origin.requests().len() as u64);
+        assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
+        assert!(summary.connections <= 4);
+
+        let mut names = Vec::new();
+        while let Some(event) = events.next().await {
+            match event {
+                Event::Started(started) => {
+                    assert_eq!(started.total_bytes, Some(SIZE));
+                    assert_eq!(started.validator, ValidatorKind::StrongEtag);
+                    assert!(started.segment_size_bytes.is_power_of_two());
+                    assert!(started.segment_size_bytes >= MIB / 4);
+                    names.push("started");
+                }
+                Event::Completed(_) => names.push("completed"),
+                Event::Failed { .. } => names.push("failed"),
+                _ => {}
+            }
+        }
+        assert_eq!(names, ["started", "completed"]);
+        let progress = running.progress();
+        assert_eq!((progress.bytes, progress.total_bytes), (SIZE, Some(SIZE)));
+    });
 }
 
-#[tokio::test]
-async fn cancelled_download_returns_a_checkpoint_that_continues() {
-    let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
-    let sandbox = Sandbox::new();
-    let engine = engine();
-    let running = download(&engine, &origin, &sandbox).start().unwrap();
-    until_bytes(&running, 5 * MIB).await;
-    let had = running.progress().bytes;
-    let checkpoint = running.cancel().await.unwrap();
-    assert_eq!(checkpoint, Some(sandbox.checkpoint("file")));
-    sandbox.assert_kept("file");
-
-    throttle.lift();
-    let summary = download(&engine, &origin, &sandbox).start().unwrap().wait().await.unwrap();
-    assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
-    sandbox.assert_published("file", &object());
+#[test]
+fn clones_of_an_engine_download_at_the_same_time() {
+    leaks::checked(async {
+        let origin = Origin::serving(&object());
+        let engine = engine();
+        let sandboxes: Vec<Sandbox> = (0..4).map(|_| Sandbox::new()).collect();
+        let mut running: Vec<_> = sandboxes
+            .iter()
+            .map(|sandbox| download(&engine.clone(), &origin, sandbox).start().unwrap())
+            .collect();
+        drop(engine);
+        for (running, sandbox) in running.iter_mut().zip(&sandboxes) {
+            running.wait().await.unwrap();
+            sandbox.assert_published("file", &object());
+        }
+    });
 }
 
-#[tokio::test]
-async fn download_cancelled_before_anything_came_keeps_nothing() {
-    let origin = Origin::start(|_, _| Response::empty(200).delay(Duration::from_secs(3600)));
-    let sandbox = Sandbox::new();
-    let running = download(&engine(), &origin, &sandbox).start().unwrap();
-    while origin.requests().is_empty() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-    assert_eq!(running.cancel().await.unwrap(), None);
-    sandbox.assert_nothing_left();
+#[test]
+fn cancelled_download_returns_a_checkpoint_that_continues() {
+    leaks::checked(async {
+        let throttle = Throttle::new(4 * MIB);
+        let origin = Origin::throttled(&object(), &throttle);
+        let sandbox = Sandbox::new();
+        let engine = engine();
+        let running = download(&engine, &origin, &sandbox).start().unwrap();
+        until_bytes(&running, 5 * MIB).await;
+        let had = running.progress().bytes;
+        let checkpoint = running.cancel().await.unwrap();
+        assert_eq!(checkpoint, Some(sandbox.checkpoint("file")));
+        sandbox.assert_kept("file");
+
+        throttle.lift();
+        let summary = download(&engine, &origin, &sandbox).start().unwrap().wait().await.unwrap();
+        assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
+        sandbox.assert_published("file", &object());
+    });
+}
+
+#[test]
+fn download_cancelled_before_anything_came_keeps_nothing() {
+    leaks::checked(async {
+        let origin = Origin::start(|_, _| Response::empty(200).delay(Duration::from_secs(3600)));
+        let sandbox = Sandbox::new();
+        let running = download(&engine(), &origin, &sandbox).start().unwrap();
+        while origin.requests().is_empty() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert_eq!(running.cancel().await.unwrap(), None);
+        sandbox.assert_nothing_left();
+    });
 }
 
 /// Drops a running download, in a runtime or after the runtime is gone.
@@ -166,121 +175,131 @@ fn dropped_download_continues(drop_in_runtime: bool) {
 
 #[test]
 fn download_dropped_in_its_runtime_leaves_a_resumable_state() {
-    dropped_download_continues(true);
+    leaks::guarded(|| dropped_download_continues(true));
 }
 
 #[test]
 fn download_dropped_after_its_runtime_leaves_a_resumable_state() {
-    dropped_download_continues(false);
+    leaks::guarded(|| dropped_download_continues(false));
 }
 
-#[tokio::test]
-async fn plan_asks_once_and_writes_nothing() {
-    let origin = Origin::serving(&object());
-    let sandbox = Sandbox::new();
-    let plan = download(&engine(), &origin, &sandbox).plan().await.unwrap();
-    assert_eq!(plan.total_bytes, Some(SIZE));
-    assert!(plan.ranges);
-    assert_eq!(plan.validator, ValidatorKind::StrongEtag);
-    assert_eq!(plan.output, sandbox.path("file"));
-    assert_eq!(plan.resumable_bytes, 0);
-    assert_eq!(origin.requests().len(), 1);
-    sandbox.assert_nothing_left();
-}
-
-#[tokio::test]
-async fn errors_have_kinds_and_hold_no_secret() {
-    let origin = Origin::start(|request, _| match request.path() {
-        "/403" => Response::empty(403),
-        "/404" => Response::empty(404),
-        _ => standard(&object(), request),
-    });
-    let sandbox = Sandbox::new();
-    let engine = engine();
-    for (path, kind, status) in [
-        ("/403?canary", ErrorKind::AccessDenied, Some(403)),
-        ("/404?canary", ErrorKind::HttpStatus, Some(404)),
-    ] {
-        let builder = engine.download(&origin.url(path)).directory(sandbox.work());
-        let error = builder.start().unwrap().wait().await.unwrap_err();
-        assert_eq!((error.kind(), error.http_status()), (kind, status), "{error}");
-        assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
-        assert!(!error.is_resumable());
-    }
-    sandbox.write("file", "precious");
-    let error = download(&engine, &origin, &sandbox).start().unwrap().wait().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::OutputExists, "{error}");
-    let replacing = download(&engine, &origin, &sandbox).existing(Existing::Replace);
-    replacing.start().unwrap().wait().await.unwrap();
-    sandbox.assert_published("file", &object());
-}
-
-#[tokio::test]
-async fn invalid_input_is_refused_before_anything_is_done() {
-    let origin = Origin::serving(&object());
-    let engine = engine();
-    let url = origin.url("/file");
-    for builder in [
-        engine.download("ftp://127.0.0.1/x"),
-        engine.download("not a url"),
-        engine.download(&url).header("X", "a\r\nb"),
-        engine.download(&url).header("X\n", "a"),
-        engine.download(&url).segment_size_bytes(3 * MIB),
-    ] {
-        let error = builder.start().map(drop).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    }
-    assert_eq!(origin.connections(), 0);
-}
-
-#[tokio::test]
-async fn null_storage_hashes_and_keeps_nothing() {
-    let (old, new) = (object(), Object::new(2, SIZE));
-    let changing = {
-        let (old, new) = (old.clone(), new.clone());
-        Origin::start(move |request, context| {
-            standard(if context.index < 2 { &old } else { &new }, request)
-        })
-    };
-    for (origin, object) in [(Origin::serving(&old), &old), (changing, &new)] {
+#[test]
+fn plan_asks_once_and_writes_nothing() {
+    leaks::checked(async {
+        let origin = Origin::serving(&object());
         let sandbox = Sandbox::new();
-        // What is at the output is none of its business.
-        sandbox.write("file", "mine");
-        let checksum = format!("blake3={}", object.blake3_hex()).parse().unwrap();
-        let mut running = download(&engine(), &origin, &sandbox)
+        let plan = download(&engine(), &origin, &sandbox).plan().await.unwrap();
+        assert_eq!(plan.total_bytes, Some(SIZE));
+        assert!(plan.ranges);
+        assert_eq!(plan.validator, ValidatorKind::StrongEtag);
+        assert_eq!(plan.output, sandbox.path("file"));
+        assert_eq!(plan.resumable_bytes, 0);
+        assert_eq!(origin.requests().len(), 1);
+        sandbox.assert_nothing_left();
+    });
+}
+
+#[test]
+fn errors_have_kinds_and_hold_no_secret() {
+    leaks::checked(async {
+        let origin = Origin::start(|request, _| match request.path() {
+            "/403" => Response::empty(403),
+            "/404" => Response::empty(404),
+            _ => standard(&object(), request),
+        });
+        let sandbox = Sandbox::new();
+        let engine = engine();
+        for (path, kind, status) in [
+            ("/403?canary", ErrorKind::AccessDenied, Some(403)),
+            ("/404?canary", ErrorKind::HttpStatus, Some(404)),
+        ] {
+            let builder = engine.download(&origin.url(path)).directory(sandbox.work());
+            let error = builder.start().unwrap().wait().await.unwrap_err();
+            assert_eq!((error.kind(), error.http_status()), (kind, status), "{error}");
+            assert!(!format!("{error} {error:?}").contains("canary"), "{error:?}");
+            assert!(!error.is_resumable());
+        }
+        sandbox.write("file", "precious");
+        let error = download(&engine, &origin, &sandbox).start().unwrap().wait().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutputExists, "{error}");
+        let replacing = download(&engine, &origin, &sandbox).existing(Existing::Replace);
+        replacing.start().unwrap().wait().await.unwrap();
+        sandbox.assert_published("file", &object());
+    });
+}
+
+#[test]
+fn invalid_input_is_refused_before_anything_is_done() {
+    leaks::checked(async {
+        let origin = Origin::serving(&object());
+        let engine = engine();
+        let url = origin.url("/file");
+        for builder in [
+            engine.download("ftp://127.0.0.1/x"),
+            engine.download("not a url"),
+            engine.download(&url).header("X", "a\r\nb"),
+            engine.download(&url).header("X\n", "a"),
+            engine.download(&url).segment_size_bytes(3 * MIB),
+        ] {
+            let error = builder.start().map(drop).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        }
+        assert_eq!(origin.connections(), 0);
+    });
+}
+
+#[test]
+fn null_storage_hashes_and_keeps_nothing() {
+    leaks::checked(async {
+        let (old, new) = (object(), Object::new(2, SIZE));
+        let changing = {
+            let (old, new) = (old.clone(), new.clone());
+            Origin::start(move |request, context| {
+                standard(if context.index < 2 { &old } else { &new }, request)
+            })
+        };
+        for (origin, object) in [(Origin::serving(&old), &old), (changing, &new)] {
+            let sandbox = Sandbox::new();
+            // What is at the output is none of its business.
+            sandbox.write("file", "mine");
+            let checksum = format!("blake3={}", object.blake3_hex()).parse().unwrap();
+            let mut running = download(&engine(), &origin, &sandbox)
+                .storage(StorageKind::Null)
+                .checksum(checksum)
+                .start()
+                .unwrap();
+            let summary = running.wait().await.unwrap();
+            assert_eq!((summary.bytes, summary.output.as_os_str().is_empty()), (SIZE, true));
+            assert_eq!(summary.blake3_hex(), Some(object.blake3_hex()));
+            assert!(summary.verified.is_some());
+            assert_eq!(std::fs::read(sandbox.path("file")).unwrap(), b"mine");
+            assert_eq!(sandbox.files(), ["file"]);
+        }
+    });
+}
+
+#[test]
+fn null_storage_has_nothing_to_continue_and_no_other_digest() {
+    leaks::checked(async {
+        let origin = Origin::throttled(&object(), &Throttle::new(4 * MIB));
+        let sandbox = Sandbox::new();
+        let engine = engine();
+        let null = || download(&engine, &origin, &sandbox).storage(StorageKind::Null);
+        let running = null().start().unwrap();
+        until_bytes(&running, MIB).await;
+        assert_eq!(running.cancel().await.unwrap(), None);
+        let sha256 = format!("sha256={}", "0".repeat(64)).parse().unwrap();
+        let error = null().checksum(sha256).start().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("sha256") && error.hint().is_some(), "{error}");
+        let wrong = format!("blake3={}", "0".repeat(64)).parse().unwrap();
+        let honest = Origin::serving(&object());
+        let mut running = download(&engine, &honest, &sandbox)
             .storage(StorageKind::Null)
-            .checksum(checksum)
+            .checksum(wrong)
             .start()
             .unwrap();
-        let summary = running.wait().await.unwrap();
-        assert_eq!((summary.bytes, summary.output.as_os_str().is_empty()), (SIZE, true));
-        assert_eq!(summary.blake3_hex(), Some(object.blake3_hex()));
-        assert!(summary.verified.is_some());
-        assert_eq!(std::fs::read(sandbox.path("file")).unwrap(), b"mine");
-        assert_eq!(sandbox.files(), ["file"]);
-    }
-}
-
-#[tokio::test]
-async fn null_storage_has_nothing_to_continue_and_no_other_digest() {
-    let origin = Origin::throttled(&object(), &Throttle::new(4 * MIB));
-    let sandbox = Sandbox::new();
-    let engine = engine();
-    let null = || download(&engine, &origin, &sandbox).storage(StorageKind::Null);
-    let running = null().start().unwrap();
-    until_bytes(&running, MIB).await;
-    assert_eq!(running.cancel().await.unwrap(), None);
-    let sha256 = format!("sha256={}", "0".repeat(64)).parse().unwrap();
-    let error = null().checksum(sha256).start().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("sha256") && error.hint().is_some(), "{error}");
-    let wrong = format!("blake3={}", "0".repeat(64)).parse().unwrap();
-    let honest = Origin::serving(&object());
-    let mut running = download(&engine, &honest, &sandbox)
-        .storage(StorageKind::Null)
-        .checksum(wrong)
-        .start()
-        .unwrap();
-    assert_eq!(running.wait().await.unwrap_err().kind(), ErrorKind::DigestMismatch);
-    sandbox.assert_nothing_left();
+        assert_eq!(running.wait().await.unwrap_err().kind(), ErrorKind::DigestMismatch);
+        sandbox.assert_nothing_left();
+    });
 }

@@ -38,7 +38,7 @@ impl Driver {
     pub(super) async fn finish(&mut self) {
         let Some(store) = self.store.take() else { return };
         self.give_connections_back();
-        self.shared.send(Event::Syncing);
+        self.shared.send(&Event::Syncing);
         self.publish_progress(true);
         if self.expected.as_ref().is_some_and(|resource| resource.total.is_none()) && !self.chunked
         {

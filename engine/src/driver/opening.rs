@@ -132,6 +132,7 @@ impl Driver {
             storage: self.options.storage,
             window: self.options.window.clone(),
             allocation: self.options.allocation,
+            own_storage: self.options.own_storage.clone(),
             segment_size_bytes: self.wanted_segment_size(resource.total),
             small_bytes: self.options.small_bytes,
             has_digest: self.is_proven_by_digest(),
@@ -286,7 +287,7 @@ impl Driver {
         let metadata = self.metadata(&resource);
         let crew = self.engine.writers.crew();
         self.shared.contents.open(Open { storage, stored, metadata, crew });
-        self.shared.send(Event::Started(Started {
+        self.shared.send(&Event::Started(Started {
             url: redact_url(self.opener().current.as_str()),
             output: self.output.clone().unwrap_or_default(),
             total_bytes: resource.total,

@@ -300,7 +300,10 @@ pub(super) fn follow(
         return refuse(format!("to `{}`", name::brief(&redact_url(location))));
     };
     let (from, to) = (base.scheme(), target.scheme());
-    if !transport.speaks(to) || !(from == to || matches!(to, "http" | "https")) {
+    if !transport.speaks(to)
+        || !target.has_host()
+        || !(from == to || matches!(to, "http" | "https"))
+    {
         return refuse(format!("to the scheme `{}`", name::brief(target.scheme())));
     }
     if base.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {

@@ -38,13 +38,13 @@ impl Driver {
                 return;
             }
         }
-        self.planner.allow(if grant.active { grant.connections } else { 0 }, now);
+        self.planner.allow(if grant.active { grant.allowed } else { 0 }, now);
         let waiting = need.live && need.limit > 0 && !turn;
         if std::mem::replace(&mut self.queueing.waiting, waiting) != waiting {
             self.publish_progress(false);
         }
         if waiting && !self.queueing.served && !std::mem::replace(&mut self.queueing.told, true) {
-            self.shared.send(Event::Queued);
+            self.shared.send(&Event::Queued);
         }
     }
 

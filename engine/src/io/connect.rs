@@ -25,21 +25,21 @@ pub(crate) struct Origin {
 }
 
 impl Origin {
-    /// The origin of an `http` or `https` URL; `None` for any other.
+    /// The origin of a URL; `None` for one without a host. Where neither the URL nor
+    /// its scheme has a port, that is 0.
     pub(crate) fn of(url: &Url) -> Option<Self> {
-        let https = match url.scheme() {
-            "https" => true,
-            "http" => false,
-            _ => return None,
-        };
         let host = url.host_str()?.to_owned();
-        Some(Self { https, host, port: url.port_or_known_default()? })
+        let port = url.port_or_known_default().unwrap_or_default();
+        Some(Self { https: url.scheme() == "https", host, port })
     }
 }
 
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.host, self.port)
+        match self.port {
+            0 => f.write_str(&self.host),
+            port => write!(f, "{}:{port}", self.host),
+        }
     }
 }
 

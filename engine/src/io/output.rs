@@ -41,6 +41,8 @@ pub(crate) struct Request {
     /// Where nothing is kept but what is on its way to a reader.
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) allocation: Allocation,
+    /// Where the program keeps the bytes itself.
+    pub(crate) own_storage: Option<Arc<dyn Storage>>,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
     /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
@@ -139,6 +141,19 @@ pub(crate) enum Opening {
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
+    if let Some(storage) = request.own_storage.as_ref().filter(|_| request.window.is_none()) {
+        let begun = storage.begin(request.resource.total);
+        let name = Path::new(storage.name());
+        begun.map_err(|error| Error::io("cannot store the object:", name, error))?;
+        return Ok(Opening::Ready(Box::new(OpenedOutput {
+            place: Place::Nowhere,
+            storage: Arc::clone(storage),
+            checkpoint: fresh(request),
+            restored: Restored::default(),
+            restored_bytes: 0,
+            notices: Vec::new(),
+        })));
+    }
     if request.storage == StorageKind::Null || request.window.is_some() {
         let checkpoint = fresh(request);
         let storage = match &request.window {

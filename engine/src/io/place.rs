@@ -20,8 +20,9 @@ pub(crate) enum Place {
     Partial(Partial),
     /// A file that has no name before it is `NAME`; it has no checkpoint.
     Unnamed(Unnamed),
-    /// Nothing is kept, recorded or published: of [`crate::StorageKind::Null`], and
-    /// of a [`crate::ByteStream`], whose bytes are in memory until they are taken.
+    /// Nothing is recorded or published: of [`crate::StorageKind::Null`], of a
+    /// [`crate::ByteStream`], whose bytes are in memory until they are taken, and of a
+    /// program's own storage.
     Nowhere,
 }
 
@@ -40,7 +41,7 @@ impl Place {
         match self {
             Self::Partial(partial) => &partial.paths().partial,
             Self::Unnamed(unnamed) => unnamed.output(),
-            Self::Nowhere => Path::new("the storage in memory"),
+            Self::Nowhere => Path::new("the storage"),
         }
     }
 

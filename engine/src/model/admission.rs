@@ -48,8 +48,11 @@ pub struct Need {
 pub struct Grant {
     /// It is among the active ones.
     pub active: bool,
-    /// It may use so many connections; those in use are among them.
+    /// So many connections are kept for it; those in use are among them.
     pub connections: usize,
+    /// It may begin something new while fewer than these are in use: where it holds
+    /// more than its share, the next that ends is somebody else's.
+    pub allowed: usize,
 }
 
 #[derive(Debug)]
@@ -130,7 +133,7 @@ impl Admission {
         let rank = (Reverse(priority), self.next_id);
         let host = self.host(host);
         self.hosts[host].members += 1;
-        let grant = Grant { active: !counted, connections: 0 };
+        let grant = Grant { active: !counted, ..Grant::default() };
         let member = Member { host, need: Need::default(), counted, grant, share: 0 };
         self.members.insert(rank, member);
         self.ranks.insert(self.next_id, rank);
@@ -333,11 +336,13 @@ impl Admission {
         let room = room.min(most_here.saturating_sub(others_here));
         let next = member.share.min(room).max(member.need.in_use);
         member.grant.connections = next;
+        member.grant.allowed = member.share.min(next);
         self.granted = others + next;
         host.granted = others_here + next;
     }
 
-    /// Has those ask again that hold more than they may, or may have what is free.
+    /// Has those ask again that may begin more than their share, or may have what is
+    /// free.
     fn call(&mut self) {
         let total_full = self.granted >= self.bounds.connections;
         let most_here = self.bounds.per_host.unwrap_or(usize::MAX);
@@ -348,7 +353,7 @@ impl Admission {
             }
             let held = member.grant.connections;
             unseen -= held;
-            let surplus = held > member.share.max(member.need.in_use);
+            let surplus = member.grant.allowed > member.share;
             let room = !total_full && self.hosts[member.host].granted < most_here;
             if surplus || room && held < member.share {
                 self.wake.push(rank.1);

@@ -46,7 +46,7 @@ impl Crowd {
             let Some(need) = self.needs.get_mut(&id) else { return };
             let grant = self.admission.ask(id, self.hosts[&id], *need);
             assert!(grant.connections >= need.in_use);
-            need.in_use = if need.live { grant.connections } else { 0 };
+            need.in_use = if need.live { need.in_use.max(grant.allowed) } else { 0 };
             self.grants.insert(id, grant);
         }
     }
@@ -66,6 +66,8 @@ impl Crowd {
     fn lease_ends(&mut self, id: MemberId) {
         let need = self.needs.get_mut(&id).unwrap();
         need.in_use -= 1;
+        // A planner begins another one at once where it may, and asks later.
+        need.in_use = need.in_use.max(self.grants[&id].allowed.min(need.limit));
         self.ask(id);
         self.wake();
     }
@@ -136,6 +138,7 @@ fn the_higher_priority_is_served_first_and_the_lower_goes_on_after_it() {
     }
     assert_eq!(crowd.in_use(&[low, high]), [0, 4]);
     crowd.admission.set_priority(low, 6);
+    crowd.wake();
     for _ in 0..2 {
         crowd.lease_ends(high);
     }
@@ -172,7 +175,10 @@ fn so_many_are_active_and_the_next_begins_when_one_ends_or_pauses() {
     assert_eq!(crowd.in_use(&ids[1..]), [0, 4, 0]);
     let plan = crowd.admission.enter("a", 0, false);
     let need = Need { in_use: 0, useful: 1, limit: 1, live: true };
-    assert_eq!(crowd.admission.ask(plan, "a", need), Grant { active: true, connections: 1 });
+    assert_eq!(
+        crowd.admission.ask(plan, "a", need),
+        Grant { active: true, connections: 1, allowed: 1 }
+    );
 }
 
 /// Whatever happens, the bounds hold, and what is free is used by who could use it.

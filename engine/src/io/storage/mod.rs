@@ -9,10 +9,13 @@
 //! that has no block is a SIGBUS on a full disk; positioned writes return an
 //! error there and serve everywhere else.
 
+mod memory;
 mod mmap;
 mod null;
 mod pwrite;
 pub(crate) mod window;
+
+pub use self::memory::MemoryStorage;
 
 use std::fs::File;
 use std::io;
@@ -28,23 +31,53 @@ use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Call};
 use crate::model::range::ByteRange;
 
-/// The partial file as the writer threads see it.
-pub(crate) trait Storage: Send + Sync + std::fmt::Debug {
-    /// `mmap`, `pwrite` or `null`, for events and logs.
+/// Where the bytes of one object are kept.
+///
+/// # Contract
+/// - The engine calls [`Self::begin`], then writes and reads, then, where the size was
+///   not known, [`Self::set_len`], and [`Self::sync_data`] at the end and now and then
+///   before. It calls `begin` again when it starts over, because the object changed or
+///   what came was not right: nothing of before counts any more. Nothing is written
+///   once the download ended.
+/// - Every call may block, and none is made on a runtime's thread. Writes come from the
+///   engine's writer threads, each segment from one of them and in order, without gaps;
+///   several segments are written at once. Reads come from any thread at any time, only
+///   of what was written, and see every byte of it.
+/// - An error ends the download with [`crate::ErrorKind::LocalFile`], or
+///   [`crate::ErrorKind::DiskFull`] for [`io::ErrorKind::StorageFull`],
+///   [`io::ErrorKind::QuotaExceeded`] and [`io::ErrorKind::FileTooLarge`]. It is not
+///   tried again.
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// One word for events and logs, such as `pwrite`.
     fn name(&self) -> &'static str;
 
-    /// A writer for one segment, given by its absolute byte range. At most one
-    /// writer exists for a segment at a time, and segments do not overlap.
+    /// An object of `total_bytes` comes, or one whose size nobody knows yet.
+    ///
+    /// # Errors
+    /// When it cannot be kept. Nothing was received of it then but what waits in a
+    /// socket.
+    fn begin(&self, total_bytes: Option<u64>) -> io::Result<()> {
+        let _ = total_bytes;
+        Ok(())
+    }
+
+    /// A writer for one segment, given by its absolute byte range; its end is
+    /// `u64::MAX` where the size of the object is not known. At most one writer
+    /// exists for a segment at a time, and segments do not overlap.
     ///
     /// # Errors
     /// `InvalidInput` when the segment ends beyond the object.
     fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>>;
 
-    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end of the
-    /// file. Sees every byte written before, by whichever writer.
+    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end. Sees every
+    /// byte written before, by whichever writer.
+    ///
+    /// # Errors
+    /// Whatever keeps it from reading. Without reading there are no readers, and of
+    /// digests only BLAKE3.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Makes every byte written before this call durable.
+    /// Makes every byte written before this call durable, where that has a meaning.
     ///
     /// # Errors
     /// After any error, nothing written since the last success may be trusted:
@@ -59,14 +92,15 @@ pub(crate) trait Storage: Send + Sync + std::fmt::Debug {
     fn set_len(&self, len_bytes: u64) -> io::Result<()>;
 }
 
-/// Writes the bytes of one segment. Dropping it loses nothing: bytes are in
-/// the page cache when [`SegmentWriter::write`] returns.
-pub(crate) trait SegmentWriter: Send {
+/// Writes the bytes of one segment. Dropping it loses nothing: bytes are where
+/// [`Storage::read_at`] finds them when [`SegmentWriter::write`] returns.
+pub trait SegmentWriter: Send {
     /// Stores all of `data` at `offset`, counted from the object's first byte.
     ///
     /// # Errors
     /// `InvalidInput` for a write outside the segment, of which nothing is
-    /// stored. After any other error an unknown part of `data` is.
+    /// stored; the engine makes none. After any other error an unknown part of
+    /// `data` is.
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
 }
 

@@ -1,0 +1,141 @@
+//! An object in memory.
+
+use std::io;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use super::{SegmentWriter, Storage, check_inside};
+use crate::model::range::ByteRange;
+
+/// Keeps an object in memory, up to a size that its owner allows.
+///
+/// Cheap to clone; all clones are the same memory.
+#[derive(Debug, Clone)]
+pub struct MemoryStorage {
+    bytes: Arc<RwLock<Vec<u8>>>,
+    limit_bytes: usize,
+}
+
+impl MemoryStorage {
+    /// An empty one, for an object of at most `limit_bytes`. A larger one is refused
+    /// as [`crate::ErrorKind::DiskFull`] as soon as its size is known.
+    #[must_use]
+    pub fn new(limit_bytes: usize) -> Self {
+        Self { bytes: Arc::default(), limit_bytes }
+    }
+
+    /// Has `look` see what is there: the whole object once its download is complete,
+    /// and before that any part of it among zeros. Storing waits meanwhile.
+    pub fn with<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
+        look(&self.read())
+    }
+
+    /// Takes the bytes out, and leaves it empty.
+    #[must_use]
+    pub fn take(&self) -> Vec<u8> {
+        std::mem::take(&mut self.write())
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
+        // Bytes are whole between any two statements.
+        self.bytes.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
+        self.bytes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn within_limit(&self, len_bytes: u64) -> io::Result<usize> {
+        let len = usize::try_from(len_bytes).ok().filter(|len| *len <= self.limit_bytes);
+        len.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::FileTooLarge,
+                format!("it needs {len_bytes} bytes and may have {}", self.limit_bytes),
+            )
+        })
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn begin(&self, total_bytes: Option<u64>) -> io::Result<()> {
+        let len = self.within_limit(total_bytes.unwrap_or(0))?;
+        let mut bytes = self.write();
+        bytes.clear();
+        // Where there is no such memory, that is an error and not an abort.
+        bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        bytes.resize(len, 0);
+        Ok(())
+    }
+
+    fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>> {
+        Ok(Box::new(Writer { memory: self.clone(), segment }))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        let bytes = self.read();
+        let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
+        let len = buf.len().min(bytes.len() - from);
+        buf[..len].copy_from_slice(&bytes[from..from + len]);
+        Ok(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn set_len(&self, len_bytes: u64) -> io::Result<()> {
+        let len = self.within_limit(len_bytes)?;
+        self.write().resize(len, 0);
+        Ok(())
+    }
+}
+
+struct Writer {
+    memory: MemoryStorage,
+    segment: ByteRange,
+}
+
+impl SegmentWriter for Writer {
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        check_inside(self.segment, offset, data.len())?;
+        let end = self.memory.within_limit(offset.saturating_add(data.len() as u64))?;
+        let mut bytes = self.memory.write();
+        if bytes.len() < end {
+            bytes.resize(end, 0);
+        }
+        bytes[end - data.len()..end].copy_from_slice(data);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_and_taken() {
+        let memory = MemoryStorage::new(10);
+        memory.begin(Some(10)).unwrap();
+        let mut writer = memory.segment_writer(ByteRange::new(4, 10)).unwrap();
+        writer.write(4, b"world!").unwrap();
+        assert!(writer.write(3, b"x").is_err());
+        let mut bytes = [9; 4];
+        assert_eq!(memory.read_at(8, &mut bytes).unwrap(), 2);
+        assert_eq!(&bytes, b"d!\x09\x09");
+        assert_eq!(memory.take(), b"\0\0\0\0world!");
+        memory.with(|bytes| assert!(bytes.is_empty()));
+    }
+
+    #[test]
+    fn an_object_beyond_the_limit_is_refused_with_or_without_a_size() {
+        let memory = MemoryStorage::new(10);
+        assert_eq!(memory.begin(Some(11)).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+        memory.begin(None).unwrap();
+        let mut writer = memory.segment_writer(ByteRange::new(0, u64::MAX)).unwrap();
+        writer.write(0, &[1; 10]).unwrap();
+        assert_eq!(writer.write(10, &[1]).unwrap_err().kind(), io::ErrorKind::FileTooLarge);
+    }
+}
