@@ -188,10 +188,6 @@ macro_rules! options {
 }
 
 options! {
-    mirror(url: &str);
-    metalink(file: &MetalinkFile);
-    refresh(refresh: impl Refresh + 'static);
-    pieces(pieces: Pieces);
     output(path: impl Into<PathBuf>);
     directory(dir: impl Into<PathBuf>);
     connections(connections: Connections);
