@@ -216,6 +216,8 @@ pub(crate) struct Driver {
     selected: Option<Selected>,
     /// Which version the output is, while that is asked about.
     known: Option<(PathBuf, Version)>,
+    /// Where the response came from that the object was opened with.
+    opened_from: Option<Url>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
     /// That checkpoint, until this run has one of its own.
@@ -281,6 +283,7 @@ impl Driver {
             expected: None,
             selected: None,
             known: None,
+            opened_from: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
             options,
@@ -412,6 +415,7 @@ impl Driver {
                     self.fetch(lease, source, range, conditional);
                 }
                 Action::Open { lease, resource } => {
+                    self.opened_from = self.running.get(&lease).map(|it| it.url.clone());
                     self.claim_of(lease);
                     self.open(resource).await;
                 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::io::limiter::Limits;
+use crate::model::validator::Validator;
 use crate::transport::Transport;
 
 impl Driver {
@@ -199,6 +200,14 @@ impl Driver {
                     self.decide(lease, None);
                     return self.planner.give_up(lease, failure, now);
                 }
+                let verdict = match verdict {
+                    Verdict::Partial { resource, .. }
+                        if self.may_be_of_a_mirror(lease, &resource) =>
+                    {
+                        Verdict::Changed { seen: resource }
+                    }
+                    verdict => verdict,
+                };
                 if let Verdict::Partial { resource, .. } = &verdict {
                     self.learn_validator(source, &resource.validator);
                 }
@@ -249,6 +258,20 @@ impl Driver {
         let total = resource.total.filter(|total| *total != wanted)?;
         let why = format!("the object there has {total} bytes, {wanted} were expected");
         Some(Failure::new(ErrorKind::ObjectChanged, why))
+    }
+
+    /// Whether a part comes from another host or path than the object so far, and
+    /// neither a validator nor a digest of the caller's could tell one from the
+    /// other. Another query is the same place: signatures are renewed.
+    fn may_be_of_a_mirror(&self, lease: LeaseId, seen: &Resource) -> bool {
+        let nothing_tells = !self.is_proven_by_digest()
+            && seen.validator == Validator::default()
+            && self.expected.as_ref().is_some_and(|it| it.validator == Validator::default());
+        let urls = self.opened_from.as_ref().zip(self.running.get(&lease).map(|it| &it.url));
+        nothing_tells
+            && urls.is_some_and(|(here, there)| {
+                here.origin() != there.origin() || here.path() != there.path()
+            })
     }
 
     pub(super) fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {

@@ -78,11 +78,6 @@ pub(super) fn any_world(random: &mut fastrand::Rng) -> World {
             continue;
         }
         let mut positions = vec![Position::Early, Position::Late, Position::Last];
-        // Nor whether a host with other bytes is a mirror, where neither has an
-        // identity.
-        if fault == Fault::MirrorElsewhere && !identified {
-            continue;
-        }
         if fault != Fault::Page {
             positions.extend([Position::First, Position::Anywhere]);
         }

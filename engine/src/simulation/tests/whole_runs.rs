@@ -210,6 +210,26 @@ fn fault_030_mirrors_with_other_bytes_are_never_joined() {
     }
 }
 
+/// A request is redirected to such a mirror midway, and nothing but the host
+/// tells that it is another one.
+#[test]
+fn fault_030_mirror_midway_without_validators_is_never_joined() {
+    everywhere("fault_030", |http2, position, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = Version { etag: None, last_modified: None, ..usual(&mut random) };
+        let wish = usual_wish(&mut random);
+        let world = slow_world(http2, version, &mut random);
+        let fault = Injected::new(Fault::MirrorElsewhere, position, Times::Once);
+        lock(&world).faults = vec![fault];
+        let dir = scratch();
+        ends_well(&world, dir.path(), &wish)?;
+        if lock(&world).faults[0].fired == 0 {
+            return Err("it was never redirected".to_owned());
+        }
+        Ok(())
+    });
+}
+
 /// Row 48, and the same over HTTP/1.1: from a position on the disk is slower
 /// than the network, with more streams than the budget has reservations for.
 /// Those without one must not hold the window that the others wait for; and
