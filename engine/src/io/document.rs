@@ -39,7 +39,10 @@ pub(crate) async fn fetch(
     let (head, mut incoming) = begun?.into_parts();
     let status = head.status.as_u16();
     let mut body = Vec::new();
-    while status == 200 {
+    if status != 200 {
+        return Ok(Answer { status, headers: head.headers, body: Some(body) });
+    }
+    loop {
         match timeout(patience, fetcher::next(&mut incoming)).await.map_err(silent)? {
             Step::Data(data) if body.len() + data.len() > most_bytes => {
                 return Ok(Answer { status, headers: head.headers, body: None });
@@ -50,10 +53,9 @@ pub(crate) async fn fetch(
             }
             Step::End => {
                 incoming.finish();
-                break;
+                return Ok(Answer { status, headers: head.headers, body: Some(body) });
             }
             Step::Broken(error) => return Err(error),
         }
     }
-    Ok(Answer { status, headers: head.headers, body: Some(body) })
 }

@@ -88,7 +88,7 @@ impl PieceCheck {
             Crew::Threads => {
                 let (sender, receiver): (_, Receiver<Job>) = unbounded();
                 crew.start("haul-pieces", move || {
-                    receiver.iter().for_each(|job| reader.check(&job))
+                    receiver.iter().for_each(|job| reader.check(&job));
                 })?;
                 Way::Thread(sender)
             }

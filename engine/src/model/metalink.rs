@@ -140,7 +140,7 @@ fn checksum(node: Node<'_, '_>) -> Option<Checksum> {
 
 fn pieces(node: Node<'_, '_>, algorithm: DigestAlgorithm) -> Option<Pieces> {
     let len = node.attribute("length")?.trim().parse().ok()?;
-    let digest = |node| Some(format!("{algorithm}={}", text(node)).parse::<Checksum>().ok()?);
+    let digest = |node| format!("{algorithm}={}", text(node)).parse::<Checksum>().ok();
     let digests: Option<Vec<Checksum>> = children(node, "hash").map(digest).collect();
     Pieces::new(algorithm, len, digests?.iter().map(Checksum::digest)).ok()
 }

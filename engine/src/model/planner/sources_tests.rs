@@ -127,7 +127,7 @@ impl World {
         for index in from / SEGMENT..(from + bytes) / SEGMENT {
             let index = index as usize;
             self.stored[index] = Some(source);
-            if matches!(self.servers[source], Server::Lies(every) if index % every == 0) {
+            if matches!(self.servers[source], Server::Lies(every) if index.is_multiple_of(every)) {
                 let failure = Failure::new(ErrorKind::DigestMismatch, "wrong bytes");
                 self.planner.on_bad_segments(index..index + 1, &failure, self.now);
             } else {
