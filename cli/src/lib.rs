@@ -291,8 +291,8 @@ mod tests {
     fn parser_quotes_no_secret_and_nothing_that_steers_a_terminal() {
         for words in [
             &["bench", "http://h/a", "https://u:hunter2@h/b?sig=hunter2"][..],
-            &["--checksum", "https://h/SHA256SUMS?sig=hunter2", "http://h/"],
-            &["--checksum=https://h/SHA256SUMS?sig=hunter2", "http://h/"],
+            &["--segment-size", "https://h/b?sig=hunter2", "http://h/"],
+            &["--segment-size=https://h/b?sig=hunter2", "http://h/"],
             &["-x", "https://h/b?sig=hunter2"],
         ] {
             let text = told(words);

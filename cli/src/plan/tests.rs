@@ -73,10 +73,12 @@ fn no_secret_is_quoted() {
 }
 
 #[test]
-fn outputs_this_version_cannot_write_are_refused() {
-    assert!(refused(&["-o", "-", "http://h/"]).contains("stdout"));
-    assert!(refused(&["-o", "/dev/null", "http://h/"]).contains("device"));
+fn outputs_that_cannot_be_are_refused() {
     assert!(refused(&["-o", "dir/", "http://h/"]).contains("--dir"));
+    let text = refused(&["-o", "-", "--json", "http://h/"]);
+    assert!(text.contains("--output -") && text.contains("--json"), "{text}");
+    let text = refused(&["-o", "/dev/null", "--exec", "true", "http://h/"]);
+    assert!(text.contains("/dev/null") && text.contains("--exec"), "{text}");
 }
 
 #[test]

@@ -171,7 +171,7 @@ mod tests {
         total.failed(3);
         assert_eq!(
             total.line(100),
-            "total  2 running, 0 complete, 1 failed  30 MiB / 60 MiB  4 MiB/s  ETA 8s  8 conn"
+            "total  2 running, 0 complete, 1 failed  30 MiB / 60 MiB  4 MiB/s  ETA 7s  8 conn"
         );
         assert_eq!(total.percent(), Some(50));
         total.connecting(4);
