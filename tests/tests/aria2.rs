@@ -74,7 +74,7 @@ fn failures_have_the_codes_of_aria2() {
         (&["-o", "a", &wrong], &good, 32),
         (&["-x", "many"], &good, 28),
         (&["--continue=true", "-o", "a", "-x2"], &good, 0),
-        (&["-o", "a"], &good, 17),
+        (&["-o", "a", "--auto-file-renaming=false"], &good, 17),
     ] {
         let outcome = aria2c(&sandbox).args(args).arg(origin.url("/file")).run();
         assert_eq!(outcome.code, code, "{args:?}\n{outcome}");

@@ -285,7 +285,7 @@ fn fault_083_command_lines_that_cannot_be_used_are_not_quoted() {
         &["h/?next=http://canary&sig=canary"],
         &["bench", "h/f?canary"],
         &["bench", "http://h/f", "http://u:canary@h/f?canary"],
-        &["--checksum", "https://h/SHA256SUMS?canary", "http://h/f"],
+        &["--segment-size", "https://h/SHA256SUMS?canary", "http://h/f"],
         &["-H", "canary", "http://h/f"],
         &["-H", "X: canary\x01", "http://h/f"],
         &["-u", "canary", "http://h/f"],
