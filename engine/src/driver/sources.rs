@@ -14,6 +14,11 @@ use crate::model::{expiry, link_fields};
 /// How long the caller may take for a fresh URL.
 const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 
+/// How soon it is looked again for a segment by which a fresh URL can be compared,
+/// and how often once nothing is under way: the storage may be behind.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 40;
+
 /// Another place that has the object, by the caller or by the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Mirror {
@@ -67,6 +72,8 @@ pub(super) struct Refreshed {
     /// What the old one was refused with; `None` when it was about to expire.
     refused: Option<Failure>,
     outcome: Result<Fresh, String>,
+    /// How often nothing to compare it with was found.
+    looks: u32,
 }
 
 enum Fresh {
@@ -217,17 +224,17 @@ impl Driver {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("none came within {} s", REFRESH_WITHIN.as_secs())),
             };
-            let _ = told.send(Refreshed { source, refused, outcome });
+            let _ = told.send(Refreshed { source, refused, outcome, looks: 0 });
         });
     }
 
     pub(super) async fn on_refreshed(&mut self, refreshed: Refreshed) {
-        let Refreshed { source, refused, outcome } = refreshed;
+        let Refreshed { source, refused, outcome, looks } = refreshed;
         let fresh = match outcome {
             Ok(Fresh::Proven(url)) => Ok(url),
             Ok(Fresh::Text(text)) => match parse_url(text.trim(), &*self.engine.transport) {
                 Ok((url, _)) if self.is_same_object(source, &url) => Ok(url),
-                Ok((url, _)) => match self.prove(source, refused.clone(), url).await {
+                Ok((url, _)) => match self.prove(source, refused.clone(), url, looks).await {
                     Ok(()) => return,
                     Err(why) => Err(why),
                 },
@@ -262,12 +269,14 @@ impl Driver {
         same_place || self.store.is_none() || self.is_proven_by_digest()
     }
 
-    /// Has one stored segment fetched from `url` and compared, in the background.
+    /// Has one stored segment fetched from `url` and compared, in the background;
+    /// what the old link still brings may be the first of them.
     async fn prove(
         &mut self,
         source: SourceId,
         refused: Option<Failure>,
         url: Url,
+        looks: u32,
     ) -> Result<(), String> {
         let Some(expected) = self.expected_of(source) else { return Err("nothing is here".into()) };
         let elsewhere = "it is of another host or path";
@@ -277,11 +286,22 @@ impl Driver {
         if expected.validator.kind() != crate::event::ValidatorKind::StrongEtag {
             return Err(format!("{elsewhere}, and no strong validator shows it the same object"));
         }
+        let under_way = !self.running.is_empty();
+        let told = self.refreshed.0.clone();
         let proof: Option<Proof> = match &self.store {
             Some(store) => store.proof().await,
             None => None,
         };
         let Some(proof) = proof else {
+            if under_way || looks < LOOKS {
+                let looks = if under_way { 0 } else { looks + 1 };
+                let outcome = Ok(Fresh::Text(url.into()));
+                self.errands.spawn(async move {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    let _ = told.send(Refreshed { source, refused, outcome, looks });
+                });
+                return Ok(());
+            }
             return Err(format!("{elsewhere}, and no complete segment is here to compare"));
         };
         let Some(origin) = Origin::of(&url) else { return Err("it has no host".into()) };
@@ -290,7 +310,6 @@ impl Driver {
         let transport = Arc::clone(&self.engine.transport);
         let counters = Arc::clone(&self.counters);
         let patience = self.options.stall_timeout;
-        let told = self.refreshed.0.clone();
         self.errands.spawn(async move {
             let spec_for = |range: ByteRange| {
                 let mut headers = headers.clone();
@@ -305,7 +324,7 @@ impl Driver {
                     Ok(false) => Err(format!("{elsewhere}, and that has other bytes")),
                     Err(error) => Err(format!("{elsewhere}, and cannot be compared: {error}")),
                 };
-            let _ = told.send(Refreshed { source, refused, outcome });
+            let _ = told.send(Refreshed { source, refused, outcome, looks });
         });
         Ok(())
     }
