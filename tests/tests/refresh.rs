@@ -182,6 +182,21 @@ fn fault_035_fresh_link_of_another_path_is_proven_by_a_segment() {
     sandbox.assert_kept("file");
 }
 
+/// The rest is refused before anything is complete.
+#[test]
+fn fault_035_fresh_link_waits_for_the_first_segment() {
+    let origin = Origin::start(|request, context| match request.path() {
+        "/elsewhere" => honest(request),
+        _ if context.index == 0 => Throttle::new(MIB).apply(honest(request)),
+        _ => Response::empty(403),
+    });
+    let sandbox = Sandbox::new();
+    let command = format!("echo {}", origin.url("/elsewhere?sig=s3cr3t"));
+    let url = origin.url("/file?link=0&Signature=s3cr3t");
+    let outcome = haul(&sandbox, &url).args(["--refresh-cmd", &command]).run();
+    assert_whole(&sandbox, &outcome);
+}
+
 #[test]
 fn what_the_command_does_wrong_is_told_without_secrets_and_the_partial_kept() {
     for (command, why) in [
