@@ -272,25 +272,26 @@ pub(crate) fn resolve(
     let metalinks = metalinks.metalink;
     let of_metalink = if metalinks.is_empty() { of_several } else { "--metalink" };
     let many = several || !metalinks.is_empty();
-    if many && !args.alternatives.mirror.is_empty() {
-        let text = format!("--mirror is of one object and cannot go with {of_metalink}");
-        return Err(Failure::usage(text)
-            .hint("a list has mirrors of its own: URLs with TABs between them, or `urls`"));
-    }
-    if many && args.alternatives.refresh_cmd.is_some() {
-        let text = format!("--refresh-cmd is of one object and cannot go with {of_metalink}");
-        return Err(Failure::usage(text).hint("use one command for each URL"));
-    }
-    if many && args.integrity.expect_size.is_some() {
-        let text = format!("--expect-size is of one object and cannot go with {of_metalink}");
-        return Err(Failure::usage(text).hint("a list can have a `size` for each item"));
+    let of_one = [
+        (
+            !args.alternatives.mirror.is_empty(),
+            "--mirror",
+            "a list has mirrors of its own: URLs with TABs between them, or `urls`",
+        ),
+        (args.alternatives.refresh_cmd.is_some(), "--refresh-cmd", "use one command for each URL"),
+        (
+            args.integrity.expect_size.is_some(),
+            "--expect-size",
+            "a list can have a `size` for each item",
+        ),
+        (checksum.is_some(), "--checksum", "use one command for each URL, or a list of digests"),
+    ];
+    if let Some((_, flag, hint)) = of_one.iter().find(|(given, ..)| many && *given) {
+        let text = format!("{flag} is of one object and cannot go with {of_metalink}");
+        return Err(Failure::usage(text).hint(*hint));
     }
     let mirrors = args.alternatives.mirror.iter().map(|text| url(text));
     let mirrors = mirrors.collect::<Result<Vec<_>, _>>()?;
-    if many && checksum.is_some() {
-        let text = format!("--checksum is of one object and cannot go with {of_metalink}");
-        return Err(Failure::usage(text).hint("use one command for each URL, or a list of digests"));
-    }
     let sink = match &args.output.output {
         Some(name) => output_sink(name, args.output.dir.as_deref())?,
         None => None,
