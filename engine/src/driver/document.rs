@@ -60,9 +60,7 @@ impl Driver {
                         self.options.allow_downgrade,
                     );
                     let target = target.map_err(protocol)?;
-                    let of = &mut self.sources[0];
-                    of.downgraded |= url.scheme() == "https" && target.scheme() == "http";
-                    of.current = target;
+                    self.sources[0].leads_to(target);
                 }
                 Verdict::Whole { resource } if resource.encoding.is_some() => {
                     return Err(protocol("the server insists on a content coding".to_owned()));

@@ -289,8 +289,7 @@ impl Driver {
         };
         match target {
             Ok(target) => {
-                of.downgraded |= of.current.scheme() == "https" && target.scheme() == "http";
-                of.current = target;
+                of.leads_to(target);
                 self.watch(source);
                 if self.store.is_none() {
                     // Of the connections to the new host none is granted yet.

@@ -60,6 +60,12 @@ impl Source {
         }
     }
 
+    /// It redirected there.
+    pub(super) fn leads_to(&mut self, target: Url) {
+        self.downgraded |= self.current.scheme() == "https" && target.scheme() == "http";
+        self.current = target;
+    }
+
     /// The field that makes it refuse to send another version than the known one.
     pub(super) fn precondition(&self) -> Option<(header::HeaderName, String)> {
         self.validator.as_ref()?.precondition()
