@@ -6,10 +6,10 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::Digest as _;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::faults::Fault;
-use super::world::{Version, World};
+use super::world::{Shared, Version, World, lock};
 
 /// More at once than this is refused under [`Fault::ConnectionLimit`].
 const MOST_BUSY: usize = 2;
@@ -119,8 +119,21 @@ pub(super) struct Reply {
     pub(super) end: End,
 }
 
+/// The answer to a request, a latency after it came; `None` while the server is
+/// down. Until it is sent the server is busy with it.
+pub(super) async fn take_up(asked: &Asked, world: &Shared) -> Option<Reply> {
+    let latency = lock(world).link.latency;
+    sleep(latency).await;
+    let mut world = lock(world);
+    if world.is_down() {
+        return None;
+    }
+    world.busy += 1;
+    Some(answer(asked, &mut world))
+}
+
 /// The answer to a request, and what it does to the world.
-pub(super) fn answer(asked: &Asked, world: &mut World) -> Reply {
+fn answer(asked: &Asked, world: &mut World) -> Reply {
     if asked.method != "GET" {
         world.other_methods += 1;
         return status(403, "");

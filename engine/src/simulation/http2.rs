@@ -12,7 +12,7 @@ use tokio::io::DuplexStream;
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::sleep;
 
-use super::answer::{Asked, End, Reply, answer};
+use super::answer::{Asked, End, Reply, take_up};
 use super::server::{Ending, How, PIECE_BYTES};
 use super::world::{Shared, lock};
 
@@ -68,22 +68,11 @@ async fn stream(
     orders: UnboundedSender<Order>,
     rate: u64,
 ) {
-    let latency = lock(&world).link.latency;
-    sleep(latency).await;
-    let reply = {
-        let mut world = lock(&world);
-        if world.is_down() {
-            None
-        } else {
-            world.busy += 1;
-            Some(answer(&asked, &mut world))
-        }
-    };
     // The connection may be gone already: then its streams are, too.
     let order = |order| {
         let _ = orders.send(order);
     };
-    let Some(reply) = reply else { return order(Order::End(How::Reset)) };
+    let Some(reply) = take_up(&asked, &world).await else { return order(Order::End(How::Reset)) };
     if let Some(last) = send(respond, &world, reply, rate, &order).await {
         order(last);
     }

@@ -92,14 +92,28 @@ enum Until {
     Sent(u64),
 }
 
-/// Runs the command until it ends or is killed.
-fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
-    lock(world).begin_life();
-    let runtime = tokio::runtime::Builder::new_current_thread()
+/// A runtime whose time advances when all of its tasks wait.
+fn simulated_runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
-        .expect("a runtime without I/O");
+        .expect("a runtime without I/O")
+}
+
+/// What every download of a simulation is told of a wish.
+fn wished(builder: DownloadBuilder, wish: &Wish) -> DownloadBuilder {
+    let builder = builder.connections(wish.connections).digest(wish.digest);
+    match &wish.checksum {
+        Some(checksum) => builder.checksum(checksum.clone()),
+        None => builder,
+    }
+}
+
+/// Runs the command until it ends or is killed.
+fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
+    lock(world).begin_life();
+    let runtime = simulated_runtime();
     // Where it is not asked for, TLS may choose HTTP/2 all the same.
     let http2 = lock(world).http2 && wish.seed.is_multiple_of(2);
     let config = EngineConfig {
@@ -113,16 +127,8 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
     if let Some((bytes_per_second, fast_bytes)) = wish.slow_disk {
         engine.writers.slow_down(SlowDisk::new(world, bytes_per_second, fast_bytes));
     }
-    let builder = DownloadBuilder::new(engine, wish.url)
-        .directory(dir)
-        .output("film")
-        .connections(wish.connections)
-        .sync(wish.sync)
-        .digest(wish.digest);
-    let builder = match &wish.checksum {
-        Some(checksum) => builder.checksum(checksum.clone()),
-        None => builder,
-    };
+    let builder = DownloadBuilder::new(engine, wish.url).directory(dir).output("film");
+    let builder = wished(builder.sync(wish.sync), wish);
     // Everything is dropped with the runtime: what a kill leaves is on the disk.
     runtime.block_on(async {
         let (engine, mut options) = builder.resolve().expect("a good wish");

@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::time::sleep;
 
-use super::answer::{Asked, End, Reply, answer};
+use super::answer::{Asked, End, Reply, take_up};
 use super::faults::Fault;
 use super::http2;
 use super::world::{Shared, lock};
@@ -151,18 +151,7 @@ async fn serve(mut far: DuplexStream, world: Shared, ending: Arc<Ending>) {
     let mut reused = false;
     while let Some(asked) = read_request(&mut far, reused).await {
         reused = true;
-        let latency = lock(&world).link.latency;
-        sleep(latency).await;
-        let reply = {
-            let mut world = lock(&world);
-            if world.is_down() {
-                None
-            } else {
-                world.busy += 1;
-                Some(answer(&asked, &mut world))
-            }
-        };
-        let Some(reply) = reply else { return ending.set(How::Reset) };
+        let Some(reply) = take_up(&asked, &world).await else { return ending.set(How::Reset) };
         let ended = send(&mut far, &world, reply, rate).await;
         lock(&world).busy -= 1;
         if let Some(how) = ended {

@@ -34,21 +34,10 @@ struct Manner {
 }
 
 fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .expect("a runtime without I/O");
-    let builder = DownloadBuilder::new(
-        super::engine(world, EngineConfig::default()),
-        "http://origin.test/film.mp4?sig=secret",
-    )
-    .connections(wish.connections)
-    .digest(wish.digest);
-    let builder = match &wish.checksum {
-        Some(checksum) => builder.checksum(checksum.clone()),
-        None => builder,
-    };
+    let runtime = simulated_runtime();
+    let engine = super::engine(world, EngineConfig::default());
+    let builder = DownloadBuilder::new(engine, "http://origin.test/film.mp4?sig=secret");
+    let builder = wished(builder, wish);
     runtime.block_on(async {
         let (engine, mut options) = builder.resolve().expect("a good wish");
         options.segment_size_bytes = Some(SEGMENT_BYTES);
