@@ -161,6 +161,14 @@ impl Engine {
         Ok(Self { engine, runtime: Arc::new(runtime) })
     }
 
+    /// What it shares with downloads, without the runtime. For haul's own tests.
+    #[cfg(feature = "fault-points")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared(&self) -> &crate::Engine {
+        &self.engine
+    }
+
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`] or
     /// [`DownloadBuilder::plan`].
     pub fn download(&self, url: &str) -> DownloadBuilder {

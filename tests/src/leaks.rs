@@ -10,7 +10,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use haul_engine::Engine;
+use haul_engine::{Engine, blocking};
 use tokio::runtime::{Builder, Runtime};
 
 /// Ends are waited for as long: a connection that closes, a thread that ends.
@@ -22,8 +22,25 @@ static WATCHED: Mutex<Vec<Engine>> = Mutex::new(Vec::new());
 /// Has the check look at this engine, too. Gives it back.
 #[must_use]
 pub fn watched(engine: Engine) -> Engine {
-    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push(engine.clone());
+    watch(&engine);
     engine
+}
+
+/// The same of an engine with a runtime, which is not kept for it.
+#[must_use]
+pub fn watched_blocking(engine: blocking::Engine) -> blocking::Engine {
+    watch(engine.shared());
+    engine
+}
+
+fn watch(engine: &Engine) {
+    WATCHED.lock().unwrap_or_else(PoisonError::into_inner).push(engine.clone());
+}
+
+/// The watched engines that still hold something.
+fn busy_engines() -> Vec<String> {
+    let engines = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
+    engines.iter().filter(|engine| !engine.is_at_rest()).map(|it| format!("{it:?}")).collect()
 }
 
 /// Runs a test in a current-thread runtime, as `#[tokio::test]` does, and checks that
@@ -52,15 +69,7 @@ fn checked_in(runtime: impl FnOnce() -> Runtime, test: impl Future<Output = ()>)
         let runtime = runtime();
         runtime.block_on(async {
             test.await;
-            settle("engines at rest", || {
-                let engines = WATCHED.lock().unwrap_or_else(PoisonError::into_inner);
-                engines
-                    .iter()
-                    .filter(|engine| !engine.is_at_rest())
-                    .map(|it| format!("{it:?}"))
-                    .collect()
-            })
-            .await;
+            settle("engines at rest", busy_engines).await;
             // With the engines go the connections that were kept, and their tasks.
             forget_engines();
             let metrics = tokio::runtime::Handle::current().metrics();
@@ -73,8 +82,8 @@ fn checked_in(runtime: impl FnOnce() -> Runtime, test: impl Future<Output = ()>)
     });
 }
 
-/// Runs a test that has its own runtime or none, and checks that no thread, no
-/// descriptor and no mapping is left of it.
+/// Runs a test that has its own runtime or none, and checks that no byte of a watched
+/// engine's budget, no thread, no descriptor and no mapping is left of it.
 ///
 /// # Panics
 /// When something is.
@@ -84,17 +93,47 @@ pub fn guarded(test: impl FnOnce()) {
     forget_engines();
     // tokio's own pipe for signals is made with the first runtime, and stays.
     drop(Builder::new_current_thread().enable_all().build());
+    // Threads without a name have that of the thread that started them: this one's.
+    let _named = Named::set();
     let before = Held::now();
     test();
+    until_empty("engines at rest", busy_engines);
     forget_engines();
+    until_empty("left behind", || Held::now().beyond(&before));
+}
+
+/// Waits until `left` finds nothing, without a runtime.
+#[track_caller]
+fn until_empty(what: &str, left: impl Fn() -> Vec<String>) {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let left = Held::now().beyond(&before);
+        let left = left();
         if left.is_empty() {
             return;
         }
-        assert!(Instant::now() < deadline, "left behind: {left:#?}");
+        assert!(Instant::now() < deadline, "{what}: {left:#?}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// The name of the thread of a test that is checked, so that those of others, which
+/// come and go, are not counted.
+const OURS: &str = "checked-test";
+
+/// Gives this thread its own name back, also when the test fails.
+struct Named(String);
+
+impl Named {
+    fn set() -> Self {
+        let before = fs::read_to_string("/proc/thread-self/comm").expect("a name");
+        fs::write("/proc/thread-self/comm", OURS).expect("a name of our own");
+        Self(before.trim_end().to_owned())
+    }
+}
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        let _ = fs::write("/proc/thread-self/comm", &self.0);
     }
 }
 
@@ -125,8 +164,7 @@ impl Held {
         let mut count = |name: String| *held.entry(name).or_default() += 1;
         for thread in fs::read_dir("/proc/self/task").expect("threads").flatten() {
             let name = fs::read_to_string(thread.path().join("comm")).unwrap_or_default();
-            // Those of the tests themselves come and go.
-            if name.starts_with("haul-") || name.starts_with("tokio-") {
+            if ["haul-", "tokio-", OURS].iter().any(|ours| name.starts_with(ours)) {
                 count(format!("thread {}", name.trim()));
             }
         }
@@ -140,8 +178,12 @@ impl Held {
             }
         }
         let maps = fs::read_to_string("/proc/self/maps").expect("mappings");
-        for mapping in maps.lines().filter(|line| line.contains(".part")) {
-            count(format!("mapping {}", mapping.split_whitespace().last().unwrap_or_default()));
+        for mapping in maps.lines() {
+            // Address, permissions, offset, device, inode, path. Libraries are private.
+            let mut fields = mapping.split_whitespace().skip(1);
+            if fields.next().is_some_and(|permissions| permissions.ends_with('s')) {
+                count(format!("mapping {}", fields.skip(3).collect::<Vec<_>>().join(" ")));
+            }
         }
         Self(held)
     }

@@ -16,6 +16,7 @@ use haul_engine::{
     Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Observer, Progress,
 };
 use haul_tests::harness::Sandbox;
+use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response as Answer, standard};
 use tokio::io::AsyncReadExt as _;
@@ -37,7 +38,7 @@ fn object() -> Object {
 }
 
 fn engine() -> Engine {
-    Engine::new(EngineConfig::default()).expect("defaults are valid")
+    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
 }
 
 fn into_memory(engine: &Engine, origin: &Origin, memory: &Arc<dyn Storage>) -> DownloadBuilder {
@@ -47,36 +48,42 @@ fn into_memory(engine: &Engine, origin: &Origin, memory: &Arc<dyn Storage>) -> D
         .store_in(Arc::clone(memory))
 }
 
-#[tokio::test]
-async fn the_example_of_a_storage_reads_the_object_back() {
-    let object = object();
-    let origin = Origin::serving(&object);
-    let bytes = own_storage::run(&origin.url("/film.mp4")).await.unwrap();
-    assert!(bytes == object.bytes(0..SIZE));
+#[test]
+fn the_example_of_a_storage_reads_the_object_back() {
+    leaks::checked(async {
+        let object = object();
+        let origin = Origin::serving(&object);
+        let bytes = own_storage::run(&origin.url("/film.mp4")).await.unwrap();
+        assert!(bytes == object.bytes(0..SIZE));
+    });
 }
 
-#[tokio::test]
-async fn the_example_of_a_transport_needs_no_network_and_wraps_the_real_one() {
-    let bytes = own_transport::run_shelf(20_000_000).await.unwrap();
-    assert_eq!(bytes.len(), 20_000_000);
-    assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
-    let origin = Origin::serving(&object());
-    let requests = own_transport::run_labelled(&origin.url("/film.mp4")).await.unwrap();
-    let seen = origin.requests();
-    assert_eq!(seen.len() as u64, requests);
-    assert!(seen.iter().all(|it| it.request.header("x-request-of") == Some("example")));
+#[test]
+fn the_example_of_a_transport_needs_no_network_and_wraps_the_real_one() {
+    leaks::checked(async {
+        let bytes = own_transport::run_shelf(20_000_000).await.unwrap();
+        assert_eq!(bytes.len(), 20_000_000);
+        assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
+        let origin = Origin::serving(&object());
+        let requests = own_transport::run_labelled(&origin.url("/film.mp4")).await.unwrap();
+        let seen = origin.requests();
+        assert_eq!(seen.len() as u64, requests);
+        assert!(seen.iter().all(|it| it.request.header("x-request-of") == Some("example")));
+    });
 }
 
-#[tokio::test]
-async fn the_example_of_an_observer_logs_what_happened() {
-    let object = object();
-    let origin = Origin::serving(&object);
-    let sandbox = Sandbox::new();
-    let directory = sandbox.work().to_str().unwrap().to_owned();
-    let log = observe::run(&origin.url("/film.mp4"), &directory).await.unwrap();
-    assert_eq!(log.first().unwrap(), &format!("started: Some({SIZE}) bytes, pwrite"));
-    assert_eq!(log.last().unwrap(), &format!("complete: {SIZE} bytes"));
-    sandbox.assert_published("film.mp4", &object);
+#[test]
+fn the_example_of_an_observer_logs_what_happened() {
+    leaks::checked(async {
+        let object = object();
+        let origin = Origin::serving(&object);
+        let sandbox = Sandbox::new();
+        let directory = sandbox.work().to_str().unwrap().to_owned();
+        let log = observe::run(&origin.url("/film.mp4"), &directory).await.unwrap();
+        assert_eq!(log.first().unwrap(), &format!("started: Some({SIZE}) bytes, pwrite"));
+        assert_eq!(log.last().unwrap(), &format!("complete: {SIZE} bytes"));
+        sandbox.assert_published("film.mp4", &object);
+    });
 }
 
 /// Counts what it is asked for.
@@ -122,67 +129,75 @@ impl Storage for Counting {
     }
 }
 
-#[tokio::test]
-async fn a_storage_begins_again_when_the_object_changed_and_holds_one_version() {
-    let (old, new) = (object(), Object::new(2, SIZE));
-    let origin = {
-        let (old, new) = (old.clone(), new.clone());
-        Origin::start(move |request, context| {
-            standard(if context.index < 2 { &old } else { &new }, request)
-        })
-    };
-    let sandbox = Sandbox::new();
-    let storage = Counting::new();
-    let shared: Arc<dyn Storage> = storage.clone();
-    let sha256 = {
-        // Not BLAKE3: this one is computed by reading the storage.
-        use sha2::Digest as _;
-        let digest = sha2::Sha256::digest(new.bytes(0..SIZE));
-        let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
-        format!("sha256={hex}").parse().unwrap()
-    };
-    let mut download = into_memory(&engine(), &origin, &shared)
-        .directory(sandbox.work())
-        .checksum(sha256)
-        .start()
-        .unwrap();
-    let mut reader = download.reader();
-    let summary = download.wait().await.unwrap();
-    assert_eq!(*storage.begun.lock().unwrap(), [Some(SIZE); 2]);
-    assert_eq!((summary.bytes, summary.output.as_os_str().is_empty()), (SIZE, true));
-    assert_eq!(summary.blake3_hex(), Some(new.blake3_hex()));
-    assert!(summary.verified.is_some());
-    assert!(storage.synced.load(Ordering::Relaxed) > 0);
-    storage.memory.with(|bytes| assert!(bytes == new.bytes(0..SIZE)));
-    let mut bytes = Vec::new();
-    reader.read_to_end(&mut bytes).await.unwrap();
-    assert!(bytes == new.bytes(0..SIZE), "readers read it");
-    sandbox.assert_nothing_left();
+#[test]
+fn a_storage_begins_again_when_the_object_changed_and_holds_one_version() {
+    leaks::checked(async {
+        let (old, new) = (object(), Object::new(2, SIZE));
+        let origin = {
+            let (old, new) = (old.clone(), new.clone());
+            Origin::start(move |request, context| {
+                standard(if context.index < 2 { &old } else { &new }, request)
+            })
+        };
+        let sandbox = Sandbox::new();
+        let storage = Counting::new();
+        let shared: Arc<dyn Storage> = storage.clone();
+        let sha256 = {
+            // Not BLAKE3: this one is computed by reading the storage.
+            use sha2::Digest as _;
+            let digest = sha2::Sha256::digest(new.bytes(0..SIZE));
+            let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            format!("sha256={hex}").parse().unwrap()
+        };
+        let mut download = into_memory(&engine(), &origin, &shared)
+            .directory(sandbox.work())
+            .checksum(sha256)
+            .start()
+            .unwrap();
+        let mut reader = download.reader();
+        let summary = download.wait().await.unwrap();
+        assert_eq!(*storage.begun.lock().unwrap(), [Some(SIZE); 2]);
+        assert_eq!((summary.bytes, summary.output.as_os_str().is_empty()), (SIZE, true));
+        assert_eq!(summary.blake3_hex(), Some(new.blake3_hex()));
+        assert!(summary.verified.is_some());
+        assert!(storage.synced.load(Ordering::Relaxed) > 0);
+        storage.memory.with(|bytes| assert!(bytes == new.bytes(0..SIZE)));
+        let mut bytes = Vec::new();
+        reader.read_to_end(&mut bytes).await.unwrap();
+        assert!(bytes == new.bytes(0..SIZE), "readers read it");
+        sandbox.assert_nothing_left();
+    });
 }
 
-#[tokio::test]
-async fn an_object_without_a_size_ends_where_its_bytes_do() {
-    let object = Object::new(3, MIB + 77);
-    let origin = {
-        let object = object.clone();
-        Origin::start(move |_, _| Answer::full(&object).chunked(true))
-    };
-    let storage = Counting::new();
-    let shared: Arc<dyn Storage> = storage.clone();
-    let summary = into_memory(&engine(), &origin, &shared).start().unwrap().wait().await.unwrap();
-    assert_eq!(summary.bytes, MIB + 77);
-    assert_eq!(*storage.begun.lock().unwrap(), [None]);
-    assert!(storage.memory.take() == object.bytes(0..MIB + 77));
+#[test]
+fn an_object_without_a_size_ends_where_its_bytes_do() {
+    leaks::checked(async {
+        let object = Object::new(3, MIB + 77);
+        let origin = {
+            let object = object.clone();
+            Origin::start(move |_, _| Answer::full(&object).chunked(true))
+        };
+        let storage = Counting::new();
+        let shared: Arc<dyn Storage> = storage.clone();
+        let summary =
+            into_memory(&engine(), &origin, &shared).start().unwrap().wait().await.unwrap();
+        assert_eq!(summary.bytes, MIB + 77);
+        assert_eq!(*storage.begun.lock().unwrap(), [None]);
+        assert!(storage.memory.take() == object.bytes(0..MIB + 77));
+    });
 }
 
-#[tokio::test]
-async fn what_a_storage_cannot_keep_is_an_error_of_the_storage() {
-    let origin = Origin::serving(&object());
-    let small: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
-    let error = into_memory(&engine(), &origin, &small).start().unwrap().wait().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
-    assert!(error.to_string().contains("memory") && !error.is_resumable(), "{error}");
-    assert!(!error.to_string().contains("secret"));
+#[test]
+fn what_a_storage_cannot_keep_is_an_error_of_the_storage() {
+    leaks::checked(async {
+        let origin = Origin::serving(&object());
+        let small: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
+        let error =
+            into_memory(&engine(), &origin, &small).start().unwrap().wait().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DiskFull, "{error}");
+        assert!(error.to_string().contains("memory") && !error.is_resumable(), "{error}");
+        assert!(!error.to_string().contains("secret"));
+    });
 }
 
 /// HTTP with bodies that break off: each after so many bytes.
@@ -248,19 +263,22 @@ impl Transport for Flaky {
     }
 }
 
-#[tokio::test]
-async fn bodies_of_a_transport_that_break_off_are_continued() {
-    let object = object();
-    let origin = Origin::serving(&object);
-    let flaky = Arc::new(Flaky::new(300_000));
-    let engine = Engine::with_transport(EngineConfig::default(), flaky.clone()).unwrap();
-    let memory = MemoryStorage::new(1 << 30);
-    let shared: Arc<dyn Storage> = Arc::new(memory.clone());
-    let summary = into_memory(&engine, &origin, &shared).start().unwrap().wait().await.unwrap();
-    assert!(memory.take() == object.bytes(0..SIZE));
-    assert!(summary.requests >= SIZE / 300_000, "{} requests", summary.requests);
-    let finished = flaky.finished.load(Ordering::Relaxed) as u64;
-    assert!(finished < summary.requests, "what broke off is not finished");
+#[test]
+fn bodies_of_a_transport_that_break_off_are_continued() {
+    leaks::checked(async {
+        let object = object();
+        let origin = Origin::serving(&object);
+        let flaky = Arc::new(Flaky::new(300_000));
+        let engine =
+            leaks::watched(Engine::with_transport(EngineConfig::default(), flaky.clone()).unwrap());
+        let memory = MemoryStorage::new(1 << 30);
+        let shared: Arc<dyn Storage> = Arc::new(memory.clone());
+        let summary = into_memory(&engine, &origin, &shared).start().unwrap().wait().await.unwrap();
+        assert!(memory.take() == object.bytes(0..SIZE));
+        assert!(summary.requests >= SIZE / 300_000, "{} requests", summary.requests);
+        let finished = flaky.finished.load(Ordering::Relaxed) as u64;
+        assert!(finished < summary.requests, "what broke off is not finished");
+    });
 }
 
 /// Refuses everything in one way.
@@ -274,133 +292,152 @@ impl Transport for Refusing {
     }
 }
 
-#[tokio::test]
-async fn kinds_of_failures_of_a_transport_are_those_of_the_download() {
-    for (kind, expected) in [
-        (TransportErrorKind::Tls, ErrorKind::Tls),
-        (TransportErrorKind::ProxyRefused, ErrorKind::ProxyRefused),
-        (TransportErrorKind::Connect, ErrorKind::Network),
-        (TransportErrorKind::Reset, ErrorKind::Network),
-        (TransportErrorKind::Protocol, ErrorKind::Protocol),
-    ] {
-        let refusing = Arc::new(Refusing(kind));
-        let engine = Engine::with_transport(EngineConfig::default(), refusing).unwrap();
+#[test]
+fn kinds_of_failures_of_a_transport_are_those_of_the_download() {
+    leaks::checked(async {
+        for (kind, expected) in [
+            (TransportErrorKind::Tls, ErrorKind::Tls),
+            (TransportErrorKind::ProxyRefused, ErrorKind::ProxyRefused),
+            (TransportErrorKind::Connect, ErrorKind::Network),
+            (TransportErrorKind::Reset, ErrorKind::Network),
+            (TransportErrorKind::Protocol, ErrorKind::Protocol),
+        ] {
+            let refusing = Arc::new(Refusing(kind));
+            let engine =
+                leaks::watched(Engine::with_transport(EngineConfig::default(), refusing).unwrap());
+            let retry = haul_engine::RetryPolicy {
+                max_attempts: 2,
+                base: std::time::Duration::from_millis(1),
+                ..Default::default()
+            };
+            let mut download =
+                engine.download("http://example.test/x").retry(retry).start().unwrap();
+            let error = download.wait().await.unwrap_err();
+            assert_eq!(error.kind(), expected, "{error}");
+            assert!(error.to_string().contains("it will not"), "{error}");
+        }
+    });
+}
+
+#[test]
+fn schemes_are_the_transports_and_no_server_leads_to_them() {
+    leaks::checked(async {
+        #[derive(Debug)]
+        struct Both(HttpTransport);
+        impl Transport for Both {
+            fn send(&self, request: Request<()>) -> Answering<'_> {
+                assert_ne!(request.uri().scheme_str(), Some("vault"), "nobody asked for that");
+                self.0.send(request)
+            }
+
+            fn speaks(&self, scheme: &str) -> bool {
+                matches!(scheme, "http" | "vault")
+            }
+        }
+        let error = engine().download("shelf://here/x").start().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        let origin = Origin::start(|_, _| Answer::redirect(302, "vault://key/secret"));
+        let both = Both(HttpTransport::new(&EngineConfig::default()).unwrap());
+        let engine = leaks::watched(
+            Engine::with_transport(EngineConfig::default(), Arc::new(both)).unwrap(),
+        );
+        let error = engine.download(&origin.url("/x")).start().unwrap().wait().await.unwrap_err();
+        assert!(error.to_string().contains("scheme `vault`"), "{error}");
+        assert!(engine.download("vault://key/secret").start().is_ok());
+    });
+}
+
+#[test]
+fn a_response_is_judged_whoever_brings_it() {
+    leaks::checked(async {
+        /// Says that it begins where it does not.
+        #[derive(Debug)]
+        struct Liar;
+        impl Transport for Liar {
+            fn send(&self, _: Request<()>) -> Answering<'_> {
+                let response = Response::builder()
+                    .status(206)
+                    .header("content-range", "bytes 5-9/10")
+                    .body(haul_engine::transport::body_of(&b"wrong"[..]));
+                Box::pin(async move { Ok(response.unwrap()) })
+            }
+        }
+        let engine = leaks::watched(
+            Engine::with_transport(EngineConfig::default(), Arc::new(Liar)).unwrap(),
+        );
+        let memory = MemoryStorage::new(1000);
         let retry = haul_engine::RetryPolicy {
             max_attempts: 2,
             base: std::time::Duration::from_millis(1),
             ..Default::default()
         };
-        let mut download = engine.download("http://example.test/x").retry(retry).start().unwrap();
-        let error = download.wait().await.unwrap_err();
-        assert_eq!(error.kind(), expected, "{error}");
-        assert!(error.to_string().contains("it will not"), "{error}");
-    }
+        let download = engine.download("http://example.test/x").retry(retry);
+        let download = download.store_in(Arc::new(memory.clone()));
+        download.start().unwrap().wait().await.unwrap_err();
+        memory.with(|bytes| assert!(bytes.is_empty()));
+    });
 }
 
-#[tokio::test]
-async fn schemes_are_the_transports_and_no_server_leads_to_them() {
-    #[derive(Debug)]
-    struct Both(HttpTransport);
-    impl Transport for Both {
-        fn send(&self, request: Request<()>) -> Answering<'_> {
-            assert_ne!(request.uri().scheme_str(), Some("vault"), "nobody asked for that");
-            self.0.send(request)
-        }
+#[test]
+fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_the_end() {
+    leaks::checked(async {
+        struct Named(&'static str, Arc<Mutex<Vec<String>>>);
+        impl Observer for Named {
+            fn event(&self, event: &Event) {
+                let word = match event {
+                    Event::Started(_) => "started",
+                    Event::Completed(_) => "completed",
+                    _ => return,
+                };
+                self.1.lock().unwrap().push(format!("{} {word}", self.0));
+            }
 
-        fn speaks(&self, scheme: &str) -> bool {
-            matches!(scheme, "http" | "vault")
-        }
-    }
-    let error = engine().download("shelf://here/x").start().unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
-    let origin = Origin::start(|_, _| Answer::redirect(302, "vault://key/secret"));
-    let both = Both(HttpTransport::new(&EngineConfig::default()).unwrap());
-    let engine = Engine::with_transport(EngineConfig::default(), Arc::new(both)).unwrap();
-    let error = engine.download(&origin.url("/x")).start().unwrap().wait().await.unwrap_err();
-    assert!(error.to_string().contains("scheme `vault`"), "{error}");
-    assert!(engine.download("vault://key/secret").start().is_ok());
-}
-
-#[tokio::test]
-async fn a_response_is_judged_whoever_brings_it() {
-    /// Says that it begins where it does not.
-    #[derive(Debug)]
-    struct Liar;
-    impl Transport for Liar {
-        fn send(&self, _: Request<()>) -> Answering<'_> {
-            let response = Response::builder()
-                .status(206)
-                .header("content-range", "bytes 5-9/10")
-                .body(haul_engine::transport::body_of(&b"wrong"[..]));
-            Box::pin(async move { Ok(response.unwrap()) })
-        }
-    }
-    let engine = Engine::with_transport(EngineConfig::default(), Arc::new(Liar)).unwrap();
-    let memory = MemoryStorage::new(1000);
-    let retry = haul_engine::RetryPolicy {
-        max_attempts: 2,
-        base: std::time::Duration::from_millis(1),
-        ..Default::default()
-    };
-    let download = engine.download("http://example.test/x").retry(retry);
-    let download = download.store_in(Arc::new(memory.clone()));
-    download.start().unwrap().wait().await.unwrap_err();
-    memory.with(|bytes| assert!(bytes.is_empty()));
-}
-
-#[tokio::test]
-async fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_the_end() {
-    struct Named(&'static str, Arc<Mutex<Vec<String>>>);
-    impl Observer for Named {
-        fn event(&self, event: &Event) {
-            let word = match event {
-                Event::Started(_) => "started",
-                Event::Completed(_) => "completed",
-                _ => return,
-            };
-            self.1.lock().unwrap().push(format!("{} {word}", self.0));
-        }
-
-        fn progress(&self, progress: &Progress) {
-            assert!(progress.total_bytes.is_none_or(|total| progress.bytes <= total));
-            let mut calls = self.1.lock().unwrap();
-            if !calls.iter().any(|call| call == "progress") {
-                calls.push("progress".to_owned());
+            fn progress(&self, progress: &Progress) {
+                assert!(progress.total_bytes.is_none_or(|total| progress.bytes <= total));
+                let mut calls = self.1.lock().unwrap();
+                if !calls.iter().any(|call| call == "progress") {
+                    calls.push("progress".to_owned());
+                }
             }
         }
-    }
-    let origin = Origin::serving(&object());
-    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
-    let calls = Arc::new(Mutex::new(Vec::new()));
-    let mut download = into_memory(&engine(), &origin, &memory)
-        .observe(Named("first", Arc::clone(&calls)))
-        .observe(Named("second", Arc::clone(&calls)))
-        .start()
-        .unwrap();
-    download.wait().await.unwrap();
-    let calls = std::mem::take(&mut *calls.lock().unwrap());
-    assert!(calls.iter().any(|call| call == "progress"));
-    let events: Vec<&String> = calls.iter().filter(|call| *call != "progress").collect();
-    assert_eq!(events, ["first started", "second started", "first completed", "second completed"]);
+        let origin = Origin::serving(&object());
+        let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
+        let calls = Arc::new(Mutex::new(Vec::new()));
+        let mut download = into_memory(&engine(), &origin, &memory)
+            .observe(Named("first", Arc::clone(&calls)))
+            .observe(Named("second", Arc::clone(&calls)))
+            .start()
+            .unwrap();
+        download.wait().await.unwrap();
+        let calls = std::mem::take(&mut *calls.lock().unwrap());
+        assert!(calls.iter().any(|call| call == "progress"));
+        let events: Vec<&String> = calls.iter().filter(|call| *call != "progress").collect();
+        assert_eq!(
+            events,
+            ["first started", "second started", "first completed", "second completed"]
+        );
+    });
 }
 
-#[tokio::test]
-async fn an_observer_that_panics_ends_its_download_only() {
-    let object = object();
-    let origin = Origin::serving(&object);
-    let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
-    let engine = engine();
-    let panics = |event: &Event| assert!(!matches!(event, Event::Started(_)), "as it is to");
-    let mut download = into_memory(&engine, &origin, &memory).observe(panics).start().unwrap();
-    let mut events = download.events();
-    assert_eq!(download.wait().await.unwrap_err().kind(), ErrorKind::Internal);
-    let mut last = None;
-    while let Some(event) = events.next().await {
-        last = Some(event);
-    }
-    assert!(matches!(last, Some(Event::Failed { .. })), "{last:?}");
-    let sandbox = Sandbox::new();
-    let again = engine.download(&origin.url("/file")).directory(sandbox.work());
-    again.start().unwrap().wait().await.unwrap();
-    sandbox.assert_published("file", &object);
+#[test]
+fn an_observer_that_panics_ends_its_download_only() {
+    leaks::checked(async {
+        let object = object();
+        let origin = Origin::serving(&object);
+        let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
+        let engine = engine();
+        let panics = |event: &Event| assert!(!matches!(event, Event::Started(_)), "as it is to");
+        let mut download = into_memory(&engine, &origin, &memory).observe(panics).start().unwrap();
+        let mut events = download.events();
+        assert_eq!(download.wait().await.unwrap_err().kind(), ErrorKind::Internal);
+        let mut last = None;
+        while let Some(event) = events.next().await {
+            last = Some(event);
+        }
+        assert!(matches!(last, Some(Event::Failed { .. })), "{last:?}");
+        let sandbox = Sandbox::new();
+        let again = engine.download(&origin.url("/file")).directory(sandbox.work());
+        again.start().unwrap().wait().await.unwrap();
+        sandbox.assert_published("file", &object);
+    });
 }
