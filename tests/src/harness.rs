@@ -7,6 +7,7 @@
 //! terminal ([`Outcome::assert_free_of`], [`Sandbox::assert_free_of`]): each
 //! command gets the canary, and each outcome and sandbox is searched for it.
 
+mod left;
 mod run;
 mod stream;
 
@@ -221,10 +222,13 @@ impl Default for Sandbox {
 }
 
 impl Drop for Sandbox {
-    /// No test leaves the canary in a file.
+    /// No test leaves the canary in a file, or anything that runs on.
     fn drop(&mut self) {
         if !std::thread::panicking() {
             self.assert_free_of(CANARY);
+            let mut files = Vec::new();
+            collect(self.root.path(), &mut files);
+            left::assert_nothing_runs_on(self.root.path(), &files);
         }
     }
 }

@@ -246,11 +246,64 @@ static void cancelled_and_removed_nothing_is_left(const haul_engine *engine)
     haul_download_free(download);
 }
 
+/* Threads and descriptors of this process, and mappings of files that are shared. */
+struct held {
+    int threads, descriptors, mappings;
+};
+
+static int entries(const char *path)
+{
+    int count = 0;
+    DIR *directory = opendir(path);
+    CHECK(directory != NULL);
+    while (readdir(directory) != NULL)
+        count++;
+    closedir(directory);
+    return count;
+}
+
+static struct held held_now(void)
+{
+    /* Without "." and "..". */
+    struct held held = {entries("/proc/self/task") - 2, entries("/proc/self/fd") - 2, 0};
+    char line[600], permissions[5];
+    FILE *maps = fopen("/proc/self/maps", "r");
+    CHECK(maps != NULL);
+    while (fgets(line, sizeof line, maps))
+        held.mappings += sscanf(line, "%*s %4s", permissions) == 1 && permissions[3] == 's';
+    fclose(maps);
+    return held;
+}
+
+/* What ends in the background has ten seconds for it. */
+static void nothing_is_left(struct held before)
+{
+    const struct timespec moment = {0, 5000000};
+    struct held now = held_now();
+    for (int tries = 0; tries < 2000 && memcmp(&now, &before, sizeof now) != 0; tries++) {
+        nanosleep(&moment, NULL);
+        now = held_now();
+    }
+    if (memcmp(&now, &before, sizeof now) != 0) {
+        fprintf(stderr, "left behind: threads %d, descriptors %d, mappings %d more\n",
+                now.threads - before.threads, now.descriptors - before.descriptors,
+                now.mappings - before.mappings);
+        exit(1);
+    }
+}
+
 int main(int argc, char **argv)
 {
     haul_engine *engine = NULL;
     haul_config *config = NULL;
+    struct held before;
     CHECK(argc == 5);
+    /* The runtime's pipe for signals is made with the first engine, and stays. */
+    CHECK(haul_engine_new(NULL, &engine) == HAUL_OK);
+    haul_engine_free(engine);
+    do
+        before = held_now();
+    while (before.threads > 1);
     url = argv[1], missing = argv[2], directory = argv[3];
     CHECK(strlen(haul_version()) >= 5);
     CHECK(haul_last_error() == NULL);
@@ -271,6 +324,7 @@ int main(int argc, char **argv)
     haul_engine_free(engine);
     CHECK(haul_download_wait(download, 20000) == HAUL_HTTP_STATUS);
     haul_download_free(download);
+    nothing_is_left(before);
     puts("kept");
     return 0;
 }

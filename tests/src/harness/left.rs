@@ -1,0 +1,106 @@
+//! What a run must not leave behind when its process has ended: helpers that it
+//! started, and locks. Files are for the assertions of each test, which allow no
+//! foreign one; a killed run may leave some.
+
+use std::collections::HashSet;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Ends are waited for as long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Nothing of that is left below `root`, whose files are `files`.
+///
+/// # Panics
+/// When something is.
+#[track_caller]
+pub(super) fn assert_nothing_runs_on(root: &Path, files: &[impl AsRef<Path>]) {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut left = processes_in(root);
+        left.extend(locks_on(files));
+        if left.is_empty() {
+            return;
+        }
+        assert!(Instant::now() < deadline, "left behind in {}: {left:#?}", root.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Other processes that work in the sandbox, where the command and all it starts do.
+fn processes_in(root: &Path) -> Vec<String> {
+    let mut left = Vec::new();
+    for process in fs::read_dir("/proc").expect("processes").flatten() {
+        let Some(id) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok())
+        else {
+            continue;
+        };
+        // One that has ended and waits for its parent has no directory any more.
+        let inside = fs::read_link(process.path().join("cwd")).is_ok_and(|at| at.starts_with(root));
+        if inside && id != std::process::id() {
+            let name = fs::read_to_string(process.path().join("comm")).unwrap_or_default();
+            left.push(format!("process {id}: {}", name.trim_end()));
+        }
+    }
+    left
+}
+
+/// Locks of other processes; those of this one are counted with its descriptors.
+fn locks_on(files: &[impl AsRef<Path>]) -> Vec<String> {
+    let inodes: HashSet<u64> =
+        files.iter().filter_map(|file| Some(fs::symlink_metadata(file).ok()?.ino())).collect();
+    // "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF"
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    let held = locks.lines().filter(|line| {
+        let mut fields = line.split_whitespace().skip(4);
+        let ours = fields.next() == Some(std::process::id().to_string().as_str());
+        let inode = fields.next().and_then(|place| place.rsplit(':').next()?.parse().ok());
+        !ours && inode.is_some_and(|inode| inodes.contains(&inode))
+    });
+    held.map(|line| format!("lock {line}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::process::{Child, Command, Stdio};
+
+    use super::super::Sandbox;
+
+    /// Ended also when the test fails.
+    struct Ended(Child);
+
+    impl Drop for Ended {
+        fn drop(&mut self) {
+            let _ = self.0.kill();
+            let _ = self.0.wait();
+        }
+    }
+
+    fn is_refused(sandbox: Sandbox) -> bool {
+        catch_unwind(AssertUnwindSafe(|| drop(sandbox))).is_err()
+    }
+
+    #[test]
+    fn a_helper_that_runs_on_is_seen() {
+        let sandbox = Sandbox::new();
+        let mut sleep = Command::new("sleep");
+        let _helper = Ended(sleep.arg("100").current_dir(sandbox.work()).spawn().unwrap());
+        assert!(is_refused(sandbox));
+    }
+
+    #[test]
+    fn a_lock_that_another_process_holds_is_seen() {
+        let sandbox = Sandbox::new();
+        let file = sandbox.write("film.part", "x");
+        let mut flock = Command::new("flock");
+        flock.arg(&file).args(["sh", "-c", "echo locked; exec sleep 100"]);
+        let mut holder = Ended(flock.stdout(Stdio::piped()).spawn().unwrap());
+        let mut told = [0; 6];
+        let stdout = holder.0.stdout.as_mut().unwrap();
+        std::io::Read::read_exact(stdout, &mut told).unwrap();
+        assert!(is_refused(sandbox));
+    }
+}
