@@ -40,6 +40,7 @@ use std::future::{poll_fn, ready};
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::thread::{self, JoinHandle};
@@ -521,6 +522,24 @@ impl Download {
 pub struct Events {
     events: handle::Events,
     handle: Handle,
+}
+
+impl Events {
+    /// The next event, waited for only so long.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError::Timeout`] when none came until then, and
+    /// [`RecvTimeoutError::Disconnected`] after the last one.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        let next = self.events.next();
+        match self.handle.block_on(async { tokio::time::timeout(timeout, next).await }) {
+            Ok(event) => event.ok_or(RecvTimeoutError::Disconnected),
+            Err(_) => Err(RecvTimeoutError::Timeout),
+        }
+    }
 }
 
 impl Iterator for Events {

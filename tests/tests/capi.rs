@@ -82,8 +82,9 @@ fn the_c_interface_is_what_its_header_says() {
     let throttle = Throttle::new(4 * MIB);
     let origin = {
         let (object, throttle) = (object.clone(), throttle.clone());
-        Origin::start(move |request, _| match request.path() {
-            "/missing" => Response::empty(404),
+        Origin::start(move |request, _| match &*request.target {
+            missing if missing.starts_with("/missing") => Response::empty(404),
+            "/film?expired-secret" => Response::empty(403),
             _ => throttle.apply(standard(&object, request)),
         })
     };
@@ -94,6 +95,7 @@ fn the_c_interface_is_what_its_header_says() {
         origin.url("/missing?secret"),
         sandbox.work().display().to_string(),
         object.byte_at(0).to_string(),
+        origin.url("/film?expired-secret"),
     ];
     let (printed, _) = ends(start(&program, &sandbox, arguments), 0);
     assert_eq!(printed, "kept\n");
@@ -109,6 +111,7 @@ fn c_example_fetches_and_tells(link: impl IntoIterator<Item = PathBuf>) {
     let program = compile(&sandbox, "examples/fetch.c", link);
     let child = start(&program, &sandbox, [origin.url("/film?secret"), "film.mp4".to_owned()]);
     let (printed, _) = ends(child, 0);
+    assert!(printed.starts_with("started\n") && printed.contains("complete\n"), "{printed}");
     let begin: Vec<String> = object.bytes(0..16).iter().map(|it| format!("{it:02x}")).collect();
     assert!(printed.contains(&format!("it begins with {}\n", begin.join(" "))), "{printed}");
     let told = format!("film.mp4: {SIZE} bytes, 0 of them from an earlier run, blake3 ");
@@ -185,6 +188,8 @@ fn a_python_program_fetches_reads_pauses_and_tells_errors() {
     let end: String = object.bytes(SIZE - 8..SIZE).iter().map(|it| format!("{it:02x}")).collect();
     assert!(printed.contains(&format!("it ends with {end}\n")), "{printed}");
     assert!(printed.contains("paused at "), "{printed}");
+    let events = ["started\n", "paused\n", "resumed\n", "complete\n"];
+    assert!(events.iter().all(|event| printed.contains(event)), "{printed}");
     assert!(printed.contains(&format!("film.mp4: blake3 {}", object.blake3_hex())), "{printed}");
     sandbox.assert_published("film.mp4", &object);
 

@@ -31,19 +31,37 @@ static int tell(const char *doing)
     return error->code;
 }
 
+/* Tells what has happened since the last time. */
+static void tell_events(const haul_download *download)
+{
+    haul_event *event = NULL;
+    while (haul_download_next_event(download, 0, &event) == HAUL_OK && event) {
+        if (event->kind == HAUL_EVENT_STARTED)
+            printf("started\n");
+        else if (event->kind == HAUL_EVENT_COMPLETED)
+            printf("complete\n");
+        else if (event->message)
+            fprintf(stderr, "%s\n", event->message);
+        haul_event_free(event);
+    }
+}
+
 static int follow(const haul_download *download)
 {
     haul_code code;
     while ((code = haul_download_wait(download, 200)) == HAUL_PENDING) {
         haul_progress now;
+        tell_events(download);
         haul_download_progress(download, &now, sizeof now);
         fprintf(stderr, "%" PRIu64 " of %" PRId64 " bytes, %.1f MB/s, %u connections\n", now.bytes,
                 now.total_bytes, now.bytes_per_second / 1e6, now.connections);
         if (interrupted)
             haul_download_cancel(download);
     }
+    /* What failed is told of this thread's last function that failed. */
     if (code != HAUL_OK)
         return tell("the download failed");
+    tell_events(download);
 
     haul_summary was;
     char *path = NULL, *digest = NULL;
@@ -69,6 +87,7 @@ static int look(const haul_download *download)
     haul_reader_free(reader);
     if (code != HAUL_OK)
         return tell("nothing can be read");
+    tell_events(download);
     printf("it begins with");
     for (size_t at = 0; at < count; at++)
         printf(" %02x", bytes[at]);

@@ -42,6 +42,22 @@ class Error(c.Structure):
     ]
 
 
+class Event(c.Structure):
+    _fields_ = [
+        ("kind", c.c_int32),
+        ("code", c.c_int32),
+        ("attempt", c.c_uint32),
+        ("resumable", c.c_uint32),
+        ("wait_milliseconds", c.c_uint64),
+        ("lost", c.c_uint64),
+        ("word", c.c_char_p),
+        ("message", c.c_char_p),
+    ]
+
+    # HAUL_EVENT_*
+    NAMES = {1: "started", 5: "paused", 6: "resumed", 9: "complete", 10: "failed"}
+
+
 class HaulError(Exception):
     def __init__(self, error):
         super().__init__(error.message.decode())
@@ -61,6 +77,7 @@ def load(path):
         "haul_options_set_output": [handle, text],
         "haul_download_start": [handle, out],
         "haul_download_progress": [handle, c.POINTER(Progress), size],
+        "haul_download_next_event": [handle, c.c_int64, c.POINTER(c.POINTER(Event))],
         "haul_download_wait": [handle, c.c_int64],
         "haul_download_pause": [handle],
         "haul_download_resume": [handle],
@@ -82,6 +99,8 @@ def load(path):
     for name, arguments in codes.items():
         function = getattr(library, name)
         function.argtypes, function.restype, function.errcheck = arguments, c.c_int32, checked
+    library.haul_event_free.argtypes = [c.POINTER(Event)]
+    library.haul_event_free.restype = None
     for name in ("engine", "options", "download", "reader", "string"):
         function = getattr(library, f"haul_{name}_free")
         function.argtypes, function.restype = [handle], None
@@ -96,6 +115,18 @@ def given(library, function, *arguments):
         return os.fsdecode(c.string_at(place.value)) if place.value else None
     finally:
         library.haul_string_free(place)
+
+
+def tell_events(library, download):
+    """Prints what has happened since the last time."""
+    event = c.POINTER(Event)()
+    while library.haul_download_next_event(download, 0, c.byref(event)) == OK and event:
+        told = event.contents
+        if told.kind in Event.NAMES:
+            print(Event.NAMES[told.kind])
+        elif told.message:
+            print(told.message.decode(), file=sys.stderr)
+        library.haul_event_free(event)
 
 
 def read_end(library, download, wanted):
@@ -145,11 +176,13 @@ def fetch(library, url, file):
             # Short waits, so that Python can raise KeyboardInterrupt between them.
             while library.haul_download_wait(download, 200) == PENDING:
                 now = Progress()
+                tell_events(library, download)
                 library.haul_download_progress(download, c.byref(now), c.sizeof(now))
                 print(f"{now.bytes} of {now.total_bytes} bytes", file=sys.stderr)
         except KeyboardInterrupt:
             library.haul_download_cancel(download)
             library.haul_download_wait(download, -1)  # raises what it ended with
+        tell_events(library, download)
         path = given(library, library.haul_download_output, download)
         digest = given(library, library.haul_download_blake3, download)
         print(f"{path}: blake3 {digest}")

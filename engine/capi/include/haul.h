@@ -13,8 +13,8 @@
 // Threads. Every function may be called from any thread, and several at once with the same handle;
 // calls that wait do not hold up the others, but reads of one reader wait for one another. The
 // exceptions are the free functions: nothing may use a handle during or after its haul_..._free.
-// haul has threads of its own, on which all signals are blocked but those of faults; no code of the
-// program runs on them. After fork() the child must not call haul.
+// haul has threads of its own, on which all signals are blocked but those of faults; of the program
+// only its haul_refresh and haul_release run on them. After fork() the child must not call haul.
 //
 // Ownership. Handles from haul_..._new, _start and _open are freed by the caller, each by its
 // function, in any order: what a download or a reader needs of its engine stays. Strings given out
@@ -54,6 +54,39 @@
 // In `haul_progress`: failed or cancelled; `haul_download_wait` tells why.
 #define HAUL_STATE_FAILED 5
 
+// In `haul_event`: one that this version of the interface has no number for; its text tells it.
+#define HAUL_EVENT_OTHER 0
+
+// In `haul_event`: the first response was accepted and the output is open.
+#define HAUL_EVENT_STARTED 1
+
+// In `haul_event`: it waits for its turn among the downloads of its engine.
+#define HAUL_EVENT_QUEUED 2
+
+// In `haul_event`: a round of backoff begins; the text says why.
+#define HAUL_EVENT_RETRY 3
+
+// In `haul_event`: something a person should know; the download goes on.
+#define HAUL_EVENT_NOTICE 4
+
+// In `haul_event`: nothing is received from here on.
+#define HAUL_EVENT_PAUSED 5
+
+// In `haul_event`: it goes on after that.
+#define HAUL_EVENT_RESUMED 6
+
+// In `haul_event`: all bytes are here, and are being synced.
+#define HAUL_EVENT_SYNCING 7
+
+// In `haul_event`: so many events before this one are lost, since nobody took them.
+#define HAUL_EVENT_LAGGED 8
+
+// In `haul_event`: complete; the file has its name. The last event.
+#define HAUL_EVENT_COMPLETED 9
+
+// In `haul_event`: failed or cancelled; `code` and the text tell why. The last event.
+#define HAUL_EVENT_FAILED 10
+
 // For `haul_options_set_resume`: an earlier partial download is continued when the object is
 // provably the same; otherwise it restarts. The default.
 #define HAUL_RESUME_AUTO 0
@@ -73,6 +106,9 @@
 
 // For `haul_reader_seek`: from the end of the object; SEEK_END.
 #define HAUL_SEEK_END 2
+
+// The room that a `haul_refresh` has for a URL, with its NUL.
+#define HAUL_URL_BYTES 65536
 
 // Settings of an engine.
 typedef struct haul_config haul_config;
@@ -148,6 +184,27 @@ typedef struct {
     uint8_t blake3[32];
 } haul_summary;
 
+// Something that happened to a download. Texts are one line and hold no secret; they live as long
+// as the event.
+typedef struct {
+    // One of `HAUL_EVENT_*`.
+    int32_t kind;
+    // What it failed with, or `HAUL_OK`.
+    haul_code code;
+    // Of `HAUL_EVENT_RETRY` which round without progress it is, from 1.
+    uint32_t attempt;
+    // Of `HAUL_EVENT_FAILED` 1 if the same download continues when it is started again, else 0.
+    uint32_t resumable;
+    // Of `HAUL_EVENT_RETRY` the time until the next request.
+    uint64_t wait_milliseconds;
+    // Of `HAUL_EVENT_LAGGED` how many events are lost.
+    uint64_t lost;
+    // Of `HAUL_EVENT_NOTICE` a stable word for programs, such as "restarted"; else NULL.
+    const char *word;
+    // What happened, for a person, or NULL.
+    const char *message;
+} haul_event;
+
 // What is known of a failure; see `haul_last_error`. Texts are one line, hold
 // no secret (no query of a URL, no password, no header), and end without a
 // full stop.
@@ -166,6 +223,20 @@ typedef struct {
     // another signature in its URL, continues instead of starting from zero.
     bool resumable;
 } haul_error;
+
+// A function of the program that gives a fresh URL for one that expired, such as a signed link: it
+// writes it with a NUL to `fresh`, which has room for `size` bytes, and returns `HAUL_OK`. Anything
+// else means that there is none, and the download fails as if there were no function.
+//
+// It is called on a thread of haul, where it may wait, for two minutes, and may be called for
+// several downloads at once. It may call functions of haul, but must not wait for the download it is
+// called for, nor free its download or engine. No exception may leave it: the process is aborted.
+// `expired` and `fresh` are valid until it returns.
+typedef haul_code (*haul_refresh)(void *context, const char *expired, char *fresh, size_t size);
+
+// A function of the program that frees what `context` points to: called once, on any thread, when
+// nothing can use it any more. No exception may leave it.
+typedef void (*haul_release)(void *context);
 
 // Done.
 #define HAUL_OK 0
@@ -498,6 +569,28 @@ haul_code haul_engine_new(const haul_config *config, haul_engine **engine);
 // `engine` is NULL or of `haul_engine_new`, and not used again.
 void haul_engine_free(haul_engine *engine);
 
+// The next event, waited for so many milliseconds at most; a negative number waits for ever, 0 not
+// at all. `HAUL_PENDING` when none came until then. After the last one, which is
+// `HAUL_EVENT_COMPLETED` or `_FAILED`, `*event` is NULL. They are kept from the start of the
+// download until they are taken, a few dozen of them; the last one is never lost.
+//
+// Gives: `*event`, to be freed by `haul_event_free`. Threads: any; each event goes to one call, and
+// calls with one download wait for one another.
+//
+// # Safety
+// `download` is NULL or of `haul_download_start` and not freed; `event` is NULL or can be written.
+haul_code haul_download_next_event(const haul_download *download,
+                                   int64_t milliseconds,
+                                   haul_event **event);
+
+// Frees an event with its texts; NULL is ignored.
+//
+// Takes: `event`. Threads: any, but nothing else may use `event` meanwhile.
+//
+// # Safety
+// `event` is NULL or of `haul_download_next_event`, and not used again.
+void haul_event_free(haul_event *event);
+
 // What the last function that failed on this thread met; NULL if none has.
 // Valid until the next function fails on this thread, or the thread ends;
 // haul's, not to be freed.
@@ -655,6 +748,42 @@ haul_code haul_options_set_digest(haul_options *options, bool on);
 // # Safety
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_priority(haul_options *options, int32_t priority);
+
+// Another URL of the same object. With a checksum, or a digest that the server sends, all are used at
+// once; without, a mirror takes the place of what failed, from zero. It is checked when the download
+// starts.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `url` is NULL or a string.
+haul_code haul_options_add_mirror(haul_options *options,
+                                  const char *url);
+
+// Only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT` (the last
+// ones), several with commas between them; as in a `Range` field (RFC 9110 section 14.1.1).
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `ranges` is NULL or a string.
+haul_code haul_options_set_range(haul_options *options, const char *ranges);
+
+// Asks the program for a fresh URL when the one that is used expires: `refresh` is called with
+// `context`. `release`, unless it is NULL, is called once with it when the options and all downloads
+// started with them are freed and no call is under way; also when another function is set, and when
+// this function fails.
+//
+// Threads: any; those that the functions are called on are haul's.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed; `refresh` is NULL or a `haul_refresh`,
+// and `release` NULL or a `haul_release`, which may be called with `context` from any thread until
+// `release` was called.
+haul_code haul_options_set_refresh(haul_options *options,
+                                   haul_refresh refresh,
+                                   void *context,
+                                   haul_release release);
 
 // A reader at the object's start; any number may read at once. What it reads is fetched before the
 // rest.

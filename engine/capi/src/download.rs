@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use haul_engine::{Metadata, blocking};
 
+use crate::event::Events;
 use crate::failure::{Code, Failure, entry, entry_free};
 use crate::options::{Options, number};
 use crate::pointer::{Out, Plain, borrow, fill, give, give_text, release};
@@ -24,7 +25,7 @@ pub const HAUL_STATE_COMPLETE: i32 = 4;
 pub const HAUL_STATE_FAILED: i32 = 5;
 
 /// A download.
-pub struct Download(blocking::Download);
+pub struct Download(blocking::Download, pub(crate) Events);
 
 /// How a download stands, at most 100 ms old.
 #[repr(C)]
@@ -92,7 +93,7 @@ impl Plain for Summary {}
 const _: () = assert!(size_of::<Progress>() == 5 * 8 + 4 * 4);
 const _: () = assert!(size_of::<Summary>() == 5 * 8 + 4 * 4 + 32);
 
-fn milliseconds(time: Duration) -> u64 {
+pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
@@ -120,7 +121,9 @@ pub unsafe extern "C" fn haul_download_start(
         let out = unsafe { Out::new(download, "download") }?;
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        give(Download(options.builder().start()?), out);
+        let download = options.builder().start()?;
+        let events = Events::of(&download);
+        give(Download(download, events), out);
         Ok(())
     })
 }

@@ -137,7 +137,7 @@ pub(crate) fn c_string(bytes: &[u8]) -> CString {
     CString::new(bytes.collect::<Vec<u8>>()).unwrap_or_default()
 }
 
-fn code(kind: ErrorKind) -> Code {
+pub(crate) fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::InvalidInput => HAUL_INVALID_INPUT,
         ErrorKind::OutputExists => HAUL_OUTPUT_EXISTS,

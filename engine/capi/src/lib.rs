@@ -19,10 +19,12 @@ compile_error!("haul-capi turns panics into error codes: build it with panic = \
 
 mod download;
 mod engine;
+mod event;
 mod failure;
 mod options;
 mod pointer;
 mod reader;
+mod refresh;
 mod signals;
 
 use std::ffi::{CStr, c_char};
@@ -31,9 +33,11 @@ use failure::entry_free;
 
 pub use download::*;
 pub use engine::*;
+pub use event::*;
 pub use failure::*;
 pub use options::*;
 pub use reader::*;
+pub use refresh::*;
 
 /// The version of haul, such as "0.1.0". It stays valid for ever.
 #[unsafe(no_mangle)]

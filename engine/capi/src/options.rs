@@ -1,15 +1,16 @@
 //! The options of a download.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use haul_engine::blocking::DownloadBuilder;
-use haul_engine::{Checksum, Connections, Existing, Resume, RetryPolicy};
+use haul_engine::{Checksum, Connections, Existing, Resume, RetryPolicy, Selection};
 
 use crate::engine::Engine;
 use crate::failure::{Code, Failure, entry, entry_free};
 use crate::pointer::{Out, borrow, give, path, release, text};
+use crate::refresh::{RefreshFunction, Refresher, ReleaseFunction};
 
 /// For `haul_options_set_resume`: an earlier partial download is continued when the object is
 /// provably the same; otherwise it restarts. The default.
@@ -369,6 +370,82 @@ pub unsafe extern "C" fn haul_options_set_priority(options: *mut Options, priori
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
         options.change(|it| it.priority(priority));
+        Ok(())
+    })
+}
+
+/// Another URL of the same object. With a checksum, or a digest that the server sends, all are used at
+/// once; without, a mirror takes the place of what failed, from zero. It is checked when the download
+/// starts.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `url` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_add_mirror(
+    options: *mut Options,
+    url: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let url = unsafe { text(url, "url") }?;
+        options.change(|it| it.mirror(url));
+        Ok(())
+    })
+}
+
+/// Only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT` (the last
+/// ones), several with commas between them; as in a `Range` field (RFC 9110 section 14.1.1).
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `ranges` is NULL or a string.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_range(
+    options: *mut Options,
+    ranges: *const c_char,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        // SAFETY: the contract above.
+        let selection: Selection = unsafe { text(ranges, "ranges") }?.parse()?;
+        options.change(|it| it.range(selection));
+        Ok(())
+    })
+}
+
+/// Asks the program for a fresh URL when the one that is used expires: `refresh` is called with
+/// `context`. `release`, unless it is NULL, is called once with it when the options and all downloads
+/// started with them are freed and no call is under way; also when another function is set, and when
+/// this function fails.
+///
+/// Threads: any; those that the functions are called on are haul's.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed; `refresh` is NULL or a `haul_refresh`,
+/// and `release` NULL or a `haul_release`, which may be called with `context` from any thread until
+/// `release` was called.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_refresh(
+    options: *mut Options,
+    refresh: RefreshFunction,
+    context: *mut c_void,
+    release: ReleaseFunction,
+) -> Code {
+    entry(|| {
+        // From here on the context is released, whatever fails.
+        let refresher = Refresher::new(refresh, context, release);
+        if refresh.is_none() {
+            return Err(Failure::Argument("refresh", "it is NULL"));
+        }
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        options.change(|it| it.refresh(refresher));
         Ok(())
     })
 }

@@ -1,6 +1,6 @@
 /* Holds the C interface to what its header says. Run by the tests: contract URL MISSING
- * DIRECTORY BYTE, with URL a slow object of 16 MiB or more that begins with BYTE, and MISSING a URL
- * of status 404.
+ * DIRECTORY BYTE EXPIRED, with URL a slow object of 16 MiB or more that begins with BYTE, MISSING a
+ * URL of status 404, and EXPIRED the object's with a link that is refused.
  */
 #define _POSIX_C_SOURCE 200809L
 #include <dirent.h>
@@ -24,7 +24,7 @@
         }                                                                                          \
     } while (0)
 
-static const char *url, *missing, *directory;
+static const char *url, *missing, *directory, *expired;
 
 static haul_options *options_for(const haul_engine *engine, const char *of, const char *file)
 {
@@ -77,6 +77,9 @@ static void what_cannot_be_used_is_refused(const haul_engine *engine)
     CHECK(refused(haul_options_set_checksum(options, "sha256=12"), "12"));
     CHECK(refused(haul_options_set_resume(options, 3), "HAUL_RESUME"));
     CHECK(refused(haul_options_add_header(options, "X", NULL), "value"));
+    CHECK(refused(haul_options_add_mirror(options, NULL), "url"));
+    CHECK(refused(haul_options_set_range(options, "5-x"), "5-x"));
+    CHECK(refused(haul_options_set_refresh(options, NULL, NULL, NULL), "refresh"));
     CHECK(refused(haul_download_start(options, &download), "ftp"));
     CHECK(download == NULL);
     haul_options_free(options);
@@ -90,7 +93,109 @@ static void what_cannot_be_used_is_refused(const haul_engine *engine)
     haul_options_free(NULL);
     haul_download_free(NULL);
     haul_reader_free(NULL);
+    haul_event_free(NULL);
     haul_string_free(NULL);
+}
+
+/* The kind of the next event; -1 after the last. Its text is free of secrets. */
+static int next_kind(const haul_download *download, haul_code *code)
+{
+    haul_event *event = NULL;
+    int kind = -1;
+    CHECK(haul_download_next_event(download, -1, &event) == HAUL_OK);
+    if (event) {
+        kind = event->kind;
+        *code = event->code;
+        CHECK(!event->message || !strstr(event->message, "secret"));
+        CHECK((event->word != NULL) == (kind == HAUL_EVENT_NOTICE));
+    }
+    haul_event_free(event);
+    return kind;
+}
+
+/* Its last event has this kind and code, and comes once. */
+static void ends_with(const haul_download *download, int kind, haul_code code)
+{
+    haul_code told = HAUL_OK;
+    int last = -1, next;
+    while ((next = next_kind(download, &told)) >= 0)
+        last = next;
+    CHECK(last == kind && told == code);
+    CHECK(next_kind(download, &told) == -1);
+}
+
+struct link {
+    const char *fresh;
+    int asked, released;
+    haul_code answer;
+};
+
+static haul_code fresh_link(void *context, const char *old, char *fresh, size_t size)
+{
+    struct link *link = context;
+    link->asked++;
+    CHECK(strcmp(old, expired) == 0);
+    CHECK(size == HAUL_URL_BYTES && strlen(link->fresh) < size);
+    strcpy(fresh, link->fresh);
+    return link->answer;
+}
+
+static void released(void *context)
+{
+    ((struct link *)context)->released++;
+}
+
+/* 100 bytes from both ends of the object, of a link that expired. */
+static void links_are_refreshed_and_let_go(const haul_engine *engine)
+{
+    const haul_code answers[] = {HAUL_OK, HAUL_NETWORK};
+    for (int i = 0; i < 2; i++) {
+        const struct timespec moment = {0, 5000000};
+        struct link link = {url, 0, 0, answers[i]}, other = {url, 0, 0, HAUL_OK};
+        const haul_code code = answers[i] == HAUL_OK ? HAUL_OK : HAUL_ACCESS_DENIED;
+        haul_options *options = options_for(engine, expired, "ends");
+        haul_download *download = NULL;
+        haul_summary summary;
+        char *path = NULL;
+        CHECK(haul_options_set_range(options, "0-49,-50") == HAUL_OK);
+        CHECK(haul_options_set_refresh(options, fresh_link, &other, released) == HAUL_OK);
+        CHECK(haul_options_set_refresh(options, fresh_link, &link, released) == HAUL_OK);
+        CHECK(haul_download_start(options, &download) == HAUL_OK);
+        haul_options_free(options);
+        CHECK(haul_download_wait(download, -1) == code);
+        CHECK(link.asked == 1 && other.asked == 0 && other.released == 1);
+        ends_with(download, code == HAUL_OK ? HAUL_EVENT_COMPLETED : HAUL_EVENT_FAILED, code);
+        if (code == HAUL_OK) {
+            CHECK(haul_download_summary(download, &summary, sizeof summary) == HAUL_OK);
+            CHECK(summary.bytes == 100);
+            CHECK(haul_download_output(download, &path) == HAUL_OK);
+            CHECK(remove(path) == 0);
+            haul_string_free(path);
+        }
+        haul_download_free(download);
+        for (int tries = 0; tries < 2000 && link.released == 0; tries++)
+            nanosleep(&moment, NULL);
+        CHECK(link.released == 1);
+    }
+    struct link link = {url, 0, 0, HAUL_OK};
+    CHECK(refused(haul_options_set_refresh(NULL, fresh_link, &link, released), "options"));
+    CHECK(link.released == 1);
+}
+
+static void a_mirror_takes_the_place_of_what_is_missing(const haul_engine *engine)
+{
+    haul_options *options = options_for(engine, missing, "mirrored");
+    haul_download *download = NULL;
+    char *path = NULL;
+    CHECK(haul_options_add_mirror(options, url) == HAUL_OK);
+    CHECK(haul_options_set_range(options, "0-99") == HAUL_OK);
+    CHECK(haul_download_start(options, &download) == HAUL_OK);
+    haul_options_free(options);
+    CHECK(haul_download_wait(download, -1) == HAUL_OK);
+    CHECK(haul_download_output(download, &path) == HAUL_OK);
+    CHECK(remove(path) == 0);
+    haul_string_free(path);
+    haul_download_free(download);
 }
 
 static void failures_tell_what_happened(const haul_engine *engine)
@@ -106,6 +211,7 @@ static void failures_tell_what_happened(const haul_engine *engine)
     CHECK(haul_download_summary(download, &summary, sizeof summary) == HAUL_HTTP_STATUS);
     CHECK(haul_download_output(download, &text) == HAUL_HTTP_STATUS);
     CHECK(text == NULL);
+    ends_with(download, HAUL_EVENT_FAILED, HAUL_HTTP_STATUS);
     haul_download_free(download);
 }
 
@@ -184,6 +290,8 @@ static void threads_wait_steer_and_cancel(const haul_engine *engine, int first_b
     pthread_t waiting[3];
     void *code;
     char *path = NULL, *shown = NULL;
+    haul_event *event = (haul_event *)1;
+    haul_code failed;
 
     for (int i = 0; i < 3; i++)
         CHECK(pthread_create(&waiting[i], NULL, wait_for_it, download) == 0);
@@ -213,7 +321,12 @@ static void threads_wait_steer_and_cancel(const haul_engine *engine, int first_b
         CHECK(haul_download_progress(download, &progress, sizeof progress) == HAUL_OK);
     } while (progress.state != HAUL_STATE_PAUSED);
     CHECK(progress.total_bytes == (int64_t)at + 1);
+    while (next_kind(download, &failed) != HAUL_EVENT_PAUSED)
+        ;
+    CHECK(haul_download_next_event(download, 0, &event) == HAUL_PENDING && event == NULL);
+    CHECK(haul_download_next_event(download, 20, &event) == HAUL_PENDING && event == NULL);
     CHECK(haul_download_resume(download) == HAUL_OK);
+    CHECK(next_kind(download, &failed) == HAUL_EVENT_RESUMED);
     CHECK(haul_download_output(download, &path) == HAUL_OK);
     CHECK(strcmp(strrchr(path, '/'), "/film") == 0);
     haul_string_free(path);
@@ -232,6 +345,7 @@ static void threads_wait_steer_and_cancel(const haul_engine *engine, int first_b
     CHECK(haul_reader_read(reader, byte, 1, &count) == HAUL_CANCELLED || byte[0]);
     CHECK(haul_download_progress(download, &progress, sizeof progress) == HAUL_OK);
     CHECK(progress.state == HAUL_STATE_FAILED);
+    ends_with(download, HAUL_EVENT_FAILED, HAUL_CANCELLED);
     haul_download_free(download);
     haul_reader_free(reader);
 }
@@ -297,14 +411,14 @@ int main(int argc, char **argv)
     haul_engine *engine = NULL;
     haul_config *config = NULL;
     struct held before;
-    CHECK(argc == 5);
+    CHECK(argc == 6);
     /* The runtime's pipe for signals is made with the first engine, and stays. */
     CHECK(haul_engine_new(NULL, &engine) == HAUL_OK);
     haul_engine_free(engine);
     do
         before = held_now();
     while (before.threads > 1);
-    url = argv[1], missing = argv[2], directory = argv[3];
+    url = argv[1], missing = argv[2], directory = argv[3], expired = argv[5];
     CHECK(strlen(haul_version()) >= 5);
     CHECK(haul_last_error() == NULL);
     CHECK(haul_config_new(&config) == HAUL_OK);
@@ -317,6 +431,8 @@ int main(int argc, char **argv)
     what_cannot_be_used_is_refused(engine);
     failures_tell_what_happened(engine);
     threads_wait_steer_and_cancel(engine, atoi(argv[4]));
+    links_are_refreshed_and_let_go(engine);
+    a_mirror_takes_the_place_of_what_is_missing(engine);
     cancelled_and_removed_nothing_is_left(engine);
 
     /* A download outlives the engine's handle. */
