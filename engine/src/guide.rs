@@ -12,6 +12,9 @@ pub mod reading {}
 #[doc = include_str!("guide/own_parts.md")]
 pub mod own_parts {}
 
+#[doc = include_str!("guide/own_storage.md")]
+pub mod own_storage {}
+
 #[doc = include_str!("guide/threads_and_memory.md")]
 pub mod threads_and_memory {}
 

@@ -22,8 +22,10 @@
 //! # }
 //! ```
 //!
-//! The [`guide`] has the rest: stopping and continuing, links that expire,
-//! reading while it downloads, threads and memory, errors.
+//! The [`guide`] has the rest: [stopping and continuing](guide::resume), [links that
+//! expire](guide::refresh), [reading while it downloads](guide::reading), [parts of
+//! your own](guide::own_parts) and [a storage of your own](guide::own_storage),
+//! [threads and memory](guide::threads_and_memory), [errors](guide::errors).
 #![deny(missing_docs)]
 
 #[cfg(feature = "blocking")]
