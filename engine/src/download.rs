@@ -313,9 +313,11 @@ impl DownloadBuilder {
     }
 
     /// Keeps the bytes in a storage of yours instead of a file: what is about files
-    /// (output, directory, resume, [`Self::storage`]) has no effect, nothing is
-    /// recorded, and [`crate::Summary::output`] is empty. The storage is for one
-    /// download at a time.
+    /// (output, directory, [`Self::storage`]) has no effect, and
+    /// [`crate::Summary::output`] is empty. It can be continued if the storage keeps its
+    /// checkpoint ([`Storage::checkpoints`]). The storage is for one download at a time:
+    /// the next may start when [`crate::Download::cancel`] or
+    /// [`crate::Download::wait`] has returned.
     pub fn store_in(mut self, storage: Arc<dyn Storage>) -> Self {
         self.own_storage = Some(storage);
         self

@@ -222,6 +222,8 @@ pub(crate) struct Driver {
     believe_earlier: bool,
     /// That checkpoint, until this run has one of its own.
     earlier: Option<PathBuf>,
+    /// What a storage of the program had of an earlier run, until it counts.
+    in_storage: Option<Earlier>,
     store: Option<Store>,
     kept: Option<Place>,
     output: Option<PathBuf>,
@@ -286,6 +288,7 @@ impl Driver {
             opened_from: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
+            in_storage: None,
             options,
             store: None,
             kept: None,
@@ -319,6 +322,7 @@ impl Driver {
     /// Runs to the end, or until `stop` fires or its sender is dropped.
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
         self.watch(0);
+        self.load_earlier().await?;
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.planner.tick(self.now());

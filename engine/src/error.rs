@@ -60,6 +60,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     http_status: Option<u16>,
+    /// Empty where a program's own storage keeps it.
     checkpoint: Option<PathBuf>,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
@@ -130,10 +131,10 @@ impl Error {
         self.http_status
     }
 
-    /// Where the checkpoint of the partial download is, if one was kept.
+    /// Where the checkpoint of the partial download is, if one was kept in a file.
     #[must_use]
     pub fn checkpoint(&self) -> Option<&Path> {
-        self.checkpoint.as_deref()
+        self.checkpoint.as_deref().filter(|path| !path.as_os_str().is_empty())
     }
 
     /// Whether the same download, started again, continues instead of starting

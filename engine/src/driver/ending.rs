@@ -169,6 +169,7 @@ impl Driver {
         self.shared.contents.close();
         self.fetches.shutdown().await;
         self.running.clear();
+        let own = self.earlier.take_if(|checkpoint| checkpoint.as_os_str().is_empty());
         let place = match (self.store.take(), self.kept.take(), self.earlier.take()) {
             (Some(store), ..) => store.reset().await?,
             (None, Some(kept), _) => kept,
@@ -180,7 +181,10 @@ impl Driver {
                 let removed = crew.blocking(remove).await;
                 return removed.unwrap_or(Ok(()));
             }
-            (None, None, None) => return Ok(()),
+            (None, None, None) => match (own, self.options.own_storage.clone()) {
+                (Some(_), Some(storage)) => Place::Own(storage),
+                _ => return Ok(()),
+            },
         };
         self.unlink(place).await
     }

@@ -7,6 +7,7 @@ use crate::contents::Open;
 use crate::event::Metadata;
 use crate::io::stored::Stored;
 use crate::io::writer::Layout;
+use crate::model::checkpoint::Checkpoint;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
 
 impl Driver {
@@ -14,6 +15,9 @@ impl Driver {
     /// so that the first request already asks for something missing.
     pub(super) fn look_for_earlier(&mut self) -> Result<(), Error> {
         if self.options.keeps_nothing() {
+            if let Some(Earlier::Checkpoint(checkpoint)) = self.in_storage.take() {
+                self.claim_earlier(*checkpoint, PathBuf::new());
+            }
             return Ok(());
         }
         let path = match &self.options.output {
@@ -42,15 +46,34 @@ impl Driver {
             return Ok(());
         }
         // Anything but a readable checkpoint is judged when the output is opened.
-        if let Earlier::Checkpoint(checkpoint) = output::earlier(&paths)?
-            && checkpoint.total.is_some_and(|total| total > 0)
+        if let Earlier::Checkpoint(checkpoint) = output::earlier(&paths)? {
+            self.claim_earlier(*checkpoint, paths.checkpoint);
+        }
+        Ok(())
+    }
+
+    /// What a storage of the program has of an earlier run, read where that may block.
+    pub(super) async fn load_earlier(&mut self) -> Result<(), Error> {
+        let own = self.options.own_storage.clone().filter(|_| self.options.window.is_none());
+        if let Some(storage) = own.filter(|_| self.believe_earlier && !self.plan_only) {
+            let load = move || output::earlier_in(&*storage);
+            let loaded = self.engine.writers.crew().blocking(load).await;
+            self.in_storage = loaded.transpose()?;
+        }
+        Ok(())
+    }
+
+    /// Has the first request ask for what the checkpoint, which is kept at `kept`, says
+    /// is missing of the object that it is of.
+    fn claim_earlier(&mut self, checkpoint: Checkpoint, kept: PathBuf) {
+        if checkpoint.total.is_some_and(|total| total > 0)
             && self.wants_the_same(checkpoint.selected.as_ref())
         {
             self.selected.clone_from(&checkpoint.selected);
             let opening = output::opening_range(&checkpoint, self.options.first_range_bytes);
             // What is kept when this run ends before its first response.
             self.bytes = output::restored_bytes(&checkpoint);
-            self.earlier = Some(paths.checkpoint.clone());
+            self.earlier = Some(kept);
             let claimed = Resource {
                 total: checkpoint.total,
                 validator: checkpoint.validator,
@@ -73,7 +96,6 @@ impl Driver {
             self.planner.claim(claimed.clone(), opening);
             self.expected = Some(claimed);
         }
-        Ok(())
     }
 
     pub(super) async fn open(&mut self, resource: Resource) {

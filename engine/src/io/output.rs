@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::checkpoint_file;
 use super::numbered::names;
 use super::partial::{self, Partial, Paths};
-use super::place::Place;
+use super::place::{self, Place};
 use super::storage::window::Window;
 use super::storage::{self, Storage};
 use super::unnamed::Unnamed;
@@ -78,16 +78,32 @@ pub(crate) fn earlier(paths: &Paths) -> Result<Earlier, Error> {
     if !paths.partial.exists() {
         return Ok(Earlier::None);
     }
-    match Checkpoint::decode(&bytes) {
+    read_from(&bytes, &paths.checkpoint).map_err(|error| {
+        error.with_hint("use the newer haul, or remove the .part and .haul files to start over")
+    })
+}
+
+/// The same of a storage of the program. Blocking.
+pub(crate) fn earlier_in(storage: &dyn Storage) -> Result<Earlier, Error> {
+    let Some(checkpoints) = storage.checkpoints() else { return Ok(Earlier::None) };
+    let name = Path::new(storage.name());
+    let loaded = checkpoints.load();
+    match loaded.map_err(|error| Error::io("cannot read the checkpoint of", name, error))? {
+        Some(bytes) => read_from(&bytes, &name.join("checkpoint")),
+        None => Ok(Earlier::None),
+    }
+}
+
+fn read_from(bytes: &[u8], at: &Path) -> Result<Earlier, Error> {
+    match Checkpoint::decode(bytes) {
         Ok(checkpoint) => Ok(Earlier::Checkpoint(Box::new(checkpoint))),
         Err(CheckpointError::Newer { version }) => Err(Error::new(
             ErrorKind::LocalFile,
             format!(
                 "{} was written by a newer haul (format {version}): nothing was changed",
-                paths.checkpoint.display()
+                at.display()
             ),
-        )
-        .with_hint("use the newer haul, or remove the .part and .haul files to start over")),
+        )),
         Err(error) => Ok(Earlier::Damaged(error.to_string())),
     }
 }
@@ -142,17 +158,9 @@ pub(crate) enum Opening {
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     if let Some(storage) = request.own_storage.as_ref().filter(|_| request.window.is_none()) {
-        let begun = storage.begin(request.resource.total);
-        let name = Path::new(storage.name());
-        begun.map_err(|error| Error::io("cannot store the object:", name, error))?;
-        return Ok(Opening::Ready(Box::new(OpenedOutput {
-            place: Place::Nowhere,
-            storage: Arc::clone(storage),
-            checkpoint: fresh(request),
-            restored: Restored::default(),
-            restored_bytes: 0,
-            notices: Vec::new(),
-        })));
+        let believe = matches!(start, Start::Acquire { believe: true });
+        let opened = open_own(request, storage, believe && request.resume != Resume::Never)?;
+        return Ok(Opening::Ready(Box::new(opened)));
     }
     if request.storage == StorageKind::Null || request.window.is_some() {
         let checkpoint = fresh(request);
@@ -177,7 +185,9 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
         Start::Over(Place::Partial(partial)) => (partial, true, None),
-        Start::Over(Place::Unnamed(_) | Place::Nowhere) => (acquire(request)?, true, None),
+        Start::Over(Place::Unnamed(_) | Place::Own(_) | Place::Nowhere) => {
+            (acquire(request)?, true, None)
+        }
         Start::Proven(partial, holds) => (partial, false, Some(holds)),
     };
     let mut old = None;
@@ -266,6 +276,47 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         restored_bytes,
         notices,
     })))
+}
+
+/// Opens a storage of the program, and goes on with what is in it if its checkpoint is
+/// to be believed and is of this object.
+fn open_own(
+    request: &Request,
+    storage: &Arc<dyn Storage>,
+    believe: bool,
+) -> Result<OpenedOutput, Error> {
+    let mut notices = Vec::new();
+    let found = if believe { earlier_in(&**storage)? } else { Earlier::None };
+    let (kept, why) = match found {
+        Earlier::None => (None, None),
+        Earlier::Damaged(why) => (None, Some(format!("the checkpoint cannot be believed ({why})"))),
+        Earlier::Checkpoint(checkpoint) => match judge(request, &checkpoint) {
+            Ok(true) => (Some(*checkpoint), None),
+            Ok(false) => (None, Some("the storage has the object of another URL".to_owned())),
+            Err(why) => (None, Some(why)),
+        },
+    };
+    if let Some(why) = why {
+        notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
+    }
+    let checkpoint = if let Some(mut checkpoint) = kept {
+        checkpoint.pid = std::process::id();
+        checkpoint
+    } else {
+        let name = Path::new(storage.name());
+        let cannot = |error| Error::io("cannot store the object:", name, error);
+        // A crash must not find the old one beside what is begun anew.
+        place::remove_in(&**storage).map_err(cannot)?;
+        storage.begin(request.resource.total).map_err(cannot)?;
+        fresh(request)
+    };
+    let place = match storage.checkpoints() {
+        Some(_) => Place::Own(Arc::clone(storage)),
+        None => Place::Nowhere,
+    };
+    let (restored, restored_bytes) = restored(&checkpoint);
+    let storage = Arc::clone(storage);
+    Ok(OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices })
 }
 
 /// Opens the output of an object that is small enough to be all or nothing.

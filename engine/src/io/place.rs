@@ -1,17 +1,34 @@
 //! Where a download keeps its data and its checkpoint: in a partial beside its
-//! output, in a file without a name, or nowhere. The keeper asks for what must be done and need not know
+//! output, in a file without a name, in a storage of the program, or nowhere. The keeper asks for what must be done and need not know
 //! which it is.
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::checkpoint_file;
 use super::directory_sync::DirectorySyncs;
 use super::partial::Partial;
 use super::publish::{PublishOptions, publish};
+use super::storage::{Checkpoints, Storage};
 use super::unnamed::Unnamed;
 use crate::error::{Error, ErrorKind};
 use crate::model::checkpoint::Checkpoint;
+
+/// What errors call a program's own storage.
+const IN_STORAGE: &str = "the storage";
+
+/// The checkpoint in the place of the one that `storage` keeps, if it does.
+pub(super) fn save_in(storage: &dyn Storage, checkpoint: &Checkpoint) -> Result<(), Error> {
+    let Some(checkpoints) = storage.checkpoints() else { return Ok(()) };
+    let saved = checkpoints.save(&checkpoint.encode());
+    saved.map_err(|error| Error::io("cannot keep the checkpoint in", Path::new(IN_STORAGE), error))
+}
+
+/// No checkpoint is kept by `storage`.
+pub(super) fn remove_in(storage: &dyn Storage) -> io::Result<()> {
+    storage.checkpoints().map_or(Ok(()), Checkpoints::remove)
+}
 
 /// See the module's documentation.
 #[derive(Debug)]
@@ -20,9 +37,11 @@ pub(crate) enum Place {
     Partial(Partial),
     /// A file that has no name before it is `NAME`; it has no checkpoint.
     Unnamed(Unnamed),
+    /// A program's own storage that keeps the checkpoint as well.
+    Own(Arc<dyn Storage>),
     /// Nothing is recorded or published: of [`crate::StorageKind::Null`], of a
     /// [`crate::ByteStream`], whose bytes are in memory until they are taken, and of a
-    /// program's own storage.
+    /// program's own storage without one.
     Nowhere,
 }
 
@@ -32,7 +51,7 @@ impl Place {
         match self {
             Self::Partial(partial) => Some(&partial.paths().output),
             Self::Unnamed(unnamed) => Some(unnamed.output()),
-            Self::Nowhere => None,
+            Self::Own(_) | Self::Nowhere => None,
         }
     }
 
@@ -41,7 +60,7 @@ impl Place {
         match self {
             Self::Partial(partial) => &partial.paths().partial,
             Self::Unnamed(unnamed) => unnamed.output(),
-            Self::Nowhere => Path::new("the storage"),
+            Self::Own(_) | Self::Nowhere => Path::new(IN_STORAGE),
         }
     }
 
@@ -51,7 +70,11 @@ impl Place {
     /// [`ErrorKind::LocalFile`] when the partial's name is not ours any more,
     /// and whatever keeps a file from being written.
     pub(super) fn record(&self, checkpoint: &Checkpoint, sync: bool) -> Result<(), Error> {
-        let Self::Partial(partial) = self else { return Ok(()) };
+        let partial = match self {
+            Self::Partial(partial) => partial,
+            Self::Own(storage) => return save_in(&**storage, checkpoint),
+            Self::Unnamed(_) | Self::Nowhere => return Ok(()),
+        };
         let paths = partial.paths();
         let ours = partial
             .still_ours()
@@ -72,10 +95,14 @@ impl Place {
             .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
     }
 
-    /// Where the checkpoint is after it was `written`, or an older one where
+    /// Where the checkpoint is, an empty path for a program's own storage, after it was `written`, or an older one where
     /// that failed: on a full disk it is what the next run goes on from.
     pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<PathBuf>, Error> {
-        let Self::Partial(partial) = self else { return Ok(None) };
+        let partial = match self {
+            Self::Partial(partial) => partial,
+            Self::Own(_) => return written.map(|()| Some(PathBuf::new())),
+            Self::Unnamed(_) | Self::Nowhere => return Ok(None),
+        };
         let path = partial.paths().checkpoint.clone();
         match written {
             Err(error) if partial.still_ours().unwrap_or(false) && path.exists() => {
@@ -96,6 +123,9 @@ impl Place {
         match self {
             Self::Partial(partial) => publish(partial, len_bytes, options, directories).map(Some),
             Self::Unnamed(unnamed) => unnamed.publish(len_bytes, options, directories).map(Some),
+            Self::Own(storage) => remove_in(&**storage)
+                .map(|()| None)
+                .map_err(|error| Error::io("cannot remove the checkpoint of", self.data(), error)),
             Self::Nowhere => Ok(None),
         }
     }
@@ -115,6 +145,7 @@ impl Place {
             Self::Partial(partial) => partial.remove(),
             // Without a name it is gone with its last handle.
             Self::Unnamed(_) | Self::Nowhere => Ok(()),
+            Self::Own(storage) => remove_in(&*storage),
         }
     }
 

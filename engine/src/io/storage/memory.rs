@@ -1,9 +1,9 @@
 //! An object in memory.
 
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::{SegmentWriter, Storage, check_inside};
+use super::{Checkpoints, SegmentWriter, Storage, check_inside};
 use crate::model::range::ByteRange;
 
 /// Keeps an object in memory, up to a size that its owner allows.
@@ -12,6 +12,7 @@ use crate::model::range::ByteRange;
 #[derive(Debug, Clone)]
 pub struct MemoryStorage {
     bytes: Arc<RwLock<Vec<u8>>>,
+    checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
     limit_bytes: usize,
 }
 
@@ -20,7 +21,7 @@ impl MemoryStorage {
     /// as [`crate::ErrorKind::DiskFull`] as soon as its size is known.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
-        Self { bytes: Arc::default(), limit_bytes }
+        Self { bytes: Arc::default(), checkpoint: Arc::default(), limit_bytes }
     }
 
     /// Has `look` see what is there: the whole object once its download is complete,
@@ -29,9 +30,10 @@ impl MemoryStorage {
         look(&self.read())
     }
 
-    /// Takes the bytes out, and leaves it empty.
+    /// Takes the bytes out, and leaves it empty: nothing continues from it.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
+        *self.kept() = None;
         std::mem::take(&mut self.write())
     }
 
@@ -42,6 +44,10 @@ impl MemoryStorage {
 
     fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
         self.bytes.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
+        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn within_limit(&self, len_bytes: u64) -> io::Result<usize> {
@@ -89,6 +95,27 @@ impl Storage for MemoryStorage {
     fn set_len(&self, len_bytes: u64) -> io::Result<()> {
         let len = self.within_limit(len_bytes)?;
         self.write().resize(len, 0);
+        Ok(())
+    }
+
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        Some(self)
+    }
+}
+
+/// As long as the memory: what was dropped or failed goes on where it stood.
+impl Checkpoints for MemoryStorage {
+    fn load(&self) -> io::Result<Option<Vec<u8>>> {
+        Ok(self.kept().clone())
+    }
+
+    fn save(&self, bytes: &[u8]) -> io::Result<()> {
+        *self.kept() = Some(bytes.to_owned());
+        Ok(())
+    }
+
+    fn remove(&self) -> io::Result<()> {
+        *self.kept() = None;
         Ok(())
     }
 }

@@ -90,6 +90,45 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// # Errors
     /// `InvalidInput` when the length was known and is another one.
     fn set_len(&self, len_bytes: u64) -> io::Result<()>;
+
+    /// Where the download's checkpoint is kept, if it can be continued. With one, a
+    /// download whose checkpoint is found and is of the same object goes on without
+    /// [`Self::begin`], with what is there.
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        None
+    }
+}
+
+/// Keeps the checkpoint of a [`Storage`], at most 4 MiB that mean nothing to anybody else and
+/// hold no secret. Every call may block, and none is made on a runtime's thread.
+///
+/// # Crashes
+/// A checkpoint says of each segment either that a [`Storage::sync_data`] which began
+/// after it was written has succeeded: that is believed, and must be true after a crash
+/// as well. Or it has a hash of the segment, which is read and hashed again on a resume.
+/// So a checkpoint may be older than the data, and newer than its last sync; it must not
+/// be one that [`Self::remove`] removed. One that is torn is found out, and the download
+/// starts from zero.
+pub trait Checkpoints {
+    /// The bytes that were saved last; `None` if there are none, or they were removed.
+    ///
+    /// # Errors
+    /// When they cannot be read: the download fails, and nothing is changed.
+    fn load(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Puts these bytes in the place of those before, as a whole; once a second while
+    /// something is new, and at the end of a download that is not complete.
+    ///
+    /// # Errors
+    /// When they cannot be kept. The download goes on, and tells it.
+    fn save(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes them, durably: the object is complete, or nothing of it counts any more.
+    /// That there are none is no error.
+    ///
+    /// # Errors
+    /// When they are still there.
+    fn remove(&self) -> io::Result<()>;
 }
 
 /// Writes the bytes of one segment. Dropping it loses nothing: bytes are where
