@@ -5,6 +5,7 @@
 //! what the planner decides. It holds no state about segments.
 
 mod conditional;
+mod described;
 mod digests;
 mod document;
 mod ending;
@@ -28,6 +29,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
+use self::described::Described;
 pub(crate) use self::sources::Mirror;
 use self::sources::{Refreshed, Source};
 use crate::config::{
@@ -235,14 +237,17 @@ pub(crate) struct Driver {
     claims: Claims,
     /// Mirrors that the server named.
     links: Vec<String>,
+    /// The Metalink that it named.
+    description: Option<String>,
     /// What is stored is not what the server said: nothing of it is kept.
     altered: bool,
     fetches: JoinSet<()>,
     running: HashMap<LeaseId, Running>,
     counters: Arc<Counters>,
-    /// Asking for fresh URLs.
+    /// Asking for fresh URLs and Metalinks.
     errands: JoinSet<()>,
     refreshed: (mpsc::UnboundedSender<Refreshed>, mpsc::UnboundedReceiver<Refreshed>),
+    described: (mpsc::UnboundedSender<Described>, mpsc::UnboundedReceiver<Described>),
     fetch_events: (mpsc::UnboundedSender<FetchEvent>, mpsc::UnboundedReceiver<FetchEvent>),
     store_events: (mpsc::UnboundedSender<StoreEvent>, mpsc::UnboundedReceiver<StoreEvent>),
     rate: RateEstimator,
@@ -298,6 +303,8 @@ impl Driver {
             draining: false,
             claims: Claims::default(),
             links: Vec::new(),
+            description: None,
+            described: mpsc::unbounded_channel(),
             altered: false,
             fetches: JoinSet::new(),
             running: HashMap::new(),
@@ -348,6 +355,9 @@ impl Driver {
                 },
                 refreshed = self.refreshed.1.recv() => if let Some(refreshed) = refreshed {
                     self.on_refreshed(refreshed).await;
+                },
+                described = self.described.1.recv() => if let Some(described) = described {
+                    self.on_described(described);
                 },
                 _ = tick.tick() => {
                     self.steer();

@@ -255,3 +255,87 @@ fn fault_076_hostile_documents_are_refused_and_quoted() {
     haul!(sandbox).args(["--metalink", "absent.meta4"]).run().expect(3);
     assert!(origin.requests().is_empty());
 }
+
+/// A slow origin whose responses name a Metalink that describes the object.
+fn describing(metalink: &str) -> Origin {
+    describing_and(metalink, |_| None)
+}
+
+/// The same, with other answers to some requests.
+fn describing_and(
+    metalink: &str,
+    other: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
+) -> Origin {
+    let throttle = Throttle::new(2_000_000);
+    let link = format!("<{metalink}>; rel=describedby; type=\"application/metalink4+xml\"");
+    Origin::start(move |request, _| {
+        let usual = || throttle.apply(honest(request).header("Link", &link));
+        other(request).unwrap_or_else(usual)
+    })
+}
+
+fn serving(text: String) -> Origin {
+    Origin::start(move |_, _| Response::text(200, "application/metalink4+xml", &text))
+}
+
+fn fetch(sandbox: &Sandbox, origin: &Origin) -> Outcome {
+    let haul = haul!(sandbox).json().args(["-x", "4", "-o", "film.bin", "--retry", "2"]);
+    haul.args(["-u", "you:yours", "-H", "X-Key: k"]).arg(origin.url("/film.bin")).run()
+}
+
+#[test]
+fn a_metalink_that_the_server_names_brings_its_digest_and_mirrors() {
+    let mirror = slow();
+    let metalink = serving(film(&format!("{}{}", hash(), url(&mirror, "/two", 1))));
+    // Its own origin is asked with what is for it, where that leads without.
+    let to = metalink.url("/it.meta4");
+    let origin = describing_and("/it.meta4", move |request| {
+        (request.path() == "/it.meta4").then(|| Response::redirect(302, &to))
+    });
+    let sandbox = Sandbox::new();
+    assert_whole(&sandbox, &fetch(&sandbox, &origin));
+    assert!(mirror.sent_bytes() > SIZE / 8, "{} bytes of the mirror", mirror.sent_bytes());
+    assert_eq!(metalink.requests().len(), 1, "once for all connections");
+    for record in metalink.requests().iter().chain(&mirror.requests()) {
+        assert_eq!(record.request.header("Authorization"), None);
+        assert_eq!(record.request.header("X-Key"), None);
+    }
+    // Its digest is a claim of the server's: what is not so is not published.
+    let wrong = format!("<hash type=\"sha-256\">{}</hash>", "0".repeat(64));
+    let metalink = serving(film(&format!("{wrong}{}", url(&mirror, "/two", 1))));
+    let sandbox = Sandbox::new();
+    let outcome = fetch(&sandbox, &describing(&metalink.url("/it.meta4")));
+    outcome.expect(9).expect_message("Metalink");
+    assert!(!sandbox.path("film.bin").exists());
+}
+
+#[test]
+fn a_metalink_that_the_server_names_is_left_out_where_it_does_not_fit() {
+    let mirror = slow();
+    let place = url(&mirror, "/two", 1);
+    let file = |name: &str, size: u64| {
+        format!("<file name=\"{name}\"><size>{size}</size>{}{place}</file>", hash())
+    };
+    let unsized_file = format!("<file name=\"film.bin\">{}{place}</file>", hash());
+    for (text, why) in [
+        (document(&file("film.bin", SIZE - 1)), "bytes"),
+        (document(&unsized_file), "size"),
+        (document(&(file("a", SIZE) + &file("b", SIZE))), "several"),
+        (" ".repeat((1 << 20) + 1), "longer"),
+        ("<html>".to_owned(), "Metalink"),
+    ] {
+        let metalink = serving(text);
+        let sandbox = Sandbox::new();
+        let outcome = fetch(&sandbox, &describing(&metalink.url("/it.meta4")));
+        assert_whole(&sandbox, &outcome);
+        let notices = outcome.all("notice").filter(|event| event["code"] == "mirror");
+        let said: Vec<String> = notices.map(|it| it["message"].to_string()).collect();
+        assert!(said.len() == 1 && said[0].contains(why), "{why}: {said:?}");
+    }
+    assert!(mirror.requests().is_empty());
+    // Without a digest its mirrors would be joined unproven.
+    let metalink = serving(film(&place));
+    let sandbox = Sandbox::new();
+    assert_whole(&sandbox, &fetch(&sandbox, &describing(&metalink.url("/it.meta4"))));
+    assert!(mirror.requests().is_empty());
+}

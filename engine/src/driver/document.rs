@@ -10,6 +10,47 @@ use crate::model::response::Verdict;
 const TRIES: u32 = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
+/// A response with a document.
+pub(super) enum Read {
+    Body(Vec<u8>),
+    /// It redirects there.
+    Elsewhere(String),
+}
+
+/// What came of a request for a document of at most `most_bytes`; of a failure
+/// whether another try may help.
+pub(super) fn read(answer: document::Answer, most_bytes: usize) -> Result<Read, (Failure, bool)> {
+    match classify(Asked::Whole, answer.status, &answer.headers, None) {
+        Verdict::Redirect { location } => Ok(Read::Elsewhere(location)),
+        Verdict::Whole { resource } if resource.encoding.is_some() => {
+            Err(protocol("the server insists on a content coding".to_owned()))
+        }
+        Verdict::Whole { .. } => {
+            let longer = || {
+                let why = format!("it is longer than {most_bytes} bytes");
+                (Failure::new(ErrorKind::LimitReached, why), false)
+            };
+            answer.body.map(Read::Body).ok_or_else(longer)
+        }
+        Verdict::Lie(lie) => Err(protocol(lie.to_string())),
+        verdict => {
+            let kind = match verdict {
+                Verdict::Denied { .. } => ErrorKind::AccessDenied,
+                _ => ErrorKind::HttpStatus,
+            };
+            let transient = matches!(verdict, Verdict::Throttled { .. })
+                || matches!(verdict, Verdict::Status { transient: true, .. });
+            let status = answer.status;
+            let message = format!("the server answered {status}");
+            Err((Failure { kind, message, status: Some(status) }, transient))
+        }
+    }
+}
+
+fn protocol(why: String) -> (Failure, bool) {
+    (Failure::new(ErrorKind::Protocol, why), false)
+}
+
 impl Driver {
     /// The whole of it, at most `most_bytes`.
     pub(crate) async fn document(mut self, most_bytes: usize) -> Result<Vec<u8>, Error> {
@@ -28,7 +69,6 @@ impl Driver {
 
     /// The flag says whether another try may help.
     async fn document_once(&mut self, most_bytes: usize) -> Result<Vec<u8>, (Failure, bool)> {
-        let protocol = |why: String| (Failure::new(ErrorKind::Protocol, why), false);
         self.sources[0].current = self.options.url.clone();
         for _ in 0..=self.options.max_redirects {
             let source = self.opener();
@@ -51,8 +91,9 @@ impl Driver {
                 (Failure::new(kind, error.message), kind == ErrorKind::Network)
             })?;
             self.keep_cookies(&url, &answer.headers);
-            match classify(Asked::Whole, answer.status, &answer.headers, None) {
-                Verdict::Redirect { location } => {
+            match read(answer, most_bytes)? {
+                Read::Body(bytes) => return Ok(bytes),
+                Read::Elsewhere(location) => {
                     let target = follow(
                         &*self.engine.transport,
                         &url,
@@ -61,28 +102,6 @@ impl Driver {
                     );
                     let target = target.map_err(protocol)?;
                     self.sources[0].leads_to(target);
-                }
-                Verdict::Whole { resource } if resource.encoding.is_some() => {
-                    return Err(protocol("the server insists on a content coding".to_owned()));
-                }
-                Verdict::Whole { .. } => {
-                    let longer = || {
-                        let why = format!("it is longer than {most_bytes} bytes");
-                        (Failure::new(ErrorKind::LimitReached, why), false)
-                    };
-                    return answer.body.ok_or_else(longer);
-                }
-                Verdict::Lie(lie) => return Err(protocol(lie.to_string())),
-                verdict => {
-                    let kind = match verdict {
-                        Verdict::Denied { .. } => ErrorKind::AccessDenied,
-                        _ => ErrorKind::HttpStatus,
-                    };
-                    let transient = matches!(verdict, Verdict::Throttled { .. })
-                        || matches!(verdict, Verdict::Status { transient: true, .. });
-                    let status = answer.status;
-                    let message = format!("the server answered {status}");
-                    return Err((Failure { kind, message, status: Some(status) }, transient));
                 }
             }
         }

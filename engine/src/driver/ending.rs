@@ -16,7 +16,7 @@ impl Driver {
         self.believe_earlier = false;
         self.bytes = 0;
         self.resumed_bytes = 0;
-        self.claims = Claims::default();
+        self.claims.begin_again();
         self.known = None;
         if forget_identity {
             self.forget_validators();

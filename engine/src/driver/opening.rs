@@ -324,6 +324,7 @@ impl Driver {
         self.expected = Some(resource);
         self.sources[self.opener].redirects = 0;
         self.join_sources();
+        self.look_up_description();
         let now = self.now();
         self.planner.on_opened(segment_size_bytes, &restored, now);
         self.publish_progress(false);

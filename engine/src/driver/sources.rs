@@ -338,7 +338,12 @@ impl Driver {
     /// The response that the object is opened with may tell of mirrors (RFC 6249).
     pub(super) fn note_links(&mut self, source: SourceId, verdict: &Verdict, headers: &HeaderMap) {
         if self.store.is_none() && source == 0 && matches!(verdict, Verdict::Partial { .. }) {
-            self.links = link_fields::duplicates(headers);
+            let found = link_fields::duplicates(headers);
+            for link_fields::Duplicate { target, country } in &found {
+                tracing::debug!(mirror = %redact_url(target), ?country, "the server names a mirror");
+            }
+            self.links = found.into_iter().map(|found| found.target).collect();
+            self.description = link_fields::description(headers);
         }
     }
 
@@ -346,12 +351,18 @@ impl Driver {
     /// sent. With a strong one, the mirrors that it names take part.
     pub(super) fn join_sources(&mut self) {
         let claims = self.claims.of_object();
-        let digest = self.options.checksum.as_ref().or(claims.first().map(|claim| &claim.checksum));
-        let Some(algorithm) = digest.map(Checksum::algorithm) else { return };
+        let digests: Vec<&Checksum> = match &self.options.checksum {
+            Some(checksum) => vec![checksum],
+            None => claims.iter().map(|claim| &claim.checksum).collect(),
+        };
+        if digests.is_empty() {
+            return;
+        }
         self.planner.use_together();
-        let weak = matches!(algorithm, DigestAlgorithm::Sha1 | DigestAlgorithm::Md5);
+        let is_weak = |algorithm| matches!(algorithm, DigestAlgorithm::Sha1 | DigestAlgorithm::Md5);
+        let strong = digests.iter().any(|digest| !is_weak(digest.algorithm()));
         let links = std::mem::take(&mut self.links);
-        if weak || links.is_empty() {
+        if !strong || links.is_empty() {
             return;
         }
         let base = self.opener().current.clone();

@@ -19,6 +19,8 @@ pub struct Altered {
 #[derive(Debug, Default)]
 pub struct Claims {
     object: Option<FieldDigest>,
+    /// What a document that the server named says of it.
+    described: Option<FieldDigest>,
     /// The first `Content-MD5` of a part, and where that part starts.
     md5: Option<(u64, FieldDigest)>,
     /// Whether it came again with a part that starts elsewhere.
@@ -33,6 +35,25 @@ impl Claims {
     /// The response that the object was opened with.
     pub fn opened(&mut self, digests: &FieldDigests) {
         self.object.clone_from(&digests.object);
+    }
+
+    /// A document that a response named tells what the object hashes to. False
+    /// where the server itself says otherwise: the document is of something else.
+    pub fn described(&mut self, claim: FieldDigest) -> bool {
+        let contradicts = self.object.as_ref().is_some_and(|object| {
+            object.checksum.algorithm() == claim.checksum.algorithm()
+                && object.checksum != claim.checksum
+        });
+        if !contradicts {
+            self.described = Some(claim);
+        }
+        !contradicts
+    }
+
+    /// Everything is fetched anew. What a document said stands: mirrors take part
+    /// by it.
+    pub fn begin_again(&mut self) {
+        *self = Self { described: self.described.take(), ..Self::default() };
     }
 
     /// A response of a part that starts at `start`. Returns a part that is now
@@ -69,7 +90,8 @@ impl Claims {
     #[must_use]
     pub fn of_object(&self) -> Vec<FieldDigest> {
         let doubtful = self.doubtful.as_ref().map(|altered| altered.claim.clone());
-        self.object.clone().into_iter().chain(doubtful).collect()
+        let whole = [self.object.clone(), self.described.clone()];
+        whole.into_iter().flatten().chain(doubtful).collect()
     }
 }
 

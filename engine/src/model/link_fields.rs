@@ -9,25 +9,56 @@ use http::header::LINK;
 /// More links than these of one response are not read.
 const MAX_LINKS: usize = 64;
 
-/// The targets of links with `rel=duplicate`, as sent, the best (`pri`) first
-/// (RFC 6249 section 3).
+/// The media type of a Metalink document (RFC 5854 section 7.1).
+const METALINK: &str = "application/metalink4+xml";
+
+/// A mirror that a server names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Duplicate {
+    /// Its URL, as sent.
+    pub target: String,
+    /// The country that it is said to be in (`geo`), in lower case. It decides
+    /// nothing: mirrors are used by their speed, which is measured here.
+    pub country: Option<String>,
+}
+
+/// The links with `rel=duplicate`, the best (`pri`, from 1) first (RFC 6249
+/// section 3).
 #[must_use]
-pub fn duplicates(headers: &HeaderMap) -> Vec<String> {
-    let fields = headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok());
-    let mut found: Vec<(u64, String)> = fields
-        .flat_map(links)
-        .take(MAX_LINKS)
-        .filter(|link| {
-            let mut kinds = link.value("rel").unwrap_or_default().split_ascii_whitespace();
-            kinds.any(|kind| kind.eq_ignore_ascii_case("duplicate"))
-        })
+pub fn duplicates(headers: &HeaderMap) -> Vec<Duplicate> {
+    let all = fields(headers).flat_map(links).take(MAX_LINKS);
+    let mut found: Vec<(u64, Duplicate)> = all
+        .filter(|link| link.is("duplicate"))
         .map(|link| {
             let priority = link.value("pri").and_then(|digits| digits.parse().ok());
-            (priority.unwrap_or(999_999), link.target.to_owned())
+            let country = link.value("geo").filter(|geo| is_country(geo));
+            let country = country.map(str::to_ascii_lowercase);
+            (priority.unwrap_or(999_999), Duplicate { target: link.target.to_owned(), country })
         })
         .collect();
     found.sort_by_key(|(priority, _)| *priority);
-    found.into_iter().map(|(_, target)| target).collect()
+    found.into_iter().map(|(_, duplicate)| duplicate).collect()
+}
+
+/// The target of the first link to a Metalink that describes the object, as sent:
+/// `rel=describedby` with that document's media type (RFC 6249 section 4).
+#[must_use]
+pub fn description(headers: &HeaderMap) -> Option<String> {
+    let mut all = fields(headers).flat_map(links).take(MAX_LINKS);
+    let found = all.find(|link| {
+        let kind = link.value("type").unwrap_or_default().split(';').next().unwrap_or_default();
+        link.is("describedby") && kind.trim().eq_ignore_ascii_case(METALINK)
+    });
+    found.map(|link| link.target.to_owned())
+}
+
+fn fields(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers.get_all(LINK).iter().filter_map(|value| value.to_str().ok())
+}
+
+/// ISO 3166-1, two letters.
+fn is_country(text: &str) -> bool {
+    text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic())
 }
 
 struct Link<'a> {
@@ -39,6 +70,12 @@ impl Link<'_> {
     /// The first parameter of that name counts (RFC 8288 section 3.3).
     fn value(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|it| it.1)
+    }
+
+    /// Whether this is one of its relations.
+    fn is(&self, relation: &str) -> bool {
+        let mut kinds = self.value("rel").unwrap_or_default().split_ascii_whitespace();
+        kinds.any(|kind| kind.eq_ignore_ascii_case(relation))
     }
 }
 
@@ -75,12 +112,35 @@ fn links(field: &str) -> Vec<Link<'_>> {
 mod tests {
     use super::*;
 
+    fn headers(fields: &[&str]) -> HeaderMap {
+        let of = |field: &&str| (LINK, field.parse().unwrap());
+        fields.iter().map(of).collect()
+    }
+
     fn of(fields: &[&str]) -> Vec<String> {
-        let mut headers = HeaderMap::new();
-        for field in fields {
-            headers.append(LINK, field.parse().unwrap());
+        duplicates(&headers(fields)).into_iter().map(|found| found.target).collect()
+    }
+
+    #[test]
+    fn a_country_has_two_letters() {
+        let fields = ["<a>; rel=duplicate; geo=DE, <b>; rel=duplicate; geo=\"x y\""];
+        let found = duplicates(&headers(&fields));
+        let countries: Vec<_> = found.iter().map(|it| it.country.as_deref()).collect();
+        assert_eq!(countries, [Some("de"), None]);
+    }
+
+    #[test]
+    fn a_description_is_a_metalink_of_version_4() {
+        let of = |fields: &[&str]| description(&headers(fields));
+        let metalink = "<a.meta4>; rel=\"describedby\"; type=\"application/metalink4+xml\"";
+        assert_eq!(of(&["<t.torrent>; rel=describedby", metalink]).as_deref(), Some("a.meta4"));
+        for other in [
+            "<a>; rel=describedby; type=application/x-bittorrent",
+            "<a>; rel=describedby",
+            "<a>; rel=duplicate; type=application/metalink4+xml",
+        ] {
+            assert_eq!(of(&[other]), None, "{other}");
         }
-        duplicates(&headers)
     }
 
     #[test]
