@@ -9,7 +9,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::process::ExitCode;
 
-use crate::exit::Failure;
+use crate::exit::{self, End, Failure};
 use crate::render::{escape, to_stderr, to_stdout};
 use crate::units::parse_size;
 
@@ -124,7 +124,7 @@ pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(translated) => translated,
         Err(failure) => {
             crate::render::tell(&failure);
-            return ExitCode::from(exit_code(failure.exit));
+            return ExitCode::from(exit_code(End::from(&failure)));
         }
     };
     if translated.version {
@@ -134,7 +134,7 @@ pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
     to_stderr(&translated.notes);
     let words = [OsString::from("haul")].into_iter().chain(translated.words);
-    ExitCode::from(exit_code(crate::run_for_code(words.collect())))
+    ExitCode::from(exit_code(crate::run_for_end(words.collect())))
 }
 
 /// Whether the program was called by the name of the other one.
@@ -143,12 +143,21 @@ pub(crate) fn is_name_of(program: &OsStr) -> bool {
     name.as_bytes().windows(6).any(|part| part == b"aria2c")
 }
 
-/// aria2's code for one of haul's.
-fn exit_code(code: u8) -> u8 {
-    match code {
+/// aria2's code (its manual, "Exit status") for how haul ended.
+fn exit_code(end: End) -> u8 {
+    match (end.word, end.status) {
+        (exit::OUTPUT_EXISTS, _) => return 13,
+        // Another program is at it: "the same file".
+        (exit::LOCKED, _) => return 11,
+        (_, Some(404 | 410)) => return 3,
+        // "Temporary overloading or maintenance".
+        (_, Some(502 | 503)) => return 29,
+        _ => {}
+    }
+    match end.code {
         0 => 0,
         2 => 28,
-        // A file in the way or that cannot be written.
+        // A file that cannot be read or written.
         3 => 17,
         4 | 5 => 6,
         6 => 24,
@@ -434,7 +443,7 @@ mod tests {
             assert!(notes.contains(part), "{notes}");
         }
         let failure = translate(["-x", "many"].iter().map(OsString::from)).unwrap_err();
-        assert!(failure.message.contains("many") && exit_code(failure.exit) == 28);
+        assert!(failure.message.contains("many") && exit_code(End::from(&failure)) == 28);
     }
 
     #[test]

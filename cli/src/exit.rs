@@ -18,7 +18,10 @@ pub(crate) const EXEC: u8 = 13;
 /// The bytes are not those of the digest.
 pub(crate) const DIGEST: u8 = 9;
 
-const OUTPUT_EXISTS: &str = "output-exists";
+/// A file has the name already.
+pub(crate) const OUTPUT_EXISTS: &str = "output-exists";
+/// Somebody else downloads there.
+pub(crate) const LOCKED: &str = "locked";
 
 /// Which code stands for several failed downloads: the first of these that
 /// occurred. Usage errors come before any download and are not outranked by one.
@@ -39,6 +42,39 @@ pub(crate) struct Failure {
     pub(crate) resumable: bool,
     /// Whether nothing is said of it.
     pub(crate) silent: bool,
+    /// The HTTP status that it is of.
+    pub(crate) status: Option<u16>,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct End {
+    /// The exit code.
+    pub(crate) code: u8,
+    /// The word of the failure that the code is of; empty where it is of none.
+    pub(crate) word: &'static str,
+    /// The HTTP status that this failure is of.
+    pub(crate) status: Option<u16>,
+}
+
+impl End {
+    /// The same, after one more failure: the worst decides, of equal ones the first.
+    pub(crate) fn and(self, failure: &Failure) -> Self {
+        let code = worst([self.code, failure.exit]);
+        if code == self.code { self } else { Self::from(failure) }
+    }
+}
+
+impl From<u8> for End {
+    fn from(code: u8) -> Self {
+        Self { code, ..Self::default() }
+    }
+}
+
+impl From<&Failure> for End {
+    fn from(failure: &Failure) -> Self {
+        Self { code: failure.exit, word: failure.word, status: failure.status }
+    }
 }
 
 impl Failure {
@@ -63,7 +99,8 @@ impl Failure {
     }
 
     pub(crate) fn new(exit: u8, word: &'static str, message: impl Into<String>) -> Self {
-        Self { exit, word, message: message.into(), hint: None, resumable: false, silent: false }
+        let message = message.into();
+        Self { exit, word, message, hint: None, resumable: false, silent: false, status: None }
     }
 
     /// The same, of which only the exit code tells.
@@ -88,6 +125,7 @@ impl From<Error> for Failure {
             hint: error.hint().map(str::to_owned),
             resumable: error.is_resumable(),
             silent: false,
+            status: error.http_status(),
         }
     }
 }
@@ -96,7 +134,7 @@ fn code(kind: ErrorKind) -> (u8, &'static str) {
     match kind {
         ErrorKind::InvalidInput => (USAGE, "usage"),
         ErrorKind::OutputExists => (LOCAL, OUTPUT_EXISTS),
-        ErrorKind::Locked => (LOCAL, "locked"),
+        ErrorKind::Locked => (LOCAL, LOCKED),
         ErrorKind::LocalFile => (LOCAL, "local-file"),
         ErrorKind::Network => (4, "network"),
         ErrorKind::Tls => (5, "tls"),

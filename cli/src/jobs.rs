@@ -7,7 +7,7 @@ use haul_engine::{Download, DownloadBuilder, Engine, Event, Events, Summary};
 use tokio::task::JoinSet;
 
 use crate::exec;
-use crate::exit::{self, Failure};
+use crate::exit::{self, End, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::View;
@@ -46,7 +46,7 @@ pub(crate) async fn run(
     results: Option<Results>,
     view: Arc<dyn View>,
     mut stop: Stop,
-) -> u8 {
+) -> End {
     let mut running = JoinSet::new();
     let mut tally = Tally::default();
     let mut width = Width::new(plan.jobs);
@@ -98,9 +98,9 @@ pub(crate) async fn run(
     }
     match stop.now() {
         // A signal that came when all was done changes nothing.
-        Some(interrupt) if tally.stopped || !source.has_ended() || tally.worst != exit::OK => {
+        Some(interrupt) if tally.stopped || !source.has_ended() || tally.end.code != exit::OK => {
             view.interrupted(tally.kept_bytes);
-            interrupt.exit_code()
+            interrupt.exit_code().into()
         }
         stopped => {
             if stopped.is_none() && !ended {
@@ -109,7 +109,7 @@ pub(crate) async fn run(
                     tally.failed, tally.ended
                 ));
             }
-            tally.worst
+            tally.end
         }
     }
 }
@@ -149,8 +149,8 @@ impl Width {
 struct Tally {
     ended: u64,
     failed: u64,
-    /// The exit code so far.
-    worst: u8,
+    /// What the run would end with so far.
+    end: End,
     stopped: bool,
     kept_bytes: u64,
 }
@@ -170,7 +170,7 @@ impl Tally {
     fn fail(&mut self, failure: &Failure) {
         self.ended += 1;
         self.failed += 1;
-        self.worst = exit::worst([self.worst, failure.exit]);
+        self.end = self.end.and(failure);
     }
 }
 

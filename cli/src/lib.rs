@@ -54,7 +54,7 @@ use std::sync::Arc;
 pub use aria2::run_as_aria2c;
 
 use args::{BenchArgs, Command, GetArgs, PlayArgs};
-use exit::Failure;
+use exit::{End, Failure};
 use haul_engine::Engine;
 use rustix::io::Errno;
 use settings::{HostPattern, Settled};
@@ -71,15 +71,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if args.first().is_some_and(|name| aria2::is_name_of(name)) {
         return run_as_aria2c(args);
     }
-    ExitCode::from(run_for_code(args))
+    ExitCode::from(run_for_end(args).code)
 }
 
-fn run_for_code(args: Vec<OsString>) -> u8 {
+fn run_for_end(args: Vec<OsString>) -> End {
     let Settled { words: args, matches, hosts } = match settings::with_settings(args) {
         Ok(settled) => settled,
         Err(failure) => {
             render::tell(&failure);
-            return failure.exit;
+            return End::from(&failure);
         }
     };
     let parsed = match &matches {
@@ -97,23 +97,23 @@ fn run_for_code(args: Vec<OsString>) -> u8 {
             } else {
                 render::to_stderr(&[harmless]);
             }
-            return u8::try_from(text.exit_code()).unwrap_or(exit::USAGE);
+            return u8::try_from(text.exit_code()).unwrap_or(exit::USAGE).into();
         }
     };
     trace::init();
     let ended = match command {
         Command::Get(args) => get(args, &hosts),
-        Command::Play(args) => play(args, &hosts),
-        Command::Bench(args) => bench(args),
-        Command::Verify(args) => verify::run(&args),
-        Command::Status(args) => stale::status(&args),
-        Command::Clean(args) => stale::clean(&args),
-        Command::Completions(args) => Ok(packaging::completions(&args)),
-        Command::Man(args) => packaging::man(&args),
+        Command::Play(args) => play(args, &hosts).map(End::from),
+        Command::Bench(args) => bench(args).map(End::from),
+        Command::Verify(args) => verify::run(&args).map(End::from),
+        Command::Status(args) => stale::status(&args).map(End::from),
+        Command::Clean(args) => stale::clean(&args).map(End::from),
+        Command::Completions(args) => Ok(packaging::completions(&args).into()),
+        Command::Man(args) => packaging::man(&args).map(End::from),
     };
     ended.unwrap_or_else(|failure| {
         render::tell(&failure);
-        failure.exit
+        End::from(&failure)
     })
 }
 
@@ -131,7 +131,7 @@ fn harmless(said: &str, args: &[OsString]) -> String {
     said.trim_end().split('\n').map(render::escape).collect::<Vec<_>>().join("\n")
 }
 
-fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Failure> {
+fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<End, Failure> {
     signals::explain_bus_errors();
     let mut plan = plan::resolve_get(args)?;
     for (pattern, words) in hosts {
@@ -153,7 +153,7 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fail
         let engine = Engine::new(plan.engine.clone())?;
         let items = tokio::select! {
             items = plan.load(&engine) => items?,
-            interrupt = stop.requested() => return Ok(interrupt.exit_code()),
+            interrupt = stop.requested() => return Ok(interrupt.exit_code().into()),
         };
         source.add(items, &mine);
         Ok(jobs::run(source, Arc::new(plan), engine, results, view, stop).await)
@@ -202,9 +202,9 @@ fn bench(args: BenchArgs) -> Result<u8, Failure> {
 
 /// Runs the work on a new runtime, with signals turned into its `Stop`. Nothing
 /// that is left over afterwards can hold the process.
-fn within_runtime<F>(network: Network, work: impl FnOnce(Stop) -> F) -> Result<u8, Failure>
+fn within_runtime<F, T>(network: Network, work: impl FnOnce(Stop) -> F) -> Result<T, Failure>
 where
-    F: Future<Output = Result<u8, Failure>>,
+    F: Future<Output = Result<T, Failure>>,
 {
     leave_room_for_descriptors()?;
     keep_the_heap();

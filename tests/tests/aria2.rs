@@ -64,17 +64,23 @@ fn an_interrupted_call_continues() {
 #[test]
 fn failures_have_the_codes_of_aria2() {
     let sandbox = Sandbox::new();
-    let missing = Origin::start(|_, _| Response::empty(404));
+    let answering = |status| Origin::start(move |_, _| Response::empty(status));
+    let (missing, gone, busy) = (answering(404), answering(410), answering(503));
+    let odd = answering(418);
     let denied = Origin::start(|_, _| Response::empty(403));
     let good = Origin::serving(&object());
     let wrong = format!("--checksum=sha-256={}", "0".repeat(64));
     for (args, origin, code) in [
-        (&["-o", "a"][..], &missing, 22),
+        (&["-o", "a"][..], &missing, 3),
+        (&["-o", "a"], &gone, 3),
+        (&["-o", "a", "-m1"], &busy, 29),
+        (&["-o", "a"], &odd, 22),
+        (&["-o", "a", "-d/dev/null/none"], &good, 17),
         (&["-o", "a"], &denied, 24),
         (&["-o", "a", &wrong], &good, 32),
         (&["-x", "many"], &good, 28),
         (&["--continue=true", "-o", "a", "-x2"], &good, 0),
-        (&["-o", "a", "--auto-file-renaming=false"], &good, 17),
+        (&["-o", "a", "--auto-file-renaming=false"], &good, 13),
     ] {
         let outcome = aria2c(&sandbox).args(args).arg(origin.url("/file")).run();
         assert_eq!(outcome.code, code, "{args:?}\n{outcome}");

@@ -75,7 +75,7 @@ pub(crate) async fn run(
     let PlayPlan { mut get, port, player, open } = plan;
     if get.dry_run {
         let source = Source::open(&get.urls, None, Mine::default())?;
-        return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await);
+        return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await.code);
     }
     let server = Server::bind(port).await?;
     get.load(&engine).await?;
