@@ -48,16 +48,20 @@ fn processes_in(root: &Path) -> Vec<String> {
 }
 
 /// Locks of other processes; those of this one are counted with its descriptors.
+/// Small file systems number their files alike, so the device tells them apart.
 fn locks_on(files: &[impl AsRef<Path>]) -> Vec<String> {
-    let inodes: HashSet<u64> =
-        files.iter().filter_map(|file| Some(fs::symlink_metadata(file).ok()?.ino())).collect();
+    let place = |file: &Path| {
+        let of = fs::symlink_metadata(file).ok()?;
+        let (major, minor) = (rustix::fs::major(of.dev()), rustix::fs::minor(of.dev()));
+        Some(format!("{major:02x}:{minor:02x}:{}", of.ino()))
+    };
+    let places: HashSet<String> = files.iter().filter_map(|file| place(file.as_ref())).collect();
     // "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF"
     let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
     let held = locks.lines().filter(|line| {
         let mut fields = line.split_whitespace().skip(4);
         let ours = fields.next() == Some(std::process::id().to_string().as_str());
-        let inode = fields.next().and_then(|place| place.rsplit(':').next()?.parse().ok());
-        !ours && inode.is_some_and(|inode| inodes.contains(&inode))
+        !ours && fields.next().is_some_and(|place| places.contains(place))
     });
     held.map(|line| format!("lock {line}")).collect()
 }
