@@ -176,6 +176,11 @@ impl Checksum {
         self.algorithm
     }
 
+    /// Whether no object can have both: other bytes of the same algorithm.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self != other
+    }
+
     /// The digest's bytes.
     #[must_use]
     pub fn digest(&self) -> &[u8] {

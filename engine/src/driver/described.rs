@@ -110,9 +110,7 @@ impl Driver {
     fn take_in(&mut self, file: MetalinkFile) -> Result<(), String> {
         if let Some(checksum) = file.checksum {
             let given = self.options.checksum.as_ref();
-            let differs = given.is_some_and(|given| {
-                given.algorithm() == checksum.algorithm() && *given != checksum
-            });
+            let differs = given.is_some_and(|given| given.contradicts(&checksum));
             let claim = digest_fields::FieldDigest { field: "Metalink", checksum };
             if differs || !self.claims.described(claim) {
                 return Err("its file has another digest".to_owned());

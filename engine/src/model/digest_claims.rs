@@ -40,10 +40,8 @@ impl Claims {
     /// A document that a response named tells what the object hashes to. False
     /// where the server itself says otherwise: the document is of something else.
     pub fn described(&mut self, claim: FieldDigest) -> bool {
-        let contradicts = self.object.as_ref().is_some_and(|object| {
-            object.checksum.algorithm() == claim.checksum.algorithm()
-                && object.checksum != claim.checksum
-        });
+        let contradicts =
+            self.object.as_ref().is_some_and(|object| object.checksum.contradicts(&claim.checksum));
         if !contradicts {
             self.described = Some(claim);
         }
