@@ -25,3 +25,4 @@ pub mod object;
 pub mod origin;
 pub mod proxy;
 pub mod random;
+pub mod running;

@@ -10,6 +10,7 @@ use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::running::until_bytes;
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -30,12 +31,6 @@ fn download(engine: &Engine, origin: &Origin, sandbox: &Sandbox) -> DownloadBuil
 }
 
 /// Waits until this many bytes of the object are here.
-async fn until_bytes(download: &haul_engine::Download, bytes: u64) {
-    while download.progress().bytes < bytes {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 #[test]
 fn summary_and_events_tell_of_the_download() {
     leaks::checked(async {

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, Download, DownloadBuilder, Engine, EngineConfig, Event, Events, ValidatorKind,
+    Connections, DownloadBuilder, Engine, EngineConfig, Event, Events, ValidatorKind,
 };
 use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
+use haul_tests::running::{last_event, until_bytes};
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -26,12 +27,6 @@ fn download(origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {
         .directory(sandbox.work())
         .output("film.mp4")
         .connections(Connections::Fixed(4))
-}
-
-async fn until_bytes(download: &Download, bytes: u64) {
-    while download.progress().bytes < bytes {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 async fn until_event(events: &mut Events, what: impl Fn(&Event) -> bool) {
@@ -285,10 +280,7 @@ fn the_last_event_is_not_lost_when_nobody_listens_for_long() {
             }
         }
         let _ = running.cancel().await;
-        let mut last = None;
-        while let Some(event) = events.next().await {
-            last = Some(event);
-        }
+        let last = last_event(&mut events).await;
         assert!(matches!(last, Some(Event::Failed { .. })), "{last:?}");
     });
 }

@@ -19,6 +19,7 @@ use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Response as Answer, standard};
+use haul_tests::running::last_event;
 use tokio::io::AsyncReadExt as _;
 
 #[path = "../../engine/examples/observe.rs"]
@@ -430,10 +431,7 @@ fn an_observer_that_panics_ends_its_download_only() {
         let mut download = into_memory(&engine, &origin, &memory).observe(panics).start().unwrap();
         let mut events = download.events();
         assert_eq!(download.wait().await.unwrap_err().kind(), ErrorKind::Internal);
-        let mut last = None;
-        while let Some(event) = events.next().await {
-            last = Some(event);
-        }
+        let last = last_event(&mut events).await;
         assert!(matches!(last, Some(Event::Failed { .. })), "{last:?}");
         let sandbox = Sandbox::new();
         let again = engine.download(&origin.url("/file")).directory(sandbox.work());

@@ -2,15 +2,13 @@
 //! begun anew where that cannot be.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use haul_engine::storage::{Checkpoints as _, MemoryStorage, Storage};
-use haul_engine::{
-    Connections, Download, DownloadBuilder, Engine, EngineConfig, Event, NoticeCode,
-};
+use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Event, NoticeCode};
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Throttle, standard};
+use haul_tests::running::{last_event, until_bytes};
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -25,12 +23,6 @@ fn into(memory: &MemoryStorage, origin: &Origin, path: &str) -> DownloadBuilder 
     engine.download(&origin.url(path)).connections(Connections::Fixed(4)).store_in(storage)
 }
 
-async fn until_bytes(download: &Download, bytes: u64) {
-    while download.progress().bytes < bytes {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
 /// What is left of a download that was cancelled midway.
 async fn begun(origin: &Origin, throttle: &Throttle) -> (MemoryStorage, u64) {
     let memory = MemoryStorage::new(1 << 30);
@@ -39,10 +31,7 @@ async fn begun(origin: &Origin, throttle: &Throttle) -> (MemoryStorage, u64) {
     let had = running.progress().bytes;
     let mut events = running.events();
     assert_eq!(running.cancel().await.unwrap(), None, "there is no file of it");
-    let mut last = None;
-    while let Some(event) = events.next().await {
-        last = Some(event);
-    }
+    let last = last_event(&mut events).await;
     assert!(matches!(last, Some(Event::Failed { resumable: true, .. })), "{last:?}");
     assert!(memory.load().unwrap().is_some_and(|bytes| !bytes.is_empty()));
     throttle.lift();
@@ -94,10 +83,7 @@ fn a_dropped_download_goes_on_too() {
         let mut events = running.events();
         until_bytes(&running, 6 * MIB).await;
         drop(running);
-        let mut last = None;
-        while let Some(event) = events.next().await {
-            last = Some(event);
-        }
+        let last = last_event(&mut events).await;
         assert!(matches!(last, Some(Event::Failed { resumable: true, .. })), "{last:?}");
         throttle.lift();
         let (summary, why) = complete(into(&memory, &origin, "/film")).await;

@@ -5,14 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use haul_engine::{
-    Connections, Download, DownloadBuilder, Engine, EngineConfig, Error, ErrorKind, Reader,
-};
+use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Error, ErrorKind, Reader};
 use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Gate, Origin, Throttle, standard};
 use haul_tests::random::Random;
+use haul_tests::running::until_bytes;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -37,12 +36,6 @@ fn download(origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {
 fn kind(error: &std::io::Error) -> ErrorKind {
     let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
     inner.unwrap_or_else(|| panic!("not an error of the engine: {error:?}")).kind()
-}
-
-async fn until_bytes(download: &Download, bytes: u64) {
-    while download.progress().bytes < bytes {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
 }
 
 /// Reads some bytes at a random place and compares them.
