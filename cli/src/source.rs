@@ -23,8 +23,15 @@ use crate::render::escape;
 use crate::share::Shard;
 use crate::units::plural;
 
-/// So many items are read ahead of what runs.
-const AHEAD: usize = 64;
+/// So many items are handed over together of a list that never makes its reader wait:
+/// each time costs a change of threads.
+const TOGETHER: usize = 64;
+
+/// So many times as much is read ahead of what runs.
+const AHEAD: usize = 2;
+
+/// The same of a pipe, whose items are handed over one by one as they come.
+const AHEAD_OF_PIPE: usize = 64;
 
 /// Options without a meaning here are named so many times at most.
 const MAX_NOTES: usize = 32;
@@ -52,8 +59,9 @@ pub(crate) struct Mine {
 /// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Source {
+    /// First the URLs, then what was taken from the list.
     urls: VecDeque<Next>,
-    list: Option<mpsc::Receiver<Next>>,
+    list: Option<mpsc::Receiver<Vec<Next>>>,
 }
 
 impl Source {
@@ -84,9 +92,11 @@ impl Source {
 
     /// The next one; cancel safe. `None` at the end.
     pub(crate) async fn next(&mut self) -> Option<Next> {
-        match self.urls.pop_front() {
-            Some(next) => Some(next),
-            None => self.list.as_mut()?.recv().await,
+        loop {
+            if let Some(next) = self.urls.pop_front() {
+                return Some(next);
+            }
+            self.urls.extend(self.list.as_mut()?.recv().await?);
         }
     }
 
@@ -97,7 +107,12 @@ impl Source {
     }
 }
 
-fn read_ahead(path: &Path, before: usize, mine: Mine) -> Result<mpsc::Receiver<Next>, Failure> {
+fn read_ahead(
+    path: &Path,
+    before: usize,
+    mine: Mine,
+) -> Result<mpsc::Receiver<Vec<Next>>, Failure> {
+    let mut waits = true;
     let (name, reader): (String, Box<dyn io::Read + Send>) = if path == Path::new("-") {
         ("standard input".to_owned(), Box::new(io::stdin()))
     } else {
@@ -107,13 +122,17 @@ fn read_ahead(path: &Path, before: usize, mine: Mine) -> Result<mpsc::Receiver<N
         let open = || File::open(path).map_err(cannot);
         if std::fs::metadata(path).map_err(cannot)?.is_file() {
             check(&name, open()?)?;
+            waits = false;
         }
         (name.clone(), Box::new(open()?))
     };
-    let (sender, receiver) = mpsc::channel(AHEAD);
+    let (ahead, together) = if waits { (AHEAD_OF_PIPE, 1) } else { (AHEAD, TOGETHER) };
+    let (sender, receiver) = mpsc::channel(ahead);
     let feed = move || {
-        for next in Chosen::new(List::new(&name, BufReader::new(reader), before), mine) {
-            if sender.blocking_send(next).is_err() {
+        let mut items = Chosen::new(List::new(&name, BufReader::new(reader), before), mine);
+        loop {
+            let batch: Vec<Next> = items.by_ref().take(together).collect();
+            if batch.is_empty() || sender.blocking_send(batch).is_err() {
                 return;
             }
         }
