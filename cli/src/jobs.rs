@@ -335,7 +335,9 @@ pub(crate) async fn drive(
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
-    let mut tick = tokio::time::interval(view.interval());
+    // Not at once: an early timer wakes the runtime for each of thousands of small files.
+    let interval = view.interval();
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let ended = loop {
         tokio::select! {

@@ -156,7 +156,10 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<End, Fai
             interrupt = stop.requested() => return Ok(interrupt.exit_code().into()),
         };
         source.add(items, &mine);
-        Ok(jobs::run(source, Arc::new(plan), engine, results, view, stop).await)
+        // A task of its own: whatever wakes the future that the runtime blocks on costs a
+        // system call, even from the runtime's own thread.
+        let run = tokio::spawn(jobs::run(source, Arc::new(plan), engine, results, view, stop));
+        run.await.map_err(|panic| Failure::internal(format!("the run failed: {panic}")))
     })
 }
 

@@ -330,8 +330,9 @@ impl Driver {
     pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
         self.watch(0);
         self.load_earlier().await?;
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        self.steer();
         self.planner.tick(self.now());
         loop {
             self.look_at_reader().await;
