@@ -11,6 +11,7 @@ use crate::io::fetcher::RESERVE_BYTES;
 use crate::io::hosts::Hosts;
 use crate::io::http::HttpTransport;
 use crate::io::limiter::Limiter;
+use crate::io::unnamed::Directories;
 use crate::io::writer::Writers;
 use crate::model::admission::Bounds;
 use crate::transport::Transport;
@@ -26,6 +27,7 @@ pub(crate) struct EngineInner {
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
+    pub(crate) unnamed: Arc<Directories>,
     pub(crate) limiter: Arc<Limiter>,
     /// Of hosts, in the order in which they count.
     host_limiters: Vec<(String, Arc<Limiter>)>,
@@ -50,6 +52,7 @@ impl EngineInner {
             writers: Writers::new(crew, threads, budget_bytes),
             turns: Arc::new(Turns::new(bounds)),
             directories: Arc::default(),
+            unnamed: Arc::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             host_limiters: config
                 .host_rates

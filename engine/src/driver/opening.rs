@@ -28,7 +28,10 @@ impl Driver {
                 let mut names = name::possible_names(self.options.url.path()).map(of);
                 let plain = names.next().unwrap_or_default();
                 let begun = |path: &PathBuf| Paths::of(path).checkpoint.exists();
-                if begun(&plain) { plain } else { names.find(begun).unwrap_or(plain) }
+                // For each of thousands of files a look at every extension costs as much as
+                // fetching it. What was begun under another name is found when it is opened.
+                let guess = self.options.small_bytes == 0 && !begun(&plain);
+                if guess { names.find(begun).unwrap_or(plain) } else { plain }
             }
         };
         let path = self.final_name(path);
@@ -157,6 +160,7 @@ impl Driver {
             own_storage: self.options.own_storage.clone(),
             segment_size_bytes: self.wanted_segment_size(resource.total),
             small_bytes: self.options.small_bytes,
+            unnamed: Arc::clone(&self.engine.unnamed),
             has_digest: self.is_proven_by_digest(),
             sync: self.options.sync,
             url: self.identity_url(),
@@ -210,6 +214,9 @@ impl Driver {
         request: output::Request,
         mut start: output::Start,
     ) -> Result<OpenedOutput, Error> {
+        if let Some(opened) = output::open_at_once(&request, &start)? {
+            return Ok(*opened);
+        }
         let crew = self.engine.writers.crew();
         loop {
             let asked = request.clone();

@@ -10,7 +10,7 @@ use super::partial::{self, Partial, Paths};
 use super::place::{self, Place};
 use super::storage::window::Window;
 use super::storage::{self, Storage};
-use super::unnamed::Unnamed;
+use super::unnamed::{Directories, Unnamed};
 use super::url_proof::Proof;
 use crate::config::{Allocation, Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
@@ -47,6 +47,8 @@ pub(crate) struct Request {
     pub(crate) has_digest: bool,
     /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
     pub(crate) small_bytes: u64,
+    /// Where files without a name are possible.
+    pub(crate) unnamed: Arc<Directories>,
     pub(crate) sync: bool,
     pub(crate) url: url::Url,
     /// As if what is downloaded were all of it.
@@ -177,7 +179,10 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             notices: Vec::new(),
         })));
     }
-    if let Some(opened) = open_small(request, &start)? {
+    if is_small(request, &start)
+        && request.unnamed.allow(&request.output)
+        && let Some(opened) = open_small(request)?
+    {
         return Ok(Opening::Ready(Box::new(opened)));
     }
     let mut notices = Vec::new();
@@ -319,29 +324,47 @@ fn open_own(
     Ok(OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices })
 }
 
-/// Opens the output of an object that is small enough to be all or nothing.
-fn open_small(request: &Request, start: &Start) -> Result<Option<OpenedOutput>, Error> {
-    let Some(total) = request
-        .resource
-        .total
-        .filter(|total| request.small_bytes > 0 && *total <= request.small_bytes)
-    else {
+/// Opens the output where that takes no more than a look at its names: a runtime's thread
+/// may do that.
+///
+/// # Errors
+/// As of [`open`].
+pub(crate) fn open_at_once(
+    request: &Request,
+    start: &Start,
+) -> Result<Option<Box<OpenedOutput>>, Error> {
+    if !is_small(request, start) || !request.unnamed.are_known(&request.output) {
         return Ok(None);
-    };
-    let fresh_start = matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)));
+    }
+    Ok(open_small(request)?.map(Box::new))
+}
+
+/// Whether the object is small enough to be all or nothing, and may be.
+fn is_small(request: &Request, start: &Start) -> bool {
+    let small = |total: u64| request.small_bytes > 0 && total <= request.small_bytes;
+    let keeps_file = request.storage != StorageKind::Null
+        && request.window.is_none()
+        && request.own_storage.is_none();
     // A name that exists cannot be linked over, and mapping was asked for with its reasons.
     let fits = request.existing == Existing::Refuse
         && request.storage != StorageKind::Mmap
         && !request.in_place;
-    if !fresh_start || !fits {
-        return Ok(None);
-    }
+    keeps_file
+        && fits
+        && request.resource.total.is_some_and(small)
+        && matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)))
+}
+
+/// `None` where an earlier run has its files.
+fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
+    let total = request.resource.total.unwrap_or(0);
     partial::refuse_existing(&request.output)?;
-    let Some(unnamed) = Unnamed::create(&request.output)? else { return Ok(None) };
-    let storage = storage::small(Arc::clone(unnamed.file()), &request.output, total)?;
+    storage::refuse_beyond_limit(&request.output, total)?;
+    let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
+    let Some(unnamed) = Unnamed::new(&request.output, limit)? else { return Ok(None) };
     Ok(Some(OpenedOutput {
+        storage: Arc::new(unnamed.bytes().clone()),
         place: Place::Unnamed(unnamed),
-        storage,
         checkpoint: fresh(request),
         restored: Restored::default(),
         restored_bytes: 0,

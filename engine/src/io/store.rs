@@ -125,14 +125,19 @@ impl Store {
         }
         // A file that is all or nothing is small and soon over: while it comes
         // nothing is to be done for it, and a digest that needs the bytes in order is
-        // as soon had from the file. A thread for each of thousands would cost more
+        // as soon had from the memory. A thread for each of thousands would cost more
         // than they do.
-        let on_call = matches!(place, Place::Unnamed(_))
-            && pieces.is_none()
-            && writers.crew() == Crew::Threads;
+        let in_memory = matches!(place, Place::Unnamed(_));
+        let on_call = in_memory && pieces.is_none() && writers.crew() == Crew::Threads;
         let (mailbox, inbox) = Mailbox::new();
-        let target =
-            Arc::new(Target::new((storage, window), layout, digest, mailbox.clone(), stored));
+        let target = Arc::new(Target::new(
+            (storage, window),
+            layout,
+            digest,
+            in_memory,
+            mailbox.clone(),
+            stored,
+        ));
         let mut keeper = Keeper::new(
             inbox,
             place,
@@ -221,7 +226,14 @@ impl Store {
         self.ended = true;
         let end = end(reply);
         match self.keeper.take_over() {
-            Some(keeper) => drop(self.writers.crew().blocking(move || keeper.end(end)).await),
+            // Syncs wait for the disk, and several of them do so together.
+            Some(keeper) if end.syncs() => {
+                let _ = self.writers.crew().blocking(move || keeper.end(end)).await;
+            }
+            // A writer that is gone drops the reply.
+            Some(keeper) => {
+                let _ = self.writers.run(&self.target, move || keeper.end(end));
+            }
             None => self.keeper.send(KeeperMessage::End(end)),
         }
         outcome.await.map_err(|_| {

@@ -1,15 +1,18 @@
-//! A file without a name, for an object small enough to be all or nothing.
+//! An object small enough to be all or nothing: in memory while it comes, then in
+//! a file that has no name before its final one.
 //!
-//! Nobody else can open it, and it is gone when its process is; the final name
-//! is the only one that it ever gets. So it needs no lock and no checkpoint,
-//! and a kill leaves nothing behind. Two downloads to one output both fetch;
-//! the first to end has the name.
+//! Nobody else can open such a file, and it is gone when its process is. So it
+//! needs no lock and no checkpoint, and a kill leaves nothing behind. Two downloads
+//! to one output both fetch; the first to end has the name. All work at the disk is
+//! done at once at the end, since with thousands of files each change of threads
+//! counts.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, LazyLock};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags};
 
@@ -17,27 +20,61 @@ use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_modified};
+use super::storage::memory::MemoryStorage;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 
 /// Where each open file of this process can be found.
 const OPEN_FILES: &str = "/proc/self/fd";
 
-/// The open file, and the name that it is for.
+/// Directories that are remembered; a list has few.
+const MAX_DIRECTORIES: usize = 256;
+
+/// The directories in which files without a name were seen to be possible.
+#[derive(Debug, Default)]
+pub(crate) struct Directories(Mutex<HashSet<PathBuf>>);
+
+impl Directories {
+    /// Whether that is known of the directory of `output`. Does not block.
+    pub(super) fn are_known(&self, output: &Path) -> bool {
+        self.lock().contains(directory_of(output))
+    }
+
+    /// Whether it is so, tried out unless it is known; the directory is created if needed.
+    pub(super) fn allow(&self, output: &Path) -> bool {
+        static HAS_OPEN_FILES: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
+        // Whatever is wrong is told where a partial is created instead.
+        let allow = self.are_known(output) || (*HAS_OPEN_FILES && create_for(output).is_ok());
+        if allow {
+            let mut known = self.lock();
+            if known.len() >= MAX_DIRECTORIES {
+                known.clear();
+            }
+            known.insert(directory_of(output).to_owned());
+        }
+        allow
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // Each change is one statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes, and the name that they are for.
 #[derive(Debug)]
 pub(crate) struct Unnamed {
-    file: Arc<File>,
+    bytes: MemoryStorage,
     output: PathBuf,
 }
 
 impl Unnamed {
-    /// A new file for `output`, in its directory, which is created if needed.
-    /// Its mode is the published one: private it is by having no name. `None` where there cannot be one,
-    /// and where an earlier run or another haul has its files.
+    /// For an object of at most `limit_bytes`. `None` where an earlier run or another
+    /// haul has its files. That [`Directories`] allow it is the caller's to see.
     ///
     /// # Errors
     /// [`ErrorKind::LocalFile`] when a name cannot be looked up.
-    pub(crate) fn create(output: &Path) -> Result<Option<Self>, Error> {
+    pub(super) fn new(output: &Path, limit_bytes: usize) -> Result<Option<Self>, Error> {
         let paths = Paths::of(output);
         for path in [&paths.partial, &paths.checkpoint] {
             match fs::symlink_metadata(path) {
@@ -46,29 +83,12 @@ impl Unnamed {
                 Err(error) => return Err(Error::io("cannot examine", path, error)),
             }
         }
-        static HAS_OPEN_FILES: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
-        if !*HAS_OPEN_FILES {
-            return Ok(None);
-        }
-        let directory = directory_of(output);
-        let create = || {
-            fault_point::pass(Call::CreatePartial)?;
-            let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-            let mode = Mode::from_raw_mode(0o666);
-            Ok::<_, io::Error>(File::from(rustix::fs::open(directory, flags, mode)?))
-        };
-        let file = create().or_else(|error| match error.kind() {
-            io::ErrorKind::NotFound => fs::create_dir_all(directory).and_then(|()| create()),
-            _ => Err(error),
-        });
-        // Whatever is wrong is told where a partial is created instead.
-        let Ok(file) = file else { return Ok(None) };
-        Ok(Some(Self { file: Arc::new(file), output: output.to_owned() }))
+        Ok(Some(Self { bytes: MemoryStorage::new(limit_bytes), output: output.to_owned() }))
     }
 
-    /// The open file.
-    pub(crate) fn file(&self) -> &Arc<File> {
-        &self.file
+    /// Where the bytes are.
+    pub(super) fn bytes(&self) -> &MemoryStorage {
+        &self.bytes
     }
 
     /// The name that it is for.
@@ -89,30 +109,36 @@ impl Unnamed {
         directories: &DirectorySyncs,
     ) -> Result<PathBuf, Error> {
         let failed = |what: &'static str| move |error| Error::io(what, &self.output, error);
-        let found_bytes = self.file.metadata().map_err(failed("cannot examine"))?.len();
-        if found_bytes != len_bytes {
-            return Err(Error::new(
-                ErrorKind::Internal,
-                format!("{found_bytes} bytes of {len_bytes} are stored; nothing was published"),
-            ));
-        }
+        let mut file = create_for(&self.output).map_err(failed("cannot create"))?;
+        self.bytes.with(|bytes| {
+            if bytes.len() as u64 != len_bytes {
+                let found = bytes.len();
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("{found} bytes of {len_bytes} are here; nothing was published"),
+                ));
+            }
+            fault_point::pass(Call::Write)
+                .and_then(|()| file.write_all(bytes))
+                .map_err(failed("nothing was published: cannot write"))
+        })?;
         fault_point::pass(Call::SetAttributes)
-            .and_then(|()| set_modified(&self.file, options.modified_unix))
+            .and_then(|()| set_modified(&file, options.modified_unix))
             .map_err(failed("cannot set the attributes of"))?;
         if options.sync && !fault_point::has(Bug::NoDataSync) {
             fault_point::pass(Call::SyncData)
-                .and_then(|()| self.file.sync_all())
+                .and_then(|()| file.sync_all())
                 .map_err(failed("nothing was published: cannot sync"))?;
         }
-        self.link()?;
+        self.link(&file)?;
         if options.sync && !fault_point::has(Bug::NoDirectorySync) {
             directories.sync_after_publishing(&self.output)?;
         }
         Ok(self.output.clone())
     }
 
-    fn link(&self) -> Result<(), Error> {
-        let open = format!("{OPEN_FILES}/{}", self.file.as_raw_fd());
+    fn link(&self, file: &File) -> Result<(), Error> {
+        let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
         let linked = fault_point::pass(Call::Publish).and_then(|()| {
             let flags = AtFlags::SYMLINK_FOLLOW;
             Ok(rustix::fs::linkat(CWD, open, CWD, &self.output, flags)?)
@@ -124,13 +150,30 @@ impl Unnamed {
     }
 }
 
+/// A new file without a name in the directory of `output`, which is created if needed.
+/// Its mode is the published one: private it is by having no name.
+fn create_for(output: &Path) -> io::Result<File> {
+    let directory = directory_of(output);
+    let create = || {
+        fault_point::pass(Call::CreatePartial)?;
+        let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+        let mode = Mode::from_raw_mode(0o666);
+        Ok::<_, io::Error>(File::from(rustix::fs::open(directory, flags, mode)?))
+    };
+    create().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => fs::create_dir_all(directory).and_then(|()| create()),
+        _ => Err(error),
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
     use crate::config::Existing;
+    use crate::io::storage::Storage as _;
+    use crate::model::range::ByteRange;
 
     const OPTIONS: PublishOptions = PublishOptions {
         existing: Existing::Refuse,
@@ -139,7 +182,8 @@ mod tests {
     };
 
     fn create(output: &Path) -> Option<Unnamed> {
-        Unnamed::create(output).unwrap()
+        assert!(Directories::default().allow(output));
+        Unnamed::new(output, 100).unwrap()
     }
 
     fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
@@ -151,7 +195,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("a/b/film");
         let unnamed = create(&output).unwrap();
-        unnamed.file().as_ref().write_all(b"data").unwrap();
+        let mut writer = unnamed.bytes().segment_writer(ByteRange::new(0, 4)).unwrap();
+        writer.write(0, b"data").unwrap();
         assert_eq!(fs::read_dir(output.parent().unwrap()).unwrap().count(), 0);
         assert_eq!(publish(&unnamed, 5).unwrap_err().kind(), ErrorKind::Internal);
         assert!(!output.exists());
@@ -175,5 +220,17 @@ mod tests {
             assert!(create(&dir.path().join("x")).is_none());
             fs::remove_file(dir.path().join(name)).unwrap();
         }
+    }
+
+    #[test]
+    fn a_directory_is_tried_out_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("new/film");
+        let directories = Directories::default();
+        assert!(!directories.are_known(&output));
+        assert!(directories.allow(&output));
+        assert!(directories.are_known(&output.with_file_name("other")));
+        assert!(!directories.are_known(dir.path()));
+        assert!(!directories.allow(Path::new("/proc/film")), "it has no files of ours");
     }
 }

@@ -4,15 +4,17 @@
 //! goes to the same thread, chosen by the segment's number, through
 //! one queue and in order; so a segment is always a prefix, hashed as it is
 //! stored, and what follows it. Nothing here waits for a runtime: the queues
-//! always drain, at worst as slowly as the disk.
+//! always drain, at worst as slowly as the disk. What is only gathered in memory, a
+//! small object, is stored by whoever received it: it costs less than a change of
+//! threads.
 
 mod target;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -49,6 +51,8 @@ pub(crate) struct Writers {
 
 struct Shared {
     lanes: Vec<Lane>,
+    /// Of what is gathered in memory.
+    at_once: Lane,
     budget: Arc<Semaphore>,
     crew: Crew,
     /// What makes storing take simulated time.
@@ -59,8 +63,8 @@ struct Shared {
 /// The way to one writer.
 enum Lane {
     Thread(Sender<Message>),
-    #[cfg(test)]
-    Inline(std::sync::Mutex<Writer>),
+    /// No thread but the sender's.
+    AtOnce(Mutex<Writer>),
 }
 
 impl Lane {
@@ -74,9 +78,9 @@ impl Lane {
                 Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| StoreClosed),
                 Err(TrySendError::Disconnected(_)) => Err(StoreClosed),
             },
-            #[cfg(test)]
-            Self::Inline(writer) => {
-                writer.lock().expect("a writer does not panic").take(message);
+            Self::AtOnce(writer) => {
+                // What a panic left would be of one download, which nobody completes.
+                writer.lock().unwrap_or_else(PoisonError::into_inner).take(message);
                 Ok(())
             }
         }
@@ -89,10 +93,10 @@ impl Writers {
     /// be started, storing fails with [`StoreClosed`].
     pub(crate) fn new(crew: Crew, threads: usize, budget_bytes: usize) -> Self {
         let start = |index: usize| {
-            let mut writer = Writer { bit: 1 << index, targets: HashMap::new() };
+            let mut writer = Writer::new(1 << index);
             #[cfg(test)]
             if crew == Crew::Inline {
-                return Lane::Inline(std::sync::Mutex::new(writer));
+                return Lane::AtOnce(Mutex::new(writer));
             }
             let (sender, receiver) = bounded(budget_bytes / BYTES_PER_PLACE + SPARE_PLACES);
             let run = move || receiver.iter().for_each(|message| writer.take(message));
@@ -106,6 +110,7 @@ impl Writers {
         Self {
             shared: Arc::new(Shared {
                 lanes,
+                at_once: Lane::AtOnce(Mutex::new(Writer::new(1))),
                 budget,
                 crew,
                 #[cfg(test)]
@@ -131,9 +136,9 @@ impl Writers {
         &self.shared.budget
     }
 
-    /// How many threads there are.
-    pub(super) fn threads(&self) -> usize {
-        self.shared.lanes.len()
+    /// The lanes on which `target` has anything.
+    fn lanes_of(&self, target: &Target) -> &[Lane] {
+        if target.at_once { std::slice::from_ref(&self.shared.at_once) } else { &self.shared.lanes }
     }
 
     /// Continues `segment` at the offset `next`, with `hasher` having taken all
@@ -163,7 +168,7 @@ impl Writers {
     pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
         let ask =
             |lane: &&Lane| lane.send(Message::Snapshot { target: Arc::clone(target) }).is_ok();
-        self.shared.lanes.iter().filter(ask).count()
+        self.lanes_of(target).iter().filter(ask).count()
     }
 
     /// Stores what is in the queues and refuses everything after it. Returns
@@ -175,14 +180,15 @@ impl Writers {
     /// When a writer thread is gone; it had no way to report its own.
     pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Begun>, StoreClosed> {
         target.accepting.store(false, Ordering::Release);
-        let (reply, replies) = bounded(self.threads());
-        for lane in &self.shared.lanes {
+        let lanes = self.lanes_of(target);
+        let (reply, replies) = bounded(lanes.len());
+        for lane in lanes {
             let reply = Some(reply.clone());
             let _ = lane.send(Message::Close { target: Arc::clone(target), reply });
         }
         drop(reply);
         let answers: Vec<Vec<Begun>> = replies.iter().collect();
-        if answers.len() < self.threads() {
+        if answers.len() < lanes.len() {
             return Err(StoreClosed);
         }
         Ok(answers.into_iter().flatten().collect())
@@ -192,9 +198,22 @@ impl Writers {
     /// for nobody.
     pub(super) fn let_go(&self, target: &Arc<Target>) {
         target.accepting.store(false, Ordering::Release);
-        for lane in &self.shared.lanes {
+        for lane in self.lanes_of(target) {
             let _ = lane.send(Message::Close { target: Arc::clone(target), reply: None });
         }
+    }
+
+    /// Has the work done by a writer thread, after what is queued there.
+    ///
+    /// # Errors
+    /// When that thread is gone; the work is not done then.
+    pub(super) fn run(
+        &self,
+        target: &Target,
+        work: impl FnOnce() + Send + 'static,
+    ) -> Result<(), StoreClosed> {
+        let lanes = &self.shared.lanes;
+        lanes[target.id as usize % lanes.len()].send(Message::Run(Box::new(work)))
     }
 
     fn send(&self, target: &Target, segment: u32, message: Message) -> Result<(), StoreClosed> {
@@ -204,7 +223,7 @@ impl Writers {
         {
             disk.store(pieces.iter().map(Bytes::len).sum(), Arc::clone(permit));
         }
-        let lanes = &self.shared.lanes;
+        let lanes = self.lanes_of(target);
         // Of many small objects each has a first segment only.
         lanes[(target.id as usize).wrapping_add(segment as usize) % lanes.len()].send(message)
     }
@@ -232,6 +251,8 @@ enum Message {
     Snapshot {
         target: Arc<Target>,
     },
+    /// Something else that is soon done.
+    Run(Box<dyn FnOnce() + Send>),
     Close {
         target: Arc<Target>,
         /// Takes what is begun, if somebody waits for it.
@@ -280,6 +301,10 @@ impl Begun {
 }
 
 impl Writer {
+    fn new(bit: u64) -> Self {
+        Self { bit, targets: HashMap::new() }
+    }
+
     fn take(&mut self, message: Message) {
         match message {
             Message::Chunk { target, segment, offset, pieces, permit } => {
@@ -306,6 +331,7 @@ impl Writer {
                 let begun = self.targets.get(&target.id).map(Progress::begun);
                 target.report(KeeperMessage::Begun(begun.unwrap_or_default()));
             }
+            Message::Run(work) => work(),
             Message::Close { target, reply } => {
                 target.closed.fetch_or(self.bit, Ordering::Relaxed);
                 let progress = self.targets.remove(&target.id).unwrap_or_default();
@@ -340,7 +366,7 @@ impl Writer {
             {
                 let hasher = || SegmentHasher::new(offset, target.layout.whole());
                 place.insert(Active {
-                    hasher: target.digest.then(hasher),
+                    hasher: (target.digest && !target.at_once).then(hasher),
                     writer: target.storage.segment_writer(range)?,
                     start: offset,
                     next: offset,

@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use super::{End, Expected, Finished, Keeper, KeeperMessage, PublishOptions, SegmentRecord};
+use super::{
+    End, Expected, Finished, Keeper, KeeperMessage, Place, PublishOptions, SegmentRecord, index,
+};
 use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 use crate::io::pieces::first_bad;
 use crate::io::prove::refuse_size;
 use crate::io::writer::Begun;
-use crate::model::digest_tree;
+use crate::model::digest_tree::{self, SegmentHasher};
 
 impl Keeper {
     /// Nothing is stored for this download after this, and all that was is in
@@ -118,6 +120,7 @@ impl Keeper {
             let _ = thread.join();
         }
         self.drain();
+        self.hash_gathered();
         let begun = closed.as_deref().unwrap_or_default().to_vec();
         let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
         let error = match verdict {
@@ -140,6 +143,29 @@ impl Keeper {
             error,
             self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some()),
         ))
+    }
+
+    /// Hashes what was only gathered in memory so far.
+    fn hash_gathered(&mut self) {
+        let Place::Unnamed(unnamed) = &self.place else { return };
+        let layout = self.target.layout();
+        let hash = |number: usize, bytes: &[u8]| {
+            let range = layout.range(index(number))?;
+            let from = usize::try_from(range.start()).ok()?;
+            let to = usize::try_from(range.end()).ok()?;
+            let mut hasher = SegmentHasher::new(range.start(), layout.whole());
+            hasher.update(bytes.get(from..to)?);
+            Some(hasher.finish())
+        };
+        if self.target.digest() {
+            unnamed.bytes().with(|bytes| {
+                for (number, record) in self.ledger.segments.iter_mut().enumerate() {
+                    if let SegmentRecord::Complete(found @ None) = record {
+                        *found = hash(number, bytes);
+                    }
+                }
+            });
+        }
     }
 
     /// Shows that the object is whole, makes its data durable if asked for, and

@@ -53,6 +53,13 @@ pub(crate) enum End {
     Abandon,
 }
 
+impl End {
+    /// Whether the disk is waited for.
+    pub(in crate::io) fn syncs(&self) -> bool {
+        matches!(self, Self::Finish { publish, .. } if publish.sync)
+    }
+}
+
 /// The way to a keeper. Without a bound, so that no writer ever waits for the
 /// keeper, which waits for the writers. A report comes once per segment and
 /// snapshot.

@@ -130,6 +130,10 @@ impl SegmentWriter for Writer {
         check_inside(self.segment, offset, data.len())?;
         let end = self.memory.within_limit(offset.saturating_add(data.len() as u64))?;
         let mut bytes = self.memory.write();
+        if bytes.len() == end - data.len() {
+            bytes.extend_from_slice(data);
+            return Ok(());
+        }
         if bytes.len() < end {
             bytes.resize(end, 0);
         }

@@ -9,7 +9,7 @@
 //! that has no block is a SIGBUS on a full disk; positioned writes return an
 //! error there and serve everywhere else.
 
-mod memory;
+pub(super) mod memory;
 mod mmap;
 mod null;
 mod pwrite;
@@ -164,21 +164,6 @@ const EXT: u32 = 0xEF53;
 const XFS: u32 = 0x5846_5342;
 const TMPFS: u32 = 0x0102_1994;
 
-/// The storage of a small object in a new `file`, which will be at `path`.
-/// Nothing is reserved for it, and it grows with its only writes: its few blocks
-/// and its length are had with them.
-///
-/// # Errors
-/// [`ErrorKind::DiskFull`] when the file-size limit of the process is smaller.
-pub(crate) fn small(
-    file: Arc<File>,
-    path: &Path,
-    total_bytes: u64,
-) -> Result<Arc<dyn Storage>, Error> {
-    refuse_beyond_limit(path, total_bytes)?;
-    Ok(Arc::new(pwrite::PwriteStorage::new(file, None)))
-}
-
 /// Prepares `file`, found at `path`, for an object of `total_bytes` and
 /// chooses its storage.
 ///
@@ -302,7 +287,9 @@ pub(super) fn file_size_limit_bytes() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }
 
-fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> {
+/// # Errors
+/// [`ErrorKind::DiskFull`] when a file at `path` could not have `total` bytes.
+pub(super) fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> {
     match file_size_limit_bytes() {
         Some(limit) if total > limit => Err(Error::new(
             ErrorKind::DiskFull,

@@ -69,6 +69,9 @@ pub(crate) struct Target {
     pub(super) layout: Layout,
     /// Whether segments are hashed.
     pub(super) digest: bool,
+    /// Whether the storage is only memory: no thread is needed to store there, and
+    /// what is hashed is hashed when all of it is there.
+    pub(super) at_once: bool,
     reports: Mailbox,
     pub(super) accepting: AtomicBool,
     pub(super) failed: AtomicBool,
@@ -85,6 +88,7 @@ impl Target {
         (storage, window): (Arc<dyn Storage>, Option<Arc<Window>>),
         layout: Layout,
         digest: bool,
+        at_once: bool,
         reports: Mailbox,
         stored: Arc<Stored>,
     ) -> Self {
@@ -95,6 +99,7 @@ impl Target {
             window,
             layout,
             digest,
+            at_once,
             reports,
             accepting: AtomicBool::new(true),
             failed: AtomicBool::new(false),
@@ -108,7 +113,7 @@ impl Target {
         self.layout
     }
 
-    /// Whether segments are hashed as they are stored.
+    /// Whether segments are hashed, as they are stored or when all of them are.
     pub(in crate::io) fn digest(&self) -> bool {
         self.digest
     }
