@@ -7,6 +7,7 @@ use crate::download::DownloadBuilder;
 use crate::error::Error;
 use crate::io::crew::Crew;
 use crate::io::directory_sync::DirectorySyncs;
+use crate::io::endings::Endings;
 use crate::io::fetcher::RESERVE_BYTES;
 use crate::io::hosts::Hosts;
 use crate::io::http::HttpTransport;
@@ -28,6 +29,7 @@ pub(crate) struct EngineInner {
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
     pub(crate) unnamed: Arc<Directories>,
+    pub(crate) endings: Arc<Endings>,
     pub(crate) limiter: Arc<Limiter>,
     /// Of hosts, in the order in which they count.
     host_limiters: Vec<(String, Arc<Limiter>)>,
@@ -53,6 +55,7 @@ impl EngineInner {
             turns: Arc::new(Turns::new(bounds)),
             directories: Arc::default(),
             unnamed: Arc::default(),
+            endings: Arc::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             host_limiters: config
                 .host_rates

@@ -307,6 +307,7 @@ impl Driver {
             checkpoint,
             sync: self.options.sync,
             directories: Arc::clone(&self.engine.directories),
+            endings: Arc::clone(&self.engine.endings),
             digest: self.options.digest && window.is_none(),
             expected: algorithm.filter(|_| window.is_none()),
             window,

@@ -37,6 +37,16 @@ impl Crew {
         }
     }
 
+    /// Has `work`, which blocks, done meanwhile. It is dropped instead where the runtime
+    /// ends.
+    pub(super) fn begin(self, work: impl FnOnce() + Send + 'static) {
+        match self {
+            Self::Threads => drop(tokio::task::spawn_blocking(work)),
+            #[cfg(test)]
+            Self::Inline => work(),
+        }
+    }
+
     /// The result of `work`, which blocks; `None` when its thread is gone.
     pub(crate) async fn blocking<T: Send + 'static>(
         self,

@@ -8,6 +8,7 @@
 mod earlier;
 mod ending;
 mod mailbox;
+mod together;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
@@ -24,6 +25,7 @@ use tokio::time::Instant;
 use self::earlier::{Earlier, verify};
 pub(super) use self::mailbox::Mailbox;
 pub(crate) use self::mailbox::{End, KeeperMessage};
+pub(super) use self::together::finish_together;
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
 use super::pieces::{Bad, PieceCheck};

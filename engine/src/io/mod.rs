@@ -8,6 +8,7 @@ pub(crate) mod connector;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
 pub(crate) mod document;
+pub(crate) mod endings;
 pub(crate) mod fetcher;
 pub(crate) mod hasher;
 pub(crate) mod hosts;

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crew::Crew;
 use super::directory_sync::DirectorySyncs;
+use super::endings::Endings;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
 use super::place::Place;
 use super::prove::Expected;
@@ -56,6 +57,8 @@ pub(crate) struct StoreOptions {
     pub(crate) sync: bool,
     /// The engine's syncs of directories.
     pub(crate) directories: Arc<DirectorySyncs>,
+    /// The engine's ends of small downloads.
+    pub(crate) endings: Arc<Endings>,
     /// Whether what is stored is hashed with BLAKE3. Without, a later run
     /// continues only what was synced, so the data is synced in the background
     /// and at a stop all the same.
@@ -92,6 +95,7 @@ pub(crate) struct Finished {
 pub(crate) struct Store {
     target: Arc<Target>,
     writers: Writers,
+    endings: Arc<Endings>,
     keeper: Mailbox,
     ended: bool,
 }
@@ -110,6 +114,7 @@ impl Store {
             checkpoint,
             sync,
             directories,
+            endings,
             digest,
             expected,
             window,
@@ -153,7 +158,7 @@ impl Store {
         };
         if on_call {
             mailbox.attend(keeper);
-            return Ok(Self { target, writers, keeper: mailbox, ended: false });
+            return Ok(Self { target, writers, endings, keeper: mailbox, ended: false });
         }
         keeper.start_verifying().map_err(no_thread)?;
         if let Some(pieces) = pieces {
@@ -169,7 +174,7 @@ impl Store {
             #[cfg(test)]
             Crew::Inline => drop(tokio::spawn(keeper.run_as_task(mailbox.clone()))),
         }
-        Ok(Self { target, writers, keeper: mailbox, ended: false })
+        Ok(Self { target, writers, endings, keeper: mailbox, ended: false })
     }
 
     /// Where received bytes go.
@@ -226,10 +231,7 @@ impl Store {
         self.ended = true;
         let end = end(reply);
         match self.keeper.take_over() {
-            // Syncs wait for the disk, and several of them do so together.
-            Some(keeper) if end.syncs() => {
-                let _ = self.writers.crew().blocking(move || keeper.end(end)).await;
-            }
+            Some(keeper) if end.syncs() => self.endings.add(self.writers.crew(), keeper, end),
             // A writer that is gone drops the reply.
             Some(keeper) => {
                 let _ = self.writers.run(&self.target, move || keeper.end(end));

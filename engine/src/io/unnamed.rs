@@ -14,7 +14,7 @@ use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags};
+use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags};
 
 use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
@@ -108,6 +108,16 @@ impl Unnamed {
         options: &PublishOptions,
         directories: &DirectorySyncs,
     ) -> Result<PathBuf, Error> {
+        let file = self.write(len_bytes, options)?;
+        self.sync(&file, options)?;
+        self.link(&file)?;
+        self.sync_directory(options, directories)?;
+        Ok(self.output.clone())
+    }
+
+    /// Writes the object into a new file without a name. Where it is to be synced, the
+    /// disk begins with it.
+    pub(super) fn write(&self, len_bytes: u64, options: &PublishOptions) -> Result<File, Error> {
         let failed = |what: &'static str| move |error| Error::io(what, &self.output, error);
         let mut file = create_for(&self.output).map_err(failed("cannot create"))?;
         self.bytes.with(|bytes| {
@@ -125,19 +135,38 @@ impl Unnamed {
         fault_point::pass(Call::SetAttributes)
             .and_then(|()| set_modified(&file, options.modified_unix))
             .map_err(failed("cannot set the attributes of"))?;
-        if options.sync && !fault_point::has(Bug::NoDataSync) {
-            fault_point::pass(Call::SyncData)
-                .and_then(|()| file.sync_all())
-                .map_err(failed("nothing was published: cannot sync"))?;
+        if options.sync {
+            // Linux begins to write what it is told is not needed in memory, and keeps
+            // what is being written. Elsewhere, and on an error, the sync does it all.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         }
-        self.link(&file)?;
-        if options.sync && !fault_point::has(Bug::NoDirectorySync) {
-            directories.sync_after_publishing(&self.output)?;
-        }
-        Ok(self.output.clone())
+        Ok(file)
     }
 
-    fn link(&self, file: &File) -> Result<(), Error> {
+    /// Makes what [`Self::write`] wrote durable, if it is to be.
+    pub(super) fn sync(&self, file: &File, options: &PublishOptions) -> Result<(), Error> {
+        if !options.sync || fault_point::has(Bug::NoDataSync) {
+            return Ok(());
+        }
+        fault_point::pass(Call::SyncData)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Error::io("nothing was published: cannot sync", &self.output, error))
+    }
+
+    /// Makes the name durable, if it is to be.
+    pub(super) fn sync_directory(
+        &self,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+    ) -> Result<(), Error> {
+        if !options.sync || fault_point::has(Bug::NoDirectorySync) {
+            return Ok(());
+        }
+        directories.sync_after_publishing(&self.output)
+    }
+
+    /// Gives what [`Self::write`] wrote its name, which must not exist.
+    pub(super) fn link(&self, file: &File) -> Result<(), Error> {
         let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
         let linked = fault_point::pass(Call::Publish).and_then(|()| {
             let flags = AtFlags::SYMLINK_FOLLOW;

@@ -109,20 +109,7 @@ impl Keeper {
         options: &PublishOptions,
         expected: &Expected,
     ) -> Result<Finished, (Error, Option<PathBuf>)> {
-        let closed = if self.is_complete() {
-            // All of it was reported, so nothing is on the way.
-            self.writers.let_go(&self.target);
-            Ok(Vec::new())
-        } else {
-            self.close()
-        };
-        for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
-            let _ = thread.join();
-        }
-        self.drain();
-        self.hash_gathered();
-        let begun = closed.as_deref().unwrap_or_default().to_vec();
-        let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
+        let (begun, verdict) = self.conclude(options, expected);
         let error = match verdict {
             Ok((finished, None)) => {
                 match self.place.publish(finished.bytes, options, &self.directories) {
@@ -143,6 +130,30 @@ impl Keeper {
             error,
             self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some()),
         ))
+    }
+
+    /// Stores nothing more, and sees whether all is here and as it should be: see
+    /// [`Self::prove`]. With what is begun and not complete.
+    pub(super) fn conclude(
+        &mut self,
+        options: &PublishOptions,
+        expected: &Expected,
+    ) -> (Vec<Begun>, Result<(Finished, Option<Error>), Error>) {
+        let closed = if self.is_complete() {
+            // All of it was reported, so nothing is on the way.
+            self.writers.let_go(&self.target);
+            Ok(Vec::new())
+        } else {
+            self.close()
+        };
+        for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
+            let _ = thread.join();
+        }
+        self.drain();
+        self.hash_gathered();
+        let begun = closed.as_deref().unwrap_or_default().to_vec();
+        let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
+        (begun, verdict)
     }
 
     /// Hashes what was only gathered in memory so far.
@@ -252,7 +263,7 @@ impl Keeper {
 
     /// Wrong data is of no use to the next run, which could not tell which part
     /// of it is wrong.
-    fn discard(self, mismatch: Error) -> Error {
+    pub(super) fn discard(self, mismatch: Error) -> Error {
         let path = self.place.data().to_owned();
         match self.place.remove() {
             Ok(()) => mismatch,
