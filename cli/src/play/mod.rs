@@ -86,16 +86,20 @@ pub(crate) async fn run(
     let mut serving = tokio::task::JoinSet::new();
     let (started, player_ended) = tokio::sync::oneshot::channel();
     let idle = server.idle();
+    // It waits from the beginning: what it waits for has the line then.
+    let film = film_first(reader.clone());
     serving.spawn(async move {
-        let Some(metadata) = monitor.opened().await else { return };
-        let guard = match Guard::new(server.port(), &metadata.name) {
-            Ok(guard) => Arc::new(guard),
-            Err(error) => return to_stderr(&[format!("error: no secret path: {error}")]),
+        let serve = async {
+            let Some(metadata) = monitor.opened().await else { return };
+            let guard = match Guard::new(server.port(), &metadata.name) {
+                Ok(guard) => Arc::new(guard),
+                Err(error) => return to_stderr(&[format!("error: no secret path: {error}")]),
+            };
+            let ended = begin(&guard, &player, open);
+            let _ = started.send(ended);
+            server.serve(guard, monitor, reader).await;
         };
-        let ended = begin(&guard, &player, open);
-        let _ = started.send(ended);
-        let film = film_first(reader.clone());
-        tokio::join!(film, server.serve(guard, monitor, reader));
+        tokio::join!(film, serve);
     });
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
     let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;

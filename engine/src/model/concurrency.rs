@@ -93,6 +93,8 @@ pub struct Concurrency {
     /// The connections of the level before, and their speed together.
     before: Option<(usize, f64)>,
     found: Option<LimitedBy>,
+    /// What an earlier download has shown.
+    known_for: Option<Bound>,
     recover_at: Duration,
     recover_every: Duration,
 }
@@ -115,6 +117,7 @@ impl Concurrency {
             window: None,
             before: None,
             found: None,
+            known_for: None,
             recover_at: Duration::MAX,
             recover_every: Duration::from_secs(5),
         }
@@ -123,6 +126,7 @@ impl Concurrency {
     /// Starts where an earlier download of the same server ended. Nothing
     /// changes where the caller fixed the number.
     pub fn remember(&mut self, learned: Learned) {
+        self.known_for = Some(learned.why);
         if !self.growing {
             return;
         }
@@ -145,6 +149,12 @@ impl Concurrency {
             _ => return None,
         };
         Some(Learned { connections: self.limit().min(AUTO_MAX), why })
+    }
+
+    /// What kept an earlier download of the same server from being faster.
+    #[must_use]
+    pub fn is_known_for(&self) -> Option<Bound> {
+        self.known_for
     }
 
     /// At most this many connections now.

@@ -26,6 +26,7 @@ use crate::event::{LimitedBy, MapCell};
 mod action;
 mod failing;
 mod judge;
+mod prelude;
 mod relief;
 mod schedule;
 mod sources;
@@ -35,6 +36,7 @@ mod streaming;
 mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
+use self::prelude::Prelude;
 use self::sources::Sources;
 pub use self::sources::{MAX_SOURCES, SourceId};
 use self::speed::Speeds;
@@ -75,6 +77,10 @@ struct Lease {
     expected: Option<f64>,
     /// A shrink or cancel is on its way.
     leaving: bool,
+    /// It is a shrink, so that others fetch what a reader reads next.
+    shared: bool,
+    /// It is a cancel: whatever comes of the connection is nobody's fault.
+    cancelled: bool,
     cancelled_for: Option<Failure>,
     conditional: bool,
     in_doubt: bool,
@@ -144,6 +150,7 @@ pub struct Planner {
     allowed: usize,
     /// Where readers stand.
     wants: Vec<Want>,
+    prelude: Option<Prelude>,
     high_water: u64,
     actions: VecDeque<Action>,
 }
@@ -189,6 +196,7 @@ impl Planner {
             paused: false,
             allowed: usize::MAX,
             wants: Vec::new(),
+            prelude: None,
             high_water: 0,
             actions: VecDeque::new(),
         }
@@ -290,6 +298,7 @@ impl Planner {
         self.give_up_stalled(now);
         self.ticks += u32::from(self.phase == Phase::Running);
         self.observe(now);
+        self.watch_prelude(now);
         self.make_room(now);
         self.schedule(now);
     }
@@ -339,6 +348,7 @@ impl Planner {
             }
             None => self.drop_response(id),
         }
+        self.begin_prelude(id, now);
         self.schedule(now);
     }
 
@@ -362,6 +372,7 @@ impl Planner {
         let whole = self.whole;
         let position = lease.position;
         self.confirm_suspicion(now);
+        self.watch_prelude(now);
         if self.concurrency.is_judging() && self.phase == Phase::Running {
             self.observe(now);
         }
@@ -379,7 +390,8 @@ impl Planner {
     /// The fetcher of `id` will stop at `end`.
     pub fn on_shrunk(&mut self, id: LeaseId, end: u64, now: Duration) {
         let Some(lease) = self.leases.get_mut(&id) else { return };
-        lease.leaving = false;
+        lease.leaving = lease.cancelled;
+        lease.shared = false;
         if end >= lease.range.end() {
             return;
         }
@@ -392,6 +404,7 @@ impl Planner {
     /// The lease is over; its last event.
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
+        self.watch_prelude(now);
         let progressed = lease.position > lease.start;
         let kept = end == LeaseEnd::Complete
             && lease.range.end() == lease.asked_end
@@ -412,14 +425,15 @@ impl Planner {
                 let failure = Failure::new(ErrorKind::Network, "the response ended before its end");
                 self.ended_badly(source, failure, progressed, false, now);
             }
-            LeaseEnd::Dropped => {
+            LeaseEnd::Failed { failure, refused } if !lease.cancelled => {
+                let refused = refused && lease.head_at.is_none();
+                self.ended_badly(source, failure, progressed, refused, now);
+            }
+            // What broke while it was being cancelled is no failure of the server's.
+            LeaseEnd::Failed { .. } | LeaseEnd::Dropped => {
                 if let Some(failure) = lease.cancelled_for {
                     self.ended_badly(source, failure, progressed, false, now);
                 }
-            }
-            LeaseEnd::Failed { failure, refused } => {
-                let refused = refused && lease.head_at.is_none();
-                self.ended_badly(source, failure, progressed, refused, now);
             }
         }
         self.schedule(now);

@@ -491,3 +491,6 @@ fn connections_that_stall_in_turn_are_rounds_and_end() {
 
 #[path = "planner/steered_tests.rs"]
 mod steered;
+
+#[path = "planner/prelude_tests.rs"]
+mod prelude;

@@ -377,6 +377,7 @@ impl Planner {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         if !lease.leaving || lease.cancelled_for.is_none() {
             lease.leaving = true;
+            lease.cancelled = true;
             lease.cancelled_for = failure;
             self.actions.push_back(Action::Cancel { lease: id });
         }

@@ -63,14 +63,17 @@ impl Planner {
         // In doubt about the identity, one question is asked at a time.
         let limit = if self.doubt { 1.min(self.allowed) } else { self.places() };
         while self.leases.len() < limit {
-            if self.too_late_for_new(now) {
+            if self.too_late_for_new(now) || self.is_sharing() {
                 return;
             }
             let Some(source) = self.pick(now) else { return };
             let want = self.lease_bytes(self.speeds.next_idle_of(source), now);
             let want = want.max(self.settings.min_split_bytes);
             let wanted = self.wanted_run(now);
-            let Some(run) = wanted.or_else(|| self.next_run(want)) else {
+            if wanted.is_none() && !self.may_begin(None) {
+                return;
+            }
+            let Some(run) = wanted.map(|it| it.run).or_else(|| self.next_run(want)) else {
                 return self.relieve(now);
             };
             self.issue(source, run, Some(run), now);
@@ -106,6 +109,8 @@ impl Planner {
                 rate: estimator(),
                 expected: self.speeds.take_idle(source),
                 leaving: false,
+                shared: false,
+                cancelled: false,
                 cancelled_for: None,
                 conditional,
                 in_doubt: self.doubt,

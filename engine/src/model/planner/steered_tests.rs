@@ -41,7 +41,7 @@ fn every_byte_is_fetched_once_however_it_is_steered() {
 }
 
 /// The ranges that are asked for.
-fn asked(actions: &[Action]) -> Vec<ByteRange> {
+pub(super) fn asked(actions: &[Action]) -> Vec<ByteRange> {
     let range = |action: &Action| match action {
         Action::Fetch { range, .. } => *range,
         _ => None,
@@ -49,7 +49,7 @@ fn asked(actions: &[Action]) -> Vec<ByteRange> {
     actions.iter().filter_map(range).collect()
 }
 
-fn cancelled(actions: &[Action]) -> Vec<LeaseId> {
+pub(super) fn cancelled(actions: &[Action]) -> Vec<LeaseId> {
     let lease = |action: &Action| match action {
         Action::Cancel { lease } => Some(*lease),
         _ => None,

@@ -30,33 +30,48 @@ pub struct Want {
     pub waiting: Option<u64>,
 }
 
+/// A run of missing bytes, and the reader that has it fetched.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) run: ByteRange,
+    /// How far the reader is from it.
+    pub(super) ahead_bytes: u64,
+    /// Whether that one waits.
+    pub(super) waits: bool,
+}
+
 impl Planner {
     /// Where all readers stand from now on.
     pub fn want(&mut self, wants: Vec<Want>, now: Duration) {
         self.wants = wants;
+        self.watch_prelude(now);
         self.make_room(now);
         self.schedule(now);
     }
 
     /// The missing run that is read first, if any reader is near one.
-    pub(super) fn wanted_run(&self, now: Duration) -> Option<ByteRange> {
+    pub(super) fn wanted_run(&self, now: Duration) -> Option<Wanted> {
         let map = self.map.as_ref()?;
         let first = |want: &Want| {
             let run = missing_run(map, want.position, self.ahead_lease_bytes(now))?;
+            let ahead_bytes = run.start().saturating_sub(want.position);
             let here = map.index_of(run.start()) == map.index_of(want.position);
+            let found = Wanted { run, ahead_bytes, waits: want.waiting.is_some() };
             let urgent = want.waiting.filter(|_| here).unwrap_or(u64::MAX);
-            Some((urgent, run.start().saturating_sub(want.position), run))
+            self.may_begin(Some(found)).then_some((urgent, ahead_bytes, found))
         };
         let first = self.wants.iter().filter_map(first).min_by_key(|found| (found.0, found.1));
-        first.map(|(_, _, run)| run)
+        first.map(|(_, _, found)| found)
     }
 
     /// Long enough that the request costs little, short enough that the reader
-    /// gets on: all connections bring their leases at the same time.
+    /// gets on: all connections bring their leases at about the same time.
     fn ahead_lease_bytes(&self, now: Duration) -> u64 {
-        let speeds = self.leases.values().filter_map(|lease| lease.speed(now));
-        let fastest = speeds.fold(self.speeds.typical, f64::max);
-        let floor = fastest * self.speeds.kept_latency_s() * LATENCY_SHARE;
+        // Of one more, which may only share a line with those there are.
+        let sum: f64 = self.leases.values().filter_map(|lease| lease.speed(now)).sum();
+        let mean = sum / (self.leases.len() + 1) as f64;
+        let speed = if mean > 0.0 { mean } else { self.speeds.typical };
+        let floor = speed * self.speeds.kept_latency_s() * LATENCY_SHARE;
         (floor as u64).clamp(1, MAX_AHEAD_LEASE_BYTES)
     }
 
@@ -97,7 +112,7 @@ impl Planner {
                 let Some(lease) = self.leases.get_mut(&id) else { return };
                 // Its fetcher is in this very segment, or about to be.
                 if lease.position >= start {
-                    return;
+                    return self.share(id, now);
                 }
                 let gap = ByteRange::new(lease.position, start).len();
                 if seconds(gap, lease, now) <= worthwhile {
@@ -114,11 +129,32 @@ impl Planner {
         }
     }
 
-    /// The lease with the most before it that no waiting reader needs; none when
-    /// one ends soon.
+    /// A reader waits for what `id` brings. Of all that it is to bring, others
+    /// that are free bring what comes later.
+    fn share(&mut self, id: LeaseId, now: Duration) {
+        let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.fresh_latency_s();
+        let least = self.ahead_lease_bytes(now);
+        let free = self.leases.len() < self.places() && self.prelude.is_none();
+        let (Some(map), Some(lease)) = (&self.map, self.leases.get_mut(&id)) else { return };
+        let end = map.first_segment_boundary_after(lease.position + least);
+        let long = seconds(lease.rest_bytes(), lease, now) > 2.0 * worthwhile;
+        if free && long && !lease.leaving && end < lease.range.end() {
+            lease.leaving = true;
+            lease.shared = true;
+            self.actions.push_back(Action::Shrink { lease: id, end });
+        }
+    }
+
+    /// Whether a lease is about to give a part away that a reader has fetched next.
+    pub(super) fn is_sharing(&self) -> bool {
+        self.leases.values().any(|lease| lease.shared)
+    }
+
+    /// The lease that readers come to last, and of those that they do not come to
+    /// the one with the most before it. None when one ends soon.
     fn victim(&self, worthwhile: f64, now: Duration) -> Option<LeaseId> {
         let map = self.map.as_ref()?;
-        let mut victim: Option<(u64, LeaseId)> = None;
+        let mut victim: Option<(u64, u64, LeaseId)> = None;
         for (id, lease) in &self.leases {
             if seconds(lease.rest_bytes(), lease, now) <= worthwhile {
                 return None;
@@ -126,10 +162,15 @@ impl Planner {
             let at = map.index_of(lease.position);
             let serves = |want: &Want| want.waiting.is_some() && map.index_of(want.position) == at;
             if !self.wants.iter().any(serves) {
-                victim = victim.max(Some((lease.rest_bytes(), *id)));
+                let ahead = self.wants.iter().filter_map(|want| {
+                    let ahead = lease.position.saturating_sub(want.position);
+                    (want.position < lease.range.end() && ahead < AHEAD_BYTES).then_some(ahead)
+                });
+                let ahead = ahead.min().unwrap_or(u64::MAX);
+                victim = victim.max(Some((ahead, lease.rest_bytes(), *id)));
             }
         }
-        victim.map(|(_, id)| id)
+        victim.map(|(.., id)| id)
     }
 }
 
