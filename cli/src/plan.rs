@@ -93,6 +93,11 @@ impl GetPlan {
         self.hosts.push((pattern, plan));
     }
 
+    /// Has segments of this size, where none was chosen.
+    pub(crate) fn prefer_segment_size(&mut self, bytes: u64) {
+        self.output.segment_size_bytes.get_or_insert(bytes);
+    }
+
     /// The plan by which an object of this URL is downloaded.
     pub(crate) fn for_url(&self, url: &str) -> &Self {
         settings::best_fit(&self.hosts, url).map_or(self, |(_, plan)| plan)

@@ -33,6 +33,9 @@ use crate::source::{Mine, Source};
 /// did, is still served.
 const LINGER: Duration = Duration::from_secs(5);
 
+/// Fine ones: what is read is fetched from the beginning of its segment on.
+const SEGMENT_BYTES: u64 = 256 << 10;
+
 /// A `play` that can be run.
 #[derive(Debug)]
 pub(crate) struct PlayPlan {
@@ -53,7 +56,8 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
     };
-    let get = plan::resolve(&[url], ListArgs::default(), MetalinkArgs::default(), how)?;
+    let mut get = plan::resolve(&[url], ListArgs::default(), MetalinkArgs::default(), how)?;
+    get.prefer_segment_size(SEGMENT_BYTES);
     if let Some(sink) = &get.sink {
         let name = escape(&sink.name().to_string_lossy());
         return Err(Failure::usage(format!("--output {name} and haul play cannot go together"))
