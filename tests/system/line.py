@@ -8,7 +8,7 @@ of the round trip, a new connection a whole one more, as over TCP. What comes fr
 the target shares the rate: of the connections that have bytes to carry, one after
 the other sends a packet. One that is closed goes on to fill the line for as long
 as the news of it is on its way. There is no slow start. Prints a line when it
-listens; ends with its stdin.
+listens.
 """
 
 import asyncio
@@ -147,10 +147,8 @@ async def main():
 
     server = await asyncio.start_server(accept, "127.0.0.1", port)
     print("listening", flush=True)
-    over = asyncio.create_task(asyncio.to_thread(sys.stdin.buffer.read))
-    await asyncio.wait({over, carrying}, return_when=asyncio.FIRST_COMPLETED)
-    server.close()
-    carrying.cancel()
+    async with server:
+        await carrying
 
 
 asyncio.run(main())

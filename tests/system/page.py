@@ -2,9 +2,12 @@
 """The page of `haul play` in a headless Chromium: it becomes playable, seeks to
 80 % before that part has come, and plays there.
 
-    page.py CHROMIUM PAGE SCREENSHOT
+    page.py CHROMIUM DIRECTORY
 
-Speaks the DevTools protocol over the browser's pipe, so no driver is needed.
+Prints a line when the browser is ready, and reads the page's URL then. Keeps the
+page in the directory as it looks when narrow and when wide, light and dark; and
+fails where it is wider than the window. Speaks the DevTools protocol over the
+browser's pipe, so no driver is needed.
 """
 
 import base64
@@ -77,8 +80,23 @@ class Browser:
         return time.monotonic() - start
 
 
+def keep_screens(browser, directory):
+    for scheme in ("light", "dark"):
+        browser.ask("Emulation.setEmulatedMedia",
+                    features=[{"name": "prefers-color-scheme", "value": scheme}])
+        for width in (400, 1400):
+            browser.ask("Emulation.setDeviceMetricsOverride", width=width,
+                        height=860, deviceScaleFactor=1, mobile=False)
+            time.sleep(0.3)
+            if browser.value("document.documentElement.scrollWidth") > width:
+                sys.exit(f"the page is wider than {width} pixels")
+            shot = browser.ask("Page.captureScreenshot", format="png")
+            with open(f"{directory}/page-{scheme}-{width}.png", "wb") as file:
+                file.write(base64.b64decode(shot["data"]))
+
+
 def main():
-    program, page, screenshot = sys.argv[1:]
+    program, directory = sys.argv[1:]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = Browser(program, profile)
         try:
@@ -86,7 +104,8 @@ def main():
             attached = browser.ask("Target.attachToTarget", targetId=target, flatten=True)
             browser.session = attached["sessionId"]
             browser.ask("Page.enable")
-            browser.ask("Page.navigate", url=page)
+            print("ready", flush=True)
+            browser.ask("Page.navigate", url=sys.stdin.readline().strip())
             browser.until("the page", "document.readyState === 'complete' && !!window.video")
             waited = browser.until("canplay", "video.readyState >= 3")
             print(f"canplay after {waited:.1f} s")
@@ -99,10 +118,7 @@ def main():
                 "playing at 80 %",
                 "!video.seeking && video.readyState >= 3 && video.currentTime > video.duration * 0.8")
             print(f"plays at 80 % after {waited:.1f} s")
-            time.sleep(1.2)
-            shot = browser.ask("Page.captureScreenshot", format="png")
-            with open(screenshot, "wb") as file:
-                file.write(base64.b64decode(shot["data"]))
+            keep_screens(browser, directory)
         finally:
             browser.process.kill()
             browser.process.wait()
