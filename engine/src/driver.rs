@@ -39,7 +39,7 @@ use crate::config::{
 use crate::control::{Steering, Stop};
 use crate::cookies::CookieJar;
 use crate::engine::EngineInner;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Kept};
 use crate::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::fault_point::{self, Bug};
 use crate::io::conditional::Version;
@@ -222,8 +222,8 @@ pub(crate) struct Driver {
     opened_from: Option<Url>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
-    /// That checkpoint, until this run has one of its own.
-    earlier: Option<PathBuf>,
+    /// Who has that checkpoint, until this run has one of its own.
+    earlier: Option<Kept>,
     /// What a storage of the program had of an earlier run, until it counts.
     in_storage: Option<Earlier>,
     store: Option<Store>,

@@ -61,9 +61,18 @@ pub struct Error {
     hint: Option<String>,
     http_status: Option<u16>,
     /// Empty where a program's own storage keeps it.
-    checkpoint: Option<PathBuf>,
+    checkpoint: Option<Kept>,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Who has the checkpoint of a download that can be continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// This file, beside the partial.
+    File(PathBuf),
+    /// The program's own storage.
+    Storage,
 }
 
 impl Error {
@@ -97,7 +106,7 @@ impl Error {
         self
     }
 
-    pub(crate) fn with_checkpoint(mut self, checkpoint: Option<PathBuf>) -> Self {
+    pub(crate) fn with_checkpoint(mut self, checkpoint: Option<Kept>) -> Self {
         self.checkpoint = checkpoint;
         self
     }
@@ -134,7 +143,10 @@ impl Error {
     /// Where the checkpoint of the partial download is, if one was kept in a file.
     #[must_use]
     pub fn checkpoint(&self) -> Option<&Path> {
-        self.checkpoint.as_deref().filter(|path| !path.as_os_str().is_empty())
+        match &self.checkpoint {
+            Some(Kept::File(path)) => Some(path),
+            Some(Kept::Storage) | None => None,
+        }
     }
 
     /// Whether the same download, started again, continues instead of starting

@@ -141,7 +141,7 @@ impl Driver {
     }
 
     /// Ends all fetches and records what was stored.
-    pub(super) async fn stop(&mut self) -> Option<PathBuf> {
+    pub(super) async fn stop(&mut self) -> Option<Kept> {
         // The lock is given up below, and with it what readers read.
         self.shared.contents.close();
         self.fetches.shutdown().await;
@@ -169,11 +169,10 @@ impl Driver {
         self.shared.contents.close();
         self.fetches.shutdown().await;
         self.running.clear();
-        let own = self.earlier.take_if(|checkpoint| checkpoint.as_os_str().is_empty());
         let place = match (self.store.take(), self.kept.take(), self.earlier.take()) {
             (Some(store), ..) => store.reset().await?,
             (None, Some(kept), _) => kept,
-            (None, None, Some(checkpoint)) => {
+            (None, None, Some(Kept::File(checkpoint))) => {
                 // Another haul that has begun with it in the meantime keeps it.
                 let crew = self.engine.writers.crew();
                 let in_place = self.options.in_place;
@@ -181,10 +180,11 @@ impl Driver {
                 let removed = crew.blocking(remove).await;
                 return removed.unwrap_or(Ok(()));
             }
-            (None, None, None) => match (own, self.options.own_storage.clone()) {
-                (Some(_), Some(storage)) => Place::Own(storage),
-                _ => return Ok(()),
+            (None, None, Some(Kept::Storage)) => match self.options.own_storage.clone() {
+                Some(storage) => Place::Own(storage),
+                None => return Ok(()),
             },
+            (None, None, None) => return Ok(()),
         };
         self.unlink(place).await
     }

@@ -16,7 +16,7 @@ impl Driver {
     pub(super) fn look_for_earlier(&mut self) -> Result<(), Error> {
         if self.options.keeps_nothing() {
             if let Some(Earlier::Checkpoint(checkpoint)) = self.in_storage.take() {
-                self.claim_earlier(*checkpoint, PathBuf::new());
+                self.claim_earlier(*checkpoint, Kept::Storage);
             }
             return Ok(());
         }
@@ -50,7 +50,7 @@ impl Driver {
         }
         // Anything but a readable checkpoint is judged when the output is opened.
         if let Earlier::Checkpoint(checkpoint) = output::earlier(&paths)? {
-            self.claim_earlier(*checkpoint, paths.checkpoint);
+            self.claim_earlier(*checkpoint, Kept::File(paths.checkpoint));
         }
         Ok(())
     }
@@ -66,9 +66,9 @@ impl Driver {
         Ok(())
     }
 
-    /// Has the first request ask for what the checkpoint, which is kept at `kept`, says
-    /// is missing of the object that it is of.
-    fn claim_earlier(&mut self, checkpoint: Checkpoint, kept: PathBuf) {
+    /// Has the first request ask for what the checkpoint, which `kept` has, says is
+    /// missing of the object that it is of.
+    fn claim_earlier(&mut self, checkpoint: Checkpoint, kept: Kept) {
         if checkpoint.total.is_some_and(|total| total > 0)
             && self.wants_the_same(checkpoint.selected.as_ref())
         {
@@ -228,7 +228,7 @@ impl Driver {
                 output::Opening::Ready(opened) => return Ok(*opened),
                 output::Opening::Prove(partial, proof) => (partial, proof),
             };
-            self.earlier = Some(partial.paths().checkpoint.clone());
+            self.earlier = Some(Kept::File(partial.paths().checkpoint.clone()));
             // The proof takes the place of the response that waits, which may be the
             // only one that this host or the engine has room for.
             let waiting: Vec<LeaseId> = self.running.keys().copied().collect();

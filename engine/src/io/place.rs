@@ -1,6 +1,6 @@
 //! Where a download keeps its data and its checkpoint: in a partial beside its
-//! output, in a file without a name, in a storage of the program, or nowhere. The keeper asks for what must be done and need not know
-//! which it is.
+//! output, in a file without a name, in a storage of the program, or nowhere. The
+//! keeper asks for what must be done and need not know which it is.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use super::partial::Partial;
 use super::publish::{PublishOptions, publish};
 use super::storage::{Checkpoints, Storage};
 use super::unnamed::Unnamed;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Kept};
 use crate::model::checkpoint::Checkpoint;
 
 /// What errors call a program's own storage.
@@ -95,21 +95,21 @@ impl Place {
             .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
     }
 
-    /// Where the checkpoint is, an empty path for a program's own storage, after it was `written`, or an older one where
-    /// that failed: on a full disk it is what the next run goes on from.
-    pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<PathBuf>, Error> {
+    /// Who has the checkpoint after it was `written`, or an older one where that
+    /// failed: on a full disk it is what the next run goes on from.
+    pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<Kept>, Error> {
         let partial = match self {
             Self::Partial(partial) => partial,
-            Self::Own(_) => return written.map(|()| Some(PathBuf::new())),
+            Self::Own(_) => return written.map(|()| Some(Kept::Storage)),
             Self::Unnamed(_) | Self::Nowhere => return Ok(None),
         };
         let path = partial.paths().checkpoint.clone();
         match written {
             Err(error) if partial.still_ours().unwrap_or(false) && path.exists() => {
                 tracing::warn!(%error, "an older checkpoint is kept");
-                Ok(Some(path))
+                Ok(Some(Kept::File(path)))
             }
-            written => written.map(|()| Some(path)),
+            written => written.map(|()| Some(Kept::File(path))),
         }
     }
 

@@ -21,7 +21,7 @@ use super::stored::Stored;
 use super::url_proof::Proof;
 use super::writer::{Layout, Sink, Target, Writers};
 use crate::config::{DigestAlgorithm, Pieces};
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Kept};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 
 /// What a store tells its driver.
@@ -194,7 +194,7 @@ impl Store {
         self,
         publish: PublishOptions,
         expected: Expected,
-    ) -> Result<Finished, (Error, Option<PathBuf>)> {
+    ) -> Result<Finished, (Error, Option<Kept>)> {
         let outcome = self.end(|reply| End::Finish { publish, expected, reply }).await;
         outcome.unwrap_or_else(|error| Err((error, None)))
     }
@@ -206,7 +206,7 @@ impl Store {
     ///
     /// # Errors
     /// When there is no checkpoint and should be one.
-    pub(crate) async fn stop(self) -> Result<Option<PathBuf>, Error> {
+    pub(crate) async fn stop(self) -> Result<Option<Kept>, Error> {
         self.end(|reply| End::Stop { reply }).await?
     }
 

@@ -1,5 +1,4 @@
 use std::fs;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -106,7 +105,8 @@ async fn send(sink: &Sink, object: &[u8], from: u64, to: u64) {
     }
 }
 
-fn read_checkpoint(path: &Path) -> Checkpoint {
+fn read_checkpoint(kept: &Kept) -> Checkpoint {
+    let Kept::File(path) = kept else { panic!("not in a file") };
     Checkpoint::decode(&checkpoint_file::read(path).unwrap().unwrap()).unwrap()
 }
 
@@ -492,7 +492,7 @@ fn dropped_without_a_runtime_leaves_a_checkpoint_and_no_lock() {
         assert!(Instant::now() < deadline, "the lock was not released");
         std::thread::yield_now();
     }
-    let checkpoint = read_checkpoint(&paths(&dir).checkpoint);
+    let checkpoint = read_checkpoint(&Kept::File(paths(&dir).checkpoint));
     assert!(matches!(checkpoint.segments[0], SegmentRecord::Complete(_)));
     let prefixes: Vec<_> = checkpoint.prefixes.iter().map(|p| (p.segment, p.len_bytes)).collect();
     assert_eq!(prefixes, [(1, 5)]);

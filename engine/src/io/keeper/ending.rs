@@ -1,13 +1,12 @@
 //! How a download's keeper ends: published, stopped, reset or abandoned.
 
-use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use super::{
     End, Expected, Finished, Keeper, KeeperMessage, Place, PublishOptions, SegmentRecord, index,
 };
 use crate::config::DigestAlgorithm;
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, Kept};
 use crate::fault_point::{self, Bug, Call};
 use crate::io::pieces::first_bad;
 use crate::io::prove::refuse_size;
@@ -66,7 +65,7 @@ impl Keeper {
         }
     }
 
-    fn stop(mut self) -> Result<Option<PathBuf>, Error> {
+    fn stop(mut self) -> Result<Option<Kept>, Error> {
         self.cancel.store(true, Ordering::Relaxed);
         let closed = self.close();
         let begun = closed.as_deref().unwrap_or_default();
@@ -108,7 +107,7 @@ impl Keeper {
         mut self,
         options: &PublishOptions,
         expected: &Expected,
-    ) -> Result<Finished, (Error, Option<PathBuf>)> {
+    ) -> Result<Finished, (Error, Option<Kept>)> {
         let (begun, verdict) = self.conclude(options, expected);
         let error = match verdict {
             Ok((finished, None)) => {

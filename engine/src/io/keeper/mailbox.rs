@@ -1,14 +1,13 @@
 //! What a keeper is told, and the way to it.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use super::{Expected, Finished, Keeper, Place, PublishOptions};
-use crate::error::Error;
+use crate::error::{Error, Kept};
 use crate::io::url_proof::Proof;
 use crate::io::writer::Begun;
 
@@ -41,10 +40,10 @@ pub(crate) enum End {
     Finish {
         publish: PublishOptions,
         expected: Expected,
-        reply: oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>,
+        reply: oneshot::Sender<Result<Finished, (Error, Option<Kept>)>>,
     },
     Stop {
-        reply: oneshot::Sender<Result<Option<PathBuf>, Error>>,
+        reply: oneshot::Sender<Result<Option<Kept>, Error>>,
     },
     Reset {
         reply: oneshot::Sender<Result<Place, Error>>,

@@ -3,18 +3,17 @@
 
 use std::collections::HashSet;
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use super::{End, Finished, Keeper, Place, PublishOptions};
-use crate::error::Error;
+use crate::error::{Error, Kept};
 use crate::io::checkpoint_file::directory_of;
 use crate::io::directory_sync::DirectorySyncs;
 use crate::io::unnamed::Unnamed;
 
-type Reply = oneshot::Sender<Result<Finished, (Error, Option<PathBuf>)>>;
+type Reply = oneshot::Sender<Result<Finished, (Error, Option<Kept>)>>;
 
 /// One that is whole and written, and has no name yet.
 struct Written {
