@@ -224,11 +224,11 @@ impl Driver {
                 crew.blocking(move || output::open(&asked, start)).await.unwrap_or_else(|| {
                     Err(Error::new(ErrorKind::Internal, "a file operation was lost"))
                 })?;
-            let (partial, proof) = match opening {
+            let (place, proof) = match opening {
                 output::Opening::Ready(opened) => return Ok(*opened),
-                output::Opening::Prove(partial, proof) => (partial, proof),
+                output::Opening::Prove(place, proof) => (place, proof),
             };
-            self.earlier = Some(Kept::File(partial.paths().checkpoint.clone()));
+            self.earlier = place.kept();
             // The proof takes the place of the response that waits, which may be the
             // only one that this host or the engine has room for.
             let waiting: Vec<LeaseId> = self.running.keys().copied().collect();
@@ -250,13 +250,13 @@ impl Driver {
             );
             let holds = holds.await.map_err(|error| {
                 let message = format!(
-                    "the partial is of another URL, and the segment that would show whether it \
+                    "what is here is of another URL, and the segment that would show whether it \
                      is the same object cannot be fetched: {error}"
                 );
                 Error::new(kind_of(error.kind), message)
                     .with_hint("run it again, or choose another output")
             })?;
-            start = output::Start::Proven(partial, holds);
+            start = output::Start::Proven(place, holds);
         }
     }
 

@@ -1,9 +1,12 @@
 //! Opening the output of a download for what its first response told: name,
 //! lock, what an earlier run left, reserved blocks. Blocking.
 
+mod judging;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::judging::{Sifted, identity, sift};
 use super::checkpoint_file;
 use super::numbered::names;
 use super::partial::{self, Partial, Paths};
@@ -16,9 +19,7 @@ use crate::config::{Allocation, Existing, Resume, StorageKind};
 use crate::error::{Error, ErrorKind};
 use crate::event::NoticeCode;
 use crate::fault_point::{self, Bug};
-use crate::model::checkpoint::{
-    Checkpoint, CheckpointError, Claim, Match, SegmentRecord, UrlIdentity, segment_count,
-};
+use crate::model::checkpoint::{Checkpoint, CheckpointError, SegmentRecord, segment_count};
 use crate::model::planner::Restored;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
@@ -144,25 +145,23 @@ pub(crate) enum Start {
     Acquire { believe: bool },
     /// In the place of this very download, which starts over.
     Over(Place),
-    /// With the partial for which [`Opening::Prove`] asked, and the outcome.
-    Proven(Partial, bool),
+    /// With the place for which [`Opening::Prove`] asked, and the outcome.
+    Proven(Place, bool),
 }
 
 /// What comes of an opening.
 pub(crate) enum Opening {
     /// The output is ready.
     Ready(Box<OpenedOutput>),
-    /// The partial, which is locked now, is of another URL: it counts if this
-    /// holds.
-    Prove(Partial, Proof),
+    /// What is here, a partial that is locked now or a program's storage, is of
+    /// another URL: it counts if this holds.
+    Prove(Place, Proof),
 }
 
 /// Opens the output.
 pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     if let Some(storage) = request.own_storage.as_ref().filter(|_| request.window.is_none()) {
-        let believe = matches!(start, Start::Acquire { believe: true });
-        let opened = open_own(request, storage, believe && request.resume != Resume::Never)?;
-        return Ok(Opening::Ready(Box::new(opened)));
+        return open_own(request, storage, &start);
     }
     if request.storage == StorageKind::Null || request.window.is_some() {
         let checkpoint = fresh(request);
@@ -190,10 +189,8 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request)?, !believe || never, None),
         Start::Over(Place::Partial(partial)) => (partial, true, None),
-        Start::Over(Place::Unnamed(_) | Place::Own(_) | Place::Nowhere) => {
-            (acquire(request)?, true, None)
-        }
-        Start::Proven(partial, holds) => (partial, false, Some(holds)),
+        Start::Proven(Place::Partial(partial), holds) => (partial, false, Some(holds)),
+        Start::Over(_) | Start::Proven(..) => (acquire(request)?, true, None),
     };
     let mut old = None;
     if !partial.created() {
@@ -213,36 +210,15 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             Earlier::Checkpoint(_) => {}
         }
     }
-    if let Some(mut checkpoint) = old.take() {
-        let why = match (judge(request, &checkpoint), proven) {
-            (Ok(true), _) => None,
-            (Ok(false), Some(true)) => {
-                checkpoint.identity = identity(request, checkpoint.identity.salt);
-                request.url.host_str().unwrap_or_default().clone_into(&mut checkpoint.host);
-                None
-            }
-            (Ok(false), Some(false)) => {
-                Some("the partial is of another URL that has other bytes".to_owned())
-            }
-            // One segment of parts may be of several: they are not fetched for a proof.
-            (Ok(false), None) if checkpoint.selected.is_some() => {
-                Some("the partial is of another URL".to_owned())
-            }
-            (Ok(false), None) => match Proof::of(&checkpoint) {
-                Some(proof) => return Ok(Opening::Prove(partial, proof)),
-                None => {
-                    Some("the partial is of another URL and has no segment with a hash".to_owned())
-                }
-            },
-            (Err(why), _) => Some(why),
-        };
-        match why {
-            None => old = Some(checkpoint),
-            Some(why) => {
-                notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
-            }
+    let old = match old.map(|old| sift(request, old, proven, "the partial")) {
+        None => None,
+        Some(Sifted::Counts(checkpoint)) => Some(*checkpoint),
+        Some(Sifted::Prove(proof)) => return Ok(Opening::Prove(Place::Partial(partial), proof)),
+        Some(Sifted::Refused(why)) => {
+            notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
+            None
         }
-    }
+    };
     let mut checkpoint = old.unwrap_or_else(|| fresh(request));
     let short = forget_unreachable(&partial, &mut checkpoint)?;
     if short > 0 {
@@ -288,18 +264,27 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
 fn open_own(
     request: &Request,
     storage: &Arc<dyn Storage>,
-    believe: bool,
-) -> Result<OpenedOutput, Error> {
+    start: &Start,
+) -> Result<Opening, Error> {
+    let (believe, proven) = match start {
+        Start::Acquire { believe } => (*believe && request.resume != Resume::Never, None),
+        Start::Over(_) => (false, None),
+        Start::Proven(_, holds) => (true, Some(*holds)),
+    };
     let mut notices = Vec::new();
     let found = if believe { earlier_in(&**storage)? } else { Earlier::None };
     let (kept, why) = match found {
         Earlier::None => (None, None),
         Earlier::Damaged(why) => (None, Some(format!("the checkpoint cannot be believed ({why})"))),
-        Earlier::Checkpoint(checkpoint) => match judge(request, &checkpoint) {
-            Ok(true) => (Some(*checkpoint), None),
-            Ok(false) => (None, Some("the storage has the object of another URL".to_owned())),
-            Err(why) => (None, Some(why)),
-        },
+        Earlier::Checkpoint(checkpoint) => {
+            match sift(request, *checkpoint, proven, "what the storage has") {
+                Sifted::Counts(checkpoint) => (Some(*checkpoint), None),
+                Sifted::Prove(proof) => {
+                    return Ok(Opening::Prove(Place::Own(Arc::clone(storage)), proof));
+                }
+                Sifted::Refused(why) => (None, Some(why)),
+            }
+        }
     };
     if let Some(why) = why {
         notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
@@ -321,7 +306,14 @@ fn open_own(
     };
     let (restored, restored_bytes) = restored(&checkpoint);
     let storage = Arc::clone(storage);
-    Ok(OpenedOutput { place, storage, checkpoint, restored, restored_bytes, notices })
+    Ok(Opening::Ready(Box::new(OpenedOutput {
+        place,
+        storage,
+        checkpoint,
+        restored,
+        restored_bytes,
+        notices,
+    })))
 }
 
 /// Opens the output where that takes no more than a look at its names: a runtime's thread
@@ -424,40 +416,6 @@ fn undo(partial: Partial, error: Error) -> Error {
         let _ = partial.remove();
     }
     error
-}
-
-/// Whether the checkpoint is of this object; `false` where that must be proven.
-/// The error says why it is not.
-fn judge(request: &Request, checkpoint: &Checkpoint) -> Result<bool, String> {
-    if !request.resource.ranges {
-        return Err("the server gives no byte ranges".to_owned());
-    }
-    if checkpoint.selected != request.selected {
-        return Err("the partial has other bytes of the object".to_owned());
-    }
-    let url = &request.url;
-    let claim = Claim {
-        same_url: checkpoint.identity.matches(
-            url.scheme(),
-            url.host_str().unwrap_or_default(),
-            url.port_or_known_default().unwrap_or(0),
-            url.path(),
-        ),
-        digest: request.has_digest,
-        always: request.resume == Resume::Always,
-    };
-    match checkpoint.matches(&request.resource, claim) {
-        Match::Same => Ok(true),
-        Match::Prove => Ok(false),
-        Match::Different(why) => Err(why),
-    }
-}
-
-fn identity(request: &Request, salt: [u8; 16]) -> UrlIdentity {
-    let url = &request.url;
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or(0);
-    UrlIdentity::new(salt, url.scheme(), host, port, url.path())
 }
 
 fn fresh(request: &Request) -> Checkpoint {

@@ -95,6 +95,15 @@ impl Place {
             .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))
     }
 
+    /// Who has the checkpoint, where there is one.
+    pub(crate) fn kept(&self) -> Option<Kept> {
+        match self {
+            Self::Partial(partial) => Some(Kept::File(partial.paths().checkpoint.clone())),
+            Self::Own(_) => Some(Kept::Storage),
+            Self::Unnamed(_) | Self::Nowhere => None,
+        }
+    }
+
     /// Who has the checkpoint after it was `written`, or an older one where that
     /// failed: on a full disk it is what the next run goes on from.
     pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<Kept>, Error> {
