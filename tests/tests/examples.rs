@@ -20,14 +20,18 @@ fn slow(object: &Object) -> Origin {
     Origin::throttled(object, &Throttle::new(8 * MIB))
 }
 
+/// Where an example is, built.
+fn example(name: &str) -> std::path::PathBuf {
+    static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| built("haul-engine", "--examples").join("examples")).join(name)
+}
+
 /// Runs an example; what it printed and told.
 #[track_caller]
 fn run(sandbox: &Sandbox, name: &str, succeeds: bool, arguments: &[&str]) -> String {
-    static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
-    let examples = BUILT.get_or_init(|| built("haul-engine", "--examples").join("examples"));
     let Output { status, stdout, stderr } = Command::new("timeout")
         .arg("60")
-        .arg(examples.join(name))
+        .arg(example(name))
         .args(arguments)
         .current_dir(sandbox.work())
         .output()
@@ -148,6 +152,42 @@ fn refresh() {
     says(&told, &format!("{SIZE} bytes with "));
     assert!(!told.contains("with 0 fresh"), "{told}");
     sandbox.assert_published("film.mp4", &object());
+}
+
+/// Killed midway, and continued from another URL of the same object.
+#[test]
+fn own_file() {
+    let object = object();
+    let throttle = Throttle::new(MIB / 16);
+    let origin = Origin::throttled(&object, &throttle);
+    let sandbox = Sandbox::new();
+    let checkpoint = sandbox.path("film.mp4.checkpoint");
+    let saved = || std::fs::read(&checkpoint).ok();
+    let mut killed = Command::new(example("own_file"))
+        .args([&*origin.url("/film.mp4?secret1"), "film.mp4"])
+        .current_dir(sandbox.work())
+        .spawn()
+        .expect("the example runs");
+    origin.wait_until("there is a checkpoint", |_| saved().is_some());
+    // What the next one says was stored before it.
+    let first = saved();
+    origin.wait_until("there is another", |_| saved() != first);
+    killed.kill().expect("a child of ours");
+    killed.wait().expect("a child of ours");
+    assert!(saved().is_some(), "killed before it was complete");
+
+    throttle.lift();
+    let sent = origin.sent_bytes();
+    let told = run(&sandbox, "own_file", true, &[&origin.url("/mirror?secret2"), "film.mp4"]);
+    says(&told, &format!("blake3 {}", object.blake3_hex()));
+    let here = told.split(" bytes, of which ").nth(1).and_then(|rest| rest.split(' ').next());
+    let here: u64 = here.expect("a number").parse().expect("a number");
+    assert!(here > 0, "{told}");
+    // The first response gave way to the segment that proved it the same object.
+    let again = origin.sent_bytes() - sent;
+    assert!(again < 2 * (SIZE - here) + MIB, "{again} bytes; {told}");
+    assert!(std::fs::read(sandbox.path("film.mp4")).unwrap() == object.bytes(0..SIZE));
+    assert_eq!(saved(), None, "it is complete");
 }
 
 #[test]
