@@ -223,9 +223,10 @@ fn fault_087_foreign_hosts_origins_and_guessed_paths_are_refused() {
     let other = format!("/{}/film.mp4", "0".repeat(token.len()));
     let above = format!("/{token}/../../../../etc/passwd");
     let shorter = format!("/{}/film.mp4", &token[1..]);
+    let beginning = format!("/{}/film.mp4", &token[..token.len() - 1]);
     let sibling = format!("/{token}/film.mp4.haul");
-    let guesses = ["/", "/film.mp4", "/favicon.ico", &other, &above, &shorter, &sibling];
-    for guess in guesses {
+    let guesses = ["/", "/film.mp4", "//film.mp4", "/favicon.ico", &other, &above];
+    for guess in guesses.into_iter().chain([&*shorter, &*beginning, &*sibling]) {
         let answer = playing.ask("GET", guess, &[few]);
         assert_eq!((answer.status, answer.body.len()), (404, 0), "{guess}");
     }
