@@ -191,13 +191,16 @@ fn fault_087_foreign_hosts_origins_and_guessed_paths_are_refused() {
     assert!(token.len() >= 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()));
     let few = ("Range", "bytes=0-9");
     // A name of the attacker's that was rebound to this address.
-    for host in [format!("evil.test:{port}"), "127.0.0.1".to_owned(), format!("0.0.0.0:{port}")] {
+    let (evil, any) = (format!("evil.test:{port}"), format!("0.0.0.0:{port}"));
+    for host in [&*evil, &*any, "127.0.0.1", "127.0.0.1:1", "localhost"] {
         for target in [&path, playing.page()] {
-            let answer = playing.send("GET", target, &[("Host", &host), few]);
+            let answer = playing.send("GET", target, &[("Host", host), few]);
             assert_eq!((answer.status, answer.body.len()), (421, 0), "{host}");
         }
     }
     assert!(matches!(playing.send("GET", &path, &[few]).status, 400 | 421), "no Host at all");
+    let twice = playing.ask("GET", &path, &[("Host", &evil), few]);
+    assert!(matches!(twice.status, 400 | 421) && twice.body.is_empty(), "{}", twice.head);
     let absolute = format!("http://evil.test:{port}{path}");
     assert_eq!(playing.ask("GET", &absolute, &[few]).status, 421);
     // A page of another site that knows the path.
@@ -251,6 +254,12 @@ fn fault_087_half_open_connections_do_not_keep_a_player_out() {
     let origin = Origin::throttled(&object, &throttle);
     let sandbox = Sandbox::new();
     let playing = Playing::start(play(&sandbox, &origin));
+    // Somebody watches, over the oldest connection.
+    let mut watching = playing.connect();
+    let request = format!("GET {} HTTP/1.1\r\nHost: 127.0.0.1:{}\r\n", playing.path, playing.port);
+    watching.write_all(format!("{request}Connection: close\r\n\r\n").as_bytes()).unwrap();
+    let mut watched = vec![0];
+    watching.read_exact(&mut watched).expect("an answer begins");
     let half_open: Vec<TcpStream> = (0..500)
         .map(|number| {
             let mut stream = playing.connect();
@@ -270,6 +279,8 @@ fn fault_087_half_open_connections_do_not_keep_a_player_out() {
     throttle.lift();
     let whole = playing.ask("GET", &playing.path, &[]);
     assert!(whole.body == object.bytes(0..SIZE), "the download is unharmed");
+    watching.read_to_end(&mut watched).expect("an answer to its end");
+    assert!(Answer::read(&watched).body == object.bytes(0..SIZE), "and who watched goes on");
     drop(half_open);
     playing.running.finish().expect(0);
     sandbox.assert_published("film.mp4", &object);
