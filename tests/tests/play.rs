@@ -220,6 +220,12 @@ fn fault_087_foreign_hosts_origins_and_guessed_paths_are_refused() {
         assert_eq!(answer.status, 206, "its own page may");
         assert_eq!(answer.field("access-control-allow-origin"), None);
         assert_eq!(answer.field("cross-origin-resource-policy"), Some("same-origin"));
+        // Whatever the server calls it, it is no page here and has no script.
+        assert_eq!(answer.field("x-content-type-options"), Some("nosniff"));
+        let policy = answer.field("content-security-policy");
+        assert_eq!(policy, Some("sandbox; default-src 'none'"));
+        // The path is a secret.
+        assert_eq!(answer.field("referrer-policy"), Some("no-referrer"));
         assert!(answer.body == object.bytes(0..10));
     }
     // Nothing else is here, and nothing tells how near a guess was.
@@ -284,6 +290,21 @@ fn fault_087_half_open_connections_do_not_keep_a_player_out() {
     drop(half_open);
     playing.running.finish().expect(0);
     sandbox.assert_published("film.mp4", &object);
+}
+
+#[test]
+fn fault_087_half_open_connections_do_not_keep_it_running() {
+    let object = object();
+    let origin = Origin::serving(&object);
+    let sandbox = Sandbox::new();
+    let playing = Playing::start(play(&sandbox, &origin));
+    let silent = playing.connect();
+    let mut begun = playing.connect();
+    begun.write_all(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-").unwrap();
+    // Both stay open on this side.
+    playing.running.finish().expect(0);
+    sandbox.assert_published("film.mp4", &object);
+    drop((silent, begun));
 }
 
 #[test]
