@@ -17,8 +17,10 @@ use crate::model::concurrency::Bound;
 
 /// It is never longer.
 const AT_MOST: Duration = Duration::from_secs(5);
-/// Nobody has waited for so long: what comes first is here.
-const SATISFIED: Duration = Duration::from_millis(300);
+/// Nobody has waited for so long, in which a player starts: what comes first is here.
+const SATISFIED: Duration = Duration::from_secs(1);
+/// The first connection has brought nothing for so long: others may.
+const SILENT: Duration = Duration::from_secs(1);
 /// While it lasts no lease begins further ahead of a reader that waits.
 const NEAR_BYTES: u64 = 1 << 20;
 /// The speed of the first connection is known after so long alone.
@@ -81,9 +83,8 @@ impl Planner {
         }
         let satisfied = now.saturating_sub(prelude.waited_at) > SATISFIED;
         let over = satisfied || now >= prelude.until || self.phase != Phase::Running;
-        let latency_s = self.speeds.kept_latency_s();
         let goes_on = |lease: &&Lease| {
-            !over && !lease.leaving && !lease.is_silent(Duration::ZERO, latency_s, now)
+            !over && !lease.leaving && now.saturating_sub(lease.last_byte_at) <= SILENT
         };
         let Some(first) = self.leases.get(&prelude.first).filter(goes_on) else {
             self.prelude = None;

@@ -69,7 +69,7 @@ fn what_a_reader_waits_for_has_the_line_and_cancels_nothing() {
     assert_eq!(fetches(&mut planner), []);
     // Nobody waits any more.
     planner.want(vec![Want { position: 0, waiting: None }], ms(500));
-    flow(&mut planner, 1, RATE, 500, 900);
+    flow(&mut planner, 1, RATE, 500, 1700);
     assert_eq!(fetches(&mut planner).len(), 15);
 }
 
