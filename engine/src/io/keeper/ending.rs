@@ -13,6 +13,10 @@ use crate::io::prove::refuse_size;
 use crate::io::writer::Begun;
 use crate::model::digest_tree::{self, SegmentHasher};
 
+/// What comes of looking at the whole object: why it cannot be published, or what is
+/// known of it and, beside that, a digest that differs.
+type Verdict = Result<(Finished, Option<Error>), Error>;
+
 impl Keeper {
     /// Nothing is stored for this download after this, and all that was is in
     /// the ledger.
@@ -137,7 +141,7 @@ impl Keeper {
         &mut self,
         options: &PublishOptions,
         expected: &Expected,
-    ) -> (Vec<Begun>, Result<(Finished, Option<Error>), Error>) {
+    ) -> (Vec<Begun>, Verdict) {
         let closed = if self.is_complete() {
             // All of it was reported, so nothing is on the way.
             self.writers.let_go(&self.target);
@@ -180,12 +184,7 @@ impl Keeper {
 
     /// Shows that the object is whole, makes its data durable if asked for, and
     /// compares its digests; one that differs comes as the second value.
-    fn prove(
-        &mut self,
-        begun: &[Begun],
-        options: &PublishOptions,
-        expected: &Expected,
-    ) -> Result<(Finished, Option<Error>), Error> {
+    fn prove(&mut self, begun: &[Begun], options: &PublishOptions, expected: &Expected) -> Verdict {
         let (bytes, mut blake3) = self.digest(begun)?;
         refuse_size(expected.size_bytes, bytes)?;
         let path = self.place.data().to_owned();
