@@ -305,7 +305,8 @@ pub struct EngineConfig {
     pub max_connections: Option<usize>,
     /// The most connections at once to one host, as URLs name it, of all
     /// downloads together; idle ones that are kept count as well, and so does
-    /// each stream of HTTP/2 that is in use. Default: no bound of its own.
+    /// each stream of HTTP/2 that is in use. Mirrors and what redirects lead to are
+    /// hosts of their own. Default: no bound of its own.
     pub max_connections_per_host: Option<usize>,
     /// The most downloads at once. Those beyond it wait, holding nothing, until
     /// one ends or is paused: the one with the highest priority first, of equal

@@ -212,6 +212,9 @@ pub(crate) struct Driver {
     sources: Vec<Source>,
     /// The one that the object is opened with.
     opener: SourceId,
+    /// Those that sources are or were at, where connections to them have a bound; in
+    /// the planner's order of places.
+    hosts: Vec<String>,
     /// Its total is that of what is downloaded.
     expected: Option<Resource>,
     /// Where the wanted bytes are in the object, where not all of it is wanted.
@@ -269,10 +272,9 @@ impl Driver {
         shared: Arc<Shared>,
         plan_only: bool,
     ) -> Self {
-        let host = options.url.host_str().unwrap_or_default();
-        let turn = engine.turns.enter(host, options.priority, !plan_only);
+        let turn = engine.turns.enter(options.priority, !plan_only);
         let mut planner = Planner::new(settings(&options));
-        planner.allow(0, Duration::ZERO);
+        planner.allow(0, None, Duration::ZERO);
         if options.checksum.is_some() || options.pieces.is_some() {
             planner.use_together();
         }
@@ -287,6 +289,7 @@ impl Driver {
             engine,
             sources: vec![Source::new(options.url.clone(), None)],
             opener: 0,
+            hosts: Vec::new(),
             expected: None,
             selected: None,
             known: None,
@@ -322,6 +325,7 @@ impl Driver {
             told_pause: false,
             ended: None,
         };
+        driver.locate(0);
         driver.add_mirrors(mirrors);
         driver
     }

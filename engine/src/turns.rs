@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
-use crate::model::admission::{Admission, Bounds, Grant, MemberId, Need};
+use crate::model::admission::{Admission, Bounds, Grant, HostNeed, MemberId, Need};
 
 #[derive(Debug)]
 struct State {
@@ -29,16 +29,17 @@ impl Turns {
         self.lock().admission.in_use()
     }
 
-    /// A download enters whose connections go to `host` at first. Unless it is
-    /// `counted`, the bound on downloads at once is not for it.
-    pub(crate) fn enter(self: &Arc<Self>, host: &str, priority: i32, counted: bool) -> Turn {
+    /// A download enters. Unless it is `counted`, the bound on downloads at once is
+    /// not for it.
+    pub(crate) fn enter(self: &Arc<Self>, priority: i32, counted: bool) -> Turn {
         let bell = Arc::new(Notify::new());
         let mut state = self.lock();
-        let id = state.admission.enter(host, priority, counted);
+        let id = state.admission.enter(priority, counted);
+        let by_host = state.admission.is_bound_by_host();
         state.bells.insert(id, Arc::clone(&bell));
         drop(state);
-        let last = (host.to_owned(), Need::default(), Grant::default());
-        Turn { turns: Arc::clone(self), id, priority, bell, last: Some(last) }
+        let last = Some(Asked::default());
+        Turn { turns: Arc::clone(self), id, priority, by_host, bell, last }
     }
 
     /// Changes something, and wakes whom it concerns.
@@ -60,34 +61,47 @@ impl Turns {
     }
 }
 
+/// What was asked last, and granted.
+#[derive(Debug, Default)]
+struct Asked {
+    need: Need,
+    hosts: Vec<HostNeed>,
+    grant: Grant,
+    allowed_at_hosts: Vec<usize>,
+}
+
 /// One download's place among the others, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
     turns: Arc<Turns>,
     id: MemberId,
     priority: i32,
+    by_host: bool,
     bell: Arc<Notify>,
-    /// What was asked last and granted; `None` when another answer is due.
-    last: Option<(String, Need, Grant)>,
+    /// `None` when another answer is due.
+    last: Option<Asked>,
 }
 
 impl Turn {
-    /// What may be done by a download that needs this. Cheap while nothing changes.
-    pub(crate) fn ask(&mut self, host: &str, need: Need) -> Grant {
-        if let Some((last_host, last_need, grant)) = &self.last
-            && *last_need == need
-            && last_host == host
-        {
-            return *grant;
+    /// Whether hosts have a bound of their own: then [`Self::ask`] is to be told of
+    /// them.
+    pub(crate) fn is_bound_by_host(&self) -> bool {
+        self.by_host
+    }
+
+    /// What may be done by a download that needs this, at these hosts: all together,
+    /// and at each of them. Cheap while nothing changes.
+    pub(crate) fn ask(&mut self, need: Need, hosts: Vec<HostNeed>) -> (Grant, &[usize]) {
+        let known = self.last.as_ref().is_some_and(|it| it.need == need && it.hosts == hosts);
+        if !known {
+            let (grant, allowed_at_hosts) = self.turns.change(|admission| {
+                let grant = admission.ask(self.id, &hosts, need);
+                (grant, admission.allowed_at_hosts(self.id).collect())
+            });
+            self.last = Some(Asked { need, hosts, grant, allowed_at_hosts });
         }
-        let grant = self.turns.change(|admission| admission.ask(self.id, host, need));
-        match &mut self.last {
-            Some((last_host, last_need, last_grant)) if last_host == host => {
-                (*last_need, *last_grant) = (need, grant);
-            }
-            last => *last = Some((host.to_owned(), need, grant)),
-        }
-        grant
+        let Asked { grant, allowed_at_hosts, .. } = self.last.get_or_insert_default();
+        (*grant, allowed_at_hosts)
     }
 
     /// Waits until [`Self::ask`] should be called again.

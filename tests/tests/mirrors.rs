@@ -1,6 +1,8 @@
 //! Several sources of one object: together under a digest, one after another
 //! without, and what becomes of bad ones.
 
+use std::net::TcpListener;
+
 use haul_tests::canary::CANARY;
 use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
 use haul_tests::haul;
@@ -66,6 +68,29 @@ fn under_a_digest_all_sources_are_used_at_once() {
     }
     assert!(outcome.fetched_bytes() < SIZE + MIB, "fetched twice\n{outcome}");
     assert_eq!(dropped(&outcome), [""; 0]);
+}
+
+#[test]
+fn each_host_has_the_bound_on_connections_for_itself() {
+    let sandbox = Sandbox::new();
+    let throttle = Throttle::new(1_000_000);
+    let there = throttle.clone();
+    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+    let second =
+        Origin::builder().listener(elsewhere).start(move |request, _| there.apply(honest(request)));
+    let target = second.url("/mirror");
+    let first = Origin::start(move |request, _| match request.path() {
+        "/away" => Response::redirect(302, &target),
+        _ => throttle.apply(honest(request)),
+    });
+    // The mirror is of another host, or leads to one.
+    for mirror in [second.url("/mirror"), first.url("/away")] {
+        let haul = haul!(sandbox).json().args(["-x", "8", "--per-host", "3", "--overwrite"]);
+        let haul = haul.args(["-o", "file", "--checksum", &digest(), "--mirror", &mirror]);
+        haul.arg(first.url("/file")).run().expect(0);
+        sandbox.assert_published("file", &object());
+        assert_eq!((first.most_open(), second.most_open()), (3, 3), "{mirror}");
+    }
 }
 
 #[test]

@@ -28,7 +28,8 @@ pub(crate) struct TransferArgs {
     pub(crate) jobs: Option<usize>,
     /// Connections to one host at once, all downloads together
     ///
-    /// A host as its URLs name it. Default no bound but that of --connections and --jobs
+    /// A host as its URLs name it; mirrors and redirects count where they lead. Default
+    /// no bound but that of --connections and --jobs
     #[arg(long, hide_short_help = true, value_name = "N", value_parser = units::parse_count)]
     pub(crate) per_host: Option<usize>,
     /// Bytes a second, all together: 2M, 500k

@@ -291,10 +291,7 @@ impl Driver {
             Ok(target) => {
                 of.leads_to(target);
                 self.watch(source);
-                if self.store.is_none() {
-                    // Of the connections to the new host none is granted yet.
-                    self.planner.allow(0, now);
-                }
+                self.locate(source);
                 self.planner.on_redirected(lease, now);
             }
             Err(why) => {

@@ -176,6 +176,7 @@ impl Driver {
         of.redirects = 0;
         of.downgraded = false;
         self.watch(source);
+        self.locate(source);
         let now = self.now();
         self.planner.on_resolved(source, true, now);
     }
@@ -381,6 +382,7 @@ impl Driver {
             if !known && self.sources.len() < MAX_SOURCES {
                 self.sources.push(Source::new(url, login));
                 self.planner.add_sources(1);
+                self.locate(self.sources.len() - 1);
             }
         }
     }

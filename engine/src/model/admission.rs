@@ -8,6 +8,10 @@
 //! more than its share begins nothing new until it is back at its share, and a
 //! lease lasts seconds.
 //!
+//! Where hosts have a bound of their own, a download tells how many connections
+//! it could use at each of them, since its mirrors are other hosts. Its share is
+//! then a number at each host, first at those that others want less.
+//!
 //! So the first of those that wait is served next, and nobody waits for another
 //! one that waits: what a download was granted it can use at once.
 
@@ -43,6 +47,17 @@ pub struct Need {
     pub live: bool,
 }
 
+/// What of that could go to one host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostNeed {
+    /// As URLs name it.
+    pub host: String,
+    /// Connections at work there. They count, whatever was granted.
+    pub in_use: usize,
+    /// At most so many there; no fewer than those at work.
+    pub limit: usize,
+}
+
 /// What a download may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Grant {
@@ -57,21 +72,34 @@ pub struct Grant {
 
 #[derive(Debug)]
 struct Member {
-    host: usize,
     need: Need,
     /// Whether the bound on active downloads is for it.
     counted: bool,
     grant: Grant,
     /// What it should have, and comes to have.
     share: usize,
+    /// By host, where those have a bound; else none.
+    places: Vec<Place>,
+}
+
+/// A download's part in one host.
+#[derive(Debug)]
+struct Place {
+    host: usize,
+    in_use: usize,
+    limit: usize,
+    granted: usize,
+    allowed: usize,
+    share: usize,
 }
 
 #[derive(Debug, Default)]
 struct Host {
     name: String,
-    members: usize,
+    /// Places that it is the host of.
+    places: usize,
     granted: usize,
-    /// What its members could use.
+    /// What could be used of it.
     limits: usize,
     /// While shares are reckoned: what is not given out yet.
     left: usize,
@@ -86,9 +114,11 @@ pub struct Admission {
     bounds: Bounds,
     members: BTreeMap<Rank, Member>,
     ranks: HashMap<MemberId, Rank>,
-    /// Those without members are used again.
+    /// Those without places are used again.
     hosts: Vec<Host>,
     by_name: HashMap<String, usize>,
+    /// Hosts of which more could be used than there may be.
+    crowded: usize,
     next_id: MemberId,
     in_use: usize,
     granted: usize,
@@ -115,6 +145,7 @@ impl Admission {
             ranks: HashMap::new(),
             hosts: Vec::new(),
             by_name: HashMap::new(),
+            crowded: 0,
             next_id: 0,
             in_use: 0,
             granted: 0,
@@ -126,15 +157,19 @@ impl Admission {
         }
     }
 
+    /// Whether [`Self::ask`] is to be told of hosts.
+    #[must_use]
+    pub fn is_bound_by_host(&self) -> bool {
+        self.bounds.per_host.is_some()
+    }
+
     /// A download arrives. Unless it is `counted`, the bound on active ones is
     /// not for it.
-    pub fn enter(&mut self, host: &str, priority: i32, counted: bool) -> MemberId {
+    pub fn enter(&mut self, priority: i32, counted: bool) -> MemberId {
         self.next_id += 1;
         let rank = (Reverse(priority), self.next_id);
-        let host = self.host(host);
-        self.hosts[host].members += 1;
         let grant = Grant { active: !counted, ..Grant::default() };
-        let member = Member { host, need: Need::default(), counted, grant, share: 0 };
+        let member = Member { need: Need::default(), counted, grant, share: 0, places: Vec::new() };
         self.members.insert(rank, member);
         self.ranks.insert(self.next_id, rank);
         self.next_id
@@ -143,11 +178,9 @@ impl Admission {
     /// It is gone, with all its connections.
     pub fn leave(&mut self, id: MemberId) {
         let Some(rank) = self.ranks.get(&id).copied() else { return };
-        self.change(rank, None, Need::default());
+        self.change(rank, &[], Need::default());
         self.ranks.remove(&id);
-        if let Some(member) = self.members.remove(&rank) {
-            self.give_up_host(member.host);
-        }
+        self.members.remove(&rank);
     }
 
     /// Another priority from now on.
@@ -160,13 +193,21 @@ impl Admission {
         self.call();
     }
 
-    /// What a download may do that needs this, and whose connections go to
-    /// `host` from now on. To be asked again when that changes, and by those that
-    /// [`Self::take_wake`] names.
-    pub fn ask(&mut self, id: MemberId, host: &str, need: Need) -> Grant {
+    /// What a download may do that needs this, at these hosts from now on, each
+    /// named once. To be asked again when that changes, and by those that
+    /// [`Self::take_wake`] names. Without a bound on hosts they do not matter.
+    pub fn ask(&mut self, id: MemberId, hosts: &[HostNeed], need: Need) -> Grant {
         let Some(rank) = self.ranks.get(&id).copied() else { return Grant::default() };
-        self.change(rank, Some(host), need);
+        self.change(rank, hosts, need);
         self.members.get(&rank).map_or(Grant::default(), |member| member.grant)
+    }
+
+    /// While fewer than these are in use at each host, something new may begin
+    /// there: in the order in which the hosts were told last.
+    pub fn allowed_at_hosts(&self, id: MemberId) -> impl Iterator<Item = usize> {
+        let member = self.ranks.get(&id).and_then(|rank| self.members.get(rank));
+        let places = member.map_or(&[][..], |member| &member.places);
+        places.iter().map(|place| place.allowed)
     }
 
     /// Who should ask again; each is named once.
@@ -182,12 +223,12 @@ impl Admission {
         self.in_use
     }
 
-    /// The place of a host.
+    /// Where a host is kept.
     fn host(&mut self, name: &str) -> usize {
         if let Some(&at) = self.by_name.get(name) {
             return at;
         }
-        let free = self.hosts.iter().position(|host| host.members == 0);
+        let free = self.hosts.iter().position(|host| host.places == 0);
         let host = Host { name: name.to_owned(), ..Host::default() };
         let at = match free {
             Some(at) => {
@@ -203,31 +244,61 @@ impl Admission {
         at
     }
 
-    fn give_up_host(&mut self, at: usize) {
-        let host = &mut self.hosts[at];
-        host.members -= 1;
-        if host.members == 0 {
-            self.by_name.remove(&host.name);
+    /// Takes over where a member's connections go. What it was granted at a host
+    /// that it stays at remains.
+    fn move_to(&mut self, rank: Rank, needs: &[HostNeed]) {
+        let Some(most) = self.bounds.per_host else { return };
+        let Some(member) = self.members.get_mut(&rank) else { return };
+        let mut before = std::mem::take(&mut member.places);
+        let mut places = Vec::with_capacity(needs.len());
+        for need in needs {
+            // More than all that there may be is no need of anybody's.
+            let limit = need.limit.min(most).max(need.in_use);
+            let at = self.host(&need.host);
+            let kept = before.iter().position(|place| place.host == at);
+            let mut place = match kept {
+                Some(kept) => before.swap_remove(kept),
+                None => {
+                    self.hosts[at].places += 1;
+                    Place { host: at, in_use: 0, limit: 0, granted: 0, allowed: 0, share: 0 }
+                }
+            };
+            self.change_limits(at, place.limit, limit);
+            (place.in_use, place.limit) = (need.in_use, limit);
+            places.push(place);
+        }
+        for left in before {
+            self.change_limits(left.host, left.limit, 0);
+            let host = &mut self.hosts[left.host];
+            host.granted -= left.granted;
+            host.places -= 1;
+            if host.places == 0 {
+                self.by_name.remove(&host.name);
+            }
+        }
+        if let Some(member) = self.members.get_mut(&rank) {
+            member.places = places;
         }
     }
 
+    /// What somebody could use of a host becomes `to`.
+    fn change_limits(&mut self, host: usize, from: usize, to: usize) {
+        let most = self.bounds.per_host.unwrap_or(usize::MAX);
+        let limits = &mut self.hosts[host].limits;
+        self.crowded -= usize::from(*limits > most);
+        *limits = *limits - from + to;
+        self.crowded += usize::from(*limits > most);
+    }
+
     /// Takes over what a member needs, and grants it what there is.
-    fn change(&mut self, rank: Rank, host: Option<&str>, need: Need) {
-        let Some(member) = self.members.get(&rank) else { return };
-        let from = member.host;
-        if let Some(name) = host.filter(|name| self.hosts[from].name != *name) {
-            let to = self.host(name);
-            self.hosts[to].members += 1;
-            let Some(member) = self.members.get_mut(&rank) else { return };
-            member.host = to;
-            let (granted, limit) = (member.grant.connections, member.need.limit);
-            self.hosts[from].granted -= granted;
-            self.hosts[to].granted += granted;
-            self.hosts[from].limits -= limit;
-            self.hosts[to].limits += limit;
-            self.give_up_host(from);
-        }
+    fn change(&mut self, rank: Rank, hosts: &[HostNeed], mut need: Need) {
+        self.move_to(rank, hosts);
         let Some(member) = self.members.get_mut(&rank) else { return };
+        if self.bounds.per_host.is_some() {
+            let at_all = member.places.iter().map(|place| place.limit).sum();
+            need.limit = need.limit.min(at_all).max(need.in_use);
+            need.useful = need.useful.min(need.limit);
+        }
         let was = std::mem::replace(&mut member.need, need);
         let waits = |need: Need, active: bool| usize::from(need.live && !active);
         self.queued -= waits(was, member.grant.active);
@@ -238,29 +309,20 @@ impl Admission {
         self.queued += waits(need, member.grant.active);
         self.in_use = self.in_use - was.in_use + need.in_use;
         self.limits = self.limits - was.limit + need.limit;
-        let place = member.host;
-        let limits = &mut self.hosts[place].limits;
-        *limits = *limits - was.limit + need.limit;
         self.admit();
         let was_scarce = self.scarce;
-        self.scarce = self.limits > self.bounds.connections
-            || self.queued > 0
-            || self.bounds.per_host.is_some_and(|most| self.hosts[place].limits > most)
-            || was_scarce && self.is_a_host_full();
+        self.scarce = self.limits > self.bounds.connections || self.queued > 0 || self.crowded > 0;
         if self.scarce || was_scarce {
             self.share_out();
         } else if let Some(member) = self.members.get_mut(&rank) {
             member.share = need.limit;
+            // Together these may be more: whichever of them it prefers.
+            member.places.iter_mut().for_each(|place| place.share = place.limit);
         }
         self.settle(rank);
         if self.scarce || was_scarce {
             self.call();
         }
-    }
-
-    fn is_a_host_full(&self) -> bool {
-        let most = self.bounds.per_host.unwrap_or(usize::MAX);
-        self.hosts.iter().any(|host| host.members > 0 && host.limits > most)
     }
 
     /// Lets in who is next, as long as there is room.
@@ -285,14 +347,18 @@ impl Admission {
     /// Reckons everybody's share: first what there is work for, by priority; then
     /// whatever else they could use.
     fn share_out(&mut self) {
+        let by_host = self.bounds.per_host.is_some();
         let most = self.bounds.per_host.unwrap_or(usize::MAX);
         let mut left = self.bounds.connections;
         let mut open_hosts = 0;
         for host in &mut self.hosts {
             host.left = most;
-            open_hosts += usize::from(host.members > 0);
+            open_hosts += usize::from(host.places > 0);
         }
-        self.members.values_mut().for_each(|member| member.share = 0);
+        for member in self.members.values_mut() {
+            member.share = 0;
+            member.places.iter_mut().for_each(|place| place.share = 0);
+        }
         let useful: fn(&Need) -> usize = |need| need.useful;
         let limit: fn(&Need) -> usize = |need| need.limit;
         for could_use in [useful, limit] {
@@ -305,18 +371,24 @@ impl Admission {
                 let mut gave = true;
                 while std::mem::take(&mut gave) {
                     for (_, member) in self.members.range_mut((priority, 0)..=last) {
-                        if left == 0 || open_hosts == 0 {
+                        if left == 0 || by_host && open_hosts == 0 {
                             return;
                         }
-                        let host = &mut self.hosts[member.host];
-                        let wants = member.grant.active && member.share < could_use(&member.need);
-                        if wants && host.left > 0 {
-                            member.share += 1;
-                            host.left -= 1;
-                            left -= 1;
-                            open_hosts -= usize::from(host.left == 0);
-                            gave = true;
+                        if !member.grant.active || member.share >= could_use(&member.need) {
+                            continue;
                         }
+                        if by_host {
+                            let Some(place) = next_place(&mut member.places, &self.hosts) else {
+                                continue;
+                            };
+                            place.share += 1;
+                            let host = &mut self.hosts[place.host];
+                            host.left -= 1;
+                            open_hosts -= usize::from(host.left == 0);
+                        }
+                        member.share += 1;
+                        left -= 1;
+                        gave = true;
                     }
                 }
             }
@@ -327,18 +399,30 @@ impl Admission {
     /// in use stays.
     fn settle(&mut self, rank: Rank) {
         let Some(member) = self.members.get_mut(&rank) else { return };
-        let host = &mut self.hosts[member.host];
-        let held = member.grant.connections;
-        let others = self.granted - held;
-        let others_here = host.granted - held;
+        let others = self.granted - member.grant.connections;
         let room = self.bounds.connections.saturating_sub(others);
-        let most_here = self.bounds.per_host.unwrap_or(usize::MAX);
-        let room = room.min(most_here.saturating_sub(others_here));
-        let next = member.share.min(room).max(member.need.in_use);
+        let in_use = member.need.in_use;
+        let mut next = member.share.min(room).max(in_use);
+        if let Some(most) = self.bounds.per_host {
+            // What is kept for it at all hosts is kept from others there.
+            let mut more = if self.scarce { next - in_use } else { usize::MAX };
+            let mut at_all = in_use;
+            for place in &mut member.places {
+                let host = &mut self.hosts[place.host];
+                let others_here = host.granted - place.granted;
+                let room_here = most.saturating_sub(others_here);
+                let add = place.share.min(room_here).saturating_sub(place.in_use).min(more);
+                more -= add;
+                at_all += add;
+                place.granted = place.in_use + add;
+                place.allowed = place.share.min(place.granted);
+                host.granted = others_here + place.granted;
+            }
+            next = next.min(at_all);
+        }
         member.grant.connections = next;
         member.grant.allowed = member.share.min(next);
         self.granted = others + next;
-        host.granted = others_here + next;
     }
 
     /// Has those ask again that may begin more than their share, or may have what is
@@ -353,13 +437,29 @@ impl Admission {
             }
             let held = member.grant.connections;
             unseen -= held;
-            let surplus = member.grant.allowed > member.share;
-            let room = !total_full && self.hosts[member.host].granted < most_here;
-            if surplus || room && held < member.share {
+            let too_many = |place: &Place| place.allowed > place.share;
+            let surplus = member.grant.allowed > member.share || member.places.iter().any(too_many);
+            let has_room = |place: &Place| {
+                place.granted < place.share && self.hosts[place.host].granted < most_here
+            };
+            let room = !total_full
+                && held < member.share
+                && (self.bounds.per_host.is_none() || member.places.iter().any(has_room));
+            if surplus || room {
                 self.wake.push(rank.1);
             }
         }
     }
+}
+
+/// Where a download's next connection goes: of the hosts at which it could use one
+/// more, that which is wanted least; of equal ones that with the most left.
+fn next_place<'a>(places: &'a mut [Place], hosts: &[Host]) -> Option<&'a mut Place> {
+    let open = |place: &&mut Place| place.share < place.limit && hosts[place.host].left > 0;
+    places.iter_mut().filter(open).min_by_key(|place| {
+        let host = &hosts[place.host];
+        (host.limits, Reverse(host.left))
+    })
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ mod wanted;
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
 use self::prelude::Prelude;
 use self::sources::Sources;
-pub use self::sources::{MAX_SOURCES, SourceId};
+pub use self::sources::{MAX_SOURCES, PlaceId, PlaceNeed, SourceId};
 use self::speed::Speeds;
 pub use self::streaming::Reach;
 pub use self::wanted::Want;
@@ -62,6 +62,8 @@ enum Phase {
 #[derive(Debug)]
 struct Lease {
     source: SourceId,
+    /// The host that its connection goes to.
+    place: PlaceId,
     range: ByteRange,
     /// Where the response ends: beyond the range, where that was shrunk.
     asked_end: u64,
@@ -148,6 +150,7 @@ pub struct Planner {
     paused: bool,
     /// See [`Planner::allow`].
     allowed: usize,
+    rooms: Option<Vec<usize>>,
     /// Where readers stand.
     wants: Vec<Want>,
     prelude: Option<Prelude>,
@@ -195,6 +198,7 @@ impl Planner {
             refetched: false,
             paused: false,
             allowed: usize::MAX,
+            rooms: None,
             wants: Vec::new(),
             prelude: None,
             high_water: 0,

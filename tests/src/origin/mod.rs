@@ -102,7 +102,7 @@ impl OriginBuilder {
         self
     }
 
-    /// Accepts from this socket, of 127.0.0.1. While the caller keeps a clone,
+    /// Accepts from this socket, which may be of another loopback address. While the caller keeps a clone,
     /// nobody else gets its port between two origins.
     #[must_use]
     pub fn listener(mut self, listener: TcpListener) -> Self {
@@ -110,7 +110,7 @@ impl OriginBuilder {
         self
     }
 
-    /// Starts to listen on 127.0.0.1 and to answer by `script`.
+    /// Starts to listen, on 127.0.0.1 if nothing else was said, and to answer by `script`.
     ///
     /// # Panics
     /// When no socket can be had.

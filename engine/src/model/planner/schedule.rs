@@ -98,6 +98,7 @@ impl Planner {
             lease,
             Lease {
                 source,
+                place: self.sources.place(source),
                 range,
                 asked_end: range.end(),
                 position: range.start(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Action, Failure, Lease, LeaseId, Phase, Planner};
 use crate::error::ErrorKind;
+use crate::model::admission::Need;
 
 /// Identifies a source within one download, from 0.
 pub type SourceId = usize;
@@ -27,9 +28,25 @@ const MUCH_FASTER: f64 = 2.0;
 /// speed is used only by connections that it has.
 const HOPELESS: f64 = 0.05;
 
+/// Identifies a host within one download.
+pub type PlaceId = usize;
+
+/// What a download could use of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaceNeed {
+    /// Which one.
+    pub place: PlaceId,
+    /// Leases at work there.
+    pub in_use: usize,
+    /// At most so many, were there no bound; no fewer than those at work.
+    pub limit: usize,
+}
+
 /// What is known of one source.
 #[derive(Debug)]
 struct Source {
+    /// The host that requests go to.
+    place: PlaceId,
     gone: bool,
     /// A response has shown that the object is there, since it was last resolved.
     proven: bool,
@@ -65,6 +82,7 @@ pub(super) struct Sources {
 impl Default for Sources {
     fn default() -> Self {
         let first = Source {
+            place: 0,
             gone: false,
             proven: false,
             held: false,
@@ -104,6 +122,10 @@ impl Sources {
 
     pub(super) fn is_gone(&self, id: SourceId) -> bool {
         self.all[id].gone
+    }
+
+    pub(super) fn place(&self, id: SourceId) -> PlaceId {
+        self.all[id].place
     }
 
     pub(super) fn conditional(&self, id: SourceId) -> bool {
@@ -207,6 +229,12 @@ impl Planner {
     /// Whether several sources are used at once.
     pub(super) fn are_together(&self) -> bool {
         self.sources.together && self.live_sources() > 1
+    }
+
+    /// What goes to `source` from now on goes to this host; at first all go to the
+    /// same one, 0.
+    pub fn set_place(&mut self, source: SourceId, place: PlaceId) {
+        self.sources.all[source].place = place;
     }
 
     /// The source that a lease was asked of.
@@ -422,16 +450,84 @@ impl Planner {
         true
     }
 
+    /// Whether it could be asked now, if there is room for it.
+    fn could_ask(&self, id: SourceId, now: Duration) -> bool {
+        let source = &self.sources.all[id];
+        !source.gone && !source.held && now >= source.not_before
+    }
+
     /// Whether a request may go to the source now.
     fn is_usable(&self, id: SourceId, now: Duration) -> bool {
         let source = &self.sources.all[id];
         let asks = |(lease, of): (&LeaseId, &Lease)| {
             of.source == id && !of.leaving && *lease >= source.asked_anew_from
         };
-        !source.gone
-            && !source.held
-            && now >= source.not_before
+        self.could_ask(id, now)
+            && self.has_room(id)
             && (source.proven || !self.leases.iter().any(asks))
+    }
+
+    /// Whether its host's bound allows one more.
+    fn has_room(&self, id: SourceId) -> bool {
+        let place = self.sources.place(id);
+        let here = || self.leases.values().filter(|lease| lease.place == place).count();
+        self.rooms.as_ref().is_none_or(|rooms| rooms.get(place).is_some_and(|most| here() < *most))
+    }
+
+    /// What of `need` could go to which host, in their order; those that nothing
+    /// can go to are left out.
+    #[must_use]
+    pub fn need_by_place(&self, need: Need, now: Duration) -> Vec<PlaceNeed> {
+        let mut needs: Vec<PlaceNeed> = Vec::new();
+        let mut add = |place, in_use, limit: usize| {
+            let at = needs.binary_search_by_key(&place, |it| it.place).unwrap_or_else(|at| {
+                needs.insert(at, PlaceNeed { place, in_use: 0, limit: 0 });
+                at
+            });
+            needs[at].in_use += in_use;
+            needs[at].limit = needs[at].limit.saturating_add(limit);
+        };
+        for lease in self.leases.values() {
+            add(lease.place, 1, 0);
+        }
+        for id in self.sources.live() {
+            match self.useful_leases(id, now) {
+                0 => {}
+                limit => add(self.sources.place(id), 0, limit),
+            }
+        }
+        for it in &mut needs {
+            it.limit = it.limit.min(need.limit).max(it.in_use);
+        }
+        needs.retain(|it| it.limit > 0);
+        needs
+    }
+
+    /// So many leases would be of use at a source, at most.
+    fn useful_leases(&self, id: SourceId, now: Duration) -> usize {
+        let Some(first) = self.sources.live().next() else { return 0 };
+        let could = |id: &SourceId| self.could_ask(*id, now);
+        let together = self.sources.together && self.sources.can_lose(first);
+        if !together || !self.sources.live().any(|id| could(&id)) {
+            // While none can be asked, the first is what is waited for.
+            return if id == first { usize::MAX } else { 0 };
+        }
+        if !could(&id) {
+            return 0;
+        }
+        let source = &self.sources.all[id];
+        if !source.proven {
+            // One is to show it, beside those that asked by an earlier link.
+            let earlier = self.leases.range(..source.asked_anew_from);
+            let here = earlier.filter(|(_, it)| it.source == id && it.place == source.place);
+            return here.count() + 1;
+        }
+        let speeds = self.sources.live().filter(could).filter_map(|id| self.speed_of(id, now));
+        let best = speeds.fold(0.0, f64::max);
+        match self.speed_of(id, now) {
+            Some(speed) if speed <= best * HOPELESS => 0,
+            _ => usize::MAX,
+        }
     }
 
     /// How fast one connection to the source is, if anything tells it.

@@ -49,6 +49,7 @@ struct World {
     lost: Vec<(SourceId, bool)>,
     resets: u32,
     most_at_once: BTreeMap<SourceId, usize>,
+    most_at_a_place: BTreeMap<PlaceId, usize>,
     resolved: Vec<SourceId>,
     finished: bool,
     failed: Option<Failure>,
@@ -81,6 +82,7 @@ impl World {
             lost: Vec::new(),
             resets: 0,
             most_at_once: BTreeMap::new(),
+            most_at_a_place: BTreeMap::new(),
             resolved: Vec::new(),
             finished: false,
             failed: None,
@@ -88,34 +90,38 @@ impl World {
     }
 
     fn run(&mut self) {
-        let step = Duration::from_millis(20);
         while !self.finished && self.failed.is_none() {
-            self.planner.tick(self.now);
-            self.carry_out();
-            self.now += step;
-            assert!(self.now < Duration::from_secs(1200), "no end: {:?}", self.planner);
-            let mut sharers = BTreeMap::<SourceId, usize>::new();
-            for (source, _, _, storing) in self.fetches.values() {
-                *sharers.entry(*source).or_default() += usize::from(*storing);
-            }
-            for id in self.fetches.keys().copied().collect::<Vec<_>>() {
-                let Some((source, range, position, true)) = self.fetches.get(&id).copied() else {
-                    continue;
-                };
-                let rate = match self.servers[source] {
-                    Server::Sends(rate) => rate,
-                    Server::Shares(rate) => rate / sharers[&source] as f64,
-                    _ => 50e6,
-                };
-                let bytes = ((rate * step.as_secs_f64()) as u64).min(range.end() - position);
-                self.receive(id, source, position, bytes);
-                if position + bytes == range.end() {
-                    self.fetches.remove(&id);
-                    self.planner.on_ended(id, LeaseEnd::Complete, self.now);
-                }
-            }
-            self.carry_out();
+            self.step();
         }
+    }
+
+    fn step(&mut self) {
+        let step = Duration::from_millis(20);
+        self.planner.tick(self.now);
+        self.carry_out();
+        self.now += step;
+        assert!(self.now < Duration::from_secs(1200), "no end: {:?}", self.planner);
+        let mut sharers = BTreeMap::<SourceId, usize>::new();
+        for (source, _, _, storing) in self.fetches.values() {
+            *sharers.entry(*source).or_default() += usize::from(*storing);
+        }
+        for id in self.fetches.keys().copied().collect::<Vec<_>>() {
+            let Some((source, range, position, true)) = self.fetches.get(&id).copied() else {
+                continue;
+            };
+            let rate = match self.servers[source] {
+                Server::Sends(rate) => rate,
+                Server::Shares(rate) => rate / sharers[&source] as f64,
+                _ => 50e6,
+            };
+            let bytes = ((rate * step.as_secs_f64()) as u64).min(range.end() - position);
+            self.receive(id, source, position, bytes);
+            if position + bytes == range.end() {
+                self.fetches.remove(&id);
+                self.planner.on_ended(id, LeaseEnd::Complete, self.now);
+            }
+        }
+        self.carry_out();
     }
 
     fn receive(&mut self, id: LeaseId, source: SourceId, from: u64, bytes: u64) {
@@ -145,6 +151,11 @@ impl World {
                     let now = self.fetches.values().filter(|fetch| fetch.0 == source).count();
                     let most = self.most_at_once.entry(source).or_default();
                     *most = now.max(*most);
+                    for place in self.planner.leases.values().map(|lease| lease.place) {
+                        let here = self.planner.leases.values().filter(|it| it.place == place);
+                        let most = self.most_at_a_place.entry(place).or_default();
+                        *most = here.count().max(*most);
+                    }
                     self.answer(lease, source, range);
                 }
                 Action::Open { .. } => {
@@ -223,6 +234,54 @@ fn sources_with_a_limit_of_their_own_add_up() {
     let best_s = TOTAL as f64 / 20e6;
     assert!(world.now.as_secs_f64() < best_s * 1.4, "{:?} of {best_s} s", world.now);
     assert!(world.brought.iter().all(|bytes| *bytes > TOTAL / 5), "{:?}", world.brought);
+}
+
+#[test]
+fn each_host_has_as_many_leases_as_are_allowed_there() {
+    let servers = [Server::Sends(4e6), Server::Sends(4e6), Server::Sends(1e6)];
+    let mut world = World::new(8, &servers, true);
+    // The first two are of one host.
+    world.planner.set_place(2, 1);
+    world.planner.allow(5, Some(vec![3, 2]), Duration::ZERO);
+    world.run();
+    assert!(world.finished);
+    assert!(world.most_at_once[&0] + world.most_at_once[&1] >= 3);
+    assert_eq!(world.most_at_once[&2], 2, "a slower host is used beside a full one");
+    assert!(world.most_at_a_place[&0] == 3 && world.most_at_a_place[&1] == 2);
+    let best_s = TOTAL as f64 / 14e6;
+    assert!(world.now.as_secs_f64() < best_s * 1.2, "{:?} of {best_s} s", world.now);
+}
+
+#[test]
+fn what_could_go_to_each_host_is_told() {
+    let servers = [Server::Sends(4e6), Server::Sends(1e4), Server::Refuses, Server::Sends(4e6)];
+    let told = |world: &World| -> Vec<(PlaceId, usize, usize)> {
+        let need = world.planner.need(world.now);
+        let needs = world.planner.need_by_place(need, world.now);
+        needs.iter().map(|it| (it.place, it.in_use, it.limit)).collect()
+    };
+    let mut world = World::new(8, &servers, true);
+    (1..4).for_each(|source| world.planner.set_place(source, source));
+    // Nobody knows of any whether it has the object, and one is to show its size first.
+    assert_eq!(told(&world), [(0, 0, 1), (1, 0, 1), (2, 0, 1), (3, 0, 1)]);
+    while world.planner.live_sources() == 4 {
+        world.step();
+    }
+    // A hopeless one is left with what it has, one that is lost has nothing.
+    let at_work = |world: &World, place| {
+        world.planner.leases.values().filter(|lease| lease.place == place).count()
+    };
+    let [first, slow, other] = [0, 1, 3].map(|place| at_work(&world, place));
+    assert_eq!(told(&world), [(0, first, 8), (1, slow, slow), (3, other, 8)]);
+    // What goes elsewhere from now on counts there; what is at work stays where it is.
+    world.planner.set_place(3, 4);
+    assert_eq!(told(&world), [(0, first, 8), (1, slow, slow), (3, other, other), (4, 0, 8)]);
+    // Without a digest only one is asked.
+    let mut world = World::new(8, &servers[2..], false);
+    world.planner.set_place(1, 1);
+    assert_eq!(told(&world), [(0, 0, 1)]);
+    world.step();
+    assert_eq!(told(&world), [(1, 8, 8)]);
 }
 
 #[test]

@@ -35,9 +35,12 @@ impl Planner {
     }
 
     /// At most so many leases at once from now on, whatever the limit: others have
-    /// the rest. Those that are beyond it go on to their end.
-    pub fn allow(&mut self, connections: usize, now: Duration) {
-        if std::mem::replace(&mut self.allowed, connections) < connections {
+    /// the rest. Those that are beyond it go on to their end. With `rooms`, so many
+    /// at each host, in the order of their numbers; none beyond these.
+    pub fn allow(&mut self, connections: usize, rooms: Option<Vec<usize>>, now: Duration) {
+        let other_rooms = rooms.is_some() && self.rooms != rooms;
+        self.rooms = rooms;
+        if std::mem::replace(&mut self.allowed, connections) < connections || other_rooms {
             self.schedule(now);
         }
     }
