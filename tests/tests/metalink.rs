@@ -187,21 +187,24 @@ fn what_stays_wrong_is_never_published_and_the_rest_kept() {
 
 #[test]
 fn a_partial_that_was_edited_is_found_out_by_its_pieces() {
-    let throttle = Throttle::new(1_500_000);
-    let pace = throttle.clone();
-    let origin = Origin::start(move |request, _| pace.apply(honest(request)));
-    let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
-    let sandbox = Sandbox::new();
-    interrupt(haul(&sandbox, &text), 6 * MIB);
-    // What is stored without a gap and believed as durable or not: one byte of it.
-    let part = sandbox.part("film.bin");
-    let mut bytes = std::fs::read(&part).unwrap();
-    bytes[100] ^= 1;
-    std::fs::write(&part, bytes).unwrap();
-    throttle.lift();
-    let outcome = haul(&sandbox, &text).run();
-    assert_whole(&sandbox, &outcome);
-    assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
+    // With BLAKE3 the bytes are believed by their hash, without by their sync. What was
+    // edited is hashed last, when little is left to fetch: the end waits for it.
+    for of_first_run in [None, Some("--no-digest")] {
+        let throttle = Throttle::new(4_000_000);
+        let pace = throttle.clone();
+        let origin = Origin::start(move |request, _| pace.apply(honest(request)));
+        let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
+        let sandbox = Sandbox::new();
+        interrupt(haul(&sandbox, &text).args(["-x", "1"]).args(of_first_run), 11 * MIB);
+        let part = sandbox.part("film.bin");
+        let mut bytes = std::fs::read(&part).unwrap();
+        bytes[10 << 20] ^= 1;
+        std::fs::write(&part, bytes).unwrap();
+        throttle.lift();
+        let outcome = haul(&sandbox, &text).run();
+        assert_whole(&sandbox, &outcome);
+        assert!(outcome.resumed_bytes() >= 9 * MIB, "{outcome}");
+    }
 }
 
 #[test]

@@ -72,21 +72,22 @@ fn under_a_digest_all_sources_are_used_at_once() {
 
 #[test]
 fn each_host_has_the_bound_on_connections_for_itself() {
-    let sandbox = Sandbox::new();
-    let throttle = Throttle::new(1_000_000);
-    let there = throttle.clone();
-    let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
-    let second =
-        Origin::builder().listener(elsewhere).start(move |request, _| there.apply(honest(request)));
-    let target = second.url("/mirror");
-    let first = Origin::start(move |request, _| match request.path() {
-        "/away" => Response::redirect(302, &target),
-        _ => throttle.apply(honest(request)),
-    });
     // The mirror is of another host, or leads to one.
-    for mirror in [second.url("/mirror"), first.url("/away")] {
-        let haul = haul!(sandbox).json().args(["-x", "8", "--per-host", "3", "--overwrite"]);
-        let haul = haul.args(["-o", "file", "--checksum", &digest(), "--mirror", &mirror]);
+    for mirror_is_there in [true, false] {
+        let sandbox = Sandbox::new();
+        let throttle = Throttle::new(1_000_000);
+        let there = throttle.clone();
+        let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
+        let second = Origin::builder().listener(elsewhere);
+        let second = second.start(move |request, _| there.apply(honest(request)));
+        let target = second.url("/mirror");
+        let first = Origin::start(move |request, _| match request.path() {
+            "/away" => Response::redirect(302, &target),
+            _ => throttle.apply(honest(request)),
+        });
+        let mirror = if mirror_is_there { second.url("/mirror") } else { first.url("/away") };
+        let haul = haul!(sandbox).json().args(["-x", "8", "--per-host", "3", "-o", "file"]);
+        let haul = haul.args(["--checksum", &digest(), "--mirror", &mirror]);
         haul.arg(first.url("/file")).run().expect(0);
         sandbox.assert_published("file", &object());
         assert_eq!((first.most_open(), second.most_open()), (3, 3), "{mirror}");
@@ -270,12 +271,24 @@ fn a_digest_of_the_server_lets_mirrors_take_part() {
 
 #[test]
 fn links_without_a_strong_digest_are_not_followed() {
-    let second = slow();
-    let link = format!("<{}>; rel=duplicate", second.url("/two"));
-    let first = Origin::start(move |request, _| honest(request).header("Link", &link));
-    let sandbox = Sandbox::new();
-    command(&sandbox, &first, &[]).run().expect(0);
-    assert!(second.requests().is_empty());
+    use base64::Engine as _;
+    use md5::Digest as _;
+
+    let md5 = md5::Md5::digest(object().bytes(0..SIZE));
+    let md5 = format!("MD5={}", base64::engine::general_purpose::STANDARD.encode(md5));
+    for digest in [None, Some(md5)] {
+        let second = slow();
+        let link = format!("<{}>; rel=duplicate", second.url("/two"));
+        let pace = Throttle::new(4_000_000);
+        let first = Origin::start(move |request, _| {
+            let response = pace.apply(honest(request).header("Link", &link));
+            digest.iter().fold(response, |response, digest| response.header("Digest", digest))
+        });
+        let sandbox = Sandbox::new();
+        command(&sandbox, &first, &[]).run().expect(0);
+        sandbox.assert_published("file", &object());
+        assert!(second.requests().is_empty());
+    }
 }
 
 #[test]
