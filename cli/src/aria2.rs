@@ -5,6 +5,8 @@
 //! What has no meaning here is left out: silently where haul does it anyway or
 //! has nothing like it, with a note where it is not known at all.
 
+mod page;
+
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::process::ExitCode;
@@ -12,6 +14,8 @@ use std::process::ExitCode;
 use crate::exit::{self, End, Failure};
 use crate::render::{escape, to_stderr, to_stdout};
 use crate::units::parse_size;
+
+pub(crate) use page::definition;
 
 /// What yt-dlp always gives: as small as possible. haul knows better what is too small.
 const LEAST_SPLIT_BYTES: u64 = 1 << 20;

@@ -4,6 +4,7 @@
 use clap::{Args, ValueEnum};
 
 use crate::args::{self, HelpArgs};
+use crate::aria2;
 use crate::exit::{self, Failure};
 use crate::render::to_stdout;
 
@@ -28,7 +29,7 @@ enum Shell {
 /// Flags of `haul man`.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The page of this command instead of the whole program's
+    /// The page of this command, or of `aria2c`, instead of the whole program's
     #[arg(value_name = "COMMAND")]
     command: Option<String>,
     #[command(flatten)]
@@ -57,6 +58,8 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     program.build();
     let command = match &args.command {
         None => program,
+        // A name of the program rather than a command of it.
+        Some(name) if name == "aria2c" => aria2::definition(),
         Some(name) => {
             let found = program.get_subcommands().find(|command| command.get_name() == name);
             let Some(command) = found else {
@@ -64,7 +67,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
                     program.get_subcommands().map(clap::Command::get_name).collect();
                 let quoted = crate::render::escape(name);
                 return Err(Failure::usage(format!("there is no command `{quoted}`"))
-                    .hint(format!("there are {}", names.join(", "))));
+                    .hint(format!("there are {}, aria2c", names.join(", "))));
             };
             command.clone().name(format!("haul-{name}"))
         }

@@ -102,3 +102,23 @@ fn what_is_not_known_is_no_reason_to_fail() {
     version.expect(0);
     assert!(String::from_utf8_lossy(&version.stdout).starts_with("haul-aria2c version "));
 }
+
+#[test]
+fn haul_called_by_that_name_is_the_same() {
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let links = tempfile::tempdir().unwrap();
+    let named = |name: &str| {
+        let link = links.path().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_haul-under-test"), &link).unwrap();
+        Haul::new(link.to_str().unwrap(), &sandbox)
+    };
+    let aria2c = named("haul-aria2c");
+    aria2c.args(["--summary-interval=0", "-x4", "-o", "a"]).arg(origin.url("/a")).run().expect(0);
+    sandbox.assert_only(&[("a", &object())]);
+    let again = Haul::new(links.path().join("haul-aria2c").to_str().unwrap(), &sandbox);
+    let again = again.args(["--auto-file-renaming=false", "-o", "a"]).arg(origin.url("/a"));
+    again.run().expect(13);
+    // By any other one it is haul, which has no such word.
+    let other = named("haul-1");
+    other.args(["--summary-interval=0", "-o", "b"]).arg(origin.url("/a")).run().expect(2);
+}

@@ -196,6 +196,8 @@ fn completions_and_manual_know_every_command() {
     let page = stdout(&run(&sandbox, &["man"]));
     assert!(page.contains(".TH haul 1") && page.contains("\\-\\-checksum"), "{page}");
     assert!(stdout(&run(&sandbox, &["man", "clean"])).contains("\\-\\-max\\-total"));
+    let page = stdout(&run(&sandbox, &["man", "aria2c"]));
+    assert!(page.contains(".TH haul-aria2c 1") && page.contains("max\\-connection"), "{page}");
     let unknown = run(&sandbox, &["man", "nothing"]);
     unknown.expect(2);
     assert!(unknown.text().contains("verify"), "the commands are named\n{unknown}");
