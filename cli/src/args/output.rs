@@ -131,7 +131,7 @@ pub(crate) enum ContinueArg {
 /// Values of `--storage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageArg {
-    /// Mapped windows where blocks can be reserved, else pwrite
+    /// As pwrite, the faster of the two
     Auto,
     /// Mapped windows
     Mmap,

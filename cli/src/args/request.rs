@@ -64,7 +64,7 @@ pub(crate) struct IdentityArgs {
 pub(crate) struct PatienceArgs {
     /// Rounds of retrying without progress [10]
     ///
-    /// The waits double from 1 s to 30 s; a new byte resets the count. Also -t and --tries
+    /// The waits double from 1 s to 30 s; a new byte resets the count. Also --tries
     #[arg(short = 't', long, alias = "tries", value_name = "N")]
     pub(crate) retry: Option<u32>,
     /// Begin no round of retrying after TIME without progress
