@@ -44,3 +44,24 @@ fn a_servers_limit_is_told_remembered_and_not_run_into_again() {
     let names = ["first", "fourth", "second", "third"];
     sandbox.assert_only(&names.map(|name| (name, &object)));
 }
+
+#[test]
+fn what_a_limit_of_ones_own_shows_is_not_laid_to_the_server() {
+    let object = Object::new(1, SIZE);
+    let origin = Origin::serving(&object);
+    let sandbox = Sandbox::new();
+    let hosts = sandbox.root().join("home/.local/state/haul/hosts");
+    let run = |name: &str, flags: &[&str]| {
+        haul!(sandbox).args(["-o", name]).args(flags).arg(origin.url("/file")).run().expect(0);
+    };
+    run("limited", &["-r", "12M"]);
+    assert!(!hosts.exists(), "{:?}", fs::read_to_string(&hosts));
+    // What the server refuses is its own word all the same.
+    let served = object.clone();
+    let refusing = Origin::builder()
+        .limit(2, Refusal::Status(503))
+        .start(move |request, _| standard(&served, request).rate(12 * MIB));
+    haul!(sandbox).args(["-o", "b", "-r", "12M"]).arg(refusing.url("/file")).run().expect(0);
+    let text = fs::read_to_string(&hosts).expect("what was learned");
+    assert!(text.contains(" 2 server "), "{text}");
+}

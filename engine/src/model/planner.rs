@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::concurrency::{Concurrency, Learned};
+use super::concurrency::{Bound, Concurrency, Learned};
 use super::range::ByteRange;
 use super::rate::RateEstimator;
 use super::resource::Resource;
@@ -243,7 +243,10 @@ impl Planner {
     /// What this download has shown of the server.
     #[must_use]
     pub fn learned(&self) -> Option<Learned> {
-        self.concurrency.learned().filter(|_| !self.whole)
+        let learned = self.concurrency.learned().filter(|_| !self.whole)?;
+        // Where something here held the speed, only a refusal was the server's.
+        let ours = matches!(self.limited_by(), Some(LimitedBy::SpeedLimit | LimitedBy::Disk));
+        (!ours || learned.why == Bound::Server).then_some(learned)
     }
 
     /// What kept the download from being faster, where it is known.
