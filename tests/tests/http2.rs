@@ -2,6 +2,8 @@
 //! faults).
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -110,6 +112,20 @@ fn without_tls_http2_is_forced_only() {
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox).args(["--http2", "--retry", "0"]).arg(http1.url("/f")).run();
     outcome.expect_one_of(&[4, 7]);
+    sandbox.assert_nothing_left();
+    // One that says something is told apart from a network that breaks.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/f", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let _ = stream.read(&mut [0; 1024]);
+            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+            // Until the client has read that and leaves.
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+    });
+    let outcome = command(&sandbox).args(["--http2", "--retry", "0"]).arg(&url).run();
+    outcome.expect(7).expect_message("asked in HTTP/2");
     sandbox.assert_nothing_left();
 }
 

@@ -38,7 +38,8 @@ impl FetchError {
                 FetchErrorKind::NoHttpVersion,
                 format!("{to} speaks no version of HTTP that it was offered"),
             ),
-            Some(_) => {
+            Some(error) => {
+                let cause = if is_authority(error) { NOT_A_SERVERS } else { &cause };
                 (FetchErrorKind::Tls, format!("the TLS handshake with {to} failed: {cause}"))
             }
             None => (FetchErrorKind::Connect, format!("cannot connect to {to}: {cause}")),
@@ -56,6 +57,15 @@ impl FetchError {
             return Self {
                 kind: FetchErrorKind::Tls,
                 message: format!("{origin} ended the TLS session: {cause}"),
+            };
+        }
+        if is_no_http2(error) {
+            let cause = cause_text(error);
+            return Self {
+                kind: FetchErrorKind::Protocol,
+                message: format!(
+                    "{origin} was asked in HTTP/2 and answers in something else: {cause}"
+                ),
             };
         }
         if is_unusable_head(error) {
@@ -85,6 +95,31 @@ impl FetchError {
             message: format!("the connection to {origin} broke {when}: {cause}"),
         }
     }
+}
+
+/// What openssl makes where nothing else is said, and other clients take.
+const NOT_A_SERVERS: &str = "its certificate is that of an authority (CA:TRUE), and not one for a \
+                             server, which the authority would have signed";
+
+/// The library has no words for it.
+fn is_authority(error: &rustls::Error) -> bool {
+    let rustls::Error::InvalidCertificate(rustls::CertificateError::Other(other)) = error else {
+        return false;
+    };
+    other.0.to_string() == "CaUsedAsEndEntity"
+}
+
+/// Whether what came instead of a response is not even a frame: the text of
+/// HTTP/1.1, say, from a server that was taken for one of HTTP/2.
+#[cfg(feature = "http2")]
+fn is_no_http2(error: &hyper::Error) -> bool {
+    let mut ours = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
+    ours.any(|error| error.is_library() && error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR))
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_no_http2(_: &hyper::Error) -> bool {
+    false
 }
 
 /// Whether our side of HTTP/2 refused a response's head: too large, too many

@@ -67,6 +67,15 @@ impl Authority {
         self.issue_to(names, Validity::Current, true)
     }
 
+    /// The authority itself as a server, as what `openssl req -x509` makes is used.
+    ///
+    /// # Panics
+    /// Never: its certificate and key belong together.
+    #[must_use]
+    pub fn identity(&self) -> ServerIdentity {
+        self.serving(self.certificate(), self.0.key(), false)
+    }
+
     fn issue_to(&self, names: &[&str], validity: Validity, demanding: bool) -> ServerIdentity {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut params = CertificateParams::new(names).expect("names of hosts");
@@ -79,6 +88,15 @@ impl Authority {
         }
         let key = KeyPair::generate().expect("a key can be made");
         let certificate = params.signed_by(&key, &self.0).expect("the authority signs");
+        self.serving(certificate.der().clone(), &key, demanding)
+    }
+
+    fn serving(
+        &self,
+        certificate: CertificateDer<'static>,
+        key: &KeyPair,
+        demanding: bool,
+    ) -> ServerIdentity {
         let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
@@ -93,7 +111,7 @@ impl Authority {
             builder.with_no_client_auth()
         };
         let config = builder
-            .with_single_cert(vec![certificate.der().clone()], key)
+            .with_single_cert(vec![certificate], key)
             .expect("certificate and key belong together");
         ServerIdentity(Arc::new(config))
     }
