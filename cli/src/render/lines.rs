@@ -175,7 +175,7 @@ pub(crate) fn interrupted(kept_bytes: u64) -> String {
     }
     let command = again::command()
         .map_or_else(|| " the same command".to_owned(), |command| format!(":\n  {command}"));
-    format!("interrupted: {kept_bytes} bytes kept; continue with{command}")
+    format!("interrupted: {} kept; continue with{command}", size(kept_bytes))
 }
 
 /// The lines of `--dry-run`.
@@ -350,7 +350,7 @@ mod tests {
 
     #[test]
     fn interruption_says_what_is_kept() {
-        assert!(interrupted(1024).starts_with("interrupted: 1024 bytes kept; continue"));
+        assert!(interrupted(1024).starts_with("interrupted: 1 KiB kept; continue"));
         assert!(interrupted(0).starts_with("interrupted: 0 bytes kept"));
     }
 }
