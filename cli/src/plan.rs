@@ -406,6 +406,8 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
         let failure = Failure::usage(format!("not a URL: `{quoted}`"));
         return Err(if text == "help" {
             failure.hint("haul --help prints the common flags")
+        } else if matches!(text, "auto" | "always" | "never") {
+            failure.hint(format!("--continue takes its value after `=`: --continue={text}"))
         } else if matches!(
             text,
             "get" | "play" | "bench" | "verify" | "status" | "clean" | "completions" | "man"

@@ -82,6 +82,14 @@ pub(crate) fn parse_count(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Reads a count from 0.
+///
+/// # Errors
+/// The grammar.
+pub(crate) fn parse_number(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "write a whole number".to_owned())
+}
+
 /// Reads the number of connections, or `auto`.
 ///
 /// # Errors

@@ -154,3 +154,13 @@ fn a_page_in_the_place_of_an_object_without_an_extension_is_not_published() {
     haul!(sandbox).args(["--retry", "1"]).arg(origin.url("/watch")).run().expect_one_of(&[6, 7]);
     assert_eq!(sandbox.files(), ["watch.mp4.haul", "watch.mp4.part"]);
 }
+
+#[test]
+fn a_directory_given_as_the_file_is_told_apart() {
+    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    fs::create_dir(sandbox.path("films")).unwrap();
+    let outcome = command(&sandbox, &origin).args(["-o", "films"]).run();
+    outcome.expect(3).expect_message("films is a directory");
+    assert!(outcome.text().contains("--dir"), "{outcome}");
+    assert!(origin.requests().is_empty());
+}

@@ -211,3 +211,17 @@ fn a_browser_is_opened_at_the_page() {
     assert!(endpoint.starts_with(page.trim()), "{page} is the parent of {endpoint}");
     assert!(running.finish().text().contains("complete"));
 }
+
+#[test]
+fn a_value_in_the_wrong_place_gets_the_grammar() {
+    let sandbox = Sandbox::new();
+    for (args, said) in [
+        (&["-c", "never", "http://127.0.0.1:9/"][..], "--continue=never"),
+        (&["--retry=-1", "http://127.0.0.1:9/"], "write a whole number"),
+        (&["--max-redirect", "few", "http://127.0.0.1:9/"], "write a whole number"),
+    ] {
+        let outcome = haul!(sandbox, bare).args(args).run();
+        outcome.expect(2);
+        assert!(outcome.text().contains(said), "{outcome}");
+    }
+}

@@ -65,7 +65,7 @@ pub(crate) struct PatienceArgs {
     /// Rounds of retrying without progress [10]
     ///
     /// The waits double from 1 s to 30 s; a new byte resets the count. Also --tries
-    #[arg(short = 't', long, alias = "tries", value_name = "N")]
+    #[arg(short = 't', long, alias = "tries", value_name = "N", value_parser = units::parse_number)]
     pub(crate) retry: Option<u32>,
     /// Begin no round of retrying after TIME without progress
     ///
@@ -81,6 +81,6 @@ pub(crate) struct PatienceArgs {
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) connect_timeout: Option<Duration>,
     /// Redirects to follow at most; 0 refuses them [20]
-    #[arg(long, hide_short_help = true, value_name = "N")]
+    #[arg(long, hide_short_help = true, value_name = "N", value_parser = units::parse_number)]
     pub(crate) max_redirect: Option<u32>,
 }

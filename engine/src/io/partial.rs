@@ -340,9 +340,15 @@ pub(crate) fn give_up(paths: &Paths) -> Result<(), Error> {
 
 /// The error for an output that is there already.
 pub(super) fn output_exists(output: &Path, consequence: &str) -> Error {
+    let shown = output.display();
+    if output.is_dir() {
+        let message = format!("{shown} is a directory; {consequence}");
+        return Error::new(ErrorKind::OutputExists, message)
+            .with_hint("choose another output, or give it as the directory to write into (--dir)");
+    }
     Error::new(
         ErrorKind::OutputExists,
-        format!("{} exists and is not to be replaced; {consequence}", output.display()),
+        format!("{shown} exists and is not to be replaced; {consequence}"),
     )
     .with_hint("choose another output or allow replacing it (--overwrite)")
 }
