@@ -10,14 +10,19 @@
 //!
 //! Where hosts have a bound of their own, a download tells how many connections
 //! it could use at each of them, since its mirrors are other hosts. Its share is
-//! then a number at each host, first at those that others want less.
+//! then a number at each host, first at those that others want less. While it is
+//! busy elsewhere, others that lack some have them, and it has theirs.
 //!
 //! So the first of those that wait is served next, and nobody waits for another
 //! one that waits: what a download was granted it can use at once.
 
+mod places;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
+
+use self::places::{Place, next_place};
 
 /// The most of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,17 +87,6 @@ struct Member {
     places: Vec<Place>,
 }
 
-/// A download's part in one host.
-#[derive(Debug)]
-struct Place {
-    host: usize,
-    in_use: usize,
-    limit: usize,
-    granted: usize,
-    allowed: usize,
-    share: usize,
-}
-
 #[derive(Debug, Default)]
 struct Host {
     name: String,
@@ -103,6 +97,8 @@ struct Host {
     limits: usize,
     /// While shares are reckoned: what is not given out yet.
     left: usize,
+    /// While room is: see [`Admission::count_lacking`].
+    lacking: usize,
 }
 
 /// The order of downloads: the priority, then the arrival.
@@ -398,31 +394,66 @@ impl Admission {
     /// Brings a member's grant towards its share, as far as there is room. What is
     /// in use stays.
     fn settle(&mut self, rank: Rank) {
+        if self.bounds.per_host.is_some() {
+            self.count_lacking(Some(rank));
+        }
         let Some(member) = self.members.get_mut(&rank) else { return };
         let others = self.granted - member.grant.connections;
         let room = self.bounds.connections.saturating_sub(others);
         let in_use = member.need.in_use;
         let mut next = member.share.min(room).max(in_use);
         if let Some(most) = self.bounds.per_host {
+            for place in &mut member.places {
+                self.hosts[place.host].granted -= place.granted;
+                place.granted = place.in_use;
+            }
             // What is kept for it at all hosts is kept from others there.
             let mut more = if self.scarce { next - in_use } else { usize::MAX };
-            let mut at_all = in_use;
+            let before = more;
             for place in &mut member.places {
-                let host = &mut self.hosts[place.host];
-                let others_here = host.granted - place.granted;
-                let room_here = most.saturating_sub(others_here);
-                let add = place.share.min(room_here).saturating_sub(place.in_use).min(more);
+                let host = &self.hosts[place.host];
+                let room_here = most.saturating_sub(host.granted);
+                let add = place.share.min(room_here).saturating_sub(place.granted).min(more);
+                place.granted += add;
                 more -= add;
-                at_all += add;
-                place.granted = place.in_use + add;
-                place.allowed = place.share.min(place.granted);
-                host.granted = others_here + place.granted;
             }
-            next = next.min(at_all);
+            // Where its share is not to be had, what nobody else can have now. Without
+            // scarcity the share is all that it could use.
+            for place in &mut member.places {
+                let host = &self.hosts[place.host];
+                let free = most.saturating_sub(host.granted + host.lacking);
+                let add = place.limit.min(free).saturating_sub(place.granted).min(more);
+                place.granted += add;
+                more -= add;
+            }
+            for place in &member.places {
+                self.hosts[place.host].granted += place.granted;
+            }
+            let allowed = member.allowed_at(&self.hosts, most);
+            for (place, allowed) in member.places.iter_mut().zip(allowed) {
+                place.allowed = allowed;
+            }
+            next = next.min(in_use + (before - more));
         }
         member.grant.connections = next;
         member.grant.allowed = member.share.min(next);
         self.granted = others + next;
+    }
+
+    /// Reckons for each host what those with a share there, all but one, could take
+    /// at once.
+    fn count_lacking(&mut self, but: Option<Rank>) {
+        self.hosts.iter_mut().for_each(|host| host.lacking = 0);
+        if !self.scarce {
+            return;
+        }
+        for (rank, member) in &self.members {
+            if Some(*rank) != but {
+                for place in &member.places {
+                    self.hosts[place.host].lacking += member.lacking_at(place);
+                }
+            }
+        }
     }
 
     /// Has those ask again that may begin more than their share, or may have what is
@@ -430,6 +461,9 @@ impl Admission {
     fn call(&mut self) {
         let total_full = self.granted >= self.bounds.connections;
         let most_here = self.bounds.per_host.unwrap_or(usize::MAX);
+        if self.bounds.per_host.is_some() {
+            self.count_lacking(None);
+        }
         let mut unseen = self.granted;
         for (rank, member) in &self.members {
             if unseen == 0 && total_full {
@@ -437,11 +471,18 @@ impl Admission {
             }
             let held = member.grant.connections;
             unseen -= held;
-            let too_many = |place: &Place| place.allowed > place.share;
-            let surplus = member.grant.allowed > member.share || member.places.iter().any(too_many);
             let has_room = |place: &Place| {
-                place.granted < place.share && self.hosts[place.host].granted < most_here
+                let host = &self.hosts[place.host];
+                let others = host.lacking.saturating_sub(member.lacking_at(place));
+                let own = place.granted < place.share && host.granted < most_here;
+                own || place.granted < place.limit && host.granted + others < most_here
             };
+            let less = member.allowed_at(&self.hosts, most_here);
+            // Of what it could choose from while there was enough for all.
+            let kept: usize = member.places.iter().map(|place| place.granted).sum();
+            let surplus = member.grant.allowed > member.share
+                || kept > held
+                || member.places.iter().zip(less).any(|(place, less)| place.allowed > less);
             let room = !total_full
                 && held < member.share
                 && (self.bounds.per_host.is_none() || member.places.iter().any(has_room));
@@ -450,16 +491,6 @@ impl Admission {
             }
         }
     }
-}
-
-/// Where a download's next connection goes: of the hosts at which it could use one
-/// more, that which is wanted least; of equal ones that with the most left.
-fn next_place<'a>(places: &'a mut [Place], hosts: &[Host]) -> Option<&'a mut Place> {
-    let open = |place: &&mut Place| place.share < place.limit && hosts[place.host].left > 0;
-    places.iter_mut().filter(open).min_by_key(|place| {
-        let host = &hosts[place.host];
-        (host.limits, Reverse(host.left))
-    })
 }
 
 #[cfg(test)]
