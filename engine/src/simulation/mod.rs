@@ -57,6 +57,8 @@ const URL: &str = "https://origin.test/film.mp4?X-Amz-Signature=secret";
 struct Wish {
     url: &'static str,
     connections: Connections,
+    /// At most so many to one host.
+    per_host: Option<usize>,
     segment_bytes: u64,
     limit_rate_bytes_per_second: Option<u64>,
     /// Bytes a second, and how many it takes at once before.
@@ -119,6 +121,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
     let config = EngineConfig {
         http_version: if http2 { HttpVersion::Http2 } else { HttpVersion::Auto },
         limit_rate_bytes_per_second: wish.limit_rate_bytes_per_second,
+        max_connections_per_host: wish.per_host,
         // The least there is.
         memory_budget_bytes: 0,
         ..EngineConfig::default()

@@ -49,6 +49,7 @@ fn link(random: &mut fastrand::Rng) -> Link {
 pub(super) fn wish(random: &mut fastrand::Rng) -> Wish {
     Wish {
         url: URL,
+        per_host: None,
         segment_bytes: SEGMENT_BYTES,
         limit_rate_bytes_per_second: None,
         slow_disk: None,
@@ -96,6 +97,8 @@ fn any_case(seed: u64) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let world = any_world(&mut random);
     let mut wish = wish(&mut random);
+    // Where redirects lead elsewhere, connections count there.
+    wish.per_host = wish.seed.is_multiple_of(3).then_some(wish.seed as usize % 4 + 1);
     let changes = world.faults.iter().any(|injected| injected.fault == Fault::Changes);
     if random.u8(..) < 40 && !changes {
         let bytes = world.current().bytes(0, world.current().len);
