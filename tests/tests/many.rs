@@ -91,6 +91,28 @@ fn no_more_run_at_once_than_asked_for() {
     assert_well_asked(&origin);
 }
 
+/// Small files are made durable together; what the disk fails is told for each of them.
+#[test]
+fn of_files_that_end_together_those_that_the_disk_took_are_here() {
+    for failure in ["sync-data@11=EIO", "publish@11=EIO"] {
+        let (origin, sandbox) = (origin(), Sandbox::new());
+        let list = list(&origin, names(0..40));
+        let outcome = run(command(&sandbox, list.path()).env("HAUL_FAIL_AT", failure), 3);
+        assert_eq!(here(&sandbox, "out").len(), 10, "{failure}");
+        assert_eq!(sandbox.files().len(), 10, "{failure}: nothing else is left");
+        assert_eq!(outcome.all("complete").count(), 10, "{failure}");
+        assert_eq!(outcome.all("error").count(), 30, "{failure}");
+    }
+    // The names are there and may not outlast a power cut, which is no success.
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let list = list(&origin, names(0..40));
+    let broken = command(&sandbox, list.path()).env("HAUL_FAIL_AT", "sync-output-directory@1=EIO");
+    let outcome = run(broken, 3);
+    assert_eq!(here(&sandbox, "out").len(), 40);
+    assert_eq!(outcome.all("error").count(), 40);
+    outcome.expect_message("may not survive a power cut");
+}
+
 #[test]
 fn hundreds_of_small_files_need_one_request_each() {
     let (origin, sandbox) = (origin(), Sandbox::new());
