@@ -441,7 +441,9 @@ impl Abilities {
         let has = |text: &str, flag: &str| {
             text.split(|c: char| c.is_whitespace() || "[]<>,=".contains(c)).any(|word| word == flag)
         };
-        let storage = bench.split("--storage").nth(1).unwrap_or_default();
+        // The option itself: others speak of it.
+        let lines = format!("\n{bench}");
+        let storage = lines.split("\n      --storage").nth(1).unwrap_or_default();
         // Up to the next flag; clap writes the values either in a line or one under another.
         let values = storage.split("\n      --").next().unwrap_or_default();
         Self {
@@ -485,6 +487,9 @@ mod tests {
         assert_eq!(Abilities::read(help, bench), all);
         let long = "      --storage <KIND>\n          - auto: Windows\n          - null: Nowhere\n";
         assert!(Abilities::read("", long).null_storage);
+        let mentioned =
+            "      --rounds <N>  1 with --storage\n      --storage <KIND>\n  null or so\n";
+        assert!(Abilities::read("", mentioned).null_storage);
         let without = "      --storage <KIND>  [values: auto, mmap]\n      --json  null of it\n";
         assert_eq!(Abilities::read("--no-sync --input", without), Abilities::default());
     }
