@@ -1,11 +1,9 @@
 //! Runs the downloads, some at a time, and says how the run ended.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use haul_engine::{Download, DownloadBuilder, Engine, Event, Events, Summary};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::exec;
@@ -52,13 +50,11 @@ pub(crate) async fn run(
     let mut running = JoinSet::new();
     let mut tally = Tally::default();
     let mut width = Width::new(plan.jobs);
-    let leaving = Arc::new(Leaving::default());
     let mut ended = false;
     loop {
         let too_many =
             plan.max_failures.is_some_and(|most| most.exceeded(tally.failed, tally.ended));
-        let room = width.has_room(running.len(), leaving.count());
-        let wanted = !ended && !too_many && room && stop.now().is_none();
+        let wanted = !ended && !too_many && running.len() < width.now && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -66,10 +62,9 @@ pub(crate) async fn run(
                 Some(Next::Item(id, item)) => {
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
-                    let leave = Leave::new(Arc::clone(&leaving));
                     running.spawn(async move {
                         let started = Instant::now();
-                        let outcome = one(&plan, &engine, id, &item, &*view, stop, leave).await;
+                        let outcome = one(&plan, &engine, id, &item, &*view, stop).await;
                         (item, outcome, started.elapsed())
                     });
                 }
@@ -80,7 +75,6 @@ pub(crate) async fn run(
                 Some(Next::Note(text)) => view.warning(&text),
                 None => ended = true,
             },
-            () = leaving.changed(), if !running.is_empty() => {}
             Some(one) = running.join_next(), if !running.is_empty() => match one {
                 Ok((item, outcome, elapsed)) => {
                     if let Some(results) = &results {
@@ -132,9 +126,6 @@ impl Width {
     const LARGE: usize = 4;
     const SMALL: usize = 16;
     const SMALL_BYTES: u64 = 1 << 20;
-    /// So many more may wait for the disk alone: of small files several are made
-    /// durable in the time of one, and meanwhile the network would be idle.
-    const LEAVING: usize = 48;
 
     fn new(asked: Option<usize>) -> Self {
         match asked {
@@ -143,65 +134,12 @@ impl Width {
         }
     }
 
-    /// Whether one more may begin, of those that run so many being on their way out.
-    fn has_room(&self, running: usize, leaving: usize) -> bool {
-        let more = if self.learns { leaving.min(Self::LEAVING) } else { 0 };
-        running < self.now + more
-    }
-
     fn learn(&mut self, outcome: &Outcome) {
         if let Outcome::Completed(summary) = outcome
             && self.learns
         {
             let small = summary.bytes <= Self::SMALL_BYTES;
             self.now = if small { (self.now + 1).min(Self::SMALL) } else { Self::LARGE };
-        }
-    }
-}
-
-/// The downloads of which everything was received, and which are not over.
-#[derive(Debug, Default)]
-struct Leaving {
-    count: AtomicUsize,
-    changed: Notify,
-}
-
-impl Leaving {
-    fn count(&self) -> usize {
-        self.count.load(Ordering::Relaxed)
-    }
-
-    /// Waits until there may be one more; cancel safe.
-    async fn changed(&self) {
-        self.changed.notified().await;
-    }
-}
-
-/// One download's place among them, until it is dropped.
-#[derive(Debug)]
-struct Leave {
-    leaving: Arc<Leaving>,
-    counted: bool,
-}
-
-impl Leave {
-    fn new(leaving: Arc<Leaving>) -> Self {
-        Self { leaving, counted: false }
-    }
-
-    /// Everything was received.
-    fn count(&mut self) {
-        if !std::mem::replace(&mut self.counted, true) {
-            self.leaving.count.fetch_add(1, Ordering::Relaxed);
-            self.leaving.changed.notify_one();
-        }
-    }
-}
-
-impl Drop for Leave {
-    fn drop(&mut self) {
-        if self.counted {
-            self.leaving.count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -243,12 +181,11 @@ async fn one(
     item: &Item,
     view: &dyn View,
     stop: Stop,
-    mut leave: Leave,
 ) -> Outcome {
     view.begin(id, &item.urls[0]);
     let plan = plan.for_url(&item.urls[0]);
     let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
-    let outcome = match attempt(plan, engine, id, item, view, &mut curfew, &mut leave).await {
+    let outcome = match attempt(plan, engine, id, item, view, &mut curfew).await {
         Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
             view.note(id, "skipped", &format!("skipped: {}", failure.message));
             Outcome::Skipped
@@ -272,7 +209,6 @@ async fn attempt(
     item: &Item,
     view: &dyn View,
     curfew: &mut Curfew,
-    leave: &mut Leave,
 ) -> Outcome {
     let download = match plan.download(engine, item) {
         Ok(download) => download,
@@ -295,7 +231,7 @@ async fn attempt(
         return streamed(download, sink.clone(), id, view, curfew).await;
     }
     match download.start() {
-        Ok(download) => drive_telling(download, id, view, curfew, || leave.count()).await,
+        Ok(download) => drive(download, id, view, curfew).await,
         Err(error) => Outcome::Failed(error.into()),
     }
 }
@@ -392,21 +328,10 @@ impl Curfew {
 /// Follows one download to its end, tells the view, and cancels it when it is
 /// to end early.
 pub(crate) async fn drive(
-    download: Download,
-    id: usize,
-    view: &dyn View,
-    curfew: &mut Curfew,
-) -> Outcome {
-    drive_telling(download, id, view, curfew, || {}).await
-}
-
-/// The same, and tells when everything was received.
-async fn drive_telling(
     mut download: Download,
     id: usize,
     view: &dyn View,
     curfew: &mut Curfew,
-    mut received: impl FnMut(),
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
@@ -426,7 +351,6 @@ async fn drive_telling(
                     match event {
                         Event::Started(_) => started = true,
                         Event::Completed(_) => complete = true,
-                        Event::Syncing => received(),
                         _ => {}
                     }
                 }
