@@ -24,8 +24,10 @@ impl Driver {
 
     /// Whether the output is what the server has, though it sends it.
     pub(super) fn is_unchanged(&self, output: &Path, resource: &Resource) -> Option<Version> {
-        let asked = self.options.if_changed && !self.options.keeps_nothing();
-        Version::of(output).filter(|version| asked && version.is(resource))
+        if !self.options.if_changed || self.options.keeps_nothing() {
+            return None;
+        }
+        Version::of(output).filter(|version| version.is(resource))
     }
 
     /// The server says that it has no other version than ours.

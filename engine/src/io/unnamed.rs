@@ -43,16 +43,19 @@ impl Directories {
     /// Whether it is so, tried out unless it is known; the directory is created if needed.
     pub(super) fn allow(&self, output: &Path) -> bool {
         static HAS_OPEN_FILES: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
-        // Whatever is wrong is told where a partial is created instead.
-        let allow = self.are_known(output) || (*HAS_OPEN_FILES && create_for(output).is_ok());
-        if allow {
-            let mut known = self.lock();
-            if known.len() >= MAX_DIRECTORIES {
-                known.clear();
-            }
-            known.insert(directory_of(output).to_owned());
+        if self.are_known(output) {
+            return true;
         }
-        allow
+        // Whatever is wrong is told where a partial is created instead.
+        if !*HAS_OPEN_FILES || create_for(output).is_err() {
+            return false;
+        }
+        let mut known = self.lock();
+        if known.len() >= MAX_DIRECTORIES {
+            known.clear();
+        }
+        known.insert(directory_of(output).to_owned());
+        true
     }
 
     fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
