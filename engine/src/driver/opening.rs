@@ -86,11 +86,7 @@ impl Driver {
                 content_disposition: None,
             };
             let identity = checkpoint.identity;
-            let source = self.source_of(|url| {
-                let host = url.host_str().unwrap_or_default();
-                let port = url.port_or_known_default().unwrap_or(0);
-                identity.matches(url.scheme(), host, port, url.path())
-            });
+            let source = self.source_of(|url| output::is_of(&identity, url));
             self.planner.prefer(source);
             // Of sources that a digest binds, any may have been the one.
             if !self.is_proven_among_several() {

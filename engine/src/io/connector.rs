@@ -113,8 +113,14 @@ fn is_authority(error: &rustls::Error) -> bool {
 /// HTTP/1.1, say, from a server that was taken for one of HTTP/2.
 #[cfg(feature = "http2")]
 fn is_no_http2(error: &hyper::Error) -> bool {
-    let mut ours = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
-    ours.any(|error| error.is_library() && error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR))
+    found_by_http2(error).any(|error| error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR))
+}
+
+/// What our side of HTTP/2 found wrong.
+#[cfg(feature = "http2")]
+fn found_by_http2(error: &hyper::Error) -> impl Iterator<Item = &h2::Error> {
+    let of_http2 = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
+    of_http2.filter(|error| error.is_library())
 }
 
 #[cfg(not(feature = "http2"))]
@@ -126,9 +132,8 @@ fn is_no_http2(_: &hyper::Error) -> bool {
 /// fields, or ones that contradict each other (RFC 9113 section 8.1.1).
 #[cfg(feature = "http2")]
 fn is_unusable_head(error: &hyper::Error) -> bool {
-    chain(error).filter_map(|error| error.downcast_ref::<h2::Error>()).any(|error| {
-        error.is_library()
-            && !error.is_io()
+    found_by_http2(error).any(|error| {
+        !error.is_io()
             && matches!(
                 error.reason(),
                 Some(

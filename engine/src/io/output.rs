@@ -6,6 +6,7 @@ mod judging;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use self::judging::is_of;
 use self::judging::{Sifted, identity, sift};
 use super::checkpoint_file;
 use super::numbered::names;

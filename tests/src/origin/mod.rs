@@ -102,8 +102,8 @@ impl OriginBuilder {
         self
     }
 
-    /// Accepts from this socket, which may be of another loopback address. While the caller keeps a clone,
-    /// nobody else gets its port between two origins.
+    /// Accepts from this socket, which may be of another loopback address. While the
+    /// caller keeps a clone, nobody else gets its port between two origins.
     #[must_use]
     pub fn listener(mut self, listener: TcpListener) -> Self {
         self.listener = Some(listener);

@@ -1,5 +1,7 @@
 //! Whether what an earlier run left is of the object that is asked for.
 
+use url::Url;
+
 use super::Request;
 use crate::config::Resume;
 use crate::io::url_proof::Proof;
@@ -56,14 +58,8 @@ fn judge(request: &Request, checkpoint: &Checkpoint, what: &str) -> Result<bool,
     if checkpoint.selected != request.selected {
         return Err(format!("{what} has other bytes of the object"));
     }
-    let url = &request.url;
     let claim = Claim {
-        same_url: checkpoint.identity.matches(
-            url.scheme(),
-            url.host_str().unwrap_or_default(),
-            url.port_or_known_default().unwrap_or(0),
-            url.path(),
-        ),
+        same_url: is_of(&checkpoint.identity, &request.url),
         digest: request.has_digest,
         always: request.resume == Resume::Always,
     };
@@ -75,8 +71,18 @@ fn judge(request: &Request, checkpoint: &Checkpoint, what: &str) -> Result<bool,
 }
 
 pub(super) fn identity(request: &Request, salt: [u8; 16]) -> UrlIdentity {
-    let url = &request.url;
+    let (scheme, host, port, path) = place_of(&request.url);
+    UrlIdentity::new(salt, scheme, host, port, path)
+}
+
+/// Whether the identity is that of this URL, whatever its query.
+pub(crate) fn is_of(identity: &UrlIdentity, url: &Url) -> bool {
+    let (scheme, host, port, path) = place_of(url);
+    identity.matches(scheme, host, port, path)
+}
+
+/// What an identity is made of.
+fn place_of(url: &Url) -> (&str, &str, u16, &str) {
     let host = url.host_str().unwrap_or_default();
-    let port = url.port_or_known_default().unwrap_or(0);
-    UrlIdentity::new(salt, url.scheme(), host, port, url.path())
+    (url.scheme(), host, url.port_or_known_default().unwrap_or(0), url.path())
 }

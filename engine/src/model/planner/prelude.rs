@@ -62,7 +62,7 @@ pub(super) struct Prelude {
 impl Planner {
     /// The output is open, and `first` goes on.
     pub(super) fn begin_prelude(&mut self, first: LeaseId, now: Duration) {
-        let waits = self.wants.iter().any(|want| want.waiting.is_some());
+        let waits = self.somebody_waits();
         let capped = self.concurrency.is_known_for() == Some(Bound::Connection);
         let lease = self.leases.get(&first).filter(|_| waits && !capped && !self.whole);
         self.prelude = lease.map(|lease| Prelude {
@@ -77,8 +77,9 @@ impl Planner {
 
     /// Whether the beginning still lasts. To be asked whenever something came.
     pub(super) fn watch_prelude(&mut self, now: Duration) {
+        let waits = self.somebody_waits();
         let Some(prelude) = &mut self.prelude else { return };
-        if self.wants.iter().any(|want| want.waiting.is_some()) {
+        if waits {
             prelude.waited_at = now;
         }
         let satisfied = now.saturating_sub(prelude.waited_at) > SATISFIED;
@@ -100,6 +101,10 @@ impl Planner {
         if judged && prelude.beside.rate() >= prelude.alone.rate() * UNDISTURBED {
             self.prelude = None;
         }
+    }
+
+    fn somebody_waits(&self) -> bool {
+        self.wants.iter().any(|want| want.waiting.is_some())
     }
 
     /// Whether a lease may begin now: of what a reader has fetched, or of the rest.

@@ -19,13 +19,17 @@ fn waits(position: u64) -> Vec<Want> {
 /// waits for the first byte.
 fn read_from_the_start(connections: usize) -> Planner {
     let mut planner = planner(connections);
+    open_for_reader(&mut planner);
+    planner
+}
+
+fn open_for_reader(planner: &mut Planner) {
     planner.want(waits(0), Duration::ZERO);
     planner.tick(Duration::ZERO);
-    actions(&mut planner);
+    actions(planner);
     let range = ByteRange::new(0, FIRST_RANGE_BYTES);
     planner.on_verdict(1, Verdict::Partial { range, resource: resource(TOTAL, "a") }, ms(100));
     planner.on_opened(SEGMENT, &Restored::default(), ms(100));
-    planner
 }
 
 /// So many bytes a second come over `lease`, from one time to the other.
@@ -133,12 +137,7 @@ fn one_more_connection_shows_whether_they_share_a_line() {
 fn a_server_known_for_slow_connections_is_asked_over_all_of_them() {
     let mut planner = planner(4);
     planner.remember(Learned { connections: 16, why: Bound::Connection });
-    planner.want(waits(0), Duration::ZERO);
-    planner.tick(Duration::ZERO);
-    actions(&mut planner);
-    let range = ByteRange::new(0, FIRST_RANGE_BYTES);
-    planner.on_verdict(1, Verdict::Partial { range, resource: resource(TOTAL, "a") }, ms(100));
-    planner.on_opened(SEGMENT, &Restored::default(), ms(100));
+    open_for_reader(&mut planner);
     assert_eq!(fetches(&mut planner).len(), 3);
 }
 
