@@ -60,7 +60,7 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     http_status: Option<u16>,
-    /// Empty where a program's own storage keeps it.
+    /// Who has it, where one was kept.
     checkpoint: Option<Kept>,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,

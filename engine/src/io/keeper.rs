@@ -24,7 +24,7 @@ use tokio::time::Instant;
 
 use self::earlier::{Earlier, verify};
 pub(super) use self::mailbox::Mailbox;
-pub(crate) use self::mailbox::{End, KeeperMessage};
+pub(crate) use self::mailbox::{End, KeeperMessage, Published};
 pub(super) use self::together::finish_together;
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;

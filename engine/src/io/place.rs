@@ -107,18 +107,14 @@ impl Place {
     /// Who has the checkpoint after it was `written`, or an older one where that
     /// failed: on a full disk it is what the next run goes on from.
     pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<Kept>, Error> {
-        let partial = match self {
-            Self::Partial(partial) => partial,
-            Self::Own(_) => return written.map(|()| Some(Kept::Storage)),
-            Self::Unnamed(_) | Self::Nowhere => return Ok(None),
-        };
-        let path = partial.paths().checkpoint.clone();
-        match written {
-            Err(error) if partial.still_ours().unwrap_or(false) && path.exists() => {
+        match (self, written) {
+            (Self::Partial(partial), Err(error))
+                if partial.still_ours().unwrap_or(false) && partial.paths().checkpoint.exists() =>
+            {
                 tracing::warn!(%error, "an older checkpoint is kept");
-                Ok(Some(Kept::File(path)))
+                Ok(self.kept())
             }
-            written => written.map(|()| Some(Kept::File(path))),
+            (_, written) => written.map(|()| self.kept()),
         }
     }
 

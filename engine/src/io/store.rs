@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::crew::Crew;
 use super::directory_sync::DirectorySyncs;
 use super::endings::Endings;
-use super::keeper::{End, Keeper, KeeperMessage, Mailbox};
+use super::keeper::{End, Keeper, KeeperMessage, Mailbox, Published};
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
@@ -190,11 +190,7 @@ impl Store {
     /// [`ErrorKind::DigestMismatch`] discards both; otherwise those of
     /// [`super::publish::publish`], a failure told before as an event, and
     /// [`ErrorKind::Internal`] when a segment is missing.
-    pub(crate) async fn finish(
-        self,
-        publish: PublishOptions,
-        expected: Expected,
-    ) -> Result<Finished, (Error, Option<Kept>)> {
+    pub(crate) async fn finish(self, publish: PublishOptions, expected: Expected) -> Published {
         let outcome = self.end(|reply| End::Finish { publish, expected, reply }).await;
         outcome.unwrap_or_else(|error| Err((error, None)))
     }

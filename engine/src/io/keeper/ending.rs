@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    End, Expected, Finished, Keeper, KeeperMessage, Place, PublishOptions, SegmentRecord, index,
+    End, Expected, Finished, Keeper, KeeperMessage, Place, PublishOptions, Published,
+    SegmentRecord, index,
 };
 use crate::config::DigestAlgorithm;
 use crate::error::{Error, ErrorKind, Kept};
@@ -107,11 +108,7 @@ impl Keeper {
         self.synced(&segments, result);
     }
 
-    fn finish(
-        mut self,
-        options: &PublishOptions,
-        expected: &Expected,
-    ) -> Result<Finished, (Error, Option<Kept>)> {
+    fn finish(mut self, options: &PublishOptions, expected: &Expected) -> Published {
         let (begun, verdict) = self.conclude(options, expected);
         let error = match verdict {
             Ok((finished, None)) => {
@@ -162,6 +159,9 @@ impl Keeper {
     /// Hashes what was only gathered in memory so far.
     fn hash_gathered(&mut self) {
         let Place::Unnamed(unnamed) = &self.place else { return };
+        if !self.target.digest() {
+            return;
+        }
         let layout = self.target.layout();
         let hash = |number: usize, bytes: &[u8]| {
             let range = layout.range(index(number))?;
@@ -171,15 +171,13 @@ impl Keeper {
             hasher.update(bytes.get(from..to)?);
             Some(hasher.finish())
         };
-        if self.target.digest() {
-            unnamed.bytes().with(|bytes| {
-                for (number, record) in self.ledger.segments.iter_mut().enumerate() {
-                    if let SegmentRecord::Complete(found @ None) = record {
-                        *found = hash(number, bytes);
-                    }
+        unnamed.bytes().with(|bytes| {
+            for (number, record) in self.ledger.segments.iter_mut().enumerate() {
+                if let SegmentRecord::Complete(found @ None) = record {
+                    *found = hash(number, bytes);
                 }
-            });
-        }
+            }
+        });
     }
 
     /// Shows that the object is whole, makes its data durable if asked for, and

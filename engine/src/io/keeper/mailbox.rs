@@ -35,12 +35,16 @@ pub(crate) enum KeeperMessage {
     End(End),
 }
 
+/// What a download that was to be published came to: why it was not, and who has its
+/// checkpoint then.
+pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
+
 /// How a download ends.
 pub(crate) enum End {
     Finish {
         publish: PublishOptions,
         expected: Expected,
-        reply: oneshot::Sender<Result<Finished, (Error, Option<Kept>)>>,
+        reply: oneshot::Sender<Published>,
     },
     Stop {
         reply: oneshot::Sender<Result<Option<Kept>, Error>>,

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::{End, Finished, Keeper, Place, PublishOptions};
-use crate::error::{Error, Kept};
+use super::{End, Finished, Keeper, Place, PublishOptions, Published};
+use crate::error::Error;
 use crate::io::checkpoint_file::directory_of;
 use crate::io::directory_sync::DirectorySyncs;
 use crate::io::unnamed::Unnamed;
 
-type Reply = oneshot::Sender<Result<Finished, (Error, Option<Kept>)>>;
+type Reply = oneshot::Sender<Published>;
 
 /// One that is whole and written, and has no name yet.
 struct Written {
@@ -55,7 +55,6 @@ pub(in crate::io) fn finish_together(group: Vec<(Keeper, End)>) {
         }
     }
     let mut durable = HashSet::new();
-    let mut outcomes = Vec::with_capacity(named.len());
     for Written { unnamed, publish, finished, directories, reply, .. } in named {
         let directory = directory_of(unnamed.output()).to_owned();
         // Where the sync of another one's directory failed, each learns it by itself.
@@ -63,17 +62,15 @@ pub(in crate::io) fn finish_together(group: Vec<(Keeper, End)>) {
             true => Ok(()),
             false => unnamed.sync_directory(&publish, &directories),
         };
-        outcomes.push((
-            reply,
-            synced.map(|()| {
+        match synced {
+            Ok(()) => {
                 durable.insert(directory);
-                Finished { output: Some(unnamed.output().to_owned()), ..finished }
-            }),
-        ));
-    }
-    for (reply, outcome) in outcomes {
-        // Nobody listening is fine.
-        let _ = reply.send(outcome.map_err(|error| (error, None)));
+                let output = Some(unnamed.output().to_owned());
+                // Nobody listening is fine.
+                let _ = reply.send(Ok(Finished { output, ..finished }));
+            }
+            Err(error) => refuse(reply, error),
+        }
     }
 }
 
