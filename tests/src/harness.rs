@@ -162,7 +162,23 @@ impl Sandbox {
     /// When it is not so.
     #[track_caller]
     pub fn assert_unpublished(&self, name: &str) {
-        let allowed = [format!("{name}.haul"), format!("{name}.part")];
+        self.assert_none_but(&[format!("{name}.haul"), format!("{name}.part")]);
+    }
+
+    /// As [`Sandbox::assert_unpublished`], for a process that had no time to
+    /// tidy up: the checkpoint that it was writing may be left as well, until
+    /// the next run.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_unpublished_at_once(&self, name: &str) {
+        let parts = ["haul", "part", "hau~"].map(|ending| format!("{name}.{ending}"));
+        self.assert_none_but(&parts);
+    }
+
+    #[track_caller]
+    fn assert_none_but(&self, allowed: &[String]) {
         let foreign: Vec<_> =
             self.files().into_iter().filter(|file| !allowed.contains(file)).collect();
         assert!(foreign.is_empty(), "files that should not be here: {foreign:?}");
@@ -176,6 +192,15 @@ impl Sandbox {
     #[track_caller]
     pub fn assert_kept(&self, name: &str) {
         self.assert_unpublished(name);
+        self.assert_partial(name);
+    }
+
+    /// Partial and checkpoint are there, readable by their owner alone.
+    ///
+    /// # Panics
+    /// When it is not so.
+    #[track_caller]
+    pub fn assert_partial(&self, name: &str) {
         for path in [self.part(name), self.checkpoint(name)] {
             match fs::symlink_metadata(&path) {
                 Ok(meta) => {

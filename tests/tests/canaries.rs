@@ -261,7 +261,8 @@ fn fault_083_interrupted_and_planned_downloads_tell_no_secret() {
         assert_silent(&outcome, &sandbox);
         outcome.assert_free_of("secret-word");
         sandbox.assert_free_of("secret-word");
-        sandbox.assert_kept("file");
+        sandbox.assert_unpublished_at_once("file");
+        sandbox.assert_partial("file");
     }
     throttle.lift();
     for json in [false, true] {

@@ -99,7 +99,7 @@ fn fault_073_second_interrupt_ends_at_once() {
     running.signal(Signal::INT);
     running.signal(Signal::INT);
     assert_eq!(running.finish().code, 130);
-    sandbox.assert_unpublished("file");
+    sandbox.assert_unpublished_at_once("file");
     throttle.lift();
     command(&sandbox, &origin).run().expect(0);
     sandbox.assert_published("file", &object());
