@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::directory_sync::DirectorySyncs;
 use super::numbered::names;
-use super::partial::{PRIVATE_MODE, Partial, output_exists, remove_checkpoint};
+use super::partial::{PRIVATE_MODE, Partial, Paths, output_exists, remove_checkpoint};
 use crate::config::Existing;
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
@@ -166,7 +166,10 @@ fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<PathBuf, 
         }
         Existing::Refuse => without_replacing(output),
         Existing::Rename => {
-            for name in names(output) {
+            // A name that another download is to have was told to its user.
+            let is_theirs =
+                |name: &Path| name != output && Paths::of(name).partial.symlink_metadata().is_ok();
+            for name in names(output).filter(|name| !is_theirs(name)) {
                 match without_replacing(&name) {
                     Ok(()) => return Ok(name),
                     Err(Errno::EXIST) => {}
@@ -210,7 +213,6 @@ mod tests {
     use super::*;
     use crate::config::{Allocation, StorageKind};
     use crate::io::checkpoint_file;
-    use crate::io::partial::Paths;
     use crate::io::storage;
     use crate::model::range::ByteRange;
 
@@ -290,15 +292,15 @@ mod tests {
     #[test]
     fn renaming_takes_the_first_name_that_nobody_took_meanwhile() {
         let (dir, partial) = downloaded();
-        for name in ["film", "film (1)"] {
+        for name in ["film", "film (1)", "film (2).part"] {
             fs::write(dir.path().join(name), "older").unwrap();
         }
         let options = PublishOptions { existing: Existing::Rename, ..OPTIONS };
         let output = publish(&partial, LEN, &options, &DirectorySyncs::default()).unwrap();
-        assert_eq!(output, dir.path().join("film (2)"));
+        assert_eq!(output, dir.path().join("film (3)"));
         assert_eq!(fs::read(output).unwrap(), OBJECT);
         assert_eq!(fs::read(dir.path().join("film")).unwrap(), b"older");
-        assert_eq!(names(&dir), ["film", "film (1)", "film (2)"]);
+        assert_eq!(names(&dir), ["film", "film (1)", "film (2).part", "film (3)"]);
     }
 
     #[test]
