@@ -392,6 +392,10 @@ impl Contender {
         };
         std::fs::write(list, lines)?;
         let mut command = quiet(&self.program);
+        if self.tool == Tool::Floor {
+            command.arg("--floor-list").arg(list).arg(directory).args(&self.flags);
+            return Ok(command);
+        }
         command.args(&self.flags).arg(list);
         match self.tool {
             Tool::Peer(Peer::Curl) => {}

@@ -2,6 +2,10 @@
 //! checking or hashing. Runs as a process of its own (`race --floor`), so that its cost is
 //! measured the same way as everybody's.
 
+mod list;
+
+pub use self::list::fetch_list;
+
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -21,7 +21,13 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
     let result = match arguments.next().as_deref().and_then(|first| first.to_str()) {
         // The modes of the helper processes are not for people and not in the help.
-        Some("--floor") => run_floor(arguments),
+        Some("--floor") => run_floor(floor::fetch, arguments),
+        Some("--floor-list") => run_floor(
+            |list, directory, connections, sync| {
+                floor::fetch_list(Path::new(list), directory, connections, sync)
+            },
+            arguments,
+        ),
         Some("--guard") => guard::run(arguments),
         Some("--serve") => servers::run(arguments),
         _ => run_race(&Args::parse()),
@@ -35,14 +41,20 @@ fn main() -> ExitCode {
     }
 }
 
-fn run_floor(arguments: impl Iterator<Item = OsString>) -> Result<(), Failure> {
+/// Of one URL, or of a list of them.
+fn run_floor(
+    fetch: fn(&str, &Path, u64, bool) -> Result<(), Failure>,
+    arguments: impl Iterator<Item = OsString>,
+) -> Result<(), Failure> {
     let arguments: Vec<String> =
         arguments.map(|word| word.to_string_lossy().into_owned()).collect();
-    let [url, output, connections, rest @ ..] = &arguments[..] else {
-        return Err("usage: race --floor URL OUT N [--sync]".into());
+    let [from, output, connections, rest @ ..] = &arguments[..] else {
+        return Err(
+            "usage: race --floor URL OUT N [--sync], --floor-list LIST DIR N [--sync]".into()
+        );
     };
     let sync = rest.first().is_some_and(|word| word == "--sync");
-    floor::fetch(url, Path::new(output), connections.parse()?, sync)
+    fetch(from, Path::new(output), connections.parse()?, sync)
 }
 
 fn run_race(args: &Args) -> Result<(), Failure> {

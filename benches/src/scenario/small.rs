@@ -32,6 +32,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
         notes.push("this haul has no --input-file, so it does not run here".to_owned());
     }
     contenders.extend(batch_peers(&venue.peers));
+    contenders.extend([false, true].map(|sync| floor(venue, sync)));
     let source = ServedDirectory { origin: venue.origin, name: "small" };
     let (output, list) = (venue.work.join("out"), venue.work.join("list"));
     let (names, at, to) = (&names, &list, &output);
@@ -87,6 +88,10 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
         notes,
         bars,
     })
+}
+
+fn floor(venue: &Venue<'_>, sync: bool) -> Contender {
+    Contender::floor(venue.myself, venue.args.floor_connections, sync)
 }
 
 fn has_haul(lanes: &[Lane]) -> bool {
