@@ -228,7 +228,7 @@ async fn attempt(
         };
     }
     if let Some(sink) = &plan.sink {
-        return streamed(download, sink.clone(), id, view, curfew).await;
+        return Box::pin(streamed(download, sink.clone(), id, view, curfew)).await;
     }
     match download.start() {
         Ok(download) => drive(download, id, view, curfew).await,

@@ -592,20 +592,20 @@ pub(crate) fn parse_url(
     text: &str,
     transport: &dyn Transport,
 ) -> Result<(Url, Option<(String, String)>), Error> {
-    let shown = redact_url(text);
+    let shown = || redact_url(text);
     if text.chars().any(char::is_control) {
-        return Err(invalid(format!("the URL {shown} has control characters")));
+        return Err(invalid(format!("the URL {} has control characters", shown())));
     }
     let mut url = Url::parse(text).map_err(|error| {
-        invalid(format!("{shown} is not a URL: {error}"))
+        invalid(format!("{} is not a URL: {error}", shown()))
             .with_hint("write it in full: https://host/path")
     })?;
     if !transport.speaks(url.scheme()) {
-        return Err(invalid(format!("{shown}: the scheme {:?} is not known", url.scheme()))
+        return Err(invalid(format!("{}: the scheme {:?} is not known", shown(), url.scheme()))
             .with_hint("haul speaks http and https"));
     }
     if url.host_str().is_none() {
-        return Err(invalid(format!("{shown} names no host")));
+        return Err(invalid(format!("{} names no host", shown())));
     }
     url.set_fragment(None);
     let user = (!url.username().is_empty() || url.password().is_some()).then(|| {

@@ -9,6 +9,7 @@ mod described;
 mod digests;
 mod document;
 mod ending;
+mod inbox;
 mod learning;
 mod opening;
 mod requests;
@@ -25,11 +26,12 @@ use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderValue};
 use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use url::Url;
 
 use self::described::Described;
+use self::inbox::Inbox;
 pub(crate) use self::sources::Mirror;
 use self::sources::{Refreshed, Source};
 use crate::config::{
@@ -64,7 +66,7 @@ use crate::model::planner::{
 };
 use crate::model::range::ByteRange;
 use crate::model::rate::RateEstimator;
-use crate::model::redact::redact_url;
+use crate::model::redact::{redact, redact_url};
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
@@ -187,6 +189,12 @@ pub(crate) enum Outcome {
     Planned(Box<Plan>),
 }
 
+/// What came of an errand.
+enum Returned {
+    Refreshed(Refreshed),
+    Described(Described),
+}
+
 struct Running {
     commands: mpsc::UnboundedSender<Command>,
     asked: Asked,
@@ -248,11 +256,9 @@ pub(crate) struct Driver {
     running: HashMap<LeaseId, Running>,
     counters: Arc<Counters>,
     /// Asking for fresh URLs and Metalinks.
-    errands: JoinSet<()>,
-    refreshed: (mpsc::UnboundedSender<Refreshed>, mpsc::UnboundedReceiver<Refreshed>),
-    described: (mpsc::UnboundedSender<Described>, mpsc::UnboundedReceiver<Described>),
-    fetch_events: (mpsc::UnboundedSender<FetchEvent>, mpsc::UnboundedReceiver<FetchEvent>),
-    store_events: (mpsc::UnboundedSender<StoreEvent>, mpsc::UnboundedReceiver<StoreEvent>),
+    errands: JoinSet<Returned>,
+    fetch_events: Inbox<FetchEvent>,
+    store_events: Inbox<StoreEvent>,
     rate: RateEstimator,
     bytes: u64,
     resumed_bytes: u64,
@@ -271,7 +277,7 @@ impl Driver {
         options: Options,
         shared: Arc<Shared>,
         plan_only: bool,
-    ) -> Self {
+    ) -> Box<Self> {
         let turn = engine.turns.enter(options.priority, !plan_only);
         let mut planner = Planner::new(settings(&options));
         planner.allow(0, None, Duration::ZERO);
@@ -279,7 +285,7 @@ impl Driver {
             planner.use_together();
         }
         let mirrors = options.mirrors.clone();
-        let mut driver = Self {
+        let mut driver = Box::new(Self {
             shared,
             plan_only,
             started: Instant::now(),
@@ -307,15 +313,13 @@ impl Driver {
             claims: Claims::default(),
             links: Vec::new(),
             description: None,
-            described: mpsc::unbounded_channel(),
             altered: false,
             fetches: JoinSet::new(),
             running: HashMap::new(),
             counters: Arc::new(Counters::default()),
             errands: JoinSet::new(),
-            refreshed: mpsc::unbounded_channel(),
-            fetch_events: mpsc::unbounded_channel(),
-            store_events: mpsc::unbounded_channel(),
+            fetch_events: Inbox::new(),
+            store_events: Inbox::new(),
             rate: RateEstimator::new(Duration::from_secs(3)),
             bytes: 0,
             resumed_bytes: 0,
@@ -324,14 +328,21 @@ impl Driver {
             paused: false,
             told_pause: false,
             ended: None,
-        };
+        });
         driver.locate(0);
         driver.add_mirrors(mirrors);
         driver
     }
 
     /// Runs to the end, or until `stop` fires or its sender is dropped.
-    pub(crate) async fn run(mut self, mut stop: oneshot::Receiver<Stop>) -> Result<Outcome, Error> {
+    ///
+    /// What is waited for once or never in a download is on the heap, here and in what
+    /// is called each time round: a task has room for the largest of all it may wait for,
+    /// and that room is set up anew each time.
+    pub(crate) async fn run(
+        mut self: Box<Self>,
+        mut stop: oneshot::Receiver<Stop>,
+    ) -> Result<Outcome, Error> {
         self.watch(0);
         self.load_earlier().await?;
         let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
@@ -339,7 +350,9 @@ impl Driver {
         self.steer();
         self.planner.tick(self.now());
         loop {
-            self.look_at_reader().await;
+            if self.options.window.is_some() {
+                Box::pin(self.look_at_reader()).await;
+            }
             self.carry_out().await;
             self.tell_pause();
             if let Some(ended) = self.ended.take() {
@@ -347,23 +360,24 @@ impl Driver {
             }
             tokio::select! {
                 biased;
-                how = &mut stop => return Err(self.stopped(how.unwrap_or(Stop::Keep)).await),
+                how = &mut stop => {
+                    return Err(Box::pin(self.stopped(how.unwrap_or(Stop::Keep))).await);
+                }
                 () = self.shared.control.changed() => self.steer(),
                 // What is granted is asked for with the next actions.
                 () = self.turn.comes() => {}
-                event = self.fetch_events.1.recv() => if let Some(event) = event {
+                event = self.fetch_events.next() => if let Some(event) = event {
                     self.on_fetch_event(event);
-                    self.refuse_growing().await;
+                    if let Err(error) = self.refuse_growing() {
+                        Box::pin(self.end_with(error)).await;
+                    }
                 },
-                event = self.store_events.1.recv() => if let Some(event) = event {
+                event = self.store_events.next() => if let Some(event) = event {
                     self.on_store_event(event).await;
                 },
-                refreshed = self.refreshed.1.recv() => if let Some(refreshed) = refreshed {
-                    self.on_refreshed(refreshed).await;
-                },
-                described = self.described.1.recv() => if let Some(described) = described {
-                    self.on_described(described);
-                },
+                Some(returned) = self.errands.join_next(), if !self.errands.is_empty() => {
+                    Box::pin(self.on_returned(returned)).await;
+                }
                 _ = tick.tick() => {
                     self.steer();
                     self.replace_expiring();
@@ -372,7 +386,6 @@ impl Driver {
                     }
                     self.planner.tick(self.now());
                     while self.fetches.try_join_next().is_some() {}
-                    while self.errands.try_join_next().is_some() {}
                     self.publish_progress(false);
                 }
             }
@@ -436,7 +449,7 @@ impl Driver {
                 Action::Open { lease, resource } => {
                     self.opened_from = self.running.get(&lease).map(|it| it.url.clone());
                     self.claim_of(lease);
-                    self.open(resource).await;
+                    Box::pin(self.open(resource)).await;
                 }
                 Action::Store { lease, range } => self.decide(lease, Some(range)),
                 Action::Drop { lease } => self.decide(lease, None),
@@ -445,7 +458,7 @@ impl Driver {
                     self.decide(lease, None);
                     self.command(lease, Command::Cancel);
                 }
-                Action::Reset { forget_identity } => self.reset(forget_identity).await,
+                Action::Reset { forget_identity } => Box::pin(self.reset(forget_identity)).await,
                 Action::Resolve { source, refused, again } => {
                     self.resolve(source, refused, again);
                 }
@@ -454,14 +467,14 @@ impl Driver {
                     self.shared.send(&Event::Retry { reason, attempt, wait });
                 }
                 Action::Notice(code, message) => self.notice(code, message),
-                Action::Finish => self.all_received().await,
+                Action::Finish => Box::pin(self.all_received()).await,
                 Action::Fail(failure) => {
                     let error = self.error_of(&failure);
                     // With pieces it is known what is good.
                     if failure.kind == ErrorKind::DigestMismatch && self.options.pieces.is_none() {
-                        self.discard().await;
+                        Box::pin(self.discard()).await;
                     }
-                    self.end_with(error).await;
+                    Box::pin(self.end_with(error)).await;
                 }
             }
         }
@@ -470,6 +483,18 @@ impl Driver {
 
     fn notice(&self, code: NoticeCode, message: String) {
         self.shared.send(&Event::Notice(Notice { code, message }));
+    }
+
+    async fn on_returned(&mut self, returned: Result<Returned, JoinError>) {
+        match returned {
+            Ok(Returned::Refreshed(refreshed)) => self.on_refreshed(refreshed).await,
+            Ok(Returned::Described(described)) => self.on_described(described),
+            // Whoever waits for what it was sent for would wait for ever.
+            Err(panic) => {
+                let message = format!("asking for a fresh link or a Metalink failed: {panic}");
+                self.end_with(Error::new(ErrorKind::Internal, message)).await;
+            }
+        }
     }
 
     async fn on_store_event(&mut self, event: StoreEvent) {
@@ -489,7 +514,7 @@ impl Driver {
                 self.planner.on_verified(segment as usize, false, len_bytes, now);
             }
             StoreEvent::Bad { segments, message } => self.on_bad_piece(segments, message),
-            StoreEvent::Failed(error) => self.end_with(error).await,
+            StoreEvent::Failed(error) => Box::pin(self.end_with(error)).await,
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::HeaderValue;
+
 use crate::config::EngineConfig;
 use crate::download::DownloadBuilder;
 use crate::error::Error;
@@ -25,6 +27,8 @@ const MIN_BUDGET_BYTES: usize = 4 << 20;
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
     budget_bytes: usize,
+    /// As a header has it.
+    pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) writers: Writers,
     pub(crate) directories: Arc<DirectorySyncs>,
@@ -63,6 +67,7 @@ impl EngineInner {
                 .map(|(host, rate)| (host.clone(), Arc::new(Limiter::new(Some(*rate)))))
                 .collect(),
             hosts: config.state_directory.clone().map(Hosts::of),
+            user_agent: HeaderValue::from_str(&config.user_agent).ok(),
             budget_bytes,
             config,
         }
@@ -127,7 +132,7 @@ impl Engine {
         config: EngineConfig,
         transport: Arc<dyn Transport>,
     ) -> Result<Self, Error> {
-        if http::HeaderValue::from_str(&config.user_agent).is_err() {
+        if HeaderValue::from_str(&config.user_agent).is_err() {
             return Err(Error::new(
                 crate::ErrorKind::InvalidInput,
                 format!("the user agent {:?} cannot be sent in a header", config.user_agent),

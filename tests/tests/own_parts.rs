@@ -439,3 +439,33 @@ fn an_observer_that_panics_ends_its_download_only() {
         sandbox.assert_published("file", &object);
     });
 }
+
+#[test]
+fn a_refresh_that_panics_ends_its_download_and_keeps_what_is_here() {
+    leaks::checked(async {
+        let object = object();
+        // The link expires when the beginning of the object is here.
+        let origin = Origin::start(move |request, context| match context.index {
+            0 => standard(&object, request),
+            _ => Answer::empty(403),
+        });
+        let sandbox = Sandbox::new();
+        let running = engine()
+            .download(&origin.url("/film.mp4?signature=secret"))
+            .directory(sandbox.work())
+            .connections(Connections::Fixed(1))
+            .refresh(|_: String| async {
+                if std::hint::black_box(true) {
+                    panic!("a defect of the program's refresh, on purpose");
+                }
+                Ok::<String, io::Error>(String::new())
+            })
+            .start()
+            .unwrap();
+        let error = running.wait().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+        assert!(error.to_string().contains("asking for a fresh link"), "{error}");
+        assert!(error.is_resumable(), "{error}");
+        sandbox.assert_kept("film.mp4");
+    });
+}

@@ -70,9 +70,9 @@ fn a_thousand_downloads_share_the_usual_budget() {
             all_complete(running, &sandbox, &object).await;
         });
         let used = status("VmHWM").saturating_sub(before);
-        // 64 connections; those that wait have 48 KiB each. What the origin has for each
+        // 64 connections; those that wait have 24 KiB each. What the origin has for each
         // connection: a thread, and buffers.
-        let bound = 16 * MIB + 64 * 2 * 256 * KIB + 64 * 128 * KIB + COUNT * 48 * KIB + 10 * MIB;
+        let bound = 16 * MIB + 64 * 2 * 256 * KIB + 64 * 128 * KIB + COUNT * 24 * KIB + 10 * MIB;
         let origins = 64 * 256 * KIB;
         assert!(used < bound + origins, "{used} bytes of at most {}", bound + origins);
         assert!(origin.most_open() <= 64 + 16, "{} connections", origin.most_open());

@@ -55,13 +55,12 @@ impl Driver {
             allow_downgrade,
             patience: self.options.stall_timeout,
         };
-        let told = self.described.0.clone();
         self.errands.spawn(async move {
             let outcome = match tokio::time::timeout(WITHIN, errand.run(url.clone())).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(format!("it did not come within {} s", WITHIN.as_secs())),
             };
-            let _ = told.send(Described { url, outcome });
+            Returned::Described(Described { url, outcome })
         });
     }
 

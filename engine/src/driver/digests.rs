@@ -112,7 +112,7 @@ impl Driver {
             return false;
         }
         // Reports of the old epoch must not reach the new one.
-        self.store_events = mpsc::unbounded_channel();
+        self.store_events.forget();
         let now = self.now();
         self.planner.refetch(&error.to_string(), now)
     }
@@ -124,7 +124,7 @@ impl Driver {
         self.fetches.shutdown().await;
         self.running.clear();
         let Some(store) = self.store.take() else { return };
-        self.store_events = mpsc::unbounded_channel();
+        self.store_events.forget();
         let place = match store.reset().await {
             Ok(place) => place,
             Err(error) => return self.end_with(error).await,

@@ -53,7 +53,7 @@ fn protocol(why: String) -> (Failure, bool) {
 
 impl Driver {
     /// The whole of it, at most `most_bytes`.
-    pub(crate) async fn document(mut self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+    pub(crate) async fn document(mut self: Box<Self>, most_bytes: usize) -> Result<Vec<u8>, Error> {
         let tries = TRIES.min(self.options.retry.max_attempts + 1);
         for attempt in 1.. {
             match self.document_once(most_bytes).await {

@@ -27,7 +27,7 @@ impl Driver {
         }
         if let Some(store) = self.store.take() {
             // Reports of the old epoch must not reach the new one.
-            self.store_events = mpsc::unbounded_channel();
+            self.store_events.forget();
             match store.reset().await {
                 Ok(place) => self.kept = Some(place),
                 Err(error) => self.end_with(error).await,
@@ -96,7 +96,7 @@ impl Driver {
     }
 
     pub(super) fn error_of(&self, failure: &Failure) -> Error {
-        let url = redact_url(self.opener().current.as_str());
+        let url = redact(&self.opener().current);
         let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
         let error = match failure.status {
             Some(status) => error.with_status(status),
@@ -152,7 +152,7 @@ impl Driver {
         checkpoint.filter(|_| self.expected.as_ref().is_some_and(|it| it.total.is_some()))
     }
 
-    pub(super) async fn stopped(mut self, how: Stop) -> Error {
+    pub(super) async fn stopped(&mut self, how: Stop) -> Error {
         let error = Error::new(ErrorKind::Cancelled, "the download was stopped");
         self.know_earlier();
         if how == Stop::Remove {

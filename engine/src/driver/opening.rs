@@ -192,15 +192,13 @@ impl Driver {
         }
     }
 
-    /// Ends a download of unknown length that has become too large.
-    pub(super) async fn refuse_growing(&mut self) {
+    /// Says no to an object of unknown length that has become too large.
+    pub(super) fn refuse_growing(&self) -> Result<(), Error> {
         let unknown = self.expected.as_ref().is_some_and(|resource| resource.total.is_none());
-        if unknown
-            && self.ended.is_none()
-            && let Err(error) = refuse_larger(self.options.max_size_bytes, self.bytes)
-        {
-            self.end_with(error).await;
+        if unknown && self.ended.is_none() {
+            refuse_larger(self.options.max_size_bytes, self.bytes)?;
         }
+        Ok(())
     }
 
     /// Opens the output; where the partial is of another URL, after it was shown
@@ -208,11 +206,20 @@ impl Driver {
     pub(super) async fn open_output(
         &mut self,
         request: output::Request,
+        start: output::Start,
+    ) -> Result<OpenedOutput, Error> {
+        match output::open_at_once(&request, &start)? {
+            Some(opened) => Ok(*opened),
+            // On the heap, so that not every small download has room for it.
+            None => Box::pin(self.open_in_time(request, start)).await,
+        }
+    }
+
+    async fn open_in_time(
+        &mut self,
+        request: output::Request,
         mut start: output::Start,
     ) -> Result<OpenedOutput, Error> {
-        if let Some(opened) = output::open_at_once(&request, &start)? {
-            return Ok(*opened);
-        }
         let crew = self.engine.writers.crew();
         loop {
             let asked = request.clone();
@@ -308,13 +315,13 @@ impl Driver {
             expected: algorithm.filter(|_| window.is_none()),
             window,
             pieces: self.options.pieces.clone(),
-            events: self.store_events.0.clone(),
+            events: self.store_events.sender(),
         })?);
         let metadata = self.metadata(&resource);
         let crew = self.engine.writers.crew();
         self.shared.contents.open(Open { storage, stored, metadata, crew });
         self.shared.send(&Event::Started(Started {
-            url: redact_url(self.opener().current.as_str()),
+            url: redact(&self.opener().current),
             output: self.output.clone().unwrap_or_default(),
             total_bytes: resource.total,
             ranges: resource.ranges,
@@ -358,7 +365,7 @@ impl Driver {
         let output = self.output.clone().unwrap_or_default();
         let modified = resource.validator.last_modified.as_ref();
         Metadata {
-            url: redact_url(self.opener().current.as_str()),
+            url: redact(&self.opener().current),
             name: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             output,
             total_bytes: resource.total,
@@ -374,7 +381,7 @@ impl Driver {
     pub(super) fn planned(&mut self, output: PathBuf, resource: &Resource) {
         let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
         let plan = Plan {
-            url: redact_url(self.opener().current.as_str()),
+            url: redact(&self.opener().current),
             resumable_bytes: match output::earlier(&self.options.paths(&output)) {
                 Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
                 _ => 0,

@@ -44,7 +44,7 @@ impl Driver {
             spec: RequestSpec { url, origin, headers },
             start,
             commands: receiver,
-            events: self.fetch_events.0.clone(),
+            events: self.fetch_events.sender(),
             counters: Arc::clone(&self.counters),
             limits: self.limits(source),
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
@@ -66,8 +66,8 @@ impl Driver {
         conditional: bool,
     ) -> HeaderMap {
         let mut headers = HeaderMap::new();
-        if let Ok(agent) = HeaderValue::from_str(&self.engine.config.user_agent) {
-            headers.insert(header::USER_AGENT, agent);
+        if let Some(agent) = &self.engine.user_agent {
+            headers.insert(header::USER_AGENT, agent.clone());
         }
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         if let Some(login) = self.host_login(source) {
@@ -282,7 +282,7 @@ impl Driver {
         of.redirects += 1;
         let most = self.options.max_redirects;
         let target = if of.redirects > most {
-            let from = redact_url(base.as_str());
+            let from = redact(&base);
             Err(format!("{from} redirects more than {most} times: not followed"))
         } else {
             follow(&*self.engine.transport, &base, location, self.options.allow_downgrade)
@@ -313,8 +313,7 @@ pub(super) fn follow(
     location: &str,
     allow_downgrade: bool,
 ) -> Result<Url, String> {
-    let refuse =
-        |why: String| Err(format!("{} redirects {why}: not followed", redact_url(base.as_str())));
+    let refuse = |why: String| Err(format!("{} redirects {why}: not followed", redact(base)));
     let Ok(mut target) = base.join(location) else {
         return refuse(format!("to `{}`", name::brief(&redact_url(location))));
     };

@@ -149,7 +149,7 @@ impl Driver {
 
     /// Tells that a source is used no more.
     pub(super) fn lost(&self, source: SourceId, why: &str, again: bool) {
-        let url = redact_url(self.sources[source].given.as_str());
+        let url = redact(&self.sources[source].given);
         let then = if again { "trying the next mirror, from zero" } else { "not used any more" };
         self.notice(NoticeCode::Mirror, format!("{url}: {why}; {then}"));
     }
@@ -223,7 +223,6 @@ impl Driver {
     fn refresh(&mut self, source: SourceId, refused: Option<Failure>) {
         let Some(refresher) = self.options.refresh.clone() else { return };
         let url = self.sources[source].url.to_string();
-        let told = self.refreshed.0.clone();
         self.errands.spawn(async move {
             let asked = tokio::time::timeout(REFRESH_WITHIN, refresher.0.refresh(&url));
             let outcome = match asked.await {
@@ -231,7 +230,7 @@ impl Driver {
                 Ok(Err(error)) => Err(error.to_string()),
                 Err(_) => Err(format!("none came within {} s", REFRESH_WITHIN.as_secs())),
             };
-            let _ = told.send(Refreshed { source, refused, outcome, looks: 0 });
+            Returned::Refreshed(Refreshed { source, refused, outcome, looks: 0 })
         });
     }
 
@@ -252,7 +251,7 @@ impl Driver {
         let now = self.now();
         match (fresh, refused) {
             (Ok(url), _) => {
-                let message = format!("going on with a fresh link, {}", redact_url(url.as_str()));
+                let message = format!("going on with a fresh link, {}", redact(&url));
                 self.notice(NoticeCode::Refreshed, message);
                 self.sources[source].url = url;
                 self.ask_the_original(source);
@@ -294,7 +293,6 @@ impl Driver {
             return Err(format!("{elsewhere}, and no strong validator shows it the same object"));
         }
         let under_way = !self.running.is_empty();
-        let told = self.refreshed.0.clone();
         let proof: Option<Proof> = match &self.store {
             Some(store) => store.proof().await,
             None => None,
@@ -305,7 +303,7 @@ impl Driver {
                 let outcome = Ok(Fresh::Text(url.into()));
                 self.errands.spawn(async move {
                     tokio::time::sleep(LOOK_AGAIN).await;
-                    let _ = told.send(Refreshed { source, refused, outcome, looks });
+                    Returned::Refreshed(Refreshed { source, refused, outcome, looks })
                 });
                 return Ok(());
             }
@@ -331,7 +329,7 @@ impl Driver {
                     Ok(false) => Err(format!("{elsewhere}, and that has other bytes")),
                     Err(error) => Err(format!("{elsewhere}, and cannot be compared: {error}")),
                 };
-            let _ = told.send(Refreshed { source, refused, outcome, looks });
+            Returned::Refreshed(Refreshed { source, refused, outcome, looks })
         });
         Ok(())
     }

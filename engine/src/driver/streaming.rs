@@ -58,7 +58,7 @@ impl Driver {
         let Some(of) = self.given_of.as_ref().filter(|_| given > 0) else { return Ok(()) };
         let same_size = of.total.zip(resource.total).is_none_or(|(ours, theirs)| ours == theirs);
         let same_bytes = same_size && of.encoding == resource.encoding;
-        let url = redact_url(self.opener().current.as_str());
+        let url = redact(&self.opener().current);
         let (kind, why) = match of.validator.compare(&resource.validator) {
             Comparison::Same if same_bytes => return Ok(()),
             Comparison::Consistent | Comparison::Silent if same_bytes => {

@@ -332,7 +332,7 @@ impl Pool {
     ) -> Result<Connection, FetchError> {
         #[cfg(feature = "http2")]
         if self.streams.has(origin) {
-            let stream = self.checkout_stream(origin, fresh);
+            let stream = Box::pin(self.checkout_stream(origin, fresh));
             if let Some(connection) = self.in_time(origin, stream).await? {
                 return Ok(connection);
             }
@@ -349,7 +349,9 @@ impl Pool {
                 break permit;
             }
         };
-        match self.in_time(origin, self.connect(origin, permit)).await? {
+        // On the heap: most requests find a connection, and need no room for this.
+        let connecting = Box::pin(self.connect(origin, permit));
+        match self.in_time(origin, connecting).await? {
             Made::Http1(connection) => Ok(connection),
             #[cfg(feature = "http2")]
             Made::Http2(opened) => {

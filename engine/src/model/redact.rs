@@ -1,5 +1,7 @@
 //! URLs that can be shown: without the parts that hold secrets.
 
+use std::fmt::Write as _;
+
 use url::Url;
 
 use super::name::escape_for_terminal;
@@ -12,20 +14,31 @@ use super::name::escape_for_terminal;
 #[must_use]
 pub fn redact_url(text: &str) -> String {
     match Url::parse(text) {
-        // The path of `data:` is itself the content; without a scheme, a user
-        // name before its password reads like one.
-        Ok(url) if url.cannot_be_a_base() && text.contains('@') => "…".to_owned(),
-        Ok(url) if url.cannot_be_a_base() => format!("{}:…", url.scheme()),
-        Ok(url) => redact_parsed(&url),
+        Ok(url) => redact(&url),
         Err(_) => redact_unparsed(text),
     }
 }
 
-fn redact_parsed(url: &Url) -> String {
-    let query = if url.query().is_some() { "?…" } else { "" };
-    let host = url.host_str().unwrap_or_default();
-    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
-    escape_for_terminal(&format!("{}://{host}{port}{}{query}", url.scheme(), url.path()))
+/// The same of a URL that is parsed already.
+pub(crate) fn redact(url: &Url) -> String {
+    if url.cannot_be_a_base() {
+        // The path of `data:` is itself the content; without a scheme, a user
+        // name before its password reads like one.
+        let may_be_a_user = url.as_str().contains('@');
+        return if may_be_a_user { "…".to_owned() } else { format!("{}:…", url.scheme()) };
+    }
+    let mut shown = String::with_capacity(url.as_str().len());
+    shown += url.scheme();
+    shown += "://";
+    shown += url.host_str().unwrap_or_default();
+    if let Some(port) = url.port() {
+        let _ = write!(shown, ":{port}");
+    }
+    shown += url.path();
+    if url.query().is_some() {
+        shown += "?…";
+    }
+    escape_for_terminal(&shown)
 }
 
 fn redact_unparsed(text: &str) -> String {
