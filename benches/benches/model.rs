@@ -38,7 +38,7 @@ const TICK: Duration = Duration::from_millis(100);
 const BOUND: f64 = 0.01;
 
 fn validator() -> Validator {
-    let etag = EntityTag { weak: false, opaque: "v1".to_owned() };
+    let etag = EntityTag { weak: false, opaque: "v1".into() };
     Validator { etag: Some(etag), last_modified: None }
 }
 

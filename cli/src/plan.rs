@@ -417,15 +417,16 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
             failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
         });
     };
-    let shown = redact_url(text);
+    let shown = || redact_url(text);
     if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
         return Err(Failure::usage(format!(
-            "cannot download `{shown}`: its scheme is neither http nor https"
+            "cannot download `{}`: its scheme is neither http nor https",
+            shown()
         )));
     }
     match Url::parse(text) {
         Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(Failure::usage(format!("not a URL: `{shown}`: {error}"))
+        Err(error) => Err(Failure::usage(format!("not a URL: `{}`: {error}", shown()))
             .hint("write http://HOST/PATH or https://HOST/PATH")),
     }
 }

@@ -27,8 +27,26 @@ pub(crate) struct Lines {
     palette: Palette,
     detail: Detail,
     several: bool,
-    /// Of the downloads that run: their file's, or their URL's before there is a file.
-    names: Mutex<HashMap<usize, String>>,
+    /// Of the downloads that run.
+    names: Mutex<HashMap<usize, Name>>,
+}
+
+/// What a download is called.
+#[derive(Debug)]
+enum Name {
+    /// Its URL, before there is a file. Of thousands in a list few are spoken of, so it
+    /// is made fit to be shown only then.
+    Url(String),
+    File(String),
+}
+
+impl Name {
+    fn shown(&self) -> String {
+        match self {
+            Self::Url(url) => redact_url(url),
+            Self::File(name) => name.clone(),
+        }
+    }
 }
 
 impl Lines {
@@ -38,7 +56,7 @@ impl Lines {
 
     /// A download begins, with this URL.
     pub(crate) fn begin(&self, id: usize, url: &str) {
-        self.set_name(id, redact_url(url));
+        self.set_name(id, Name::Url(url.to_owned()));
     }
 
     /// It has ended and is not spoken of again.
@@ -46,14 +64,14 @@ impl Lines {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    fn set_name(&self, id: usize, name: String) {
+    fn set_name(&self, id: usize, name: Name) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name);
     }
 
     /// The name of a download that runs.
     pub(crate) fn name(&self, id: usize) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
-        names.get(&id).cloned().unwrap_or_else(|| "haul".to_owned())
+        names.get(&id).map_or_else(|| "haul".to_owned(), Name::shown)
     }
 
     /// The lines of an event; most have one.
@@ -92,7 +110,7 @@ impl Lines {
     fn prefix(&self, id: usize) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         match names.get(&id).filter(|_| self.several) {
-            Some(name) => format!("{name}: "),
+            Some(name) => format!("{}: ", name.shown()),
             None => String::new(),
         }
     }
@@ -116,7 +134,7 @@ impl Lines {
         if self.detail == Detail::Less {
             lines.clear();
         }
-        self.set_name(id, name);
+        self.set_name(id, Name::File(name));
         lines
     }
 
@@ -343,7 +361,7 @@ mod tests {
         let two = Lines::new(true, Detail::Usual, Palette::PLAIN);
         two.begin(2, "http://h/b?sig=hunter2");
         assert_eq!(two.event(2, &retry), ["retry: http://h/b?…: reset; attempt 2 in 2.0 s"]);
-        two.set_name(2, "b".to_owned());
+        two.set_name(2, Name::File("b".to_owned()));
         assert_eq!(two.event(2, &retry), ["retry: b: reset; attempt 2 in 2.0 s"]);
         assert_eq!(two.note(0, "x"), "note: x");
     }

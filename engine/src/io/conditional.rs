@@ -117,7 +117,7 @@ mod tests {
     }
 
     fn resource(total: u64, etag: Option<&str>, modified: Option<u64>) -> Resource {
-        let date = |unix_seconds| LastModified { text: String::new(), unix_seconds, strong: true };
+        let date = |unix_seconds| LastModified { text: "".into(), unix_seconds, strong: true };
         Resource {
             total: Some(total),
             validator: Validator {

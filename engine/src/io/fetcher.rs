@@ -503,9 +503,9 @@ fn request_of(spec: &RequestSpec) -> Result<Request<()>, FetchError> {
     };
     let host = &url[Position::BeforeHost..Position::AfterPort];
     let target = &url[Position::BeforePath..Position::AfterQuery];
-    let uri: Uri = format!("{}://{host}{target}", url.scheme())
-        .parse()
-        .map_err(|_| unusable("host, path or query"))?;
+    let uri = [url.scheme(), "://", host, target].concat();
+    let uri =
+        Uri::from_maybe_shared(Bytes::from(uri)).map_err(|_| unusable("host, path or query"))?;
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
     *request.uri_mut() = uri;

@@ -9,8 +9,10 @@
 //! locking it, the holder may publish it under its final name. So the name is
 //! looked up again once the lock is held.
 
+use std::ffi::OsString;
 use std::fs::{self, File, Metadata, Permissions, TryLockError};
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -48,8 +50,16 @@ impl Paths {
     /// The names that belong to `output`. Its last component leaves room for
     /// the 5 bytes that are appended (255 is what file systems take).
     pub(crate) fn of(output: &Path) -> Self {
+        let name = output.file_name().unwrap_or(output.as_os_str());
         let with = |suffix: &str| {
-            let mut name = output.file_name().unwrap_or(output.as_os_str()).to_owned();
+            // Nearly every path ends with its name, and need not be taken apart.
+            if output.as_os_str().as_bytes().ends_with(name.as_bytes()) {
+                let mut path = OsString::with_capacity(output.as_os_str().len() + suffix.len());
+                path.push(output);
+                path.push(suffix);
+                return path.into();
+            }
+            let mut name = name.to_owned();
             name.push(suffix);
             output.with_file_name(name)
         };

@@ -222,11 +222,11 @@ impl Reader<'_> {
             total: self.optional(Self::u64)?,
             validator: Validator {
                 etag: self.optional(|input| {
-                    Ok(EntityTag { weak: input.flag()?, opaque: input.text()? })
+                    Ok(EntityTag { weak: input.flag()?, opaque: input.text()?.into() })
                 })?,
                 last_modified: self.optional(|input| {
                     Ok(LastModified {
-                        text: input.text()?,
+                        text: input.text()?.into(),
                         unix_seconds: input.u64()?,
                         strong: input.flag()?,
                     })

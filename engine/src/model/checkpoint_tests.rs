@@ -7,7 +7,7 @@ fn identity() -> UrlIdentity {
 }
 
 fn date(unix_seconds: u64, strong: bool) -> Option<LastModified> {
-    Some(LastModified { text: format!("date {unix_seconds}"), unix_seconds, strong })
+    Some(LastModified { text: format!("date {unix_seconds}").into(), unix_seconds, strong })
 }
 
 fn tag(text: &str) -> Option<EntityTag> {
@@ -180,7 +180,7 @@ fn the_most_segments_fit() {
 #[test]
 fn text_that_is_too_long_is_left_out() {
     let mut checkpoint = real();
-    checkpoint.validator.etag = Some(EntityTag { weak: false, opaque: "x".repeat(65_536) });
+    checkpoint.validator.etag = Some(EntityTag { weak: false, opaque: "x".repeat(65_536).into() });
     checkpoint.content_type = Some("y".repeat(65_535));
     let read = Checkpoint::decode(&checkpoint.encode()).unwrap();
     assert_eq!(read.validator.etag, None);
@@ -284,9 +284,9 @@ prop_compose! {
         last_modified in proptest::option::of((text(), any::<u64>(), any::<bool>())),
     ) -> Validator {
         Validator {
-            etag: etag.map(|(weak, opaque)| EntityTag { weak, opaque }),
+            etag: etag.map(|(weak, opaque)| EntityTag { weak, opaque: opaque.into() }),
             last_modified: last_modified.map(|(text, unix_seconds, strong)| {
-                LastModified { text, unix_seconds, strong }
+                LastModified { text: text.into(), unix_seconds, strong }
             }),
         }
     }

@@ -120,6 +120,9 @@ fn given_name(content_disposition: Option<&str>, url_path: &str) -> SafeName {
 /// `\u{..}`, so that it can neither steer a terminal nor reorder a line.
 #[must_use]
 pub fn escape_for_terminal(text: &str) -> String {
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+        return text.to_owned();
+    }
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         if is_unsafe(character) {

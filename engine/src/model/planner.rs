@@ -273,28 +273,27 @@ impl Planner {
     pub fn map_cells(&self) -> Vec<MapCell> {
         let Some(map) = &self.map else { return Vec::new() };
         let cells = map.len().min(256);
-        let mut done = vec![0u64; cells];
-        let mut size = vec![0u64; cells];
-        let mut active = vec![false; cells];
-        for index in 0..map.len() {
-            let cell = index * cells / map.len();
-            let bytes = map.range(index).len();
-            size[cell] += bytes;
-            done[cell] += match map.state(index) {
-                SegmentState::Missing { prefix_bytes } => prefix_bytes,
-                SegmentState::Leased(lease) => {
-                    let position = self.leases.get(&lease).map_or(0, |lease| lease.position);
-                    active[cell] |=
-                        self.leases.contains_key(&lease) && map.range(index).contains(position);
-                    position.saturating_sub(map.range(index).start()).min(bytes)
-                }
-                _ => bytes,
-            };
-        }
+        let cell_of = |segments: std::ops::Range<usize>| {
+            let (mut done, mut size, mut active) = (0, 0, false);
+            for index in segments {
+                let range = map.range(index);
+                size += range.len();
+                done += match map.state(index) {
+                    SegmentState::Missing { prefix_bytes } => prefix_bytes,
+                    SegmentState::Leased(lease) => {
+                        let position = self.leases.get(&lease).map(|lease| lease.position);
+                        active |= position.is_some_and(|position| range.contains(position));
+                        position.unwrap_or(0).saturating_sub(range.start()).min(range.len())
+                    }
+                    _ => range.len(),
+                };
+            }
+            MapCell { done: done as f32 / size.max(1) as f32, active }
+        };
         (0..cells)
-            .map(|cell| MapCell {
-                done: done[cell] as f32 / size[cell].max(1) as f32,
-                active: active[cell],
+            .map(|cell| {
+                let from = |cell: usize| (cell * map.len()).div_ceil(cells);
+                cell_of(from(cell)..from(cell + 1))
             })
             .collect()
     }

@@ -103,7 +103,7 @@ struct Simulation {
 }
 
 fn resource(total: u64) -> Resource {
-    let etag = EntityTag { weak: false, opaque: "a".to_owned() };
+    let etag = EntityTag { weak: false, opaque: "a".into() };
     Resource {
         total: Some(total),
         validator: Validator { etag: Some(etag), last_modified: None },

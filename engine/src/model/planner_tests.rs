@@ -10,7 +10,7 @@ use crate::model::validator::EntityTag;
 const SEGMENT: u64 = 1 << 20;
 
 fn tagged(tag: &str) -> Validator {
-    let etag = EntityTag { weak: false, opaque: tag.to_owned() };
+    let etag = EntityTag { weak: false, opaque: tag.into() };
     Validator { etag: Some(etag), last_modified: None }
 }
 

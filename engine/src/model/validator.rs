@@ -2,6 +2,7 @@
 //! (RFC 9110 section 8.8), and the preconditions made of them (section 13.1).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 use http::header::{self, HeaderMap, HeaderName};
@@ -14,7 +15,7 @@ pub struct EntityTag {
     /// Whether the tag only promises equivalence, not equal bytes.
     pub weak: bool,
     /// What is between the quotes.
-    pub opaque: String,
+    pub opaque: Arc<str>,
 }
 
 impl EntityTag {
@@ -29,7 +30,7 @@ impl EntityTag {
         };
         let opaque = quoted.strip_prefix('"')?.strip_suffix('"')?;
         let allowed = |byte: u8| byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80;
-        opaque.bytes().all(allowed).then(|| Self { weak, opaque: opaque.to_owned() })
+        opaque.bytes().all(allowed).then(|| Self { weak, opaque: opaque.into() })
     }
 }
 
@@ -43,7 +44,7 @@ impl fmt::Display for EntityTag {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LastModified {
     /// The date as the server wrote it, which is how it is sent back.
-    pub text: String,
+    pub text: Arc<str>,
     /// The same in seconds since 1970-01-01 00:00 UTC.
     pub unix_seconds: u64,
     /// Whether the date is at least one second before the response's `Date`,
@@ -84,7 +85,7 @@ impl Validator {
             let modified = unix_seconds(text)?;
             let sent = single(headers, &header::DATE).and_then(unix_seconds);
             let strong = sent.is_some_and(|sent| sent > modified);
-            Some(LastModified { text: text.to_owned(), unix_seconds: modified, strong })
+            Some(LastModified { text: text.into(), unix_seconds: modified, strong })
         });
         Self { etag, last_modified }
     }
@@ -110,7 +111,7 @@ impl Validator {
             return Some((header::IF_MATCH, etag.to_string()));
         }
         let date = self.last_modified.as_ref().filter(|date| date.strong)?;
-        Some((header::IF_UNMODIFIED_SINCE, date.text.clone()))
+        Some((header::IF_UNMODIFIED_SINCE, date.text.to_string()))
     }
 
     /// The value of an `If-Range` field: a strong tag, or a strong date where
@@ -120,7 +121,7 @@ impl Validator {
         if self.etag.is_some() {
             return self.strong_etag().map(ToString::to_string);
         }
-        self.last_modified.as_ref().filter(|date| date.strong).map(|date| date.text.clone())
+        self.last_modified.as_ref().filter(|date| date.strong).map(|date| date.text.to_string())
     }
 
     /// How `self`, what is expected, relates to `other`, what was seen.

@@ -15,7 +15,7 @@ const SEGMENT: u64 = 1 << 20;
 const TOTAL: u64 = 512 * SEGMENT;
 
 fn resource(tag: &str) -> Resource {
-    let etag = EntityTag { weak: false, opaque: tag.to_owned() };
+    let etag = EntityTag { weak: false, opaque: tag.into() };
     Resource {
         total: Some(TOTAL),
         validator: Validator { etag: Some(etag), last_modified: None },
