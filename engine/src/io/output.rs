@@ -354,7 +354,8 @@ fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
     partial::refuse_existing(&request.output)?;
     storage::refuse_beyond_limit(&request.output, total)?;
     let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
-    let Some(unnamed) = Unnamed::new(&request.output, limit)? else { return Ok(None) };
+    let buffers = &request.unnamed.buffers;
+    let Some(unnamed) = Unnamed::new(&request.output, limit, buffers)? else { return Ok(None) };
     Ok(Some(OpenedOutput {
         storage: Arc::new(unnamed.bytes().clone()),
         place: Place::Unnamed(unnamed),

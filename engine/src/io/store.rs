@@ -226,7 +226,12 @@ impl Store {
         let (reply, outcome) = oneshot::channel();
         self.ended = true;
         let end = end(reply);
-        match self.keeper.take_over() {
+        let on_call = self.keeper.take_over();
+        if on_call.is_some() {
+            // Nothing of it is on the way, and who ends it has the less to do.
+            self.writers.let_go(&self.target);
+        }
+        match on_call {
             Some(keeper) if end.syncs() => self.endings.add(self.writers.crew(), keeper, end),
             // A writer that is gone drops the reply.
             Some(keeper) => {

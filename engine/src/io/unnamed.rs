@@ -12,7 +12,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Advice, AtFlags, CWD, Mode, OFlags};
 
@@ -20,7 +20,7 @@ use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_modified};
-use super::storage::memory::MemoryStorage;
+use super::storage::memory::{Buffers, MemoryStorage};
 use crate::error::{Error, ErrorKind};
 use crate::fault_point::{self, Bug, Call};
 
@@ -30,9 +30,13 @@ const OPEN_FILES: &str = "/proc/self/fd";
 /// Directories that are remembered; a list has few.
 const MAX_DIRECTORIES: usize = 256;
 
-/// The directories in which files without a name were seen to be possible.
+/// The directories in which files without a name were seen to be possible, and the
+/// memory for what is to be there.
 #[derive(Debug, Default)]
-pub(crate) struct Directories(Mutex<HashSet<PathBuf>>);
+pub(crate) struct Directories {
+    known: Mutex<HashSet<PathBuf>>,
+    pub(super) buffers: Arc<Buffers>,
+}
 
 impl Directories {
     /// Whether that is known of the directory of `output`. Does not block.
@@ -60,7 +64,7 @@ impl Directories {
 
     fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
         // Each change is one statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -77,7 +81,11 @@ impl Unnamed {
     ///
     /// # Errors
     /// [`ErrorKind::LocalFile`] when a name cannot be looked up.
-    pub(super) fn new(output: &Path, limit_bytes: usize) -> Result<Option<Self>, Error> {
+    pub(super) fn new(
+        output: &Path,
+        limit_bytes: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Option<Self>, Error> {
         let paths = Paths::of(output);
         for path in [&paths.partial, &paths.checkpoint] {
             match fs::symlink_metadata(path) {
@@ -86,7 +94,8 @@ impl Unnamed {
                 Err(error) => return Err(Error::io("cannot examine", path, error)),
             }
         }
-        Ok(Some(Self { bytes: MemoryStorage::new(limit_bytes), output: output.to_owned() }))
+        let bytes = MemoryStorage::of(buffers, limit_bytes);
+        Ok(Some(Self { bytes, output: output.to_owned() }))
     }
 
     /// Where the bytes are.
@@ -215,7 +224,7 @@ mod tests {
 
     fn create(output: &Path) -> Option<Unnamed> {
         assert!(Directories::default().allow(output));
-        Unnamed::new(output, 100).unwrap()
+        Unnamed::new(output, 100, &Arc::default()).unwrap()
     }
 
     fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {

@@ -32,10 +32,15 @@ impl Keeper {
     /// Takes over what has been told.
     pub(super) fn drain(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
-            // A checkpoint with all the news is written right after.
-            if !matches!(message, KeeperMessage::Begun(_)) {
-                self.take(message);
-            }
+            self.hear(message);
+        }
+    }
+
+    /// Takes over what is told while no checkpoint is to come of it: one with all the
+    /// news is written afterwards, if at all.
+    pub(super) fn hear(&mut self, message: KeeperMessage) {
+        if !matches!(message, KeeperMessage::Begun(_)) {
+            self.take(message);
         }
     }
 

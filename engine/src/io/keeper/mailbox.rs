@@ -90,10 +90,11 @@ impl Mailbox {
     }
 
     pub(in crate::io) fn send(&self, message: KeeperMessage) {
-        // Without a keeper the download has ended and nobody waits for it.
-        let _ = self.sender.send(message);
-        if let Some(keeper) = &mut *self.on_call() {
-            keeper.drain();
+        match &mut *self.on_call() {
+            Some(keeper) => keeper.hear(message),
+            // Still under the lock: a keeper that is about to attend finds it. Without
+            // one the download has ended and nobody waits for it.
+            None => drop(self.sender.send(message)),
         }
         #[cfg(test)]
         self.wake.notify_one();

@@ -6,12 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use super::{Checkpoints, SegmentWriter, Storage, check_inside};
 use crate::model::range::ByteRange;
 
+/// What [`Buffers`] keep at most: 4 MiB.
+const MAX_BUFFERS: usize = 16;
+const MAX_BUFFER_BYTES: usize = 256 << 10;
+
 /// Keeps an object in memory, up to a size that its owner allows.
 ///
 /// Cheap to clone; all clones are the same memory.
 #[derive(Debug, Clone)]
 pub struct MemoryStorage {
-    bytes: Arc<RwLock<Vec<u8>>>,
+    bytes: Arc<RwLock<Buffer>>,
     checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
     limit_bytes: usize,
 }
@@ -24,25 +28,34 @@ impl MemoryStorage {
         Self { bytes: Arc::default(), checkpoint: Arc::default(), limit_bytes }
     }
 
+    /// The same with memory that was used before, and goes back when the last clone is
+    /// gone.
+    pub(crate) fn of(buffers: &Arc<Buffers>, limit_bytes: usize) -> Self {
+        let bytes = buffers.lock().pop().unwrap_or_default();
+        let buffer = Buffer { bytes, back: Some(Arc::clone(buffers)) };
+        Self { bytes: Arc::new(RwLock::new(buffer)), ..Self::new(limit_bytes) }
+    }
+
     /// Has `look` see what is there: the whole object once its download is complete,
-    /// and before that any part of it among zeros. Storing waits meanwhile.
+    /// and before that any part of it among zeros, up to the last byte that was stored.
+    /// Storing waits meanwhile.
     pub fn with<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
-        look(&self.read())
+        look(&self.read().bytes)
     }
 
     /// Takes the bytes out, and leaves it empty: nothing continues from it.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
         *self.kept() = None;
-        std::mem::take(&mut self.write())
+        std::mem::take(&mut self.write().bytes)
     }
 
-    fn read(&self) -> RwLockReadGuard<'_, Vec<u8>> {
+    fn read(&self) -> RwLockReadGuard<'_, Buffer> {
         // Bytes are whole between any two statements.
         self.bytes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> RwLockWriteGuard<'_, Vec<u8>> {
+    fn write(&self) -> RwLockWriteGuard<'_, Buffer> {
         self.bytes.write().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -68,12 +81,11 @@ impl Storage for MemoryStorage {
 
     fn begin(&self, total_bytes: Option<u64>) -> io::Result<()> {
         let len = self.within_limit(total_bytes.unwrap_or(0))?;
-        let mut bytes = self.write();
+        let bytes = &mut self.write().bytes;
         bytes.clear();
-        // Where there is no such memory, that is an error and not an abort.
-        bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory)?;
-        bytes.resize(len, 0);
-        Ok(())
+        // Where there is no such memory, that is an error and not an abort. What comes in
+        // order is not written over with zeros first.
+        bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory.into())
     }
 
     fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>> {
@@ -81,7 +93,7 @@ impl Storage for MemoryStorage {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let bytes = self.read();
+        let bytes = &self.read().bytes;
         let from = usize::try_from(offset).unwrap_or(usize::MAX).min(bytes.len());
         let len = buf.len().min(bytes.len() - from);
         buf[..len].copy_from_slice(&bytes[from..from + len]);
@@ -94,7 +106,7 @@ impl Storage for MemoryStorage {
 
     fn set_len(&self, len_bytes: u64) -> io::Result<()> {
         let len = self.within_limit(len_bytes)?;
-        self.write().resize(len, 0);
+        self.write().bytes.resize(len, 0);
         Ok(())
     }
 
@@ -120,6 +132,38 @@ impl Checkpoints for MemoryStorage {
     }
 }
 
+/// The bytes, and where their memory goes when nobody needs it any more.
+#[derive(Debug, Default)]
+struct Buffer {
+    bytes: Vec<u8>,
+    back: Option<Arc<Buffers>>,
+}
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        let Some(back) = &self.back else { return };
+        let mut bytes = std::mem::take(&mut self.bytes);
+        bytes.clear();
+        let mut kept = back.lock();
+        if kept.len() < MAX_BUFFERS && (1..=MAX_BUFFER_BYTES).contains(&bytes.capacity()) {
+            kept.push(bytes);
+        }
+    }
+}
+
+/// Memory of small objects that are written, for the next ones: taken from the
+/// allocator on one thread and given back on another, each of thousands would have the
+/// two threads wait for its lock.
+#[derive(Debug, Default)]
+pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
+
+impl Buffers {
+    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
+        // Each change is one statement.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 struct Writer {
     memory: MemoryStorage,
     segment: ByteRange,
@@ -129,7 +173,7 @@ impl SegmentWriter for Writer {
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         check_inside(self.segment, offset, data.len())?;
         let end = self.memory.within_limit(offset.saturating_add(data.len() as u64))?;
-        let mut bytes = self.memory.write();
+        let bytes = &mut self.memory.write().bytes;
         if bytes.len() == end - data.len() {
             bytes.extend_from_slice(data);
             return Ok(());
