@@ -450,7 +450,7 @@ fn a_refresh_that_panics_ends_its_download_and_keeps_what_is_here() {
             _ => Answer::empty(403),
         });
         let sandbox = Sandbox::new();
-        let running = engine()
+        let mut running = engine()
             .download(&origin.url("/film.mp4?signature=secret"))
             .directory(sandbox.work())
             .connections(Connections::Fixed(1))
