@@ -83,6 +83,8 @@ pub enum StorageKind {
 #[non_exhaustive]
 pub enum Allocation {
     /// Where the file system can; elsewhere it goes on without, and a notice says so.
+    /// In memory (tmpfs) only for mapped windows: there it takes as long as writing does,
+    /// and what is free is looked at.
     #[default]
     Auto,
     /// No: the file is sparse at first, and the disk may turn out to be full midway.

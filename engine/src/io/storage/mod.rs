@@ -212,6 +212,13 @@ pub(crate) fn open(
             .then(|| "positioned writes are used: no blocks are reserved for a mapping".to_owned());
         return Ok(Opened { storage: positioned(file), fallback });
     }
+    // To reserve memory takes as long as to fill it, one page after the other while the
+    // network waits: of 0.66 s for 1 GiB into tmpfs it was 0.11. There is room for it now,
+    // and whoever writes where there is none any more is told.
+    if file_system == TMPFS && allocation == Allocation::Auto && kind != StorageKind::Mmap {
+        file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
+        return Ok(Opened { storage: positioned(file), fallback: None });
+    }
     match reserve(&file, total) {
         Ok(()) => {}
         Err(refusal @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
@@ -394,7 +401,8 @@ fn check_segment(segment: ByteRange, total: u64) -> io::Result<()> {
 /// An error value where a file that [`open`] made `total` bytes long is
 /// shorter now. Only another program can have done that.
 fn check_not_truncated(file: &File, total: u64) -> io::Result<()> {
-    let len = file.metadata()?.len();
+    // Asked before each write, so in the cheapest way there is.
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
     if len >= total {
         return Ok(());
     }
