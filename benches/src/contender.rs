@@ -279,11 +279,11 @@ impl Contender {
         }
     }
 
-    /// Whether this one can fetch from the race's HTTPS server: the floor speaks plain HTTP, and
-    /// axel does not find an IP address in a certificate.
+    /// Whether this one can fetch from the race's HTTPS server: axel does not find an IP address
+    /// in a certificate.
     #[must_use]
     pub fn speaks_tls(&self) -> bool {
-        !matches!(self.tool, Tool::Floor | Tool::Peer(Peer::Axel))
+        self.tool != Tool::Peer(Peer::Axel)
     }
 
     /// The command for `job`, without any proxy.

@@ -1,8 +1,9 @@
 //! The floor: what raw sockets and `pwrite` reach on this machine, without any HTTP library,
-//! checking or hashing. Runs as a process of its own (`race --floor`), so that its cost is
+//! checking or hashing; over HTTPS with the TLS library that haul has. Runs as a process of its own (`race --floor`), so that its cost is
 //! measured the same way as everybody's.
 
 mod list;
+mod tls;
 
 pub use self::list::fetch_list;
 
@@ -18,15 +19,53 @@ use crate::Failure;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 
-/// Fetches `url` (plain `http://HOST:PORT/...`) into `output` over `connections` threads, each
-/// with one socket and one range; `sync` ends with one fdatasync.
+/// A connection.
+trait Stream: Read + Write {}
+
+impl<T: Read + Write> Stream for T {}
+
+/// A host, and how it is spoken to.
+struct Origin<'a> {
+    host: &'a str,
+    tls: Option<tls::Client>,
+}
+
+impl<'a> Origin<'a> {
+    /// That of a URL, and the path with its query.
+    fn of(url: &'a str) -> Result<(Self, &'a str), Failure> {
+        let (rest, tls) = match url.strip_prefix("https://") {
+            Some(rest) => (rest, Some(tls::Client::new()?)),
+            None => (url.strip_prefix("http://").ok_or("the floor speaks http and https")?, None),
+        };
+        let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
+        let (host, target) = rest.split_at(slash);
+        Ok((Self { host, tls }, target))
+    }
+
+    fn connect(&self) -> Result<Box<dyn Stream>, Failure> {
+        let stream = TcpStream::connect(self.host)?;
+        stream.set_nodelay(true)?;
+        Ok(match &self.tls {
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.over(self.host, stream)?),
+        })
+    }
+
+    /// How much is read before it is written: of TLS a record comes at a time.
+    fn gathers(&self) -> bool {
+        self.tls.is_some()
+    }
+}
+
+/// Fetches `url` into `output` over `connections` threads, each with one socket and one range;
+/// `sync` ends with one fdatasync. Over HTTPS the CA is that of `SSL_CERT_FILE`.
 ///
 /// # Errors
 ///
 /// Anything unexpected: the floor has no retries.
 pub fn fetch(url: &str, output: &Path, connections: u64, sync: bool) -> Result<(), Failure> {
-    let (host, target) = split(url)?;
-    let (_, total) = request(host, target, 0, 0)?;
+    let (origin, target) = Origin::of(url)?;
+    let (_, total) = request(&origin, target, 0, 0)?;
     let file = File::create(output)?;
     if total > 0 {
         rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, total)?;
@@ -36,8 +75,8 @@ pub fn fetch(url: &str, output: &Path, connections: u64, sync: bool) -> Result<(
         let workers: Vec<_> = (0..total)
             .step_by(usize::try_from(share)?)
             .map(|start| {
-                let (file, end) = (&file, (start + share).min(total));
-                scope.spawn(move || copy(host, target, start, end, file))
+                let (origin, file, end) = (&origin, &file, (start + share).min(total));
+                scope.spawn(move || copy(origin, target, start, end, file))
             })
             .collect();
         workers
@@ -50,21 +89,14 @@ pub fn fetch(url: &str, output: &Path, connections: u64, sync: bool) -> Result<(
     Ok(())
 }
 
-fn split(url: &str) -> Result<(&str, &str), Failure> {
-    let rest = url.strip_prefix("http://").ok_or("the floor speaks plain http only")?;
-    let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
-    Ok(rest.split_at(slash))
-}
-
 /// Asks for `first..=last` and returns the stream at the body's first byte with the total size.
 fn request(
-    host: &str,
+    origin: &Origin<'_>,
     target: &str,
     first: u64,
     last: u64,
-) -> Result<(BufReader<TcpStream>, u64), Failure> {
-    let mut stream = TcpStream::connect(host)?;
-    stream.set_nodelay(true)?;
+) -> Result<(BufReader<Box<dyn Stream>>, u64), Failure> {
+    let (host, mut stream) = (origin.host, origin.connect()?);
     write!(
         stream,
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={first}-{last}\r\nConnection: close\r\n\r\n"
@@ -90,8 +122,14 @@ fn request(
     Ok((reader, total.ok_or("the origin sent no total size")?))
 }
 
-fn copy(host: &str, target: &str, start: u64, end: u64, file: &File) -> Result<(), Failure> {
-    let (reader, _) = request(host, target, start, end - 1)?;
+fn copy(
+    origin: &Origin<'_>,
+    target: &str,
+    start: u64,
+    end: u64,
+    file: &File,
+) -> Result<(), Failure> {
+    let (reader, _) = request(origin, target, start, end - 1)?;
     let mut offset = start;
     // What the head's reader took beyond the head comes first; from there on the socket itself.
     let early = reader.buffer().to_vec();
@@ -100,9 +138,14 @@ fn copy(host: &str, target: &str, start: u64, end: u64, file: &File) -> Result<(
     let mut stream = reader.into_inner();
     let mut buffer = vec![0; BUFFER_BYTES];
     while offset < end {
-        let length = stream.read(&mut buffer)?;
-        if length == 0 {
-            return Err(format!("the origin closed at byte {offset} before {end}").into());
+        let left = usize::try_from(end - offset)?.min(buffer.len());
+        let least = if origin.gathers() { left } else { 1 };
+        let mut length = 0;
+        while length < least {
+            match stream.read(&mut buffer[length..])? {
+                0 => return Err(format!("the origin closed before byte {end}").into()),
+                more => length += more,
+            }
         }
         file.write_all_at(&buffer[..length], offset)?;
         offset += length as u64;

@@ -7,7 +7,6 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::split;
 use crate::Failure;
 
 /// Fetches every URL of the lines of `list` (all of one host, plain HTTP) into `directory`, under
@@ -53,6 +52,12 @@ pub fn fetch_list(
         File::open(directory)?.sync_all()?;
     }
     Ok(())
+}
+
+fn split(url: &str) -> Result<(&str, &str), Failure> {
+    let rest = url.strip_prefix("http://").ok_or("the floor of a list speaks plain http only")?;
+    let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
+    Ok(rest.split_at(slash))
 }
 
 /// Leaves the body in `body`, whose memory is used again.

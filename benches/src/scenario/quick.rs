@@ -5,7 +5,7 @@ use std::process::Command;
 use super::bar::{Bar, lane};
 use super::{Outcome, Venue, describe_place};
 use crate::Failure;
-use crate::contender::{Manner, Role};
+use crate::contender::{Contender, Manner, Role};
 use crate::measure::Running;
 use crate::servers::Traffic;
 use crate::track::{Course, Entry, Lane, Patience, Sample, race};
@@ -20,7 +20,8 @@ pub(super) fn tiny(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Out
     let object = venue.object(TINY_BYTES)?;
     let output = venue.work.join("out");
     let served = venue.origin.object(&object.name, false);
-    let contenders = [venue.haul(NO_SYNC), venue.haul("-q")];
+    let floor = Contender::floor(venue.myself, 1, false);
+    let contenders = [venue.haul(NO_SYNC), venue.haul("-q"), floor];
     let entries: Vec<Entry<'_>> = contenders
         .into_iter()
         .chain(venue.peers(Manner::default()))

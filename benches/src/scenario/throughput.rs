@@ -40,10 +40,8 @@ pub(super) fn run(
         } else {
             notes.push("this haul has no --no-digest, so its lanes and bars are left out".into());
         }
-        for sync in [false, true] {
-            contenders.push(floor(venue, sync));
-        }
     }
+    contenders.extend([false, true].map(|sync| floor(venue, sync)));
     contenders.extend(venue.peers(Manner::default()).filter(|peer| !tls || peer.speaks_tls()));
 
     let served = venue.origin.object(&object.name, tls);
