@@ -1,6 +1,6 @@
 //! The floor: what raw sockets and `pwrite` reach on this machine, without any HTTP library,
-//! checking or hashing; over HTTPS with the TLS library that haul has. Runs as a process of its own (`race --floor`), so that its cost is
-//! measured the same way as everybody's.
+//! checking or hashing; over HTTPS with the TLS library that haul has. Runs as a process of its
+//! own (`race --floor`), so that its cost is measured the same way as everybody's.
 
 mod list;
 mod tls;
@@ -12,6 +12,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::thread::ScopedJoinHandle;
 
 use rustix::fs::FallocateFlags;
 
@@ -33,12 +34,8 @@ struct Origin<'a> {
 impl<'a> Origin<'a> {
     /// That of a URL, and the path with its query.
     fn of(url: &'a str) -> Result<(Self, &'a str), Failure> {
-        let (rest, tls) = match url.strip_prefix("https://") {
-            Some(rest) => (rest, Some(tls::Client::new()?)),
-            None => (url.strip_prefix("http://").ok_or("the floor speaks http and https")?, None),
-        };
-        let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
-        let (host, target) = rest.split_at(slash);
+        let (https, host, target) = split(url)?;
+        let tls = if https { Some(tls::Client::new()?) } else { None };
         Ok((Self { host, tls }, target))
     }
 
@@ -51,7 +48,7 @@ impl<'a> Origin<'a> {
         })
     }
 
-    /// How much is read before it is written: of TLS a record comes at a time.
+    /// Whether a buffer is filled before it is written: of TLS a record comes at a time.
     fn gathers(&self) -> bool {
         self.tls.is_some()
     }
@@ -79,14 +76,56 @@ pub fn fetch(url: &str, output: &Path, connections: u64, sync: bool) -> Result<(
                 scope.spawn(move || copy(origin, target, start, end, file))
             })
             .collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().map_err(|_| "a thread of the floor panicked")?)
+        join(workers)
     })?;
     if sync {
         file.sync_data()?;
     }
     Ok(())
+}
+
+/// Whether a URL is of HTTPS, its host, and its path with the query.
+fn split(url: &str) -> Result<(bool, &str, &str), Failure> {
+    let (https, rest) = match url.strip_prefix("https://") {
+        Some(rest) => (true, rest),
+        None => (false, url.strip_prefix("http://").ok_or("the floor speaks http and https")?),
+    };
+    let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
+    let (host, target) = rest.split_at(slash);
+    Ok((https, host, target))
+}
+
+/// Waits for all, and gives the first error.
+fn join(workers: Vec<ScopedJoinHandle<'_, Result<(), Failure>>>) -> Result<(), Failure> {
+    workers
+        .into_iter()
+        .try_for_each(|worker| worker.join().map_err(|_| "a thread of the floor panicked")?)
+}
+
+/// Reads a response's head, which must have this `status`, and gives one of its fields.
+fn read_head(
+    reader: &mut impl BufRead,
+    status: &str,
+    field: &str,
+) -> Result<Option<String>, Failure> {
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    if line.split(' ').nth(1) != Some(status) {
+        let line = line.trim_end();
+        return Err(format!("the origin answered `{line}` instead of {status}").into());
+    }
+    let mut found = None;
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
+            return Ok(found);
+        }
+        if let Some((name, value)) = line.split_once(':')
+            && name.eq_ignore_ascii_case(field)
+        {
+            found = Some(value.trim().to_owned());
+        }
+    }
 }
 
 /// Asks for `first..=last` and returns the stream at the body's first byte with the total size.
@@ -102,23 +141,8 @@ fn request(
         "GET {target} HTTP/1.1\r\nHost: {host}\r\nRange: bytes={first}-{last}\r\nConnection: close\r\n\r\n"
     )?;
     let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    if line.split(' ').nth(1) != Some("206") {
-        return Err(format!("the origin answered `{}` instead of 206", line.trim_end()).into());
-    }
-    let mut total = None;
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-range")
-        {
-            total = value.trim().rsplit('/').next().and_then(|digits| digits.parse().ok());
-        }
-    }
+    let range = read_head(&mut reader, "206", "content-range")?;
+    let total = range.and_then(|range| range.rsplit('/').next()?.parse().ok());
     Ok((reader, total.ok_or("the origin sent no total size")?))
 }
 

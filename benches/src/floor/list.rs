@@ -2,14 +2,14 @@
 //! under its name whole or not at all.
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufReader, Read, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::{Origin, Stream, join, read_head, split};
 use crate::Failure;
 
-/// Fetches every URL of the lines of `list` (all of one host, plain HTTP) into `directory`, under
+/// Fetches every URL of the lines of `list` (all of one host) into `directory`, under
 /// the last part of its path. `connections` threads, each with one socket, take the next of them
 /// in turn; each file gets its name when it is written. With `sync` its data is synced before,
 /// and the directory once at the end.
@@ -26,27 +26,23 @@ pub fn fetch_list(
     let list = fs::read_to_string(list)?;
     let urls: Vec<&str> = list.lines().collect();
     let Some(first) = urls.first() else { return Ok(()) };
-    let (host, _) = split(first)?;
+    let (origin, _) = Origin::of(first)?;
     fs::create_dir_all(directory)?;
     let next = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         let work = || -> Result<(), Failure> {
-            let stream = TcpStream::connect(host)?;
-            stream.set_nodelay(true)?;
-            let mut reader = BufReader::new(stream);
+            let mut reader = BufReader::new(origin.connect()?);
             let mut body = Vec::new();
             while let Some(url) = urls.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let (_, target) = split(url)?;
-                get(&mut reader, host, target, &mut body)?;
+                let (.., target) = split(url)?;
+                get(&mut reader, origin.host, target, &mut body)?;
                 let name = target.split('?').next().and_then(|path| path.rsplit('/').next());
                 put(directory, name.unwrap_or(target), &body, sync)?;
             }
             Ok(())
         };
         let workers: Vec<_> = (0..connections).map(|_| scope.spawn(work)).collect();
-        workers
-            .into_iter()
-            .try_for_each(|worker| worker.join().map_err(|_| "a thread of the floor panicked")?)
+        join(workers)
     })?;
     if sync {
         File::open(directory)?.sync_all()?;
@@ -54,38 +50,17 @@ pub fn fetch_list(
     Ok(())
 }
 
-fn split(url: &str) -> Result<(&str, &str), Failure> {
-    let rest = url.strip_prefix("http://").ok_or("the floor of a list speaks plain http only")?;
-    let slash = rest.find('/').ok_or("the floor needs a path in the URL")?;
-    Ok(rest.split_at(slash))
-}
-
 /// Leaves the body in `body`, whose memory is used again.
 fn get(
-    reader: &mut BufReader<TcpStream>,
+    reader: &mut BufReader<Box<dyn Stream>>,
     host: &str,
     target: &str,
     body: &mut Vec<u8>,
 ) -> Result<(), Failure> {
     let request = format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
     reader.get_mut().write_all(request.as_bytes())?;
-    let mut line = String::new();
-    reader.read_line(&mut line)?;
-    if line.split(' ').nth(1) != Some("200") {
-        return Err(format!("the origin answered `{}` instead of 200", line.trim_end()).into());
-    }
-    let mut length = None;
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? == 0 || line == "\r\n" {
-            break;
-        }
-        if let Some((name, value)) = line.split_once(':')
-            && name.eq_ignore_ascii_case("content-length")
-        {
-            length = value.trim().parse::<usize>().ok();
-        }
-    }
+    let length = read_head(reader, "200", "content-length")?;
+    let length = length.and_then(|digits| digits.parse().ok());
     body.resize(length.ok_or("the origin sent no length")?, 0);
     // Beyond what came with the head this reads from the socket itself.
     reader.read_exact(body)?;
