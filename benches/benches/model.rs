@@ -71,6 +71,7 @@ impl Simulated {
             connections: Connections::Fixed(CONNECTIONS),
             stall_timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            first_byte_timeout: Duration::from_secs(300),
             first_range_bytes: FIRST_RANGE_BYTES,
             min_split_bytes: 0,
             speed_limited: false,
@@ -178,7 +179,7 @@ impl Simulated {
 
 fn checkpoint(segments: u64) -> Checkpoint {
     Checkpoint {
-        identity: UrlIdentity::new([7; 16], "https", "example.org", 443, "/f"),
+        identity: UrlIdentity { salt: [7; 16], asked: [8; 32], answered: Some([9; 32]) },
         host: "example.org".to_owned(),
         total: Some(segments * SEGMENT_BYTES),
         validator: validator(),
@@ -188,6 +189,9 @@ fn checkpoint(segments: u64) -> Checkpoint {
         segments: (0..segments).map(|n| SegmentRecord::Complete(Some([n as u8; 32]))).collect(),
         prefixes: Vec::new(),
         selected: None,
+        data_file: None,
+        mixed: false,
+        adopted: None,
         pid: 1,
     }
 }

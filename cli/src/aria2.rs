@@ -27,8 +27,13 @@ enum Meaning {
     Value(&'static str),
     /// Parts of one decision, taken when all words are read.
     Split,
-    /// The proxy of everything; an empty one is none, whatever the environment says.
-    Proxy,
+    /// A proxy; an empty one is none, whatever the environment says.
+    Proxy(&'static str),
+    /// A time or a number of which 0 is no bound.
+    Unbounded(&'static str),
+    /// Tries, of which 0 is no bound.
+    Tries,
+    DryRun,
     /// The smallest part, where it is larger than what haul takes by itself.
     MinSplit,
     Rename,
@@ -46,14 +51,14 @@ enum Meaning {
 }
 
 use Meaning::{
-    AllowOverwrite, CheckCertificate, Checksum, Continue, Header, MinSplit, Proxy, Quiet,
-    RemoteTime, Rename, Sequential, Split, Value, Version,
+    AllowOverwrite, CheckCertificate, Checksum, Continue, DryRun, Header, MinSplit, Proxy, Quiet,
+    RemoteTime, Rename, Sequential, Split, Tries, Unbounded, Value, Version,
 };
 
 /// The long options, with the letter of the short one, whether a value follows
 /// as a word of its own, and the meaning.
 const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
-    ("all-proxy", None, true, Proxy),
+    ("all-proxy", None, true, Proxy("--proxy")),
     ("allow-overwrite", None, false, AllowOverwrite),
     ("allow-piece-length-change", None, false, Meaning::None),
     ("always-resume", None, false, Meaning::None),
@@ -70,14 +75,15 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("dir", Some('d'), true, Value("--dir")),
     ("disable-ipv6", None, false, Meaning::None),
     ("download-result", None, true, Meaning::None),
+    ("dry-run", None, false, DryRun),
     ("enable-color", None, false, Meaning::None),
     ("file-allocation", None, true, Meaning::None),
     ("force-save", None, false, Meaning::None),
     ("force-sequential", Some('Z'), false, Sequential),
     ("header", None, true, Header),
     ("http-accept-gzip", None, false, Meaning::None),
-    ("http-proxy", None, true, Proxy),
-    ("https-proxy", None, true, Proxy),
+    ("http-proxy", None, true, Proxy("--http-proxy")),
+    ("https-proxy", None, true, Proxy("--https-proxy")),
     ("input-file", Some('i'), true, Value("--input-file")),
     ("interface", None, true, Value("--interface")),
     ("load-cookies", None, true, Value("--load-cookies")),
@@ -88,7 +94,7 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("max-connection-per-server", Some('x'), true, Split),
     ("max-download-limit", None, true, Value("--limit-rate")),
     ("max-overall-download-limit", None, true, Value("--limit-rate")),
-    ("max-tries", Some('m'), true, Value("--retry")),
+    ("max-tries", Some('m'), true, Tries),
     ("min-split-size", Some('k'), true, MinSplit),
     ("no-conf", None, false, Meaning::None),
     ("no-netrc", Some('n'), false, Meaning::None),
@@ -103,7 +109,7 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("retry-wait", None, true, Meaning::None),
     ("show-console-readout", None, false, Meaning::None),
     ("split", Some('s'), true, Split),
-    ("stop", None, true, Value("--max-time")),
+    ("stop", None, true, Unbounded("--max-time")),
     ("stream-piece-selector", None, true, Meaning::None),
     ("summary-interval", None, true, Meaning::None),
     ("timeout", Some('t'), true, Value("--stall-timeout")),
@@ -111,6 +117,17 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("user-agent", Some('U'), true, Value("--user-agent")),
     ("version", Some('v'), false, Version),
 ];
+
+/// The meaning of a long option that has a simple one: whether a value follows, and the flag of
+/// haul that takes it, or nothing.
+pub(crate) fn plain_meaning(long: &str) -> Option<(bool, Option<&'static str>)> {
+    let (_, _, wants_value, meaning) = OPTIONS.iter().find(|(name, ..)| *name == long)?;
+    match meaning {
+        Value(flag) => Some((*wants_value, Some(flag))),
+        Meaning::None => Some((*wants_value, None)),
+        _ => None,
+    }
+}
 
 /// haul's words for a command line of aria2.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -181,11 +198,13 @@ fn exit_code(end: End) -> u8 {
 #[derive(Debug, Default)]
 struct Decisions {
     connections: Option<u32>,
+    continues: bool,
     overwrite: bool,
     keeps_name: bool,
     remote_time: bool,
     insecure: bool,
     sequential: bool,
+    dry_run: bool,
 }
 
 fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failure> {
@@ -246,11 +265,25 @@ fn take(
                 out.words.push(word);
             }
         }
-        Proxy => {
-            let mut word = OsString::from("--proxy=");
+        Proxy(flag) => {
+            let mut word = OsString::from(flag);
+            word.push("=");
             word.push(value.unwrap_or_default());
             out.words.push(word);
         }
+        Unbounded(flag) => {
+            // Of an option that is given twice the last one counts, 0 too.
+            out.words.retain(|word| !word.as_bytes().starts_with(flag.as_bytes()));
+            if !value.is_some_and(is_zero) {
+                take(Value(flag), value, decisions, out)?;
+            }
+        }
+        Tries => {
+            let most = u32::MAX.to_string();
+            let value = value.map(|value| if is_zero(value) { OsStr::new(&most) } else { value });
+            take(Value("--retry"), value, decisions, out)?;
+        }
+        DryRun => decisions.dry_run = on,
         MinSplit => {
             let text = value.unwrap_or_default().to_string_lossy().into_owned();
             let bytes = parse_size(&text).map_err(|grammar| {
@@ -271,7 +304,11 @@ fn take(
         Meaning::None => {}
         // aria2 goes on with whatever lies there, and so writes into it. haul
         // goes on with what it can prove, and replaces the rest at the end.
-        Continue | AllowOverwrite => decisions.overwrite |= on,
+        Continue => {
+            decisions.continues |= on;
+            decisions.overwrite |= on;
+        }
+        AllowOverwrite => decisions.overwrite |= on,
         CheckCertificate => decisions.insecure = !on,
         RemoteTime => decisions.remote_time = on,
         Checksum => {
@@ -283,12 +320,9 @@ fn take(
         Header => {
             let text = value.unwrap_or_default();
             // A header without a value is sent by nobody.
-            if text
-                .as_bytes()
-                .split(|byte| *byte == b':')
-                .nth(1)
-                .is_some_and(|rest| rest.iter().any(|byte| !byte.is_ascii_whitespace()))
-            {
+            let colon = text.as_bytes().iter().position(|byte| *byte == b':');
+            let value = colon.map(|at| text.as_bytes()[at + 1..].trim_ascii());
+            if value.is_some_and(|value| !value.is_empty()) {
                 let mut word = OsString::from("--header=");
                 word.push(text);
                 out.words.push(word);
@@ -307,8 +341,10 @@ fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) 
         out.words.push(format!("--connections={count}").into());
     }
     let flags = [
+        ("--continue=foreign", decisions.continues),
         ("--overwrite", decisions.overwrite),
         ("--auto-rename", !decisions.overwrite && !decisions.keeps_name),
+        ("--dry-run", decisions.dry_run),
         ("--insecure", decisions.insecure),
         ("--no-remote-time", !decisions.remote_time),
     ];
@@ -322,6 +358,10 @@ fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) 
         out.words.push("--".into());
     }
     out.words.append(&mut urls);
+}
+
+fn is_zero(value: &OsStr) -> bool {
+    value.to_str().is_some_and(|text| text.parse() == Ok(0))
 }
 
 fn is_url(word: &OsStr) -> bool {
@@ -405,6 +445,7 @@ mod tests {
                 "--output=./film.mp4.part",
                 "--header=User-Agent: it",
                 "--connections=16",
+                "--continue=foreign",
                 "--overwrite",
                 "--",
                 "http://h/f"
@@ -428,11 +469,19 @@ mod tests {
         );
         assert_eq!(
             of(&["--all-proxy=http://p:1", "--min-split-size", "1M", "-cR", "http://h/"]),
-            "--proxy=http://p:1 --overwrite -- http://h/"
+            "--proxy=http://p:1 --continue=foreign --overwrite -- http://h/"
         );
         assert_eq!(
             of(&["--checksum=sha-256=ab", "-R", "http://h/"]),
             "--checksum=sha256=ab --auto-rename -- http://h/"
+        );
+        assert_eq!(
+            of(&["-m0", "--stop=9", "--stop=0", "--dry-run", "-R", "--referer=*", "http://h/"]),
+            "--retry=4294967295 --referer=* --auto-rename --dry-run -- http://h/"
+        );
+        assert_eq!(
+            of(&["--http-proxy=p:1", "--https-proxy=", "--header=A: :b", "-R", "http://h/"]),
+            "--http-proxy=p:1 --https-proxy= --header=A: :b --auto-rename -- http://h/"
         );
         assert!(translate(["-v"].iter().map(OsString::from)).unwrap().version);
     }

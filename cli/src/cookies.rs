@@ -18,12 +18,27 @@ use url::Url;
 
 use crate::exit::Failure;
 use crate::render::escape;
-use crate::units::plural;
+use crate::text;
+use crate::units::{plural, size};
 
 /// No cookie file is larger, in bytes; a device that never ends is none.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// The cookies of a run, of all its downloads together.
+/// What is kept and sent is bounded, since servers choose it: bytes of one cookie,
+/// cookies of a run, and bytes of one request's field.
+const MAX_COOKIE_BYTES: usize = 4096;
+const MAX_COOKIES: usize = 3000;
+const MAX_FIELD_BYTES: usize = 8 << 10;
+
+/// Whether a value of `--load-cookies` is the cookies themselves, as in curl: it has a `=`, and
+/// no file has that name.
+pub(crate) fn are_typed(given: &Path) -> bool {
+    given.to_str().is_some_and(|text| text.contains('=')) && given.symlink_metadata().is_err()
+}
+
+/// The cookies of a run, of all its downloads together: those of a file, and those that
+/// servers set meanwhile, which end with the run.
+#[derive(Default)]
 pub(crate) struct Jar(Mutex<CookieStore>);
 
 impl std::fmt::Debug for Jar {
@@ -41,23 +56,16 @@ impl Jar {
     /// some are something else.
     pub(crate) fn load(path: &Path) -> Result<(Self, Option<String>), Failure> {
         let shown = escape(&path.to_string_lossy());
-        let unreadable = |error| {
-            let failure = Failure::local(format!("cannot read the cookie file {shown}: {error}"));
-            if shown.contains('=') {
-                failure.hint("a single cookie is given as --header 'Cookie: NAME=VALUE'")
-            } else {
-                failure
-            }
-        };
-        let mut text = String::new();
+        let unreadable =
+            |error| Failure::local(format!("cannot read the cookie file {shown}: {error}"));
+        let mut bytes = Vec::new();
         let file = File::open(path).map_err(unreadable)?;
-        file.take(MAX_BYTES + 1).read_to_string(&mut text).map_err(unreadable)?;
-        if text.len() as u64 > MAX_BYTES {
-            return Err(Failure::local(format!(
-                "{shown} has more than {MAX_BYTES} bytes: no cookie file"
-            )));
+        file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+        if bytes.len() as u64 > MAX_BYTES {
+            let most = size(MAX_BYTES);
+            return Err(Failure::local(format!("{shown} has more than {most}: no cookie file")));
         }
-        let (store, ignored) = parse(&text);
+        let (store, ignored) = parse(&text::decode(&bytes));
         let Some(first) = ignored.first() else { return Ok((Self(Mutex::new(store)), None)) };
         if store.iter_any().next().is_none() {
             return Err(Failure::local(format!(
@@ -85,21 +93,60 @@ impl CookieJar for Jar {
         // RFC 6265 section 5.4: the longest path first. The rest in an order of
         // its own, so that the same run sends the same.
         found.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
-        let pairs: Vec<String> =
-            found.iter().map(|cookie| format!("{}={}", cookie.name(), cookie.value())).collect();
-        (!pairs.is_empty()).then(|| pairs.join("; "))
+        let mut field = String::new();
+        for cookie in found {
+            let (name, value) = (cookie.name(), cookie.value());
+            if field.len() + name.len() + value.len() + 3 > MAX_FIELD_BYTES {
+                continue;
+            }
+            if !field.is_empty() {
+                field.push_str("; ");
+            }
+            field.extend([name, "=", value]);
+        }
+        (!field.is_empty()).then_some(field)
     }
 
     fn set_cookie(&self, url: &str, field: &str) {
         let Ok(url) = Url::parse(url) else { return };
-        let Ok(cookie) = RawCookie::parse(field.to_owned()) else { return };
-        // A whole top-level domain is nobody's to set cookies for.
-        if cookie.domain().is_some_and(|domain| !domain.trim_matches('.').contains('.')) {
+        let Ok(mut cookie) = RawCookie::parse(field.to_owned()) else { return };
+        if cookie.name().len() + cookie.value().len() > MAX_COOKIE_BYTES
+            || !keeps_its_prefix(&cookie)
+            || cookie.secure() == Some(true) && url.scheme() != "https"
+        {
             return;
         }
-        // What the rules of RFC 6265 section 5.3 refuse is not stored.
-        let _ = self.lock().insert_raw(&cookie, &url);
+        // What others register names below is nobody's to set cookies for, except where
+        // it is a host itself, for that host alone (RFC 6265 section 5.3, step 5).
+        let domain = cookie.domain().map(|domain| domain.trim_matches('.').to_ascii_lowercase());
+        if let Some(domain) = domain.filter(|domain| is_public_suffix(domain)) {
+            if url.host_str() != Some(&domain) {
+                return;
+            }
+            cookie.unset_domain();
+        }
+        let mut store = self.lock();
+        if store.iter_any().count() < MAX_COOKIES {
+            // What the rules of RFC 6265 section 5.3 refuse is not stored.
+            let _ = store.insert_raw(&cookie, &url);
+        }
     }
+}
+
+/// Whether a cookie is what its name promises (RFC 6265bis section 4.1.3).
+fn keeps_its_prefix(cookie: &RawCookie<'_>) -> bool {
+    let has = |prefix: &str| {
+        let name = cookie.name().as_bytes();
+        name.len() >= prefix.len() && name[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+    };
+    let secure = cookie.secure() == Some(true);
+    let of_host = secure && cookie.domain().is_none() && cookie.path() == Some("/");
+    (!has("__Secure-") || secure) && (!has("__Host-") || of_host)
+}
+
+/// Whether names below `domain` are registered by others.
+fn is_public_suffix(domain: &str) -> bool {
+    psl::suffix(domain.as_bytes()).is_some_and(|suffix| suffix == domain)
 }
 
 /// The cookies, and the numbers of the lines, from 1, that are none.
@@ -211,8 +258,55 @@ mod tests {
         assert_eq!(jar.cookies("https://login.example.org/").unwrap(), "own=2; safe=5; session=1");
         assert_eq!(jar.cookies("https://example.com/"), None);
         assert_eq!(jar.cookies("https://other.org/"), None);
+        for refused in [
+            "__Secure-a=1",
+            "__secure-b=1",
+            "__Host-c=1; Secure",
+            "__Host-d=1; Secure; Path=/; Domain=example.org",
+            &format!("long={}", "x".repeat(5000)),
+        ] {
+            jar.set_cookie(from, refused);
+        }
+        jar.set_cookie("http://login.example.org/", "tls=1; Secure");
+        assert_eq!(jar.cookies("https://login.example.org/").unwrap(), "own=2; safe=5; session=1");
+        jar.set_cookie(from, "__Secure-a=6; Secure; Path=/a");
+        jar.set_cookie(from, "__Host-b=7; Secure; Path=/");
+        let all = "__Secure-a=6; __Host-b=7; own=2; safe=5; session=1";
+        assert_eq!(jar.cookies("https://login.example.org/a").unwrap(), all);
         jar.set_cookie(from, "session=; Domain=example.org; Path=/; Max-Age=0");
         assert_eq!(jar.cookies("http://cdn.example.org/"), None);
+    }
+
+    #[test]
+    fn a_public_suffix_is_nobodys() {
+        let jar = Jar::default();
+        for (from, domain) in [
+            ("http://a.co.uk/", "co.uk"),
+            ("http://a.co.uk/", ".CO.UK"),
+            ("http://mine.github.io/", "github.io"),
+            ("http://mine.example/", "example"),
+        ] {
+            jar.set_cookie(from, &format!("a=1; Domain={domain}"));
+            assert_eq!(jar.cookies(from), None, "{domain}");
+        }
+        // As a host it is one of its own.
+        for (host, below) in [("github.io", "a.github.io"), ("localhost", "a.localhost")] {
+            jar.set_cookie(&format!("http://{host}/"), &format!("b=2; Domain={host}"));
+            assert_eq!(jar.cookies(&format!("http://{host}/")).as_deref(), Some("b=2"));
+            assert_eq!(jar.cookies(&format!("http://{below}/")), None);
+        }
+        jar.set_cookie("http://b.a.co.uk/", "c=3; Domain=a.co.uk");
+        assert_eq!(jar.cookies("http://c.a.co.uk/").as_deref(), Some("c=3"));
+    }
+
+    #[test]
+    fn what_servers_set_is_bounded() {
+        let jar = Jar::default();
+        for number in 0..MAX_COOKIES + 10 {
+            jar.set_cookie("http://h/", &format!("c{number}={}", "x".repeat(100)));
+        }
+        assert_eq!(jar.lock().iter_any().count(), MAX_COOKIES);
+        assert!(jar.cookies("http://h/").unwrap().len() <= MAX_FIELD_BYTES);
     }
 
     #[test]

@@ -7,6 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
 
+use haul_engine::Summary;
+
 use crate::exit::{EXEC, Failure};
 use crate::plan::GetPlan;
 use crate::render::{Voice, escape};
@@ -56,12 +58,14 @@ impl Exec {
     }
 }
 
-/// Runs the plan's command, if it has one, on a complete file.
+/// Runs the plan's command, if it has one, on the file of a download that is complete. Not on
+/// one that was complete before: the command ran when it became so.
 ///
 /// # Errors
 /// Exit 13 when it cannot be started, fails, or is ended because the run is stopped.
-pub(crate) async fn run(plan: &GetPlan, file: &Path, mut stop: Stop) -> Result<(), Failure> {
-    let Some(exec) = &plan.exec else { return Ok(()) };
+pub(crate) async fn run(plan: &GetPlan, of: &Summary, mut stop: Stop) -> Result<(), Failure> {
+    let Some(exec) = plan.exec.as_ref().filter(|_| !of.unchanged) else { return Ok(()) };
+    let file = &of.output;
     let program = &exec.words[0];
     let shown = escape(program);
     let failed = |what: String| {

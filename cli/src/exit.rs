@@ -11,6 +11,10 @@ pub(crate) const INTERNAL: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A local file is in the way or cannot be written.
 pub(crate) const LOCAL: u8 = 3;
+/// The server's certificate, or the handshake.
+pub(crate) const TLS: u8 = 5;
+/// The server or the proxy refuses, or the link expired.
+pub(crate) const DENIED: u8 = 6;
 /// A limit that the user set.
 pub(crate) const LIMIT: u8 = 12;
 /// The command on a complete file failed.
@@ -26,6 +30,29 @@ pub(crate) const LOCKED: &str = "locked";
 /// Which code stands for several failed downloads: the first of these that
 /// occurred. Usage errors come before any download and are not outranked by one.
 const PRECEDENCE: [u8; 13] = [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, 8, 12, 4, 13];
+
+/// What the codes mean, at the end of the whole help and of the manual page.
+pub(crate) const MEANINGS: &str = "\
+See it work: haul demo. To continue a download, run the same command again.
+
+Exit codes:
+  0   every download is complete, and verified where a digest was given
+  1   a defect of haul
+  2   the command line or a setting cannot be used
+  3   a local file: it exists, is locked or cannot be written, or the disk failed
+  4   the network, after the retries; the partial is kept
+  5   TLS
+  6   refused or expired (401, 403, 407, 410), or a proxy refuses
+  7   the server broke the protocol; nothing wrong was stored
+  8   another HTTP error status
+  9   a digest differs; the file was not published
+  10  the object changed, and the download could not go on
+  11  the disk or a quota is full, or the file is too large for it
+  12  a limit that you set: --max-time, --max-filesize, --expect-size
+  13  --exec failed; the file is published
+  129, 130, 143
+      interrupted by SIGHUP, SIGINT, SIGTERM; the same command continues
+Of several downloads the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13 counts.";
 
 /// A failure, ready to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +120,11 @@ impl Failure {
         self.word == OUTPUT_EXISTS
     }
 
+    /// Whether it is that another download has the output's name.
+    pub(crate) fn is_of_another_haul(&self) -> bool {
+        self.word == LOCKED
+    }
+
     /// A defect of haul or of what it stands on.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(INTERNAL, "internal", message)
@@ -137,9 +169,9 @@ fn code(kind: ErrorKind) -> (u8, &'static str) {
         ErrorKind::Locked => (LOCAL, LOCKED),
         ErrorKind::LocalFile => (LOCAL, "local-file"),
         ErrorKind::Network => (4, "network"),
-        ErrorKind::Tls => (5, "tls"),
-        ErrorKind::AccessDenied => (6, "access-denied"),
-        ErrorKind::ProxyRefused => (6, "proxy-refused"),
+        ErrorKind::Tls => (TLS, "tls"),
+        ErrorKind::AccessDenied => (DENIED, "access-denied"),
+        ErrorKind::ProxyRefused => (DENIED, "proxy-refused"),
         ErrorKind::Protocol => (7, "protocol"),
         ErrorKind::HttpStatus => (8, "http-status"),
         ErrorKind::DigestMismatch => (DIGEST, "digest-mismatch"),
@@ -181,6 +213,16 @@ mod tests {
                 assert_eq!(worst([code, lesser]), code);
             }
         }
+    }
+
+    #[test]
+    fn the_help_tells_what_each_code_means() {
+        for code in [OK].into_iter().chain(PRECEDENCE) {
+            let line = format!("\n  {code:<3} ");
+            assert!(MEANINGS.contains(&line), "{code}");
+        }
+        let order = PRECEDENCE.map(|code| code.to_string()).join(", ");
+        assert!(MEANINGS.contains(&format!("the first of {order} counts")));
     }
 
     #[test]

@@ -14,7 +14,7 @@ const LONGEST_SENTENCE_BYTES: usize = 2000;
 /// # Panics
 /// Where an item is not what it may be, or a refusal would steer a terminal.
 pub fn input_file(bytes: &[u8]) {
-    let lines = bytes.split(|byte| *byte == b'\n').count();
+    let lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).count();
     let mut entries = 0;
     for entry in Items::new(bytes) {
         entries += 1;

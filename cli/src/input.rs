@@ -14,7 +14,7 @@ mod json;
 mod options;
 mod quote;
 
-use std::io::{self, BufRead, Read as _};
+use std::io::{self, Read};
 use std::path::{Component, PathBuf};
 
 use haul_engine::{Checksum, Pieces};
@@ -24,9 +24,10 @@ use url::Url;
 use crate::exit::Failure;
 use crate::plan;
 use crate::render::escape;
+use crate::text::{self, Lines};
 
 /// A longer line is no list's: it bounds what one item can hold in memory.
-const MAX_LINE_BYTES: u64 = 64 << 10;
+const MAX_LINE_BYTES: usize = 64 << 10;
 
 /// What a list's lines are, for errors.
 const GRAMMAR: &str = "a line is a URL, several with TABs between them, `#` and a comment, or a \
@@ -109,7 +110,7 @@ type Reason = (String, String);
 /// The items of a list in its order, each with the line it begins in, from 1.
 #[derive(Debug)]
 pub(crate) struct Items<R> {
-    reader: R,
+    lines: Lines<R>,
     line: u64,
     /// The first line of the next entry, read to see that the one before it has ended.
     ahead: Option<(u64, String)>,
@@ -123,65 +124,35 @@ enum Line {
     End,
 }
 
-impl<R: BufRead> Items<R> {
-    /// The items in what `reader` reads.
+impl<R: Read> Items<R> {
+    /// The items in what `reader` reads, in any encoding that [`text`] knows.
     pub(crate) fn new(reader: R) -> Self {
-        Self { reader, line: 0, ahead: None, ended: false }
+        Self { lines: Lines::new(reader, MAX_LINE_BYTES), line: 0, ahead: None, ended: false }
     }
 
     /// The next line that says something.
     fn next_line(&mut self) -> io::Result<Line> {
         loop {
-            let mut bytes = Vec::new();
-            let read = self.reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut bytes)?;
-            if read == 0 {
-                return Ok(Line::End);
-            }
-            self.line += 1;
-            if bytes.last() == Some(&b'\n') {
-                bytes.pop();
-            } else if read as u64 == MAX_LINE_BYTES {
-                self.skip_line()?;
-                return Ok(bad(
-                    format!("the line is longer than {} KiB", MAX_LINE_BYTES >> 10),
-                    "give each download a line of its own",
-                ));
-            }
-            let text = match String::from_utf8(bytes) {
-                Ok(text) => text,
-                Err(_) => {
+            let text = match self.lines.next()? {
+                None => return Ok(Line::End),
+                Some(text::Line::TooLong) => {
+                    self.line += 1;
                     return Ok(bad(
-                        "the line is not UTF-8",
-                        "write other bytes of a URL as %XX and names in UTF-8",
+                        format!("the line is longer than {} KiB", MAX_LINE_BYTES >> 10),
+                        "give each download a line of its own",
                     ));
                 }
+                Some(text::Line::Text(text)) => text,
             };
-            let text = match text.strip_prefix('\u{feff}') {
-                Some(rest) if self.line == 1 => rest.to_owned(),
-                _ => text,
-            };
-            if text.contains(['\r', '\0']) {
+            self.line += 1;
+            if text.contains('\0') {
                 return Ok(bad(
-                    format!("`{}` has a carriage return or a NUL in it", quote::line(&text)),
-                    "lines end with LF alone: tr -d '\\r' takes the returns away",
+                    format!("`{}` has a NUL in it", quote::line(&text)),
+                    "a list is a text, one download a line",
                 ));
             }
             if !text.trim().is_empty() && !text.starts_with('#') {
                 return Ok(Line::Text(text));
-            }
-        }
-    }
-
-    fn skip_line(&mut self) -> io::Result<()> {
-        loop {
-            let buffer = self.reader.fill_buf()?;
-            let (used, done) = match buffer.iter().position(|&byte| byte == b'\n') {
-                Some(at) => (at + 1, true),
-                None => (buffer.len(), buffer.is_empty()),
-            };
-            self.reader.consume(used);
-            if done {
-                return Ok(());
             }
         }
     }
@@ -232,7 +203,7 @@ impl<R: BufRead> Items<R> {
     }
 }
 
-impl<R: BufRead> Iterator for Items<R> {
+impl<R: Read> Iterator for Items<R> {
     type Item = Result<(u64, Item), Fault>;
 
     fn next(&mut self) -> Option<Self::Item> {

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, DownloadBuilder, Engine, Event, Events, Summary};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, Events, Summary, redact_url};
 use tokio::task::JoinSet;
 
 use crate::exec;
 use crate::exit::{self, End, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
-use crate::render::View;
+use crate::render::{self, Ended, View, file_name};
 use crate::results::Results;
 use crate::signals::{Interrupt, Stop};
 use crate::sink::Sink;
@@ -19,6 +19,11 @@ use crate::units::duration;
 
 /// How long the last events of a cancelled download are waited for.
 const LAST_EVENTS: Duration = Duration::from_millis(100);
+
+/// How soon it is looked whether another haul has ended, and how rarely at last: where the
+/// server names the file, each look is a request.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_RARELY: Duration = Duration::from_secs(8);
 
 /// How one download ended.
 #[derive(Debug)]
@@ -49,12 +54,18 @@ pub(crate) async fn run(
 ) -> End {
     let mut running = JoinSet::new();
     let mut tally = Tally::default();
+    let began = Instant::now();
+    view.expect(source.count());
+    let tells_end = plan.several() && !plan.dry_run;
+    if tells_end {
+        view.will_end();
+    }
     let mut width = Width::new(plan.jobs);
-    let mut ended = false;
+    let mut all = false;
     loop {
         let too_many =
-            plan.max_failures.is_some_and(|most| most.exceeded(tally.failed, tally.ended));
-        let wanted = !ended && !too_many && running.len() < width.now && stop.now().is_none();
+            plan.max_failures.is_some_and(|most| most.exceeded(tally.ended.failed, tally.count));
+        let wanted = !all && !too_many && running.len() < width.now && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -73,7 +84,7 @@ pub(crate) async fn run(
                     tally.fail(&failure);
                 }
                 Some(Next::Note(text)) => view.warning(&text),
-                None => ended = true,
+                None => all = true,
             },
             Some(one) = running.join_next(), if !running.is_empty() => match one {
                 Ok((item, outcome, elapsed)) => {
@@ -81,7 +92,7 @@ pub(crate) async fn run(
                         results.add(&item, &outcome, elapsed);
                     }
                     width.learn(&outcome);
-                    tally.add(&outcome);
+                    tally.add(&item, &outcome);
                 }
                 Err(panic) => {
                     let failure = Failure::internal(format!("a download's task failed: {panic}"));
@@ -94,19 +105,27 @@ pub(crate) async fn run(
     }
     if let Some(Err(failure)) = results.map(Results::close) {
         view.failed(0, &failure);
-        tally.fail(&failure);
+        tally.end = tally.end.and(&failure);
+    }
+    let ended_early = tally.ended.stopped > 0 || !source.has_ended();
+    let ended = tally.ended_of(source.count(), began.elapsed());
+    if tells_end {
+        view.ended(&ended);
+    }
+    if plan.notify && stop.now().is_none() {
+        render::notify(&notification(&ended, &tally.last));
     }
     match stop.now() {
         // A signal that came when all was done changes nothing.
-        Some(interrupt) if tally.stopped || !source.has_ended() || tally.end.code != exit::OK => {
+        Some(interrupt) if ended_early || tally.end.code != exit::OK => {
             view.interrupted(tally.kept_bytes);
             interrupt.exit_code().into()
         }
         stopped => {
-            if stopped.is_none() && !ended {
+            if stopped.is_none() && !all {
                 view.warning(&format!(
                     "{} of {} failed, more than --max-failures: nothing more was started",
-                    tally.failed, tally.ended
+                    ended.failed, tally.count
                 ));
             }
             tally.end
@@ -144,33 +163,83 @@ impl Width {
     }
 }
 
-/// What the downloads of a run came to.
+/// What the downloads of a run came to so far.
 #[derive(Debug, Default)]
 struct Tally {
-    ended: u64,
-    failed: u64,
-    /// What the run would end with so far.
+    /// How many have ended by themselves.
+    count: u64,
+    /// What the run would end with.
     end: End,
-    stopped: bool,
+    ended: Ended,
     kept_bytes: u64,
+    /// What the last one that ended is called.
+    last: String,
 }
 
 impl Tally {
-    fn add(&mut self, outcome: &Outcome) {
+    fn add(&mut self, item: &Item, outcome: &Outcome) {
+        self.last = match outcome {
+            Outcome::Completed(summary) => file_name(&summary.output),
+            _ => called(item),
+        };
         match outcome {
-            Outcome::Completed(_) | Outcome::Planned | Outcome::Skipped => self.ended += 1,
+            Outcome::Completed(summary) => {
+                self.count += 1;
+                let which = match summary.unchanged {
+                    true => &mut self.ended.skipped,
+                    false => &mut self.ended.downloaded,
+                };
+                *which += 1;
+                self.ended.bytes += if summary.unchanged { 0 } else { summary.bytes };
+            }
+            Outcome::Planned => self.count += 1,
+            Outcome::Skipped => {
+                self.count += 1;
+                self.ended.skipped += 1;
+            }
             Outcome::Failed(failure) => self.fail(failure),
             Outcome::Interrupted { kept_bytes } => {
                 self.kept_bytes += kept_bytes;
-                self.stopped = true;
+                self.ended.stopped += 1;
             }
         }
     }
 
+    /// A download failed.
     fn fail(&mut self, failure: &Failure) {
-        self.ended += 1;
-        self.failed += 1;
+        self.count += 1;
         self.end = self.end.and(failure);
+        self.ended.failed += 1;
+    }
+
+    /// What it all came to, of so many where that is known.
+    fn ended_of(&mut self, expected: Option<usize>, elapsed: Duration) -> Ended {
+        let ended = std::mem::take(&mut self.ended);
+        let begun = self.count + ended.stopped;
+        let waiting = expected.map_or(0, |expected| (expected as u64).saturating_sub(begun));
+        Ended { waiting, elapsed, ..ended }
+    }
+}
+
+/// What a download is called that may have no file: without secrets.
+fn called(item: &Item) -> String {
+    match &item.out {
+        Some(out) => file_name(out),
+        None => redact_url(&item.urls[0]),
+    }
+}
+
+/// The words of `--notify`.
+fn notification(ended: &Ended, last: &str) -> String {
+    let failed = match ended.failed {
+        0 => String::new(),
+        failed => format!(", {failed} failed"),
+    };
+    let all = ended.downloaded + ended.skipped + ended.failed + ended.waiting;
+    match (all, ended.failed) {
+        (0 | 1, 0) => format!("haul: {last} is complete"),
+        (0 | 1, _) => format!("haul: {last} failed"),
+        _ => format!("haul: {} of {all} downloaded{failed}", ended.downloaded),
     }
 }
 
@@ -185,13 +254,13 @@ async fn one(
     view.begin(id, &item.urls[0]);
     let plan = plan.for_url(&item.urls[0]);
     let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
-    let outcome = match attempt(plan, engine, id, item, view, &mut curfew).await {
+    let outcome = match unlocked(plan, engine, id, item, view, &mut curfew).await {
         Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
             view.note(id, "skipped", &format!("skipped: {}", failure.message));
             Outcome::Skipped
         }
         Outcome::Failed(failure) => failed(view, id, failure),
-        Outcome::Completed(summary) => match exec::run(plan, &summary.output, stop).await {
+        Outcome::Completed(summary) => match exec::run(plan, &summary, stop).await {
             Ok(()) => Outcome::Completed(summary),
             Err(failure) => failed(view, id, failure),
         },
@@ -199,6 +268,63 @@ async fn one(
     };
     view.end(id);
     outcome
+}
+
+/// [`attempt`], again where another haul was to be waited for.
+async fn unlocked(
+    plan: &GetPlan,
+    engine: &Engine,
+    id: usize,
+    item: &Item,
+    view: &dyn View,
+    curfew: &mut Curfew,
+) -> Outcome {
+    let mut queue = Queue::of(plan);
+    loop {
+        let outcome = attempt(plan, engine, id, item, view, curfew).await;
+        if let Some(outcome) = queue.wait(outcome, id, view, curfew).await {
+            return outcome;
+        }
+    }
+}
+
+/// Waits where another haul has the name of the output, if that is asked for.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waits: bool,
+    told: bool,
+    next: Duration,
+}
+
+impl Queue {
+    pub(crate) fn of(plan: &GetPlan) -> Self {
+        Self { waits: plan.waits_for_others, told: false, next: LOOK_AGAIN }
+    }
+
+    /// `None` where the download is to be tried again now; else its outcome, which may be that
+    /// it was ended while it waited.
+    pub(crate) async fn wait(
+        &mut self,
+        outcome: Outcome,
+        id: usize,
+        view: &dyn View,
+        curfew: &mut Curfew,
+    ) -> Option<Outcome> {
+        let failure = match outcome {
+            Outcome::Failed(failure) if self.waits && failure.is_of_another_haul() => failure,
+            outcome => return Some(outcome),
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            view.note(id, "locked", &format!("waiting: {}", failure.message));
+        }
+        tokio::select! {
+            early = curfew.reached() => Some(curfew.outcome(&early, None, id, view)),
+            () = tokio::time::sleep(self.next) => {
+                self.next = (self.next * 2).min(LOOK_RARELY);
+                None
+            }
+        }
+    }
 }
 
 /// One download; a failure is not told yet.
@@ -221,7 +347,7 @@ async fn attempt(
         };
         return match planned {
             Ok(planned) => {
-                view.planned(id, &planned);
+                view.planned(id, &planned, plan.head);
                 Outcome::Planned
             }
             Err(error) => Outcome::Failed(error.into()),
@@ -361,7 +487,7 @@ pub(crate) async fn drive(
             },
             _ = tick.tick(), if !complete => match started {
                 true => view.progress(id, &download.progress()),
-                false => view.connecting(id),
+                false => view.connecting(id, &download.progress()),
             },
         }
     };

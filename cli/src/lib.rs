@@ -1,13 +1,14 @@
 //! The `haul` command as a library: everything but `main`.
 //!
-//! What a command line says is read in `args` (syntax) and resolved in `plan`
+//! What a command line says is put into haul's own words in `habits`, read in `args` (syntax) and resolved in `plan`
 //! (meaning, in the engine's types), its requests in `request`. `sums` and `metalink` read
-//! documents that tell of digests and mirrors, `refresh` has links replaced. `source` gives the
+//! documents that tell of digests and mirrors, `text` decodes whatever people's files are in, `refresh` has links replaced. `source` gives the
 //! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
 //! of `render`, and `sink` writes what goes to stdout, a device or a FIFO; `exec` runs the user's
 //! command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
 //! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
-//! no URL is given; `verify` checks what lies here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
+//! no URL is given; `demo` shows a download from it that is killed and continues, both in a `scratch` directory; `verify` checks what lies
+//! here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
 //! The engine does the rest, and is used through its public interface only.
 
 #![deny(missing_docs)]
@@ -16,11 +17,13 @@ mod args;
 mod aria2;
 mod bench;
 mod cookies;
+mod demo;
 mod exec;
 mod exit;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod habits;
 mod input;
 mod jobs;
 mod metalink;
@@ -33,6 +36,7 @@ mod refresh;
 mod render;
 mod request;
 mod results;
+mod scratch;
 mod settings;
 mod share;
 mod signals;
@@ -40,6 +44,7 @@ mod sink;
 mod source;
 mod stale;
 mod sums;
+mod text;
 mod trace;
 mod units;
 mod verify;
@@ -48,16 +53,17 @@ mod words;
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 pub use aria2::run_as_aria2c;
 
-use args::{BenchArgs, Command, GetArgs, PlayArgs};
+use args::{BenchArgs, Command, DemoArgs, GetArgs, PlayArgs};
 use exit::{End, Failure};
 use haul_engine::Engine;
 use rustix::io::Errno;
-use settings::{HostPattern, Settled};
+use settings::{HostPattern, Places, Settled};
 use signals::Stop;
 use source::{Mine, Source};
 
@@ -75,7 +81,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_for_end(args: Vec<OsString>) -> End {
-    let Settled { words: args, matches, hosts } = match settings::with_settings(args) {
+    // To make it is a sixth of the time that a start takes, and to free it a twelfth: once for
+    // all who read it, and not at all.
+    let mut definition = ManuallyDrop::new(args::definition());
+    let ours = habits::in_our_words(&definition, args)
+        .and_then(|words| settings::with_settings(&mut definition, words));
+    let Settled { words: args, matches, hosts, places, notes } = match ours {
         Ok(settled) => settled,
         Err(failure) => {
             render::tell(&failure);
@@ -84,10 +95,10 @@ fn run_for_end(args: Vec<OsString>) -> End {
     };
     let parsed = match &matches {
         Some(matches) => args::of_matches(matches),
-        None => args::parse(args.clone()),
+        None => definition.try_get_matches_from_mut(&args).and_then(|it| args::of_matches(&it)),
     };
     let command = match parsed {
-        Ok(command) => command,
+        Ok(command) => told_where(command, &places),
         Err(text) => {
             let said = text.to_string();
             let harmless = harmless(&said, &args);
@@ -102,9 +113,10 @@ fn run_for_end(args: Vec<OsString>) -> End {
     };
     trace::init();
     let ended = match command {
-        Command::Get(args) => get(args, &hosts),
-        Command::Play(args) => play(args, &hosts).map(End::from),
+        Command::Get(args) => get(args, &hosts, &places, notes),
+        Command::Play(args) => play(args, &hosts, &places, &notes).map(End::from),
         Command::Bench(args) => bench(args).map(End::from),
+        Command::Demo(args) => demo(&args).map(End::from),
         Command::Verify(args) => verify::run(&args).map(End::from),
         Command::Status(args) => stale::status(&args).map(End::from),
         Command::Clean(args) => stale::clean(&args).map(End::from),
@@ -131,11 +143,17 @@ fn harmless(said: &str, args: &[OsString]) -> String {
     said.trim_end().split('\n').map(render::escape).collect::<Vec<_>>().join("\n")
 }
 
-fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<End, Failure> {
-    signals::explain_bus_errors();
+fn get(
+    args: GetArgs,
+    hosts: &[(HostPattern, Vec<OsString>)],
+    places: &Places,
+    notes: Vec<String>,
+) -> Result<End, Failure> {
+    signals::explain_bus_errors(signals::Mapped::Partial);
     let mut plan = plan::resolve_get(args)?;
+    plan.warnings.extend(notes);
     for (pattern, words) in hosts {
-        let of_host = with_host(pattern, words, |command| match command {
+        let of_host = with_host(pattern, words, places, |command| match command {
             Command::Get(args) => Some(plan::resolve_get(args)),
             _ => None,
         })?;
@@ -151,10 +169,11 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<End, Fai
     plan.warnings.iter().for_each(|text| view.warning(text));
     within_runtime(Network::of(plan.may_decrypt()), async |mut stop| {
         let engine = Engine::new(plan.engine.clone())?;
-        let items = tokio::select! {
-            items = plan.load(&engine) => items?,
+        let (items, notes) = tokio::select! {
+            loaded = plan.load(&engine) => loaded?,
             interrupt = stop.requested() => return Ok(interrupt.exit_code().into()),
         };
+        notes.iter().for_each(|text| view.warning(text));
         source.add(items, &mine);
         // A task of its own: whatever wakes the future that the runtime blocks on costs a
         // system call, even from the runtime's own thread.
@@ -163,16 +182,28 @@ fn get(args: GetArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<End, Fai
     })
 }
 
+/// The command, whose flags know where they were said if nobody typed them.
+fn told_where(mut command: Command, places: &Places) -> Command {
+    match &mut command {
+        Command::Get(args) => places.tell(&mut args.how.request.ways),
+        Command::Play(args) => places.tell(&mut args.how.request.ways),
+        _ => {}
+    }
+    command
+}
+
 /// What the command line with a host's settings comes to.
 fn with_host<T>(
     pattern: &HostPattern,
     words: &[OsString],
+    places: &Places,
     resolve: impl FnOnce(Command) -> Option<Result<T, Failure>>,
 ) -> Result<T, Failure> {
     // Only what the settings of one host have in common with the typed words can
     // be wrong here: each by itself was read before.
     let cannot = || Err(Failure::usage("they cannot go with the rest of the command line"));
-    let resolved = args::parse(words.to_vec()).ok().and_then(resolve).unwrap_or_else(cannot);
+    let parsed = args::parse(words.to_vec()).ok().map(|command| told_where(command, places));
+    let resolved = parsed.and_then(resolve).unwrap_or_else(cannot);
     resolved.map_err(|mut failure| {
         let place = format!("the settings of [host.\"{}\"]: ", pattern.as_str());
         failure.message.insert_str(0, &place);
@@ -180,17 +211,22 @@ fn with_host<T>(
     })
 }
 
-fn play(args: PlayArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Failure> {
-    signals::explain_bus_errors();
+fn play(
+    args: PlayArgs,
+    hosts: &[(HostPattern, Vec<OsString>)],
+    places: &Places,
+    notes: &[String],
+) -> Result<u8, Failure> {
+    signals::explain_bus_errors(signals::Mapped::Partial);
     let plan = match settings::best_fit(hosts, &args.url) {
         None => play::resolve(args)?,
-        Some((pattern, words)) => with_host(pattern, words, |command| match command {
+        Some((pattern, words)) => with_host(pattern, words, places, |command| match command {
             Command::Play(args) => Some(play::resolve(args)),
             _ => None,
         })?,
     };
     let view = render::view(plan.get.voice, plan.get.several());
-    plan.get.warnings.iter().for_each(|text| view.warning(text));
+    plan.get.warnings.iter().chain(notes).for_each(|text| view.warning(text));
     within_runtime(Network::of(plan.get.may_decrypt()), async |stop| {
         let engine = Engine::new(plan.get.engine.clone())?;
         play::run(plan, engine, view, stop).await
@@ -198,9 +234,22 @@ fn play(args: PlayArgs, hosts: &[(HostPattern, Vec<OsString>)]) -> Result<u8, Fa
 }
 
 fn bench(args: BenchArgs) -> Result<u8, Failure> {
-    signals::explain_bus_errors();
+    signals::explain_bus_errors(signals::Mapped::Partial);
     let plan = bench::resolve(args)?;
     within_runtime(Network::of(plan.may_decrypt()), async |stop| Ok(bench::run(plan, stop).await))
+}
+
+fn demo(args: &DemoArgs) -> Result<u8, Failure> {
+    within_runtime(Network::Plain, async |stop| demo::run(args, stop).await)
+}
+
+/// Does on a thread of its own what would hold the network up.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Failure> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Failure::internal(format!("a worker thread failed: {error}")))
 }
 
 /// Runs the work on a new runtime, with signals turned into its `Stop`. Nothing

@@ -16,18 +16,21 @@ const MOST_BYTES: usize = 8 << 20;
 /// A document that a server sends and that is none is that server's failure.
 const PROTOCOL: u8 = 7;
 
-/// The items of all documents, in their order.
+/// The items of all documents, in their order, and lines for the user.
 ///
 /// # Errors
 /// When one cannot be read; exit 2 for a file that is no Metalink, exit 7 for
 /// such an answer of a server.
-pub(crate) async fn items(plan: &GetPlan, engine: &Engine) -> Result<Vec<Item>, Failure> {
-    let mut items = Vec::new();
+pub(crate) async fn items(
+    plan: &GetPlan,
+    engine: &Engine,
+) -> Result<(Vec<Item>, Vec<String>), Failure> {
+    let (mut items, mut notes) = (Vec::new(), Vec::new());
     for place in &plan.metalinks {
         let remote = place.contains("://");
         let (shown, bytes) = if remote {
             let url = plan::url(place)?;
-            (redact_url(&url), plan.document(engine, &url).bytes(MOST_BYTES).await?)
+            (redact_url(&url), plan.document(engine, &url)?.bytes(MOST_BYTES).await?)
         } else {
             (escape(place), sums::read(place, MOST_BYTES)?)
         };
@@ -40,6 +43,7 @@ pub(crate) async fn items(plan: &GetPlan, engine: &Engine) -> Result<Vec<Item>, 
             failure
         })?;
         for file in files {
+            notes.extend(file.notes.iter().map(|note| format!("--metalink {shown}: {note}")));
             for url in &file.urls {
                 plan::url(url)?;
             }
@@ -53,7 +57,7 @@ pub(crate) async fn items(plan: &GetPlan, engine: &Engine) -> Result<Vec<Item>, 
     if plan.names_one_file() {
         items.iter_mut().for_each(|item| (item.out, item.dir) = (None, None));
     }
-    Ok(items)
+    Ok((items, notes))
 }
 
 fn item(file: MetalinkFile) -> Item {

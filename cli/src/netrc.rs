@@ -15,6 +15,8 @@ use haul_engine::HostCredential;
 
 use crate::exit::Failure;
 use crate::render::escape;
+use crate::text;
+use crate::units::size;
 
 /// No netrc is larger, in bytes; a device that never ends is none.
 const MAX_BYTES: u64 = 1 << 20;
@@ -26,9 +28,11 @@ pub(crate) struct Netrc {
     pub(crate) credentials: Vec<HostCredential>,
     /// The lines, from 1, with something that means nothing.
     ignored: Vec<usize>,
+    /// The faults that cost a login.
+    malformed: Vec<Malformed>,
 }
 
-/// Why a text is no netrc.
+/// Why an entry cannot be used.
 #[derive(Debug, PartialEq, Eq)]
 struct Malformed {
     line: usize,
@@ -39,7 +43,7 @@ struct Malformed {
 /// what of it deserves a warning. Only the last of these may be missing.
 ///
 /// # Errors
-/// Exit 3 when the file cannot be read or is malformed.
+/// Exit 3 when the file cannot be read, or is malformed and has no login that can be used.
 pub(crate) fn load(file: Option<PathBuf>) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let Some(path) = file.or_else(|| set("NETRC")) else {
@@ -66,14 +70,21 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     let mut bytes = Vec::new();
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_BYTES {
-        return Err(Failure::local(format!("{shown} has more than {MAX_BYTES} bytes: no netrc")));
+        let most = size(MAX_BYTES);
+        return Err(Failure::local(format!("{shown} has more than {most}: no netrc")));
     }
-    let malformed = |Malformed { line, what }| {
-        Failure::local(format!("the netrc {shown} cannot be used: line {line} {what}"))
-            .hint("its words are not shown, since they are secrets")
-    };
-    let netrc = text(&bytes).and_then(parse).map_err(malformed)?;
+    let netrc = parse(&text::decode(&bytes));
+    let told = |Malformed { line, what }: &Malformed| format!("line {line} {what}");
+    let faults: Vec<String> = netrc.malformed.iter().map(told).collect();
+    if !faults.is_empty() && netrc.credentials.is_empty() {
+        let faults = faults.join(", ");
+        return Err(Failure::local(format!("the netrc {shown} cannot be used: {faults}"))
+            .hint("its words are not shown, since they are secrets"));
+    }
     let mut warnings = Vec::new();
+    if !faults.is_empty() {
+        warnings.push(format!("a login in {shown} is left out: {}", faults.join(", ")));
+    }
     // Like curl, which uses it all the same.
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
         warnings.push(format!("others may read the passwords in {shown}: chmod 600 helps"));
@@ -84,14 +95,6 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
             .push(format!("{shown} says nothing that is understood in line {}", lines.join(", ")));
     }
     Ok((netrc.credentials, warnings))
-}
-
-fn text(bytes: &[u8]) -> Result<&str, Malformed> {
-    std::str::from_utf8(bytes).map_err(|error| {
-        let before = &bytes[..error.valid_up_to()];
-        let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
-        Malformed { line, what: "is not UTF-8" }
-    })
 }
 
 /// What the next word is.
@@ -114,11 +117,9 @@ struct Entry {
     password: Option<String>,
 }
 
-/// Reads the text of a netrc.
-///
-/// # Errors
-/// When a quote does not end on its line or a keyword has no value.
-fn parse(text: &str) -> Result<Netrc, Malformed> {
+/// Reads the text of a netrc. Where a quote does not end on its line or a keyword has
+/// no value, the entry that it is in is left out, and all others count.
+fn parse(text: &str) -> Netrc {
     let mut netrc = Netrc::default();
     let mut entry: Option<Entry> = None;
     let (mut next, mut asked_at, mut in_macro) = (Next::Keyword, 0, false);
@@ -132,8 +133,12 @@ fn parse(text: &str) -> Result<Netrc, Malformed> {
             if next == Next::Keyword && rest.starts_with('#') {
                 break;
             }
-            let unended = Malformed { line, what: "has a quote without its end" };
-            let (word, after) = split_word(rest).ok_or(unended)?;
+            let Some((word, after)) = split_word(rest) else {
+                netrc.malformed.push(Malformed { line, what: "has a quote without its end" });
+                // Up to the next machine nothing is known to be of anybody.
+                (entry, next) = (None, Next::Keyword);
+                break;
+            };
             rest = after.trim_start();
             let value_of = next;
             next = Next::Keyword;
@@ -160,11 +165,13 @@ fn parse(text: &str) -> Result<Netrc, Malformed> {
             }
         }
     }
-    if next != Next::Keyword {
-        return Err(Malformed { line: asked_at, what: "ends with a keyword without its value" });
+    if next == Next::Keyword {
+        netrc.add(entry);
+    } else {
+        let what = "ends with a keyword without its value";
+        netrc.malformed.push(Malformed { line: asked_at, what });
     }
-    netrc.add(entry);
-    Ok(netrc)
+    netrc
 }
 
 impl Netrc {
@@ -242,7 +249,7 @@ mod tests {
     fn read_as(text: &str, expected: &[(&str, &str, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(h, u, p)| credential(h, u, p)).collect();
         // `Debug` of a credential hides what differs, on purpose.
-        let found = parse(text).unwrap();
+        let found = parse(text);
         assert!(found.credentials == expected, "{text:?}: {found:?}");
         assert_eq!(found.ignored, [0; 0], "{text:?}");
     }
@@ -301,7 +308,7 @@ mod tests {
             ("machine h login a:b password p", &[1], 0),
             ("{\n\"json\": 1 }", &[1, 2], 0),
         ] {
-            let netrc = parse(text).unwrap();
+            let netrc = parse(text);
             assert_eq!(
                 (&netrc.ignored[..], netrc.credentials.len()),
                 (lines, credentials),
@@ -312,23 +319,33 @@ mod tests {
 
     #[test]
     fn malformed_text_is_told_by_its_line_and_nothing_else() {
-        for (bytes, line) in [
-            (&b"machine h\nlogin u password \"hunter2"[..], 2),
-            (b"machine h\nlogin u password \"hunter2\\", 2),
-            (b"machine h login hunter2\npassword\n\n", 2),
-            (b"machine", 1),
-            (b"macdef", 1),
-            (b"machine h\n\nlogin hunter2 \xff", 3),
+        for (text, line) in [
+            ("machine h\nlogin u password \"hunter2", 2),
+            ("machine h\nlogin u password \"hunter2\\", 2),
+            ("machine h login hunter2\npassword\n\n", 2),
+            ("machine", 1),
+            ("macdef", 1),
         ] {
-            let error = text(bytes).and_then(parse).unwrap_err();
-            assert_eq!(error.line, line, "{}", String::from_utf8_lossy(bytes));
-            assert!(!error.what.contains("hunter2"));
+            let netrc = parse(text);
+            assert_eq!(netrc.malformed[0].line, line, "{text}");
+            assert!(netrc.credentials.is_empty() && !netrc.malformed[0].what.contains("hunter2"));
         }
     }
 
     #[test]
+    fn a_faulty_line_costs_its_own_login_only() {
+        let netrc = parse(
+            "machine a login 1 password x\nmachine b login \"2 password y\nlogin 3\n\
+             machine c login 4 password z\nmachine d login",
+        );
+        assert!(netrc.credentials == [credential("a", "1", "x"), credential("c", "4", "z")]);
+        let lines: Vec<usize> = netrc.malformed.iter().map(|it| it.line).collect();
+        assert_eq!((lines, &netrc.ignored[..]), (vec![2, 5], &[3][..]));
+    }
+
+    #[test]
     fn nothing_shows_a_secret() {
-        let netrc = parse("machine h login hunter1 password hunter2").unwrap();
+        let netrc = parse("machine h login hunter1 password hunter2");
         assert!(!format!("{netrc:?}").contains("hunter"), "{netrc:?}");
     }
 }

@@ -1,109 +1,47 @@
-//! The embedded origin: an HTTP server on loopback with one object, whose bytes
-//! derive from their position.
+//! The embedded origin: an HTTP server on loopback with one [`Object`].
 //!
-//! It has to be much faster than what it measures, so no byte is computed when
-//! it is asked for. The object is cut into blocks of 64 KiB, and each block is
-//! a view into one table of random bytes. Where the view begins is different
-//! modulo 4096 for any 4096 blocks in a row, and after those the views move on
-//! by a whole block. Two pieces at different multiples of 4 KiB are therefore
-//! never the same stretch of the table (up to 32 GiB, where it begins again),
-//! and a piece in the wrong place changes the object's hash.
+//! `haul bench` measures with it, so it is as fast as it can be; `haul demo` has it give each
+//! connection little, so that many connections are visibly faster than one.
+
+mod body;
+mod object;
 
 use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
-use hyper::body::{Body, Frame, Incoming, SizeHint};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-/// The size of a block, and of a frame of a body, in bytes.
-const BLOCK_BYTES: u64 = 64 << 10;
-
-/// Views begin at this many different places before they move on by a block.
-const RESIDUES: u64 = 4096;
-
-/// How often they move on before it begins again.
-const LAPS: u64 = 128;
-
-/// An object that is never stored.
-#[derive(Debug, Clone)]
-pub(crate) struct Object {
-    table: Bytes,
-    size_bytes: u64,
-}
-
-impl Object {
-    /// The object of this size.
-    pub(crate) fn new(size_bytes: u64) -> Self {
-        let laps = size_bytes.div_ceil(BLOCK_BYTES).div_ceil(RESIDUES).clamp(1, LAPS);
-        let words = ((laps * BLOCK_BYTES) + RESIDUES) / 8;
-        let table: Vec<u8> = (0..words).flat_map(|word| mix(word).to_le_bytes()).collect();
-        Self { table: table.into(), size_bytes }
-    }
-
-    /// Its strong entity tag: the size tells everything about it.
-    fn etag(&self) -> String {
-        format!("\"haul-1-{:x}\"", self.size_bytes)
-    }
-
-    /// The bytes from `position` to the end of their block or of the object.
-    fn piece(&self, position: u64) -> Bytes {
-        let block = position / BLOCK_BYTES;
-        let end = ((block + 1) * BLOCK_BYTES).min(self.size_bytes);
-        let start = view_start(block) + position % BLOCK_BYTES;
-        let range = start..start + end.saturating_sub(position);
-        // The table is at most 8 MiB, so its indices fit in a usize.
-        self.table.slice(range.start as usize..range.end as usize)
-    }
-
-    /// BLAKE3 of the whole object, from its definition and not from any download.
-    pub(crate) fn blake3(&self) -> [u8; 32] {
-        let mut hasher = blake3::Hasher::new();
-        let mut position = 0;
-        while position < self.size_bytes {
-            let piece = self.piece(position);
-            hasher.update(&piece);
-            position += piece.len() as u64;
-        }
-        hasher.finalize().into()
-    }
-}
-
-/// Where in the table block `block` begins.
-fn view_start(block: u64) -> u64 {
-    // Odd factors and a xor with the upper half are permutations of the 4096
-    // residues, without a constant distance between neighbours.
-    let mut residue = block % RESIDUES;
-    residue = (residue * 2477) % RESIDUES;
-    residue ^= residue >> 6;
-    residue = (residue * 1501) % RESIDUES;
-    residue + (block / RESIDUES % LAPS) * BLOCK_BYTES
-}
-
-/// The finaliser of SplitMix64: random enough, the same everywhere.
-fn mix(word: u64) -> u64 {
-    let mut z = word.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
-}
+use self::body::{Pace, Pieces};
+pub(crate) use self::object::Object;
+use crate::exit::Failure;
 
 /// A running origin; it ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Origin {
     address: SocketAddr,
-    object: Object,
+    served: Served,
     thread: Option<(oneshot::Sender<()>, thread::JoinHandle<()>)>,
+}
+
+/// What each connection of an origin needs.
+#[derive(Debug, Clone)]
+struct Served {
+    object: Object,
+    /// The most that a connection is given.
+    bytes_per_second: Option<u64>,
+    /// What the bodies of all responses came to.
+    sent: Arc<AtomicU64>,
 }
 
 impl Origin {
@@ -112,38 +50,61 @@ impl Origin {
     /// runtime that downloads.
     ///
     /// # Errors
-    /// When there is no port or no thread to be had.
-    pub(crate) fn start(size_bytes: u64) -> io::Result<Self> {
+    /// A failure naming what there is none of: a port or a thread.
+    pub(crate) fn start(size_bytes: u64) -> Result<Self, Failure> {
+        Self::serving(Object::new(size_bytes), None)
+    }
+
+    /// The same, with so many bytes a second for each connection.
+    ///
+    /// # Errors
+    /// As [`Origin::start`].
+    pub(crate) fn start_slow(size_bytes: u64, bytes_per_second: u64) -> Result<Self, Failure> {
+        Self::serving(Object::new(size_bytes), Some(bytes_per_second))
+    }
+
+    fn serving(object: Object, bytes_per_second: Option<u64>) -> Result<Self, Failure> {
+        let served = Served { object, bytes_per_second, sent: Arc::default() };
+        Self::listen(served).map_err(|error| {
+            Failure::internal(format!("the embedded origin cannot listen on 127.0.0.1: {error}"))
+        })
+    }
+
+    fn listen(served: Served) -> io::Result<Self> {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
-        let object = Object::new(size_bytes);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let listener = {
             let _context = runtime.enter();
             TcpListener::from_std(listener)?
         };
         let (stop, stopped) = oneshot::channel();
-        let served = object.clone();
+        let serving = served.clone();
         let handle = thread::Builder::new().name("haul-origin".to_owned()).spawn(move || {
             runtime.block_on(async {
                 tokio::select! {
-                    () = accept(listener, served) => {}
+                    () = accept(listener, serving) => {}
                     _ = stopped => {}
                 }
             });
         })?;
-        Ok(Self { address, object, thread: Some((stop, handle)) })
+        Ok(Self { address, served, thread: Some((stop, handle)) })
     }
 
-    /// The URL of the object.
-    pub(crate) fn url(&self) -> String {
-        format!("http://{}/object.bin", self.address)
+    /// The URL of the object, which has whatever name it is asked for by.
+    pub(crate) fn url(&self, name: &str) -> String {
+        format!("http://{}/{name}", self.address)
     }
 
     /// The object that it serves.
     pub(crate) fn object(&self) -> &Object {
-        &self.object
+        &self.served.object
+    }
+
+    /// How many bytes of bodies it has sent so far, those sent twice counted twice.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.served.sent.load(Ordering::Relaxed)
     }
 }
 
@@ -156,11 +117,11 @@ impl Drop for Origin {
     }
 }
 
-async fn accept(listener: TcpListener, object: Object) {
+async fn accept(listener: TcpListener, served: Served) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
-                tokio::spawn(serve(stream, object.clone()));
+                tokio::spawn(serve(stream, served.clone()));
             }
             // Out of descriptors: those in use come back when a run ends.
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
@@ -168,10 +129,17 @@ async fn accept(listener: TcpListener, object: Object) {
     }
 }
 
-async fn serve(stream: TcpStream, object: Object) {
+async fn serve(stream: TcpStream, served: Served) {
     let _ = stream.set_nodelay(true);
+    let Served { object, bytes_per_second, sent } = served;
+    let pace = bytes_per_second.map(Pace::new);
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(&request, &object);
+        let response = respond(&request, &object).map(|range| Pieces {
+            object: object.clone(),
+            range,
+            pace: pace.clone(),
+            sent: Arc::clone(&sent),
+        });
         async move { Ok::<_, Infallible>(response) }
     });
     // A client that closes early is how a stolen lease ends, not a failure.
@@ -180,9 +148,10 @@ async fn serve(stream: TcpStream, object: Object) {
         .await;
 }
 
-fn respond<B>(request: &Request<B>, object: &Object) -> Response<Piecewise> {
-    let (headers, size, etag) = (request.headers(), object.size_bytes, object.etag());
-    let mut response = Response::new(Piecewise { object: object.clone(), range: 0..0 });
+/// The head of a response, and which bytes of the object are its body.
+fn respond<B>(request: &Request<B>, object: &Object) -> Response<Range<u64>> {
+    let (headers, size, etag) = (request.headers(), object.size_bytes(), object.etag());
+    let mut response = Response::new(0..0);
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
         return response;
@@ -218,7 +187,7 @@ fn respond<B>(request: &Request<B>, object: &Object) -> Response<Piecewise> {
                 text(header::CONTENT_RANGE, format!("bytes {}-{last}/{size}", range.start));
             }
             *response.status_mut() = status;
-            response.body_mut().range = range;
+            *response.body_mut() = range;
         }
     }
     response
@@ -260,59 +229,28 @@ pub(crate) fn parse_range(text: &str, size: u64) -> Option<Wanted> {
     Some(if range.is_empty() { Wanted::Unsatisfiable } else { Wanted::Part(range) })
 }
 
-/// A body that gives the object's pieces out without copying them.
-#[derive(Debug)]
-struct Piecewise {
-    object: Object,
-    range: Range<u64>,
-}
-
-impl Body for Piecewise {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if self.range.is_empty() {
-            return Poll::Ready(None);
-        }
-        let mut piece = self.object.piece(self.range.start);
-        let left = self.range.end - self.range.start;
-        if piece.len() as u64 > left {
-            piece.truncate(left as usize);
-        }
-        self.range.start += piece.len() as u64;
-        Poll::Ready(Some(Ok(Frame::data(piece))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.range.is_empty()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.range.end - self.range.start)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
-
+    use bytes::Bytes;
     use http_body_util::BodyExt as _;
 
+    use super::object::BLOCK_BYTES;
     use super::*;
 
-    fn ask(object: &Object, headers: &[(&str, &str)]) -> Response<Piecewise> {
+    fn ask(object: &Object, headers: &[(&str, &str)]) -> Response<Pieces> {
         let mut request = Request::get("/object.bin");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        respond(&request.body(()).unwrap(), object)
+        respond(&request.body(()).unwrap(), object).map(|range| Pieces {
+            object: object.clone(),
+            range,
+            pace: None,
+            sent: Arc::default(),
+        })
     }
 
-    fn body(response: Response<Piecewise>) -> Bytes {
+    fn body(response: Response<Pieces>) -> Bytes {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         runtime.block_on(response.into_body().collect()).unwrap().to_bytes()
     }
@@ -321,7 +259,7 @@ mod tests {
     fn ranges_are_pieces_of_the_one_object() {
         let object = Object::new(5 * BLOCK_BYTES + 123);
         let whole = body(ask(&object, &[]));
-        assert_eq!(whole.len() as u64, object.size_bytes);
+        assert_eq!(whole.len() as u64, object.size_bytes());
         assert_eq!(<[u8; 32]>::from(blake3::hash(&whole)), object.blake3());
         for (asked, range) in [
             ("bytes=0-0", 0..1),
@@ -337,21 +275,6 @@ mod tests {
             assert_eq!(told, expected);
             assert_eq!(body(response), whole.slice(range), "{asked}");
         }
-    }
-
-    #[test]
-    fn no_piece_is_like_another() {
-        let object = Object::new(64 << 20);
-        let mut seen = HashSet::new();
-        for position in (0..object.size_bytes).step_by(4096) {
-            let piece = object.piece(position).slice(..4096);
-            assert!(seen.insert(*blake3::hash(&piece).as_bytes()), "{position}");
-        }
-        // The same beyond the first lap, by where the views begin.
-        let starts: HashSet<u64> = (0..RESIDUES * LAPS).map(view_start).collect();
-        assert_eq!(starts.len() as u64, RESIDUES * LAPS);
-        let residues: HashSet<u64> = (0..RESIDUES).map(|block| view_start(block) % 4096).collect();
-        assert_eq!(residues.len() as u64, RESIDUES);
     }
 
     #[test]

@@ -1,14 +1,18 @@
 //! `haul completions` and `haul man`: what a package has besides the program,
 //! made from the same definition that parses the command line.
 
+use std::io::Write as _;
+use std::process::{Command, Stdio};
+
 use clap::{Args, ValueEnum};
 
 use crate::args::{self, HelpArgs};
 use crate::aria2;
 use crate::exit::{self, Failure};
-use crate::render::to_stdout;
+use crate::render::{stdout_is_terminal, to_stdout};
+use crate::words;
 
-/// Flags of `haul completions`.
+/// Print the completions of a shell.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
     /// Whose: bash, zsh or fish
@@ -26,7 +30,7 @@ enum Shell {
     Fish,
 }
 
-/// Flags of `haul man`.
+/// Print the manual page, in roff.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
     /// The page of this command, or of `aria2c`, instead of the whole program's
@@ -49,14 +53,31 @@ pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
     exit::OK
 }
 
-/// Prints a manual page, in roff.
+/// The signs of the bar, for the page of the whole program. The signs themselves are in
+/// roff's own words for them.
+const LEGEND: &str = r#".SH "THE BAR"
+Below the line of numbers a terminal shows a map of the object, from its first byte on the left to its last on the right:
+.TP
+\fB\[u00B7]\fR (or .)
+missing
+.TP
+\fB\[u2591] \[u2592] \[u2593]\fR (or - + *)
+partly here, from little to most
+.TP
+\fB\[u2588]\fR (or #)
+here
+.PP
+What is being fetched now is in colour. The signs in brackets are those of a terminal without UTF\-8. The line above has percentage, bytes, speed, the time left at that speed, and the connections that fetch now; where nothing comes it says for how long, and when haul gives up waiting. NO_COLOR, TERM=dumb and a pipe switch colours off, CLICOLOR_FORCE switches them on.
+"#;
+
+/// Prints a manual page: in roff for a file or a package, and as people read it on a terminal.
 ///
 /// # Errors
 /// Exit 2 for a command that there is not.
 pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     let mut program = whole();
     program.build();
-    let command = match &args.command {
+    let mut command = match &args.command {
         None => program,
         // A name of the program rather than a command of it.
         Some(name) if name == "aria2c" => aria2::definition(),
@@ -73,11 +94,37 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
         }
     };
     let mut page = Vec::new();
-    clap_mangen::Man::new(command)
+    clap_mangen::Man::new(command.clone())
         .render(&mut page)
         .map_err(|error| Failure::internal(format!("the manual page cannot be made: {error}")))?;
-    print(&page);
+    if args.command.is_none() {
+        page.extend_from_slice(LEGEND.as_bytes());
+    }
+    if !stdout_is_terminal() {
+        print(&page);
+    } else if !shown(&["man", "-l", "-"].map(str::to_owned), &page) {
+        // Without man, what the flags' help says is most of the page.
+        let text = command.render_long_help().to_string();
+        let pager = std::env::var("PAGER").ok().and_then(|pager| words::split(&pager).ok());
+        let pager = pager.unwrap_or_else(|| vec!["less".to_owned()]);
+        if !shown(&pager, text.as_bytes()) {
+            print(text.as_bytes());
+        }
+    }
     Ok(exit::OK)
+}
+
+/// Gives a text to a program that shows it; whether that could be started and had
+/// nothing against it.
+fn shown(words: &[String], text: &[u8]) -> bool {
+    let Some((program, arguments)) = words.split_first() else { return false };
+    let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
+    let Ok(mut child) = child else { return false };
+    if let Some(mut stdin) = child.stdin.take() {
+        // Whoever has read enough closes it.
+        let _ = stdin.write_all(text);
+    }
+    child.wait().is_ok_and(|status| status.success())
 }
 
 /// The definition with the commands that `--help` leaves out.

@@ -6,26 +6,33 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
-    Allocation, Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Resume,
-    Selection, StorageKind, redact_url,
+    Allocation, Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Foreign,
+    Resume, Selection, StorageKind,
 };
 use url::Url;
 
 use crate::args::{
-    AllocationArg, ContinueArg, DownloadArgs, GetArgs, ListArgs, MetalinkArgs, ProgressArg,
-    StorageArg, TalkArgs,
+    AllocationArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg,
+    MetalinkArgs, ProgressArg, StorageArg, TalkArgs,
 };
 use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
 use crate::metalink;
 use crate::refresh::RefreshCommand;
-use crate::render::{Voice, escape, stderr_is_terminal, stdout_is_terminal};
+use crate::render::{
+    Voice, escape, stderr_is_terminal, stdout_is_terminal, stdout_waits_for_bytes,
+};
 use crate::request::{self, Request};
 use crate::settings::{self, HostPattern};
 use crate::share::{MaxFailures, Shard};
 use crate::sink::Sink;
 use crate::sums::{ChecksumArg, Sums};
+use crate::units::size;
+
+mod address;
+
+pub(crate) use address::url;
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -56,12 +63,18 @@ pub(crate) struct GetPlan {
     pub(crate) voice: Voice,
     /// An output that exists counts as done.
     pub(crate) skip_existing: bool,
+    /// Another haul that downloads to the same name is waited for.
+    pub(crate) waits_for_others: bool,
     /// How long one download may take.
     pub(crate) max_time: Option<Duration>,
     /// What is run on each complete file.
     pub(crate) exec: Option<Exec>,
     /// Print the plan and fetch nothing.
     pub(crate) dry_run: bool,
+    /// Ring and notify at the end.
+    pub(crate) notify: bool,
+    /// Print the head of the response with it.
+    pub(crate) head: bool,
     /// Lines to tell before the start.
     pub(crate) warnings: Vec<String>,
     /// Where the bytes go that are not to be kept in a file.
@@ -86,10 +99,10 @@ impl GetPlan {
 
     /// Has the downloads of these hosts go by another plan.
     pub(crate) fn add_host(&mut self, pattern: HostPattern, plan: GetPlan) {
-        let rate = plan.engine.limit_rate_bytes_per_second;
-        if let Some(rate) = rate.filter(|_| rate != self.engine.limit_rate_bytes_per_second) {
-            self.engine.host_rates.push((pattern.as_str().to_owned(), rate));
-        }
+        // A section without a rate has one all the same, for its hosts a wider section's
+        // does not count.
+        let rate = plan.engine.limit_rate_bytes_per_second.unwrap_or(0);
+        self.engine.host_rates.push((pattern.as_str().to_owned(), rate));
         self.hosts.push((pattern, plan));
     }
 
@@ -109,11 +122,14 @@ impl GetPlan {
     }
 
     /// Reads the documents that the flags name: a list of digests, Metalinks,
-    /// whose files it gives.
+    /// whose files it gives, with lines for the user.
     ///
     /// # Errors
     /// When one cannot be had or used.
-    pub(crate) async fn load(&mut self, engine: &Engine) -> Result<Vec<Item>, Failure> {
+    pub(crate) async fn load(
+        &mut self,
+        engine: &Engine,
+    ) -> Result<(Vec<Item>, Vec<String>), Failure> {
         if let Some(place) = &self.output.sums_place {
             let sums = Arc::new(Sums::load(place, self, engine).await?);
             for plan in self.hosts.iter_mut().map(|(_, plan)| plan) {
@@ -126,30 +142,38 @@ impl GetPlan {
 
     /// The request for a document at `url`. What the flags say of the object's
     /// requests goes to the origin of the object alone.
-    pub(crate) fn document(&self, engine: &Engine, url: &str) -> DownloadBuilder {
+    ///
+    /// # Errors
+    /// Exit 2 when the URL is not allowed.
+    pub(crate) fn document(&self, engine: &Engine, url: &str) -> Result<DownloadBuilder, Failure> {
+        self.request.allow(url)?;
         // Without an object, the Metalink is what the flags are of.
         let own = self.urls.first().is_none_or(|first| are_of_one_origin(first, url));
-        self.request.apply(engine.download(url), own)
+        Ok(self.request.apply(engine.download(url), url, own))
     }
 
     /// The download of an item, with every option set.
     ///
     /// # Errors
-    /// Exit 2 when the list of digests has none of it.
+    /// Exit 2 when the list of digests has none of it, or a URL of it is not allowed.
     pub(crate) fn download(
         &self,
         engine: &Engine,
         item: &Item,
     ) -> Result<DownloadBuilder, Failure> {
         let output = &self.output;
+        for url in &item.urls {
+            self.request.allow(url)?;
+        }
         let url = &item.urls[0];
         // A server that offers URLs of others gets nobody's secrets sent there.
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
         let mut download = self
             .request
-            .apply(engine.download(url), own)
+            .apply(engine.download(url), url, own)
             .connections(output.connections)
             .resume(output.resume)
+            .foreign(output.foreign)
             .existing(output.existing)
             .if_changed(output.if_changed)
             .in_place(output.in_place)
@@ -219,6 +243,7 @@ struct Output {
     directory: Option<PathBuf>,
     connections: Connections,
     resume: Resume,
+    foreign: Foreign,
     existing: Existing,
     if_changed: bool,
     in_place: bool,
@@ -245,7 +270,15 @@ struct Output {
 /// # Errors
 /// Exit 2 for a value or a combination that cannot be; both flags are named.
 pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
-    resolve(&args.urls, args.list, args.metalinks, args.how)
+    let mut plan = resolve(&args.urls, args.list, args.metalinks, args.how)?;
+    let speaks = !matches!(plan.voice, Voice::Quiet | Voice::Json);
+    if speaks && plan.sink.is_none() && !plan.dry_run && stdout_waits_for_bytes() {
+        plan.warnings.push(
+            "nothing goes to stdout: the bytes go into a file, and with `-o -` to stdout"
+                .to_owned(),
+        );
+    }
+    Ok(plan)
 }
 
 /// Resolves the flags of the downloads of these URLs and this list.
@@ -258,10 +291,18 @@ pub(crate) fn resolve(
     metalinks: MetalinkArgs,
     args: DownloadArgs,
 ) -> Result<GetPlan, Failure> {
-    if let Some(value) = &args.transfer.k {
-        return Err(unassigned_k(value));
+    let mut args = args;
+    if let Some(directory) = args.output.output.take_if(|file| is_directory(file)) {
+        let above = args.output.dir.take().unwrap_or_default();
+        args.output.dir = Some(above.join(directory));
     }
-    let urls = urls.iter().map(|text| url(text)).collect::<Result<Vec<_>, _>>()?;
+    let (mut typed, mut bared) = (Vec::new(), false);
+    for text in urls {
+        let (url, was_wrapped) = address::typed(text)?;
+        typed.push(url);
+        bared |= was_wrapped;
+    }
+    let urls = typed;
     let file = list.input_file.clone();
     let of_several = if file.is_some() { "--input-file" } else { "several URLs" };
     let several = urls.len() > 1 || file.is_some();
@@ -310,10 +351,16 @@ pub(crate) fn resolve(
         }
     }
     let (mut engine, request) = request::resolve(args.request)?;
+    for url in urls.iter().chain(&mirrors) {
+        request.allow(url)?;
+    }
     engine.limit_rate_bytes_per_second = args.transfer.limit_rate.filter(|rate| *rate > 0);
     engine.max_connections_per_host = args.transfer.per_host;
     let connections = args.transfer.connections.unwrap_or_default();
     let mut warnings = request.warnings.clone();
+    if bared {
+        warnings.push("the blanks and quotes around the URL were taken off".to_owned());
+    }
     if let Connections::Fixed(count) = connections
         && count > MANY_CONNECTIONS
     {
@@ -322,19 +369,27 @@ pub(crate) fn resolve(
              faster"
         ));
     }
+    let existing = args.output.existing();
     let output = Output {
         file: args.output.output,
         directory: args.output.dir,
         connections,
         resume: match args.output.r#continue {
-            None | Some(ContinueArg::Auto) => Resume::Auto,
+            None | Some(ContinueArg::Auto | ContinueArg::Foreign) => Resume::Auto,
             Some(ContinueArg::Always) => Resume::Always,
             Some(ContinueArg::Never) => Resume::Never,
         },
-        existing: match (args.output.overwrite, args.output.auto_rename) {
-            (true, _) => Existing::Replace,
-            (_, true) => Existing::Rename,
-            _ => Existing::Refuse,
+        foreign: match (args.output.r#continue, existing) {
+            // Any file at all is to be refused, or counts as done.
+            (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
+            (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
+            _ => Foreign::Leave,
+        },
+        existing: match existing {
+            None => Existing::Rename,
+            Some(ExistingArg::Verify) => Existing::Verify,
+            Some(ExistingArg::Skip | ExistingArg::Error) => Existing::Refuse,
+            Some(ExistingArg::Overwrite) => Existing::Replace,
         },
         if_changed: args.output.if_changed,
         in_place: args.output.no_part,
@@ -369,10 +424,13 @@ pub(crate) fn resolve(
         engine,
         jobs,
         voice,
-        skip_existing: args.output.skip_existing,
+        skip_existing: existing == Some(ExistingArg::Skip),
+        waits_for_others: args.output.locked == Some(LockedArg::Wait),
         max_time: args.transfer.max_time.filter(|time| !time.is_zero()),
         exec: args.file.exec,
-        dry_run: args.talk.dry_run,
+        dry_run: args.talk.dry_run || args.talk.head,
+        head: args.talk.head,
+        notify: args.talk.notify,
         warnings,
         sink,
         request,
@@ -390,70 +448,13 @@ pub(crate) fn storage(arg: StorageArg) -> StorageKind {
     }
 }
 
-/// A URL that can be asked for, as it was given.
-///
-/// # Errors
-/// Exit 2 with a hint. A query or a password in the text is not quoted.
-pub(crate) fn url(text: &str) -> Result<String, Failure> {
-    if text.chars().any(char::is_control) {
-        return Err(Failure::usage("a URL has a line break or another control character in it")
-            .hint("write it as %0D, %0A or %00 if it belongs there"));
-    }
-    let Some((scheme, _)) = text.split_once("://") else {
-        let shown = redact_url(&format!("https://{text}"));
-        let quoted = shown.strip_prefix("https://").unwrap_or(&shown);
-        let quoted = if text.ends_with('/') { quoted } else { quoted.trim_end_matches('/') };
-        let failure = Failure::usage(format!("not a URL: `{quoted}`"));
-        return Err(if text == "help" {
-            failure.hint("haul --help prints the common flags")
-        } else if matches!(text, "auto" | "always" | "never") {
-            failure.hint(format!("--continue takes its value after `=`: --continue={text}"))
-        } else if matches!(
-            text,
-            "get" | "play" | "bench" | "verify" | "status" | "clean" | "completions" | "man"
-        ) {
-            failure.hint(format!("a command comes first: haul {text} [OPTIONS]"))
-        } else {
-            failure.hint(format!("http:// or https:// is missing: https://{quoted}"))
-        });
-    };
-    let shown = || redact_url(text);
-    if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
-        return Err(Failure::usage(format!(
-            "cannot download `{}`: its scheme is neither http nor https",
-            shown()
-        )));
-    }
-    match Url::parse(text) {
-        Ok(_) => Ok(text.to_owned()),
-        Err(error) => Err(Failure::usage(format!("not a URL: `{}`: {error}", shown()))
-            .hint("write http://HOST/PATH or https://HOST/PATH")),
-    }
-}
-
-fn unassigned_k(value: &str) -> Failure {
-    let aria2 = crate::units::parse_size(value).is_ok();
-    let failure = Failure::usage("-k has no meaning here, because curl and aria2 give it two");
-    if aria2 {
-        failure.hint(format!(
-            "aria2's -k is `--min-split-size {value}`; curl's is `--insecure`, which accepts any \
-             certificate"
-        ))
-    } else {
-        failure.hint(
-            "curl's -k is `--insecure`, which accepts any certificate; `--cacert FILE` trusts \
-             one; aria2's is `--min-split-size`",
-        )
-    }
+/// Whether a value of `--output` names the directory and not the file.
+fn is_directory(output: &Path) -> bool {
+    output.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
 /// What `--output` names, if that is no ordinary file.
 fn output_sink(file: &Path, directory: Option<&Path>) -> Result<Option<Sink>, Failure> {
-    let quoted = escape(&file.to_string_lossy());
-    if quoted.is_empty() || quoted.ends_with('/') {
-        return Err(Failure::usage(format!("--output `{quoted}` names no file"))
-            .hint("use --dir for a directory"));
-    }
     match directory.filter(|_| file != Path::new("-")) {
         Some(directory) => Sink::of(&directory.join(file)),
         None => Sink::of(file),
@@ -519,8 +520,11 @@ fn segment_size(bytes: u64) -> Result<u64, Failure> {
     if bytes.is_power_of_two() && bytes >= MIN_SEGMENT_BYTES {
         return Ok(bytes);
     }
-    Err(Failure::usage(format!("--segment-size: {bytes} bytes are not a power of two from 1M"))
-        .hint("write 1M, 2M, 4M and so on"))
+    let words = size(bytes);
+    Err(Failure::usage(format!(
+        "--segment-size: {bytes} bytes ({words}) are no power of two from 1M"
+    ))
+    .hint("write 1M, 2M, 4M and so on"))
 }
 
 #[cfg(test)]

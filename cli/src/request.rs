@@ -6,14 +6,17 @@ use std::time::Duration;
 
 use haul_engine::{
     ClientCertificate, CookieJar, DownloadBuilder, EngineConfig, HostCredential, HttpVersion,
-    IpFamily, Proxies, RetryPolicy,
+    IpFamily, Proxies, Proxy, RetryPolicy, redact_url,
 };
 
-use crate::args::RequestArgs;
-use crate::cookies::Jar;
+use url::Url;
+
+use crate::args::{RequestArgs, WayArgs};
+use crate::cookies::{self, Jar};
 use crate::exit::Failure;
 use crate::netrc;
 use crate::render::escape;
+use crate::text;
 
 /// The shape of the requests, the same for every URL of a run.
 #[derive(Debug, Default)]
@@ -21,6 +24,8 @@ pub(crate) struct Request {
     /// Lines to tell before the start.
     pub(crate) warnings: Vec<String>,
     headers: Vec<(String, String)>,
+    /// Each request says that its own URL led to it.
+    refers_to_itself: bool,
     login: Option<(String, String)>,
     host_logins: Vec<HostCredential>,
     cookies: Option<Arc<dyn CookieJar>>,
@@ -28,12 +33,34 @@ pub(crate) struct Request {
     stall_timeout: Option<Duration>,
     max_redirects: Option<u32>,
     allow_downgrade: bool,
+    https_only: bool,
 }
 
 impl Request {
+    /// # Errors
+    /// Exit 2 for a URL without TLS, where only those with it are to be asked for.
+    pub(crate) fn allow(&self, url: &str) -> Result<(), Failure> {
+        let is_https = Url::parse(url).is_ok_and(|url| url.scheme() == "https");
+        if is_https || !self.https_only {
+            return Ok(());
+        }
+        let text = format!("{} is not https, and nothing else is allowed", redact_url(url));
+        Err(Failure::usage(text).hint(
+            "--proto =https (--https-only) allows https alone: leave it out, or write https://",
+        ))
+    }
+
     /// Sets these options on a download; headers and the login, which are for one
     /// origin, only if it is theirs.
-    pub(crate) fn apply(&self, mut download: DownloadBuilder, own: bool) -> DownloadBuilder {
+    pub(crate) fn apply(
+        &self,
+        mut download: DownloadBuilder,
+        url: &str,
+        own: bool,
+    ) -> DownloadBuilder {
+        if let Some(itself) = referer_of(url).filter(|_| own && self.refers_to_itself) {
+            download = download.header("Referer", &itself);
+        }
         for (name, value) in self.headers.iter().filter(|_| own) {
             download = download.header(name, value);
         }
@@ -54,6 +81,18 @@ impl Request {
             .retry(self.retry)
             .allow_downgrade(self.allow_downgrade)
     }
+}
+
+/// The Referer that stands for the URL itself.
+pub(crate) const ITSELF: &str = "*";
+
+/// A URL as the Referer of itself, without a login and a fragment (RFC 9110 section
+/// 10.1.3).
+pub(crate) fn referer_of(url: &str) -> Option<String> {
+    let mut url = Url::parse(url).ok()?;
+    url.set_username("").and_then(|()| url.set_password(None)).ok()?;
+    url.set_fragment(None);
+    Some(url.into())
 }
 
 /// Where it is remembered what servers have shown: `$XDG_STATE_HOME/haul`, else
@@ -86,7 +125,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         key: trust.key.unwrap_or_else(|| certificates.clone()),
         certificates,
     });
-    engine.proxies = proxies(ways.proxy.as_deref(), ways.no_proxy.as_deref())?;
+    engine.proxies = proxies(&ways)?;
     engine.interface = ways.interface;
     engine.ip_family = match (ways.ipv4, ways.ipv6) {
         (true, _) => Some(IpFamily::V4),
@@ -110,7 +149,8 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         let token = sendable("--bearer", token)?;
         headers.push(("Authorization".to_owned(), format!("Bearer {token}")));
     }
-    if let Some(referer) = referer {
+    let refers_to_itself = referer.as_deref() == Some(ITSELF);
+    if let Some(referer) = referer.filter(|_| !refers_to_itself) {
         headers.push(("Referer".to_owned(), sendable("--referer", referer)?));
     }
     let login = match identity.user {
@@ -127,35 +167,45 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
         (false, None) => Default::default(),
         (_, file) => netrc::load(file)?,
     };
-    let cookies = match &identity.load_cookies {
-        None => None,
+    let jar = match &identity.load_cookies {
+        None => Jar::default(),
+        Some(given) if cookies::are_typed(given) => {
+            let line = sendable("--load-cookies", given.to_string_lossy().into_owned())?;
+            headers.push(("Cookie".to_owned(), line));
+            Jar::default()
+        }
         Some(file) => {
             let (jar, ignored) = Jar::load(file)?;
             warnings.extend(ignored);
-            Some(Arc::new(jar) as Arc<dyn CookieJar>)
+            jar
         }
     };
+    let headers = with_one_cookie_field(headers);
     let mut retry = RetryPolicy::default();
     if let Some(attempts) = patience.retry {
         retry.max_attempts = attempts;
+        // Whoever asks for it waits for a server that is yet to come up, too.
+        retry.max_hopeless_attempts = attempts;
     }
     retry.max_time = patience.retry_max_time.filter(|time| !time.is_zero());
     let request = Request {
         warnings,
         headers,
+        refers_to_itself,
         login,
         host_logins,
-        cookies,
+        cookies: Some(Arc::new(jar)),
         retry,
         stall_timeout: patience.stall_timeout,
         max_redirects: patience.max_redirect,
         allow_downgrade: trust.allow_downgrade,
+        https_only: trust.https_only,
     };
     Ok((engine, request))
 }
 
-/// The proxies of the flags, else of the environment.
-fn proxies(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Proxies, Failure> {
+/// The proxies of the flags and settings, else of the environment.
+fn proxies(ways: &WayArgs) -> Result<Proxies, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let refused = |flag: &str, error: &haul_engine::Error| {
         let failure = Failure::usage(format!("{flag}{error}"));
@@ -164,16 +214,30 @@ fn proxies(proxy: Option<&str>, no_proxy: Option<&str>) -> Result<Proxies, Failu
             None => failure,
         }
     };
-    let proxies = match proxy {
-        None => Proxies::from_env(variable).map_err(|error| refused("", &error))?,
-        Some("") => Proxies::default(),
-        Some(url) => {
-            let proxy = url.parse().map_err(|error| refused("--proxy: ", &error))?;
-            let bypass = ["no_proxy", "NO_PROXY"].into_iter().find_map(variable);
-            Proxies::all(proxy).bypassing(&bypass.unwrap_or_default())
+    let of_flag = |flag: &str, url: &str| match url {
+        "" => Ok(None),
+        url => {
+            let proxy = url.parse::<Proxy>().map_err(|error| refused(&format!("{flag}: "), &error));
+            proxy.map(|proxy| Some(proxy.chosen_by(flag)))
         }
     };
-    Ok(match no_proxy {
+    let mut proxies = match ways.proxy.as_deref() {
+        None => Proxies::from_env(variable).map_err(|error| refused("", &error))?,
+        Some(url) => match of_flag(ways.proxy_from.as_deref().unwrap_or("--proxy"), url)? {
+            None => Proxies::default(),
+            Some(proxy) => {
+                let bypass = ["no_proxy", "NO_PROXY"].into_iter().find_map(variable);
+                Proxies::all(proxy).bypassing(&bypass.unwrap_or_default())
+            }
+        },
+    };
+    if let Some(url) = &ways.http_proxy {
+        proxies.http = of_flag("--http-proxy", url)?;
+    }
+    if let Some(url) = &ways.https_proxy {
+        proxies.https = of_flag("--https-proxy", url)?;
+    }
+    Ok(match ways.no_proxy.as_deref() {
         Some(hosts) => proxies.bypassing(hosts),
         None => proxies,
     })
@@ -186,7 +250,7 @@ fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
             headers.push(header("--header", line)?);
             continue;
         };
-        let text = std::fs::read_to_string(file).map_err(|error| {
+        let text = std::fs::read(file).map(|bytes| text::decode(&bytes)).map_err(|error| {
             Failure::local(format!("the headers in {} cannot be read: {error}", escape(file)))
         })?;
         for (number, line) in (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty()) {
@@ -198,6 +262,16 @@ fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
         }
     }
     Ok(headers)
+}
+
+/// The fields, of which a request has one for its cookies (RFC 6265 section 5.4).
+fn with_one_cookie_field(headers: Vec<(String, String)>) -> Vec<(String, String)> {
+    let (cookies, mut rest): (Vec<_>, Vec<_>) =
+        headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
+    let values = cookies.iter().map(|(_, value)| value.trim_end_matches([';', ' ']));
+    let all = values.collect::<Vec<_>>().join("; ");
+    rest.extend(cookies.first().map(|_| ("Cookie".to_owned(), all)));
+    rest
 }
 
 /// A header line, given by `flag`, in its two parts. The value is not quoted in errors.

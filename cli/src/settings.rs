@@ -7,7 +7,7 @@
 //! A section `[host."NAME"]` has settings for the downloads of one host: their
 //! command line is the general one with the section's words before the typed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -16,25 +16,29 @@ use std::path::{Path, PathBuf};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use toml::{Table, Value};
 
-use crate::args;
+use crate::args::{self, WayArgs};
 use crate::exit::Failure;
 use crate::render::escape;
+use crate::text;
 
 /// What only a command line can say.
-const NO_SETTINGS: [&str; 6] = ["help", "help-all", "version", "no-config", "output", "k"];
+const NO_SETTINGS: [&str; 7] =
+    ["help", "help-all", "version", "no-config", "output", "from-curl", "head"];
 
 /// No settings file is larger; one that is, is another kind of file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
 /// What is of the whole run, or of the one way that all its connections go, and
 /// so cannot be another thing for one host.
-const OF_THE_RUN: [&str; 26] = [
+const OF_THE_RUN: [&str; 29] = [
     "cacert",
     "cert",
     "connect-timeout",
     "dry-run",
+    "http-proxy",
     "http1.1",
     "http2",
+    "https-proxy",
     "input-file",
     "insecure",
     "interface",
@@ -45,6 +49,7 @@ const OF_THE_RUN: [&str; 26] = [
     "key",
     "max-failures",
     "no-proxy",
+    "notify",
     "per-host",
     "progress",
     "proxy",
@@ -69,11 +74,32 @@ pub(crate) struct Settled {
     pub(crate) matches: Option<ArgMatches>,
     /// The same with the settings of one host.
     pub(crate) hosts: Vec<(HostPattern, Vec<OsString>)>,
+    /// Where flags were said that nobody typed.
+    pub(crate) places: Places,
+    /// What is worth a word.
+    pub(crate) notes: Vec<String>,
 }
 
 impl Settled {
     fn as_typed(words: Vec<OsString>, matches: Option<ArgMatches>) -> Self {
-        Self { words, matches, hosts: Vec::new() }
+        Self { words, matches, hosts: Vec::new(), places: Places::default(), notes: Vec::new() }
+    }
+}
+
+/// Where settings of the whole run stand: by the id of their flag, as errors name it.
+#[derive(Debug, Default)]
+pub(crate) struct Places(BTreeMap<String, String>);
+
+impl Places {
+    fn of<'a>(settings: impl Iterator<Item = &'a Setting>) -> Self {
+        // The last one of a flag counts, here as among the words.
+        Self(settings.map(|setting| (setting.id.clone(), setting.place.clone())).collect())
+    }
+
+    /// Has the flags of the ways to a server know where they were said: what fails there
+    /// names it.
+    pub(crate) fn tell(&self, ways: &mut WayArgs) {
+        ways.proxy_from = self.0.get("proxy").cloned();
     }
 }
 
@@ -117,16 +143,18 @@ pub(crate) fn best_fit<'a, T>(
     fitting.max_by_key(|(fit, ..)| *fit).map(|(_, of, what)| (of, what))
 }
 
-/// The typed words of a download, the program's name first, with those of the
-/// settings before them. A flag that was typed, and each that excludes it, is
+/// The typed words of a download by the `definition` of the command line, the program's
+/// name first, with those of the settings before them. A flag that was typed, and each that excludes it, is
 /// not taken from the settings.
 ///
 /// # Errors
 /// Exit 2 for a setting that is not a flag, or a value that its flag does not
 /// take; exit 3 for a file that cannot be read. A value is not quoted where
 /// its flag takes secrets.
-pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Settled, Failure> {
-    let mut definition = args::definition();
+pub(crate) fn with_settings(
+    definition: &mut Command,
+    typed: Vec<OsString>,
+) -> Result<Settled, Failure> {
     let Ok(all) = definition.try_get_matches_from_mut(&typed) else {
         // What is wrong with it is told by whoever reads it next.
         return Ok(Settled::as_typed(typed, None));
@@ -146,16 +174,19 @@ pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Settled, Failure> {
         .filter(|id| matches.try_contains_id(id).is_ok())
         .filter(|id| matches.value_source(id) == Some(clap::parser::ValueSource::CommandLine))
         .collect();
-    let File { mut settings, hosts } = of_file(&definition)?;
-    settings.extend(of_environment(&definition, std::env::vars_os())?);
+    let File { mut settings, hosts } = of_file(definition)?;
+    let (of_environment, notes) = of_environment(definition, std::env::vars_os())?;
+    settings.extend(of_environment);
     if settings.is_empty() && hosts.is_empty() {
-        return Ok(Settled::as_typed(typed, Some(all)));
+        return Ok(Settled { notes, ..Settled::as_typed(typed, Some(all)) });
     }
 
+    let counts = settings.iter().filter(|setting| !setting.is_outdone(definition, &given));
+    let places = Places::of(counts);
     let at = (if named.is_some() { 2 } else { 1 }).min(typed.len());
     let with = |sets: &[(&[Setting], &BTreeSet<&str>)]| {
         let kept = |(settings, given): &(&[Setting], &BTreeSet<&str>)| -> Vec<OsString> {
-            let kept = settings.iter().filter(|one| !one.is_outdone(&definition, given));
+            let kept = settings.iter().filter(|one| !one.is_outdone(definition, given));
             kept.flat_map(|setting| &setting.words).map(OsString::from).collect()
         };
         let (before, rest) = typed.split_at(at);
@@ -169,7 +200,7 @@ pub(crate) fn with_settings(typed: Vec<OsString>) -> Result<Settled, Failure> {
         (pattern.clone(), with(&[(&settings, &outdoing), (own, &given)]))
     };
     let hosts = hosts.iter().map(of_host).collect();
-    Ok(Settled { words: with(&[(&settings, &given)]), matches: None, hosts })
+    Ok(Settled { words: with(&[(&settings, &given)]), matches: None, hosts, places, notes })
 }
 
 /// What the file says.
@@ -183,6 +214,8 @@ struct File {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
     id: String,
+    /// Where it stands.
+    place: String,
     words: Vec<String>,
 }
 
@@ -232,8 +265,8 @@ fn of_file(definition: &Command) -> Result<File, Failure> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
         Err(error) => return Err(cannot_read(error).hint("--no-config leaves them out")),
     }
-    let text = fs::read_to_string(&path).map_err(cannot_read)?;
-    of_text(definition, &text, &path)
+    let bytes = fs::read(&path).map_err(cannot_read)?;
+    of_text(definition, &text::decode(&bytes), &path)
 }
 
 fn of_text(definition: &Command, text: &str, path: &Path) -> Result<File, Failure> {
@@ -285,17 +318,28 @@ fn of_table(definition: &Command, table: &Table, shown: &str) -> Result<Vec<Sett
     settings.collect()
 }
 
-/// `HAUL_` and a long flag, in capitals with `_` for `-`. Other variables of
-/// that kind are not settings.
+/// `HAUL_` and a long flag, in capitals with `_` for `-`. A variable that is nearly one gets a
+/// note; all others may belong to another program.
 fn of_environment(
     definition: &Command,
     variables: impl Iterator<Item = (OsString, OsString)>,
-) -> Result<Vec<Setting>, Failure> {
-    let mut settings = Vec::new();
+) -> Result<(Vec<Setting>, Vec<String>), Failure> {
+    let (mut settings, mut notes) = (Vec::new(), Vec::new());
     for (name, value) in variables {
-        let Some(key) = name.to_str().and_then(|name| name.strip_prefix("HAUL_")) else { continue };
-        let key = key.to_ascii_lowercase().replace('_', "-");
-        let Ok(arg) = flag(definition, &key, "") else { continue };
+        let Some(name_after) = name.to_str().and_then(|name| name.strip_prefix("HAUL_")) else {
+            continue;
+        };
+        let key = name_after.to_ascii_lowercase().replace('_', "-");
+        let Ok(arg) = flag(definition, &key, "") else {
+            if let Some(near) = nearest(definition, &key) {
+                let (shown, near) =
+                    (escape(name_after), near.to_ascii_uppercase().replace('-', "_"));
+                notes.push(format!(
+                    "the variable HAUL_{shown} is no setting and ignored: did you mean HAUL_{near}?"
+                ));
+            }
+            continue;
+        };
         let place = format!("the variable {}", name.to_string_lossy());
         let Ok(value) = value.into_string() else {
             return Err(Failure::usage(format!("{place} is no UTF-8")));
@@ -304,14 +348,42 @@ fn of_environment(
     }
     // The environment has no order of its own.
     settings.sort_by(|a, b| a.id.cmp(&b.id));
-    Ok(settings)
+    notes.sort();
+    Ok((settings, notes))
+}
+
+/// The long flag that was probably meant.
+fn nearest<'a>(definition: &'a Command, key: &str) -> Option<&'a str> {
+    let flags = definition.get_arguments().filter_map(Arg::get_long);
+    let flags = flags.filter(|flag| !NO_SETTINGS.contains(flag));
+    let near = flags.map(|flag| (distance(flag, key), flag)).min()?;
+    (near.0 <= (key.len() / 3).clamp(1, 3)).then_some(near.1)
+}
+
+/// How many letters are to be put in, taken out or changed.
+fn distance(one: &str, other: &str) -> usize {
+    let other: Vec<char> = other.chars().collect();
+    let mut row: Vec<usize> = (0..=other.len()).collect();
+    for (at, letter) in one.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], at + 1);
+        for (column, another) in other.iter().enumerate() {
+            let changed = diagonal + usize::from(letter != *another);
+            diagonal = row[column + 1];
+            row[column + 1] = changed.min(diagonal + 1).min(row[column] + 1);
+        }
+    }
+    row[other.len()]
 }
 
 fn flag<'a>(definition: &'a Command, key: &str, place: &str) -> Result<&'a Arg, Failure> {
     let named = |arg: &&Arg| arg.get_long() == Some(key) && !NO_SETTINGS.contains(&key);
     definition.get_arguments().find(named).ok_or_else(|| {
-        Failure::usage(format!("{place} is no setting"))
-            .hint("a setting has the name of a long flag without the hyphens; haul --help-all")
+        let hint = match nearest(definition, key) {
+            Some(near) => format!("did you mean `{near}`? haul --help-all tells all flags"),
+            None => "a setting has the name of a long flag without the hyphens; haul --help-all"
+                .to_owned(),
+        };
+        Failure::usage(format!("{place} is no setting")).hint(hint)
     })
 }
 
@@ -335,6 +407,7 @@ fn values(value: &Value) -> Option<Vec<String>> {
 fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure> {
     let long = arg.get_long().unwrap_or_default();
     let id = arg.get_id().to_string();
+    let found = |words| Ok(Setting { id: id.clone(), place: place.to_owned(), words });
     if !arg.get_action().takes_values() {
         let words = match values {
             [on] if on == "true" || on == "1" => vec![format!("--{long}")],
@@ -344,7 +417,7 @@ fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure
                     .hint(format!("`{long} = true` is --{long}")));
             }
         };
-        return Ok(Setting { id, words });
+        return found(words);
     }
     if values.len() != 1 && !matches!(arg.get_action(), ArgAction::Append) {
         return Err(Failure::usage(format!("{place} is a list, and --{long} takes one value")));
@@ -352,10 +425,10 @@ fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure
     let words: Vec<String> = values.iter().map(|value| format!("--{long}={value}")).collect();
     let alone = ["haul"].into_iter().chain(words.iter().map(String::as_str)).chain(["http://h/"]);
     match args::parse(alone.map(OsString::from)) {
-        Ok(_) => Ok(Setting { id, words }),
+        Ok(_) => found(words),
         // A flag that needs another one may have it from elsewhere.
         Err(error) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => {
-            Ok(Setting { id, words })
+            found(words)
         }
         Err(error) => {
             // After the last colon clap has the grammar; before it, the value.
@@ -445,8 +518,16 @@ mod tests {
         };
         let settings =
             of(&[("HAUL_NO_SYNC", "1"), ("HAUL_LOG", "x"), ("PATH", "/"), ("HAUL_JOBS", "2")]);
-        let words: Vec<_> = settings.unwrap().into_iter().flat_map(|one| one.words).collect();
+        let (settings, notes) = settings.unwrap();
+        assert!(notes.is_empty(), "{notes:?}");
+        let words: Vec<_> = settings.into_iter().flat_map(|one| one.words).collect();
         assert_eq!(words, ["--jobs=2", "--no-sync"]);
+        let (settings, notes) =
+            of(&[("HAUL_CONECTIONS", "8"), ("HAUL_URL", "1"), ("HAULAGE", "x")]).unwrap();
+        assert!(settings.is_empty());
+        let note = "the variable HAUL_CONECTIONS is no setting and ignored: did you mean \
+                    HAUL_CONNECTIONS?";
+        assert_eq!(notes, [note]);
         let failure = of(&[("HAUL_JOBS", "many")]).unwrap_err();
         assert!(failure.message.contains("the variable HAUL_JOBS"), "{}", failure.message);
     }

@@ -6,10 +6,11 @@
 use std::fs;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal as Deadly, WaitOptions, kill_process, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -43,7 +44,37 @@ impl Interrupt {
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     seen: watch::Receiver<Option<Interrupt>>,
-    scratch: Arc<Mutex<Option<PathBuf>>>,
+    leftovers: Arc<Mutex<Leftovers>>,
+}
+
+/// What must not outlive the process, even if it must end at once.
+#[derive(Debug, Default)]
+struct Leftovers {
+    scratch: Option<PathBuf>,
+    helper: Option<Pid>,
+}
+
+impl Leftovers {
+    fn is_empty(&self) -> bool {
+        self.scratch.is_none() && self.helper.is_none()
+    }
+
+    fn remove(&mut self) {
+        // First, since it may write into the directory until it has ended.
+        if let Some(helper) = self.helper.take() {
+            let _ = kill_process(helper, Deadly::KILL);
+            let has_ended = || !matches!(waitpid(Some(helper), WaitOptions::NOHANG), Ok(None));
+            (0..100).find(|_| {
+                has_ended() || {
+                    thread::sleep(Duration::from_millis(1));
+                    false
+                }
+            });
+        }
+        if let Some(directory) = self.scratch.take() {
+            let _ = fs::remove_dir_all(directory);
+        }
+    }
 }
 
 impl Stop {
@@ -64,12 +95,22 @@ impl Stop {
     /// One that never comes.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
-        Self { seen: watch::channel(None).1, scratch: Arc::default() }
+        Self { seen: watch::channel(None).1, leftovers: Arc::default() }
     }
 
     /// Names a directory that is removed even if the process must end at once.
     pub(crate) fn set_scratch(&self, directory: Option<PathBuf>) {
-        *self.scratch.lock().unwrap_or_else(PoisonError::into_inner) = directory;
+        self.leftovers().scratch = directory;
+    }
+
+    /// Names a child process that is killed even if this one must end at once. It has not
+    /// been waited for: afterwards its number may be another's.
+    pub(crate) fn set_helper(&self, helper: Option<Pid>) {
+        self.leftovers().helper = helper;
+    }
+
+    fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
+        self.leftovers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -80,8 +121,8 @@ impl Stop {
 pub(crate) fn listen() -> io::Result<Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (tell, seen) = watch::channel(None);
-    let scratch = Arc::new(Mutex::new(None));
-    let stop = Stop { seen, scratch: Arc::clone(&scratch) };
+    let stop = Stop { seen, leftovers: Arc::default() };
+    let told = stop.clone();
     // The handlers are in place before anything starts that they would protect.
     let signals = {
         let _context = runtime.enter();
@@ -89,15 +130,11 @@ pub(crate) fn listen() -> io::Result<Stop> {
     };
     thread::Builder::new()
         .name("haul-signals".to_owned())
-        .spawn(move || runtime.block_on(supervise(signals, &tell, &scratch)))?;
+        .spawn(move || runtime.block_on(supervise(signals, &tell, &told)))?;
     Ok(stop)
 }
 
-async fn supervise(
-    mut signals: Signals,
-    tell: &watch::Sender<Option<Interrupt>>,
-    scratch: &Mutex<Option<PathBuf>>,
-) {
+async fn supervise(mut signals: Signals, tell: &watch::Sender<Option<Interrupt>>, stop: &Stop) {
     let first = signals.next().await;
     tell.send_replace(Some(first));
     let patience = tokio::time::sleep(PATIENCE);
@@ -112,14 +149,13 @@ async fn supervise(
             () = &mut patience => break first,
         }
     };
-    let scratch = scratch.lock().unwrap_or_else(PoisonError::into_inner).take();
-    let told = match scratch {
-        Some(directory) => {
-            let _ = fs::remove_dir_all(directory);
-            "interrupted at once"
-        }
-        None => "interrupted at once: the last checkpoint counts; continue with the same command",
+    let mut leftovers = stop.leftovers();
+    let told = if leftovers.is_empty() {
+        "interrupted at once: the same command continues from the last checkpoint, if there is one"
+    } else {
+        "interrupted at once"
     };
+    leftovers.remove();
     let _ = writeln!(io::stderr(), "{told}");
     std::process::exit(i32::from(last.exit_code()));
 }
@@ -169,24 +205,42 @@ fn hangup_bit(status: &str) -> bool {
         .is_some_and(|mask| mask & 1 == 1)
 }
 
-/// A partial that somebody else truncates while a window of it is mapped raises
-/// SIGBUS on the next store into that window. This makes it a message and exit
-/// code 3 instead of a silent death; the checkpoint stays.
+/// What a run has mapped.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Mapped {
+    /// The partial that it writes.
+    Partial,
+    /// A file that it reads.
+    Checked,
+}
+
+/// A file that somebody else truncates while a piece of it is copied into its map, or
+/// hashed, raises SIGBUS. This makes it a message and exit code 3 instead of a silent
+/// death; the checkpoint stays.
 #[allow(unsafe_code)]
-pub(crate) fn explain_bus_errors() {
-    extern "C" fn explain(_signal: libc::c_int) {
-        const MESSAGE: &[u8] = b"error: the partial file was truncated underneath or its disk \
-failed; it was not published and its checkpoint is kept\n\
-hint: run the same command again, or use --storage pwrite\n";
+pub(crate) fn explain_bus_errors(mapped: Mapped) {
+    extern "C" fn of_partial(_signal: libc::c_int) {
+        end(b"error: the partial file was truncated underneath or its disk failed; it was not \
+published and its checkpoint is kept\n\
+hint: run the same command again, or use --storage pwrite\n");
+    }
+    extern "C" fn of_checked(_signal: libc::c_int) {
+        end(b"error: the file was truncated while it was read, or its disk failed\n\
+hint: verify it again when nothing else writes to it\n");
+    }
+    fn end(message: &'static [u8]) -> ! {
         // SAFETY: write(2) is async-signal-safe, and the pointer and length are
         // those of a static array.
-        unsafe { libc::write(2, MESSAGE.as_ptr().cast(), MESSAGE.len()) };
+        unsafe { libc::write(2, message.as_ptr().cast(), message.len()) };
         // SAFETY: _exit(2) is async-signal-safe and does not return, so the
-        // faulting store is never repeated and no destructor or other handler
+        // faulting access is never repeated and no destructor or other handler
         // runs on the broken state.
-        unsafe { libc::_exit(3) };
+        unsafe { libc::_exit(3) }
     }
-    let handler: extern "C" fn(libc::c_int) = explain;
+    let handler: extern "C" fn(libc::c_int) = match mapped {
+        Mapped::Partial => of_partial,
+        Mapped::Checked => of_checked,
+    };
     // SAFETY: the handler only calls async-signal-safe functions and ends the
     // process; SIGBUS has no other handler here that would be replaced.
     unsafe { libc::signal(libc::SIGBUS, handler as libc::sighandler_t) };
@@ -201,5 +255,21 @@ mod tests {
         assert!(hangup_bit("Name:\thaul\nSigIgn:\t0000000000001001\nSigCgt:\t0\n"));
         assert!(!hangup_bit("Name:\thaul\nSigIgn:\t0000000000001000\n"));
         assert!(!hangup_bit(""));
+    }
+
+    #[test]
+    fn nothing_outlives_an_end_at_once() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = parent.path().join("scratch");
+        fs::create_dir(&directory).unwrap();
+        let mut child = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let stop = Stop::never();
+        assert!(stop.leftovers().is_empty());
+        stop.set_scratch(Some(directory.clone()));
+        stop.set_helper(Pid::from_raw(child.id().cast_signed()));
+        assert!(!stop.leftovers().is_empty());
+        stop.leftovers().remove();
+        // It was waited for already, so that there is nothing to wait for.
+        assert!(child.wait().is_err() && !directory.exists());
     }
 }

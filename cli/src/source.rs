@@ -11,8 +11,8 @@ use std::collections::hash_map::RandomState;
 use std::collections::{HashSet, VecDeque};
 use std::fs::File;
 use std::hash::BuildHasher as _;
-use std::io::{self, BufReader};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::thread;
 
 use tokio::sync::mpsc;
@@ -62,6 +62,8 @@ pub(crate) struct Source {
     /// First the URLs, then what was taken from the list.
     urls: VecDeque<Next>,
     list: Option<mpsc::Receiver<Vec<Next>>>,
+    /// How many downloads there are; of a pipe nobody knows before its end.
+    count: Option<usize>,
 }
 
 impl Source {
@@ -75,11 +77,12 @@ impl Source {
         let numbered = urls.iter().enumerate();
         let items = numbered.map(|(at, url)| Next::Item(at + 1, Item::of_url(url.clone())));
         let urls: VecDeque<Next> = Chosen::new(items, mine.clone()).collect();
-        let list = match list {
-            None => None,
-            Some(path) => Some(read_ahead(path, count, mine)?),
+        let (list, listed) = match list {
+            None => (None, Some(0)),
+            Some(path) => read_ahead(path, count, mine).map(|(list, count)| (Some(list), count))?,
         };
-        Ok(Self { urls, list })
+        let count = listed.map(|listed| listed + downloads(&urls));
+        Ok(Self { urls, list, count })
     }
 
     /// More items, after the URLs and before the list. They are numbered from
@@ -87,7 +90,15 @@ impl Source {
     pub(crate) fn add(&mut self, items: Vec<Item>, mine: &Mine) {
         let first = self.urls.len() + 1;
         let items = (first..).zip(items).map(|(number, item)| Next::Item(number, item));
-        self.urls.extend(Chosen::new(items, mine.clone()));
+        let items: Vec<Next> = Chosen::new(items, mine.clone()).collect();
+        self.count = self.count.map(|count| count + downloads(&items));
+        self.urls.extend(items);
+    }
+
+    /// How many downloads there are in all, those that cannot be used too; `None` where a
+    /// list comes from a pipe.
+    pub(crate) fn count(&self) -> Option<usize> {
+        self.count
     }
 
     /// The next one; cancel safe. `None` at the end.
@@ -107,12 +118,18 @@ impl Source {
     }
 }
 
+/// How many of these are downloads, and not notes.
+fn downloads<'a>(items: impl IntoIterator<Item = &'a Next>) -> usize {
+    items.into_iter().filter(|next| !matches!(next, Next::Note(_))).count()
+}
+
+/// Has a list read, and tells how many downloads are in it, if it has an end in sight.
 fn read_ahead(
     path: &Path,
     before: usize,
     mine: Mine,
-) -> Result<mpsc::Receiver<Vec<Next>>, Failure> {
-    let mut waits = true;
+) -> Result<(mpsc::Receiver<Vec<Next>>, Option<usize>), Failure> {
+    let mut count = None;
     let (name, reader): (String, Box<dyn io::Read + Send>) = if path == Path::new("-") {
         ("standard input".to_owned(), Box::new(io::stdin()))
     } else {
@@ -121,15 +138,15 @@ fn read_ahead(
             |error: io::Error| Failure::local(format!("cannot read the list {name}: {error}"));
         let open = || File::open(path).map_err(cannot);
         if std::fs::metadata(path).map_err(cannot)?.is_file() {
-            check(&name, open()?)?;
-            waits = false;
+            count = Some(check(&name, open()?, mine.clone())?);
         }
         (name.clone(), Box::new(open()?))
     };
+    let waits = count.is_none();
     let (ahead, together) = if waits { (AHEAD_OF_PIPE, 1) } else { (AHEAD, TOGETHER) };
     let (sender, receiver) = mpsc::channel(ahead);
     let feed = move || {
-        let mut items = Chosen::new(List::new(&name, BufReader::new(reader), before), mine);
+        let mut items = Chosen::new(List::new(&name, reader, before), mine);
         loop {
             let batch: Vec<Next> = items.by_ref().take(together).collect();
             if batch.is_empty() || sender.blocking_send(batch).is_err() {
@@ -142,18 +159,24 @@ fn read_ahead(
         .name("haul-list".to_owned())
         .spawn(feed)
         .map_err(|error| Failure::internal(format!("no thread to read the list: {error}")))?;
-    Ok(receiver)
+    Ok((receiver, count))
 }
 
-/// Reads a list to its end and refuses it for its first fault.
-fn check(name: &str, file: File) -> Result<(), Failure> {
-    for next in List::new(name, BufReader::new(file), 0) {
-        if let Next::Fault(_, mut failure) = next {
-            failure.message += "; nothing was started";
-            return Err(failure);
+/// Reads a list to its end and refuses it for its first fault. Returns how many of its
+/// items are this run's.
+fn check(name: &str, file: File, mine: Mine) -> Result<usize, Failure> {
+    let mut count = 0;
+    for next in Chosen::new(List::new(name, file, 0), mine) {
+        match next {
+            Next::Fault(_, mut failure) => {
+                failure.message += "; nothing was started";
+                return Err(failure);
+            }
+            Next::Item(..) => count += 1,
+            Next::Note(_) => {}
         }
     }
-    Ok(())
+    Ok(count)
 }
 
 /// The items of a list with their numbers, and no two alike.
@@ -163,11 +186,13 @@ struct List<'a, R> {
     number: usize,
     identities: Seen,
     outputs: Seen,
+    /// The files that are beside the outputs while they are downloaded.
+    beside: Seen,
     notes: VecDeque<String>,
     ignored: HashSet<String>,
 }
 
-impl<'a, R: io::BufRead> List<'a, R> {
+impl<'a, R: io::Read> List<'a, R> {
     fn new(name: &'a str, reader: R, before: usize) -> Self {
         Self {
             name,
@@ -175,6 +200,7 @@ impl<'a, R: io::BufRead> List<'a, R> {
             number: before,
             identities: Seen::default(),
             outputs: Seen::default(),
+            beside: Seen::default(),
             notes: VecDeque::new(),
             ignored: HashSet::new(),
         }
@@ -194,13 +220,26 @@ impl<'a, R: io::BufRead> List<'a, R> {
             );
         }
         let output = item.dir.clone().unwrap_or_default().join(item.out.as_ref()?);
-        if self.outputs.insert(&output) {
-            return None;
-        }
         let shown = escape(&output.to_string_lossy());
+        if !self.outputs.insert(&output) {
+            return Some(
+                Failure::usage(format!("two items of the list write to `{shown}`"))
+                    .hint("give each an output of its own"),
+            );
+        }
+        let beside = BESIDE.map(|ending| with(&output, ending));
+        for file in &beside {
+            self.beside.insert(file);
+        }
+        let of_another = self.beside.has(&output).then(|| output.with_extension(""));
+        let other = of_another.or_else(|| beside.into_iter().find(|it| self.outputs.has(it)))?;
+        let other = escape(&other.to_string_lossy());
         Some(
-            Failure::usage(format!("two items of the list write to `{shown}`"))
-                .hint("give each an output of its own"),
+            Failure::usage(format!(
+                "`{shown}` and `{other}` cannot both be written: one is the name of a file that \
+                 the other has beside it while it is downloaded"
+            ))
+            .hint("give one of them another output"),
         )
     }
 
@@ -215,7 +254,7 @@ impl<'a, R: io::BufRead> List<'a, R> {
     }
 }
 
-impl<R: io::BufRead> Iterator for List<'_, R> {
+impl<R: io::Read> Iterator for List<'_, R> {
     type Item = Next;
 
     fn next(&mut self) -> Option<Next> {
@@ -292,6 +331,15 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
     }
 }
 
+/// What the files beside an output add to its name.
+const BESIDE: [&str; 3] = [".part", ".haul", ".hau~"];
+
+fn with(output: &Path, ending: &str) -> PathBuf {
+    let mut path = output.as_os_str().to_owned();
+    path.push(ending);
+    path.into()
+}
+
 /// What was there already, as hashes of eight bytes: of a million items two
 /// that differ are taken for the same once in thirty million lists.
 #[derive(Debug, Default)]
@@ -304,5 +352,9 @@ impl Seen {
     /// Whether it is new.
     fn insert(&mut self, thing: &(impl std::hash::Hash + ?Sized)) -> bool {
         self.hashes.insert(self.hasher.hash_one(thing))
+    }
+
+    fn has(&self, thing: &(impl std::hash::Hash + ?Sized)) -> bool {
+        self.hashes.contains(&self.hasher.hash_one(thing))
     }
 }

@@ -15,7 +15,7 @@ use crate::exit::{self, Failure};
 use crate::render::{escape, tell, to_stdout};
 use crate::units::{self, duration, plural, size};
 
-/// Flags of `haul status`.
+/// List partial downloads: how far they are, of which host, how old.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
     /// A directory, or one partial: its output's name or NAME.part [.]
@@ -28,7 +28,7 @@ pub(crate) struct StatusArgs {
     help: HelpArgs,
 }
 
-/// Flags of `haul clean`.
+/// Remove partial downloads that nobody continues.
 #[derive(Debug, Args)]
 pub(crate) struct CleanArgs {
     /// Where to look; directories below it are left alone [.]
@@ -79,13 +79,13 @@ pub(crate) fn clean(args: &CleanArgs) -> Result<u8, Failure> {
     let now = SystemTime::now();
     let (mut freed, mut removed, mut code) = (0, 0, exit::OK);
     for info in stale(&found, args, now) {
-        let name = shown(&info.output);
+        let name = shown(info.data.as_ref().unwrap_or(&info.checkpoint));
         let done = if args.dry_run { Ok(info.disk_bytes) } else { remove_partial(&info.output) };
         match done {
             Ok(bytes) => {
                 let verb = if args.dry_run { "would remove" } else { "removed" };
                 to_stdout(&[format!(
-                    "{verb} {name}.part: {}, last continued {} ago",
+                    "{verb} {name}: {}, last continued {} ago",
                     size(bytes),
                     duration(age(info, now))
                 )]);
@@ -146,6 +146,9 @@ fn line(info: &PartialInfo, now: SystemTime) -> String {
         format!("last continued {} ago", duration(age(info, now)))
     };
     match &info.state {
+        Ok(state) if info.data.is_none() => {
+            format!("{name}: only its checkpoint, from {}, {when}", escape(&state.host))
+        }
         Ok(state) => format!(
             "{name}: {}, from {}, {}, {when}",
             done(state),

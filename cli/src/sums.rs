@@ -1,18 +1,21 @@
-//! Lists of digests, as sha256sum and its kin write them: `SHA256SUMS`.
-//!
-//! A line is `HEX  NAME` (GNU; `*` before the name of a binary file, `\` before
-//! the digest where the name has escapes), or `ALGO (NAME) = HEX` (BSD). Others,
-//! such as comments and signatures, are passed over.
+//! `--checksum` with a list of digests, such as `SHA256SUMS`: which digest of it is
+//! the file's. What the lines say is read in [`entries`].
+
+mod entries;
 
 use std::path::Path;
 use std::str::FromStr;
 
-use haul_engine::{Checksum, DigestAlgorithm, Engine, redact_url};
+use haul_engine::{Checksum, Engine, redact_url};
 use url::Url;
+
+use self::entries::Entry;
 
 use crate::exit::Failure;
 use crate::plan::{self, GetPlan};
 use crate::render::escape;
+use crate::text;
+use crate::units::size;
 
 /// A longer list is refused, in bytes.
 const MOST_BYTES: usize = 4 << 20;
@@ -47,7 +50,7 @@ impl FromStr for ChecksumArg {
 #[derive(Debug)]
 pub(crate) struct Sums {
     shown: String,
-    entries: Vec<(Option<String>, Checksum)>,
+    entries: Vec<Entry>,
 }
 
 impl Sums {
@@ -62,14 +65,14 @@ impl Sums {
     ) -> Result<Self, Failure> {
         let (shown, bytes) = if place.contains("://") {
             let url = plan::url(place)?;
-            (redact_url(&url), plan.document(engine, &url).bytes(MOST_BYTES).await?)
+            (redact_url(&url), plan.document(engine, &url)?.bytes(MOST_BYTES).await?)
         } else {
             (escape(place), read(place, MOST_BYTES)?)
         };
-        let entries = parse(&String::from_utf8_lossy(&bytes), place);
+        let entries = entries::parse(&text::decode(&bytes), place);
         if entries.is_empty() {
             return Err(Failure::usage(format!("--checksum {shown} has no digest in it"))
-                .hint("a line is `HEX  NAME` or `ALGO (NAME) = HEX`"));
+                .hint("a line is `HEX  NAME`, `NAME: HEX` or `ALGO (NAME) = HEX`"));
         }
         Ok(Self { shown, entries })
     }
@@ -79,38 +82,41 @@ impl Sums {
     /// # Errors
     /// Exit 2 when neither is in the list.
     pub(crate) fn find(&self, url: &str, output: Option<&Path>) -> Result<&Checksum, Failure> {
-        let of_url = Url::parse(url).ok().and_then(|url| {
-            let last = url.path_segments()?.next_back()?;
-            Some(percent_decoded(last))
-        });
+        let of_url: Vec<String> = Url::parse(url)
+            .ok()
+            .and_then(|url| Some(url.path_segments()?.map(percent_decoded).collect()))
+            .unwrap_or_default();
         let of_output = output.and_then(Path::file_name).map(|name| name.to_string_lossy());
-        let names: Vec<String> = of_url
-            .into_iter()
-            .chain(of_output.map(std::borrow::Cow::into_owned))
-            .filter(|name| !name.is_empty())
-            .collect();
-        for name in &names {
-            let named = |entry: &&(Option<String>, Checksum)| {
-                let last = entry.0.as_deref().and_then(|path| path.rsplit('/').next());
-                last == Some(name.as_str())
-            };
-            let strength =
-                |(_, checksum): &&(Option<String>, Checksum)| checksum.algorithm().digest_bytes();
-            if let Some((_, checksum)) = self.entries.iter().filter(named).max_by_key(strength) {
-                return Ok(checksum);
+        let of_output: Vec<String> = of_output.into_iter().map(Into::into).collect();
+        for path in [&of_url, &of_output] {
+            // Of several directories with such a file, the one that is most like the URL's.
+            let fit = |entry: &Entry| (entry.fit(path), entry.checksum.algorithm().digest_bytes());
+            let best = self.entries.iter().max_by_key(|entry| fit(entry));
+            if let Some(entry) = best.filter(|entry| entry.fit(path) > 0) {
+                return Ok(&entry.checksum);
             }
         }
-        // A digest alone, as beside the file that it is of.
-        if let [(None, checksum)] = &self.entries[..] {
-            return Ok(checksum);
+        // Digests without a name, as beside the file that they are of.
+        let nameless = self.entries.iter().all(|entry| entry.name.is_none());
+        let mut algorithms: Vec<_> =
+            self.entries.iter().map(|entry| entry.checksum.algorithm()).collect();
+        algorithms.sort_by_key(|algorithm| algorithm.digest_bytes());
+        algorithms.dedup();
+        if nameless && algorithms.len() == self.entries.len() {
+            let strength = |entry: &&Entry| entry.checksum.algorithm().digest_bytes();
+            if let Some(strongest) = self.entries.iter().max_by_key(strength) {
+                return Ok(&strongest.checksum);
+            }
         }
+        let names = [of_url.last(), of_output.last()].into_iter().flatten();
+        let names: Vec<&String> = names.filter(|name| !name.is_empty()).collect();
         let named: Vec<String> = names.iter().map(|name| format!("`{}`", escape(name))).collect();
         Err(Failure::usage(format!(
             "--checksum {} has no digest of {}",
             self.shown,
             if named.is_empty() { "a file without a name".to_owned() } else { named.join(" or ") }
         ))
-        .hint("give the digest itself, ALGO=HEX, or a list that has the file's name"))
+        .hint("give the digest itself, ALGO=HEX, or with --output the name that the list has"))
     }
 }
 
@@ -127,61 +133,9 @@ pub(crate) fn read(path: &str, most_bytes: usize) -> Result<Vec<u8>, Failure> {
     let mut bytes = Vec::new();
     file.take(most_bytes as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
     if bytes.len() > most_bytes {
-        return Err(Failure::local(format!("{shown} is longer than {most_bytes} bytes")));
+        return Err(Failure::local(format!("{shown} is longer than {}", size(most_bytes as u64))));
     }
     Ok(bytes)
-}
-
-fn parse(text: &str, place: &str) -> Vec<(Option<String>, Checksum)> {
-    // Of 64 digits alone the list's name tells that they are of BLAKE3.
-    let name = place.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
-    let blake3 = name.starts_with("b3") || name.contains("blake3") || name.ends_with(".b3");
-    text.lines().filter_map(|line| entry(line.trim_end_matches('\r'), blake3)).collect()
-}
-
-fn entry(line: &str, blake3: bool) -> Option<(Option<String>, Checksum)> {
-    let line = line.trim_start_matches('\u{feff}');
-    if let Some((algorithm, rest)) = line.split_once(" (")
-        && let Some((name, digits)) = rest.rsplit_once(") = ")
-    {
-        let checksum = format!("{algorithm}={digits}").parse().ok()?;
-        return Some((Some(name.to_owned()), checksum));
-    }
-    let (escaped, line) = match line.strip_prefix('\\') {
-        Some(rest) => (true, rest),
-        None => (false, line),
-    };
-    let (digits, name) = match line.split_once([' ', '\t']) {
-        Some((digits, name)) => (digits, Some(name)),
-        None => (line, None),
-    };
-    let mut checksum: Checksum = digits.parse().ok().filter(|_| !digits.contains('='))?;
-    if blake3 && checksum.algorithm() == DigestAlgorithm::Sha256 {
-        checksum = Checksum::new(DigestAlgorithm::Blake3, checksum.digest().to_vec()).ok()?;
-    }
-    let name = name.map(|name| {
-        let name = name.strip_prefix([' ', '*']).unwrap_or(name);
-        if escaped { unescaped(name) } else { name.to_owned() }
-    });
-    Some((name.filter(|name| !name.is_empty()), checksum))
-}
-
-/// `\\`, `\n` and `\r`, as GNU writes them.
-fn unescaped(name: &str) -> String {
-    let mut plain = String::with_capacity(name.len());
-    let mut chars = name.chars();
-    while let Some(c) = chars.next() {
-        plain.push(match c {
-            '\\' => match chars.next() {
-                Some('n') => '\n',
-                Some('r') => '\r',
-                Some(other) => other,
-                None => '\\',
-            },
-            other => other,
-        });
-    }
-    plain
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -207,8 +161,10 @@ fn percent_decoded(text: &str) -> String {
 mod tests {
     use super::*;
 
+    use haul_engine::DigestAlgorithm;
+
     fn sums(text: &str, place: &str) -> Sums {
-        Sums { shown: place.to_owned(), entries: parse(text, place) }
+        Sums { shown: place.to_owned(), entries: entries::parse(text, place) }
     }
 
     #[test]
@@ -239,8 +195,21 @@ mod tests {
         assert_eq!(one.find("http://h/x", None).unwrap().to_string(), format!("sha256={digits}"));
         let named = sums(&format!("{digits}  other\n"), "a.sha256");
         assert!(named.find("http://h/x", None).is_err());
+        let two = sums(&format!("MD5: {}\nSHA256: {digits}\n", "0".repeat(32)), "x");
+        assert_eq!(two.find("http://h/x", None).unwrap().to_string(), format!("sha256={digits}"));
+        let two = sums(&format!("{digits}\n{}\n", "0".repeat(64)), "x");
+        assert!(two.find("http://h/x", None).is_err(), "which of them?");
         let blake3 = sums(&format!("{digits}  x\n"), "https://h/B3SUMS");
         assert_eq!(blake3.find("http://h/x", None).unwrap().algorithm(), DigestAlgorithm::Blake3);
+    }
+
+    #[test]
+    fn of_files_of_one_name_the_one_in_the_directory_of_the_url_counts() {
+        let (one, two) = ("ab".repeat(32), "cd".repeat(32));
+        let sums = sums(&format!("{one}  ./1/a.iso\n{two}  2\\a.iso\n"), "x");
+        for (url, digits) in [("http://h/1/a.iso", &one), ("http://h/2/a.iso", &two)] {
+            assert_eq!(sums.find(url, None).unwrap().to_string(), format!("sha256={digits}"));
+        }
     }
 
     #[test]

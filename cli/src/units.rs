@@ -4,6 +4,8 @@
 use std::time::Duration;
 
 use haul_engine::Connections;
+/// A size for people, as the engine's own messages have it.
+pub(crate) use haul_engine::size_words as size;
 
 const KIB: u64 = 1 << 10;
 
@@ -117,35 +119,20 @@ fn decimal(text: &str, factor: u64) -> Option<u64> {
     u64::try_from(number.checked_mul(u128::from(factor))? / scale).ok()
 }
 
-/// A size for people, in at most 8 columns: `999 B`, `1.5 MiB`, `300 MiB`.
-pub(crate) fn size(bytes: u64) -> String {
-    const NAMES: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    // 999.5 and not 1024: a fourth digit would widen the column.
-    while value >= 999.5 && unit + 1 < NAMES.len() {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let decimals = match (unit, value) {
-        (0, _) => 0,
-        (_, value) if value < 9.995 => 2,
-        (_, value) if value < 99.95 => 1,
-        _ => 0,
-    };
-    let text = format!("{value:.decimals$}");
-    let text = if decimals > 0 { text.trim_end_matches('0').trim_end_matches('.') } else { &text };
-    format!("{text} {}", NAMES[unit])
-}
-
 /// A speed for people.
 pub(crate) fn rate(bytes_per_second: f64) -> String {
     // A cast from f64 saturates and turns NaN into zero.
     format!("{}/s", size(bytes_per_second as u64))
 }
 
-/// A time for people: `0.8 s`, `12 s`, `3m05s`, `2h07m`, `4d03h`.
+/// A time for people: `8 ms`, `0.8 s`, `12 s`, `3m05s`, `2h07m`, `4d03h`.
 pub(crate) fn duration(time: Duration) -> String {
+    let millis = (time.as_secs_f64() * 1e3).round();
+    if millis < 100.0 {
+        // Whatever was done took some time.
+        let least = if time.is_zero() { 0.0 } else { 1.0 };
+        return format!("{} ms", millis.max(least));
+    }
     let tenths = (time.as_secs_f64() * 10.0).round();
     if tenths < 100.0 {
         return format!("{:.1} s", tenths / 10.0);
@@ -241,23 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_are_written_short() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (999, "999 B"),
-            (1000, "0.98 KiB"),
-            (1024, "1 KiB"),
-            (1536, "1.5 KiB"),
-            (300 << 20, "300 MiB"),
-            (1023 << 20, "1 GiB"),
-            (10_240, "10 KiB"),
-            (u64::MAX, "16 EiB"),
-        ] {
-            assert_eq!(size(bytes), text, "{bytes}");
-        }
-        for shift in 0..64 {
-            assert!(size((1_u64 << shift) - 1).len() <= 8, "{shift}");
-        }
+    fn rates_are_written_short() {
         assert_eq!(rate(f64::NAN), "0 B/s");
         assert_eq!(rate(2_097_152.0), "2 MiB/s");
     }
@@ -265,7 +236,10 @@ mod tests {
     #[test]
     fn times_are_written_short() {
         for (millis, text) in [
-            (40, "0.0 s"),
+            (0, "0 ms"),
+            (8, "8 ms"),
+            (99, "99 ms"),
+            (100, "0.1 s"),
             (840, "0.8 s"),
             (9_960, "10 s"),
             (59_400, "59 s"),
@@ -276,6 +250,8 @@ mod tests {
         ] {
             assert_eq!(duration(Duration::from_millis(millis)), text, "{millis}");
         }
+        assert_eq!(duration(Duration::from_micros(80)), "1 ms");
+        assert_eq!(duration(Duration::from_micros(99_900)), "0.1 s");
         assert_eq!(eta(Duration::from_secs(5)), "5s");
         assert_eq!(eta(Duration::MAX), "9d+");
     }

@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::args::VerifyArgs;
 use crate::exit::{self, Failure};
 use crate::render::{self, Voice, escape, to_stdout};
+use crate::signals;
 use crate::units::{plural, size};
 
 /// Checks the file, tells of it, and returns the exit code.
@@ -16,6 +17,7 @@ use crate::units::{plural, size};
 /// # Errors
 /// Exit 2 when the flags do not fit what the file is. Everything else is told.
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
+    signals::explain_bus_errors(signals::Mapped::Checked);
     let shown = escape(&args.file.to_string_lossy());
     let partial = is_partial(&args.file);
     if partial && args.checksum.is_some() {
@@ -60,8 +62,8 @@ fn of_file(args: &VerifyArgs, told: &Told) -> Result<(), Failure> {
 
 fn file_line(file: &Path, args: &VerifyArgs, report: &FileReport) -> String {
     let file = escape(&file.to_string_lossy());
-    let facts =
-        format!("{}, blake3={}", plural(report.bytes, "byte", "bytes"), report.blake3_hex());
+    let (count, size) = (plural(report.bytes, "byte", "bytes"), size(report.bytes));
+    let facts = format!("{count} ({size}), blake3={}", report.blake3_hex());
     match &args.checksum {
         None => format!("{file}: {facts}"),
         Some(checksum) => format!("{file}: matches {checksum}; {facts}"),

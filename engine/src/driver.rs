@@ -4,19 +4,31 @@
 //! over channels; it classifies responses, asks the planner, and carries out
 //! what the planner decides. It holds no state about segments.
 
+pub(crate) mod address;
+mod adopting;
 mod conditional;
+pub(crate) mod contents;
+pub(crate) mod control;
+pub(crate) mod cookies;
 mod described;
 mod digests;
-mod document;
 mod ending;
+pub(crate) mod engine;
+mod finished;
+pub(crate) mod guard;
 mod inbox;
 mod learning;
+pub(crate) mod observer;
 mod opening;
+mod proving;
+pub(crate) mod refresh;
 mod requests;
 mod selecting;
+pub(crate) mod shared;
 mod sources;
 mod streaming;
 mod turn;
+pub(crate) mod turns;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -31,35 +43,37 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::described::Described;
+use self::guard::{Panicked, Part};
 use self::inbox::Inbox;
+use self::proving::{Proven, ToProve};
 pub(crate) use self::sources::Mirror;
-use self::sources::{Refreshed, Source};
-use crate::config::{
-    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Pieces, Resume, RetryPolicy,
-    StorageKind,
-};
-use crate::control::{Steering, Stop};
-use crate::cookies::CookieJar;
-use crate::engine::EngineInner;
-use crate::error::{Error, ErrorKind, Kept};
-use crate::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
+use self::sources::{Refreshed, Replaced, Source};
+use crate::disk::conditional::Version;
+use crate::disk::holds::Hold;
+use crate::disk::output::{self, Earlier, OpenedOutput};
+use crate::disk::partial::{self, Paths};
+use crate::disk::place::Place;
+use crate::disk::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
+use crate::disk::publish::PublishOptions;
+use crate::disk::storage::Storage;
+use crate::disk::storage::window::Window;
+use crate::disk::store::{Store, StoreEvent, StoreOptions};
+use crate::driver::control::{Steering, Stop};
+use crate::driver::cookies::CookieJar;
+use crate::driver::engine::EngineInner;
+use crate::driver::observer::Observers;
+use crate::driver::refresh::Refresher;
+use crate::driver::shared::Shared;
+use crate::driver::turns::Turn;
 use crate::fault_point::{self, Bug};
-use crate::io::conditional::Version;
-use crate::io::connect::Origin;
-use crate::io::connector::FetchErrorKind;
-use crate::io::fetcher::{
-    self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
+use crate::model::config::{
+    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Foreign, Pieces, Resume,
+    RetryPolicy, StorageKind,
 };
-use crate::io::output::{self, Earlier, OpenedOutput};
-use crate::io::partial::{self, Paths};
-use crate::io::place::Place;
-use crate::io::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
-use crate::io::publish::PublishOptions;
-use crate::io::storage::Storage;
-use crate::io::storage::window::Window;
-use crate::io::store::{Store, StoreEvent, StoreOptions};
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
+use crate::model::error::{Error, ErrorKind, Kept};
+use crate::model::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::model::name;
 use crate::model::planner::{
     Action, Failure, LeaseEnd, LeaseId, Planner, Reach, Settings, SourceId,
@@ -71,12 +85,17 @@ use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
 use crate::model::selection::{Selected, Selection};
-use crate::observer::Observers;
-use crate::refresh::Refresher;
-use crate::shared::Shared;
-use crate::turns::Turn;
+use crate::net::connect::{Origin, is_same_origin};
+use crate::net::failures::{FetchError, FetchErrorKind};
+use crate::net::fetcher::{
+    self, Command, Counters, Decision, Ended, Fetch, FetchEvent, RequestSpec,
+};
 
 const TICK: Duration = Duration::from_millis(100);
+/// The speed of less than this is no measure for what is left.
+const TELLING: Duration = Duration::from_secs(1);
+/// What comes after such a silence has a speed of its own.
+const SILENCE: Duration = Duration::from_secs(2);
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 
@@ -94,7 +113,7 @@ pub(crate) struct HostLogin {
 }
 
 /// Everything the caller chose for one download.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Options {
     pub(crate) url: Url,
     /// Which bytes of the object are wanted; all without it.
@@ -118,11 +137,15 @@ pub(crate) struct Options {
     /// The data has the final name from the start.
     pub(crate) in_place: bool,
     pub(crate) resume: Resume,
+    /// What becomes of what another program began.
+    pub(crate) foreign: Foreign,
     pub(crate) checksum: Option<Checksum>,
     pub(crate) expected_size_bytes: Option<u64>,
     pub(crate) max_size_bytes: Option<u64>,
     pub(crate) retry: RetryPolicy,
     pub(crate) stall_timeout: Duration,
+    /// The same for the first byte of all.
+    pub(crate) first_byte_timeout: Duration,
     pub(crate) storage: StorageKind,
     /// Where the bytes are given out from, in order, instead of being kept.
     pub(crate) window: Option<Arc<Window>>,
@@ -141,10 +164,13 @@ pub(crate) struct Options {
     pub(crate) limit_rate_bytes_per_second: Option<u64>,
     /// Higher ones come first.
     pub(crate) priority: i32,
-    /// How much the first request asks for.
+    /// The least share of the first response.
     pub(crate) first_range_bytes: u64,
     /// No smaller part is split off; 0 for any.
     pub(crate) min_split_bytes: u64,
+    /// It is wanted as it is, without a content coding, and waits for no turn among the
+    /// engine's downloads.
+    pub(crate) document: bool,
     /// Of what size an object is all or nothing, at most.
     pub(crate) small_bytes: u64,
     /// Of the jitter of the waits.
@@ -162,6 +188,17 @@ impl Options {
         self.storage == StorageKind::Null && self.own_storage.is_none()
     }
 
+    /// Whether what another program began may become the output.
+    fn continues_foreign(&self) -> bool {
+        self.foreign == Foreign::Continue
+            && self.resume != Resume::Never
+            && self.existing != Existing::Rename
+            && self.selection.is_none()
+            && !self.in_place
+            && !self.if_changed
+            && !self.keeps_nothing()
+    }
+
     /// The names that belong to `output`.
     fn paths(&self, output: &Path) -> Paths {
         if self.in_place { Paths::in_place(output) } else { Paths::of(output) }
@@ -172,6 +209,7 @@ fn settings(options: &Options) -> Settings {
     Settings {
         connections: options.connections,
         stall_timeout: options.stall_timeout,
+        first_byte_timeout: options.first_byte_timeout,
         retry: options.retry,
         first_range_bytes: options.first_range_bytes,
         min_split_bytes: options.min_split_bytes,
@@ -193,6 +231,10 @@ pub(crate) enum Outcome {
 enum Returned {
     Refreshed(Refreshed),
     Described(Described),
+    ToProve(ToProve),
+    Proven(Proven),
+    /// The program's refresh function did.
+    Panicked(Panicked),
 }
 
 struct Running {
@@ -214,6 +256,8 @@ pub(crate) struct Driver {
     options: Options,
     shared: Arc<Shared>,
     plan_only: bool,
+    /// The head of the last response, for a plan.
+    head: Option<(u16, HeaderMap)>,
     started: Instant,
     planner: Planner,
     /// In the planner's order.
@@ -229,8 +273,14 @@ pub(crate) struct Driver {
     selected: Option<Selected>,
     /// Which version the output is, while that is asked about.
     known: Option<(PathBuf, Version)>,
+    /// The output of which a server said that it has no newer version.
+    not_modified: Option<PathBuf>,
     /// Where the response came from that the object was opened with.
     opened_from: Option<Url>,
+    /// The URLs whose bytes were joined.
+    joined: Vec<Url>,
+    /// How often a URL was to be proven.
+    proofs: u64,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
     /// Who has that checkpoint, until this run has one of its own.
@@ -240,9 +290,14 @@ pub(crate) struct Driver {
     store: Option<Store>,
     kept: Option<Place>,
     output: Option<PathBuf>,
+    /// Its name among those of the engine's downloads.
+    hold: Option<Arc<Hold>>,
+    /// A response has come, whatever it was.
+    heard: bool,
     chunked: bool,
-    /// What the bytes that were given out are of, once they were stored elsewhere.
-    given_of: Option<Resource>,
+    /// What the bytes that were given out are of, and the URLs that brought them, once
+    /// they were stored elsewhere.
+    given_of: Option<(Resource, Vec<Url>)>,
     /// Everything was received, and is yet to be taken.
     draining: bool,
     claims: Claims,
@@ -250,6 +305,8 @@ pub(crate) struct Driver {
     links: Vec<String>,
     /// The Metalink that it named.
     description: Option<String>,
+    /// What is wrong with the login, after a 401.
+    login_words: Option<String>,
     /// What is stored is not what the server said: nothing of it is kept.
     altered: bool,
     fetches: JoinSet<()>,
@@ -278,7 +335,7 @@ impl Driver {
         shared: Arc<Shared>,
         plan_only: bool,
     ) -> Box<Self> {
-        let turn = engine.turns.enter(options.priority, !plan_only);
+        let turn = engine.turns.enter(options.priority, !plan_only && !options.document);
         let mut planner = Planner::new(settings(&options));
         planner.allow(0, None, Duration::ZERO);
         if options.checksum.is_some() || options.pieces.is_some() {
@@ -288,6 +345,7 @@ impl Driver {
         let mut driver = Box::new(Self {
             shared,
             plan_only,
+            head: None,
             started: Instant::now(),
             planner,
             turn,
@@ -299,7 +357,10 @@ impl Driver {
             expected: None,
             selected: None,
             known: None,
+            not_modified: None,
             opened_from: None,
+            joined: Vec::new(),
+            proofs: 0,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
             in_storage: None,
@@ -307,12 +368,15 @@ impl Driver {
             store: None,
             kept: None,
             output: None,
+            hold: None,
+            heard: false,
             chunked: false,
             given_of: None,
             draining: false,
             claims: Claims::default(),
             links: Vec::new(),
             description: None,
+            login_words: None,
             altered: false,
             fetches: JoinSet::new(),
             running: HashMap::new(),
@@ -355,7 +419,13 @@ impl Driver {
             }
             self.carry_out().await;
             self.tell_pause();
+            if let (None, Some(panicked)) = (&self.ended, self.shared.panicked()) {
+                Box::pin(self.end_with(panicked.into())).await;
+            }
             if let Some(ended) = self.ended.take() {
+                // Whoever hears of the end may start the next one to the same output.
+                self.shared.leave();
+                self.hold = None;
                 return ended;
             }
             tokio::select! {
@@ -385,7 +455,14 @@ impl Driver {
                         self.planner.on_storage_busy(self.now());
                     }
                     self.planner.tick(self.now());
-                    while self.fetches.try_join_next().is_some() {}
+                    while let Some(joined) = self.fetches.try_join_next() {
+                        // Its lease has no end: nothing else would tell of it.
+                        if joined.is_err_and(|error| error.is_panic()) {
+                            let message = "a defect of haul: the task of a request panicked";
+                            let error = Error::new(ErrorKind::Internal, message);
+                            Box::pin(self.end_with(error)).await;
+                        }
+                    }
                     self.publish_progress(false);
                 }
             }
@@ -436,12 +513,12 @@ impl Driver {
 
     async fn carry_out(&mut self) {
         while self.ended.is_none() {
-            let Some(action) = self.planner.poll_action().or_else(|| {
-                self.take_turn();
-                self.planner.poll_action()
-            }) else {
-                break;
-            };
+            let mut action = self.planner.poll_action();
+            if action.is_none() {
+                self.take_turn().await;
+                action = self.planner.poll_action();
+            }
+            let Some(action) = action else { break };
             match action {
                 Action::Fetch { lease, source, range, conditional } => {
                     self.fetch(lease, source, range, conditional);
@@ -487,11 +564,15 @@ impl Driver {
 
     async fn on_returned(&mut self, returned: Result<Returned, JoinError>) {
         match returned {
-            Ok(Returned::Refreshed(refreshed)) => self.on_refreshed(refreshed).await,
+            Ok(Returned::Refreshed(refreshed)) => self.on_refreshed(refreshed),
             Ok(Returned::Described(described)) => self.on_described(described),
-            // Whoever waits for what it was sent for would wait for ever.
-            Err(panic) => {
-                let message = format!("asking for a fresh link or a Metalink failed: {panic}");
+            Ok(Returned::ToProve(what)) => self.prove(what).await,
+            Ok(Returned::Proven(proven)) => self.on_proven(proven),
+            Ok(Returned::Panicked(panicked)) => self.end_with(panicked.into()).await,
+            // The planner would wait for ever for what it was sent for.
+            Err(_) => {
+                let message = "a defect of haul: the task that asks for a fresh link, a proof or a \
+                               Metalink panicked";
                 self.end_with(Error::new(ErrorKind::Internal, message)).await;
             }
         }
@@ -521,6 +602,8 @@ impl Driver {
     fn publish_progress(&self, syncing: bool) {
         let now = self.now();
         let rate = if self.running.is_empty() && !syncing { 0.0 } else { self.rate.rate(now) };
+        let measured_for = self.rate.measured_for(now);
+        let silence = self.planner.silence(now).filter(|_| !self.paused && !syncing);
         let total = self.expected.as_ref().and_then(|resource| resource.total);
         self.shared.set_progress(|progress| {
             progress.bytes = total.map_or(self.bytes, |total| self.bytes.min(total));
@@ -528,9 +611,13 @@ impl Driver {
             progress.bytes_per_second = rate;
             progress.mean_bytes_per_second =
                 self.bytes.saturating_sub(self.resumed_bytes) as f64 / now.as_secs_f64().max(1e-9);
-            progress.eta = total.filter(|_| rate > 1.0).map(|total| {
+            progress.measured_for = measured_for;
+            let tells = rate > 1.0 && measured_for >= TELLING && !syncing;
+            progress.eta = total.filter(|_| tells).map(|total| {
                 Duration::from_secs_f64(total.saturating_sub(self.bytes) as f64 / rate)
             });
+            progress.silent_for = silence.map_or(Duration::ZERO, |(silent, _)| silent);
+            progress.gives_up_after = silence.map(|(_, patience)| patience);
             progress.connections = self.running.len();
             progress.retries = self.planner.rounds();
             progress.paused = self.paused;
@@ -541,11 +628,29 @@ impl Driver {
     }
 }
 
+/// What a failed request is to the planner; `heard` if there was a response before.
+fn failure_of(error: FetchError, heard: bool) -> Failure {
+    // What has answered once speaks the protocol.
+    let explained = error.without_a_byte && !heard;
+    Failure {
+        hint: error.hint.filter(|_| explained || !error.without_a_byte),
+        hopeless: explained || is_hopeless(error.kind),
+        ..Failure::new(kind_of(error.kind), error.message)
+    }
+}
+
+fn is_hopeless(kind: FetchErrorKind) -> bool {
+    matches!(kind, FetchErrorKind::Unreachable | FetchErrorKind::WrongProtocol)
+}
+
 fn kind_of(kind: FetchErrorKind) -> ErrorKind {
     match kind {
-        FetchErrorKind::Connect | FetchErrorKind::Reset => ErrorKind::Network,
+        FetchErrorKind::Connect | FetchErrorKind::Unreachable | FetchErrorKind::Reset => {
+            ErrorKind::Network
+        }
         FetchErrorKind::Tls | FetchErrorKind::NoHttpVersion => ErrorKind::Tls,
         FetchErrorKind::ProxyRefused => ErrorKind::ProxyRefused,
-        FetchErrorKind::Protocol => ErrorKind::Protocol,
+        FetchErrorKind::Protocol | FetchErrorKind::WrongProtocol => ErrorKind::Protocol,
+        FetchErrorKind::Panicked => ErrorKind::Callback,
     }
 }

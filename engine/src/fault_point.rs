@@ -5,12 +5,20 @@
 //! environment of the process decides:
 //!
 //! - `HAUL_KILL_AT=N`: SIGKILL right before the N-th persistence call.
+//! - `HAUL_WAIT_AT=N=PATH`: the N-th such call waits until somebody who writes to the
+//!   FIFO at `PATH` has closed it.
 //! - `HAUL_FAIL_AT=CALL@N=ERRNO`: the N-th such call and all later ones fail
 //!   with that error, such as `sync-data@1=EIO` or `write@20=ENOSPC`.
+//!   Several such orders have commas between them.
+//! - `HAUL_NAMES=143` or `plain`: the file system takes only names of so many bytes, or
+//!   those that FAT takes.
 //! - `HAUL_SLOW_WRITES=Nms`: each call that stores bytes takes so long.
 //! - `HAUL_BUG=NAME`: the bug of that name is in the program.
 
 use std::io;
+use std::path::Path;
+
+use rustix::io::Errno;
 
 /// A call that changes what is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,8 +33,12 @@ pub(crate) enum Call {
     SyncData,
     /// A new checkpoint is written beside the old one.
     StageCheckpoint,
+    /// What was written without a name gets one beside the old one.
+    NameStaged,
     /// It is synced.
     SyncCheckpoint,
+    /// Its lock is taken.
+    Lock,
     /// It takes the old one's place.
     RenameCheckpoint,
     /// The directory is synced for it.
@@ -37,12 +49,22 @@ pub(crate) enum Call {
     SyncAttributes,
     /// The output gets its name.
     Publish,
+    /// A name is given without replacing, by a rename.
+    RenameNew,
+    /// The same by a link.
+    Link,
     /// The directory is synced for it.
     SyncOutputDirectory,
     /// The checkpoint goes.
     RemoveCheckpoint,
     /// The partial goes.
     RemovePartial,
+    /// The directory is synced for a file of another program, which was renamed.
+    SyncAdoptedDirectory,
+    /// What another program left beside its file goes.
+    RemoveForeign,
+    /// The file of another program gets its length back, and its name.
+    GiveBack,
 }
 
 /// A bug that some test must notice. `.ci/check-tests-see-bugs` runs them all.
@@ -58,6 +80,10 @@ pub(crate) enum Bug {
     AnyRange,
     /// Take a 206 without looking at its ETag.
     AnyTag,
+    /// Take a response without a strong ETag as if it had shown the known one.
+    ConditionIsProof,
+    /// Take any transfer coding for `chunked`.
+    AnyTransferCoding,
     /// Believe complete segments of an earlier run without hashing them.
     TrustComplete,
     /// Store what a server sends beyond the range.
@@ -68,14 +94,25 @@ pub(crate) enum Bug {
     StallIsProgress,
     /// Look at no digest that a server sends.
     NoFieldDigests,
+    /// Believe that a URL which leads elsewhere has the bytes that are stored.
+    NoUrlProof,
+    /// Believe a checkpoint whatever file is beside it.
+    AnyDataFile,
+    /// Take files for ours by their names.
+    ForeignSideFiles,
 }
 
 #[cfg(not(feature = "fault-points"))]
 mod imp {
-    use super::{Bug, Call, io};
+    use super::{Bug, Call, Errno, Path, io};
 
     #[inline(always)]
     pub(crate) fn pass(_: Call) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[inline(always)]
+    pub(crate) fn take_name(_: &Path) -> Result<(), Errno> {
         Ok(())
     }
 
@@ -87,18 +124,20 @@ mod imp {
 
 #[cfg(feature = "fault-points")]
 mod imp {
+    use std::path::PathBuf;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use rustix::io::Errno;
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::{Bug, Call, io};
+    use super::{Bug, Call, Errno, Path, io};
 
     struct Orders {
         kill_at: Option<u64>,
-        fail: Option<(Call, u64, Errno)>,
+        wait_at: Option<(u64, PathBuf)>,
+        fail: Vec<(Call, u64, Errno, AtomicU64)>,
+        names: Option<String>,
         slow_writes: Option<Duration>,
         bug: Option<Bug>,
     }
@@ -109,7 +148,15 @@ mod imp {
             let order = |name| std::env::var(name).ok();
             Orders {
                 kill_at: order("HAUL_KILL_AT").map(|n| n.parse().expect("HAUL_KILL_AT: a number")),
-                fail: order("HAUL_FAIL_AT").map(|text| fail_order(&text).expect("HAUL_FAIL_AT")),
+                wait_at: order("HAUL_WAIT_AT").map(|text| {
+                    let order = text.split_once('=');
+                    let order = order.and_then(|(n, path)| Some((n.parse().ok()?, path.into())));
+                    order.expect("HAUL_WAIT_AT: a number and a path")
+                }),
+                fail: order("HAUL_FAIL_AT").map_or_else(Vec::new, |text| {
+                    text.split(',').map(|text| fail_order(text).expect("HAUL_FAIL_AT")).collect()
+                }),
+                names: order("HAUL_NAMES"),
                 slow_writes: order("HAUL_SLOW_WRITES").map(|text| {
                     let millis = text.strip_suffix("ms").and_then(|text| text.parse().ok());
                     Duration::from_millis(millis.expect("HAUL_SLOW_WRITES: Nms"))
@@ -119,7 +166,7 @@ mod imp {
         })
     }
 
-    fn fail_order(text: &str) -> Option<(Call, u64, Errno)> {
+    fn fail_order(text: &str) -> Option<(Call, u64, Errno, AtomicU64)> {
         let (call, rest) = text.split_once('@')?;
         let (number, errno) = rest.split_once('=')?;
         let call = match call {
@@ -131,6 +178,9 @@ mod imp {
             "sync-checkpoint" => Call::SyncCheckpoint,
             "rename-checkpoint" => Call::RenameCheckpoint,
             "publish" => Call::Publish,
+            "lock" => Call::Lock,
+            "rename-new" => Call::RenameNew,
+            "link" => Call::Link,
             "sync-output-directory" => Call::SyncOutputDirectory,
             _ => return None,
         };
@@ -139,10 +189,14 @@ mod imp {
             "EDQUOT" => Errno::DQUOT,
             "EIO" => Errno::IO,
             "EOPNOTSUPP" => Errno::OPNOTSUPP,
+            "ENOSYS" => Errno::NOSYS,
+            "ENOLCK" => Errno::NOLCK,
+            "EINVAL" => Errno::INVAL,
+            "EPERM" => Errno::PERM,
             "EMFILE" => Errno::MFILE,
             _ => return None,
         };
-        Some((call, number.parse().ok()?, errno))
+        Some((call, number.parse().ok()?, errno, AtomicU64::new(0)))
     }
 
     fn bug_named(name: &str) -> Option<Bug> {
@@ -152,18 +206,22 @@ mod imp {
             "no-checkpoint-directory-sync" => Bug::NoCheckpointDirectorySync,
             "any-range" => Bug::AnyRange,
             "any-tag" => Bug::AnyTag,
+            "condition-is-proof" => Bug::ConditionIsProof,
+            "any-transfer-coding" => Bug::AnyTransferCoding,
             "trust-complete" => Bug::TrustComplete,
             "beyond-range" => Bug::BeyondRange,
             "secrets-to-anyone" => Bug::SecretsToAnyone,
             "stall-is-progress" => Bug::StallIsProgress,
             "no-field-digests" => Bug::NoFieldDigests,
+            "no-url-proof" => Bug::NoUrlProof,
+            "any-data-file" => Bug::AnyDataFile,
+            "foreign-side-files" => Bug::ForeignSideFiles,
             _ => return None,
         })
     }
 
     pub(crate) fn pass(call: Call) -> io::Result<()> {
         static ALL: AtomicU64 = AtomicU64::new(0);
-        static OF_THE_FAILING: AtomicU64 = AtomicU64::new(0);
         let orders = orders();
         if let (Call::Write, Some(time)) = (call, orders.slow_writes) {
             std::thread::sleep(time);
@@ -176,12 +234,23 @@ mod imp {
                 std::thread::park();
             }
         }
-        match orders.fail {
-            Some((failing, from, errno))
-                if failing == call
-                    && OF_THE_FAILING.fetch_add(1, Ordering::Relaxed) + 1 >= from =>
-            {
-                Err(errno.into())
+        if let Some((_, path)) = orders.wait_at.as_ref().filter(|(at, _)| *at == number) {
+            std::fs::read(path).expect("HAUL_WAIT_AT: a FIFO");
+        }
+        for (failing, from, errno, count) in &orders.fail {
+            if *failing == call && count.fetch_add(1, Ordering::Relaxed) + 1 >= *from {
+                return Err((*errno).into());
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn take_name(path: &Path) -> Result<(), Errno> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        match orders().names.as_deref() {
+            Some("143") if name.len() > 143 => Err(Errno::NAMETOOLONG),
+            Some("plain") if name.contains([':', '?', '*', '"', '<', '>', '|']) => {
+                Err(Errno::INVAL)
             }
             _ => Ok(()),
         }
@@ -192,4 +261,4 @@ mod imp {
     }
 }
 
-pub(crate) use imp::{has, pass};
+pub(crate) use imp::{has, pass, take_name};

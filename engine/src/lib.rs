@@ -28,71 +28,64 @@
 //! [threads and memory](guide::threads_and_memory), [errors](guide::errors).
 #![deny(missing_docs)]
 
-#[cfg(feature = "blocking")]
-pub mod blocking;
-mod config;
-mod contents;
-mod control;
-mod cookies;
-mod download;
+mod api;
+mod disk;
 mod driver;
-mod engine;
-mod error;
-mod event;
 mod fault_point;
 #[cfg(any(test, feature = "fault-points"))]
 #[doc(hidden)]
 pub mod fuzzing;
-pub mod guide;
-mod handle;
-mod io;
 mod model;
 #[cfg(feature = "model-bench")]
 #[doc(hidden)]
 pub mod model_bench;
-mod observer;
-mod partials;
-mod reader;
-mod refresh;
-mod shared;
+mod net;
 #[cfg(test)]
 mod simulation;
-pub mod storage;
-mod stream;
-pub mod transport;
-mod turns;
-mod verify;
 
-pub use config::{
+#[cfg(feature = "blocking")]
+pub use api::blocking;
+pub use api::download::DownloadBuilder;
+pub use api::engine::Engine;
+pub use api::handle::{Download, Events, Monitor};
+pub use api::reader::{BlockingReader, Reader};
+pub use api::stream::ByteStream;
+pub use api::{guide, storage};
+pub use disk::partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
+pub use disk::verify::{
+    BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial,
+};
+pub use driver::cookies::CookieJar;
+pub use driver::observer::Observer;
+pub use driver::refresh::{Refresh, Refreshing};
+pub use model::config::{
     Allocation, Checksum, ClientCertificate, Connections, DigestAlgorithm, EngineConfig, Existing,
-    HostAddress, HostCredential, HttpVersion, Interface, IpFamily, Pieces, Resume, RetryPolicy,
-    StorageKind,
+    Foreign, HostAddress, HostCredential, HttpVersion, Interface, IpFamily, Pieces, Resume,
+    RetryPolicy, StorageKind,
 };
 #[cfg(feature = "proxy")]
-pub use config::{Proxies, Proxy, ProxyKind};
-pub use cookies::CookieJar;
-pub use download::DownloadBuilder;
-pub use engine::Engine;
-pub use error::{Error, ErrorKind};
-pub use event::{
+pub use model::config::{Proxies, Proxy, ProxyKind};
+pub use model::error::{Error, ErrorKind};
+pub use model::event::{
     Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary,
     ValidatorKind,
 };
-pub use handle::{Download, Events, Monitor};
 pub use model::metalink::MetalinkFile;
 pub use model::selection::Selection;
-pub use observer::Observer;
-pub use partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
-pub use reader::{BlockingReader, Reader};
-pub use refresh::{Refresh, Refreshing};
-pub use stream::ByteStream;
-pub use verify::{BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial};
+pub use net::transport;
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what
 /// may be shown, logged and stored.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     model::redact::redact_url(url)
+}
+
+/// A size for people, in at most 8 columns: `999 B`, `1.5 MiB`, `300 MiB`. Errors and notices
+/// have their sizes in these words.
+#[must_use]
+pub fn size_words(bytes: u64) -> String {
+    model::size::size_words(bytes)
 }
 
 /// When a signed URL stops to be good, as its own query tells: seconds since

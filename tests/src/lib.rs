@@ -7,6 +7,7 @@
 //! ([`proxy`]) can be scripted as well, on libraries that speak these protocols.
 //! Every command carries a secret that must not show anywhere ([`canary`]).
 //! After a test nothing may be left of it ([`leaks`]).
+//! What people type by habit of other programs is a table ([`habits`]).
 //! Examples and the library for C programs are built when a test asks ([`built`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
@@ -17,6 +18,7 @@ pub mod built;
 pub mod canary;
 pub mod disk;
 pub mod faults;
+pub mod habits;
 pub mod harness;
 pub mod http2;
 pub mod killed;

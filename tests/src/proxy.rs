@@ -25,9 +25,17 @@ pub struct ProxyBuilder {
     login: Option<(String, String)>,
     identity: Option<ServerIdentity>,
     status: Option<u16>,
+    connected: Option<Vec<u8>>,
 }
 
 impl ProxyBuilder {
+    /// Says this, byte for byte, before a tunnel.
+    #[must_use]
+    pub fn connected(mut self, head: &[u8]) -> Self {
+        self.connected = Some(head.to_vec());
+        self
+    }
+
     /// Wants this login; of SOCKS 4 the name alone.
     #[must_use]
     pub fn login(mut self, name: &str, password: &str) -> Self {
@@ -171,7 +179,8 @@ impl Script {
             let Ok(mut origin) = connect(port_of(target, 443)).await else {
                 return answer(&mut writer, 502, "").await;
             };
-            writer.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+            let usual = &b"HTTP/1.1 200 Connection established\r\n\r\n"[..];
+            writer.write_all(self.builder.connected.as_deref().unwrap_or(usual)).await?;
             let (mut from, mut to) = origin.split();
             let up = tokio::io::copy_buf(&mut reader, &mut to);
             let down = tokio::io::copy(&mut from, &mut writer);

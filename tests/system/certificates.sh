@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # A certificate authority for one run of a test, and a server's certificate that it signed.
 
-# make_certificates DIRECTORY NAMES: writes ca.pem, server.pem and server.key there. NAMES are
-# subject alternative names as openssl writes them: `IP:127.0.0.1, DNS:localhost`.
+# make_certificates DIRECTORY NAMES [AUTHORITY]: writes ca.pem, server.pem and server.key there.
+# NAMES are subject alternative names as openssl writes them: `IP:127.0.0.1, DNS:localhost`.
 make_certificates() {
     (
         cd "$1"
@@ -11,7 +11,7 @@ make_certificates() {
 prompt = no
 distinguished_name = name
 [name]
-CN = haul system test
+CN = ${3:-haul system test}
 [ca]
 basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign

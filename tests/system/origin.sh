@@ -55,6 +55,10 @@ END
     root $work/www;
     limit_rate \$pace;
     location = /flush { return 204; }
+    location = /forbidden { return 403; }
+    location = /broken { return 500; }
+    # Looked through on the way, so that no length is told.
+    location /unknown/ { alias $work/www/; ssi on; ssi_types *; }
   }
 }
 END

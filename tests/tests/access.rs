@@ -61,7 +61,9 @@ fn fault_033_without_preconditions_a_change_is_still_seen() {
         if request.is_conditional() {
             return Response::empty(403);
         }
-        standard(&Object::new(100 + context.index as u64, SIZE), request)
+        // Broken off, since one response may bring a whole version.
+        let version = Object::new(100 + context.index as u64, SIZE);
+        standard(&version, request).cut(2 * MIB, End::Close)
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(10);
@@ -72,7 +74,7 @@ fn fault_033_without_preconditions_a_change_is_still_seen() {
 fn fault_034_link_that_expires_midway_keeps_the_partial() {
     for status in [401, 403, 410] {
         let origin = Origin::start(move |request, context| match context.index {
-            0 => honest(request),
+            0 => honest(request).cut(4 * MIB, End::Close),
             _ => Response::empty(status),
         });
         let sandbox = Sandbox::new();
@@ -96,7 +98,11 @@ fn fault_034_link_that_expires_midway_keeps_the_partial() {
 fn fault_035_fresh_signature_continues() {
     let origin = Origin::start(|request, context| {
         let fresh = request.target.ends_with("?signature=fresh");
-        if fresh || context.index == 0 { honest(request) } else { Response::empty(403) }
+        match context.index {
+            _ if fresh => honest(request),
+            0 => honest(request).cut(4 * MIB, End::Close),
+            _ => Response::empty(403),
+        }
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/file?signature=old")).run().expect(6);
@@ -295,7 +301,8 @@ fn fault_041_refused_at_once_is_no_loop() {
         let sandbox = Sandbox::new();
         run(&sandbox, &origin).expect(6);
         sandbox.assert_nothing_left();
-        assert!(origin.requests().len() <= 2, "{} requests", origin.requests().len());
+        // A range, a short one and none: any of them may be what is refused.
+        assert!(origin.requests().len() <= 3, "{} requests", origin.requests().len());
     }
 }
 
@@ -399,7 +406,7 @@ fn missing_object_is_another_status() {
     outcome.expect(8);
     assert!(outcome.text().contains("404"), "{outcome}");
     sandbox.assert_nothing_left();
-    assert_eq!(origin.requests().len(), 1, "a 404 is an answer");
+    assert_eq!(origin.requests().len(), 2, "to a range, and without one");
 }
 
 #[test]

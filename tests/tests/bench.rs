@@ -115,7 +115,9 @@ fn null_storage_takes_the_whole_object_and_keeps_nothing() {
     assert_eq!((counts(&report["runs"]), kinds(&report["runs"])), (vec![4], vec!["null"]));
     assert_eq!((&report["bytes"], &report["blake3_ok"]), (&(20 * MIB).into(), &true.into()));
     assert_eq!(report["storages"], Value::Array(Vec::new()), "{report}");
-    assert_eq!(origin.sent_bytes(), 20 * MIB, "once, and nothing twice");
+    // What was on its way when the first response was cut is all that may come twice.
+    let sent = origin.sent_bytes();
+    assert!((20 * MIB..24 * MIB).contains(&sent), "once, and nothing twice: {sent}");
     sandbox.assert_nothing_left();
 }
 

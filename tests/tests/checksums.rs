@@ -51,6 +51,12 @@ fn a_digest_is_taken_with_its_algorithm_or_by_its_length() {
         command(&sandbox, &checksum).arg(origin.url("/pool/film.bin")).run().expect(0);
         sandbox.assert_published("film.bin", &object());
     }
+    // Whoever asked for it can read it.
+    let sandbox = Sandbox::new();
+    let haul = haul!(sandbox, bare).args(["--checksum", &sha256()]);
+    let outcome = haul.arg(origin.url("/pool/film.bin")).run();
+    outcome.expect(0);
+    assert!(outcome.text().contains(&format!("sha256 {} is as asked for", sha256())), "{outcome}");
     let sandbox = Sandbox::new();
     command(&sandbox, &sha512.replace('a', "b")).arg(origin.url("/pool/film.bin")).run().expect(9);
     sandbox.assert_nothing_left();

@@ -69,7 +69,7 @@ fn an_unchanged_file_is_left_alone() {
     let plain =
         haul!(sandbox, bare).args(["--if-changed", "-o", "file"]).arg(origin.url("/file")).run();
     plain.expect(0);
-    assert!(String::from_utf8_lossy(&plain.stderr).contains("file: unchanged"), "{plain}");
+    assert!(String::from_utf8_lossy(&plain.stderr).contains("file is already complete"), "{plain}");
 
     changed.store(true, Ordering::SeqCst);
     let third = if_changed(&sandbox, &origin).run();

@@ -65,9 +65,50 @@ fn what_a_server_sets_on_the_way_is_sent_to_it_from_then_on() {
     haul.run().expect(0);
     sandbox.assert_published("file", &object());
     assert_eq!(std::fs::read(file.path()).unwrap(), b"", "the file is not changed");
+}
 
-    // Without a jar there is no way in, and no endless loop either.
-    haul!(sandbox).args(["-o", "again"]).arg(origin.url("/file")).run().expect(7);
+#[test]
+fn fault_103_a_redirect_that_wants_its_cookie_needs_no_cookie_file() {
+    let origin = Origin::start(|request, _| {
+        let cookies = request.header("Cookie").unwrap_or_default();
+        let pairs: Vec<&str> = cookies.split("; ").collect();
+        match request.path() {
+            "/file" if pairs.contains(&"admitted=yes") => standard(&object(), request),
+            "/other" if pairs.contains(&"admitted=yes") => Response::redirect(302, "/file"),
+            "/wall" => Response::redirect(302, "/other")
+                .header("Set-Cookie", "admitted=yes; Path=/; HttpOnly"),
+            "/file" => Response::redirect(302, "/file")
+                .header("Set-Cookie", "admitted=yes; Path=/; HttpOnly"),
+            _ => Response::empty(403),
+        }
+    });
+    // To itself, to another URL, and beside a cookie that was given.
+    for (path, given) in [("/file", None), ("/wall", None), ("/wall", Some("Cookie: mine=1"))] {
+        let sandbox = Sandbox::new();
+        let haul = haul!(sandbox).args(["-o", "file"]);
+        let haul = given.into_iter().fold(haul, |haul, given| haul.args(["-H", given]));
+        let before = origin.requests().len();
+        haul.arg(origin.url(path)).run().expect(0);
+        sandbox.assert_published("file", &object());
+        let ours = |sent: &Option<String>| sent.as_ref().is_some_and(|it| it.contains("mine=1"));
+        assert!(cookies(&origin)[before..].iter().all(|sent| ours(sent) == given.is_some()));
+    }
+}
+
+#[test]
+fn fault_103_a_cookie_of_one_host_is_not_sent_to_another() {
+    let target = Origin::serving(&object());
+    let location = format!("http://localhost:{}/file", target.port());
+    let origin = Origin::start(move |_, _| {
+        Response::redirect(302, &location)
+            .header("Set-Cookie", "sid=1; Path=/")
+            .header("Set-Cookie", "foreign=2; Path=/; Domain=localhost")
+            .header("Set-Cookie", "__Host-x=3; Path=/")
+    });
+    let sandbox = Sandbox::new();
+    haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file")).run().expect(0);
+    sandbox.assert_published("file", &object());
+    assert!(cookies(&target).iter().all(Option::is_none), "{:?}", cookies(&target));
 }
 
 #[test]
@@ -79,8 +120,6 @@ fn a_file_that_holds_no_cookies_is_refused_without_being_quoted() {
     outcome.expect(3);
     assert!(outcome.text().contains("line 1"), "{outcome}");
     outcome.assert_free_of(CANARY);
-    let single = haul!(sandbox).args(["-b", "name=value"]).arg(origin.url("/file")).run();
-    single.expect(3);
-    assert!(single.text().contains("--header 'Cookie:"), "{single}");
+    haul!(sandbox).args(["-b", "no-such-file"]).arg(origin.url("/file")).run().expect(3);
     assert!(origin.requests().is_empty());
 }

@@ -14,7 +14,8 @@ use haul_tests::origin::{Origin, Response, Throttle};
 const SIZE: u64 = 12 * MIB + 4321;
 /// Of each of the four connections; a checkpoint with data in it is then written midway.
 const RATE: u64 = MIB;
-const STORAGES: [&str; 2] = ["mmap", "pwrite"];
+/// What maps where that is possible, and what never does.
+const STORAGES: [&str; 2] = ["auto", "pwrite"];
 
 fn object() -> Object {
     Object::new(1, SIZE)
@@ -31,10 +32,12 @@ fn command(sandbox: &Sandbox, origin: &Origin, storage: &str) -> Haul {
 #[track_caller]
 fn assert_kept_and_completes(sandbox: &Sandbox, failed: &Outcome, again: Haul) -> Outcome {
     failed.expect(11).expect_message("");
-    assert_eq!(failed.event("error")["resumable"], true, "{failed}");
     sandbox.assert_kept("file");
     let next = again.run();
     next.expect(0);
+    // Where not even a checkpoint had room, nothing is known of what is kept.
+    let resumable = next.resumed_bytes() > 0;
+    assert_eq!(failed.event("error")["resumable"], resumable, "{failed}\n{next}");
     assert!(!next.has_notice("restarted"), "{next}");
     sandbox.assert_published("file", &object());
     next

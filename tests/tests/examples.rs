@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 use haul_tests::built::built;
 use haul_tests::harness::Sandbox;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::origin::{End, Origin, Response, Throttle, standard};
 
 const SIZE: u64 = 8 * MIB + 4321;
 
@@ -130,21 +130,22 @@ fn many() {
 fn refresh() {
     let links = std::sync::atomic::AtomicUsize::new(0);
     let throttle = Throttle::new(8 * MIB);
-    // Each link is good for two requests, and the service gives the next one.
+    // Each link is good for five or six requests, two of which may prove that it leads to
+    // the same object, and the service gives the next one. No response brings everything.
     let origin = Origin::start(move |request, _| {
         let number = links.load(Ordering::SeqCst);
         if request.path() == "/sign" {
             let number = links.fetch_add(1, Ordering::SeqCst) + 1;
             let host = request.header("Host").unwrap_or_default();
-            let link = format!("http://{host}/film?secret={}\n", number / 3);
+            let link = format!("http://{host}/film?secret={}\n", number / 6);
             return Response::text(200, "text/plain", &link);
         }
-        let good = request.target.ends_with(&format!("secret={}", number / 3));
+        let good = request.target.ends_with(&format!("secret={}", number / 6));
         if !good || request.is_conditional() {
             return Response::empty(403);
         }
         links.fetch_add(1, Ordering::SeqCst);
-        throttle.apply(standard(&object(), request))
+        throttle.apply(standard(&object(), request)).cut(2 * MIB, End::Close)
     });
     let sandbox = Sandbox::new();
     let (url, service) = (origin.url("/film?secret=0"), origin.url("/sign"));

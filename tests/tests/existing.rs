@@ -123,6 +123,41 @@ fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
     }
 }
 
+/// The one that comes second makes no file, not even a partial that nothing can continue.
+#[test]
+fn of_two_downloads_of_one_run_with_one_name_one_is_refused_before_it_stores() {
+    let sizes = [(SIZE, SIZE - 1), (200_000, 100_000), (SIZE, 100_000), (100_000, SIZE)];
+    for (first, second) in sizes {
+        let objects = [Object::new(1, first), Object::new(2, second)];
+        let gate = Gate::new();
+        let (served, stalled) = (objects.clone(), gate.clone());
+        let origin = Origin::start(move |request, _| {
+            let number = usize::from(request.path() == "/b");
+            standard(&served[number], request)
+                .header("Content-Disposition", "attachment; filename=film.mp4")
+                .stall(1000, &stalled)
+        });
+        let sandbox = Sandbox::new();
+        let running = haul!(sandbox).args([origin.url("/a"), origin.url("/b")]).start();
+        let answered = |path| {
+            move |origin: &Origin| {
+                origin
+                    .requests()
+                    .iter()
+                    .any(|it| it.request.path() == path && it.status().is_some())
+            }
+        };
+        origin.wait_until("the first is answered", answered("/a"));
+        origin.wait_until("the second is answered", answered("/b"));
+        gate.open();
+        let outcome = running.finish();
+        outcome.expect(3).expect_message("film.mp4");
+        assert_eq!(sandbox.files(), ["film.mp4"], "{first} and {second}\n{outcome}");
+        let path = sandbox.path("film.mp4");
+        assert!(objects.iter().any(|it| it.compare_file(&path).is_ok()), "{outcome}");
+    }
+}
+
 #[test]
 fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
     let film = object().with_content_type("video/mp4");

@@ -13,8 +13,8 @@ use haul_tests::haul;
 use haul_tests::object::Object;
 use haul_tests::origin::{Origin, Response, standard};
 
-const COMMANDS: [&str; 8] =
-    ["get", "bench", "play", "verify", "status", "clean", "completions", "man"];
+const COMMANDS: [&str; 9] =
+    ["get", "demo", "bench", "play", "verify", "status", "clean", "completions", "man"];
 
 fn object() -> Object {
     Object::new(1, 300_000).with_last_modified(Some(1_000_000_000))

@@ -8,7 +8,7 @@ use haul_engine::{
 use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
+use haul_tests::origin::{End, Gate, Origin, Response, Throttle, standard};
 use haul_tests::running::{last_event, until_bytes};
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -220,8 +220,9 @@ fn a_failed_download_can_be_removed_too() {
         let object = object();
         let origin = {
             let object = object.clone();
-            Origin::start(move |request, context| {
-                if context.index < 1 { standard(&object, request) } else { Response::empty(404) }
+            Origin::start(move |request, context| match context.index {
+                0 => standard(&object, request).cut(4 * MIB, End::Close),
+                _ => Response::empty(404),
             })
         };
         let sandbox = Sandbox::new();

@@ -52,7 +52,8 @@ fn segments_are_streams_over_a_few_connections() {
         sandbox.assert_published("file", &object());
         let streams = origin.streams();
         assert!(streams.iter().any(|stream| stream.at_once > 1), "one stream at a time");
-        assert!(streams.iter().all(|stream| stream.at_once <= 4), "too many on a connection");
+        // The origin learns late that the first response was cut: it may count one more.
+        assert!(streams.iter().all(|stream| stream.at_once <= 5), "too many on a connection");
         for stream in &streams {
             let head = &stream.head;
             assert_eq!(head.method(), "GET");
@@ -227,7 +228,7 @@ fn fault_048_slow_disk_does_not_fill_the_memory() {
         .start();
     haul.wait_until("most of it is there", |haul| haul.bytes() > 72 * MIB);
     let peak_kib = peak_kib(haul.pid());
-    // The formula of ARCHITECTURE.md: 16 of budget, 16 of windows, 2, 10; and
+    // The formula of docs/decisions/052-peak-memory.md: 16 of budget, 16 of windows, 2, 10; and
     // what an unoptimised build and its allocator add.
     assert!(peak_kib < 64 << 10, "{peak_kib} KiB");
     haul.finish().expect(0);

@@ -9,7 +9,7 @@ use haul_tests::canary::CANARY;
 use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
 use haul_tests::haul;
 use haul_tests::object::Object;
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::origin::{End, Origin, Response, standard};
 
 fn object(name: &str) -> Object {
     let seed = u64::from(name.as_bytes()[0]);
@@ -178,14 +178,12 @@ fn fault_030_mirrors_of_the_same_size_are_never_stitched() {
     let second = second.with_etag(tag.as_deref());
     let served = [first, second.clone()];
     // The first mirror breaks off for good after half of it.
-    let origin = Origin::start(move |request, _| {
-        let at = usize::from(request.path() == "/second");
-        let honest = standard(&served[at], request);
-        let beyond = request.range().and_then(|asked| asked.within(8 << 20));
-        match at {
-            0 if beyond.is_some_and(|range| range.end > 4 << 20) => Response::empty(404),
-            _ => honest,
+    let origin = Origin::start(move |request, _| match (request.path(), request.range()) {
+        ("/second", _) => standard(&served[1], request),
+        (_, Some(_)) if request.start() == 0 => {
+            standard(&served[0], request).cut(4 << 20, End::Close)
         }
+        _ => Response::empty(404),
     });
     let list = List::new(&origin, "$O/first\t$O/second\n out=file\n");
     let outcome = run(&sandbox, &list, &["-x", "2", "--segment-size", "1M"]);
@@ -201,20 +199,21 @@ fn a_mirror_is_not_asked_for_what_is_wrong_here() {
     let list = List::new(&origin, "$O/a\t$O/b\n out=file\n");
     run(&sandbox, &list, &[]).expect(3);
     assert_eq!(fs::read(sandbox.path("file")).unwrap(), b"precious");
-    assert!(origin.requests().is_empty());
+    // Whether it is the object already was asked, of the first alone.
+    let asked = origin.requests();
+    assert!(matches!(&asked[..], [one] if one.request.path() == "/a"), "{asked:?}");
 }
 
 #[test]
 fn fault_081_bad_lines_start_nothing_and_are_quoted_without_secrets() {
     let origin = origin();
-    let bad: [(&str, &[&str]); 18] = [
+    let bad: [(&str, &[&str]); 17] = [
         (
             "$O/a\n$O/b\nexample.org/c?sig=$S\n",
             &["line 3", "https://example.org/c", "a line is a URL"],
         ),
         ("$O/a\nftp://u:$S@h/c\n", &["line 2", "ftp://h/c"]),
         ("$O/a\tnonsense\n", &["line 1", "nonsense", "TABs"]),
-        ("$O/a\r\n$O/b\r\n", &["line 1", "/a", "tr -d"]),
         ("$O/a?sig=$S\0\n", &["line 1", "NUL", "/a"]),
         ("$O/a\n out=../../etc/passwd\n", &["line 2", "../../etc/passwd", "--dir"]),
         ("$O/a\n out=/etc/passwd\n", &["line 2", "/etc/passwd", "absolute"]),
@@ -244,8 +243,6 @@ fn fault_081_bad_lines_start_nothing_and_are_quoted_without_secrets() {
 #[test]
 fn lines_that_are_no_text_are_refused() {
     let (origin, sandbox) = (origin(), Sandbox::new());
-    let list = List::of_bytes(b"http://127.0.0.1/\xff\xfe\n");
-    run(&sandbox, &list, &[]).expect(2).expect_message("not UTF-8");
     let list = List::of_bytes(&[b'x'; 1 << 20]);
     run(&sandbox, &list, &[]).expect(2).expect_message("longer than 64 KiB");
     sandbox.assert_nothing_left();

@@ -21,7 +21,9 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 fn an_object_of_another_size_than_expected_is_not_begun() {
     let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
     let outcome = command(&sandbox, &origin).args(["--expect-size", "6M"]).run();
-    outcome.expect(12).expect_message("6291555 bytes, 6291456 were expected");
+    outcome
+        .expect(12)
+        .expect_message("6 MiB (6291555 bytes), and 6 MiB (6291456 bytes) were expected");
     sandbox.assert_nothing_left();
     let outcome = command(&sandbox, &origin).args(["--expect-size", "6291555"]).run();
     outcome.expect(0);
@@ -32,7 +34,7 @@ fn an_object_of_another_size_than_expected_is_not_begun() {
 fn a_larger_object_than_allowed_is_not_begun() {
     let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
     let outcome = command(&sandbox, &origin).args(["--max-filesize", "6291554"]).run();
-    outcome.expect(12).expect_message("6291554 are allowed");
+    outcome.expect(12).expect_message("6 MiB (6291554 bytes) are allowed");
     assert_eq!(outcome.event("error")["code"], "limit-reached");
     sandbox.assert_nothing_left();
     command(&sandbox, &origin).args(["--max-filesize", "6291555"]).run().expect(0);
@@ -46,7 +48,7 @@ fn an_object_of_unknown_size_ends_where_it_becomes_too_large() {
     });
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin).args(["--max-filesize", "1M"]).run();
-    outcome.expect(12).expect_message("1048576 are allowed");
+    outcome.expect(12).expect_message("MiB or more, and 1 MiB");
     sandbox.assert_unpublished("file");
     assert_eq!(outcome.event("error")["resumable"], false);
     command(&sandbox, &origin).args(["--max-filesize", "7M", "--overwrite"]).run().expect(0);

@@ -37,16 +37,18 @@ fn partial(sandbox: &Sandbox) -> Origin {
 
 #[test]
 fn fault_059_partial_truncated_underneath() {
-    let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
-    let sandbox = Sandbox::new();
-    let mut running = command(&sandbox, &origin).args(["--storage", "mmap"]).start();
-    running.wait_until("some bytes are here", |running| running.bytes() >= MIB);
-    fs::File::options().write(true).open(sandbox.part("file")).unwrap().set_len(0).unwrap();
-    throttle.lift();
-    running.finish().expect(3);
-    sandbox.assert_unpublished("file");
-    assert!(sandbox.checkpoint("file").exists());
+    for storage in ["auto", "mmap", "pwrite"] {
+        let throttle = Throttle::new(2 * MIB);
+        let origin = Origin::throttled(&object(), &throttle);
+        let sandbox = Sandbox::new();
+        let mut running = command(&sandbox, &origin).args(["--storage", storage]).start();
+        running.wait_until("some bytes are here", |running| running.bytes() >= MIB);
+        fs::File::options().write(true).open(sandbox.part("file")).unwrap().set_len(0).unwrap();
+        throttle.lift();
+        running.finish().expect(3).expect_message("truncated");
+        sandbox.assert_unpublished("file");
+        assert!(sandbox.checkpoint("file").exists());
+    }
 }
 
 #[test]
@@ -95,10 +97,17 @@ fn with_damaged_checkpoint(damage: impl Fn(usize, Vec<u8>) -> Option<Vec<u8>>) {
             fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         }
         let outcome = run(&sandbox, &origin);
+        count += 1;
+        if !damaged.starts_with(b"HAULCKPT") {
+            // Nothing tells it from another program's file.
+            outcome.expect(3).expect_message("file.haul");
+            assert!(fs::read(sandbox.checkpoint("file")).unwrap() == damaged);
+            assert!(fs::read(sandbox.part("file")).unwrap() == part);
+            continue;
+        }
         outcome.expect(0);
         assert!(outcome.all("notice").count() > 0, "damage {count} without a notice\n{outcome}");
         sandbox.assert_published("file", &object());
-        count += 1;
     }
     assert!(count > 0);
 }
@@ -138,7 +147,7 @@ fn fault_062_flipped_bits_are_not_believed() {
 
 #[test]
 fn fault_063_checkpoint_of_a_newer_version_is_left_alone() {
-    for newer in [4_u16, 0x0100, 0xffff] {
+    for newer in [6_u16, 0x0100, 0xffff] {
         let sandbox = Sandbox::new();
         let origin = partial(&sandbox);
         let mut bytes = fs::read(sandbox.checkpoint("file")).unwrap();

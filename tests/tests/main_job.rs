@@ -15,7 +15,7 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 
 #[test]
 fn eight_connections_one_correct_file() {
-    for storage in ["mmap", "pwrite"] {
+    for storage in ["auto", "pwrite"] {
         let object = Object::new(1, 64 * MIB + 123);
         let served = object.clone();
         // A latency for each request, so that the connections overlap.
@@ -28,14 +28,12 @@ fn eight_connections_one_correct_file() {
         sandbox.assert_published("file", &object);
         assert_well_asked(&origin);
         assert_eq!(outcome.all("retry").count(), 0, "{outcome}");
-        assert!((5..=8).contains(&origin.most_open()), "{} connections", origin.most_open());
+        // The origin learns late that the first response was cut, and its connection closed.
+        assert!((5..=9).contains(&origin.most_open()), "{} connections", origin.most_open());
 
         let requests = origin.requests();
         let first = requests[0].request.range();
-        let Some(Asked::From { start: 0, end: Some(end) }) = first else {
-            panic!("the first request asks for {first:?}");
-        };
-        assert!(end <= 4 * MIB, "the first request asks for {end} bytes");
+        assert_eq!(first, Some(Asked::From { start: 0, end: None }), "everything is asked for");
         assert!(!requests[0].request.is_conditional());
         let reused = requests.iter().filter(|r| r.request_on_connection > 0).count();
         assert!(reused > 0, "no connection was used for a second request");
@@ -301,10 +299,10 @@ fn quiet_says_nothing_and_plain_keeps_stdout_clean() {
     outcome.expect(0);
     assert_eq!(outcome.text(), "");
 
-    let outcome = haul!(sandbox, bare).args(["-o", "b"]).arg(origin.url("/b")).run();
+    let outcome = haul!(sandbox, bare).args(["-v", "-o", "b"]).arg(origin.url("/b")).run();
     outcome.expect(0).assert_harmless();
     assert!(outcome.stdout.is_empty(), "talk goes to stderr\n{outcome}");
-    assert!(outcome.text().contains(&object.blake3_hex()), "the summary tells BLAKE3\n{outcome}");
+    assert!(outcome.text().contains(&object.blake3_hex()), "with -v it tells BLAKE3\n{outcome}");
     sandbox.assert_only(&[("a", &object), ("b", &object)]);
 }
 
@@ -320,15 +318,13 @@ fn errors_name_cause_and_next_step() {
 }
 
 #[test]
-fn flag_k_is_not_assigned() {
-    let origin = Origin::serving(&Object::new(15, 1000));
-    for (args, meant) in [(&["-k"][..], "--insecure"), (&["-k", "1M"], "--min-split-size")] {
-        let sandbox = Sandbox::new();
-        let outcome = haul!(sandbox, bare).args(args).arg(origin.url("/file")).run();
-        outcome.expect(2);
-        assert!(outcome.text().contains(meant), "{outcome}");
-        sandbox.assert_nothing_left();
-    }
+fn flag_k_alone_is_not_assigned() {
+    let (origin, sandbox) = (Origin::serving(&Object::new(15, 1000)), Sandbox::new());
+    let outcome = haul!(sandbox, bare).arg("-k").arg(origin.url("/file")).run();
+    outcome.expect(2);
+    let text = outcome.text();
+    assert!(text.contains("--insecure") && text.contains("--min-split-size"), "{outcome}");
+    sandbox.assert_nothing_left();
     assert_eq!(origin.connections(), 0);
 }
 

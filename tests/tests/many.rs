@@ -217,22 +217,23 @@ fn a_rerun_fetches_what_is_not_complete_and_still_there() {
         let outcome = run(command(&sandbox, list.path()).args(["--results", "r"]), code);
         (origin.requests().len() - before, outcome)
     };
-    assert_eq!(again(8).0, 9);
+    // The missing one is asked for without a range as well.
+    assert_eq!(again(8).0, 8 + 2);
     let (asked, outcome) = again(8);
-    assert_eq!(asked, 1, "only the missing one");
+    assert_eq!(asked, 2, "only the missing one");
     assert!(outcome.text().contains("8 items are complete"), "{outcome}");
     // One was removed, one has another size, and a crash cut a line short.
     fs::remove_file(sandbox.path("out/f2")).unwrap();
     let mut results = fs::read(sandbox.path("r")).unwrap();
     results.extend_from_slice(b"{\"v\":1,\"key\":\"00");
     fs::write(sandbox.path("r"), results).unwrap();
-    assert_eq!(again(8).0, 2);
+    assert_eq!(again(8).0, 1 + 2);
     assert_eq!(here(&sandbox, "out"), (0..8).collect());
     // What was cut short is a line of its own; all others are whole.
     let text = fs::read_to_string(sandbox.path("r")).unwrap();
     let bad = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
     assert_eq!((bad, text.lines().count()), (1, 9 + 1 + 2 + 1));
-    assert_eq!(again(8).0, 1);
+    assert_eq!(again(8).0, 2);
 }
 
 #[test]
@@ -272,7 +273,10 @@ fn an_object_of_another_size_than_the_list_says_is_not_published() {
         };
         sandbox.write("list", line(object(1).size_bytes() + 1));
         let outcome = run(command(&sandbox, &sandbox.path("list")), 12);
-        assert!(outcome.text().contains("10001 bytes, 10002 were expected"), "{outcome}");
+        assert!(
+            outcome.text().contains("(10001 bytes), and 9.77 KiB (10002 bytes) were"),
+            "{outcome}"
+        );
         assert!(!sandbox.path("out/f").exists());
         sandbox.write("list", line(object(1).size_bytes()));
         run(command(&sandbox, &sandbox.path("list")), 0);

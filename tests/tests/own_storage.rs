@@ -65,9 +65,11 @@ fn a_download_goes_on_with_what_its_storage_has() {
         assert_eq!(why, None);
         assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
         assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
-        assert_eq!(summary.fetched_bytes, SIZE - summary.resumed_bytes, "what was missing");
+        let proof = summary.fetched_bytes + summary.resumed_bytes - SIZE;
+        assert!(proof <= MIB, "what was missing, and two segments: {proof} bytes");
         let again = origin.sent_bytes() - sent;
-        assert!(again < SIZE - had + MIB, "{again} bytes were sent again");
+        // Besides the proof, what a cut response had under way.
+        assert!(again < SIZE - had + 3 * MIB, "{again} bytes were sent again");
         assert_eq!(memory.load().unwrap(), None, "it is complete");
         assert!(memory.take() == object().bytes(0..SIZE));
     });

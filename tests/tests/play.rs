@@ -1,7 +1,7 @@
 //! `haul play`: an object served on loopback while it downloads.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -35,7 +35,10 @@ struct Playing {
 
 impl Playing {
     fn start(haul: Haul) -> Self {
-        let mut running = haul.start();
+        Self::of(haul.start())
+    }
+
+    fn of(mut running: Running) -> Self {
         running.wait_until("it serves", |running| running.stdout().contains('\n'));
         let stdout = running.stdout();
         let endpoint = stdout.lines().next().unwrap();
@@ -458,10 +461,21 @@ fn a_player_is_started_on_the_endpoint_and_the_end_is_its_end() {
     sandbox.assert_published("film.mp4", &object);
 
     let sandbox = Sandbox::new();
-    let outcome = play(&sandbox, &origin).args(["--player", "no-such-player"]).run();
+    // Asked to, it ends though nobody ever came; how to use it is told beside the address.
+    let ended = Sandbox::new();
+    let outcome = play(&ended, &origin).arg("--end-when-complete").run();
     outcome.expect(0);
-    assert!(outcome.text().contains("cannot start no-such-player"), "{outcome}");
-    sandbox.assert_published("film.mp4", &object);
+    assert!(outcome.text().contains("open that address in a player"), "{outcome}");
+    ended.assert_published("film.mp4", &object);
+
+    let asked = origin.requests().len();
+    for player in ["no-such-player", "./no-such-player"] {
+        let outcome = play(&sandbox, &origin).args(["--player", player]).run();
+        outcome.expect(2).expect_message("there is no program");
+        assert!(outcome.stdout.is_empty(), "{outcome}");
+    }
+    assert_eq!(origin.requests().len(), asked, "nothing was started for it");
+    sandbox.assert_nothing_left();
 }
 
 #[test]
@@ -487,6 +501,50 @@ fn an_interrupted_play_continues_as_a_download() {
     let outcome = haul!(sandbox).args(["-o", "film.mp4"]).arg(origin.url("/film.mp4")).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() > 0);
+    sandbox.assert_published("film.mp4", &object);
+}
+
+#[test]
+fn a_file_that_is_complete_is_played_without_being_fetched_again() {
+    let object = object().with_last_modified(Some(1_600_000_000));
+    let (origin, sandbox) = (Origin::serving(&object), Sandbox::new());
+    haul!(sandbox).args(["-o", "film.mp4"]).arg(origin.url("/film.mp4")).run().expect(0);
+    let (asked, sent) = (origin.requests().len(), origin.sent_bytes());
+    let playing = Playing::start(play(&sandbox, &origin));
+    let answer = playing.range("bytes=9000000-9000099");
+    assert!(answer.status == 206 && answer.body == object.bytes(9_000_000..9_000_100));
+    assert_eq!(playing.status()["complete"], true);
+    let outcome = playing.running.finish();
+    outcome.expect(0);
+    assert!(outcome.text().contains("film.mp4 is already complete (16 MiB)"), "{outcome}");
+    assert_eq!(origin.requests().len(), asked + 1);
+    assert!(origin.sent_bytes() <= sent + 1, "one byte tells as much as all of them");
+    sandbox.assert_published("film.mp4", &object);
+}
+
+#[test]
+fn another_haul_is_waited_for_and_its_file_played() {
+    let object = object().with_last_modified(Some(1_600_000_000));
+    let throttle = Throttle::new(2 * MIB);
+    let (origin, sandbox) = (Origin::throttled(&object, &throttle), Sandbox::new());
+    let first = haul!(sandbox).args(["-o", "film.mp4"]).arg(origin.url("/film.mp4"));
+    let mut first = first.start();
+    first.wait_until("it has begun", |running| running.bytes() > 0);
+    play(&sandbox, &origin).run().expect(3).expect_message("another haul");
+    // Each look listens on the same port.
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let words = ["--locked=wait", "--port", &port.to_string()];
+    let mut waiting = play(&sandbox, &origin).args(words).start();
+    waiting.wait_until("it waits", |running| running.stderr().contains("note: waiting: "));
+    throttle.lift();
+    first.finish().expect(0);
+    let playing = Playing::of(waiting);
+    assert_eq!(playing.port, port);
+    let answer = playing.range("bytes=9000000-9000099");
+    assert!(answer.body == object.bytes(9_000_000..9_000_100), "{}", answer.head);
+    let outcome = playing.running.finish();
+    outcome.expect(0);
+    assert_eq!(outcome.text().matches("waiting: ").count(), 1, "it is told once\n{outcome}");
     sandbox.assert_published("film.mp4", &object);
 }
 

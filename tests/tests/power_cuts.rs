@@ -7,6 +7,8 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,6 +19,8 @@ use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
 use haul_tests::origin::{Origin, Throttle};
 use haul_tests::random::Random;
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::io::Errno;
 
 const SIZE: u64 = 16 * MIB + 4321;
 /// Of each of the four connections: the object then takes two seconds, and a
@@ -25,7 +29,8 @@ const RATE: u64 = 2 * MIB;
 /// With this the object takes four seconds, so that a run meets three
 /// checkpoints for sure.
 const SLOW: u64 = RATE / 2;
-const STORAGES: [&str; 2] = ["mmap", "pwrite"];
+/// What maps where that is possible, and what never does.
+const STORAGES: [&str; 2] = ["auto", "pwrite"];
 
 fn command(sandbox: &Sandbox, origin: &Origin, storage: &str) -> Haul {
     haul!(sandbox)
@@ -217,14 +222,14 @@ fn fault_069_lost_segments_are_found_by_their_hash() {
         let sandbox = disk.sandbox();
         // The checkpoint of the second second is not written: it ends there.
         let first =
-            command(&sandbox, &origin, "mmap").env("HAUL_FAIL_AT", "stage-checkpoint@3=EIO").run();
+            command(&sandbox, &origin, "auto").env("HAUL_FAIL_AT", "stage-checkpoint@3=EIO").run();
         first.expect(3);
         let written = fs::read(sandbox.checkpoint("file")).expect("it is kept");
         disk.shutdown(false);
         disk.remount();
         let survived = fs::read(sandbox.checkpoint("file")).ok();
         throttle.lift();
-        let next = command(&sandbox, &origin, "mmap").run();
+        let next = command(&sandbox, &origin, "auto").run();
         next.expect(0);
         let resumed = next.resumed_bytes();
         assert!(resumed >= MIB, "{format:?}: a second of work is forgotten\n{next}\n{first}");
@@ -311,6 +316,72 @@ fn fault_069_cut_before_each_persistence_call_of_a_small_download() {
             }
         }
     });
+}
+
+/// A process may outlive its disk, as one does whose disk is pulled: at each call that
+/// changes it, the disk goes, and the command that goes on is complete only if that lasts.
+#[test]
+fn fault_069_what_outlives_its_disk_says_nothing_wrong() {
+    const MOST_CALLS: u32 = 200;
+    on_each(|format| {
+        let Some(mut disk) = disk(format, MIB) else { return };
+        let object = Object::new(1, 300_000);
+        let origin = Origin::serving(&object);
+        let elsewhere = Sandbox::new();
+        let mut undisturbed = 0;
+        for call in 1.. {
+            assert!(call < MOST_CALLS, "there is no end of it");
+            let sandbox = disk.sandbox();
+            let run = || command(&sandbox, &origin, STORAGES[call as usize % 2]);
+            let gate = Gate::new(elsewhere.path(&format!("gate-{call}")));
+            let mut running =
+                run().env("HAUL_WAIT_AT", format!("{call}={}", gate.path.display())).start();
+            let waits = loop {
+                if let Some(held) = gate.try_hold() {
+                    break Some(held);
+                }
+                if running.has_ended() {
+                    break None;
+                }
+                thread::sleep(Duration::from_millis(1));
+            };
+            disk.shutdown(false);
+            undisturbed += u32::from(waits.is_none());
+            drop(waits);
+            let outcome = running.finish();
+            outcome.expect_one_of(&[0, 3]);
+            disk.remount();
+            let what = format!("{format:?}, the disk goes before call {call}");
+            judge(&sandbox, &object, &outcome, run, &what);
+            // A run may have fewer calls than the one before: it reads in other pieces.
+            if undisturbed == 3 {
+                assert!(call > 12, "there are more calls than {call}");
+                break;
+            }
+        }
+    });
+}
+
+/// A FIFO at which a call of the command waits.
+struct Gate {
+    path: PathBuf,
+}
+
+impl Gate {
+    fn new(path: PathBuf) -> Self {
+        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+            .expect("a FIFO can be made");
+        Self { path }
+    }
+
+    /// Holds the call that waits, if one does, until what this returns is dropped.
+    fn try_hold(&self) -> Option<OwnedFd> {
+        match rustix::fs::open(&self.path, OFlags::WRONLY | OFlags::NONBLOCK, Mode::empty()) {
+            Ok(held) => Some(held),
+            Err(Errno::NXIO) => None,
+            Err(error) => panic!("{}: {error}", self.path.display()),
+        }
+    }
 }
 
 /// What a background sync made durable is believed without hashing, so it must

@@ -5,7 +5,9 @@ use std::net::TcpListener;
 use haul_tests::harness::{Haul, Sandbox, assert_well_asked, kill};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, Origin, Throttle, Validity, standard};
+use haul_tests::origin::{
+    Authority, Context, End, Origin, Request, Response, Throttle, Validity, standard,
+};
 use haul_tests::proxy::{Proxy, ProxyBuilder};
 
 /// Only a proxy that looks it up itself finds it.
@@ -22,7 +24,13 @@ fn command(sandbox: &Sandbox) -> Haul {
 
 fn tls_origin(authority: &Authority) -> Origin {
     let identity = authority.issue(&[NAME, "localhost", "127.0.0.1"], Validity::Current);
-    Origin::builder().tls(&identity).start(|request, _| standard(&object(), request))
+    Origin::builder().tls(&identity).start(broken_off_once)
+}
+
+/// Serves the object, but no first response brings all of it.
+fn broken_off_once(request: &Request, context: &Context) -> Response {
+    let response = standard(&object(), request);
+    if context.index == 0 { response.cut(MIB, End::Close) } else { response }
 }
 
 fn port(origin: &Origin) -> u16 {
@@ -33,7 +41,7 @@ fn port(origin: &Origin) -> u16 {
 /// this host.
 #[track_caller]
 fn comes_through(proxy: &str, host: &str, authority: &Authority) {
-    let plain = Origin::serving(&object());
+    let plain = Origin::start(broken_off_once);
     let secure = tls_origin(authority);
     for (origin, scheme) in [(&plain, "http"), (&secure, "https")] {
         let sandbox = Sandbox::new();

@@ -3,7 +3,7 @@
 use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Origin, Request, Response, Throttle, standard};
+use haul_tests::origin::{Context, End, Gate, Origin, Request, Response, Throttle, standard};
 
 /// Large enough for several leases, with a last segment that is not full.
 const SIZE: u64 = 16 * MIB + 4321;
@@ -64,12 +64,16 @@ fn fault_001_range_ignored_is_one_stream() {
 
 #[test]
 fn fault_002_some_ranges_ignored_goes_sequential() {
-    let origin =
-        lying(
-            |request, _| {
-                if request.start() >= 6 * MIB { Response::full(&object()) } else { honest(request) }
-            },
-        );
+    let gate = Gate::new();
+    let origin = Origin::start(move |request, _| match request.range() {
+        None => {
+            gate.open();
+            honest(request)
+        }
+        Some(_) if request.start() >= 6 * MIB => Response::full(&object()),
+        // Or it would bring everything before another response is looked at.
+        Some(_) => honest(request).stall(5 * MIB, &gate),
+    });
     assert_sequential(&origin);
 }
 
@@ -81,7 +85,10 @@ fn fault_003_slice_posing_as_200_is_never_written_at_0() {
             let honest = honest(request);
             if request.start() >= from { honest.status(200) } else { honest }
         });
-        assert_sequential(&origin);
+        // The first response has everything, whether it is called a part or the whole.
+        let sandbox = Sandbox::new();
+        run(&sandbox, &origin).expect(0);
+        sandbox.assert_published("file", &object());
     }
 }
 
@@ -102,9 +109,15 @@ fn fault_004_range_that_starts_elsewhere_is_refused() {
         });
         let sandbox = Sandbox::new();
         let outcome = run(&sandbox, &origin);
-        outcome.expect(7);
-        assert!(outcome.all("retry").count() >= 1, "it is tried again\n{outcome}");
-        sandbox.assert_unpublished("file");
+        if from == 0 {
+            outcome.expect(7);
+            assert!(outcome.all("retry").count() >= 1, "it is tried again\n{outcome}");
+            sandbox.assert_unpublished("file");
+        } else {
+            // The first response, which is right, has everything.
+            outcome.expect(0);
+            sandbox.assert_published("file", &object());
+        }
         assert!(origin.requests().len() < 100, "{} requests", origin.requests().len());
     }
 }
@@ -248,7 +261,7 @@ fn fault_010_416_with_our_size_when_all_is_here() {
 fn fault_011_another_total_is_a_change() {
     let other_total = |request: &Request| {
         let range = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
-        honest(request).content_range(&range, &(SIZE + 1).to_string())
+        honest(request).content_range(&range, &(SIZE + 1).to_string()).set("ETag", "\"larger\"")
     };
     // Once: one restart, then the truth.
     let once = lying(move |request, context| match context.index {
@@ -363,16 +376,6 @@ fn fault_016_body_that_ends_with_its_connection() {
 }
 
 #[test]
-fn fault_016_unknown_transfer_coding_proves_no_end() {
-    let origin = Origin::start(|_, _| {
-        let coded = Response::new(200).header("Transfer-Encoding", "x-unknown");
-        coded.object(&object(), 0..SIZE).close()
-    });
-    let sandbox = Sandbox::new();
-    run(&sandbox, &origin).expect(0).expect_notice("unproven-length");
-}
-
-#[test]
 fn fault_017_content_encoding_is_stored_as_sent() {
     let origin = Origin::start(|request, _| honest(request).header("Content-Encoding", "gzip"));
     let sandbox = Sandbox::new();
@@ -394,7 +397,9 @@ fn fault_017_encodings_are_never_mixed() {
     let outcome = run(&sandbox, &origin);
     outcome.expect_one_of(&[0, 7]);
     if outcome.code == 0 {
-        sandbox.assert_published("file", &coded);
+        // The first response may have brought all of it before another was asked for.
+        let is = |object: &Object| object.compare_file(&sandbox.path("file")).is_ok();
+        assert!(is(&coded) || is(&bare), "a mixture\n{outcome}");
     } else {
         sandbox.assert_unpublished("file");
     }

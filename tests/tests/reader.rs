@@ -9,7 +9,7 @@ use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Error, Err
 use haul_tests::harness::Sandbox;
 use haul_tests::leaks;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Throttle, standard};
+use haul_tests::origin::{End, Gate, Origin, Throttle, standard};
 use haul_tests::random::Random;
 use haul_tests::running::until_bytes;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -184,7 +184,8 @@ fn two_versions_are_never_mixed_in_a_reader() {
                 if changed.load(Ordering::Acquire) {
                     return standard(&new, request);
                 }
-                throttle.apply(standard(&old, request))
+                // It breaks off, so that the old version is not to be had whole.
+                throttle.apply(standard(&old, request)).cut(3 * MIB, End::Close)
             })
         };
         let sandbox = Sandbox::new();

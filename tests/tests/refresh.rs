@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use haul_tests::harness::{Haul, Outcome, Sandbox};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Request, Response, Throttle, standard};
+use haul_tests::origin::{End, Origin, Request, Response, Throttle, standard};
 
 const SIZE: u64 = 12 * MIB + 4321;
 
@@ -98,7 +98,9 @@ fn fault_034_link_about_to_expire_is_resolved_again_once_for_all() {
 #[test]
 fn fault_034_link_that_expired_is_refreshed_by_the_command() {
     let served = Arc::new(AtomicUsize::new(0));
-    // Each link is good for three requests.
+    let throttle = Throttle::new(300_000);
+    // Each link is good for three requests. Those of the first are too slow to bring everything
+    // before a fourth one is refused.
     let origin = Origin::start(move |request, _| {
         let number = link_of(request).unwrap_or(0);
         let good = number == served.load(Ordering::SeqCst) / 3;
@@ -106,7 +108,10 @@ fn fault_034_link_that_expired_is_refreshed_by_the_command() {
             return Response::empty(403);
         }
         served.fetch_add(1, Ordering::SeqCst);
-        honest(request)
+        if number > 0 {
+            throttle.lift();
+        }
+        throttle.apply(honest(request))
     });
     let sandbox = Sandbox::new();
     let command = command(&sandbox, &origin.url("/file"));
@@ -158,7 +163,7 @@ fn fault_034_own_link_about_to_expire_is_refreshed_before() {
 fn expiring(other: Object) -> Origin {
     Origin::start(move |request, context| match request.path() {
         "/elsewhere" => standard(&other, request),
-        _ if context.index == 0 => honest(request),
+        _ if context.index == 0 => honest(request).cut(4 * MIB, End::Close),
         _ => Response::empty(403),
     })
 }

@@ -32,7 +32,7 @@ fn assert_only_the_rest_was_fetched(outcome: &Outcome, at_least_resumed: u64) {
 
 #[test]
 fn interrupted_download_fetches_only_the_rest() {
-    for storage in ["mmap", "pwrite"] {
+    for storage in ["auto", "pwrite"] {
         let throttle = Throttle::new(4 * MIB);
         let origin = Origin::throttled(&object(), &throttle);
         let sandbox = Sandbox::new();

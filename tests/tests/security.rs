@@ -10,7 +10,7 @@ use haul_tests::canary::CANARY;
 use haul_tests::harness::{Haul, Sandbox, Signal, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Record, Response, Throttle, standard};
+use haul_tests::origin::{End, Origin, Record, Response, Throttle, standard};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const SIZE: u64 = 8 * MIB + 4321;
@@ -228,6 +228,7 @@ fn fault_083_secrets_are_nowhere() {
         "/bad-redirect" => Response::redirect(302, "ftp://user:canary7@host/x?canary8"),
         "/denied" => Response::empty(403),
         "/expired" if context.repeat > 0 || request.start() > 0 => Response::empty(403),
+        "/expired" => standard(&object(), request).cut(MIB, End::Close),
         "/broken" => standard(&object(), request).content_range(&(5..10), "20"),
         _ => limit.apply(standard(&object(), request)),
     });

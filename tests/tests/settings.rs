@@ -131,7 +131,8 @@ fn a_section_is_for_the_downloads_of_its_host() {
     assert_eq!(field("/a", "X-A").as_deref(), Some("general"), "lists add");
     assert_eq!(field("/a", "X-B").as_deref(), Some("host"));
     assert_eq!(field("/b", "X-B"), None, "it is nobody else's");
-    haul!(sandbox).args([origin.url("/a")]).run().expect(3);
+    let again = haul!(sandbox).args([origin.url("/a")]).run();
+    assert_eq!(again.event("complete")["unchanged"], true, "it is not overwritten\n{again}");
     haul!(sandbox).args([local("/b")]).run().expect(0);
     haul!(sandbox).args(["--overwrite", "-d", "typed"]).arg(origin.url("/a")).run().expect(0);
     assert!(sandbox.path("typed/a").exists(), "the command line counts more");

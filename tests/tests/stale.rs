@@ -50,6 +50,31 @@ fn partials(sandbox: &Sandbox) -> Vec<String> {
 }
 
 #[test]
+fn a_checkpoint_that_never_got_its_name_goes() {
+    let sandbox = Sandbox::new();
+    for name in ["a", "b"] {
+        leave_partial(&sandbox, name);
+        fs::remove_file(sandbox.part(name)).unwrap();
+    }
+    fs::rename(sandbox.checkpoint("a"), sandbox.path("a.hau~")).unwrap();
+    fs::rename(sandbox.checkpoint("b"), sandbox.path("b.ha~1")).unwrap();
+    sandbox.write("b.hau~", "another program's");
+    // Beside data they tell nothing, and that is nobody's then.
+    leave_partial(&sandbox, "c");
+    fs::rename(sandbox.checkpoint("c"), sandbox.path("c.hau~")).unwrap();
+    let status = run(&sandbox, &["status"]);
+    let told = stdout(&status);
+    assert!(told.contains("a: only its checkpoint") && told.contains("b: only"), "{status}");
+    let clean = run(&sandbox, &["clean", "--older-than", "1d"]);
+    assert!(stdout(&clean).contains("2 partials left"), "{clean}");
+    let clean = run(&sandbox, &["clean", "--older-than", "0"]);
+    clean.expect(0);
+    let told = stdout(&clean);
+    assert!(told.contains("removed a.hau~: ") && told.contains("removed b.ha~1: "), "{clean}");
+    assert_eq!(sandbox.files(), ["b.hau~", "c.hau~", "c.part"]);
+}
+
+#[test]
 fn status_tells_what_is_here_and_how_far_it_is() {
     let sandbox = Sandbox::new();
     let empty = run(&sandbox, &["status"]);

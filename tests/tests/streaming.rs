@@ -48,7 +48,7 @@ fn stdout_gets_the_object_in_order_from_several_connections() {
         standard(&served, request).delay(Duration::from_millis(5)).rate(12 * MIB)
     });
     let sandbox = Sandbox::new();
-    let (running, reader) = piped(to_stdout(&sandbox, &origin));
+    let (running, reader) = piped(to_stdout(&sandbox, &origin).arg("-v"));
     assert!(read_to_end(reader) == object().bytes(0..SIZE));
     let outcome = running.finish();
     outcome.expect(0);
@@ -209,7 +209,7 @@ fn fault_045_a_plain_stream_goes_on_only_if_it_is_provably_the_same() {
             if context.index == 0 { full.cut(10 * MIB, End::Reset) } else { full }
         });
         let sandbox = Sandbox::new();
-        let (running, reader) = piped(to_stdout(&sandbox, &origin));
+        let (running, reader) = piped(to_stdout(&sandbox, &origin).arg("-v"));
         let got = read_to_end(reader);
         let outcome = running.finish();
         assert!(got == object.bytes(0..got.len() as u64), "{etag:?}: {} bytes", got.len());

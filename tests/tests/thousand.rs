@@ -1,6 +1,6 @@
 //! A thousand downloads at once in one engine, and what they need of memory.
 //!
-//! The bound is that of ARCHITECTURE.md. The origin is in the same process, so its own
+//! The bound is that of docs/decisions/052-peak-memory.md. The origin is in the same process, so its own
 //! memory is allowed for. A binary of its own, because the peak is the process's.
 
 use std::time::Duration;

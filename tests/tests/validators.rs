@@ -7,7 +7,7 @@ use std::time::Duration;
 use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
 use haul_tests::haul;
 use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, Origin, Request, Response, Throttle, date, standard};
+use haul_tests::origin::{Context, End, Origin, Request, Response, Throttle, date, standard};
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -182,9 +182,12 @@ fn fault_023_validators_that_vanish_or_appear_are_a_change() {
         let fails = request.is_conditional() && object.etag().is_none();
         if fails { Response::empty(412) } else { standard(object, request) }
     };
-    assert_restarts_once_into(&bare(2), &changing(&Object::new(1, SIZE), &bare(2), answer));
-    let after = Object::new(2, SIZE);
-    assert_restarts_once_into(&after, &changing(&bare(1), &after, answer));
+    for (before, after) in [(Object::new(1, SIZE), bare(2)), (bare(1), Object::new(2, SIZE))] {
+        let sandbox = Sandbox::new();
+        let origin = changing(&before, &after, answer);
+        run(&sandbox, &origin).expect(0).expect_notice("single-stream");
+        sandbox.assert_published("file", &after);
+    }
 }
 
 #[test]
@@ -229,7 +232,9 @@ fn fault_028_tags_that_differ_by_edge_go_sequential() {
     // again meets the first edge.
     let edge = move |request: &Request, context: &Context| {
         let by_other = request.start() > 0 && context.repeat == 0;
-        ignoring_preconditions(if by_other { &there } else { &here }, request)
+        let response = ignoring_preconditions(if by_other { &there } else { &here }, request);
+        // The first one brings not all, however fast it is.
+        if context.index == 0 { response.cut(4 * MIB, End::Close) } else { response }
     };
     let origin = Origin::start(edge);
     let sandbox = Sandbox::new();

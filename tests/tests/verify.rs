@@ -17,7 +17,11 @@ fn object() -> Object {
 }
 
 fn sha256() -> String {
-    let digest = Sha256::digest(object().bytes(0..SIZE));
+    sha256_of(&object().bytes(0..SIZE))
+}
+
+fn sha256_of(bytes: &[u8]) -> String {
+    let digest = Sha256::digest(bytes);
     format!("sha256={}", digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>())
 }
 
@@ -54,6 +58,34 @@ fn edit(path: &Path, offsets: &[u64]) {
         let mut byte = [0];
         file.read_exact_at(&mut byte, at).unwrap();
         file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    }
+}
+
+/// More than the cores take at once, on the last of which there are few bytes.
+#[test]
+fn every_digest_is_of_the_whole_file_however_it_is_cut() {
+    for size in [1, 2 * MIB, 2 * MIB + 1, 83 * MIB + 1234] {
+        let object = Object::new(4, size);
+        let bytes = object.bytes(0..size);
+        let sandbox = Sandbox::new();
+        let file = sandbox.write("file", &bytes);
+        for digest in [String::new(), sha256_of(&bytes)] {
+            let checksum = [format!("--checksum={digest}")];
+            let checksum = if digest.is_empty() { &[][..] } else { &checksum };
+            let mut args = vec!["file"];
+            args.extend(checksum.iter().map(String::as_str));
+            let outcome = verify(&sandbox, &args);
+            outcome.expect(0);
+            let told = &outcome.events[0];
+            assert_eq!(
+                (&told["bytes"], &told["blake3"]),
+                (&size.into(), &object.blake3_hex().into())
+            );
+        }
+        edit(&file, &[size - 1]);
+        verify(&sandbox, &["file", &format!("--checksum={}", sha256_of(&bytes))]).expect(9);
+        verify(&sandbox, &["file", &format!("--checksum=blake3={}", object.blake3_hex())])
+            .expect(9);
     }
 }
 
@@ -220,7 +252,7 @@ fn finished_file_is_hashed_and_compared() {
 
     let plain = haul!(sandbox, bare).args(["verify", "file"]).run();
     plain.expect(0);
-    assert_eq!(plain.text(), format!("file: {SIZE} bytes, {blake3}\n"));
+    assert_eq!(plain.text(), format!("file: {SIZE} bytes (12 MiB), {blake3}\n"));
     let event = verify(&sandbox, &["file"]);
     let event = event.expect(0).event("file");
     assert_eq!((&event["bytes"], &event["matches"]), (&SIZE.into(), &serde_json::Value::Null));

@@ -93,6 +93,11 @@ fn bars(scenario: Scenario, venue: &Venue<'_>, lanes: &[Lane]) -> Vec<Bar> {
             bars.push(Bar::ratio(what(DEFAULT), summary(DEFAULT, Lane::wall), Some(wall), 0.75));
         }
     }
+    if scenario != Scenario::Tls {
+        let what = format!("{place}: wall of haul {NO_SYNC} to that with --storage pwrite");
+        let [auto, pwrite] = [NO_SYNC, PWRITE].map(|flags| summary(flags, Lane::wall));
+        bars.push(Bar::ratio(what, auto, pwrite, 1.05));
+    }
     if let Some((peer, wall)) = fastest_peer(lanes, Lane::synced_wall) {
         let peer = peer.name.split(' ').next().unwrap_or_default();
         let what = format!("{place}: wall of haul {DEFAULT} to {peer}'s with a sync of the file");

@@ -9,7 +9,21 @@ use haul_engine::Checksum;
 use super::{DownloadArgs, HelpArgs, RequestArgs, parsed};
 use crate::units;
 
-/// Flags of `haul bench`.
+/// Show a download that is killed and continues, in five seconds and without a network.
+///
+/// A server inside the process gives each connection little, and haul downloads from it into
+/// a temporary directory. The download is killed midway with SIGKILL and run again, the file
+/// is verified, and the directory is removed.
+#[derive(Debug, Args)]
+pub(crate) struct DemoArgs {
+    /// Print one JSON object on stdout, and nothing else
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Measure throughput, without a URL against an origin of its own on loopback.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// What to measure with; without it an origin inside this process
@@ -66,13 +80,13 @@ pub(crate) struct BenchArgs {
     pub(crate) help: HelpArgs,
 }
 
-/// Flags of `haul play`, which has those of a download too.
+/// Serve the object on loopback while it downloads, for a player or a browser.
 #[derive(Debug, Args)]
 pub(crate) struct PlayArgs {
     /// What to download and play, http:// or https://
     ///
     /// The first line on stdout is where it is served, on loopback only; the page that shows it is
-    /// that URL's parent. It ends when the download is complete and nobody is connected, or at
+    /// that URL's parent. It ends when the download is complete and whoever came has left, or at
     /// Ctrl-C
     #[arg(value_name = "URL")]
     pub(crate) url: String,
@@ -90,13 +104,18 @@ pub(crate) struct PlayArgs {
     /// With $BROWSER, else the desktop's
     #[arg(long)]
     pub(crate) open: bool,
+    /// End once it is complete and nobody reads it, whether or not anybody ever came
+    ///
+    /// So it is without a terminal, too. On a terminal it otherwise waits for the first reader
+    #[arg(long)]
+    pub(crate) end_when_complete: bool,
     #[command(flatten)]
     pub(crate) how: DownloadArgs,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
 }
 
-/// Flags of `haul verify`.
+/// Check a finished file against a digest, or a partial against its checkpoint.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
     /// A finished file, or a partial download: its output's name or NAME.part

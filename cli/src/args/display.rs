@@ -23,9 +23,21 @@ pub(crate) struct TalkArgs {
     /// Events as JSON lines on stdout
     #[arg(long)]
     pub(crate) json: bool,
+    /// Ring the terminal's bell at the end, and notify the desktop
+    ///
+    /// With OSC 9, which iTerm2, WezTerm, kitty and Ghostty turn into a notification. Only where
+    /// stderr is a terminal, and not after Ctrl-C
+    #[arg(long, hide_short_help = true)]
+    pub(crate) notify: bool,
     /// Print the plan and fetch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// As --dry-run, with the head of the response
+    ///
+    /// The request is the one that a download begins with, so the head is that of the first
+    /// range. Values that are secrets are left out of it
+    #[arg(short = 'I', long, hide_short_help = true)]
+    pub(crate) head: bool,
     /// Leave out the settings of config.toml and of the environment
     #[arg(long, hide_short_help = true)]
     pub(crate) no_config: bool,

@@ -18,13 +18,16 @@ use std::str::FromStr;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::alternatives::{AlternativeArgs, MetalinkArgs};
-pub(crate) use self::commands::{BenchArgs, MeasuredStorage, PlayArgs, VerifyArgs};
+pub(crate) use self::commands::{BenchArgs, DemoArgs, MeasuredStorage, PlayArgs, VerifyArgs};
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
 pub(crate) use self::integrity::IntegrityArgs;
 pub(crate) use self::many::ListArgs;
-pub(crate) use self::output::{AllocationArg, ContinueArg, FileArgs, OutputArgs, StorageArg};
+pub(crate) use self::output::{
+    AllocationArg, ContinueArg, ExistingArg, FileArgs, LockedArg, OutputArgs, StorageArg,
+};
 pub(crate) use self::request::RequestArgs;
 pub(crate) use self::transfer::TransferArgs;
+pub(crate) use self::ways::WayArgs;
 use crate::packaging::{CompletionsArgs, ManArgs};
 use crate::stale::{CleanArgs, StatusArgs};
 
@@ -36,9 +39,10 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     name = "haul",
     version,
     about = "Fetch large files over many connections, resume them, never publish a wrong one",
-    after_help = "Everything: haul --help-all. Run the same command again to continue a download.",
+    after_help = "See it work: haul demo. All flags: haul --help-all. To continue, run it again.",
+    after_long_help = crate::exit::MEANINGS,
     override_usage = "haul [get] [OPTIONS] URL...\n       \
-                      haul {play|bench|verify|status|clean|completions|man} [OPTIONS]",
+                      haul {demo|play|bench|verify|status|clean|completions|man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -53,37 +57,33 @@ pub(crate) struct Cli {
     pub(crate) get: GetArgs,
 }
 
-/// The commands; a command line without one is `get`.
+/// The commands; a command line without one is `get`. What their flags are is defined once
+/// one of them is named: it is half of the whole definition.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
-    /// Download the objects at these URLs.
+    // What each does is said at its flags: they are defined last, and what is said there counts.
     #[command(arg_required_else_help = true)]
     Get(GetArgs),
-    /// Measure throughput, without a URL against an origin of its own on loopback.
+    Demo(DemoArgs),
     Bench(BenchArgs),
-    /// Serve the object on loopback while it downloads, for a player or a browser.
     #[command(arg_required_else_help = true)]
     Play(PlayArgs),
-    /// Check a finished file against a digest, or a partial against its checkpoint.
     #[command(arg_required_else_help = true)]
     Verify(VerifyArgs),
-    /// List partial downloads: how far they are, of which host, how old.
     Status(StatusArgs),
-    /// Remove partial downloads that nobody continues.
     #[command(arg_required_else_help = true)]
     Clean(CleanArgs),
-    /// Print the completions of a shell.
     #[command(arg_required_else_help = true)]
     Completions(CompletionsArgs),
-    /// Print the manual page, in roff.
     Man(ManArgs),
 }
 
-/// Flags of `haul URL...`.
+/// Download the objects at these URLs.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
     /// What to download, http:// or https://
-    #[arg(value_name = "URL", required_unless_present_any = ["k", "input_file", "metalink"])]
+    #[arg(value_name = "URL", required_unless_present_any = ["input_file", "metalink"])]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]
     pub(crate) list: ListArgs,
@@ -110,11 +110,20 @@ pub(crate) struct DownloadArgs {
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
+    /// Download what a browser's "Copy as cURL" asks for; - reads it from stdin
+    ///
+    /// COMMAND is the whole text as one word, 'curl ...', as made for bash or for cmd: its URL,
+    /// headers, cookies, user agent, referer and login are taken. What sends a body is refused.
+    /// From stdin its secrets are not in the list of processes
+    #[arg(long, hide_short_help = true, value_name = "COMMAND")]
+    // `habits` has put the words of it in its place before this is read.
+    pub(crate) from_curl: Option<String>,
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
 }
 
-/// The definition of the command line.
+/// The definition of the command line; that of a command's flags comes with
+/// [`clap::Command::build`], or when the command is named in what is parsed.
 pub(crate) fn definition() -> clap::Command {
     // What each command has in common, and clap does not hand down by itself.
     Cli::command()

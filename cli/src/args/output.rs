@@ -11,7 +11,8 @@ use crate::exec::Exec;
 pub(crate) struct OutputArgs {
     /// Write to FILE, - is stdout [the server's name, else the URL's]
     ///
-    /// A relative FILE is below --dir. `-` is stdout, written in order while it comes from
+    /// A relative FILE is below --dir. With a `/` at its end it is a directory, as --dir has one.
+    /// `-` is stdout, written in order while it comes from
     /// several connections, as is a device or a FIFO: nothing is kept then, a digest that
     /// differs is exit 9 when the bytes are out, and a reader that goes away is exit 3. Also
     /// --out
@@ -32,27 +33,56 @@ pub(crate) struct OutputArgs {
         default_missing_value = "auto",
         hide_possible_values = true,
         long_help = "Continue a partial download: `auto` when the object is provably the same, \
-                     else restart and say so; `always` also when only its size tells; `never`. \
-                     The value is only read after `=`"
+                     else restart and say so; `foreign` also one that curl, wget, aria2 or \
+                     Firefox left, once its first, its last and another MiB, fetched again, were \
+                     the same, and any other program's with --checksum (what differs is left as \
+                     it is, exit 3); `always` as `foreign`, and one of haul's own also when only \
+                     the size tells; `never`. The value is only read after `=`"
     )]
     pub(crate) r#continue: Option<ContinueArg>,
+    /// When the file exists: verify, skip, error, overwrite [verify]
+    ///
+    /// `verify` asks the server once: a file that is provably the object already is complete,
+    /// exit 0, and any other is left as it is, exit 3. The proof is the size together with the
+    /// version that haul recorded or the server's time, or the digest of --checksum. `skip`
+    /// counts any file as done without a look at it, `error` refuses any file, and `overwrite`
+    /// replaces it when the new one is complete
+    #[arg(
+        long,
+        hide_short_help = true,
+        value_name = "HOW",
+        hide_possible_values = true,
+        conflicts_with_all = ["overwrite", "no_clobber", "skip_existing", "auto_rename"]
+    )]
+    pub(crate) existing: Option<ExistingArg>,
     /// Replace an existing file, at the very end
+    ///
+    /// The same as --existing=overwrite
     #[arg(long, conflicts_with_all = ["no_clobber", "skip_existing", "auto_rename"])]
     pub(crate) overwrite: bool,
-    /// Refuse when the file exists [the default]
+    /// Replace no file [the default]
+    ///
+    /// The same as --existing=verify
     #[arg(long, hide_short_help = true, conflicts_with_all = ["skip_existing", "auto_rename"])]
     pub(crate) no_clobber: bool,
     /// Leave what exists as it is, and count it as done
     ///
-    /// Its size and content are not looked at
+    /// Its size and content are not looked at. The same as --existing=skip
     #[arg(long, conflicts_with = "auto_rename")]
     pub(crate) skip_existing: bool,
     /// Write to `name (1).ext` when the file exists
     ///
-    /// The first number that no file has and no other haul is writing. An interrupted download
-    /// continues under the number that it has
+    /// Also when that file is the same object: it gets a copy beside it. The number is the first
+    /// that no file has and no other haul is writing. An interrupted download continues under
+    /// the number that it has
     #[arg(long, hide_short_help = true)]
     pub(crate) auto_rename: bool,
+    /// When another haul downloads to the same name: error, wait [error]
+    ///
+    /// `wait` waits until that download has ended and then goes on as if it were started now:
+    /// what the other one completed is complete, and what it left is continued
+    #[arg(long, hide_short_help = true, value_name = "HOW", hide_possible_values = true)]
+    pub(crate) locked: Option<LockedArg>,
     /// Replace the file only if the server has another version
     ///
     /// The file's time is asked about (If-Modified-Since), and the entity tag that a run with
@@ -62,7 +92,7 @@ pub(crate) struct OutputArgs {
         long,
         hide_short_help = true,
         conflicts_with_all = [
-            "no_clobber", "overwrite", "skip_existing", "auto_rename", "no_part", "range"
+            "existing", "no_clobber", "overwrite", "skip_existing", "auto_rename", "no_part", "range"
         ]
     )]
     pub(crate) if_changed: bool,
@@ -120,10 +150,40 @@ pub(crate) enum AllocationArg {
     Falloc,
 }
 
+/// Values of `--existing`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ExistingArg {
+    Verify,
+    Skip,
+    Error,
+    Overwrite,
+}
+
+/// Values of `--locked`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LockedArg {
+    Error,
+    Wait,
+}
+
+impl OutputArgs {
+    /// What `--existing` says, or one of the flags that are short for it; `None` where the file
+    /// is to get another name.
+    pub(crate) fn existing(&self) -> Option<ExistingArg> {
+        match self {
+            Self { auto_rename: true, .. } => None,
+            Self { overwrite: true, .. } => Some(ExistingArg::Overwrite),
+            Self { skip_existing: true, .. } => Some(ExistingArg::Skip),
+            _ => Some(self.existing.unwrap_or(ExistingArg::Verify)),
+        }
+    }
+}
+
 /// Values of `--continue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ContinueArg {
     Auto,
+    Foreign,
     Always,
     Never,
 }
@@ -131,9 +191,10 @@ pub(crate) enum ContinueArg {
 /// Values of `--storage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageArg {
-    /// As pwrite, the faster of the two
+    /// The mapped file where its blocks are reserved, positioned writes elsewhere and while
+    /// the network outruns the map
     Auto,
-    /// Mapped windows
+    /// The mapped file, with a note where that is impossible
     Mmap,
     /// Positioned writes
     Pwrite,

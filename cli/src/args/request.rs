@@ -21,7 +21,7 @@ pub(crate) struct RequestArgs {
     /// Also -U
     #[arg(short = 'A', long, short_alias = 'U', value_name = "NAME")]
     pub(crate) user_agent: Option<String>,
-    /// Send this Referer
+    /// Send this Referer; `*` is each URL itself
     #[arg(short = 'e', long, value_name = "URL")]
     pub(crate) referer: Option<String>,
     #[command(flatten)]
@@ -51,10 +51,11 @@ pub(crate) struct IdentityArgs {
     /// Take logins from FILE, in netrc's format
     #[arg(long, hide_short_help = true, value_name = "FILE")]
     pub(crate) netrc_file: Option<PathBuf>,
-    /// Send the cookies of FILE, in Netscape's format
+    /// Send the cookies of FILE, in Netscape's format, or these
     ///
     /// Each goes to the host, path and scheme that it is for. Those that servers set on the way
-    /// are honoured, and FILE is not changed. Also --cookies
+    /// are honoured, and FILE is not changed. 'NAME=VALUE; NAME=VALUE' that no file is called is
+    /// sent to the URL's own origin. Also --cookies
     #[arg(short = 'b', long, alias = "cookies", hide_short_help = true, value_name = "FILE")]
     pub(crate) load_cookies: Option<PathBuf>,
 }
@@ -64,7 +65,10 @@ pub(crate) struct IdentityArgs {
 pub(crate) struct PatienceArgs {
     /// Rounds of retrying without progress [10]
     ///
-    /// The waits double from 1 s to 30 s; a new byte resets the count. Also --tries
+    /// The waits double from 1 s to 30 s; a new byte resets the count. Without it a download
+    /// of which nothing ever came ends after one more try where a name does not exist, a
+    /// connection is refused or another protocol is spoken; with it these are tried as often,
+    /// so a server may come up meanwhile. Also --tries
     #[arg(short = 't', long, alias = "tries", value_name = "N", value_parser = units::parse_number)]
     pub(crate) retry: Option<u32>,
     /// Begin no round of retrying after TIME without progress
@@ -73,6 +77,8 @@ pub(crate) struct PatienceArgs {
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) retry_max_time: Option<Duration>,
     /// Give up what is silent for so long [30s]
+    ///
+    /// The first byte of all has 5m by default: some servers make the file first.
     ///
     /// TIME is digits with ms, s, m or h; seconds without
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]

@@ -36,6 +36,27 @@ fn help_is_one_screen_at_80_columns() {
 }
 
 #[test]
+fn help_of_a_command_says_what_it_does() {
+    let mut whole = definition();
+    whole.build();
+    for (command, about) in [
+        ("get", "Download the objects"),
+        ("demo", "Show a download"),
+        ("bench", "Measure throughput"),
+        ("play", "Serve the object"),
+        ("verify", "Check a finished file"),
+        ("status", "List partial downloads"),
+        ("clean", "Remove partial downloads"),
+        ("completions", "Print the completions"),
+        ("man", "Print the manual page"),
+    ] {
+        let command = whole.find_subcommand_mut(command).unwrap();
+        let help = command.render_help().to_string();
+        assert!(help.starts_with(about), "{help}");
+    }
+}
+
+#[test]
 fn help_flags_print_the_short_and_the_long_screen() {
     let short = parse_words(&["--help"]).unwrap_err();
     let all = parse_words(&["--help-all"]).unwrap_err();

@@ -59,7 +59,4 @@ pub(crate) struct TransferArgs {
         value_parser = parsed::<Selection>
     )]
     pub(crate) range: Option<Selection>,
-    /// Unassigned: insecure in curl, min split size in aria2.
-    #[arg(short = 'k', hide = true, num_args = 0..=1, default_missing_value = "")]
-    pub(crate) k: Option<String>,
 }

@@ -13,6 +13,9 @@ pub(crate) struct TrustArgs {
     /// Follow a redirect from https to http
     #[arg(long, hide_short_help = true)]
     pub(crate) allow_downgrade: bool,
+    /// Nothing is asked for without TLS, where curl's --proto asks for that
+    #[arg(long, hide = true, conflicts_with = "allow_downgrade")]
+    pub(crate) https_only: bool,
     /// Trust the authorities in this PEM file only
     #[arg(long, value_name = "FILE", conflicts_with = "insecure")]
     pub(crate) cacert: Option<PathBuf>,
@@ -39,6 +42,15 @@ pub(crate) struct WayArgs {
     /// https_proxy, all_proxy and no_proxy of the environment count, as curl reads them
     #[arg(long, value_name = "URL")]
     pub(crate) proxy: Option<String>,
+    /// Where it was said, unless it was typed.
+    #[arg(skip)]
+    pub(crate) proxy_from: Option<String>,
+    /// The proxy of http URLs alone, where aria2's words ask for one
+    #[arg(long, hide = true, value_name = "URL")]
+    pub(crate) http_proxy: Option<String>,
+    /// The same of https URLs
+    #[arg(long, hide = true, value_name = "URL")]
+    pub(crate) https_proxy: Option<String>,
     /// Hosts that are asked without the proxy
     ///
     /// With commas between; a name means its subdomains too, `*` everything

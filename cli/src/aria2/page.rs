@@ -3,8 +3,8 @@
 use clap::{Arg, Command};
 
 use super::{
-    AllowOverwrite, CheckCertificate, Checksum, Continue, Header, Meaning, MinSplit, OPTIONS,
-    Proxy, Quiet, RemoteTime, Rename, Sequential, Split, Value, Version,
+    AllowOverwrite, CheckCertificate, Checksum, Continue, DryRun, Header, Meaning, MinSplit,
+    OPTIONS, Proxy, Quiet, RemoteTime, Rename, Sequential, Split, Tries, Unbounded, Value, Version,
 };
 
 const ABOUT: &str = "haul for programs that call aria2c";
@@ -52,10 +52,17 @@ fn help(meaning: Meaning) -> Option<String> {
     let text = match meaning {
         Value(flag) => return Some(format!("As haul's {flag}")),
         Split => "At most so many connections; of several such options the smallest",
-        Proxy => "As haul's --proxy; an empty one is none",
+        Unbounded(flag) => return Some(format!("As haul's {flag}; 0 is no bound")),
+        Tries => "As haul's --retry; 0 is no bound",
+        DryRun => "Fetch nothing, and print what would be",
+        Proxy("--http-proxy") => "The proxy of http URLs; an empty one is none",
+        Proxy("--https-proxy") => "The proxy of https URLs; an empty one is none",
+        Proxy(_) => "As haul's --proxy; an empty one is none",
         MinSplit => "As haul's --min-split-size, from 1M on",
         Rename => "Number the file where its name is taken [true]",
-        Continue => "Continue a partial that belongs to it, replace anything else",
+        Continue => {
+            "Continue a partial that belongs to it, also one that aria2c or a browser left; replace anything else"
+        }
         AllowOverwrite => "Replace the file",
         CheckCertificate => "`false` is haul's --insecure [true]",
         RemoteTime => "Give the file the time that the server says [false]",

@@ -9,7 +9,7 @@ use haul_engine::{
     Connections, Download, DownloadBuilder, Event, Existing, NoticeCode, Resume, StorageKind,
 };
 
-use super::blocking;
+use crate::blocking;
 use crate::exit::{self, Failure};
 use crate::render::{View, to_stderr};
 use crate::signals::{Interrupt, Stop};
@@ -174,7 +174,7 @@ async fn follow(
                 }
                 if shown.elapsed() >= view.interval() {
                     shown = Instant::now();
-                    if open { view.progress(1, &progress) } else { view.connecting(1) }
+                    if open { view.progress(1, &progress) } else { view.connecting(1, &progress) }
                 }
             }
         }

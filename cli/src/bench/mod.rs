@@ -19,9 +19,7 @@ mod measure;
 mod report;
 
 use std::fs;
-use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,11 +32,13 @@ use self::machine::Ticks;
 use self::measure::{Ended, Limits, Sample};
 use self::report::Report;
 use crate::args::{BenchArgs, MeasuredStorage};
+use crate::blocking;
 use crate::exit::{self, Failure};
 use crate::origin::Origin;
 use crate::plan;
 use crate::render::{self, View, Voice, to_stderr, to_stdout};
 use crate::request::{self, Request};
+use crate::scratch::Scratch;
 use crate::signals::Stop;
 use crate::units::{duration, plural, size};
 
@@ -170,7 +170,8 @@ pub(crate) async fn run(plan: BenchPlan, stop: Stop) -> u8 {
 }
 
 async fn measure(plan: &BenchPlan, stop: &Stop) -> Result<Report, Halt> {
-    let scratch = Scratch::create(&plan.directory, stop)?;
+    let scratch = Scratch::create_below(&plan.directory, "bench", stop)
+        .map_err(|failure| failure.hint("name another with --dir DIR"))?;
     // Without a URL, and for what the storage costs.
     let needs_origin = plan.url.is_none() || plan.storages.is_empty();
     let origin = if needs_origin { Some(Embedded::start(plan.object_bytes).await?) } else { None };
@@ -255,12 +256,10 @@ struct Embedded {
 
 impl Embedded {
     async fn start(object_bytes: u64) -> Result<Self, Failure> {
-        let origin = Origin::start(object_bytes).map_err(|error| {
-            Failure::internal(format!("the embedded origin cannot listen on 127.0.0.1: {error}"))
-        })?;
+        let origin = Origin::start(object_bytes)?;
         let object = origin.object().clone();
         let expected = Some(blocking(move || object.blake3()).await?);
-        let source = Source { url: origin.url(), expected, limits: Limits::default() };
+        let source = Source { url: origin.url("object.bin"), expected, limits: Limits::default() };
         Ok(Self { source, _origin: origin })
     }
 }
@@ -358,9 +357,12 @@ impl Bench<'_> {
     async fn one(&self, source: &Source, setting: Setting) -> Result<Sample, Halt> {
         // A new engine each time: no connection of the run before is reused.
         let engine = Engine::new(self.plan.engine.clone()).map_err(Failure::from)?;
-        let builder =
-            self.plan.request.apply(engine.download(&source.url), true).sync(self.plan.sync);
-        let into = (self.scratch.path.as_path(), setting.storage);
+        let builder = self
+            .plan
+            .request
+            .apply(engine.download(&source.url), &source.url, true)
+            .sync(self.plan.sync);
+        let into = (self.scratch.path(), setting.storage);
         let run =
             measure::run(builder, into, setting.connections, source.limits, &*self.view, self.stop);
         match run.await? {
@@ -385,53 +387,6 @@ fn each_storage(settings: &[Setting]) -> Vec<Setting> {
 fn one_connection(settings: &mut Vec<Setting>) {
     settings.iter_mut().for_each(|setting| setting.connections = Connections::Fixed(1));
     settings.dedup_by_key(|setting| setting.storage);
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, Failure> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::internal(format!("a worker thread failed: {error}")))
-}
-
-/// A directory that is gone when this is dropped, and when a second Ctrl-C ends
-/// the process at once.
-struct Scratch {
-    path: PathBuf,
-    stop: Stop,
-}
-
-impl Scratch {
-    fn create(parent: &Path, stop: &Stop) -> Result<Self, Failure> {
-        fs::create_dir_all(parent).map_err(|error| Self::refused(parent, &error))?;
-        // Made and not opened: a name that someone else put there is an error.
-        for attempt in 0..100 {
-            let path = parent.join(format!("haul-bench-{}-{attempt}", std::process::id()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
-                Ok(()) => {
-                    stop.set_scratch(Some(path.clone()));
-                    return Ok(Self { path, stop: stop.clone() });
-                }
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(Self::refused(parent, &error)),
-            }
-        }
-        Err(Self::refused(parent, &io::ErrorKind::AlreadyExists.into()))
-    }
-
-    fn refused(parent: &Path, error: &io::Error) -> Failure {
-        let parent = render::escape(&parent.to_string_lossy());
-        Failure::local(format!("no temporary directory can be made in `{parent}`: {error}"))
-            .hint("name another with --dir DIR")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.path);
-        self.stop.set_scratch(None);
-    }
 }
 
 #[cfg(test)]
@@ -485,19 +440,5 @@ mod tests {
         one_connection(&mut settings);
         let left: Vec<StorageKind> = settings.iter().map(|setting| setting.storage).collect();
         assert_eq!(left, [StorageKind::Null, StorageKind::Pwrite]);
-    }
-
-    #[test]
-    fn scratch_directory_is_removed_and_private() {
-        use std::os::unix::fs::PermissionsExt as _;
-
-        let parent = tempfile::tempdir().unwrap();
-        let stop = Stop::never();
-        let scratch = Scratch::create(&parent.path().join("new"), &stop).unwrap();
-        let path = scratch.path.clone();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
-        fs::write(path.join("object.part"), b"x").unwrap();
-        drop(scratch);
-        assert!(!path.exists());
     }
 }

@@ -18,6 +18,10 @@ pub(super) fn add(item: &mut Item, line: &str) -> Result<(), Reason> {
         "dir" => item.dir = Some(inner_path("dir", value)?),
         "checksum" => item.checksum = Some(checksum(value)?),
         "header" => item.headers.push(header(value)?),
+        "referer" if value.trim() == request::ITSELF => {
+            let itself = item.urls.first().and_then(|url| request::referer_of(url));
+            item.headers.extend(itself.map(|url| ("Referer".to_owned(), url)));
+        }
         "referer" => item.headers.push(("Referer".to_owned(), sendable("referer", value)?)),
         "user-agent" => {
             item.headers.push(("User-Agent".to_owned(), sendable("user-agent", value)?));

@@ -32,18 +32,6 @@ fn impossible_combinations_name_both() {
 }
 
 #[test]
-fn k_tells_which_flag_was_probably_meant() {
-    for words in [&["-k", "1M", "http://h/"][..], &["-k20M", "http://h/"]] {
-        let text = refused(words);
-        assert!(text.contains("--min-split-size"), "{text}");
-        assert!(text.find("--min-split-size") < text.find("--insecure"), "{text}");
-    }
-    for words in [&["-k", "https://h/", "https://h/b"][..], &["https://h/", "-k"]] {
-        assert!(refused(words).contains("--insecure"));
-    }
-}
-
-#[test]
 fn words_that_are_no_urls_get_a_hint() {
     let text = refused(&["example.com/file"]);
     assert!(text.contains("not a URL") && text.contains("https://example.com/file"), "{text}");
@@ -54,6 +42,46 @@ fn words_that_are_no_urls_get_a_hint() {
     assert!(refused(&["http://"]).contains("not a URL"));
     assert!(refused(&["http://h/a\r\nHost: x"]).contains("control"));
     assert!(resolve(&["HTTP://h/a b"]).is_ok());
+}
+
+#[test]
+fn what_was_meant_is_in_the_hint() {
+    for (text, hint) in [
+        ("http:/example.org/x", "write http://example.org/x"),
+        ("https:example.org/x", "write https://example.org/x"),
+        ("http//example.org", "write http://example.org"),
+        ("htp://example.org/x", "write http://example.org/x"),
+        ("ttps://example.org/x", "write https://example.org/x"),
+        ("HTTPSS://example.org/x", "write https://example.org/x"),
+        ("https;//example.org/x", "write https://example.org/x"),
+        ("https:\\\\example.org\\x", "write https://example.org/x"),
+        ("//example.org/x", "write https://example.org/x"),
+        ("http://https://example.org/x", "write https://example.org/x"),
+        ("view-source:https://example.org/x", "write https://example.org/x"),
+        ("'example.org/x'", "https://'example.org/x'"),
+        ("magnet:?xt=urn:btih:hunter2", "aria2c"),
+        ("film.torrent", "BitTorrent"),
+        ("ftp://example.org/x", "curl"),
+        ("sftp://example.org/x", "scp"),
+        ("file:///etc/hosts", "cp copies"),
+        ("s3://bucket/key", "aws s3 presign"),
+        ("blob:https://example.org/hunter2", "network tools"),
+        ("-", "haul -i -"),
+    ] {
+        let said = refused(&[text]);
+        assert!(said.contains(hint) && !said.contains("hunter2"), "{text}: {said}");
+    }
+}
+
+#[test]
+fn blanks_and_quotes_around_a_url_are_taken_off_and_told() {
+    for text in [" https://h/a ", "'https://h/a'", "\u{201c}https://h/a\u{201d}", "<https://h/a>\n"]
+    {
+        let plan = resolve(&[text]).unwrap();
+        assert_eq!(plan.urls, ["https://h/a"], "{text:?}");
+        assert!(plan.warnings[0].contains("taken off"), "{:?}", plan.warnings);
+    }
+    assert!(resolve(&["https://h/a'b"]).unwrap().warnings.is_empty());
 }
 
 #[test]
@@ -73,12 +101,38 @@ fn no_secret_is_quoted() {
 }
 
 #[test]
+fn an_output_with_a_slash_at_its_end_is_a_directory() {
+    for (words, directory) in
+        [(&["-o", "a/", "http://h/"][..], "a/"), (&["-o", "a/", "-d", "b", "http://h/"], "b/a/")]
+    {
+        let plan = resolve(words).unwrap();
+        assert_eq!((plan.output.file, plan.output.directory), (None, Some(directory.into())));
+    }
+    assert!(resolve(&["-o", "a/", "http://h/a", "http://h/b"]).is_ok());
+}
+
+#[test]
 fn outputs_that_cannot_be_are_refused() {
-    assert!(refused(&["-o", "dir/", "http://h/"]).contains("--dir"));
     let text = refused(&["-o", "-", "--json", "http://h/"]);
     assert!(text.contains("--output -") && text.contains("--json"), "{text}");
     let text = refused(&["-o", "/dev/null", "--exec", "true", "http://h/"]);
     assert!(text.contains("/dev/null") && text.contains("--exec"), "{text}");
+}
+
+#[test]
+fn what_other_programs_left_is_continued_only_where_that_was_asked_for() {
+    for (words, resume, foreign) in [
+        (&[][..], Resume::Auto, Foreign::Leave),
+        (&["-c"], Resume::Auto, Foreign::Leave),
+        (&["-c=foreign"], Resume::Auto, Foreign::Continue),
+        (&["-c=always"], Resume::Always, Foreign::Continue),
+        (&["-c=never"], Resume::Never, Foreign::Leave),
+        (&["-c=always", "--existing=error"], Resume::Always, Foreign::Leave),
+        (&["-c=always", "--skip-existing"], Resume::Always, Foreign::Leave),
+    ] {
+        let plan = resolve(&[words, &["http://h/"]].concat()).unwrap();
+        assert_eq!((plan.output.resume, plan.output.foreign), (resume, foreign), "{words:?}");
+    }
 }
 
 #[test]
@@ -102,6 +156,7 @@ fn values_reach_the_engines_types() {
     assert_eq!(plan.output.connections, Connections::Fixed(20));
     assert!(plan.warnings[0].contains("20 connections"));
     assert_eq!(plan.output.resume, Resume::Always);
+    assert_eq!(plan.output.foreign, Foreign::Continue);
     assert_eq!(plan.output.existing, Existing::Replace);
     assert_eq!(plan.output.storage, StorageKind::Pwrite);
     assert_eq!(plan.output.segment_size_bytes, Some(4 << 20));

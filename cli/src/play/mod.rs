@@ -11,21 +11,23 @@ mod page;
 mod server;
 
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{Engine, Reader};
+use haul_engine::{Download, Engine, Reader, redact_url};
 
 use self::guard::Guard;
-use self::server::Server;
+use self::server::{Idle, Server};
 use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
 use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
-use crate::jobs::{self, Curfew, Outcome};
+use crate::jobs::{self, Curfew, Outcome, Queue};
 use crate::plan::{self, GetPlan};
-use crate::render::{View, escape, to_stderr};
+use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
 use crate::signals::{Interrupt, Stop};
 use crate::source::{Mine, Source};
 
@@ -44,18 +46,28 @@ pub(crate) struct PlayPlan {
     port: u16,
     player: Vec<String>,
     open: bool,
+    end_when_complete: bool,
 }
 
 /// Resolves the flags of `haul play`.
 ///
 /// # Errors
-/// Exit 2, as [`plan::resolve`].
+/// Exit 2, as [`plan::resolve`], and where there is no such player.
 pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
-    let PlayArgs { url, port, player, open, how, help: _ } = args;
+    let PlayArgs { url, port, player, open, end_when_complete, how, help: _ } = args;
     let player: Vec<String> = match &player {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
     };
+    if let Some(program) = player.first().filter(|program| !is_program(program)) {
+        let program = escape(program);
+        return Err(Failure::usage(format!(
+            "--player: there is no program `{program}`, nothing was started"
+        ))
+        .hint(
+            "install it or give its path; without --player the address is printed for any player",
+        ));
+    }
     let mut get = plan::resolve(&[url], ListArgs::default(), MetalinkArgs::default(), how)?;
     get.prefer_segment_size(SEGMENT_BYTES);
     if let Some(sink) = &get.sink {
@@ -63,7 +75,7 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
         return Err(Failure::usage(format!("--output {name} and haul play cannot go together"))
             .hint("what is played is read again and again: give it a file"));
     }
-    Ok(PlayPlan { get, port: port.unwrap_or(0), player, open })
+    Ok(PlayPlan { get, port: port.unwrap_or(0), player, open, end_when_complete })
 }
 
 /// Serves and downloads until both are over, and returns the exit code.
@@ -76,41 +88,42 @@ pub(crate) async fn run(
     view: Arc<dyn View>,
     mut stop: Stop,
 ) -> Result<u8, Failure> {
-    let PlayPlan { mut get, port, player, open } = plan;
+    let PlayPlan { mut get, port, player, open, end_when_complete } = plan;
     if get.dry_run {
         let source = Source::open(&get.urls, None, Mine::default())?;
         return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await.code);
     }
-    let server = Server::bind(port).await?;
+    let mut server = Some(Server::bind(port).await?);
     get.load(&engine).await?;
     let item = Item::of_url(get.urls[0].clone());
-    let download = get.download(&engine, &item)?.start()?;
-    let (monitor, reader) = (download.monitor(), download.reader());
-    // It ends with this future: nothing is served after the process is told to stop.
-    let mut serving = tokio::task::JoinSet::new();
-    let (started, player_ended) = tokio::sync::oneshot::channel();
-    let idle = server.idle();
-    // It waits from the beginning: what it waits for has the line then.
-    let film = film_first(reader.clone());
-    serving.spawn(async move {
-        let serve = async {
-            let Some(metadata) = monitor.opened().await else { return };
-            let guard = match Guard::new(server.port(), &metadata.name) {
-                Ok(guard) => Arc::new(guard),
-                Err(error) => return to_stderr(&[format!("error: no secret path: {error}")]),
-            };
-            let ended = begin(&guard, &player, open);
-            let _ = started.send(ended);
-            server.serve(guard, monitor, reader).await;
-        };
-        tokio::join!(film, serve);
-    });
+    // Whoever has to carry the address to a player needs time; a script that wants the
+    // end says so, or has no terminal.
+    let awaits_first = player.is_empty() && !open && !end_when_complete && stderr_is_terminal();
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
-    let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;
+    let mut queue = Queue::of(&get);
+    let (outcome, serving) = loop {
+        let server = match server.take() {
+            Some(server) => server,
+            None => Server::bind(port).await?,
+        };
+        let download = get.download(&engine, &item)?.start()?;
+        let serving = Serving::begin(server, &download, &player, open, awaits_first, &view);
+        let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;
+        match queue.wait(outcome, 1, &*view, &mut curfew).await {
+            Some(outcome) => break (outcome, serving),
+            // The port is to be free again.
+            None => serving.stop().await,
+        }
+    };
+    let Serving { mut idle, player_ended, tasks: _tasks } = serving;
     let mut code = exit::OK;
+    if get.notify && stop.now().is_none() {
+        let how = if matches!(outcome, Outcome::Failed(_)) { "failed" } else { "is complete" };
+        render::notify(&format!("haul: {} {how}", redact_url(&item.urls[0])));
+    }
     match outcome {
         Outcome::Completed(summary) => {
-            if let Err(failure) = exec::run(&get, &summary.output, stop.clone()).await {
+            if let Err(failure) = exec::run(&get, &summary, stop.clone()).await {
                 // Whoever watches it goes on.
                 view.failed(1, &failure);
                 code = failure.exit;
@@ -133,6 +146,10 @@ pub(crate) async fn run(
         if let Some(player) = player {
             let _ = player.await;
         }
+        if awaits_first && idle.has_had_nobody() {
+            view.note(1, "serving", "complete, and served until somebody came and left, or Ctrl-C");
+            idle.for_the_first().await;
+        }
         idle.for_at_least(linger).await;
     };
     tokio::select! {
@@ -140,6 +157,81 @@ pub(crate) async fn run(
         _ = stop.requested() => {}
     }
     Ok(code)
+}
+
+/// The tasks that serve a download. They end with this value: nothing is served after the
+/// process is told to stop.
+struct Serving {
+    tasks: tokio::task::JoinSet<()>,
+    idle: Idle,
+    /// Tells of the player once it was started, if there is one.
+    player_ended: tokio::sync::oneshot::Receiver<Option<Ended>>,
+}
+
+impl Serving {
+    fn begin(
+        server: Server,
+        download: &Download,
+        player: &[String],
+        open: bool,
+        awaits_first: bool,
+        view: &Arc<dyn View>,
+    ) -> Self {
+        let (monitor, reader) = (download.monitor(), download.reader());
+        let (started, player_ended) = tokio::sync::oneshot::channel();
+        let idle = server.idle();
+        let (told, player) = (Arc::clone(view), player.to_vec());
+        // It waits from the beginning: what it waits for has the line then.
+        let film = film_first(reader.clone());
+        let mut tasks = tokio::task::JoinSet::new();
+        tasks.spawn(async move {
+            let serve = async {
+                let Some(metadata) = monitor.opened().await else { return };
+                let guard = match Guard::new(server.port(), &metadata.name) {
+                    Ok(guard) => Arc::new(guard),
+                    Err(error) => return to_stderr(&[format!("error: no secret path: {error}")]),
+                };
+                let ended = begin(&guard, &player, open);
+                if player.is_empty() && !open {
+                    told.note(1, "serving", &how_to_use(&guard, awaits_first));
+                }
+                let _ = started.send(ended);
+                server.serve(guard, monitor, reader).await;
+            };
+            tokio::join!(film, serve);
+        });
+        Self { tasks, idle, player_ended }
+    }
+
+    /// Ends the tasks and waits for that.
+    async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+/// What to do with the address, and how it ends.
+fn how_to_use(guard: &Guard, awaits_first: bool) -> String {
+    let end = match awaits_first {
+        true => "when it is complete and whoever came has left, or with Ctrl-C",
+        false => "when it is complete and nobody reads it, or with Ctrl-C",
+    };
+    format!(
+        "open that address in a player (mpv ADDRESS, vlc ADDRESS), or {} in a browser; it ends {end}",
+        guard.page()
+    )
+}
+
+/// Whether a shell would find this program.
+fn is_program(name: &str) -> bool {
+    let is_one = |path: &Path| {
+        let found = path.metadata();
+        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return is_one(Path::new(name));
+    }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&places).any(|dir| is_one(&dir.join(name)))
 }
 
 /// Has what a film needs fetched before the rest.

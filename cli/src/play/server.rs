@@ -41,18 +41,36 @@ const FRAME_BYTES: usize = 64 << 10;
 pub(crate) struct Server {
     listener: TcpListener,
     port: u16,
-    open: Arc<watch::Sender<usize>>,
+    open: Arc<watch::Sender<Open>>,
+}
+
+/// How many connections there are, and whether there ever was one.
+#[derive(Debug, Clone, Copy, Default)]
+struct Open {
+    now: usize,
+    ever: bool,
 }
 
 /// Tells when nobody is connected.
 #[derive(Debug)]
-pub(crate) struct Idle(watch::Receiver<usize>);
+pub(crate) struct Idle(watch::Receiver<Open>);
 
 impl Idle {
+    /// Whether nobody has ever come.
+    pub(crate) fn has_had_nobody(&self) -> bool {
+        !self.0.borrow().ever
+    }
+
+    /// Waits until somebody has come.
+    pub(crate) async fn for_the_first(&mut self) {
+        // An error is the server's end.
+        let _ = self.0.wait_for(|open| open.ever).await;
+    }
+
     /// Waits until nobody has been connected for so long.
     pub(crate) async fn for_at_least(mut self, time: Duration) {
         loop {
-            if self.0.wait_for(|open| *open == 0).await.is_err() {
+            if self.0.wait_for(|open| open.now == 0).await.is_err() {
                 return;
             }
             tokio::select! {
@@ -64,18 +82,18 @@ impl Idle {
 }
 
 /// One connection, as long as its task lives.
-struct Counted(Arc<watch::Sender<usize>>);
+struct Counted(Arc<watch::Sender<Open>>);
 
 impl Counted {
-    fn new(open: &Arc<watch::Sender<usize>>) -> Self {
-        open.send_modify(|open| *open += 1);
+    fn new(open: &Arc<watch::Sender<Open>>) -> Self {
+        open.send_modify(|open| *open = Open { now: open.now + 1, ever: true });
         Self(Arc::clone(open))
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.send_modify(|open| *open -= 1);
+        self.0.send_modify(|open| open.now -= 1);
     }
 }
 
@@ -91,7 +109,7 @@ impl Server {
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(unusable)?;
         let port = listener.local_addr().map_err(unusable)?.port();
-        Ok(Self { listener, port, open: Arc::new(watch::channel(0).0) })
+        Ok(Self { listener, port, open: Arc::new(watch::channel(Open::default()).0) })
     }
 
     /// The port.

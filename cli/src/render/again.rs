@@ -3,8 +3,18 @@
 use haul_engine::redact_url;
 
 /// The flags whose values are secrets, or may be.
-const SECRET_FLAGS: [&str; 6] =
-    ["--user", "--bearer", "--header", "--refresh-cmd", "--exec", "--http-user"];
+const SECRET_FLAGS: [&str; 8] = [
+    "--user",
+    "--bearer",
+    "--oauth2-bearer",
+    "--header",
+    "--from-curl",
+    "--refresh-cmd",
+    "--exec",
+    "--http-user",
+];
+/// Those whose values are cookies, unless they are files.
+const COOKIE_FLAGS: [&str; 3] = ["--load-cookies", "--cookies", "--cookie"];
 const SECRET_LETTERS: [char; 2] = ['u', 'H'];
 /// A longer command is found in the shell's history more easily.
 const LONGEST: usize = 400;
@@ -18,11 +28,26 @@ pub(crate) fn command() -> Option<String> {
 }
 
 fn quoted(words: &[String]) -> Option<String> {
-    if words.iter().skip(1).any(|word| is_secret(word)) {
+    let next = |at: usize| words.get(at + 1).map(String::as_str).unwrap_or_default();
+    let gives_secret =
+        |(at, word): (usize, &String)| is_secret(word) || gives_cookies(word, next(at));
+    if words.iter().enumerate().skip(1).any(gives_secret) {
         return None;
     }
     let line = words.iter().map(|word| quote(word)).collect::<Option<Vec<_>>>()?.join(" ");
     (line.len() <= LONGEST).then_some(line)
+}
+
+/// Whether a word, or the one after it, has cookies in it.
+fn gives_cookies(word: &str, next: &str) -> bool {
+    match word.split_once('=') {
+        None if word.starts_with("--") => COOKIE_FLAGS.contains(&word) && next.contains('='),
+        None => word.starts_with('-') && word.ends_with('b') && next.contains('='),
+        Some((flag, value)) if flag.starts_with("--") => {
+            COOKIE_FLAGS.contains(&flag) && value.contains('=')
+        }
+        Some((letters, _)) => letters.starts_with('-') && letters.contains('b'),
+    }
 }
 
 fn is_secret(word: &str) -> bool {
@@ -61,6 +86,7 @@ mod tests {
             of(&["haul", "-x8", "-o", "a b's", "http://h/f.mp4"]).as_deref(),
             Some(r"haul -x8 -o 'a b'\''s' http://h/f.mp4")
         );
+        assert!(of(&["haul", "-b", "cookies.txt", "http://h/"]).is_some());
     }
 
     #[test]
@@ -75,6 +101,11 @@ mod tests {
             &["haul", "--mirror=http://h/?sig=hunter2", "http://h/"],
             &["haul", "--proxy", "me:hunter2@h:1", "http://h/"],
             &["haul", "http://me:hunter2@h/"],
+            &["haul", "-b", "sid=hunter2", "http://h/"],
+            &["haul", "-qbsid=hunter2", "http://h/"],
+            &["haul", "--cookie=sid=hunter2", "http://h/"],
+            &["haul", "--load-cookies", "sid=hunter2", "http://h/"],
+            &["haul", "--from-curl", "curl -H 'Cookie: hunter2' http://h/"],
             &["haul", "http://h/a\u{1b}[2J"],
         ] {
             assert_eq!(of(words), None, "{words:?}");

@@ -6,25 +6,28 @@ use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use haul_engine::{Event, MapCell, Progress};
+use haul_engine::{Event, Progress};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::lines::{self, Lines};
-use super::plain::percent;
+use super::map::{Shades, legend, map, shades};
+use super::row::{columns, row, shorten, whole};
 use super::total::{Total, terminal_shows_progress};
-use super::{Palette, View, to_stderr, to_stdout};
+use super::{Ended, Palette, View, to_stderr, to_stdout};
 use crate::exit::Failure;
-use crate::units::{eta, rate, size};
 
 /// Wider than this a bar says no more.
 const WIDEST: usize = 120;
+
+/// A server that has not answered for so long is worth a word.
+const SLOW_ANSWER: Duration = Duration::from_secs(3);
 
 /// One bar for each running download.
 #[derive(Debug)]
 pub(crate) struct Bar {
     lines: Lines,
     palette: Palette,
-    shades: &'static [char; 5],
+    shades: &'static Shades,
     multi: MultiProgress,
     bars: Mutex<Bars>,
     in_tab: bool,
@@ -34,6 +37,8 @@ pub(crate) struct Bar {
 #[derive(Debug, Default)]
 struct Bars {
     running: BTreeMap<usize, ProgressBar>,
+    /// How many columns the names of these take.
+    names: BTreeMap<usize, usize>,
     /// The line of all of them, where there are several.
     last: Option<ProgressBar>,
     total: Total,
@@ -76,7 +81,8 @@ impl Bar {
     /// Takes a download's bar away.
     fn close(&self, id: usize) {
         let mut bars = self.bars();
-        bars.total.left(id);
+        bars.total.gone(id);
+        bars.names.remove(&id);
         let mut gone: Vec<_> = bars.running.remove(&id).into_iter().collect();
         if bars.running.is_empty() {
             gone.extend(bars.last.take());
@@ -146,8 +152,17 @@ impl View for Bar {
         Duration::from_millis(100)
     }
 
+    fn expect(&self, count: Option<usize>) {
+        self.bars().total.expect(count);
+    }
+
+    fn will_end(&self) {
+        self.lines.keep_failures();
+    }
+
     fn begin(&self, id: usize, url: &str) {
         self.lines.begin(id, url);
+        self.bars().total.begin(id);
     }
 
     fn event(&self, id: usize, event: &Event) {
@@ -155,31 +170,53 @@ impl View for Bar {
             self.bars().total.completed(id, summary);
             self.close(id);
         }
-        self.say(&self.lines.event(id, event));
+        let mut lines = self.lines.event(id, event);
+        if let Event::Started(_) = event {
+            if self.lines.several() && !self.lines.verbose() {
+                // Each has a bar of its own that says it.
+                lines.clear();
+            } else if self.lines.verbose() && !self.lines.several() {
+                lines.push(format!("  {}", legend(self.shades, self.palette)));
+            }
+        }
+        self.say(&lines);
     }
 
-    fn connecting(&self, id: usize) {
+    fn connecting(&self, id: usize, progress: &Progress) {
         let width = terminal_width();
-        let name = shorten(&self.lines.name(id), width.saturating_sub(12).max(1));
-        let line = shorten(&format!("{name}  connecting"), width);
+        let state = if progress.queued {
+            "waiting for its turn".to_owned()
+        } else if progress.silent_for >= SLOW_ANSWER {
+            format!("no answer for {}", whole(progress.silent_for))
+        } else {
+            "connecting".to_owned()
+        };
         let mut bars = self.bars();
+        let names = bars.names.values().copied().max().unwrap_or(0);
+        let room = width.saturating_sub(columns(&state) + 2).max(1);
+        let name = shorten(&self.lines.name(id), room);
+        let padding = " ".repeat(names.min(room).saturating_sub(columns(&name)));
+        let line = shorten(&format!("{name}{padding}  {state}"), width);
         bars.total.connecting(id);
         self.show(&mut bars, id, vec![line], width);
     }
 
     fn progress(&self, id: usize, progress: &Progress) {
         let width = terminal_width();
-        let mut lines = vec![numbers(&self.lines.name(id), self.lines.several(), progress, width)];
+        let name = self.lines.name(id);
+        let mut bars = self.bars();
+        bars.names.insert(id, columns(&name));
+        let names = bars.names.values().copied().max().unwrap_or(0);
+        let mut lines = vec![row(&name, names, self.lines.several(), progress, width)];
         if !progress.map.is_empty() {
             lines.push(map(&progress.map, width, self.shades, self.palette));
         }
-        let mut bars = self.bars();
         bars.total.progress(id, progress);
         self.show(&mut bars, id, lines, width);
     }
 
-    fn planned(&self, _: usize, plan: &haul_engine::Plan) {
-        self.multi.suspend(|| to_stdout(&lines::planned(plan)));
+    fn planned(&self, _: usize, plan: &haul_engine::Plan, head: bool) {
+        self.multi.suspend(|| to_stdout(&lines::planned(plan, head)));
     }
 
     fn failed(&self, id: usize, failure: &Failure) {
@@ -196,7 +233,13 @@ impl View for Bar {
     }
 
     fn end(&self, id: usize) {
+        self.close(id);
+        self.bars().total.end(id);
         self.lines.end(id);
+    }
+
+    fn ended(&self, ended: &Ended) {
+        self.say(&self.lines.ended(ended));
     }
 
     fn interrupted(&self, kept_bytes: u64) {
@@ -232,7 +275,7 @@ fn terminal_rows() -> usize {
 
 /// The columns a line may fill: one less than there are, because some terminals
 /// wrap when the last one is written.
-fn terminal_width() -> usize {
+pub(super) fn terminal_width() -> usize {
     let real = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_col.into());
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
     let columns = match (real.filter(|&columns| columns > 0), asked.filter(|&columns| columns > 0))
@@ -242,221 +285,4 @@ fn terminal_width() -> usize {
         (None, None) => 80,
     };
     columns.saturating_sub(1).clamp(1, WIDEST)
-}
-
-/// The line of numbers, in at most `width` columns: as much as there is room
-/// for. Where there are several downloads the name is worth more than some numbers.
-fn numbers(name: &str, several: bool, progress: &Progress, width: usize) -> String {
-    let bytes = match progress.total_bytes {
-        Some(total) => format!("{} / {}", size(progress.bytes), size(total)),
-        None => size(progress.bytes),
-    };
-    let done = percent(progress).map_or_else(|| bytes.clone(), |percent| format!("{percent}%"));
-    let candidates = if progress.syncing {
-        vec![format!("{bytes}  syncing"), format!("{done}  syncing")]
-    } else {
-        let speed = rate(progress.bytes_per_second);
-        let left = progress.eta.map_or_else(|| "-".to_owned(), eta);
-        let connections = progress.connections;
-        vec![
-            format!("{done:>4}  {bytes}  {speed}  ETA {left}  {connections} conn"),
-            format!("{bytes}  {speed}  {left}  {connections} conn"),
-            format!("{bytes} {speed} {left} {connections}c"),
-            format!("{done} {speed} {left} {connections}c"),
-            format!("{done} {speed}"),
-            done,
-        ]
-    };
-    let name_columns = columns(name).min(16);
-    let worth_less = if several { 4 } else { 3 };
-    let with_name =
-        candidates.iter().take(worth_less).find(|text| columns(text) + 2 + name_columns <= width);
-    if let Some(text) = with_name {
-        let room = width - columns(text) - 2;
-        return format!("{}  {text}", shorten(name, room));
-    }
-    let alone = candidates.iter().find(|text| columns(text) <= width);
-    alone.or(candidates.last()).map_or_else(String::new, |text| shorten(text, width))
-}
-
-/// The map of the object in exactly `width` cells.
-fn map(cells: &[MapCell], width: usize, shades: &[char; 5], palette: Palette) -> String {
-    let mut line = String::with_capacity(width * 4);
-    let mut run = String::new();
-    for column in 0..width {
-        let cell = sample(cells, column, width);
-        let shade = shade(cell.done, shades);
-        if cell.active && cell.done < 1.0 {
-            run.push(shade);
-            continue;
-        }
-        if !run.is_empty() {
-            line += &palette.active(&std::mem::take(&mut run));
-        }
-        line.push(shade);
-    }
-    if !run.is_empty() {
-        line += &palette.active(&run);
-    }
-    line
-}
-
-/// What column `column` of `width` shows: the mean of the cells under it,
-/// weighted by how much of each it covers.
-fn sample(cells: &[MapCell], column: usize, width: usize) -> MapCell {
-    // In units of 1/width of a cell, so that the borders are whole numbers.
-    let (start, end) = (column * cells.len(), (column + 1) * cells.len());
-    let (mut done, mut active) = (0.0_f32, false);
-    let under = start / width..end.div_ceil(width);
-    for (index, cell) in under.clone().zip(&cells[under]) {
-        let covered = end.min((index + 1) * width) - start.max(index * width);
-        done += cell.done * covered as f32;
-        active |= cell.active;
-    }
-    MapCell { done: done / (end - start) as f32, active }
-}
-
-/// Empty and full only where it is exactly so.
-fn shade(done: f32, shades: &[char; 5]) -> char {
-    match done {
-        done if done <= 0.0 => shades[0],
-        done if done >= 0.9999 => shades[4],
-        done => shades[1 + ((done * 3.0) as usize).min(2)],
-    }
-}
-
-/// Blocks, or ASCII where the locale says that nothing else can be shown.
-fn shades() -> &'static [char; 5] {
-    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .iter()
-        .find_map(|name| std::env::var(name).ok().filter(|value| !value.is_empty()));
-    let utf8 = locale.is_none_or(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    });
-    if utf8 { &['·', '░', '▒', '▓', '█'] } else { &['.', '-', '+', '*', '#'] }
-}
-
-/// How many columns a text takes, or a little more: whatever may be wide is
-/// counted as wide, so that a line never wraps.
-pub(super) fn columns(text: &str) -> usize {
-    text.chars().map(char_columns).sum()
-}
-
-fn char_columns(c: char) -> usize {
-    // U+2500 to U+25FF are the map's own blocks and the ellipsis is at U+2026.
-    if c < '\u{1100}' || ('\u{2010}'..='\u{25ff}').contains(&c) { 1 } else { 2 }
-}
-
-/// A text in at most `width` columns; what is cut out of its middle is shown as `…`.
-pub(super) fn shorten(text: &str, width: usize) -> String {
-    if columns(text) <= width {
-        return text.to_owned();
-    }
-    let room = width.saturating_sub(1);
-    let take = |chars: &mut dyn Iterator<Item = char>, room: usize| -> Vec<char> {
-        let mut used = 0;
-        chars
-            .take_while(|&c| {
-                used += char_columns(c);
-                used <= room
-            })
-            .collect()
-    };
-    let head = take(&mut text.chars(), room.div_ceil(2));
-    let mut tail = take(&mut text.chars().rev(), room / 2);
-    tail.reverse();
-    if width == 0 {
-        return String::new();
-    }
-    head.into_iter().chain(['…']).chain(tail).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const BLOCKS: [char; 5] = ['·', '░', '▒', '▓', '█'];
-
-    fn progress() -> Progress {
-        let mut progress = Progress::default();
-        progress.bytes = 102 << 20;
-        progress.total_bytes = Some(300 << 20);
-        progress.bytes_per_second = 45.3 * f64::from(1 << 20);
-        progress.eta = Some(Duration::from_secs(185));
-        progress.connections = 16;
-        progress
-    }
-
-    fn cells(done: &[f32]) -> Vec<MapCell> {
-        done.iter().map(|&done| MapCell { done, active: false }).collect()
-    }
-
-    #[test]
-    fn numbers_at_80_columns_have_everything() {
-        assert_eq!(
-            numbers("film.mp4", false, &progress(), 79),
-            "film.mp4   34%  102 MiB / 300 MiB  45.3 MiB/s  ETA 3m05s  16 conn"
-        );
-    }
-
-    #[test]
-    fn numbers_at_40_columns_keep_bytes_speed_time_and_connections() {
-        assert_eq!(
-            numbers("film.mp4", false, &progress(), 39),
-            "102 MiB / 300 MiB 45.3 MiB/s 3m05s 16c"
-        );
-    }
-
-    #[test]
-    fn no_line_is_wider_than_the_terminal() {
-        let long = "a very long name of a film with 名前 in it ".repeat(4);
-        let mut late = progress();
-        late.bytes = u64::MAX - 1;
-        late.total_bytes = Some(u64::MAX);
-        late.eta = Some(Duration::from_secs(863_999));
-        let mut syncing = progress();
-        syncing.syncing = true;
-        for width in 1..=WIDEST {
-            for name in ["f", long.as_str()] {
-                for state in [&progress(), &late, &syncing, &Progress::default()] {
-                    for several in [false, true] {
-                        let line = numbers(name, several, state, width);
-                        assert!(columns(&line) <= width, "{width}: {line}");
-                    }
-                }
-            }
-            let line = map(&cells(&[0.0, 0.5, 1.0]), width, &BLOCKS, Palette::PLAIN);
-            assert_eq!(line.chars().count(), width);
-        }
-    }
-
-    #[test]
-    fn map_shows_where_it_is() {
-        let map = |done: &[f32], width| map(&cells(done), width, &BLOCKS, Palette::PLAIN);
-        assert_eq!(map(&[1.0, 0.0, 0.1, 0.5, 0.9], 5), "█·░▒▓");
-        assert_eq!(map(&[1.0, 0.0], 6), "███···");
-        assert_eq!(map(&[1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3), "█▒·");
-        assert_eq!(map(&[1.0; 256], 39), "█".repeat(39));
-        // One byte missing is not full, one byte there is not empty.
-        assert_eq!(map(&[0.99, 0.01], 2), "▓░");
-    }
-
-    #[test]
-    fn active_cells_are_coloured_and_nothing_is_without_colour() {
-        let mut cells = cells(&[1.0, 0.5, 0.0, 0.0]);
-        cells[1].active = true;
-        cells[2].active = true;
-        assert_eq!(map(&cells, 4, &BLOCKS, Palette::COLOUR), "█\x1b[36m▒·\x1b[0m·");
-        assert_eq!(map(&cells, 4, &BLOCKS, Palette::PLAIN), "█▒··");
-    }
-
-    #[test]
-    fn long_names_lose_their_middle() {
-        assert_eq!(shorten("abcdefghij.mp4", 9), "abcd….mp4");
-        assert_eq!(shorten("abc", 3), "abc");
-        assert_eq!(shorten("abc", 1), "…");
-        assert_eq!(shorten("abc", 0), "");
-        assert!(columns(&shorten("名前名前名前", 6)) <= 6);
-    }
 }

@@ -8,7 +8,7 @@ use haul_engine::{Event, Plan, Progress};
 use serde::Serialize;
 
 use super::lines::{self, Lines};
-use super::{View, to_stderr, to_stdout};
+use super::{Ended, View, to_stderr, to_stdout};
 use crate::exit::Failure;
 
 /// Events as JSON lines; errors go to stderr as text too.
@@ -63,6 +63,10 @@ enum Body<'a> {
         resumed_bytes: u64,
         connections: usize,
         segment_size: u64,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        unchanged: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        head: Option<Vec<String>>,
     },
     Start {
         url: &'a str,
@@ -93,6 +97,7 @@ enum Body<'a> {
         output: String,
         bytes: u64,
         fetched_bytes: u64,
+        mapped_bytes: u64,
         requests: u64,
         elapsed_s: f64,
         blake3: Option<String>,
@@ -108,6 +113,14 @@ enum Body<'a> {
         exit: u8,
         message: &'a str,
         resumable: bool,
+    },
+    /// The end of a run of several downloads.
+    Summary {
+        downloaded: u64,
+        failed: u64,
+        skipped: u64,
+        bytes: u64,
+        elapsed_s: f64,
     },
 }
 
@@ -151,7 +164,7 @@ impl View for Json {
                 if let Some((algorithm, digest)) = &summary.verified
                     && algorithm.as_str() != "blake3"
                 {
-                    digests.insert(algorithm.to_string(), hex(digest).into());
+                    digests.insert(algorithm.to_string(), lines::hex(digest).into());
                 }
                 self.write(
                     id,
@@ -159,6 +172,7 @@ impl View for Json {
                         output: summary.output.to_string_lossy().into_owned(),
                         bytes: summary.bytes,
                         fetched_bytes: summary.fetched_bytes,
+                        mapped_bytes: summary.mapped_bytes,
                         requests: summary.requests,
                         elapsed_s: seconds(summary.elapsed),
                         blake3: summary.blake3_hex(),
@@ -185,7 +199,7 @@ impl View for Json {
         );
     }
 
-    fn planned(&self, id: usize, plan: &Plan) {
+    fn planned(&self, id: usize, plan: &Plan, head: bool) {
         self.write(
             id,
             &Body::Plan {
@@ -197,6 +211,8 @@ impl View for Json {
                 resumed_bytes: plan.resumable_bytes,
                 connections: plan.connections,
                 segment_size: plan.segment_size_bytes,
+                unchanged: plan.unchanged,
+                head: head.then(|| lines::head(plan)),
             },
         );
     }
@@ -223,6 +239,19 @@ impl View for Json {
         self.lines.end(id);
     }
 
+    fn ended(&self, ended: &Ended) {
+        self.write(
+            0,
+            &Body::Summary {
+                downloaded: ended.downloaded,
+                failed: ended.failed,
+                skipped: ended.skipped,
+                bytes: ended.bytes,
+                elapsed_s: seconds(ended.elapsed),
+            },
+        );
+    }
+
     fn interrupted(&self, kept_bytes: u64) {
         to_stderr(&[lines::interrupted(kept_bytes)]);
     }
@@ -230,14 +259,6 @@ impl View for Json {
     fn note(&self, id: usize, code: &str, text: &str) {
         self.write(id, &Body::Notice { code, message: text });
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
@@ -292,16 +313,24 @@ mod tests {
             json!({"v": 1, "event": "error", "id": 1, "t": 1.235, "code": "network", "exit": 4,
                    "message": "reset", "resumable": true})
         );
+        let summary =
+            Body::Summary { downloaded: 2, failed: 1, skipped: 0, bytes: 7, elapsed_s: 1.5 };
+        assert_eq!(
+            parsed(&summary),
+            json!({"v": 1, "event": "summary", "id": 1, "t": 1.235, "downloaded": 2, "failed": 1,
+                   "skipped": 0, "bytes": 7, "elapsed_s": 1.5})
+        );
     }
 
     #[test]
     fn other_digests_stand_beside_blake3() {
         let mut digests = serde_json::Map::new();
-        digests.insert("sha256".to_owned(), hex(&[0xab, 1]).into());
+        digests.insert("sha256".to_owned(), lines::hex(&[0xab, 1]).into());
         let complete = Body::Complete {
             output: "f".to_owned(),
             bytes: 10,
             fetched_bytes: 11,
+            mapped_bytes: 9,
             requests: 1,
             elapsed_s: 0.5,
             unchanged: false,
@@ -312,7 +341,7 @@ mod tests {
         assert_eq!(
             parsed(&complete),
             json!({"v": 1, "event": "complete", "id": 1, "t": 1.235, "output": "f", "bytes": 10,
-                   "fetched_bytes": 11, "requests": 1, "elapsed_s": 0.5, "blake3": "00",
+                   "fetched_bytes": 11, "mapped_bytes": 9, "requests": 1, "elapsed_s": 0.5, "blake3": "00",
                    "limited_by": "link",
                    "sha256": "ab01"})
         );

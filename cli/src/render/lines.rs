@@ -1,13 +1,16 @@
 //! The sentences of a run, shared by the bar and the plain view.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use haul_engine::{Event, LimitedBy, Plan, Started, Summary, ValidatorKind, redact_url};
+use haul_engine::{
+    Event, LimitedBy, NoticeCode, Plan, Started, Summary, ValidatorKind, redact_url,
+};
 
-use super::{Palette, again, escape};
-use crate::exit::Failure;
+use super::{Ended, Palette, again, escape};
+use crate::exit::{self, Failure};
 use crate::units::{duration, plural, rate, size};
 
 /// How much is said.
@@ -29,7 +32,13 @@ pub(crate) struct Lines {
     several: bool,
     /// Of the downloads that run.
     names: Mutex<HashMap<usize, Name>>,
+    /// Those that are told at the end, with what each is called; `None` where each is told as it
+    /// comes.
+    failures: Mutex<Option<Vec<(String, Failure)>>>,
 }
+
+/// So many failures are kept for the end, and all further ones told as they come.
+const MAX_FAILURES: usize = 1000;
 
 /// What a download is called.
 #[derive(Debug)]
@@ -51,7 +60,7 @@ impl Name {
 
 impl Lines {
     pub(crate) fn new(several: bool, detail: Detail, palette: Palette) -> Self {
-        Self { palette, detail, several, names: Mutex::default() }
+        Self { palette, detail, several, names: Mutex::default(), failures: Mutex::default() }
     }
 
     /// A download begins, with this URL.
@@ -79,10 +88,14 @@ impl Lines {
         match event {
             Event::Started(started) => self.started(id, started),
             Event::Retry { reason, attempt, wait } => {
-                let word = self.palette.aside("retry:");
+                let word = self.palette.note("retry:");
                 let (prefix, reason) = (self.prefix(id), escape(reason));
                 vec![format!("{word} {prefix}{reason}; attempt {attempt} in {}", duration(*wait))]
             }
+            Event::Notice(notice) if notice.code == NoticeCode::Address => match self.detail {
+                Detail::More => vec![self.note(id, &notice.message)],
+                Detail::Less | Detail::Usual => Vec::new(),
+            },
             Event::Notice(notice) => vec![self.note(id, &notice.message)],
             Event::Lagged(count) if self.detail == Detail::More => {
                 vec![self.note(id, &format!("{count} events were lost, the download was not"))]
@@ -94,17 +107,85 @@ impl Lines {
 
     /// A line that is not an error.
     pub(crate) fn note(&self, id: usize, text: &str) -> String {
-        format!("{} {}{}", self.palette.aside("note:"), self.prefix(id), escape(text))
+        format!("{} {}{}", self.palette.note("note:"), self.prefix(id), escape(text))
     }
 
-    /// The lines of a failure.
+    /// From now on failures of downloads are told by [`Self::ended`], and once.
+    pub(crate) fn keep_failures(&self) {
+        self.failures().get_or_insert_default();
+    }
+
+    fn failures(&self) -> MutexGuard<'_, Option<Vec<(String, Failure)>>> {
+        self.failures.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lines of a failure; none where it is kept for the end.
     pub(crate) fn failure(&self, id: usize, failed: &Failure) -> Vec<String> {
-        failure(self.palette, &self.prefix(id), failed)
+        // Most causes name the download themselves.
+        let named = failed.message.contains(&self.name(id));
+        let prefix = if named { String::new() } else { self.prefix(id) };
+        // Those of the run itself are of no download that is counted.
+        if let Some(kept) = self.failures().as_mut().filter(|kept| kept.len() < MAX_FAILURES)
+            && id > 0
+        {
+            kept.push((prefix, failed.clone()));
+            return Vec::new();
+        }
+        failure(self.palette, &prefix, failed)
     }
 
     /// Whether there are several downloads to be told apart.
     pub(crate) fn several(&self) -> bool {
         self.several
+    }
+
+    /// Whether more is said than usual.
+    pub(crate) fn verbose(&self) -> bool {
+        self.detail == Detail::More
+    }
+
+    /// The last lines of a run of several downloads: what it came to, and what failed. A hint
+    /// that several have in common is told with the first.
+    pub(crate) fn ended(&self, ended: &Ended) -> Vec<String> {
+        let kept = self.failures().take().unwrap_or_default();
+        let all = ended.downloaded + ended.skipped + ended.failed + ended.stopped + ended.waiting;
+        if self.detail == Detail::Less || all < 2 {
+            let told = kept.iter().map(|(prefix, failed)| failure(self.palette, prefix, failed));
+            return told.flatten().collect();
+        }
+        let downloaded = format!("{} of {all} downloaded", ended.downloaded);
+        let bytes = size(ended.bytes);
+        let mut line = if ended.downloaded == all {
+            format!("{}, {bytes} in {}", self.palette.good(&downloaded), duration(ended.elapsed))
+        } else {
+            format!("{downloaded}, {bytes}")
+        };
+        for (count, word) in
+            [(ended.skipped, "skipped"), (ended.stopped, "stopped"), (ended.waiting, "not begun")]
+        {
+            if count > 0 {
+                line += &format!(", {count} {word}");
+            }
+        }
+        let failures = kept.len() as u64;
+        if ended.failed > 0 {
+            let failed = format!("{} failed", ended.failed);
+            let colon = if failures > 0 { ":" } else { "" };
+            line += &format!(", {}{colon}", self.palette.bad(&failed));
+        }
+        let mut lines = vec![line];
+        let mut told = HashSet::new();
+        for (prefix, failed) in &kept {
+            lines.push(format!("  {prefix}{}", escape(&failed.message)));
+            let hints = hints(self.palette, failed).into_iter();
+            lines.extend(
+                hints.filter(|hint| told.insert(hint.clone())).map(|hint| format!("    {hint}")),
+            );
+        }
+        if failures > 0 && ended.failed > failures {
+            lines.push(format!("  and {} more, told above", ended.failed - failures));
+        }
+        lines
     }
 
     fn prefix(&self, id: usize) -> String {
@@ -117,19 +198,15 @@ impl Lines {
 
     fn started(&self, id: usize, started: &Started) -> Vec<String> {
         let name = file_name(&started.output);
-        let mut lines = vec![plan_line(
-            &name,
-            started.total_bytes,
-            started.ranges,
-            started.connections,
-            started.segment_size_bytes,
-            started.resumed_bytes,
-        )];
+        let mut lines = Vec::from_iter(plan_line(&name, started));
         if self.detail == Detail::More {
             let validator = validator_word(started.validator);
             lines.push(format!("  from {}", escape(&started.url)));
             lines.push(format!("  to {}", escape(&started.output.to_string_lossy())));
-            lines.push(format!("  validator {validator}, storage {}", started.storage));
+            if started.ranges {
+                lines.push(format!("  segments of {}", size(started.segment_size_bytes)));
+            }
+            lines.push(format!("  validator {validator}, {}", storage_words(started)));
         }
         if self.detail == Detail::Less {
             lines.clear();
@@ -139,25 +216,32 @@ impl Lines {
     }
 
     fn completed(&self, summary: &Summary) -> Vec<String> {
+        let place = place(&summary.output);
         if summary.unchanged {
-            let name = file_name(&summary.output);
-            return vec![format!("{name}: unchanged on the server, nothing was fetched")];
+            return vec![format!("{place} is already complete ({})", size(summary.bytes))];
         }
-        let mut lines = vec![summary_line(&Facts {
-            name: &file_name(&summary.output),
-            bytes: summary.bytes,
-            resumed_bytes: summary.resumed_bytes,
-            retries: summary.retries,
-            elapsed_seconds: summary.elapsed.as_secs_f64(),
-        })];
-        if let Some(hash) = summary.blake3_hex() {
-            lines.push(format!("  blake3 {hash}"));
+        let mut lines = vec![summary_line(
+            self.palette,
+            &Facts {
+                place: &place,
+                bytes: summary.bytes,
+                resumed_bytes: summary.resumed_bytes,
+                retries: summary.retries,
+                elapsed: summary.elapsed,
+            },
+        )];
+        if let Some((algorithm, digest)) = &summary.verified {
+            lines.push(format!("  {algorithm} {} is as asked for", hex(digest)));
         }
-        if let Some(limited_by) = summary.limited_by {
+        if let Some(limited_by) = summary.limited_by
+            && (!self.several || self.detail == Detail::More)
+        {
             lines.push(format!("  {}", limited_by_line(limited_by)));
         }
-        if let Some((algorithm, _)) = &summary.verified {
-            lines.push(format!("  {algorithm} is as asked for"));
+        if self.detail == Detail::More
+            && let Some(hash) = summary.blake3_hex()
+        {
+            lines.push(format!("  blake3 {hash}"));
         }
         if self.detail == Detail::More {
             let requests = plural(summary.requests, "request", "requests");
@@ -167,6 +251,7 @@ impl Lines {
                 format!(", first byte after {:.0} ms", time.as_secs_f64() * 1e3)
             });
             lines.push(format!("  {fetched} fetched in {requests} on {connections}{first}"));
+            lines.push(format!("  {} through the mapped file", size(summary.mapped_bytes)));
         }
         lines
     }
@@ -174,14 +259,24 @@ impl Lines {
 
 /// The lines that tell of a failure: cause, next step, and what became of the partial.
 pub(crate) fn failure(palette: Palette, prefix: &str, failure: &Failure) -> Vec<String> {
-    let mut lines =
-        vec![format!("{} {prefix}{}", palette.error("error:"), escape(&failure.message))];
+    let mut lines = vec![format!("{} {prefix}{}", palette.bad("error:"), escape(&failure.message))];
+    lines.extend(hints(palette, failure));
+    lines
+}
+
+fn hints(palette: Palette, failure: &Failure) -> Vec<String> {
+    let mut lines = Vec::new();
     let hint = palette.aside("hint:");
     if let Some(text) = &failure.hint {
         lines.push(format!("{hint} {}", escape(text)));
     }
     if failure.resumable {
-        lines.push(format!("{hint} the partial is kept: run the same command again to continue"));
+        let next = match failure.exit {
+            // The same command alone would be refused again.
+            exit::TLS | exit::DENIED => "once that is settled, the download continues",
+            _ => "run the same command again to continue",
+        };
+        lines.push(format!("{hint} the partial is kept: {next}"));
     }
     lines
 }
@@ -189,7 +284,7 @@ pub(crate) fn failure(palette: Palette, prefix: &str, failure: &Failure) -> Vec<
 /// The last line of a run that a signal stopped.
 pub(crate) fn interrupted(kept_bytes: u64) -> String {
     if kept_bytes == 0 {
-        return "interrupted: 0 bytes kept; the same command starts anew".to_owned();
+        return "interrupted: nothing was kept; the same command starts anew".to_owned();
     }
     let command = again::command()
         .map_or_else(|| " the same command".to_owned(), |command| format!(":\n  {command}"));
@@ -197,20 +292,25 @@ pub(crate) fn interrupted(kept_bytes: u64) -> String {
 }
 
 /// The lines of `--dry-run`.
-pub(crate) fn planned(plan: &Plan) -> Vec<String> {
+pub(crate) fn planned(plan: &Plan, with_head: bool) -> Vec<String> {
     let total = plan.total_bytes.map_or_else(
         || "unknown".to_owned(),
         |bytes| format!("{} ({})", plural(bytes, "byte", "bytes"), size(bytes)),
     );
     let ranges = if plan.ranges { "yes" } else { "no" };
-    let mut lines = vec![
+    let complete = if plan.unchanged { ", already complete" } else { "" };
+    let mut lines = if with_head { head(plan) } else { Vec::new() };
+    if with_head {
+        lines.push(String::new());
+    }
+    lines.extend([
         format!("url          {}", escape(&plan.url)),
-        format!("output       {}", escape(&plan.output.to_string_lossy())),
+        format!("output       {}{complete}", escape(&plan.output.to_string_lossy())),
         format!("size         {total}"),
         format!("ranges       {ranges}"),
         format!("validator    {}", validator_word(plan.validator)),
         format!("connections  {}", plan.connections),
-    ];
+    ]);
     if plan.ranges {
         lines.push(format!("segments     {}", size(plan.segment_size_bytes)));
     }
@@ -218,6 +318,20 @@ pub(crate) fn planned(plan: &Plan) -> Vec<String> {
         lines.push(format!("resumable    {}", size(plan.resumable_bytes)));
     }
     lines
+}
+
+/// The head of the response: its status, then its fields. What a session or a signed URL is in
+/// is not shown.
+pub(crate) fn head(plan: &Plan) -> Vec<String> {
+    let status = http::StatusCode::from_u16(plan.status).ok();
+    let words = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
+    let status = format!("HTTP {} {words}", plan.status);
+    let field = |(name, value): &(String, String)| {
+        let is_url = value.contains("://") && value.contains(['?', '@']);
+        let is_secret = is_url || name.starts_with("set-cookie");
+        format!("{}: {}", escape(name), if is_secret { "…".to_owned() } else { escape(value) })
+    };
+    [status.trim_end().to_owned()].into_iter().chain(plan.headers.iter().map(field)).collect()
 }
 
 /// The stable word for a validator.
@@ -235,36 +349,44 @@ pub(crate) fn file_name(path: &Path) -> String {
     escape(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
-fn plan_line(
-    name: &str,
-    total_bytes: Option<u64>,
-    ranges: bool,
-    connections: usize,
-    segment_size_bytes: u64,
-    resumed_bytes: u64,
-) -> String {
-    let total = total_bytes.map_or_else(|| "size unknown".to_owned(), size);
-    let connections = plural(connections as u64, "connection", "connections");
-    let segments = if ranges {
-        format!("{} segments", size(segment_size_bytes))
-    } else {
-        "one stream".to_owned()
+/// A path as a user would type it, fit for a terminal.
+fn place(path: &Path) -> String {
+    escape(&path.strip_prefix(".").unwrap_or(path).to_string_lossy())
+}
+
+/// What begins; nothing where a note says already that the size is not known.
+fn plan_line(name: &str, started: &Started) -> Option<String> {
+    let total = size(started.total_bytes?);
+    let resumed = match started.resumed_bytes {
+        0 => String::new(),
+        bytes => format!(", {} already here", size(bytes)),
     };
-    let resumed = if resumed_bytes > 0 {
-        format!(", {} already here", size(resumed_bytes))
-    } else {
-        String::new()
-    };
-    format!("{name}: {total}, {connections}, {segments}{resumed}")
+    Some(format!("{name}: {total}{resumed}"))
+}
+
+/// Bytes in lower-case hexadecimal.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// Which storage is used, and why it is not the mapped file.
+fn storage_words(started: &Started) -> String {
+    let unmapped = started.unmapped.as_ref();
+    let why = unmapped.map_or_else(String::new, |why| format!(", not mapped: {why}"));
+    format!("storage {}{why}", started.storage)
 }
 
 /// What the summary line is made of.
 struct Facts<'a> {
-    name: &'a str,
+    place: &'a str,
     bytes: u64,
     resumed_bytes: u64,
     retries: u32,
-    elapsed_seconds: f64,
+    elapsed: Duration,
 }
 
 /// Why it was not faster, which is why there were not more connections.
@@ -274,7 +396,11 @@ fn limited_by_line(limited_by: LimitedBy) -> String {
             format!("speed: the server gives about {} a connection", rate(bytes_per_second as f64))
         }
         LimitedBy::Link { bytes_per_second } => {
-            format!("speed: the link is full at about {}", rate(bytes_per_second as f64))
+            let rate = rate(bytes_per_second as f64);
+            format!(
+                "speed: more connections bring no more than about {rate}: the link is full, or \
+                 the server gives no more"
+            )
         }
         LimitedBy::Server { connections } => {
             let connections = plural(connections as u64, "connection", "connections");
@@ -286,54 +412,97 @@ fn limited_by_line(limited_by: LimitedBy) -> String {
     }
 }
 
-fn summary_line(facts: &Facts<'_>) -> String {
+fn summary_line(palette: Palette, facts: &Facts<'_>) -> String {
     let fetched = facts.bytes.saturating_sub(facts.resumed_bytes);
     // A file of no time at all has no speed worth telling.
-    let mean = rate(fetched as f64 / facts.elapsed_seconds.max(1e-3));
-    let elapsed = duration(std::time::Duration::from_secs_f64(facts.elapsed_seconds.max(0.0)));
-    let retries = plural(facts.retries.into(), "retry", "retries");
-    let resumed = if facts.resumed_bytes > 0 {
-        format!(", {} resumed", size(facts.resumed_bytes))
-    } else {
-        String::new()
-    };
-    format!(
-        "{}: complete, {} in {elapsed}, {mean}, {retries}{resumed}",
-        facts.name,
-        size(facts.bytes)
-    )
+    let mean = rate(fetched as f64 / facts.elapsed.as_secs_f64().max(1e-3));
+    let mut line = format!(
+        "{}: {}, {} in {}, {mean}",
+        facts.place,
+        palette.good("complete"),
+        size(facts.bytes),
+        duration(facts.elapsed)
+    );
+    if facts.retries > 0 {
+        line += &format!(", {}", plural(facts.retries.into(), "retry", "retries"));
+    }
+    if facts.resumed_bytes > 0 {
+        line += &format!(", {} resumed", size(facts.resumed_bytes));
+    }
+    line
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]
-    fn plan_is_one_line_with_what_matters() {
-        assert_eq!(
-            plan_line("film.mp4", Some(300 << 20), true, 8, 1 << 20, 120 << 20),
-            "film.mp4: 300 MiB, 8 connections, 1 MiB segments, 120 MiB already here"
-        );
-        assert_eq!(
-            plan_line("page", None, false, 1, 1 << 20, 0),
-            "page: size unknown, 1 connection, one stream"
-        );
-    }
-
-    #[test]
-    fn summary_counts_only_this_runs_bytes_for_the_speed() {
-        let facts = Facts {
-            name: "film.mp4",
+    fn summary_counts_only_this_runs_bytes_and_leaves_out_what_was_not() {
+        let mut facts = Facts {
+            place: "films/film.mp4",
             bytes: 300 << 20,
             resumed_bytes: 100 << 20,
             retries: 1,
-            elapsed_seconds: 4.0,
+            elapsed: Duration::from_secs(4),
         };
         assert_eq!(
-            summary_line(&facts),
-            "film.mp4: complete, 300 MiB in 4.0 s, 50 MiB/s, 1 retry, 100 MiB resumed"
+            summary_line(Palette::PLAIN, &facts),
+            "films/film.mp4: complete, 300 MiB in 4.0 s, 50 MiB/s, 1 retry, 100 MiB resumed"
+        );
+        (facts.retries, facts.resumed_bytes) = (0, 0);
+        assert_eq!(
+            summary_line(Palette::COLOUR, &facts),
+            "films/film.mp4: \x1b[1;32mcomplete\x1b[0m, 300 MiB in 4.0 s, 75 MiB/s"
+        );
+        assert_eq!(place(Path::new("./film.mp4")), "film.mp4");
+        assert_eq!(place(Path::new("/tmp/film.mp4")), "/tmp/film.mp4");
+    }
+
+    #[test]
+    fn several_downloads_end_with_a_count_and_a_line_for_each_failure() {
+        let lines = Lines::new(true, Detail::Usual, Palette::PLAIN);
+        let fail = |lines: &Lines| {
+            let of = |id, url: &str, message: &str| {
+                lines.begin(id, url);
+                lines.failure(id, &Failure::local(message).hint("check it"))
+            };
+            let mut told = of(1, "http://h/a?sig=x", "cannot download http://h/a?…: 404");
+            told.extend(of(2, "http://h/b", "no such host"));
+            told
+        };
+        let mut ended = Ended { downloaded: 2, failed: 2, bytes: 879 << 10, ..Ended::default() };
+        assert_eq!(fail(&lines).len(), 4, "at once where nothing is told at the end");
+        assert_eq!(lines.ended(&ended), ["2 of 4 downloaded, 879 KiB, 2 failed"]);
+        for failed in [2, 5] {
+            ended.failed = failed;
+            lines.keep_failures();
+            assert!(fail(&lines).is_empty(), "and else once");
+            let mut told = vec![
+                "  cannot download http://h/a?…: 404",
+                "    hint: check it",
+                "  http://h/b: no such host",
+            ];
+            told.extend((failed > 2).then_some("  and 3 more, told above"));
+            let found = lines.ended(&ended);
+            assert!(found[0].ends_with(&format!("downloaded, 879 KiB, {failed} failed:")));
+            assert_eq!(found[1..], told);
+        }
+        // Of one that a list has there is nothing to count.
+        lines.keep_failures();
+        fail(&lines);
+        let one = Ended { failed: 1, ..Ended::default() };
+        assert_eq!(lines.ended(&one)[0], "error: cannot download http://h/a?…: 404");
+        let ended = Ended {
+            downloaded: 3,
+            bytes: 879 << 10,
+            elapsed: Duration::from_secs(2),
+            ..Ended::default()
+        };
+        assert_eq!(lines.ended(&ended), ["3 of 3 downloaded, 879 KiB in 2.0 s"]);
+        let ended = Ended { skipped: 1, stopped: 2, waiting: 7, ..Ended::default() };
+        assert_eq!(
+            lines.ended(&ended),
+            ["0 of 10 downloaded, 0 B, 1 skipped, 2 stopped, 7 not begun"]
         );
     }
 
@@ -369,6 +538,6 @@ mod tests {
     #[test]
     fn interruption_says_what_is_kept() {
         assert!(interrupted(1024).starts_with("interrupted: 1 KiB kept; continue"));
-        assert!(interrupted(0).starts_with("interrupted: 0 bytes kept"));
+        assert!(interrupted(0).starts_with("interrupted: nothing was kept"));
     }
 }

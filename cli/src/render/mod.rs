@@ -5,9 +5,13 @@
 
 pub(crate) mod again;
 mod bar;
+mod caption;
 mod json;
 mod lines;
+mod map;
+mod notify;
 mod plain;
+mod row;
 mod total;
 
 use std::fmt::Write as _;
@@ -16,10 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{Event, Plan, Progress};
+use rustix::fs::FileType;
 
 use crate::exit::Failure;
-pub(crate) use lines::validator_word;
+pub(crate) use caption::Captions;
 use lines::{Detail, Lines};
+pub(crate) use lines::{file_name, validator_word};
+pub(crate) use notify::notify;
 
 /// In which form a run is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,16 +57,21 @@ pub(crate) enum Voice {
 pub(crate) trait View: Send + Sync {
     /// How often [`View::progress`] is wanted.
     fn interval(&self) -> Duration;
+    /// So many downloads are to come, where that is known. Told before the first.
+    fn expect(&self, _count: Option<usize>) {}
+    /// [`View::ended`] will be told, so failures need not be before: a view that says nothing
+    /// at the end tells each as it comes.
+    fn will_end(&self) {}
     /// A download begins, with this URL.
     fn begin(&self, id: usize, url: &str);
     /// An event of the engine, except its failure.
     fn event(&self, id: usize, event: &Event);
     /// There is no response yet; called as often as [`View::progress`] would be.
-    fn connecting(&self, _id: usize) {}
+    fn connecting(&self, _id: usize, _progress: &Progress) {}
     /// A snapshot, once the download has started.
     fn progress(&self, id: usize, progress: &Progress);
-    /// The answer to `--dry-run`.
-    fn planned(&self, id: usize, plan: &Plan);
+    /// The answer to `--dry-run`, and to `--head` with the response's head.
+    fn planned(&self, id: usize, plan: &Plan, head: bool);
     /// The download failed.
     fn failed(&self, id: usize, failure: &Failure);
     /// The download was stopped by a signal, whose exit code this is.
@@ -68,12 +80,33 @@ pub(crate) trait View: Send + Sync {
     fn end(&self, id: usize);
     /// The run was stopped by a signal, after all its downloads were.
     fn interrupted(&self, kept_bytes: u64);
+    /// A run of several downloads has ended, in whatever way.
+    fn ended(&self, _ended: &Ended) {}
     /// A line that is no error, with a stable word for programs.
     fn note(&self, id: usize, code: &str, text: &str);
     /// A line of the run itself.
     fn warning(&self, text: &str) {
         self.note(0, "warning", text);
     }
+}
+
+/// What the downloads of a run came to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Ended {
+    /// Complete ones that were fetched.
+    pub(crate) downloaded: u64,
+    /// Those of which nothing had to be fetched.
+    pub(crate) skipped: u64,
+    /// Failed ones.
+    pub(crate) failed: u64,
+    /// Those that a signal stopped.
+    pub(crate) stopped: u64,
+    /// Those that did not begin, as far as is known.
+    pub(crate) waiting: u64,
+    /// The bytes of the complete ones.
+    pub(crate) bytes: u64,
+    /// The time of it all.
+    pub(crate) elapsed: Duration,
 }
 
 /// The view of this voice, for one download or for several.
@@ -110,6 +143,14 @@ impl Voice {
 /// Whether stdout is a terminal.
 pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
+}
+
+/// Whether stdout was led into a pipe or a file by somebody who sits at a terminal: after curl's
+/// habit the body is expected there. Of cron and CI, stderr is no terminal either.
+pub(crate) fn stdout_waits_for_bytes() -> bool {
+    let kind = rustix::fs::fstat(io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    let is_led = matches!(kind, Ok(FileType::Fifo | FileType::RegularFile | FileType::Socket));
+    is_led && io::stderr().is_terminal()
 }
 
 /// Whether stderr can show more than lines.
@@ -182,12 +223,22 @@ impl Palette {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// For the word `error`.
-    pub(crate) fn error(self, text: &str) -> String {
+    /// For what is complete.
+    pub(crate) fn good(self, text: &str) -> String {
+        self.paint("1;32", text)
+    }
+
+    /// For the word `error`, and for what failed.
+    pub(crate) fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
 
-    /// For the words `hint`, `note` and `retry`.
+    /// For the words `note` and `retry`.
+    pub(crate) fn note(self, text: &str) -> String {
+        self.paint("1;33", text)
+    }
+
+    /// For the word `hint`.
     pub(crate) fn aside(self, text: &str) -> String {
         self.paint("1;36", text)
     }

@@ -1,13 +1,15 @@
 //! Lines on stderr, and the view that has nothing but errors.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use haul_engine::{Event, Plan, Progress};
 
 use super::lines::{self, Lines};
-use super::{View, to_stderr, to_stdout};
+use super::row::{speed, standstill};
+use super::total::Total;
+use super::{Ended, View, to_stderr, to_stdout};
 use crate::exit::Failure;
 use crate::units::{eta, plural, rate, size};
 
@@ -22,12 +24,36 @@ const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 pub(crate) struct Plain {
     lines: Lines,
     progress: bool,
-    paces: Mutex<HashMap<usize, Pace>>,
+    paces: Mutex<Paces>,
+}
+
+/// When lines of progress are due, and what that of all downloads says.
+#[derive(Debug, Default)]
+struct Paces {
+    of_each: HashMap<usize, Pace>,
+    of_all: Option<Pace>,
+    total: Total,
 }
 
 impl Plain {
     pub(crate) fn new(lines: Lines, progress: bool) -> Self {
         Self { lines, progress, paces: Mutex::default() }
+    }
+
+    fn paces(&self) -> MutexGuard<'_, Paces> {
+        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says how far all of them are, where there are several.
+    fn tell_total(&self, paces: &mut Paces, now: Instant) {
+        if !self.progress || !self.lines.several() {
+            return;
+        }
+        let tenth = paces.total.percent().map_or(0, |percent| percent / 10);
+        let pace = paces.of_all.get_or_insert_with(|| Pace::new(now, tenth));
+        if pace.is_due(now, tenth) {
+            to_stderr(&[paces.total.sentence()]);
+        }
     }
 }
 
@@ -36,39 +62,69 @@ impl View for Plain {
         Duration::from_millis(250)
     }
 
+    fn expect(&self, count: Option<usize>) {
+        self.paces().total.expect(count);
+    }
+
+    fn will_end(&self) {
+        self.lines.keep_failures();
+    }
+
     fn begin(&self, id: usize, url: &str) {
         self.lines.begin(id, url);
+        self.paces().total.begin(id);
     }
 
     fn event(&self, id: usize, event: &Event) {
+        if let Event::Completed(summary) = event {
+            self.paces().total.completed(id, summary);
+        }
         to_stderr(&self.lines.event(id, event));
+    }
+
+    fn connecting(&self, id: usize, _: &Progress) {
+        let mut paces = self.paces();
+        paces.total.connecting(id);
+        self.tell_total(&mut paces, Instant::now());
     }
 
     fn progress(&self, id: usize, progress: &Progress) {
         if !self.progress {
             return;
         }
+        let (now, mut paces) = (Instant::now(), self.paces());
         let tenth = percent(progress).map_or(0, |percent| percent / 10);
-        let mut paces = self.paces.lock().unwrap_or_else(PoisonError::into_inner);
-        let pace = paces.entry(id).or_insert_with(|| Pace::new(Instant::now(), tenth));
-        if pace.is_due(Instant::now(), tenth) {
+        let pace = paces.of_each.entry(id).or_insert_with(|| Pace::new(now, tenth));
+        if pace.is_due(now, tenth) {
             to_stderr(&[progress_line(&self.lines.name(id), progress)]);
         }
+        paces.total.progress(id, progress);
+        self.tell_total(&mut paces, now);
     }
 
-    fn planned(&self, _: usize, plan: &Plan) {
-        to_stdout(&lines::planned(plan));
+    fn planned(&self, _: usize, plan: &Plan, head: bool) {
+        to_stdout(&lines::planned(plan, head));
     }
 
     fn failed(&self, id: usize, failure: &Failure) {
+        self.paces().total.failed(id);
         to_stderr(&self.lines.failure(id, failure));
     }
 
-    fn cancelled(&self, _: usize, _: u8, _: bool) {}
+    fn cancelled(&self, id: usize, _: u8, _: bool) {
+        self.paces().total.gone(id);
+    }
 
     fn end(&self, id: usize) {
         self.lines.end(id);
-        self.paces.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let mut paces = self.paces();
+        paces.of_each.remove(&id);
+        paces.total.gone(id);
+        paces.total.end(id);
+    }
+
+    fn ended(&self, ended: &Ended) {
+        to_stderr(&self.lines.ended(ended));
     }
 
     fn interrupted(&self, kept_bytes: u64) {
@@ -121,10 +177,12 @@ fn progress_line(name: &str, progress: &Progress) -> String {
         }
         _ => line += &size(progress.bytes),
     }
-    if progress.syncing {
-        return line + ", syncing";
+    if let Some([state, _]) = standstill(progress) {
+        return format!("{line}, {state}");
     }
-    line += &format!(", {}", rate(progress.bytes_per_second));
+    if let Some(speed) = speed(progress) {
+        line += &format!(", {}", rate(speed));
+    }
     if let Some(left) = progress.eta {
         line += &format!(", {} left", eta(left));
     }
@@ -156,8 +214,8 @@ impl View for Quiet {
 
     fn progress(&self, _: usize, _: &Progress) {}
 
-    fn planned(&self, _: usize, plan: &Plan) {
-        to_stdout(&lines::planned(plan));
+    fn planned(&self, _: usize, plan: &Plan, head: bool) {
+        to_stdout(&lines::planned(plan, head));
     }
 
     fn failed(&self, id: usize, failure: &Failure) {
@@ -180,10 +238,7 @@ mod tests {
     use super::*;
 
     fn progress() -> Progress {
-        let mut progress = Progress::default();
-        progress.bytes = 102 << 20;
-        progress.total_bytes = Some(300 << 20);
-        progress.bytes_per_second = 45.3 * f64::from(1 << 20);
+        let mut progress = crate::render::row::tests::progress();
         progress.eta = Some(Duration::from_secs(4));
         progress.connections = 8;
         progress
@@ -202,6 +257,13 @@ mod tests {
         let mut last = progress();
         last.syncing = true;
         assert!(progress_line("f", &last).ends_with(", syncing"));
+        let mut silent = progress();
+        silent.silent_for = Duration::from_secs(12);
+        silent.gives_up_after = Some(Duration::from_secs(30));
+        assert_eq!(
+            progress_line("f", &silent),
+            "f: 34%, 102 MiB of 300 MiB, no data for 12 s (gives up at 30 s)"
+        );
     }
 
     #[test]

@@ -182,6 +182,8 @@ typedef struct {
     uint32_t verified;
     // The BLAKE3 of the object, or zeros.
     uint8_t blake3[32];
+    // Bytes that this run stored through the mapped file, not by positioned writes.
+    uint64_t mapped_bytes;
 } haul_summary;
 
 // Something that happened to a download. Texts are one line and hold no secret; they live as long
@@ -291,6 +293,9 @@ typedef void (*haul_release)(void *context);
 
 // The download was cancelled.
 #define HAUL_CANCELLED 16
+
+// A part of the program panicked, which the message names. A C program has none that can.
+#define HAUL_CALLBACK 17
 
 #ifdef __cplusplus
 extern "C" {
@@ -706,6 +711,15 @@ haul_code haul_options_set_overwrite(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_resume(haul_options *options, int32_t resume);
 
+// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts
+// of it, fetched again, are the same. It is left as it is otherwise. Default false.
+//
+// Threads: any.
+//
+// # Safety
+// `options` is NULL or of `haul_options_new` and not freed.
+haul_code haul_options_set_continue_foreign(haul_options *options, bool on);
+
 // So many rounds of backoff without any progress end the download. Default 10.
 //
 // Threads: any.
@@ -714,7 +728,8 @@ haul_code haul_options_set_resume(haul_options *options, int32_t resume);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_retries(haul_options *options, uint32_t rounds);
 
-// Without a byte for so many milliseconds a connection is given up. Default 30000.
+// Without a byte for so many milliseconds a connection is given up. Default 30000, and
+// 300000 for the first byte of all.
 //
 // Threads: any.
 //

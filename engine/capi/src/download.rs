@@ -86,12 +86,14 @@ pub struct Summary {
     pub verified: u32,
     /// The BLAKE3 of the object, or zeros.
     pub blake3: [u8; 32],
+    /// Bytes that this run stored through the mapped file, not by positioned writes.
+    pub mapped_bytes: u64,
 }
 impl Plain for Summary {}
 
 // Nothing but numbers, without gaps: what is copied out is what was written.
 const _: () = assert!(size_of::<Progress>() == 5 * 8 + 4 * 4);
-const _: () = assert!(size_of::<Summary>() == 5 * 8 + 4 * 4 + 32);
+const _: () = assert!(size_of::<Summary>() == 5 * 8 + 4 * 4 + 32 + 8);
 
 pub(crate) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
@@ -394,6 +396,7 @@ pub unsafe extern "C" fn haul_download_summary(
             has_blake3: u32::from(was.blake3.is_some()),
             verified: u32::from(was.verified.is_some()),
             blake3: was.blake3.unwrap_or_default(),
+            mapped_bytes: was.mapped_bytes,
         };
         // SAFETY: the contract above.
         unsafe { fill(&told, summary, size, "summary") }

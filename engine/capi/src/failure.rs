@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
+use std::io::ErrorKind as Kind;
 use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
@@ -48,6 +49,8 @@ pub const HAUL_OBJECT_CHANGED: Code = 14;
 pub const HAUL_LIMIT_REACHED: Code = 15;
 /// The download was cancelled.
 pub const HAUL_CANCELLED: Code = 16;
+/// A part of the program panicked, which the message names. A C program has none that can.
+pub const HAUL_CALLBACK: Code = 17;
 
 /// What is known of a failure; see `haul_last_error`. Texts are one line, hold
 /// no secret (no query of a URL, no password, no header), and end without a
@@ -154,6 +157,7 @@ pub(crate) fn code(kind: ErrorKind) -> Code {
         ErrorKind::ObjectChanged => HAUL_OBJECT_CHANGED,
         ErrorKind::LimitReached => HAUL_LIMIT_REACHED,
         ErrorKind::Cancelled => HAUL_CANCELLED,
+        ErrorKind::Callback => HAUL_CALLBACK,
         _ => HAUL_INTERNAL,
     }
 }
@@ -170,7 +174,8 @@ fn last_of(failure: Failure) -> Option<Last> {
         Failure::Io(error) => Some(
             match error.get_ref().and_then(|inner| inner.downcast_ref::<haul_engine::Error>()) {
                 Some(inner) => engine(inner),
-                None if error.kind() == std::io::ErrorKind::InvalidInput => {
+                // A place that is none, or the end of an object whose size nobody knows.
+                None if matches!(error.kind(), Kind::InvalidInput | Kind::Unsupported) => {
                     Last::new(HAUL_INVALID_INPUT, &error.to_string(), None)
                 }
                 None => Last::new(HAUL_LOCAL_FILE, &error.to_string(), None),

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use haul_engine::blocking::DownloadBuilder;
-use haul_engine::{Checksum, Connections, Existing, Resume, RetryPolicy, Selection};
+use haul_engine::{Checksum, Connections, Existing, Foreign, Resume, RetryPolicy, Selection};
 
 use crate::engine::Engine;
 use crate::failure::{Code, Failure, entry, entry_free};
@@ -287,6 +287,27 @@ pub unsafe extern "C" fn haul_options_set_resume(options: *mut Options, resume: 
     })
 }
 
+/// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts
+/// of it, fetched again, are the same. It is left as it is otherwise. Default false.
+///
+/// Threads: any.
+///
+/// # Safety
+/// `options` is NULL or of `haul_options_new` and not freed.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn haul_options_set_continue_foreign(
+    options: *mut Options,
+    on: bool,
+) -> Code {
+    entry(|| {
+        // SAFETY: the contract above.
+        let options = unsafe { borrow(options, "options") }?;
+        let foreign = if on { Foreign::Continue } else { Foreign::Leave };
+        options.change(|it| it.foreign(foreign));
+        Ok(())
+    })
+}
+
 /// So many rounds of backoff without any progress end the download. Default 10.
 ///
 /// Threads: any.
@@ -298,13 +319,18 @@ pub unsafe extern "C" fn haul_options_set_retries(options: *mut Options, rounds:
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        let policy = RetryPolicy { max_attempts: rounds, ..RetryPolicy::default() };
+        let policy = RetryPolicy {
+            max_attempts: rounds,
+            max_hopeless_attempts: rounds,
+            ..RetryPolicy::default()
+        };
         options.change(|it| it.retry(policy));
         Ok(())
     })
 }
 
-/// Without a byte for so many milliseconds a connection is given up. Default 30000.
+/// Without a byte for so many milliseconds a connection is given up. Default 30000, and
+/// 300000 for the first byte of all.
 ///
 /// Threads: any.
 ///

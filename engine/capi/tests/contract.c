@@ -76,6 +76,8 @@ static void what_cannot_be_used_is_refused(const haul_engine *engine)
     CHECK(haul_options_new(engine, "ftp://h/x", &options) == HAUL_OK);
     CHECK(refused(haul_options_set_checksum(options, "sha256=12"), "12"));
     CHECK(refused(haul_options_set_resume(options, 3), "HAUL_RESUME"));
+    CHECK(refused(haul_options_set_continue_foreign(NULL, true), "options"));
+    CHECK(haul_options_set_continue_foreign(options, true) == HAUL_OK);
     CHECK(refused(haul_options_add_header(options, "X", NULL), "value"));
     CHECK(refused(haul_options_add_mirror(options, NULL), "url"));
     CHECK(refused(haul_options_set_range(options, "5-x"), "5-x"));

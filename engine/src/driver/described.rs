@@ -1,12 +1,12 @@
 //! The Metalink that a response names for its object (RFC 6249 section 4): it is
 //! fetched while the object comes, and what it says counts as the server's word.
 
-use super::document::{Read, read};
 use super::requests::follow;
 use super::*;
-use crate::io::document;
 use crate::model::metalink::MetalinkFile;
-use crate::transport::Transport;
+use crate::model::size::{differing, size_words};
+use crate::net::document;
+use crate::net::transport::Transport;
 
 /// A smaller object is here before its description, in bytes.
 const LEAST_BYTES: u64 = 1 << 20;
@@ -101,7 +101,10 @@ impl Driver {
         let file = fitting.next().ok_or("it has several files, and none of this name")?;
         match file.size_bytes {
             Some(size) if size == total => Ok(file),
-            Some(size) => Err(format!("its file has {size} bytes, the object has {total}")),
+            Some(size) => {
+                let (size, total) = differing(size, total);
+                Err(format!("its file has {size}, and the object has {total}"))
+            }
             None => Err("it does not tell its file's size".to_owned()),
         }
     }
@@ -118,6 +121,28 @@ impl Driver {
         self.links.extend(file.urls);
         self.join_sources();
         Ok(())
+    }
+}
+
+/// A response with a document.
+enum Read {
+    Body(Vec<u8>),
+    /// It redirects there.
+    Elsewhere(String),
+}
+
+fn read(answer: document::Answer) -> Result<Read, String> {
+    match classify(Asked::Whole, answer.status, &answer.headers, None) {
+        Verdict::Redirect { location } => Ok(Read::Elsewhere(location)),
+        Verdict::Whole { resource } if resource.encoding.is_some() => {
+            Err("the server insists on a content coding".to_owned())
+        }
+        Verdict::Whole { .. } => {
+            let longer = || format!("it is longer than {}", size_words(MOST_BYTES as u64));
+            answer.body.map(Read::Body).ok_or_else(longer)
+        }
+        Verdict::Lie(lie) => Err(lie.to_string()),
+        _ => Err(format!("the server answered {}", answer.status)),
     }
 }
 
@@ -140,11 +165,11 @@ impl Errand {
             let answer =
                 document::fetch(&*self.transport, &self.counters, &spec, self.patience, MOST_BYTES);
             let answer = answer.await.map_err(|error| error.message)?;
-            match read(answer, MOST_BYTES).map_err(|(failure, _)| failure.message)? {
+            match read(answer)? {
                 Read::Body(bytes) => return Ok(bytes),
                 Read::Elsewhere(location) => {
                     url = follow(&*self.transport, &url, &location, self.allow_downgrade)?;
-                    if url.origin() != first.origin() {
+                    if !is_same_origin(&url, &first) {
                         self.keep_only_what_is_for_all();
                     }
                 }

@@ -2,8 +2,8 @@
 //! becomes of bytes that are not as claimed.
 
 use super::*;
-use crate::config::hex;
-use crate::io::prove::Expected;
+use crate::disk::prove::Expected;
+use crate::model::config::hex;
 use crate::model::digest_claims::Altered;
 
 impl Running {
@@ -28,6 +28,13 @@ impl Driver {
             return;
         }
         let range = match verdict {
+            // A part with all of the object, whose response may be cut: what is said of it
+            // is compared at the end.
+            Verdict::Partial { range, resource }
+                if range.start() == 0 && Some(range.end()) == resource.total =>
+            {
+                None
+            }
             Verdict::Partial { range, .. } => Some(*range),
             Verdict::Whole { .. } => None,
             _ => return,
@@ -108,7 +115,7 @@ impl Driver {
     pub(super) fn fetch_again(&mut self, error: &Error) -> bool {
         let several = self.planner.live_sources() > 1;
         let doubtful = self.options.checksum.is_none() || self.resumed_bytes > 0 || several;
-        if error.kind() != ErrorKind::DigestMismatch || !doubtful {
+        if error.kind() != ErrorKind::DigestMismatch || !doubtful || self.is_given_back() {
             return false;
         }
         // Reports of the old epoch must not reach the new one.

@@ -1,9 +1,11 @@
 //! Requests: what they carry, and what comes back of them.
 
 use super::*;
-use crate::io::limiter::Limits;
-use crate::model::validator::Validator;
-use crate::transport::Transport;
+use crate::model::event::ValidatorKind;
+use crate::model::size::differing;
+use crate::net::digest_login;
+use crate::net::limiter::Limits;
+use crate::net::transport::Transport;
 
 impl Driver {
     pub(super) fn fetch(
@@ -81,13 +83,17 @@ impl Driver {
         if let Some(login) = self.own_login(source) {
             headers.insert(header::AUTHORIZATION, login);
         }
-        if source.current.origin() == self.options.url.origin()
+        if is_same_origin(&source.current, &self.options.url)
             || fault_point::has(Bug::SecretsToAnyone)
         {
             for name in self.options.private_headers.keys() {
-                headers.remove(name);
+                // A server's own cookies go with those that were given.
+                let kept = headers.remove(name).filter(|_| name == header::COOKIE);
                 for value in self.options.private_headers.get_all(name) {
                     headers.append(name.clone(), value.clone());
+                }
+                if let Some(both) = kept.and_then(|kept| joined_cookies(&headers[name], &kept)) {
+                    headers.insert(header::COOKIE, both);
                 }
             }
         }
@@ -117,14 +123,20 @@ impl Driver {
         let Some(jar) = &self.options.cookies else { return };
         let fields = headers.get_all(header::SET_COOKIE).iter();
         for field in fields.filter_map(|field| field.to_str().ok()) {
-            jar.set_cookie(url.as_str(), field);
+            let told = guard::call(Part::CookieJar, || jar.set_cookie(url.as_str(), field));
+            told.unwrap_or_else(|panicked| self.shared.blame(panicked));
         }
     }
 
     /// What the jar has for the URL that is asked now.
     fn cookies(&self, source: &Source) -> Option<HeaderValue> {
-        let cookies = self.options.cookies.as_ref()?.cookies(source.current.as_str())?;
-        let mut value = HeaderValue::from_str(&cookies).ok()?;
+        let jar = self.options.cookies.as_ref()?;
+        let cookies = guard::call(Part::CookieJar, || jar.cookies(source.current.as_str()));
+        let cookies = cookies.unwrap_or_else(|panicked| {
+            self.shared.blame(panicked);
+            None
+        })?;
+        let mut value = HeaderValue::from_bytes(cookies.as_bytes()).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -148,13 +160,33 @@ impl Driver {
         found.map(|login| &login.authorization)
     }
 
+    /// What the server says of the login, where that tells more than the status.
+    fn words_of_login(&self, source: SourceId, headers: &HeaderMap) -> Option<String> {
+        let offered = digest_login::schemes(headers, &header::WWW_AUTHENTICATE);
+        let usable = ["basic", "digest", "bearer"];
+        let is_usable = |scheme: &String| usable.contains(&&*scheme.to_ascii_lowercase());
+        let named = offered.iter().map(|scheme| name::brief(scheme)).collect::<Vec<_>>().join(", ");
+        if !offered.is_empty() && !offered.iter().any(is_usable) {
+            return Some(format!("the server wants a login by {named}, which haul does not do"));
+        }
+        let sent = self.headers_of(&self.sources[source], None, false);
+        let again = "give another with -u";
+        sent.contains_key(header::AUTHORIZATION).then(|| match &*named {
+            "" => format!("the server refuses the login that it was given: {again}"),
+            _ => format!(
+                "the server, which takes {named}, refuses the login that it was given: {again}"
+            ),
+        })
+    }
+
     pub(super) fn decide(&mut self, lease: LeaseId, range: Option<ByteRange>) {
         let Some(running) = self.running.get_mut(&lease) else { return };
         let Some(decision) = running.decision.take() else { return };
+        let proof = range.and_then(|range| running.proof(range));
+        let repeat = range.filter(|range| range.start() == 0).and_then(|_| self.repeat_proof());
         let answer = match (range, &self.store) {
             (Some(range), Some(store)) => {
-                let proof = running.proof(range);
-                Decision::Store { sink: store.sink(), range, proof }
+                Decision::Store { sink: store.sink(), range, proof, repeat }
             }
             _ => Decision::Drop,
         };
@@ -172,15 +204,20 @@ impl Driver {
         let now = self.now();
         match event {
             FetchEvent::Head { lease, status, headers, decision } => {
+                self.heard = true;
                 let Some(running) = self.running.get_mut(&lease) else { return };
                 running.decision = Some(decision);
                 let (asked, source, url) = (running.asked, running.source, running.url.clone());
                 self.keep_cookies(&url, &headers);
-                if status == 304 && self.on_not_modified(lease) {
+                if matches!(status, 401 | 403 | 407 | 410) {
+                    let login = (status == 401).then(|| self.words_of_login(source, &headers));
+                    self.login_words = login.flatten();
+                }
+                if status == 304 && self.on_not_modified(lease, now) {
                     return;
                 }
-                let headers = misread(headers, asked);
                 let expected = self.expected_of(source);
+                let headers = misread(headers, asked, expected.as_ref());
                 let verdict = classify(asked, status, &headers, expected.as_ref());
                 let verdict = match self.select(lease, verdict) {
                     Ok(verdict) => verdict,
@@ -200,19 +237,17 @@ impl Driver {
                     self.decide(lease, None);
                     return self.planner.give_up(lease, failure, now);
                 }
-                let verdict = match verdict {
-                    Verdict::Partial { resource, .. }
-                        if self.may_be_of_a_mirror(lease, &resource) =>
-                    {
-                        Verdict::Changed { seen: resource }
-                    }
-                    verdict => verdict,
-                };
+                if let Verdict::Partial { .. } = &verdict
+                    && self.must_be_proven(source, &url)
+                {
+                    return self.hold_back(lease, source, url, now);
+                }
                 if let Verdict::Partial { resource, .. } = &verdict {
                     self.learn_validator(source, &resource.validator);
                 }
                 self.on_digests(lease, &verdict, &headers, now);
                 self.note_links(source, &verdict, &headers);
+                self.head = self.plan_only.then_some((status, headers));
                 self.planner.on_verdict(lease, verdict, now);
             }
             FetchEvent::Received { lease, bytes } => {
@@ -220,6 +255,7 @@ impl Driver {
                     self.sources[running.source].redirects = 0;
                 }
                 self.bytes += bytes;
+                self.rate.forget_after(SILENCE, now);
                 self.rate.record(bytes, now);
                 self.planner.on_received(lease, bytes, now);
             }
@@ -233,17 +269,38 @@ impl Driver {
                         self.on_altered(altered, now);
                         LeaseEnd::Complete
                     }
+                    Ended::Unequal => {
+                        self.on_unequal(lease, now);
+                        LeaseEnd::Dropped
+                    }
                     Ended::BodyEnded => LeaseEnd::BodyEnded,
                     Ended::Dropped => LeaseEnd::Dropped,
-                    Ended::Failed(error) => LeaseEnd::Failed {
-                        refused: matches!(
-                            error.kind,
-                            FetchErrorKind::Connect | FetchErrorKind::Reset
-                        ),
-                        failure: Failure::new(kind_of(error.kind), error.message),
-                    },
+                    Ended::Failed(error) => {
+                        self.tell_tried(&error);
+                        let kind = error.kind;
+                        let failure = failure_of(error, self.heard);
+                        match kind {
+                            FetchErrorKind::Reset => LeaseEnd::Unanswered(failure),
+                            kind => {
+                                let refused = matches!(
+                                    kind,
+                                    FetchErrorKind::Connect | FetchErrorKind::Unreachable
+                                );
+                                LeaseEnd::Failed { failure, refused }
+                            }
+                        }
+                    }
                 };
                 self.planner.on_ended(lease, end, now);
+            }
+        }
+    }
+
+    /// Names the addresses that were tried, once for connections that fail together.
+    fn tell_tried(&self, error: &FetchError) {
+        if self.running.is_empty() {
+            for tried in &error.tried {
+                self.notice(NoticeCode::Address, format!("tried {tried}"));
             }
         }
     }
@@ -256,22 +313,9 @@ impl Driver {
         let several = self.planner.live_sources() > 1;
         let wanted = self.options.expected_size_bytes.filter(|_| several)?;
         let total = resource.total.filter(|total| *total != wanted)?;
-        let why = format!("the object there has {total} bytes, {wanted} were expected");
+        let (total, wanted) = differing(total, wanted);
+        let why = format!("the object there has {total}, and {wanted} were expected");
         Some(Failure::new(ErrorKind::ObjectChanged, why))
-    }
-
-    /// Whether a part comes from another host or path than the object so far, and
-    /// neither a validator nor a digest of the caller's could tell one from the
-    /// other. Another query is the same place: signatures are renewed.
-    fn may_be_of_a_mirror(&self, lease: LeaseId, seen: &Resource) -> bool {
-        let nothing_tells = !self.is_proven_by_digest()
-            && seen.validator == Validator::default()
-            && self.expected.as_ref().is_some_and(|it| it.validator == Validator::default());
-        let urls = self.opened_from.as_ref().zip(self.running.get(&lease).map(|it| &it.url));
-        nothing_tells
-            && urls.is_some_and(|(here, there)| {
-                here.origin() != there.origin() || here.path() != there.path()
-            })
     }
 
     pub(super) fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
@@ -300,6 +344,22 @@ impl Driver {
             }
         }
     }
+}
+
+/// Cookies that were given and those of the jar, of which a given one's name is left out.
+/// `None` where they cannot be told apart.
+fn joined_cookies(given: &HeaderValue, kept: &HeaderValue) -> Option<HeaderValue> {
+    let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
+    let given = given.to_str().ok()?;
+    let names: Vec<String> = given.split(';').map(name_of).collect();
+    let more = kept.to_str().ok()?.split("; ").filter(|pair| !names.contains(&name_of(pair)));
+    let mut both = given.trim_end_matches([';', ' ']).to_owned();
+    for pair in more {
+        both = both + "; " + pair;
+    }
+    let mut value = HeaderValue::from_str(&both).ok()?;
+    value.set_sensitive(true);
+    Some(value)
 }
 
 /// Where a `Location` that `base` answered with leads. No server is to lead to
@@ -333,8 +393,7 @@ pub(super) fn follow(
     Ok(target)
 }
 
-/// Whether the body tells its own end: any other transfer coding that comes last
-/// ends with the connection (RFC 9112 section 6.3), which proves nothing.
+/// Whether the body tells its own end, unlike one that ends with the connection.
 pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
     let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
@@ -342,7 +401,18 @@ pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
 }
 
 /// The fields as they are, except where a test's bug blinds the engine.
-pub(super) fn misread(mut headers: HeaderMap, asked: Asked) -> HeaderMap {
+fn misread(mut headers: HeaderMap, asked: Asked, expected: Option<&Resource>) -> HeaderMap {
+    if fault_point::has(Bug::ConditionIsProof)
+        && let Some(tag) = expected.and_then(|expected| expected.validator.etag.as_ref())
+        && crate::model::validator::Validator::from_headers(&headers).kind()
+            != ValidatorKind::StrongEtag
+        && let Ok(value) = HeaderValue::from_str(&tag.to_string())
+    {
+        headers.insert(header::ETAG, value);
+    }
+    if fault_point::has(Bug::AnyTransferCoding) {
+        headers.remove(header::TRANSFER_ENCODING);
+    }
     if fault_point::has(Bug::AnyTag) {
         headers.remove(header::ETAG);
     }

@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::model::selection::Selected;
+use crate::model::size::exact_words;
 
 impl Driver {
     /// The bytes of the object that a lease of `range` asks for. Where the wanted
@@ -50,11 +51,8 @@ impl Driver {
         if self.expected.is_none()
             && let Some(object_bytes) = object_bytes
         {
-            let beyond = |message: String| Failure {
-                kind: ErrorKind::HttpStatus,
-                message,
-                status: Some(416),
-            };
+            let beyond =
+                |message: String| Failure::new(ErrorKind::HttpStatus, message).with_status(416);
             let selected = selection.of(object_bytes).map_err(|error| beyond(error.to_string()))?;
             if selected.len_bytes().is_none() {
                 return Err(beyond("the ranges have more bytes than any file".to_owned()));
@@ -63,8 +61,8 @@ impl Driver {
                 self.notice(
                     NoticeCode::RangeCut,
                     format!(
-                        "the object has {object_bytes} bytes: of the range {part} there is only a \
-                         part"
+                        "the object has {}: of the range {part} there is only a part",
+                        exact_words(object_bytes)
                     ),
                 );
             }

@@ -5,19 +5,13 @@ use std::time::SystemTime;
 
 use super::requests::follow;
 use super::*;
-use crate::download::parse_url;
-use crate::io::url_proof::Proof;
+use crate::driver::address::parse_url;
 use crate::model::planner::{MAX_SOURCES, SourceId};
 use crate::model::validator::Validator;
 use crate::model::{expiry, link_fields};
 
 /// How long the caller may take for a fresh URL.
 const REFRESH_WITHIN: Duration = Duration::from_secs(120);
-
-/// How soon it is looked again for a segment by which a fresh URL can be compared,
-/// and how often once nothing is under way: the storage may be behind.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-const LOOKS: u32 = 40;
 
 /// Another place that has the object, by the caller or by the server.
 #[derive(Debug, Clone)]
@@ -28,12 +22,16 @@ pub(crate) struct Mirror {
 }
 
 /// A place to ask, in the planner's numbering.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Source {
     /// As it was given: what a checkpoint is of.
     pub(super) given: Url,
     /// The same, or what replaced it: what is resolved again.
-    url: Url,
+    pub(super) url: Url,
+    /// What the caller's fresh URL, which is yet to be proven, is to replace.
+    pub(super) replaced: Option<Replaced>,
+    /// Which proof of where it leads is under way.
+    pub(super) proving: Option<u64>,
     login: Option<HeaderValue>,
     /// Where that led to: what is asked.
     pub(super) current: Url,
@@ -52,6 +50,8 @@ impl Source {
             given: url.clone(),
             current: url.clone(),
             url,
+            replaced: None,
+            proving: None,
             login,
             redirects: 0,
             downgraded: false,
@@ -72,21 +72,20 @@ impl Source {
     }
 }
 
+/// A URL that a fresh one is to replace.
+#[derive(Debug, Clone)]
+pub(super) struct Replaced {
+    pub(super) url: Url,
+    /// What it was refused with; `None` when it was about to expire.
+    pub(super) refused: Option<Failure>,
+}
+
 /// What came of asking the caller for a fresh URL.
 pub(super) struct Refreshed {
     source: SourceId,
     /// What the old one was refused with; `None` when it was about to expire.
     refused: Option<Failure>,
-    outcome: Result<Fresh, String>,
-    /// How often nothing to compare it with was found.
-    looks: u32,
-}
-
-enum Fresh {
-    /// As the caller gave it.
-    Text(String),
-    /// A URL that was shown to have the same bytes.
-    Proven(Url),
+    outcome: Result<String, String>,
 }
 
 impl Driver {
@@ -143,7 +142,7 @@ impl Driver {
 
     /// The login that was part of the source's own URL, for its origin.
     pub(super) fn own_login(&self, source: &Source) -> Option<HeaderValue> {
-        let own = source.current.origin() == source.given.origin();
+        let own = is_same_origin(&source.current, &source.given);
         source.login.clone().filter(|_| own)
     }
 
@@ -170,7 +169,7 @@ impl Driver {
         }
     }
 
-    fn ask_the_original(&mut self, source: SourceId) {
+    pub(super) fn ask_the_original(&mut self, source: SourceId) {
         let of = &mut self.sources[source];
         of.current = of.url.clone();
         of.redirects = 0;
@@ -224,114 +223,52 @@ impl Driver {
         let Some(refresher) = self.options.refresh.clone() else { return };
         let url = self.sources[source].url.to_string();
         self.errands.spawn(async move {
-            let asked = tokio::time::timeout(REFRESH_WITHIN, refresher.0.refresh(&url));
-            let outcome = match asked.await {
-                Ok(Ok(text)) => Ok(Fresh::Text(text)),
-                Ok(Err(error)) => Err(error.to_string()),
+            let asked = async {
+                let asking = guard::call(Part::Refresh, || refresher.0.refresh(&url))?;
+                guard::future(Part::Refresh, asking).await
+            };
+            let outcome = match tokio::time::timeout(REFRESH_WITHIN, asked).await {
+                Ok(Ok(Ok(text))) => Ok(text),
+                Ok(Ok(Err(error))) => Err(error.to_string()),
+                Ok(Err(panicked)) => return Returned::Panicked(panicked),
                 Err(_) => Err(format!("none came within {} s", REFRESH_WITHIN.as_secs())),
             };
-            Returned::Refreshed(Refreshed { source, refused, outcome, looks: 0 })
+            Returned::Refreshed(Refreshed { source, refused, outcome })
         });
     }
 
-    pub(super) async fn on_refreshed(&mut self, refreshed: Refreshed) {
-        let Refreshed { source, refused, outcome, looks } = refreshed;
-        let fresh = match outcome {
-            Ok(Fresh::Proven(url)) => Ok(url),
-            Ok(Fresh::Text(text)) => match parse_url(text.trim(), &*self.engine.transport) {
-                Ok((url, _)) if self.is_same_object(source, &url) => Ok(url),
-                Ok((url, _)) => match self.prove(source, refused.clone(), url, looks).await {
-                    Ok(()) => return,
-                    Err(why) => Err(why),
-                },
-                Err(error) => Err(error.to_string()),
-            },
-            Err(why) => Err(why),
+    pub(super) fn on_refreshed(&mut self, refreshed: Refreshed) {
+        let Refreshed { source, refused, outcome } = refreshed;
+        let parse = |text: String| match parse_url(text.trim(), &*self.engine.transport) {
+            Ok((url, _)) => Ok(url),
+            Err(error) => Err(error.to_string()),
         };
-        let now = self.now();
-        match (fresh, refused) {
-            (Ok(url), _) => {
+        match outcome.and_then(parse) {
+            Ok(url) => {
                 let message = format!("going on with a fresh link, {}", redact(&url));
                 self.notice(NoticeCode::Refreshed, message);
-                self.sources[source].url = url;
-                self.ask_the_original(source);
-            }
-            (Err(why), Some(mut refused)) => {
-                refused.message += &format!("; no fresh URL was to be had: {why}");
-                self.planner.on_unresolved(source, refused, now);
-            }
-            (Err(why), None) => {
-                let message = format!("the link expires, and no fresh URL was to be had: {why}");
-                self.notice(NoticeCode::Refreshed, message);
-                self.planner.on_resolved(source, false, now);
-            }
-        }
-    }
-
-    /// Whether nothing has to be shown before bytes of `url` join those that are here.
-    fn is_same_object(&self, source: SourceId, url: &Url) -> bool {
-        let of = &self.sources[source].url;
-        let same_place = of.origin() == url.origin() && of.path() == url.path();
-        same_place || self.store.is_none() || self.is_proven_by_digest()
-    }
-
-    /// Has one stored segment fetched from `url` and compared, in the background;
-    /// what the old link still brings may be the first of them.
-    async fn prove(
-        &mut self,
-        source: SourceId,
-        refused: Option<Failure>,
-        url: Url,
-        looks: u32,
-    ) -> Result<(), String> {
-        let Some(expected) = self.expected_of(source) else { return Err("nothing is here".into()) };
-        let elsewhere = "it is of another host or path";
-        if self.selected.is_some() {
-            return Err(format!("{elsewhere}, and only a part of the object is here"));
-        }
-        if expected.validator.kind() != crate::event::ValidatorKind::StrongEtag {
-            return Err(format!("{elsewhere}, and no strong validator shows it the same object"));
-        }
-        let under_way = !self.running.is_empty();
-        let proof: Option<Proof> = match &self.store {
-            Some(store) => store.proof().await,
-            None => None,
-        };
-        let Some(proof) = proof else {
-            if under_way || looks < LOOKS {
-                let looks = if under_way { 0 } else { looks + 1 };
-                let outcome = Ok(Fresh::Text(url.into()));
-                self.errands.spawn(async move {
-                    tokio::time::sleep(LOOK_AGAIN).await;
-                    Returned::Refreshed(Refreshed { source, refused, outcome, looks })
-                });
-                return Ok(());
-            }
-            return Err(format!("{elsewhere}, and no complete segment is here to compare"));
-        };
-        let Some(origin) = Origin::of(&url) else { return Err("it has no host".into()) };
-        let asked = Source::new(url.clone(), None);
-        let headers = self.headers_of(&asked, None, false);
-        let transport = Arc::clone(&self.engine.transport);
-        let counters = Arc::clone(&self.counters);
-        let patience = self.options.stall_timeout;
-        self.errands.spawn(async move {
-            let spec_for = |range: ByteRange| {
-                let mut headers = headers.clone();
-                if let Ok(value) = HeaderValue::from_str(&range.to_header_value()) {
-                    headers.insert(header::RANGE, value);
+                let of = &mut self.sources[source];
+                let before = std::mem::replace(&mut of.url, url.clone());
+                of.replaced = Some(Replaced { url: before, refused });
+                if !self.prove_fresh(source, &url) {
+                    self.ask_the_original(source);
                 }
-                RequestSpec { url: url.clone(), origin: origin.clone(), headers }
-            };
-            let outcome =
-                match proof.holds(&*transport, &counters, &expected, patience, spec_for).await {
-                    Ok(true) => Ok(Fresh::Proven(url)),
-                    Ok(false) => Err(format!("{elsewhere}, and that has other bytes")),
-                    Err(error) => Err(format!("{elsewhere}, and cannot be compared: {error}")),
-                };
-            Returned::Refreshed(Refreshed { source, refused, outcome, looks })
-        });
-        Ok(())
+            }
+            Err(why) => self.not_refreshed(source, refused, &why),
+        }
+    }
+
+    /// There is no fresh URL for `source`, for this reason.
+    pub(super) fn not_refreshed(&mut self, source: SourceId, refused: Option<Failure>, why: &str) {
+        let now = self.now();
+        if let Some(mut refused) = refused {
+            refused.message += &format!("; no fresh URL was to be had: {why}");
+            self.planner.on_unresolved(source, refused, now);
+        } else {
+            let message = format!("the link expires, and no fresh URL was to be had: {why}");
+            self.notice(NoticeCode::Refreshed, message);
+            self.planner.on_resolved(source, false, now);
+        }
     }
 
     /// The response that the object is opened with may tell of mirrors (RFC 6249).

@@ -25,7 +25,7 @@ impl Queueing {
 
 impl Driver {
     /// Asks for what could be used now, and has the planner use what is granted.
-    pub(super) fn take_turn(&mut self) {
+    pub(super) async fn take_turn(&mut self) {
         let now = self.now();
         let need = self.planner.need(now);
         let by_host = self.turn.is_bound_by_host();
@@ -44,7 +44,7 @@ impl Driver {
         self.queueing.served |= turn;
         if turn && !std::mem::replace(&mut self.queueing.begun, true) {
             // Before that, a download in a queue holds and reads nothing.
-            if let Err(error) = self.look_for_earlier() {
+            if let Err(error) = self.look_for_earlier().await {
                 self.ended = Some(Err(error));
                 return;
             }
@@ -80,9 +80,9 @@ impl Driver {
     }
 
     /// What a stop needs to know of a download that was never begun.
-    pub(super) fn know_earlier(&mut self) {
+    pub(super) async fn know_earlier(&mut self) {
         if !std::mem::replace(&mut self.queueing.begun, true)
-            && let Err(error) = self.look_for_earlier()
+            && let Err(error) = self.look_for_earlier().await
         {
             tracing::debug!(%error, "nothing is known of an earlier run");
         }

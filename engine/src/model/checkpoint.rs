@@ -8,21 +8,28 @@
 //!
 //! The version is read before the hash is checked: a later version may end in
 //! something else, and must be told apart from damage and left alone. Version 2
-//! has durable segments without a hash (state 3); without such a segment version
-//! 1 is written, which older programs continue.
+//! has durable segments without a hash (state 3), version 3 parts of an object.
+//! These and the first know the URL that was asked without its query, and no more;
+//! version 4 has both URLs whole, and the data file. It is what is written, but for data that
+//! another program began: version 5 tells of that as well.
 //!
-//! Nothing secret is in it: of the URL the host and a salted hash, no query,
-//! no userinfo, no header of a request.
+//! Nothing secret can be read in it: of the URLs a host and salted hashes, no
+//! userinfo, no header of a request.
 
+use url::Url;
+
+use super::adoption::Adopted;
 use super::range::{ByteRange, MAX_OBJECT_BYTES};
 use super::resource::Resource;
 use super::selection::Selected;
+use super::size::differing;
 use super::validator::{Comparison, EntityTag, LastModified, Validator};
 
 #[path = "checkpoint_codec.rs"]
 mod codec;
 
 pub use codec::CheckpointError;
+pub(crate) use codec::MAGIC;
 
 /// The most segments that an object is cut into.
 pub const MAX_SEGMENTS: u64 = 16_384;
@@ -30,36 +37,76 @@ pub const MAX_SEGMENTS: u64 = 16_384;
 /// The smallest segment, in bytes: one chunk of BLAKE3.
 pub const MIN_SEGMENT_BYTES: u64 = 1024;
 
-/// Which URL a download is of, without telling it: scheme, host, port and path,
-/// hashed with a salt of its own. The query is left out, since a fresh
-/// signature is still the same object.
+/// Which URLs a download is of, without telling them: the one that was asked and the
+/// one that answered, where redirects lead on. Both count whole, with their queries
+/// (`/dump?n=1` is another object than `/dump?n=2`), but without userinfo and fragment.
+/// They are hashed with a salt of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UrlIdentity {
     /// Random, one for each download.
     pub salt: [u8; 16],
-    /// The keyed hash.
-    pub hash: [u8; 32],
+    /// The keyed hash of the URL asked.
+    pub asked: [u8; 32],
+    /// The keyed hash of the URL that answered. `None` in the formats before version
+    /// 4, whose other hash is of scheme, host, port and path alone.
+    pub answered: Option<[u8; 32]>,
 }
 
 impl UrlIdentity {
-    /// The identity of a URL by its parts, scheme and host in any case.
+    /// The identity of these URLs.
     #[must_use]
-    pub fn new(salt: [u8; 16], scheme: &str, host: &str, port: u16, path: &str) -> Self {
-        let key = blake3::derive_key("haul checkpoint: identity of a URL, version 1", &salt);
-        let mut hasher = blake3::Hasher::new_keyed(&key);
-        for part in [&scheme.to_ascii_lowercase(), &host.to_ascii_lowercase(), path] {
-            hasher.update(&(part.len() as u64).to_le_bytes());
-            hasher.update(part.as_bytes());
-        }
-        hasher.update(&port.to_le_bytes());
-        Self { salt, hash: hasher.finalize().into() }
+    pub fn new(salt: [u8; 16], asked: &Url, answered: &Url) -> Self {
+        Self { salt, asked: hash_of(&salt, asked), answered: Some(hash_of(&salt, answered)) }
     }
 
-    /// Whether this is the identity of the URL with these parts.
+    /// Whether it is the identity of these URLs. Of the formats before it is none.
     #[must_use]
-    pub fn matches(&self, scheme: &str, host: &str, port: u16, path: &str) -> bool {
-        *self == Self::new(self.salt, scheme, host, port, path)
+    pub fn matches(&self, asked: &Url, answered: &Url) -> bool {
+        *self == Self::new(self.salt, asked, answered)
     }
+
+    /// Whether `asked` is the URL that was asked, as far as the format tells.
+    #[must_use]
+    pub fn is_of(&self, asked: &Url) -> bool {
+        self.asked
+            == match self.answered {
+                Some(_) => hash_of(&self.salt, asked),
+                None => hash_without_query(&self.salt, asked),
+            }
+    }
+}
+
+fn hash_of(salt: &[u8; 16], url: &Url) -> [u8; 32] {
+    let key = blake3::derive_key("haul checkpoint: identity of a URL, version 2", salt);
+    let mut url = url.clone();
+    url.set_fragment(None);
+    // A URL that cannot have userinfo has none.
+    let _ = url.set_username("");
+    let _ = url.set_password(None);
+    blake3::keyed_hash(&key, url.as_str().as_bytes()).into()
+}
+
+/// As the formats before version 4 have it.
+fn hash_without_query(salt: &[u8; 16], url: &Url) -> [u8; 32] {
+    let key = blake3::derive_key("haul checkpoint: identity of a URL, version 1", salt);
+    let mut hasher = blake3::Hasher::new_keyed(&key);
+    for part in [url.scheme(), url.host_str().unwrap_or_default(), url.path()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part.as_bytes());
+    }
+    hasher.update(&url.port_or_known_default().unwrap_or(0).to_le_bytes());
+    hasher.finalize().into()
+}
+
+/// The file that a checkpoint tells of, to know it from another one at its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataFile {
+    /// Whether it has the final name from the start.
+    pub in_place: bool,
+    /// The device that it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
 }
 
 /// How one segment of the partial stands.
@@ -99,9 +146,9 @@ pub struct Prefix {
 /// A partial download as `NAME.haul` records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The URL that the user gave.
+    /// The URL that the user gave, and where that led.
     pub identity: UrlIdentity,
-    /// Its host, to name in messages.
+    /// The first one's host, to name in messages.
     pub host: String,
     /// The object's size in bytes; `None` when it is not known.
     pub total: Option<u64>,
@@ -122,15 +169,26 @@ pub struct Checkpoint {
     /// Which bytes of the object these are, where not all are wanted. Everything
     /// else counts these alone.
     pub selected: Option<Selected>,
+    /// The file with the data; `None` where a program keeps it, and in the formats
+    /// before version 4.
+    pub data_file: Option<DataFile>,
+    /// Whether bytes of URLs are here that nothing but a digest, or the user's word,
+    /// shows to be of one object.
+    pub mixed: bool,
+    /// The file that the data was before haul took it over; only with a data file, which it
+    /// still is.
+    pub adopted: Option<Adopted>,
 }
 
 /// What speaks for continuing besides what the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The URL has the checkpoint's identity.
+    /// The URLs asked and answering have the checkpoint's identity.
     pub same_url: bool,
     /// A digest was given, which will prove the result.
     pub digest: bool,
+    /// The server told one, which the result is compared with.
+    pub told: bool,
     /// The user asked to continue without proof.
     pub always: bool,
 }
@@ -140,8 +198,8 @@ pub struct Claim {
 pub enum Match {
     /// It does: what it records is used.
     Same,
-    /// It does if one completed segment, fetched again, hashes the same:
-    /// different files of equal size and time can share an entity tag.
+    /// It does if what is stored, fetched again, is the same: different files of equal
+    /// size and time can share an entity tag.
     Prove,
     /// It does not, or nothing shows that it does; the words say why.
     Different(String),
@@ -177,17 +235,19 @@ impl Checkpoint {
     /// Whether the partial can be continued with the object that `seen` tells of.
     ///
     /// Another size, coding or strong validator is always another object. A
-    /// strong validator that is the same is enough for the same URL, and needs
-    /// a proof for another one. Weak evidence needs an equal `Last-Modified`, older
-    /// than its response, besides an equal weak tag; with less, only a digest or the user's word
-    /// continues.
+    /// strong validator that is the same is enough for the same URLs, and needs
+    /// a proof for other ones. So is weak evidence with an equal `Last-Modified`, older
+    /// than its response, besides an equal weak tag. An equal malformed tag always needs the
+    /// proof; with less, only a digest or the user's word continues. So it is with bytes
+    /// that only these ever showed to belong together.
     #[must_use]
     pub fn matches(&self, seen: &Resource, claim: Claim) -> Match {
         let different = |why: &str| Match::Different(why.to_owned());
         match (self.total, seen.total) {
             (Some(ours), Some(theirs)) if ours == theirs => {}
             (Some(ours), Some(theirs)) => {
-                return Match::Different(format!("its size was {ours} bytes and is now {theirs}"));
+                let (ours, theirs) = differing(ours, theirs);
+                return Match::Different(format!("its size was {ours} and is now {theirs}"));
             }
             _ => return different("its size is not known"),
         }
@@ -202,16 +262,25 @@ impl Checkpoint {
         if claim.digest || claim.always {
             return Match::Same;
         }
+        if self.mixed && !claim.told {
+            return different(
+                "bytes of several URLs are here, which only a digest shows to be one object",
+            );
+        }
+        let malformed =
+            self.validator.has_malformed_tag() && self.validator.etag == seen.validator.etag;
+        let tells = match comparison {
+            Comparison::Same => true,
+            Comparison::Consistent => tags_and_dates(&self.validator, &seen.validator),
+            Comparison::Silent | Comparison::Different => false,
+        };
         match comparison {
-            Comparison::Same if claim.same_url => Match::Same,
-            Comparison::Same => Match::Prove,
-            Comparison::Consistent if !claim.same_url => {
-                different("the URL is another one and there is no strong validator")
+            Comparison::Consistent if malformed => Match::Prove,
+            _ if tells && claim.same_url => Match::Same,
+            _ if tells => Match::Prove,
+            Comparison::Same | Comparison::Consistent => {
+                different("its validator is too weak to tell versions apart")
             }
-            Comparison::Consistent if tags_and_dates(&self.validator, &seen.validator) => {
-                Match::Same
-            }
-            Comparison::Consistent => different("its validator is too weak to tell versions apart"),
             Comparison::Silent => different("the server gives nothing to tell versions apart by"),
             Comparison::Different => different("its validator is another one"),
         }
@@ -230,12 +299,12 @@ fn strong_evidence(ours: &Validator, theirs: &Validator) -> bool {
     }
 }
 
-/// Whether both sides have a tag, and a date that no two versions share.
+/// Whether both sides have the same tag, and a date that no two versions share.
 fn tags_and_dates(ours: &Validator, theirs: &Validator) -> bool {
     let has_both = |v: &&Validator| {
         v.etag.is_some() && v.last_modified.as_ref().is_some_and(|date| date.strong)
     };
-    [ours, theirs].iter().all(has_both)
+    [ours, theirs].iter().all(has_both) && ours.etag == theirs.etag
 }
 
 #[cfg(test)]

@@ -2,15 +2,20 @@
 
 use std::fmt;
 
+use super::super::adoption::{Adopted, FormerName, is_salt};
 use super::{
-    ByteRange, Checkpoint, EntityTag, LastModified, MAX_OBJECT_BYTES, MAX_SEGMENTS,
+    ByteRange, Checkpoint, DataFile, EntityTag, LastModified, MAX_OBJECT_BYTES, MAX_SEGMENTS,
     MIN_SEGMENT_BYTES, Prefix, SegmentRecord, Selected, UrlIdentity, Validator, segment_count,
 };
 
-const MAGIC: &[u8; 8] = b"HAULCKPT";
-/// The newest version, which has parts of an object; the one before, which has
+/// What a checkpoint begins with.
+pub(crate) const MAGIC: &[u8; 8] = b"HAULCKPT";
+/// The newest version, which tells of what another program began; the usual one, which has
+/// URLs whole and the data file; the one before, which has parts of an object; the one with
 /// segments without a hash; and the first.
-const VERSION: u16 = 3;
+const VERSION: u16 = 5;
+const USUAL_VERSION: u16 = 4;
+const PARTS_VERSION: u16 = 3;
 const UNHASHED_VERSION: u16 = 2;
 const FIRST_VERSION: u16 = 1;
 const TRAILER_BYTES: usize = 32;
@@ -48,15 +53,20 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(512 + checkpoint.segments.len() * 33));
     out.bytes(MAGIC);
     let unhashed = checkpoint.segments.contains(&SegmentRecord::Durable(None));
-    // As old as it can be: an older program goes on with it.
-    let version = match (&checkpoint.selected, unhashed) {
-        (Some(_), _) => VERSION,
-        (None, true) => UNHASHED_VERSION,
-        (None, false) => FIRST_VERSION,
+    // An old identity stays one of its format.
+    let version = match (checkpoint.identity.answered, &checkpoint.selected, unhashed) {
+        (Some(_), _, _) if checkpoint.adopted.is_some() => VERSION,
+        (Some(_), _, _) => USUAL_VERSION,
+        (None, Some(_), _) => PARTS_VERSION,
+        (None, None, true) => UNHASHED_VERSION,
+        (None, None, false) => FIRST_VERSION,
     };
     out.bytes(&version.to_le_bytes());
     out.bytes(&checkpoint.identity.salt);
-    out.bytes(&checkpoint.identity.hash);
+    out.bytes(&checkpoint.identity.asked);
+    if let Some(answered) = &checkpoint.identity.answered {
+        out.bytes(answered);
+    }
     out.text(if fits(&checkpoint.host) { &checkpoint.host } else { "" });
     out.optional(checkpoint.total, Writer::u64);
     let Validator { etag, last_modified } = &checkpoint.validator;
@@ -93,13 +103,21 @@ pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
         out.bytes(&prefix.hash);
     }
     out.bytes(&checkpoint.pid.to_le_bytes());
-    if let Some(selected) = &checkpoint.selected {
-        out.u64(selected.object_bytes);
-        out.count(selected.parts.len());
-        for part in &selected.parts {
-            out.u64(part.start());
-            out.u64(part.end());
-        }
+    match (&checkpoint.selected, version) {
+        (selected, USUAL_VERSION..) => out.optional(selected.as_ref(), Writer::selected),
+        (Some(selected), _) => out.selected(selected),
+        (None, _) => {}
+    }
+    if version >= USUAL_VERSION {
+        out.optional(checkpoint.data_file, |out, file| {
+            out.flag(file.in_place);
+            out.u64(file.device);
+            out.u64(file.inode);
+        });
+        out.flag(checkpoint.mixed);
+    }
+    if let Some(adopted) = checkpoint.adopted.as_ref().filter(|_| version == VERSION) {
+        out.adopted(adopted);
     }
     let trailer = blake3::hash(&out.0);
     out.bytes(trailer.as_bytes());
@@ -153,6 +171,9 @@ fn consistent(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     if checkpoint.segments.len() as u64 != segment_count(total, size) {
         return damaged("its number of segments does not fit its size");
     }
+    if checkpoint.adopted.is_some() && checkpoint.data_file.is_none_or(|file| file.in_place) {
+        return damaged("it is of no file that another program began");
+    }
     let mut next = 0;
     for prefix in &checkpoint.prefixes {
         let number = u64::from(prefix.segment);
@@ -199,6 +220,34 @@ impl Writer {
         self.bytes(text.as_bytes());
     }
 
+    fn selected(&mut self, selected: &Selected) {
+        self.u64(selected.object_bytes);
+        self.count(selected.parts.len());
+        for part in &selected.parts {
+            self.u64(part.start());
+            self.u64(part.end());
+        }
+    }
+
+    fn adopted(&mut self, adopted: &Adopted) {
+        let Adopted { former, len_bytes, modified: (seconds, nanoseconds), mode } = adopted;
+        let kind = match former {
+            FormerName::Output => 0,
+            FormerName::Controlled => 1,
+            FormerName::Part => 2,
+            FormerName::Chromium => 3,
+            FormerName::Salted(_) => 4,
+        };
+        self.bytes(&[kind]);
+        if let FormerName::Salted(salt) = former {
+            self.bytes(salt);
+        }
+        self.u64(*len_bytes);
+        self.bytes(&seconds.to_le_bytes());
+        self.bytes(&nanoseconds.to_le_bytes());
+        self.bytes(&mode.to_le_bytes());
+    }
+
     fn optional<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
         self.flag(value.is_some());
         if let Some(value) = value {
@@ -217,7 +266,11 @@ type Read<T> = Result<T, CheckpointError>;
 impl Reader<'_> {
     fn checkpoint(&mut self) -> Read<Checkpoint> {
         Ok(Checkpoint {
-            identity: UrlIdentity { salt: self.array()?, hash: self.array()? },
+            identity: UrlIdentity {
+                salt: self.array()?,
+                asked: self.array()?,
+                answered: if self.version < USUAL_VERSION { None } else { Some(self.array()?) },
+            },
             host: self.text()?,
             total: self.optional(Self::u64)?,
             validator: Validator {
@@ -229,6 +282,7 @@ impl Reader<'_> {
                         text: input.text()?.into(),
                         unix_seconds: input.u64()?,
                         strong: input.flag()?,
+                        age_seconds: None,
                     })
                 })?,
             },
@@ -238,7 +292,24 @@ impl Reader<'_> {
             segments: self.list(Self::segment)?,
             prefixes: self.list(Self::prefix)?,
             pid: self.u32()?,
-            selected: if self.version < VERSION { None } else { Some(self.selected()?) },
+            selected: match self.version {
+                USUAL_VERSION.. => self.optional(Self::selected)?,
+                PARTS_VERSION => Some(self.selected()?),
+                _ => None,
+            },
+            data_file: if self.version < USUAL_VERSION {
+                None
+            } else {
+                self.optional(|input| {
+                    Ok(DataFile {
+                        in_place: input.flag()?,
+                        device: input.u64()?,
+                        inode: input.u64()?,
+                    })
+                })?
+            },
+            mixed: self.version >= USUAL_VERSION && self.flag()?,
+            adopted: if self.version < VERSION { None } else { Some(self.adopted()?) },
         })
     }
 
@@ -255,6 +326,25 @@ impl Reader<'_> {
 
     fn prefix(&mut self) -> Read<Prefix> {
         Ok(Prefix { segment: self.u32()?, len_bytes: self.u64()?, hash: self.array()? })
+    }
+
+    fn adopted(&mut self) -> Read<Adopted> {
+        let former = match self.array()? {
+            [0] => FormerName::Output,
+            [1] => FormerName::Controlled,
+            [2] => FormerName::Part,
+            [3] => FormerName::Chromium,
+            [4] => FormerName::Salted(self.array()?),
+            _ => return Err(CheckpointError::Damaged("a former name does not exist")),
+        };
+        if let FormerName::Salted(salt) = former
+            && !salt.iter().all(|byte| is_salt(*byte))
+        {
+            return Err(CheckpointError::Damaged("a former name does not exist"));
+        }
+        let len_bytes = self.u64()?;
+        let modified = (self.array().map(i64::from_le_bytes)?, self.u32()?);
+        Ok(Adopted { former, len_bytes, modified, mode: self.u32()? })
     }
 
     fn selected(&mut self) -> Read<Selected> {

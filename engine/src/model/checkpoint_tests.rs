@@ -1,13 +1,35 @@
 use proptest::prelude::*;
 
+use super::super::adoption::FormerName;
 use super::*;
 
+fn url(text: &str) -> Url {
+    Url::parse(text).unwrap()
+}
+
 fn identity() -> UrlIdentity {
-    UrlIdentity::new([7; 16], "https", "example.com", 443, "/a/b.iso")
+    let asked = url("https://user:secret@example.com/a/b.iso?v=1#part");
+    UrlIdentity::new([7; 16], &asked, &url("https://cdn.example.net/b.iso?sig=abc"))
+}
+
+/// As the formats before version 4 have it.
+fn old_identity() -> UrlIdentity {
+    let asked = hash_without_query(&[7; 16], &url("https://example.com/a/b.iso?v=1"));
+    UrlIdentity { salt: [7; 16], asked, answered: None }
+}
+
+/// As the formats before version 4 can have it.
+fn old() -> Checkpoint {
+    Checkpoint { identity: old_identity(), data_file: None, mixed: false, ..real() }
 }
 
 fn date(unix_seconds: u64, strong: bool) -> Option<LastModified> {
-    Some(LastModified { text: format!("date {unix_seconds}").into(), unix_seconds, strong })
+    Some(LastModified {
+        text: format!("date {unix_seconds}").into(),
+        unix_seconds,
+        strong,
+        age_seconds: None,
+    })
 }
 
 fn tag(text: &str) -> Option<EntityTag> {
@@ -36,7 +58,15 @@ fn real() -> Checkpoint {
         ],
         pid: 4711,
         selected: None,
+        data_file: Some(DataFile { in_place: false, device: 0xfd01, inode: u64::MAX }),
+        mixed: true,
+        adopted: None,
     }
+}
+
+/// What another program began.
+fn adopted(former: FormerName) -> Option<Adopted> {
+    Some(Adopted { former, len_bytes: 5000, modified: (-1, 999_999_999), mode: 0o644 })
 }
 
 /// Bytes with a right trailer, so that only the content is at fault.
@@ -82,18 +112,50 @@ fn every_truncation_and_every_flipped_bit_is_an_error() {
 }
 
 #[test]
-fn parts_of_an_object_are_recorded_for_newer_programs_only() {
+fn parts_of_an_object_are_recorded() {
     let parts = vec![ByteRange::new(50_000, 60_000), ByteRange::new(0, 4096 * 4 + 100 - 10_000)];
     let selected = Selected { object_bytes: 60_000, parts };
     let checkpoint = Checkpoint { selected: Some(selected), ..real() };
-    assert_eq!(checkpoint.encode()[8], 3);
-    assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
+    let before = Checkpoint { selected: checkpoint.selected.clone(), ..old() };
+    for (checkpoint, version) in [(&checkpoint, 4), (&before, 3)] {
+        assert_eq!(checkpoint.encode()[8], version);
+        assert_eq!(Checkpoint::decode(&checkpoint.encode()).as_ref(), Ok(checkpoint));
+    }
     for parts in [
         vec![ByteRange::new(0, 100)],
         vec![ByteRange::new(60_000 - 4096 * 4, 60_001), ByteRange::new(0, 99)],
     ] {
         let selected = Some(Selected { object_bytes: 60_000, parts });
         let damaged = Checkpoint { selected, ..real() }.encode();
+        assert!(matches!(Checkpoint::decode(&damaged), Err(CheckpointError::Damaged(_))));
+    }
+}
+
+#[test]
+fn what_another_program_began_is_recorded() {
+    for former in [
+        FormerName::Output,
+        FormerName::Controlled,
+        FormerName::Part,
+        FormerName::Chromium,
+        FormerName::Salted(*b"GhX_TAdl"),
+    ] {
+        let checkpoint = Checkpoint { adopted: adopted(former), ..real() };
+        let bytes = checkpoint.encode();
+        assert_eq!(bytes[8], 5);
+        assert_eq!(Checkpoint::decode(&bytes).as_ref(), Ok(&checkpoint));
+        for len in 0..bytes.len() {
+            assert!(Checkpoint::decode(&bytes[..len]).is_err(), "cut to {len} bytes");
+        }
+    }
+    assert_eq!(real().encode()[8], 4, "a haul of before reads what it knows");
+    let adopted_as = |salt: &[u8; 8]| adopted(FormerName::Salted(*salt));
+    for (adopted, data_file) in [
+        (adopted_as(b"../../xx"), real().data_file),
+        (adopted_as(b"GhX_TAdl"), None),
+        (adopted_as(b"GhX_TAdl"), Some(DataFile { in_place: true, device: 1, inode: 2 })),
+    ] {
+        let damaged = Checkpoint { adopted, data_file, ..real() }.encode();
         assert!(matches!(Checkpoint::decode(&damaged), Err(CheckpointError::Damaged(_))));
     }
 }
@@ -114,8 +176,9 @@ fn a_newer_version_is_told_whatever_follows() {
 #[test]
 fn segments_without_a_hash_are_durable_or_missing() {
     let version = |checkpoint: &Checkpoint| checkpoint.encode()[8];
-    let mut checkpoint = real();
-    assert_eq!(version(&checkpoint), 1, "older programs continue it");
+    let mut checkpoint = old();
+    assert_eq!(version(&checkpoint), 1);
+    assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
     checkpoint.segments[0] = SegmentRecord::Durable(None);
     assert_eq!(version(&checkpoint), 2);
     assert_eq!(Checkpoint::decode(&checkpoint.encode()), Ok(checkpoint.clone()));
@@ -127,7 +190,7 @@ fn segments_without_a_hash_are_durable_or_missing() {
 
     let mut unsynced = real();
     unsynced.segments[2] = SegmentRecord::Complete(None);
-    assert_eq!(version(&unsynced), 1);
+    assert_eq!(version(&unsynced), 4);
     let read = Checkpoint::decode(&unsynced.encode()).unwrap();
     assert_eq!(read.segments[2], SegmentRecord::Missing);
 }
@@ -188,22 +251,48 @@ fn text_that_is_too_long_is_left_out() {
 }
 
 #[test]
-fn the_identity_is_of_scheme_host_port_and_path() {
-    assert!(identity().matches("https", "example.com", 443, "/a/b.iso"));
-    assert!(identity().matches("HTTPS", "Example.com", 443, "/a/b.iso"));
-    for (scheme, host, port, path) in [
-        ("http", "example.com", 443, "/a/b.iso"),
-        ("https", "example.org", 443, "/a/b.iso"),
-        ("https", "example.com", 444, "/a/b.iso"),
-        ("https", "example.com", 443, "/A/b.iso"),
-        ("https", "example.co", 443, "m/a/b.iso"),
+fn the_identity_is_of_both_urls_whole() {
+    let asked = "https://example.com/a/b.iso?v=1";
+    let answered = "https://cdn.example.net/b.iso?sig=abc";
+    let matches = |asked, answered| identity().matches(&url(asked), &url(answered));
+    assert!(matches(asked, answered));
+    assert!(matches(
+        "HTTPS://me@Example.com:443/a/b.iso?v=1#x",
+        "https://cdn.example.net/b.iso?sig=abc#y"
+    ));
+    for other in [
+        "http://example.com:443/a/b.iso?v=1",
+        "https://example.org/a/b.iso?v=1",
+        "https://example.com:444/a/b.iso?v=1",
+        "https://example.com/A/b.iso?v=1",
+        "https://example.com/a/b.iso?v=2",
+        "https://example.com/a/b.iso",
     ] {
-        assert!(!identity().matches(scheme, host, port, path), "{scheme} {host} {port} {path}");
+        assert!(!matches(other, answered), "{other}");
+        assert!(!identity().is_of(&url(other)), "{other}");
     }
-    let other_salt = UrlIdentity::new([8; 16], "https", "example.com", 443, "/a/b.iso");
-    assert_ne!(other_salt.hash, identity().hash);
+    for other in ["https://cdn.example.net/b.iso", "https://cdn2.example.net/b.iso?sig=abc"] {
+        assert!(!matches(asked, other), "{other}");
+    }
+    assert!(identity().is_of(&url(asked)));
+    let other_salt = UrlIdentity::new([8; 16], &url(asked), &url(answered));
+    assert!(other_salt.asked != identity().asked && other_salt.answered != identity().answered);
     let bytes = real().encode();
-    assert!(!bytes.windows(5).any(|window| window == b"b.iso"), "the path shows");
+    for secret in [b"b.iso".as_slice(), b"v=1", b"secret", b"sig", b"cdn"] {
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret), "{secret:?}");
+    }
+}
+
+#[test]
+fn an_identity_of_the_formats_before_is_never_enough() {
+    let of_old = url("https://example.com/a/b.iso?v=2");
+    assert!(old_identity().is_of(&of_old), "whatever the query");
+    assert!(!old_identity().is_of(&url("https://example.com/a/c.iso")));
+    assert!(!old_identity().matches(&of_old, &of_old));
+    // What the program before wrote for this URL and salt.
+    let as_then = "461dfae1";
+    let hash: String = old_identity().asked.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert!(hash.starts_with(as_then), "{hash}");
 }
 
 #[test]
@@ -218,6 +307,7 @@ fn matching() {
     let weak_fresh = ours(tag("W/\"a\""), date(5, false));
     let dated = ours(None, date(5, true));
     let fresh = ours(None, date(5, false));
+    let bare = |text| ours(EntityTag::from_field(text), None);
     let none = Validator::default();
     // What each kind of claim gives: the same URL, another URL, a digest, `always`.
     let cases = [
@@ -231,19 +321,24 @@ fn matching() {
         (&fresh, dated.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak, weak.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak, ours(tag("W/\"b\""), None), [OTHER, OTHER, SAME, SAME]),
-        (&weak_dated, weak_dated.clone(), [SAME, OTHER, SAME, SAME]),
+        (&weak_dated, weak_dated.clone(), [SAME, PROVE, SAME, SAME]),
         (&weak_fresh, weak_fresh.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak_fresh, weak_dated.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&weak_dated, ours(tag("\"a\""), date(5, true)), [OTHER, OTHER, SAME, SAME]),
         (&weak_dated, weak.clone(), [OTHER, OTHER, SAME, SAME]),
         (&weak_dated, ours(tag("W/\"a\""), date(6, true)), [OTHER, OTHER, SAME, SAME]),
+        (&bare("a"), bare("a"), [PROVE, PROVE, SAME, SAME]),
+        (&bare("a"), bare("b"), [OTHER, OTHER, SAME, SAME]),
+        (&bare("a"), strong.clone(), [OTHER, OTHER, SAME, SAME]),
+        (&strong, bare("a"), [OTHER, OTHER, SAME, SAME]),
         (&none, none.clone(), [OTHER, OTHER, SAME, SAME]),
         (&none, strong.clone(), [OTHER, OTHER, SAME, SAME]),
     ];
     let claims =
         [(true, false, false), (false, false, false), (false, true, false), (true, false, true)]
-            .map(|(same_url, digest, always)| Claim { same_url, digest, always });
+            .map(|(same_url, digest, always)| Claim { same_url, digest, told: false, always });
     for (ours, theirs, expected) in cases {
-        let checkpoint = Checkpoint { validator: ours.clone(), ..real() };
+        let checkpoint = Checkpoint { validator: ours.clone(), mixed: false, ..real() };
         let seen = Resource {
             total: checkpoint.total,
             validator: theirs.clone(),
@@ -262,6 +357,12 @@ fn matching() {
                 }
             };
             assert_eq!(result, expected, "{ours:?} {theirs:?} {claim:?}");
+            let mixed = Checkpoint { mixed: true, ..checkpoint.clone() };
+            if !claim.digest && !claim.always {
+                assert!(matches!(mixed.matches(&seen, claim), Match::Different(_)));
+                let told = Claim { told: true, ..claim };
+                assert_eq!(mixed.matches(&seen, told), checkpoint.matches(&seen, claim));
+            }
             // No claim outweighs another size or coding.
             for other in [
                 Resource { total: Some(1), ..seen.clone() },
@@ -286,7 +387,7 @@ prop_compose! {
         Validator {
             etag: etag.map(|(weak, opaque)| EntityTag { weak, opaque: opaque.into() }),
             last_modified: last_modified.map(|(text, unix_seconds, strong)| {
-                LastModified { text: text.into(), unix_seconds, strong }
+                LastModified { text: text.into(), unix_seconds, strong, age_seconds: None }
             }),
         }
     }
@@ -294,7 +395,7 @@ prop_compose! {
 
 prop_compose! {
     fn any_checkpoint()(
-        salt: [u8; 16], hash: [u8; 32], host in text(), validator in any_validator(),
+        salt: [u8; 16], asked: [u8; 32], answered: Option<[u8; 32]>, host in text(), validator in any_validator(),
         encoding in proptest::option::of(text()), content_type in proptest::option::of(text()),
         power in 10u32..63, count in 0u64..40, shortfall in 0u64..1024, pid: u32, seed: u64,
         known: bool,
@@ -321,8 +422,25 @@ prop_compose! {
                 }
             }
         }).collect();
+        let data_file = answered.filter(|_| random.bool()).map(|_| DataFile {
+            in_place: random.bool(),
+            device: random.u64(..),
+            inode: random.u64(..),
+        });
+        let adopted = data_file.filter(|file| !file.in_place && random.bool()).map(|_| Adopted {
+            former: match random.u8(0..5) {
+                0 => FormerName::Output,
+                1 => FormerName::Controlled,
+                2 => FormerName::Part,
+                3 => FormerName::Chromium,
+                _ => FormerName::Salted([random.alphanumeric() as u8; 8]),
+            },
+            len_bytes: random.u64(..),
+            modified: (random.i64(..), random.u32(..)),
+            mode: random.u32(..),
+        });
         Checkpoint {
-            identity: UrlIdentity { salt, hash }, host, total: known.then_some(total), validator,
+            identity: UrlIdentity { salt, asked, answered }, host, total: known.then_some(total), validator,
             encoding, content_type, segment_size_bytes: size,
             segments, prefixes, pid,
             // From the object's middle, as two parts where it can be cut.
@@ -335,6 +453,9 @@ prop_compose! {
                     parts: parts.map(|&(start, end)| ByteRange::new(start, end)).collect(),
                 }
             }),
+            data_file,
+            mixed: answered.is_some() && random.bool(),
+            adopted,
         }
     }
 }

@@ -7,8 +7,8 @@
 
 use std::time::Duration;
 
-use crate::config::Connections;
-use crate::event::LimitedBy;
+use crate::model::config::Connections;
+use crate::model::event::LimitedBy;
 
 const AUTO_START: usize = 4;
 /// No more to one address without being asked.
@@ -93,6 +93,8 @@ pub struct Concurrency {
     /// The connections of the level before, and their speed together.
     before: Option<(usize, f64)>,
     found: Option<LimitedBy>,
+    /// Whether two levels were compared to find it.
+    compared: bool,
     /// What an earlier download has shown.
     known_for: Option<Bound>,
     recover_at: Duration,
@@ -117,6 +119,7 @@ impl Concurrency {
             window: None,
             before: None,
             found: None,
+            compared: false,
             known_for: None,
             recover_at: Duration::MAX,
             recover_every: Duration::from_secs(5),
@@ -163,6 +166,12 @@ impl Concurrency {
         self.wanted.min(self.tolerated)
     }
 
+    /// The caller allows so many connections.
+    #[must_use]
+    pub fn at_most(&self) -> usize {
+        self.max
+    }
+
     /// So many connections there may be in a moment, at most.
     #[must_use]
     pub fn prospect(&self) -> usize {
@@ -175,10 +184,12 @@ impl Concurrency {
         self.judging
     }
 
-    /// Why there are not more connections, once it is known.
+    /// Why there are not more connections, once it was shown by more or fewer of them.
     #[must_use]
-    pub fn found(&self) -> Option<LimitedBy> {
-        self.found
+    pub fn shown(&self) -> Option<LimitedBy> {
+        let known = self.known_for == Some(Bound::Connection);
+        let refused = matches!(self.found, Some(LimitedBy::Server { .. }));
+        self.found.filter(|_| self.compared || known || refused)
     }
 
     /// The server refused a connection while `active` others work. Returns
@@ -246,9 +257,12 @@ impl Concurrency {
                     self.growing = false;
                     self.judging = false;
                     self.found = Some(LimitedBy::Link { bytes_per_second: rate as u64 });
+                    self.compared = true;
                     return;
                 }
                 let capped_alike = gain / (level as f64 / fewer as f64) >= CAPPED_ALIKE;
+                // Where more of them brought more, it is not the link yet.
+                self.compared = capped_alike;
                 self.found = Some(match capped_alike {
                     true => each,
                     false => LimitedBy::Link { bytes_per_second: rate as u64 },
@@ -298,7 +312,7 @@ mod tests {
         assert_eq!(auto.limit(), 4);
         download(&mut auto, |connections| connections as f64 * 2e6, 1);
         assert_eq!(auto.limit(), 16);
-        let Some(LimitedBy::Connection { bytes_per_second }) = auto.found() else {
+        let Some(LimitedBy::Connection { bytes_per_second }) = auto.shown() else {
             panic!("{auto:?}")
         };
         assert!((1_900_000..2_100_000).contains(&bytes_per_second));
@@ -312,7 +326,7 @@ mod tests {
         let mut auto = Concurrency::new(Connections::Auto);
         download(&mut auto, |_| 1e8, 3);
         assert_eq!(auto.limit(), 4);
-        assert!(matches!(auto.found(), Some(LimitedBy::Link { .. })));
+        assert!(matches!(auto.shown(), Some(LimitedBy::Link { .. })));
         let mut six = Concurrency::new(Connections::Auto);
         download(&mut six, |connections| connections.min(6) as f64 * 1e6, 3);
         assert_eq!(six.limit(), 8);
@@ -347,7 +361,7 @@ mod tests {
             };
             auto.observe(flow, Duration::from_millis(ms));
         }
-        assert_eq!((auto.limit(), auto.found()), (4, None));
+        assert_eq!((auto.limit(), auto.shown()), (4, None));
     }
 
     #[test]

@@ -96,7 +96,7 @@ impl Claims {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Checksum, DigestAlgorithm};
+    use crate::model::config::{Checksum, DigestAlgorithm};
 
     fn md5(byte: u8) -> FieldDigests {
         let checksum = Checksum::new(DigestAlgorithm::Md5, vec![byte; 16]).unwrap();

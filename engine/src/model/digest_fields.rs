@@ -11,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::HeaderMap;
 
-use crate::config::{Checksum, DigestAlgorithm};
+use crate::model::config::{Checksum, DigestAlgorithm};
 
 /// A digest that a field of a response told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,10 +132,14 @@ fn amazon(headers: &HeaderMap) -> Option<FieldDigest> {
 }
 
 /// Of the object as it is stored, which was decoded on the way if its stored
-/// coding is not the one of the response.
+/// coding is not the one of the response, or if a field says so.
 fn google(headers: &HeaderMap) -> Option<FieldDigest> {
     let stored = all(headers, "x-goog-stored-content-encoding");
-    if stored.is_some_and(|stored| stored.trim() != "identity") {
+    let told = |field| all(headers, field).is_some_and(|told| told.contains("gunzipped"));
+    if stored.is_some_and(|stored| stored.trim() != "identity")
+        || told("x-guploader-response-body-transformations")
+        || told("warning")
+    {
         return None;
     }
     let all = all(headers, "x-goog-hash")?;

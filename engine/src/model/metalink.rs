@@ -1,14 +1,17 @@
 //! Metalink: where a file can be had, and what it must hash to (RFC 5854, and
 //! version 3 of the format before it).
 
-use std::path::Path;
+use std::collections::HashSet;
+use std::fmt;
 
 use roxmltree::{Document, Node, ParsingOptions};
 
-use crate::config::{Checksum, DigestAlgorithm, Pieces};
-use crate::error::{Error, ErrorKind};
-use crate::model::name::brief;
+use crate::model::charset;
+use crate::model::config::{Checksum, DigestAlgorithm, Pieces};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::name::{brief, safe_path};
 use crate::model::planner::MAX_SOURCES;
+use crate::model::redact::redact_url;
 
 /// A longer document is refused, in bytes.
 pub const MAX_METALINK_BYTES: usize = 8 << 20;
@@ -20,12 +23,15 @@ const VERSION_4: &str = "urn:ietf:params:xml:ns:metalink";
 const VERSION_3: &str = "http://www.metalinker.org/";
 
 /// One file of a Metalink document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetalinkFile {
     /// Where it belongs: one or more ordinary components with `/` between them,
-    /// never absolute, never upwards.
+    /// never absolute, never upwards, each made safe as a server's file name is.
     pub name: String,
+    /// What of it is not used as the document has it, one line each: a name that
+    /// was made safe, hashes of unknown types only.
+    pub notes: Vec<String>,
     /// Its size in bytes.
     pub size_bytes: Option<u64>,
     /// The strongest digest of the whole that is known here.
@@ -36,20 +42,35 @@ pub struct MetalinkFile {
     pub urls: Vec<String>,
 }
 
+/// Its URLs without login and query.
+impl fmt::Debug for MetalinkFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let urls: Vec<String> = self.urls.iter().map(|url| redact_url(url)).collect();
+        f.debug_struct("MetalinkFile")
+            .field("name", &self.name)
+            .field("size_bytes", &self.size_bytes)
+            .field("checksum", &self.checksum)
+            .field("pieces", &self.pieces)
+            .field("urls", &urls)
+            .finish()
+    }
+}
+
 impl MetalinkFile {
     /// The files that a document tells of.
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for what is no Metalink, is longer than 8 MiB,
     /// has a document type (entities are a bomb's way), names a file that would
-    /// leave its directory, or has a file that only other schemes have.
+    /// leave its directory, names two files alike, or has a file with a malformed
+    /// hash or that only other schemes have.
     pub fn parse(bytes: &[u8]) -> Result<Vec<Self>, Error> {
         if bytes.len() > MAX_METALINK_BYTES {
             return Err(invalid(format!("it is longer than {} MiB", MAX_METALINK_BYTES >> 20)));
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| invalid("it is not UTF-8"))?;
+        let text = charset::document(bytes);
         let options = ParsingOptions { nodes_limit: MAX_NODES, ..ParsingOptions::default() };
-        let document = Document::parse_with_options(text, options).map_err(|error| {
+        let document = Document::parse_with_options(&text, options).map_err(|error| {
             invalid(format!("it is no XML that is read here: {}", brief(&error.to_string())))
         })?;
         let root = document.root_element();
@@ -69,15 +90,23 @@ impl MetalinkFile {
             return Err(invalid(format!("it has more than {MAX_FILES} files")));
         }
         let old = namespace == Some(VERSION_3);
-        files.into_iter().map(|node| file(node, old)).collect()
+        let files = files.into_iter().map(|node| file(node, old)).collect::<Result<Vec<_>, _>>()?;
+        let mut names = HashSet::new();
+        match files.iter().find(|file| !names.insert(file.name.to_lowercase())) {
+            Some(twin) => Err(invalid(format!("it names `{}` twice", brief(&twin.name)))),
+            None => Ok(files),
+        }
     }
 }
 
 fn file(node: Node<'_, '_>, old: bool) -> Result<MetalinkFile, Error> {
-    let name = node.attribute("name").unwrap_or_default();
-    let shown = brief(name);
-    if !is_safe(name) {
-        return Err(invalid(format!("the name `{shown}` is no path below a directory")));
+    let given = node.attribute("name").unwrap_or_default();
+    let shown = brief(given);
+    let safe = safe_path(given)
+        .ok_or_else(|| invalid(format!("the name `{shown}` is no path below a directory")))?;
+    let mut notes = Vec::new();
+    if safe.changed {
+        notes.push(format!("the name `{shown}` was made safe: {}", safe.name));
     }
     let of = |what: &str| invalid(format!("the file `{shown}` {what}"));
     let size_bytes = match children(node, "size").next().map(text) {
@@ -91,11 +120,15 @@ fn file(node: Node<'_, '_>, old: bool) -> Result<MetalinkFile, Error> {
     } else {
         (Some(node), Some(node))
     };
-    let checksum = proofs
-        .into_iter()
-        .flat_map(|of| children(of, "hash"))
-        .filter_map(checksum)
-        .max_by_key(|found| strength(found.algorithm()));
+    let hashes = || proofs.into_iter().flat_map(|of| children(of, "hash"));
+    let checksum = hashes()
+        .filter_map(|node| Some((node, algorithm(node.attribute("type")?)?)))
+        .max_by_key(|(_, algorithm)| strength(*algorithm))
+        .map(|(node, algorithm)| {
+            let malformed = || of(&format!("has a hash that is no digest of {algorithm}"));
+            digest(node, algorithm).ok_or_else(malformed)
+        })
+        .transpose()?;
     let pieces = proofs
         .into_iter()
         .flat_map(|of| children(of, "pieces"))
@@ -108,6 +141,16 @@ fn file(node: Node<'_, '_>, old: bool) -> Result<MetalinkFile, Error> {
     {
         return Err(of("has not as many pieces as its size needs"));
     }
+    if checksum.is_none() && pieces.is_none() {
+        let types = hashes().map(|node| node.attribute("type").unwrap_or("none"));
+        let types: Vec<String> = types.map(|it| format!("`{}`", brief(it))).take(4).collect();
+        if !types.is_empty() {
+            let types = types.join(", ");
+            notes.push(format!(
+                "`{shown}` is not verified: its hashes are of types that are not known here, {types}"
+            ));
+        }
+    }
     let mut urls: Vec<(u64, &str)> = places
         .into_iter()
         .flat_map(|of| children(of, "url"))
@@ -119,7 +162,7 @@ fn file(node: Node<'_, '_>, old: bool) -> Result<MetalinkFile, Error> {
     if urls.is_empty() {
         return Err(of("has no http:// or https:// URL"));
     }
-    Ok(MetalinkFile { name: name.to_owned(), size_bytes, checksum, pieces, urls })
+    Ok(MetalinkFile { name: safe.name, notes, size_bytes, checksum, pieces, urls })
 }
 
 /// Lower is better: `priority` from 1 (RFC 5854 section 4.2.16.3), or what is
@@ -133,15 +176,16 @@ fn rank(url: Node<'_, '_>, old: bool) -> u64 {
     }
 }
 
-fn checksum(node: Node<'_, '_>) -> Option<Checksum> {
-    let algorithm = algorithm(node.attribute("type")?)?;
-    format!("{algorithm}={}", text(node)).parse().ok()
+/// The digest that a `hash` has; blanks and line ends in it mean nothing.
+fn digest(node: Node<'_, '_>, algorithm: DigestAlgorithm) -> Option<Checksum> {
+    let digits: String = text(node).split_whitespace().collect();
+    format!("{algorithm}={digits}").parse().ok()
 }
 
 fn pieces(node: Node<'_, '_>, algorithm: DigestAlgorithm) -> Option<Pieces> {
     let len = node.attribute("length")?.trim().parse().ok()?;
-    let digest = |node| format!("{algorithm}={}", text(node)).parse::<Checksum>().ok();
-    let digests: Option<Vec<Checksum>> = children(node, "hash").map(digest).collect();
+    let hashes = children(node, "hash").map(|node| digest(node, algorithm));
+    let digests: Option<Vec<Checksum>> = hashes.collect();
     Pieces::new(algorithm, len, digests?.iter().map(Checksum::digest)).ok()
 }
 
@@ -186,17 +230,6 @@ fn http_url(text: &str) -> Option<&str> {
     let (scheme, _) = text.split_once("://")?;
     let known = scheme.eq_ignore_ascii_case("http") || scheme.eq_ignore_ascii_case("https");
     (known && !text.chars().any(char::is_control)).then_some(text)
-}
-
-/// RFC 5854 section 4.1.2.1, and what steers terminals.
-fn is_safe(name: &str) -> bool {
-    let component =
-        |part: std::path::Component<'_>| matches!(part, std::path::Component::Normal(_));
-    !name.is_empty()
-        && !name.ends_with('/')
-        && !name.contains(['\\', '\0'])
-        && !name.chars().any(char::is_control)
-        && Path::new(name).components().all(component)
 }
 
 fn invalid(why: impl Into<String>) -> Error {

@@ -67,6 +67,55 @@ fn names_that_leave_the_directory_are_refused() {
 }
 
 #[test]
+fn each_component_of_a_name_is_made_safe() {
+    let document = four(
+        "<file name=\".config/haul/config.toml\"><url>http://a/a</url></file>
+         <file name=\"a.bin\"><url>http://a/a</url></file>",
+    );
+    let files = MetalinkFile::parse(document.as_bytes()).unwrap();
+    assert_eq!(files[0].name, "_.config/haul/config.toml");
+    assert!(files[0].notes[0].contains("`.config/haul/config.toml` was made safe"));
+    assert_eq!((files[1].name.as_str(), &files[1].notes[..]), ("a.bin", &[][..]));
+    // What is made safe may be another one's name, and so may what differs in case alone.
+    for (one, two) in [("f.part", "f.part_"), ("a", "./a"), ("a/B", "A/b")] {
+        let file = |name| format!("<file name=\"{name}\"><url>http://a/a</url></file>");
+        assert!(refused(&four(&(file(one) + &file(two)))).contains("twice"), "{one} {two}");
+    }
+}
+
+#[test]
+fn a_hash_that_cannot_be_checked_is_never_passed_over_in_silence() {
+    let of = |inside: &str| {
+        let file = format!("<file name=\"a\">{inside}<url>http://a/a</url></file>");
+        MetalinkFile::parse(four(&file).as_bytes()).map(|mut files| files.remove(0))
+    };
+    let (good, short) = ("ab".repeat(32), "ab".repeat(31));
+    for bad in [short.as_str(), "", "none", &"xy".repeat(32), &format!("{good} {good}")] {
+        let error = of(&format!("<hash type=\"sha-256\">{bad}</hash>")).unwrap_err();
+        assert!(error.to_string().contains("no digest of sha256"), "{error}");
+    }
+    // A weaker one beside a good one is of no use.
+    let file = of(&format!("<hash type=\"md5\">?</hash><hash type=\"sha-256\">{good}</hash>"));
+    assert!(file.as_ref().unwrap().checksum.is_some() && file.unwrap().notes.is_empty());
+    let folded = format!("{}\n {}", &good[..20], &good[20..]);
+    assert!(of(&format!("<hash type=\"SHA256\">{folded}</hash>")).unwrap().checksum.is_some());
+    let file = of("<hash type=\"sha-384\">00</hash><hash>00</hash>").unwrap();
+    assert!(file.notes[0].contains("not verified") && file.notes[0].contains("`sha-384`, `none`"));
+    assert!(of("").unwrap().notes.is_empty(), "it promises nothing");
+}
+
+#[test]
+fn other_encodings_are_read() {
+    let text = four("<file name=\"ä\"><url>http://a/a</url></file>");
+    let wide: Vec<u8> =
+        "\u{feff}".encode_utf16().chain(text.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+    let narrow: Vec<u8> = text.chars().map(|c| c as u8).collect();
+    for bytes in [wide, narrow, format!("\u{feff}{text}").into_bytes()] {
+        assert_eq!(MetalinkFile::parse(&bytes).unwrap()[0].name, "ä");
+    }
+}
+
+#[test]
 fn what_is_no_metalink_is_refused_and_says_why() {
     for (document, why) in [
         ("", "no XML"),

@@ -1,5 +1,7 @@
 //! File names from servers, made safe, and text from servers, made harmless.
 
+use super::{charset, disposition};
+
 /// A name without room for what is added to it (`.part`, `.haul` and a few
 /// bytes more) cannot be opened: file systems end at 255 bytes.
 const LONGEST_NAME_BYTES: usize = 255 - 10;
@@ -19,20 +21,26 @@ pub struct SafeName {
     pub changed: bool,
 }
 
-/// The name to store an object under: that of the `Content-Disposition` (RFC
-/// 6266, its `filename*` before its `filename`), else the last component of the
-/// URL's path, percent-decoded, else `download`.
+/// The name to store an object under: the one in its `Content-Disposition`, else
+/// the last component of the path of a URL, percent-decoded, else `download`.
 ///
-/// Where that has no extension, one is added for a media type that has one
-/// alone ([`EXTENSIONS`]); not for pages and other text, which are often not what
+/// Of the URL that was asked for and the one that answered after redirects, the
+/// former counts where its name [says what it is](says_what_it_is), or neither does.
+///
+/// Where the name has no extension, one is added for a media type that has a single
+/// one ([`EXTENSIONS`]); not for pages and other text, which are often not what
 /// was asked for.
 #[must_use]
 pub fn file_name(
     content_disposition: Option<&str>,
     content_type: Option<&str>,
-    url_path: &str,
+    asked_path: &str,
+    answered_path: &str,
 ) -> SafeName {
-    let mut safe = given_name(content_disposition, url_path);
+    let mut safe = match content_disposition.and_then(disposition::file_name) {
+        Some(given) => made_safe(&given),
+        None => name_of_paths(asked_path, answered_path),
+    };
     if has_no_extension(&safe.name)
         && let Some(extension) = content_type.and_then(extension_of)
     {
@@ -41,10 +49,64 @@ pub fn file_name(
     safe
 }
 
+fn name_of_paths(asked: &str, answered: &str) -> SafeName {
+    let names = [asked, answered].map(last_component);
+    let telling = |name: &&SafeName| says_what_it_is(&name.name);
+    let found = names.iter().flatten().find(telling).or(names.iter().flatten().next());
+    found.cloned().unwrap_or_else(|| SafeName { name: FALLBACK.to_owned(), changed: false })
+}
+
+/// The last component of a path; what is not UTF-8 in it is read as
+/// [`charset::text`] reads it, since not every file system takes any bytes.
+fn last_component(url_path: &str) -> Option<SafeName> {
+    let component = url_path.rsplit('/').find(|component| !component.is_empty())?;
+    let bytes = percent_decode(component);
+    let safe = made_safe(&charset::text(&bytes));
+    Some(SafeName { changed: safe.name.as_bytes() != bytes, ..safe })
+}
+
+fn made_safe(given: &str) -> SafeName {
+    let name = make_safe(given);
+    SafeName { changed: name != given, name }
+}
+
+/// Extensions of programs at servers: what they send is something else.
+const SCRIPTS: [&str; 14] = [
+    "action", "ashx", "asp", "aspx", "cfm", "cgi", "do", "fcgi", "jsp", "jspx", "php", "php5",
+    "phtml", "pl",
+];
+
+/// Whether a name has the extension of a file. `release-1.2` has none: its last dot
+/// is followed by digits alone.
+fn says_what_it_is(name: &str) -> bool {
+    let Some((_, extension)) = name.rsplit_once('.') else { return false };
+    extension.len() <= 10
+        && extension.bytes().all(|byte| byte.is_ascii_alphanumeric())
+        && extension.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && !SCRIPTS.contains(&extension.to_ascii_lowercase().as_str())
+}
+
+/// A relative path from a document, each component of it made safe as a name is.
+/// `None` for one that leads out of its directory or names no file, and for
+/// characters that no document has reason for: backslashes and controls.
+pub(crate) fn safe_path(given: &str) -> Option<SafeName> {
+    if given.starts_with('/')
+        || given.ends_with('/')
+        || given.contains('\\')
+        || given.chars().any(char::is_control)
+    {
+        return None;
+    }
+    let components = given.split('/').filter(|component| !matches!(*component, "" | "."));
+    let safe = components.map(|component| (component != "..").then(|| make_safe(component)));
+    let name = safe.collect::<Option<Vec<_>>>()?.join("/");
+    (!name.is_empty()).then(|| SafeName { changed: name != given, name })
+}
+
 /// The names that [`file_name`] may give to an object of this URL, whatever its type,
 /// the one without an added extension first.
 pub fn possible_names(url_path: &str) -> impl Iterator<Item = String> {
-    let name = given_name(None, url_path).name;
+    let name = name_of_paths(url_path, "").name;
     let bare = has_no_extension(&name);
     let stem = name.clone();
     let added = EXTENSIONS.iter().filter(move |_| bare);
@@ -96,26 +158,6 @@ fn has_no_extension(name: &str) -> bool {
     !name.trim_start_matches('.').contains('.')
 }
 
-fn given_name(content_disposition: Option<&str>, url_path: &str) -> SafeName {
-    let given = content_disposition.and_then(disposition_name).map(Ok).or_else(|| {
-        let component = url_path.rsplit('/').find(|component| !component.is_empty())?;
-        Some(String::from_utf8(percent_decode(component)))
-    });
-    match given {
-        Some(Ok(given)) => {
-            let name = make_safe(&given);
-            let changed = name != given;
-            SafeName { name, changed }
-        }
-        // Not every file system takes any bytes: what is no UTF-8 becomes U+FFFD.
-        Some(Err(invalid)) => {
-            let name = make_safe(&String::from_utf8_lossy(invalid.as_bytes()));
-            SafeName { name, changed: true }
-        }
-        None => SafeName { name: FALLBACK.to_owned(), changed: false },
-    }
-}
-
 /// Text with its control and bidirectional-formatting characters written as
 /// `\u{..}`, so that it can neither steer a terminal nor reorder a line.
 #[must_use]
@@ -149,11 +191,13 @@ pub fn at_most(text: &str, longest: usize) -> String {
     }
 }
 
-/// Controls (C0, DEL, C1), separators of lines, and bidirectional formatting.
+/// Controls (C0, DEL, C1), separators of lines, bidirectional and deprecated
+/// formatting, and the marks of byte order and annotations.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{206f}'
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
 fn make_safe(given: &str) -> String {
@@ -191,7 +235,7 @@ fn is_dot_or_space(character: char) -> bool {
 /// The suffixes of the engine's own files.
 fn is_ours(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
-    name.ends_with(".part") || name.ends_with(".haul")
+    [".part", ".haul", ".hau~"].iter().any(|suffix| name.ends_with(suffix))
 }
 
 /// Device names, which Windows finds in every directory under any extension.
@@ -218,78 +262,6 @@ fn cut(name: &str) -> String {
         end -= 1;
     }
     format!("{}{extension}", stem[..end].trim_end_matches(is_dot_or_space))
-}
-
-/// The file name in a `Content-Disposition` (RFC 6266 section 4.3). A part that
-/// cannot be read is passed over, as browsers do.
-fn disposition_name(value: &str) -> Option<String> {
-    let mut plain = None;
-    let mut extended = None;
-    for (name, value) in parameters(value) {
-        match name.to_ascii_lowercase().as_str() {
-            "filename" if plain.is_none() => plain = Some(value),
-            "filename*" if extended.is_none() => extended = extended_value(&value),
-            _ => {}
-        }
-    }
-    let named = |name: &String| !name.is_empty();
-    extended.filter(named).or(plain.filter(named))
-}
-
-/// The `name=value` parts between semicolons, quoted strings resolved (RFC
-/// 9110 sections 5.6.4 and 5.6.6).
-fn parameters(text: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let mut rest = text;
-    while !rest.is_empty() {
-        let stop = rest.find([';', '=']).unwrap_or(rest.len());
-        let (name, after) = rest.split_at(stop);
-        let Some(after) = after.strip_prefix('=') else {
-            rest = after.strip_prefix(';').unwrap_or_default();
-            continue;
-        };
-        let after = after.trim_start();
-        let value;
-        (value, rest) = match after.strip_prefix('"') {
-            Some(quoted) => quoted_string(quoted),
-            None => {
-                let stop = after.find(';').unwrap_or(after.len());
-                (after[..stop].trim_end().to_owned(), &after[stop..])
-            }
-        };
-        found.push((name.trim().to_owned(), value));
-        rest = rest.find(';').map_or("", |semicolon| &rest[semicolon + 1..]);
-    }
-    found
-}
-
-/// The text up to the closing quote, unescaped, and what follows the quote.
-fn quoted_string(text: &str) -> (String, &str) {
-    let mut value = String::new();
-    let mut characters = text.char_indices();
-    while let Some((index, character)) = characters.next() {
-        match character {
-            '"' => return (value, &text[index + 1..]),
-            '\\' => value.extend(characters.next().map(|(_, escaped)| escaped)),
-            _ => value.push(character),
-        }
-    }
-    (value, "")
-}
-
-/// `charset'language'percent-encoded` (RFC 8187 section 3.2.1), in UTF-8 or
-/// ISO-8859-1; `None` when it is neither or not valid in it.
-fn extended_value(value: &str) -> Option<String> {
-    let (charset, rest) = value.split_once('\'')?;
-    let (_language, encoded) = rest.split_once('\'')?;
-    let bytes = percent_decode(encoded);
-    if charset.eq_ignore_ascii_case("utf-8") {
-        String::from_utf8(bytes).ok()
-    } else if charset.eq_ignore_ascii_case("iso-8859-1") {
-        Some(bytes.into_iter().map(char::from).collect())
-    } else {
-        None
-    }
 }
 
 /// Replaces each `%XX`; any other percent sign stays as it is.

@@ -2,34 +2,31 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn named(disposition: &str) -> String {
-    file_name(Some(disposition), None, "/from/url.bin").name
+/// The name by a field and the path of a URL that did not redirect.
+fn file_name(disposition: Option<&str>, content_type: Option<&str>, path: &str) -> SafeName {
+    super::file_name(disposition, content_type, path, path)
 }
 
 #[test]
-fn disposition_forms() {
-    for (value, name) in [
-        ("attachment; filename=a.iso", "a.iso"),
-        ("attachment; filename=\"a b.iso\"", "a b.iso"),
-        ("attachment;FileName=\"a;b.iso\" ; size=3", "a;b.iso"),
-        (r#"attachment; filename="a\"b\c.iso""#, "a\"bc.iso"),
-        ("attachment; filename=a.iso; filename*=UTF-8''na%C3%AFve%20%e2%82%ac.iso", "naïve €.iso"),
-        ("attachment; filename*=utf-8'en'x.iso; filename=a.iso", "x.iso"),
-        ("attachment; filename*=iso-8859-1''%A3.iso", "£.iso"),
-        ("attachment; filename*=UTF-8''%ff.iso; filename=a.iso", "a.iso"),
-        ("attachment; filename*=koi8-r''%ff.iso; filename=a.iso", "a.iso"),
-        ("attachment; filename*=UTF-8''; filename=a.iso", "a.iso"),
-        ("filename=a.iso", "a.iso"),
-        ("attachment; filename=a%20b.iso", "a%20b.iso"),
-        ("attachment; filename=a b.iso ; x=y", "a b.iso"),
-        ("attachment; filename=\"open.iso", "open.iso"),
-        ("attachment; x=\"filename=no\"; filename=a.iso", "a.iso"),
-        ("attachment; filename=\"\"", "url.bin"),
-        ("attachment; filename=", "url.bin"),
-        ("inline", "url.bin"),
-        ("", "url.bin"),
+fn after_a_redirect_the_name_that_says_more_counts() {
+    for (asked, answered, name) in [
+        ("/files/tool-1.2.tar.gz/download", "/mirror/tool-1.2.tar.gz", "tool-1.2.tar.gz"),
+        ("/dl.php", "/tool.zip", "tool.zip"),
+        ("/latest/", "/tool.zip", "tool.zip"),
+        ("/", "/tool.zip", "tool.zip"),
+        ("/", "/tool", "tool"),
+        ("/release-1.2", "/tool.zip", "tool.zip"),
+        ("/tool.zip", "/tool-1.2.zip", "tool.zip"),
+        ("/tool", "/0a1b2c", "tool"),
+        ("/tool", "/view.aspx", "tool"),
+        ("/dl.php", "/0a1b2c", "dl.php"),
+        ("/a%20film.mkv", "/x.bin", "a film.mkv"),
+        ("/get", "/..%2f.bashrc", "_.bashrc"),
+        ("/get", "/..%2f.x.mkv", "_.x.mkv"),
+        ("/", "/", "download"),
     ] {
-        assert_eq!(named(value), name, "{value:?}");
+        let named = super::file_name(None, None, asked, answered);
+        assert_eq!(named.name, name, "{asked} {answered}");
     }
 }
 
@@ -47,7 +44,7 @@ fn the_url_names_what_has_no_disposition() {
         ("/%2e%2e%2f", "download", true),
         ("/%2e%2e", "download", true),
         ("/a%5Cb", "b", true),
-        ("/%ff.iso", "\u{fffd}.iso", true),
+        ("/%ff.iso", "ÿ.iso", true),
         ("/a%00b", "ab", true),
     ] {
         let expected = SafeName { name: name.to_owned(), changed };
@@ -66,7 +63,6 @@ fn what_the_server_names_stays_in_the_directory() {
         (".", "download"),
         ("a/", "download"),
         ("...", "download"),
-        ("   ", "download"),
         (".bashrc", "_.bashrc"),
         ("-rf", "_-rf"),
         (" .x", "_.x"),
@@ -81,6 +77,8 @@ fn what_the_server_names_stays_in_the_directory() {
         ("console", "console"),
         ("x.part", "x.part_"),
         ("x.HAUL", "x.HAUL_"),
+        ("x.hau~", "x.hau~_"),
+        ("\u{feff}.x", "_.x"),
         ("x.part.", "x.part_"),
         ("x.par\u{7}t", "x.part_"),
     ] {
@@ -120,6 +118,30 @@ fn text_in_a_sentence_is_brief() {
     assert_eq!(brief(&"é".repeat(80)), "é".repeat(80));
     assert_eq!(brief(&"é".repeat(81)), format!("{}…", "é".repeat(80)));
     assert_eq!(brief("\u{1b}"), "\\u{1b}");
+}
+
+#[test]
+fn each_component_of_a_path_is_made_safe() {
+    for (given, name) in [
+        ("a.iso", "a.iso"),
+        ("pool/a.iso", "pool/a.iso"),
+        ("./pool//a.iso", "pool/a.iso"),
+        (".config/haul/config.toml", "_.config/haul/config.toml"),
+        ("a/.bash_profile", "a/_.bash_profile"),
+        ("-rf", "_-rf"),
+        ("f.bin.part", "f.bin.part_"),
+        ("f.haul/f.hau~", "f.haul_/f.hau~_"),
+        ("gpj\u{202e}.exe", "gpj.exe"),
+        ("\u{202e}/x", "download/x"),
+        (" . ./.../x", "download/download/x"),
+        ("con/nul.txt", "_con/_nul.txt"),
+    ] {
+        let expected = SafeName { name: name.to_owned(), changed: name != given };
+        assert_eq!(safe_path(given), Some(expected), "{given:?}");
+    }
+    for given in ["", ".", "./", "/a", "a/", "..", "a/../b", "a/..", "a\\b", "a\nb", "a\0"] {
+        assert_eq!(safe_path(given), None, "{given:?}");
+    }
 }
 
 fn assert_safe(name: &str) {

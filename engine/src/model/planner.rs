@@ -6,7 +6,7 @@
 //! is a [`Verdict`].
 //!
 //! A download runs through these phases: *opening* (one request, which is the
-//! first lease already), *preparing* (the driver opens the output for what the
+//! first lease already, and may carry the whole object: see [`holder`]), *preparing* (the driver opens the output for what the
 //! response told), *running*, and, when everything stored must be given up,
 //! *draining* (all leases are cancelled and acknowledged) before it opens again.
 
@@ -20,13 +20,16 @@ use super::resource::Resource;
 use super::retry::Backoff;
 use super::segment::{SegmentMap, SegmentState};
 use super::validator::Validator;
-use crate::error::ErrorKind;
-use crate::event::{LimitedBy, MapCell};
+use crate::model::error::ErrorKind;
+use crate::model::event::{LimitedBy, MapCell};
 
 mod action;
 mod failing;
+mod holder;
 mod judge;
+mod known_end;
 mod prelude;
+mod refusals;
 mod relief;
 mod schedule;
 mod sources;
@@ -36,7 +39,10 @@ mod streaming;
 mod wanted;
 
 pub use self::action::{Action, Failure, LeaseEnd, Restored, Settings};
+use self::holder::Holder;
+use self::known_end::KnownEnd;
 use self::prelude::Prelude;
+use self::refusals::{Ask, Ranges, Refusals};
 use self::sources::Sources;
 pub use self::sources::{MAX_SOURCES, PlaceId, PlaceNeed, SourceId};
 use self::speed::Speeds;
@@ -46,6 +52,9 @@ pub use super::segment::LeaseId;
 
 /// The usual [`Settings::first_range_bytes`].
 pub const FIRST_RANGE_BYTES: u64 = 4 << 20;
+
+/// A shorter download says nothing of what its speed is limited by.
+const TELLING: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -86,6 +95,8 @@ struct Lease {
     cancelled_for: Option<Failure>,
     conditional: bool,
     in_doubt: bool,
+    /// What its response has, while its bytes may still come by the first response.
+    parked: Option<ByteRange>,
 }
 
 impl Lease {
@@ -109,6 +120,7 @@ pub struct Planner {
     /// Bytes of it were given out and cannot be taken back.
     given_out: bool,
     stream_ended_at: Option<u64>,
+    known_end: KnownEnd,
     leases: BTreeMap<LeaseId, Lease>,
     next_lease: LeaseId,
     concurrency: Concurrency,
@@ -128,6 +140,8 @@ pub struct Planner {
     /// Versions given up for another of the same size: one that comes back did
     /// not change.
     abandoned: Vec<(Option<u64>, Validator)>,
+    /// Every version that a restart gave up.
+    given_up: Vec<Resource>,
     /// What an earlier run claims to hold of the object.
     claimed: Option<Resource>,
     /// Leases that still stream may end before the download fails with this.
@@ -144,6 +158,8 @@ pub struct Planner {
     storage_busy_at: Option<Duration>,
     storage_busy_ticks: u32,
     ticks: u32,
+    /// When the output was first open.
+    running_since: Option<Duration>,
     changes: u32,
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
@@ -154,6 +170,11 @@ pub struct Planner {
     /// Where readers stand.
     wants: Vec<Want>,
     prelude: Option<Prelude>,
+    /// The first response, while nothing else has been shown to deliver.
+    holder: Option<Holder>,
+    refusals: Refusals,
+    /// When responses were left before their end, of late.
+    closed_early: Vec<Duration>,
     high_water: u64,
     actions: VecDeque<Action>,
 }
@@ -167,13 +188,14 @@ impl Planner {
             backoff: Backoff::new(settings.retry, settings.seed),
             phase: Phase::Opening,
             whole: false,
-            opening_range: ByteRange::new(0, settings.first_range_bytes),
+            opening_range: ByteRange::open(0),
             settings,
             resource: None,
             map: None,
             reach: None,
             given_out: false,
             stream_ended_at: None,
+            known_end: KnownEnd::default(),
             leases: BTreeMap::new(),
             next_lease: 1,
             wait_until: Duration::ZERO,
@@ -185,6 +207,7 @@ impl Planner {
             other_coding: false,
             doubt: false,
             abandoned: Vec::new(),
+            given_up: Vec::new(),
             claimed: None,
             dying: None,
             sources: Sources::default(),
@@ -194,6 +217,7 @@ impl Planner {
             storage_busy_at: None,
             storage_busy_ticks: 0,
             ticks: 0,
+            running_since: None,
             changes: 0,
             refetched: false,
             paused: false,
@@ -201,6 +225,9 @@ impl Planner {
             rooms: None,
             wants: Vec::new(),
             prelude: None,
+            holder: None,
+            refusals: Refusals::default(),
+            closed_early: Vec::new(),
             high_water: 0,
             actions: VecDeque::new(),
         }
@@ -210,7 +237,14 @@ impl Planner {
     /// validator as a precondition, and asks for `opening_range`.
     pub fn claim(&mut self, resource: Resource, opening_range: ByteRange) {
         self.claimed = Some(resource);
+        self.refusals.has_partial = true;
         self.opening_range = opening_range;
+    }
+
+    /// Nothing of the object is wanted, as far as is known: the first request asks for one
+    /// byte, to learn what it is.
+    pub fn probe(&mut self) {
+        self.opening_range = ByteRange::new(0, 1);
     }
 
     /// How far leases may go; `None` for no bound.
@@ -245,13 +279,36 @@ impl Planner {
     pub fn learned(&self) -> Option<Learned> {
         let learned = self.concurrency.learned().filter(|_| !self.whole)?;
         // Where something here held the speed, only a refusal was the server's.
-        let ours = matches!(self.limited_by(), Some(LimitedBy::SpeedLimit | LimitedBy::Disk));
+        let ours = self.limited_here().is_some();
         (!ours || learned.why == Bound::Server).then_some(learned)
     }
 
-    /// What kept the download from being faster, where it is known.
+    /// What kept the download from being faster, where that was measured.
     #[must_use]
-    pub fn limited_by(&self) -> Option<LimitedBy> {
+    pub fn limited_by(&self, now: Duration) -> Option<LimitedBy> {
+        let found = || self.concurrency.shown().filter(|_| !self.whole);
+        self.limited_here().or_else(|| found().filter(|found| self.was_so_throughout(*found, now)))
+    }
+
+    /// Whether what a moment has shown fits all of the download, which must have been long
+    /// enough to tell.
+    fn was_so_throughout(&self, found: LimitedBy, now: Duration) -> bool {
+        let whole = match found {
+            LimitedBy::Connection { bytes_per_second } => {
+                bytes_per_second.saturating_mul(self.limit() as u64)
+            }
+            LimitedBy::Link { bytes_per_second } => bytes_per_second,
+            // That is no measure: it was refused.
+            _ => return true,
+        };
+        let Some(since) = self.running_since else { return false };
+        let time = now.saturating_sub(since);
+        let mean = self.received_bytes as f64 / time.as_secs_f64().max(1e-3);
+        time >= TELLING && (0.5..2.0).contains(&(mean / whole.max(1) as f64))
+    }
+
+    /// What of this side kept it.
+    fn limited_here(&self) -> Option<LimitedBy> {
         if self.settings.speed_limited {
             return Some(LimitedBy::SpeedLimit);
         }
@@ -259,7 +316,7 @@ impl Planner {
         if self.ticks >= 4 && self.storage_busy_ticks * 2 > self.ticks {
             return Some(LimitedBy::Disk);
         }
-        self.concurrency.found().filter(|_| !self.whole)
+        None
     }
 
     /// Rounds of backoff so far.
@@ -304,6 +361,7 @@ impl Planner {
         self.give_up_stalled(now);
         self.ticks += u32::from(self.phase == Phase::Running);
         self.observe(now);
+        self.tell_of_waiting(now);
         self.watch_prelude(now);
         self.make_room(now);
         self.schedule(now);
@@ -326,6 +384,7 @@ impl Planner {
     pub fn on_opened(&mut self, segment_size_bytes: u64, restored: &Restored, now: Duration) {
         let Phase::Preparing(id) = self.phase else { return };
         self.phase = Phase::Running;
+        self.running_since.get_or_insert(now);
         let total = self.resource.as_ref().and_then(|resource| resource.total);
         self.map = total.map(|total| SegmentMap::new(total, segment_size_bytes));
         let Some(lease) = self.leases.get_mut(&id) else { return self.schedule(now) };
@@ -348,8 +407,7 @@ impl Planner {
         match usable {
             Some(run) => {
                 let range = ByteRange::new(run.start(), run.end().min(lease.range.end()));
-                lease.range = range;
-                map.lease(range, id);
+                self.begin_holding(id, range);
                 self.actions.push_back(Action::Store { lease: id, range });
             }
             None => self.drop_response(id),
@@ -363,20 +421,25 @@ impl Planner {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         let from = lease.position;
         lease.position += bytes;
+        let position = lease.position;
         let pause = now.saturating_sub(lease.last_byte_at);
         lease.pause = (lease.pause * 7 + pause) / 8;
         lease.last_byte_at = now;
         self.received_bytes += bytes;
         lease.rate.record(bytes, now);
+        let source = lease.source;
+        self.hold_on(id, position);
         if let Some(map) = &mut self.map {
-            map.received(id, from, lease.position);
-            if from < lease.position {
-                let segments = map.index_of(from)..=map.index_of(lease.position - 1);
-                self.sources.received(lease.source, id, segments);
+            map.received(id, from, position);
+            if from < position {
+                let segments = map.index_of(from)..=map.index_of(position - 1);
+                self.sources.received(source, id, segments);
             }
         }
         let whole = self.whole;
-        let position = lease.position;
+        if whole && self.map.is_none() {
+            self.known_end.came(position);
+        }
         self.confirm_suspicion(now);
         self.watch_prelude(now);
         if self.concurrency.is_judging() && self.phase == Phase::Running {
@@ -390,6 +453,7 @@ impl Planner {
             self.failures_in_a_row = 0;
             self.reliefs_in_a_row = 0;
             self.lies_in_a_row = 0;
+            self.refusals.progress();
         }
     }
 
@@ -398,6 +462,11 @@ impl Planner {
         let Some(lease) = self.leases.get_mut(&id) else { return };
         lease.leaving = lease.cancelled;
         lease.shared = false;
+        if self.is_holder(id) {
+            self.release_hold(end);
+            return self.schedule(now);
+        }
+        let Some(lease) = self.leases.get_mut(&id) else { return };
         if end >= lease.range.end() {
             return;
         }
@@ -411,11 +480,16 @@ impl Planner {
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
         let Some(lease) = self.forget_lease(id) else { return self.schedule(now) };
         self.watch_prelude(now);
+        if self.is_holder(id) {
+            self.holder = None;
+            self.unpark();
+        }
         let progressed = lease.position > lease.start;
         let kept = end == LeaseEnd::Complete
             && lease.range.end() == lease.asked_end
             && !self.sources.is_gone(lease.source);
         self.speeds.ended(&lease, kept, now);
+        self.closes_early(&lease, &end, now);
         if progressed {
             self.sources.ended(lease.source, lease.mean_rate(now));
         }
@@ -423,7 +497,10 @@ impl Planner {
         match end {
             LeaseEnd::Complete => {}
             LeaseEnd::BodyEnded if self.whole && self.map.is_none() => {
-                self.stream_ended_at = Some(lease.position);
+                match self.known_end.contradiction(lease.position) {
+                    None => self.stream_ended_at = Some(lease.position),
+                    Some(failure) => self.ended_badly(source, failure, progressed, false, now),
+                }
             }
             // Whatever it was may be over when the download goes on.
             _ if self.paused => {}
@@ -435,8 +512,13 @@ impl Planner {
                 let refused = refused && lease.head_at.is_none();
                 self.ended_badly(source, failure, progressed, refused, now);
             }
+            LeaseEnd::Unanswered(failure) if !lease.cancelled => {
+                let refused = lease.head_at.is_none();
+                self.refusals.unanswered = refused;
+                self.ended_badly(source, failure, progressed, refused, now);
+            }
             // What broke while it was being cancelled is no failure of the server's.
-            LeaseEnd::Failed { .. } | LeaseEnd::Dropped => {
+            LeaseEnd::Failed { .. } | LeaseEnd::Unanswered(_) | LeaseEnd::Dropped => {
                 if let Some(failure) = lease.cancelled_for {
                     self.ended_badly(source, failure, progressed, false, now);
                 }

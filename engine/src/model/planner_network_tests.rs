@@ -6,7 +6,7 @@
 //! frees it when it is closed, which every response that is given up does.
 
 use super::*;
-use crate::config::{Connections, RetryPolicy};
+use crate::model::config::{Connections, RetryPolicy};
 use crate::model::response::Verdict;
 use crate::model::segment::choose_segment_size;
 use crate::model::validator::EntityTag;
@@ -122,6 +122,7 @@ impl Simulation {
                 connections,
                 stall_timeout: Duration::from_secs(30),
                 retry: RetryPolicy::default(),
+                first_byte_timeout: Duration::from_secs(300),
                 first_range_bytes: FIRST_RANGE_BYTES,
                 min_split_bytes: 0,
                 speed_limited: false,
@@ -334,7 +335,7 @@ impl Simulation {
         }
         self.course.elapsed_s = self.now.as_secs_f64();
         self.course.limit = self.planner.limit();
-        self.course.why = self.planner.limited_by();
+        self.course.why = self.planner.limited_by(self.now);
 
         self.course
     }

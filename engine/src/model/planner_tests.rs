@@ -2,8 +2,8 @@
 //! naive oracle that counts the stores of every byte.
 
 use super::*;
-use crate::config::{Connections, RetryPolicy};
-use crate::event::NoticeCode;
+use crate::model::config::{Connections, RetryPolicy};
+use crate::model::event::NoticeCode;
 use crate::model::response::Verdict;
 use crate::model::validator::EntityTag;
 
@@ -30,6 +30,7 @@ fn planner(connections: usize) -> Planner {
         connections: Connections::Fixed(connections),
         stall_timeout: Duration::from_secs(5),
         retry: RetryPolicy::default(),
+        first_byte_timeout: Duration::from_secs(300),
         first_range_bytes: FIRST_RANGE_BYTES,
         min_split_bytes: 0,
         speed_limited: false,
@@ -78,6 +79,19 @@ struct Sim {
     failed: Option<Failure>,
     requests: u64,
     faults: bool,
+    /// What comes of every request but the first.
+    beside: Option<Beside>,
+}
+
+/// What a server that serves a link once does with further requests.
+#[derive(Clone, Copy)]
+enum Beside {
+    Denied(u16),
+    Status(u16),
+    Throttled,
+    Whole,
+    Silent,
+    Unanswered,
 }
 
 impl Sim {
@@ -100,6 +114,7 @@ impl Sim {
             failed: None,
             requests: 0,
             faults,
+            beside: None,
         }
     }
 
@@ -107,13 +122,15 @@ impl Sim {
         while let Some(action) = self.planner.poll_action() {
             match action {
                 Action::Fetch { lease, range, .. } => {
-                    let range = range.expect("this server has ranges");
+                    assert!(range.is_some() || self.beside.is_some(), "this server has ranges");
+                    let range = range.unwrap_or(ByteRange::open(0));
                     let chance = |random: &mut fastrand::Rng, faults: bool| {
                         (faults && random.u8(..) < 40).then(|| random.u64(0..3 * SEGMENT))
                     };
                     self.requests += 1;
                     let reach = self.reach.unwrap_or(u64::MAX);
-                    assert!(range.end() <= self.frontier().saturating_add(reach), "{range}");
+                    let within = range.end() <= self.frontier().saturating_add(reach);
+                    assert!(within || range.is_open(), "{range}");
                     self.fetches.push(SimFetch {
                         lease,
                         position: range.start(),
@@ -202,6 +219,11 @@ impl Sim {
                     continue;
                 }
                 fetch.answered = true;
+                if let Some(beside) = self.beside.filter(|_| lease > 1) {
+                    self.refuse(lease, beside);
+                    continue;
+                }
+                let fetch = &mut self.fetches[at];
                 fetch.end = fetch.end.min(fetch.position.saturating_add(self.cap));
                 let range = ByteRange::new(fetch.position, fetch.end);
                 let verdict = Verdict::Partial { range, resource: resource(total, "a") };
@@ -240,6 +262,27 @@ impl Sim {
         }
     }
 
+    fn refuse(&mut self, lease: LeaseId, beside: Beside) {
+        let (now, total) = (self.now, self.total);
+        let verdict = match beside {
+            Beside::Denied(status) => Verdict::Denied { status },
+            Beside::Status(status) => {
+                Verdict::Status { status, transient: status >= 500, retry_after: None }
+            }
+            Beside::Throttled => Verdict::Throttled { status: 503, retry_after: None },
+            Beside::Whole => Verdict::Whole { resource: resource(total, "a") },
+            Beside::Silent => return,
+            Beside::Unanswered => {
+                self.fetches.retain(|fetch| fetch.lease != lease);
+                let failure = Failure::new(ErrorKind::Network, "closed");
+                self.planner.on_ended(lease, LeaseEnd::Unanswered(failure), now);
+                return self.carry_out();
+            }
+        };
+        self.planner.on_verdict(lease, verdict, now);
+        self.carry_out();
+    }
+
     fn run(&mut self, at_most: Duration) {
         while !self.finished && self.failed.is_none() {
             self.step();
@@ -261,6 +304,30 @@ fn every_byte_is_fetched_once_and_it_ends_whatever_the_connections_do() {
 }
 
 #[test]
+fn a_link_that_is_good_for_one_request_brings_everything() {
+    let all = [
+        Beside::Denied(403),
+        Beside::Denied(410),
+        Beside::Status(404),
+        Beside::Status(500),
+        Beside::Throttled,
+        Beside::Whole,
+        Beside::Silent,
+        Beside::Unanswered,
+    ];
+    for seed in 0..800 {
+        let mut sim = Sim::new(seed, false);
+        sim.cap = u64::MAX;
+        sim.beside = Some(all[seed as usize % all.len()]);
+        sim.run(Duration::from_secs(3600));
+        assert_eq!(sim.failed, None, "seed {seed}");
+        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
+        let seconds = sim.now.as_secs();
+        assert!(sim.requests <= 20 + 2 * seconds, "seed {seed}: {} requests", sim.requests);
+    }
+}
+
+#[test]
 fn leases_stay_near_the_frontier_where_a_digest_needs_the_bytes_in_order() {
     for seed in 0..1000 {
         let mut sim = Sim::new(seed, seed % 3 != 0);
@@ -268,6 +335,23 @@ fn leases_stay_near_the_frontier_where_a_digest_needs_the_bytes_in_order() {
         sim.reach = Some(18 * SEGMENT);
         sim.planner.stay_within(Some(Reach::Frontier(6 * SEGMENT)));
         sim.run(Duration::from_secs(3600));
+        assert_eq!(sim.failed, None, "seed {seed}");
+        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
+    }
+}
+
+#[test]
+fn a_reader_gets_on_whatever_the_connections_do_and_however_small_its_window_is() {
+    for seed in 0..1000 {
+        let mut sim = Sim::new(seed, seed % 3 != 0);
+        let bytes = (1 + seed % 3) * SEGMENT;
+        while !sim.finished && sim.failed.is_none() {
+            let first = (sim.frontier() / SEGMENT) as usize;
+            let given = sim.frontier() + sim.prefixes.get(first).copied().unwrap_or(0);
+            sim.planner.stay_within(Some(Reach::Window { bytes, given }));
+            sim.step();
+            assert!(sim.now.as_secs() < 3600, "seed {seed}: no end, {given} given");
+        }
         assert_eq!(sim.failed, None, "seed {seed}");
         assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
     }
@@ -487,6 +571,33 @@ fn connections_that_stall_in_turn_are_rounds_and_end() {
         }
     }
     assert_eq!(rounds, 10, "it ends after as many rounds as the policy has");
+}
+
+#[test]
+fn the_first_byte_is_waited_for_as_long_as_browsers_wait() {
+    let mut planner = planner(4);
+    planner.tick(Duration::ZERO);
+    assert!(matches!(actions(&mut planner)[..], [Action::Fetch { lease: 1, .. }]));
+    let mut notices = 0;
+    for second in 1..300 {
+        planner.tick(Duration::from_secs(second));
+        for action in actions(&mut planner) {
+            assert!(matches!(action, Action::Notice(NoticeCode::FirstByte, _)), "{action:?}");
+            notices += 1;
+        }
+    }
+    assert_eq!(notices, 1);
+    planner.tick(Duration::from_secs(300));
+    assert_eq!(actions(&mut planner), [Action::Cancel { lease: 1 }]);
+    // Once more, then it is given up.
+    planner.on_ended(1, LeaseEnd::Dropped, Duration::from_secs(300));
+    assert!(matches!(actions(&mut planner)[..], [Action::Retry { attempt: 1, .. }]));
+    planner.tick(Duration::from_secs(302));
+    assert!(matches!(actions(&mut planner)[..], [Action::Fetch { lease: 2, .. }]));
+    planner.tick(Duration::from_secs(700));
+    assert_eq!(actions(&mut planner), [Action::Cancel { lease: 2 }]);
+    planner.on_ended(2, LeaseEnd::Dropped, Duration::from_secs(700));
+    assert!(matches!(actions(&mut planner)[..], [Action::Fail(_)]));
 }
 
 #[path = "planner/steered_tests.rs"]

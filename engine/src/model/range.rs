@@ -27,6 +27,19 @@ impl ByteRange {
         Self { start, end }
     }
 
+    /// Everything from `start` on: asked for without naming a last byte, so that
+    /// one response can carry the rest of an object whose size is unknown.
+    #[must_use]
+    pub const fn open(start: u64) -> Self {
+        Self::new(start, u64::MAX)
+    }
+
+    /// Whether the range has no end of its own, as [`Self::open`] makes it.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        self.end == u64::MAX
+    }
+
     /// The offset of the first byte.
     #[must_use]
     pub const fn start(self) -> u64 {
@@ -66,13 +79,17 @@ impl ByteRange {
     }
 
     /// The value of a `Range` field that asks for these bytes, `bytes=a-b`
-    /// with `b` the last byte's offset (RFC 9110 section 14.1.2).
+    /// with `b` the last byte's offset, or `bytes=a-` for an open range (RFC
+    /// 9110 section 14.1.2).
     ///
     /// # Panics
     /// When the range is empty, which HTTP cannot express.
     #[must_use]
     pub fn to_header_value(self) -> String {
         assert!(!self.is_empty(), "an empty range cannot be asked for");
+        if self.is_open() {
+            return format!("bytes={}-", self.start);
+        }
         format!("bytes={}-{}", self.start, self.end - 1)
     }
 }
@@ -197,6 +214,8 @@ mod tests {
     #[test]
     fn asking_is_inclusive() {
         assert_eq!(ByteRange::new(0, 1).to_header_value(), "bytes=0-0");
+        assert_eq!(ByteRange::open(0).to_header_value(), "bytes=0-");
+        assert_eq!(ByteRange::open(7).to_header_value(), "bytes=7-");
         let last = ByteRange::new(MAX_OBJECT_BYTES - 1, MAX_OBJECT_BYTES);
         assert_eq!(last.to_header_value(), "bytes=9223372036854775806-9223372036854775806");
     }

@@ -16,6 +16,7 @@ const NANOS_PER_SECOND: i128 = 1_000_000_000;
 #[derive(Debug, Clone)]
 pub struct RateEstimator {
     tau_seconds: f64,
+    first: Option<Duration>,
     last: Option<Duration>,
     /// Bytes a second, weighted, not yet divided by `weight`.
     sum: f64,
@@ -27,13 +28,28 @@ impl RateEstimator {
     /// An estimator with the time constant `tau`; less than 1 ms counts as 1 ms.
     #[must_use]
     pub fn new(tau: Duration) -> Self {
-        Self { tau_seconds: tau.as_secs_f64().max(0.001), last: None, sum: 0.0, weight: 0.0 }
+        let tau_seconds = tau.as_secs_f64().max(0.001);
+        Self { tau_seconds, first: None, last: None, sum: 0.0, weight: 0.0 }
+    }
+
+    /// Forgets all where nothing arrived for so long before `now`: a mean over a silence
+    /// and what came before it is the speed of neither.
+    pub fn forget_after(&mut self, silence: Duration, now: Duration) {
+        if self.last.is_some_and(|last| now.saturating_sub(last) >= silence) {
+            *self = Self { first: None, last: None, sum: 0.0, weight: 0.0, ..*self };
+        }
+    }
+
+    /// How long there has been something to measure.
+    #[must_use]
+    pub fn measured_for(&self, now: Duration) -> Duration {
+        self.first.map_or(Duration::ZERO, |first| now.saturating_sub(first))
     }
 
     /// Counts `bytes` that arrived between the last record and `now`.
     pub fn record(&mut self, bytes: u64, now: Duration) {
         let Some(last) = self.last else {
-            self.last = Some(now);
+            (self.first, self.last) = (Some(now), Some(now));
             return;
         };
         let elapsed = now.saturating_sub(last).as_secs_f64();
@@ -185,6 +201,25 @@ mod tests {
             estimator.record(3000, ms(11_000 + step * 10));
         }
         assert_near(estimator.rate(ms(21_000)), 300_000.0, 100.0);
+    }
+
+    #[test]
+    fn what_comes_after_a_silence_has_a_speed_of_its_own() {
+        let mut estimator = RateEstimator::new(ms(3000));
+        let mut now = ms(0);
+        for _ in 0..50 {
+            estimator.record(100_000, now);
+            now += ms(100);
+        }
+        assert_eq!(estimator.measured_for(now), ms(5000));
+        now += ms(20_000);
+        for _ in 0..=10 {
+            estimator.forget_after(ms(2000), now);
+            estimator.record(100_000, now);
+            now += ms(100);
+        }
+        assert_near(estimator.rate(now - ms(100)), 1_000_000.0, 1000.0);
+        assert_eq!(estimator.measured_for(now), ms(1100));
     }
 
     #[test]

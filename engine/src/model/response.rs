@@ -4,14 +4,16 @@
 //! [`Verdict::Partial`] or [`Verdict::Whole`], and every way in which a server
 //! is known to lie has its own [`Lie`], so that each has a test and a remedy.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
 
+use super::charset;
 use super::name::brief;
 use super::range::{self, ByteRange, ContentRange, RangeError};
 use super::resource::Resource;
+use super::size::{differing, size_words};
 use super::validator::{self, Comparison, Validator};
 
 /// What the request asked for.
@@ -35,8 +37,9 @@ pub enum Verdict {
     },
     /// A 200 with our object from its first byte.
     Whole {
-        /// The object as this response tells it, without ranges; its total is
-        /// the `Content-Length`, if there is one.
+        /// The object as this response tells it; its total is the
+        /// `Content-Length`, if there is one, and it has ranges where the server
+        /// says that it accepts them.
         resource: Resource,
     },
     /// A 416: nothing of the object is in the asked range.
@@ -69,7 +72,7 @@ pub enum Verdict {
     },
     /// A response that contradicts the request, HTTP or itself.
     Lie(Lie),
-    /// 429 or 503: asked to slow down.
+    /// 429 or 503, and 403, 509 or 530 with `Retry-After`: asked to slow down.
     Throttled {
         /// The status.
         status: u16,
@@ -124,6 +127,34 @@ pub enum Lie {
     },
     /// A `multipart/byteranges` although one range was asked for.
     Multipart,
+    /// A transfer coding besides `chunked`: the bytes are not the object's; as sent.
+    TransferCoding(String),
+    /// Another total than the object's under the same strong entity tag.
+    OtherTotal {
+        /// The object's size in bytes.
+        expected: u64,
+        /// The size in this response.
+        got: u64,
+    },
+    /// A whole object of another length than before, and nothing that says another version.
+    OtherLength {
+        /// The object's size in bytes.
+        expected: u64,
+        /// The size in this response.
+        got: u64,
+    },
+    /// A total that is the end of the part that was asked for, and not the object's.
+    TotalOfPart {
+        /// The object's size in bytes.
+        expected: u64,
+        /// The size in this response.
+        got: u64,
+    },
+    /// A 200 as long as the part that was asked for.
+    PartAsWhole {
+        /// Its length in bytes.
+        length_bytes: u64,
+    },
     /// A content coding other than that of the object so far.
     EncodingDiffers {
         /// The coding so far; `None` for identity.
@@ -131,9 +162,9 @@ pub enum Lie {
         /// The coding of this response; `None` for identity.
         got: Option<String>,
     },
-    /// A 200 with a `Content-Range`: a slice that claims to be the whole.
+    /// A 200 whose `Content-Range` does not say the whole object.
     WholeHasContentRange,
-    /// A 206 although no range was asked for.
+    /// A 206 that says a part although no range was asked for.
     PartialUnasked,
     /// A size that is no number, contradicts itself or is larger than
     /// [`range::MAX_OBJECT_BYTES`]; as sent.
@@ -164,12 +195,17 @@ impl Lie {
             | Self::EndsBeyond { .. }
             | Self::LengthMismatch { .. }
             | Self::EncodingDiffers { .. }
+            | Self::TransferCoding(_)
+            | Self::OtherTotal { .. }
+            | Self::OtherLength { .. }
             | Self::PartialUnasked
             | Self::UnexpectedStatus(_) => Remedy::Retry,
             Self::NoContentRange
             | Self::BadContentRange(_)
             | Self::UnknownTotal
             | Self::Multipart
+            | Self::TotalOfPart { .. }
+            | Self::PartAsWhole { .. }
             | Self::WholeHasContentRange => Remedy::Sequential,
             Self::TooLarge(_) | Self::NoLocation => Remedy::Fatal,
         }
@@ -196,11 +232,42 @@ impl fmt::Display for Lie {
             Self::UnknownTotal => {
                 f.write_str("the server sent a range without the object's total size")
             }
-            Self::LengthMismatch { range_bytes, length_bytes } => write!(
-                f,
-                "the server announced {length_bytes} bytes for a range of {range_bytes} bytes"
-            ),
+            Self::LengthMismatch { range_bytes, length_bytes } => {
+                let (length, range) = differing(*length_bytes, *range_bytes);
+                write!(f, "the server announced {length} for a range of {range}")
+            }
             Self::Multipart => f.write_str("the server sent several parts for one range"),
+            Self::TransferCoding(value) => write!(
+                f,
+                "the server sent the transfer coding {}, which nobody asked for: these are not \
+                 the object's bytes",
+                quoted(value)
+            ),
+            Self::OtherTotal { expected, got } => {
+                let (got, expected) = differing(*got, *expected);
+                write!(f, "the server sent a total of {got} under the entity tag of {expected}")
+            }
+            Self::OtherLength { expected, got } => {
+                let (got, expected) = differing(*got, *expected);
+                write!(
+                    f,
+                    "the server sent {got} as the whole object, after a length of {expected}, \
+                     and nothing that says another version"
+                )
+            }
+            Self::TotalOfPart { expected, got } => {
+                let (got, expected) = differing(*got, *expected);
+                write!(
+                    f,
+                    "the server sent a total of {got}, which is the end of the part that was \
+                     asked for, after a total of {expected}"
+                )
+            }
+            Self::PartAsWhole { length_bytes } => write!(
+                f,
+                "the server sent a 200 of {}, as long as the part that was asked for",
+                size_words(*length_bytes)
+            ),
             Self::EncodingDiffers { expected, got } => {
                 write!(f, "the server sent {} after {}", coding(got), coding(expected))
             }
@@ -233,17 +300,20 @@ pub fn classify(
     expected: Option<&Resource>,
 ) -> Verdict {
     let judged = match status {
-        200 => whole(headers, expected),
+        200 => whole(asked, headers, expected),
         206 => partial(asked, headers, expected),
         301 | 302 | 303 | 307 | 308 => redirect(headers),
+        403 | 509 | 530 if retry_after(headers).is_some() => {
+            Ok(Verdict::Throttled { status, retry_after: retry_after(headers) })
+        }
         401 | 403 | 407 | 410 => Ok(Verdict::Denied { status }),
         412 => Ok(Verdict::PreconditionFailed),
-        416 if matches!(asked, Asked::Range(_)) => unsatisfied(headers),
+        416 if matches!(asked, Asked::Range(_)) => unsatisfied(headers, expected),
         429 | 503 => Ok(Verdict::Throttled { status, retry_after: retry_after(headers) }),
         0..=299 | 304 => Err(Lie::UnexpectedStatus(status)),
         _ => Ok(Verdict::Status {
             status,
-            transient: matches!(status, 408 | 425 | 500 | 502 | 504 | 511 | 520..=529),
+            transient: matches!(status, 408 | 425 | 500 | 502 | 504 | 509 | 511 | 520..=530),
             retry_after: retry_after(headers),
         }),
     };
@@ -251,13 +321,17 @@ pub fn classify(
 }
 
 fn partial(asked: Asked, headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
-    let Asked::Range(asked) = asked else {
-        return Err(Lie::PartialUnasked);
-    };
     let mut seen = resource(headers);
     if seen.media_type().as_deref() == Some("multipart/byteranges") {
         return Err(Lie::Multipart);
     }
+    let length = content_length(headers)?;
+    let Asked::Range(asked) = asked else {
+        return match span(headers, length) {
+            Span::Part => Err(Lie::PartialUnasked),
+            Span::Unsaid | Span::Whole(_) => the_object(seen, length, expected),
+        };
+    };
     let (got, total) = match content_range(headers)?.ok_or(Lie::NoContentRange)? {
         ContentRange::Satisfied { range, total } => (range, total),
         ContentRange::Unsatisfied { .. } => {
@@ -270,29 +344,53 @@ fn partial(asked: Asked, headers: &HeaderMap, expected: Option<&Resource>) -> Re
     if got.end() > asked.end() {
         return Err(Lie::EndsBeyond { asked, got });
     }
-    if let Some(length_bytes) = content_length(headers)?
-        && length_bytes != got.len()
-    {
+    if let Some(length_bytes) = length.filter(|length| *length != got.len()) {
         return Err(Lie::LengthMismatch { range_bytes: got.len(), length_bytes });
     }
-    seen.total = Some(total.ok_or(Lie::UnknownTotal)?);
+    let total = total.ok_or(Lie::UnknownTotal)?;
+    seen.total = Some(total);
     seen.ranges = true;
     if let Some(expected) = expected {
         same_encoding(expected, &seen)?;
-        let same_total = expected.total.is_none() || expected.total == seen.total;
-        if !same_total || expected.validator.compare(&seen.validator) == Comparison::Different {
+        let differ = expected.validator.compare(&seen.validator) == Comparison::Different;
+        if let Some(known) = expected.total.filter(|known| *known != total) {
+            if !differ && total < known && total == asked.end() {
+                return Err(Lie::TotalOfPart { expected: known, got: total });
+            }
+            same_total(expected, &seen)?;
+            return Ok(differs(expected, seen));
+        }
+        if differ {
             return Ok(differs(expected, seen));
         }
     }
     Ok(Verdict::Partial { range: got, resource: seen })
 }
 
-fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
-    if headers.contains_key(header::CONTENT_RANGE) {
-        return Err(Lie::WholeHasContentRange);
+fn whole(asked: Asked, headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
+    let length = content_length(headers)?;
+    let size = match span(headers, length) {
+        Span::Part => return Err(Lie::WholeHasContentRange),
+        Span::Whole(end) => Some(end),
+        Span::Unsaid => length,
+    };
+    if let (Asked::Range(asked), Some(length_bytes)) = (asked, size)
+        && length_bytes == asked.len()
+        && expected.and_then(|expected| expected.total) != size
+    {
+        return Err(Lie::PartAsWhole { length_bytes });
     }
-    let mut seen = resource(headers);
-    seen.total = content_length(headers)?;
+    let seen = Resource { ranges: accepts_ranges(headers), ..resource(headers) };
+    the_object(seen, length, expected)
+}
+
+/// Judges a body that is said to be the whole object.
+fn the_object(
+    mut seen: Resource,
+    length: Option<u64>,
+    expected: Option<&Resource>,
+) -> Result<Verdict, Lie> {
+    seen.total = length;
     let Some(expected) = expected else {
         return Ok(Verdict::Whole { resource: seen });
     };
@@ -311,22 +409,26 @@ fn whole(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Li
         return Ok(differs(expected, seen));
     }
     if comparison != Comparison::Silent {
-        return Ok(if total_differs {
-            Verdict::Changed { seen }
-        } else {
-            Verdict::Whole { resource: seen }
-        });
+        same_total(expected, &seen)?;
+        same_length(expected, &seen)?;
+        return Ok(Verdict::Whole { resource: seen });
     }
-    if expected.validator != Validator::default() {
+    // A plain stream joins nothing, so less than a validator will do: a server
+    // that has lost it has still the object. A page would have another length.
+    let alike = expected.total.is_some()
+        && expected.total == seen.total
+        && expected.media_type() == seen.media_type();
+    if expected.validator != Validator::default() && !alike {
         return Ok(imposter(expected, &seen));
     }
-    if expected.total == seen.total && !type_differs {
+    if !total_differs && !type_differs {
         return Ok(Verdict::Whole { resource: seen });
     }
     let is_page = |resource: &Resource| resource.media_type().as_deref() == Some("text/html");
     if is_page(&seen) && !is_page(expected) {
         return Ok(imposter(expected, &seen));
     }
+    same_length(expected, &seen)?;
     Ok(Verdict::Changed { seen })
 }
 
@@ -343,7 +445,7 @@ fn imposter(expected: &Resource, seen: &Resource) -> Verdict {
     let describe = |resource: &Resource| {
         let kind = resource.media_type().unwrap_or_else(|| "untyped data".to_owned());
         let size = match resource.total {
-            Some(total) => format!("{total} bytes"),
+            Some(total) => size_words(total),
             None => "unknown size".to_owned(),
         };
         format!("{} of {size}", brief(&kind))
@@ -355,10 +457,15 @@ fn imposter(expected: &Resource, seen: &Resource) -> Verdict {
     Verdict::Imposter { why }
 }
 
-fn unsatisfied(headers: &HeaderMap) -> Result<Verdict, Lie> {
+fn unsatisfied(headers: &HeaderMap, expected: Option<&Resource>) -> Result<Verdict, Lie> {
     match content_range(headers)? {
         None => Ok(Verdict::Unsatisfied { total: None }),
-        Some(ContentRange::Unsatisfied { total }) => Ok(Verdict::Unsatisfied { total }),
+        Some(ContentRange::Unsatisfied { total }) => {
+            if let Some(expected) = expected {
+                same_total(expected, &Resource { total, ..resource(headers) })?;
+            }
+            Ok(Verdict::Unsatisfied { total })
+        }
         Some(ContentRange::Satisfied { .. }) => {
             Err(Lie::BadContentRange(text(headers, &header::CONTENT_RANGE)))
         }
@@ -366,8 +473,28 @@ fn unsatisfied(headers: &HeaderMap) -> Result<Verdict, Lie> {
 }
 
 fn redirect(headers: &HeaderMap) -> Result<Verdict, Lie> {
-    let location = validator::single(headers, &header::LOCATION).ok_or(Lie::NoLocation)?;
-    Ok(Verdict::Redirect { location: location.to_owned() })
+    let mut values = headers.get_all(header::LOCATION).iter();
+    let first = values.next().filter(|first| !first.as_bytes().trim_ascii().is_empty());
+    let first = first.ok_or(Lie::NoLocation)?;
+    if values.any(|value| value != first) {
+        return Err(Lie::NoLocation);
+    }
+    let raw = first.as_bytes();
+    let location = std::str::from_utf8(raw).map_or_else(|_| escaped(raw), str::to_owned);
+    Ok(Verdict::Redirect { location })
+}
+
+/// Raw bytes that are no UTF-8, as browsers ask for them.
+fn escaped(raw: &[u8]) -> String {
+    let mut text = String::with_capacity(raw.len() * 2);
+    for byte in raw {
+        if byte.is_ascii() {
+            text.push(char::from(*byte));
+        } else {
+            let _ = write!(text, "%{byte:02X}");
+        }
+    }
+    text
 }
 
 fn same_encoding(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
@@ -378,9 +505,70 @@ fn same_encoding(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     Err(Lie::EncodingDiffers { expected, got })
 }
 
+/// A strong entity tag is of one sequence of bytes (RFC 9110 section 8.8.1): with
+/// another total it is a lie and not another version.
+fn same_total(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
+    match (expected.total, seen.total) {
+        (Some(expected_bytes), Some(got))
+            if expected_bytes != got && expected.validator.has_same_strong_tag(&seen.validator) =>
+        {
+            Err(Lie::OtherTotal { expected: expected_bytes, got })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Of a body that is said to be the whole object: another length, with nothing that says
+/// another version, may be what a broken server or proxy has of it.
+fn same_length(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
+    match (expected.total, seen.total) {
+        (Some(expected), Some(got)) if expected != got => Err(Lie::OtherLength { expected, got }),
+        _ => Ok(()),
+    }
+}
+
+/// What a `Content-Range` says of a body that should be the whole object.
+enum Span {
+    /// Nothing that can be used.
+    Unsaid,
+    /// It is all of the object, of this many bytes.
+    Whole(u64),
+    /// It is a part, or not what `Content-Length` says.
+    Part,
+}
+
+/// Reads the field as leniently as can be without taking a part for the whole:
+/// `bytes=0-9/10`, `bytes 0-9/*` beside the length, or the unit alone.
+fn span(headers: &HeaderMap, length: Option<u64>) -> Span {
+    if !headers.contains_key(header::CONTENT_RANGE) {
+        return Span::Unsaid;
+    }
+    let Some(value) = validator::single(headers, &header::CONTENT_RANGE) else {
+        return Span::Part;
+    };
+    let numbers =
+        value.trim_start_matches(|c: char| c.is_ascii_alphabetic() || " \t=:".contains(c));
+    let (span, total) = numbers.split_once('/').unwrap_or((numbers, "*"));
+    let total = range::number(total.trim()).ok();
+    if matches!(span.trim(), "" | "*") {
+        let contradicts = length.zip(total).is_some_and(|(length, total)| length != total);
+        return if contradicts { Span::Part } else { Span::Unsaid };
+    }
+    let last = span.trim().strip_prefix("0-").map(|last| range::number(last.trim()));
+    match last {
+        Some(Ok(last))
+            if length.or(total) == Some(last + 1) && total.is_none_or(|it| it == last + 1) =>
+        {
+            Span::Whole(last + 1)
+        }
+        _ => Span::Part,
+    }
+}
+
 /// All that header fields say of the object, but its total.
 fn resource(headers: &HeaderMap) -> Resource {
-    let present = |name: HeaderName| headers.get(&name).map(|value| decode(value.as_bytes()));
+    let present =
+        |name: HeaderName| headers.get(&name).map(|value| charset::text(value.as_bytes()));
     let codings: Vec<String> = text(headers, &header::CONTENT_ENCODING)
         .split(',')
         .map(|coding| coding.trim().to_ascii_lowercase())
@@ -396,6 +584,11 @@ fn resource(headers: &HeaderMap) -> Resource {
     }
 }
 
+fn accepts_ranges(headers: &HeaderMap) -> bool {
+    let units = text(headers, &header::ACCEPT_RANGES);
+    units.split(',').any(|unit| unit.trim().eq_ignore_ascii_case("bytes"))
+}
+
 fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Lie> {
     if !headers.contains_key(header::CONTENT_RANGE) {
         return Ok(None);
@@ -408,13 +601,11 @@ fn content_range(headers: &HeaderMap) -> Result<Option<ContentRange>, Lie> {
     })
 }
 
-/// The length of the body. `Transfer-Encoding` overrides it (RFC 9112 section
-/// 6.3); equal values sent twice count as one, different ones as a lie (RFC
+/// The length of the body. `Transfer-Encoding: chunked` overrides it (RFC 9112
+/// section 6.3); equal values sent twice count as one, different ones as a lie (RFC
 /// 9110 section 8.6).
 fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Lie> {
-    if headers.contains_key(header::TRANSFER_ENCODING)
-        || !headers.contains_key(header::CONTENT_LENGTH)
-    {
+    if is_chunked(headers)? || !headers.contains_key(header::CONTENT_LENGTH) {
         return Ok(None);
     }
     let all = text(headers, &header::CONTENT_LENGTH);
@@ -424,6 +615,21 @@ fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Lie> {
         Some(Some(first)) if lengths.all(|other| other == Some(first)) => Ok(Some(first)),
         _ => Err(Lie::TooLarge(all)),
     }
+}
+
+/// Whether the body is chunked. `identity` and empty values say nothing, and
+/// `chunked` sent twice is applied once. Any other coding was not asked for with
+/// `TE`, and is not undone; nor is `chunked` where it does not come last.
+fn is_chunked(headers: &HeaderMap) -> Result<bool, Lie> {
+    let all = text(headers, &header::TRANSFER_ENCODING);
+    let mut codings = all.split(',').map(str::trim);
+    let is = |coding: &str, name: &str| coding.eq_ignore_ascii_case(name);
+    if codings.clone().all(|coding| coding.is_empty() || is(coding, "identity")) {
+        return Ok(false);
+    }
+    let known = |coding| is(coding, "chunked") || is(coding, "identity") || coding.is_empty();
+    let ends_chunked = codings.clone().next_back().is_some_and(|last| is(last, "chunked"));
+    if ends_chunked && codings.all(known) { Ok(true) } else { Err(Lie::TransferCoding(all)) }
 }
 
 /// `Retry-After` (RFC 9110 section 10.2.3): seconds, or a date, which counts
@@ -441,16 +647,8 @@ fn retry_after(headers: &HeaderMap) -> Option<Duration> {
 /// All values of a field, joined by `, `.
 fn text(headers: &HeaderMap, name: &HeaderName) -> String {
     let values: Vec<String> =
-        headers.get_all(name).iter().map(|value| decode(value.as_bytes())).collect();
+        headers.get_all(name).iter().map(|value| charset::text(value.as_bytes())).collect();
     values.join(", ")
-}
-
-/// A field value as text: UTF-8, or else ISO-8859-1 (RFC 9110 section 5.5).
-fn decode(bytes: &[u8]) -> String {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => bytes.iter().map(|&byte| char::from(byte)).collect(),
-    }
 }
 
 /// A server's text within an error: quoted, escaped and short.

@@ -173,11 +173,12 @@ fn each_lie_has_its_variant_and_remedy() {
         assert_eq!(lie, *expected, "{status} {fields:?}");
         assert_eq!(lie.remedy(), *remedy, "{lie}");
     }
-    let whole = classify(Asked::Whole, 206, &headers(&[ok]), None);
-    assert_eq!(whole, Verdict::Lie(Lie::PartialUnasked));
     assert_eq!(Lie::PartialUnasked.remedy(), Retry);
     let mut latin = HeaderMap::new();
     latin.insert(header::LOCATION, HeaderValue::from_bytes(b"/\xe9").unwrap());
+    let location = "/%E9".to_owned();
+    assert_eq!(classify(ASKED, 301, &latin, None), Verdict::Redirect { location });
+    latin.insert(header::LOCATION, HeaderValue::from_static(" "));
     assert_eq!(classify(ASKED, 301, &latin, None), Verdict::Lie(Lie::NoLocation));
 }
 
@@ -196,6 +197,140 @@ fn another_coding_is_rejected() {
 }
 
 #[test]
+fn a_strong_tag_with_another_total_is_a_lie() {
+    let tagged = tagged();
+    let tag = ("etag", "\"v1\"");
+    for (status, fields, got) in [
+        (206, &[("content-range", "bytes 100-199/1001"), tag][..], 1001),
+        (206, &[("content-range", "bytes 100-198/199"), tag], 199),
+        (200, &[("content-length", "999"), tag], 999),
+        (416, &[("content-range", "bytes */999"), tag], 999),
+    ] {
+        let lie = Lie::OtherTotal { expected: 1000, got };
+        assert_eq!(judge(status, fields, Some(&tagged)), Verdict::Lie(lie.clone()));
+        assert_eq!(lie.remedy(), Remedy::Retry);
+    }
+    // Equal dates are no such promise.
+    let dated = object(&[("last-modified", MODIFIED), ("date", SENT)]);
+    let other =
+        [("content-range", "bytes 100-199/1001"), ("last-modified", MODIFIED), ("date", SENT)];
+    assert!(matches!(judge(206, &other, Some(&dated)), Verdict::Changed { .. }));
+}
+
+#[test]
+fn a_total_that_is_the_parts_end_is_a_lie() {
+    let part = ("content-range", "bytes 100-199/200");
+    let lie = Lie::TotalOfPart { expected: 1000, got: 200 };
+    for (expected, fields) in [(object(&[]), &[part][..]), (tagged(), &[part, ("etag", "\"v1\"")])]
+    {
+        assert_eq!(judge(206, fields, Some(&expected)), Verdict::Lie(lie.clone()));
+    }
+    assert_eq!(lie.remedy(), Remedy::Sequential);
+    let other = [part, ("etag", "\"v2\"")];
+    assert!(matches!(judge(206, &other, Some(&tagged())), Verdict::Changed { .. }));
+    // It ends there before the part does: it has become shorter.
+    let shorter = [("content-range", "bytes 100-149/150")];
+    assert!(matches!(judge(206, &shorter, Some(&object(&[]))), Verdict::Changed { .. }));
+}
+
+#[test]
+fn only_chunked_is_a_transfer_coding() {
+    let range = ("content-range", "bytes 100-199/1000");
+    let te = |value| ("transfer-encoding", value);
+    for fields in [
+        &[te("gzip, chunked")][..],
+        &[te("gzip")],
+        &[te("xchunked")],
+        &[te("chunked, gzip")],
+        &[te("chunked, identity")],
+        &[te("chunked;q=1")],
+        &[te("gzip"), te("chunked")],
+        &[te("chunked"), te("")],
+    ] {
+        for status in [200, 206] {
+            let mut all = fields.to_vec();
+            all.push(range);
+            let Lie::TransferCoding(value) = lie(status, &all) else { panic!("{fields:?}") };
+            assert_eq!(value, text(&headers(fields), &header::TRANSFER_ENCODING));
+            assert_eq!(Lie::TransferCoding(value).remedy(), Remedy::Retry);
+        }
+    }
+    for (fields, total) in [
+        (&[te("chunked")][..], None),
+        (&[te("Chunked")], None),
+        (&[te("chunked, chunked")], None),
+        (&[te("chunked"), te("chunked")], None),
+        (&[te("identity, chunked")], None),
+        (&[te("identity")], Some(7)),
+        (&[te("")], Some(7)),
+        (&[te("Identity, ")], Some(7)),
+    ] {
+        let mut all = fields.to_vec();
+        all.push(("content-length", "7"));
+        let verdict = judge(200, &all, None);
+        let Verdict::Whole { resource } = verdict else { panic!("{fields:?}: {verdict:?}") };
+        assert_eq!(resource.total, total, "{fields:?}");
+    }
+}
+
+#[test]
+fn a_content_range_may_say_the_whole() {
+    let length = ("content-length", "1000");
+    let range = |value| ("content-range", value);
+    for (fields, total) in [
+        (&[range("bytes 0-999/1000"), length][..], Some(1000)),
+        (&[range("bytes=0-999/1000"), length], Some(1000)),
+        (&[range("bytes 0-999/*"), length], Some(1000)),
+        (&[range("bytes 0-999"), length], Some(1000)),
+        (&[range("0-999/1000"), length], Some(1000)),
+        (&[range("bytes */1000"), length], Some(1000)),
+        (&[range("bytes"), length], Some(1000)),
+        (&[range(""), length], Some(1000)),
+        (&[range("bytes 0-999/1000")], None),
+        (&[range("bytes")], None),
+    ] {
+        for (asked, status) in [(ASKED, 200), (Asked::Whole, 200), (Asked::Whole, 206)] {
+            let verdict = classify(asked, status, &headers(fields), None);
+            let Verdict::Whole { resource } = verdict else { panic!("{fields:?}: {verdict:?}") };
+            assert_eq!((resource.total, resource.ranges), (total, false), "{fields:?}");
+        }
+    }
+    for fields in [
+        &[range("bytes 100-999/1000"), ("content-length", "900")][..],
+        &[range("bytes 0-899/1000"), ("content-length", "900")],
+        &[range("bytes 0-999/1000"), ("content-length", "900")],
+        &[range("bytes 0-999/*"), ("content-length", "900")],
+        &[range("bytes 0-999/*")],
+        &[range("bytes */1000"), ("content-length", "900")],
+        &[range("bytes 100-"), length],
+        &[range("bytes 0-18446744073709551615/*"), length],
+        &[range("bytes 0-999/1000"), range("bytes 0-1/2"), length],
+    ] {
+        assert_eq!(lie(200, fields), Lie::WholeHasContentRange, "{fields:?}");
+        let unasked = classify(Asked::Whole, 206, &headers(fields), None);
+        assert_eq!(unasked, Verdict::Lie(Lie::PartialUnasked), "{fields:?}");
+    }
+    let bare = classify(Asked::Whole, 206, &headers(&[length]), None);
+    assert!(matches!(bare, Verdict::Whole { .. }));
+    let multipart = headers(&[("content-type", "multipart/byteranges; boundary=x"), length]);
+    assert_eq!(classify(Asked::Whole, 206, &multipart, None), Verdict::Lie(Lie::Multipart));
+}
+
+#[test]
+fn a_200_as_long_as_the_part_is_not_the_whole() {
+    let long = ("content-length", "100");
+    for fields in [&[long][..], &[long, ("content-range", "bytes 0-99/100")]] {
+        let lie = lie(200, fields);
+        assert_eq!(lie, Lie::PartAsWhole { length_bytes: 100 });
+        assert_eq!(lie.remedy(), Remedy::Sequential);
+        let plain = classify(Asked::Whole, 200, &headers(fields), None);
+        assert!(matches!(plain, Verdict::Whole { .. }), "{plain:?}");
+    }
+    let known = Resource { total: Some(100), ..object(&[]) };
+    assert!(matches!(judge(200, &[long], Some(&known)), Verdict::Whole { .. }));
+}
+
+#[test]
 fn words_are_escaped() {
     let text = Lie::BadContentRange(format!("\u{9b}{}", "x".repeat(500))).to_string();
     assert!(text.contains("\\u{9b}x") && text.len() < 200, "{text}");
@@ -205,7 +340,7 @@ fn words_are_escaped() {
         Some(&tagged()),
     );
     let Verdict::Imposter { why } = verdict else { panic!("{verdict:?}") };
-    assert!(why.contains("\\u{202e}") && why.contains("1000 bytes"), "{why}");
+    assert!(why.contains("\\u{202e}") && why.contains("0.98 KiB"), "{why}");
 }
 
 #[test]
@@ -223,7 +358,6 @@ fn a_partial_of_another_version_is_seen() {
     };
     assert!(matches!(verdict("1000", "\"v1\"", MODIFIED), Verdict::Partial { .. }));
     assert!(matches!(verdict("1000", "\"v1\"", OTHER_DAY), Verdict::Partial { .. }));
-    assert!(matches!(verdict("1001", "\"v1\"", MODIFIED), Verdict::Changed { .. }));
     assert!(matches!(verdict("1001", "\"v2\"", MODIFIED), Verdict::Changed { .. }));
     assert!(matches!(verdict("1000", "\"v2\"", OTHER_DAY), Verdict::Changed { .. }));
     let Verdict::TagDiffers { seen } = verdict("1000", "\"v2\"", MODIFIED) else { panic!() };
@@ -261,6 +395,7 @@ fn a_later_whole_body_must_be_the_object() {
     let tagged = tagged();
     let plain = object(&[("content-type", "application/zip")]);
     let bare = object(&[]);
+    let dated = object(&[("last-modified", MODIFIED), ("date", SENT)]);
     let zip = ("content-type", "application/zip; x=y");
     let html = ("content-type", "text/html");
     let ours = ("content-length", "1000");
@@ -270,6 +405,7 @@ fn a_later_whole_body_must_be_the_object() {
         Verdict::Changed { .. } => "changed",
         Verdict::TagDiffers { .. } => "tag differs",
         Verdict::Imposter { .. } => "imposter",
+        Verdict::Lie(Lie::OtherLength { .. }) => "another length",
         _ => "something else",
     };
     let cases: &[(&Resource, Fields<'_>, &str)] = &[
@@ -277,7 +413,7 @@ fn a_later_whole_body_must_be_the_object() {
         (&tagged, &[("etag", "\"v1\"")], "whole"),
         (&tagged, &[ours, ("etag", "W/\"v1\"")], "whole"),
         (&tagged, &[ours, ("last-modified", MODIFIED)], "whole"),
-        (&tagged, &[other, ("etag", "\"v1\"")], "changed"),
+        (&tagged, &[ours, ("content-type", "application/octet-stream")], "whole"),
         (&tagged, &[other, ("etag", "\"v2\"")], "changed"),
         (&tagged, &[("etag", "\"v2\"")], "changed"),
         (&tagged, &[ours, ("etag", "\"v2\"")], "tag differs"),
@@ -291,21 +427,24 @@ fn a_later_whole_body_must_be_the_object() {
         (&tagged, &[], "imposter"),
         (&plain, &[ours, zip], "whole"),
         (&plain, &[ours], "whole"),
-        (&plain, &[other, zip], "changed"),
-        (&plain, &[other], "changed"),
+        (&plain, &[other, zip], "another length"),
+        (&plain, &[other], "another length"),
         (&plain, &[other, html], "imposter"),
         (&plain, &[ours, html], "imposter"),
         (&plain, &[html], "imposter"),
-        (&plain, &[zip], "changed"),
+        (&plain, &[zip], "whole"),
         (&bare, &[ours, html], "whole"),
         (&bare, &[other, html], "imposter"),
-        (&bare, &[other], "changed"),
+        (&bare, &[other], "another length"),
+        (&dated, &[other, ("last-modified", MODIFIED)], "another length"),
+        (&dated, &[other, ("last-modified", OTHER_DAY)], "changed"),
     ];
     for (expected, fields, verdict) in cases {
         assert_eq!(is(judge(200, fields, Some(expected))), *verdict, "{fields:?} {expected:?}");
     }
     let stream = Resource { total: None, ..plain };
     assert_eq!(is(judge(200, &[zip], Some(&stream))), "whole");
+    assert_eq!(is(judge(200, &[ours, zip], Some(&stream))), "whole");
     assert_eq!(is(judge(200, &[html], Some(&stream))), "imposter");
 }
 
@@ -345,15 +484,16 @@ fn refusals_and_errors() {
         (500, true),
         (502, true),
         (504, true),
+        (509, true),
         (520, true),
         (529, true),
+        (530, true),
         (300, false),
         (400, false),
         (404, false),
         (501, false),
         (505, false),
         (507, false),
-        (530, false),
         (999, false),
     ] {
         let expected = Verdict::Status { status, transient, retry_after: None };

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use crate::config::RetryPolicy;
+use crate::model::config::RetryPolicy;
 
 /// One round of backoff.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

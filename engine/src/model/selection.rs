@@ -8,7 +8,8 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::range::{ByteRange, MAX_OBJECT_BYTES};
-use crate::error::{Error, ErrorKind};
+use super::size::exact_words;
+use crate::model::error::{Error, ErrorKind};
 
 /// More parts than anybody writes down by hand.
 const MAX_PARTS: usize = 1024;
@@ -119,7 +120,9 @@ pub struct Beyond {
 impl fmt::Display for Beyond {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { part, total } = self;
-        write!(f, "the range {part} is beyond the object's end: it has {total} bytes")
+        // Ranges count single bytes.
+        let total = exact_words(*total);
+        write!(f, "the range {part} is beyond the object's end: it has {total}")
     }
 }
 
@@ -132,9 +135,10 @@ impl Selection {
         let want_bytes = want_bytes.max(1);
         match self.0.first() {
             Some(Part::From(start)) => ByteRange::new(*start, start.saturating_add(want_bytes)),
-            Some(Part::Between(range)) => {
-                ByteRange::new(range.start(), range.end().min(range.start() + want_bytes))
-            }
+            Some(Part::Between(range)) => ByteRange::new(
+                range.start(),
+                range.end().min(range.start().saturating_add(want_bytes)),
+            ),
             Some(Part::Last(_)) | None => ByteRange::new(0, 1),
         }
     }
@@ -266,7 +270,7 @@ mod tests {
         assert_eq!(parts("0-9,10-29", 150), [(0, 30)], "these are one");
         assert_eq!(parts("20-29,0-9,5-6", 150), [(20, 30), (0, 10), (5, 7)]);
         let beyond = selection("0-9,150-").of(150).unwrap_err().to_string();
-        assert!(beyond.contains("150-") && beyond.contains("150 bytes"), "{beyond}");
+        assert!(beyond.contains("150-") && beyond.contains("150 B"), "{beyond}");
         assert!(selection("-5").of(0).is_err());
         assert_eq!(selection("0-9,100-199").cut_by(150).as_deref(), Some("100-199"));
         assert_eq!(selection("0-9,100-149").cut_by(150), None);
@@ -281,6 +285,8 @@ mod tests {
         assert_eq!(opening("100-"), (100, 150));
         assert_eq!(opening("100-120,500-"), (100, 121));
         assert_eq!(opening("-10"), (0, 1));
+        let open = |text: &str| selection(text).opening(u64::MAX).to_header_value();
+        assert_eq!((open("100-").as_str(), open("7-9").as_str()), ("bytes=100-", "bytes=7-9"));
     }
 
     proptest! {

@@ -7,14 +7,18 @@ use std::time::UNIX_EPOCH;
 
 use http::header::{self, HeaderMap, HeaderName};
 
-use crate::event::ValidatorKind;
+use crate::model::event::ValidatorKind;
 
-/// An entity tag (RFC 9110 section 8.8.3).
+/// An entity tag (RFC 9110 section 8.8.3), or what a server sends in its place.
+///
+/// Some servers leave out the quotes or put spaces between them. Such a value is
+/// still a string that can be equal, so it is kept, but it counts as weak.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct EntityTag {
     /// Whether the tag only promises equivalence, not equal bytes.
     pub weak: bool,
-    /// What is between the quotes.
+    /// The text between the quotes. For a malformed value it is a quote, which no
+    /// well-formed tag can contain, and then the whole value.
     pub opaque: Arc<str>,
 }
 
@@ -32,16 +36,34 @@ impl EntityTag {
         let allowed = |byte: u8| byte == 0x21 || (0x23..=0x7e).contains(&byte) || byte >= 0x80;
         opaque.bytes().all(allowed).then(|| Self { weak, opaque: opaque.into() })
     }
+
+    /// Reads any value of an `ETag` field; `None` only for an empty one.
+    #[must_use]
+    pub fn from_field(value: &str) -> Option<Self> {
+        let raw = value.trim_matches([' ', '\t']);
+        let malformed = || Self { weak: true, opaque: format!("\"{raw}").into() };
+        (!raw.is_empty()).then(|| Self::parse(raw).unwrap_or_else(malformed))
+    }
+
+    /// Whether the value breaks the grammar of RFC 9110.
+    #[must_use]
+    pub fn is_malformed(&self) -> bool {
+        self.opaque.starts_with('"')
+    }
 }
 
 impl fmt::Display for EntityTag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}\"{}\"", if self.weak { "W/" } else { "" }, self.opaque)
+        match self.opaque.strip_prefix('"') {
+            Some(raw) => f.write_str(raw),
+            None => write!(f, "{}\"{}\"", if self.weak { "W/" } else { "" }, self.opaque),
+        }
     }
 }
 
-/// A `Last-Modified` date (RFC 9110 section 8.8.2).
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// A `Last-Modified` date (RFC 9110 section 8.8.2). Equality leaves out its age,
+/// which is the response's.
+#[derive(Debug, Clone)]
 pub struct LastModified {
     /// The date as the server wrote it, which is how it is sent back.
     pub text: Arc<str>,
@@ -50,7 +72,35 @@ pub struct LastModified {
     /// Whether the date is at least one second before the response's `Date`,
     /// so that no second change can hide in the same second (section 8.8.2.2).
     pub strong: bool,
+    /// How long before the response's `Date` it is, in seconds. `None` without a
+    /// `Date`, and for a date from a checkpoint.
+    pub age_seconds: Option<u64>,
 }
+
+/// Scripts that send the current time as `Last-Modified` take it some seconds
+/// before the server takes the time for `Date`.
+const MOVING_SECONDS: u64 = 5;
+
+impl LastModified {
+    /// Whether the date is the time of its response, and so tells nothing.
+    fn is_now(&self) -> bool {
+        self.age_seconds == Some(0)
+    }
+
+    /// Whether the date may be the time of its response rather than of a change.
+    fn may_be_now(&self) -> bool {
+        self.age_seconds.map_or(!self.strong, |age| age <= MOVING_SECONDS)
+    }
+}
+
+impl PartialEq for LastModified {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.text, self.unix_seconds, self.strong)
+            == (&other.text, other.unix_seconds, other.strong)
+    }
+}
+
+impl Eq for LastModified {}
 
 /// What is known of an object's version; any part may be missing.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
@@ -76,16 +126,18 @@ pub enum Comparison {
 }
 
 impl Validator {
-    /// The validator in a response's header fields. What is malformed, not
-    /// UTF-8 or sent twice with different values counts as not sent.
+    /// The validator in a response's header fields. A value that is not UTF-8 or
+    /// was sent twice with differences counts as not sent, and so does a malformed
+    /// date.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
-        let etag = single(headers, &header::ETAG).and_then(EntityTag::parse);
+        let etag = single(headers, &header::ETAG).and_then(EntityTag::from_field);
         let last_modified = single(headers, &header::LAST_MODIFIED).and_then(|text| {
             let modified = unix_seconds(text)?;
             let sent = single(headers, &header::DATE).and_then(unix_seconds);
             let strong = sent.is_some_and(|sent| sent > modified);
-            Some(LastModified { text: text.into(), unix_seconds: modified, strong })
+            let age_seconds = sent.map(|sent| sent.saturating_sub(modified));
+            Some(LastModified { text: text.into(), unix_seconds: modified, strong, age_seconds })
         });
         Self { etag, last_modified }
     }
@@ -129,14 +181,16 @@ impl Validator {
     /// Strong tags on both sides decide alone. Otherwise everything that both
     /// sides have must be equal, tags by the weak comparison of RFC 9110
     /// section 8.8.3.2, and the result is never more than [`Comparison::Consistent`]
-    /// once a tag is involved.
+    /// once a tag is involved. A malformed tag can only be compared with another
+    /// one, and two dates that both may be the time of their response contradict
+    /// nothing.
     #[must_use]
     pub fn compare(&self, other: &Self) -> Comparison {
         if let (Some(ours), Some(theirs)) = (self.strong_etag(), other.strong_etag()) {
             return if ours == theirs { Comparison::Same } else { Comparison::Different };
         }
-        let tags = both(&self.etag, &other.etag).map(|(a, b)| a.opaque == b.opaque);
-        let dates = both(&self.last_modified, &other.last_modified);
+        let tags = self.comparable_tags(other).map(|(a, b)| a.opaque == b.opaque);
+        let dates = self.comparable_dates(other);
         let equal_dates = dates.map(|(a, b)| a.unix_seconds == b.unix_seconds);
         match (tags, equal_dates) {
             (Some(false), _) | (_, Some(false)) => Comparison::Different,
@@ -152,20 +206,70 @@ impl Validator {
         }
     }
 
+    /// Whether a response that shows `other` may be joined to bytes that came
+    /// under `self`. With a strong validator only the same strong validator may:
+    /// a condition that was sent proves nothing, since servers ignore conditions.
+    #[must_use]
+    pub fn is_shown_by(&self, other: &Self) -> bool {
+        if self.strong_etag().is_some() {
+            return self.compare(other) == Comparison::Same;
+        }
+        let dates = both(&self.last_modified, &other.last_modified);
+        if self.last_modified.as_ref().is_some_and(|date| date.strong) {
+            let same = dates.is_some_and(|(a, b)| b.strong && a.unix_seconds == b.unix_seconds);
+            return same && self.etag == other.etag;
+        }
+        match self.compare(other) {
+            Comparison::Same | Comparison::Consistent => self.etag == other.etag,
+            // Neither side has anything, or each has nothing but its own time.
+            Comparison::Silent => {
+                let nothing = self.last_modified.is_none() && other.last_modified.is_none();
+                let only_now = dates.is_some_and(|(a, b)| a.is_now() && b.is_now());
+                self.etag.is_none() && other.etag.is_none() && (nothing || only_now)
+            }
+            Comparison::Different => false,
+        }
+    }
+
+    /// Whether both sides have the same strong entity tag.
+    pub(in crate::model) fn has_same_strong_tag(&self, other: &Self) -> bool {
+        self.strong_etag().is_some() && self.strong_etag() == other.strong_etag()
+    }
+
+    /// Whether the tag is a malformed one.
+    #[must_use]
+    pub fn has_malformed_tag(&self) -> bool {
+        self.etag.as_ref().is_some_and(EntityTag::is_malformed)
+    }
+
     /// Whether both sides have an entity tag and these differ.
     pub(super) fn tags_differ(&self, other: &Self) -> bool {
-        both(&self.etag, &other.etag)
+        self.comparable_tags(other)
             .is_some_and(|(a, b)| if a.weak || b.weak { a.opaque != b.opaque } else { a != b })
     }
 
     /// Whether both sides have a date and these differ.
     pub(super) fn dates_differ(&self, other: &Self) -> bool {
-        both(&self.last_modified, &other.last_modified)
-            .is_some_and(|(a, b)| a.unix_seconds != b.unix_seconds)
+        self.comparable_dates(other).is_some_and(|(a, b)| a.unix_seconds != b.unix_seconds)
+    }
+
+    /// The tags of both sides, unless only one of them is well-formed.
+    fn comparable_tags<'a>(&'a self, other: &'a Self) -> Option<(&'a EntityTag, &'a EntityTag)> {
+        both(&self.etag, &other.etag).filter(|(a, b)| a.is_malformed() == b.is_malformed())
+    }
+
+    /// The dates of both sides, unless each may be the time of its response.
+    fn comparable_dates<'a>(
+        &'a self,
+        other: &'a Self,
+    ) -> Option<(&'a LastModified, &'a LastModified)> {
+        both(&self.last_modified, &other.last_modified).filter(|(a, b)| {
+            a.unix_seconds == b.unix_seconds || !(a.may_be_now() && b.may_be_now())
+        })
     }
 
     fn strong_etag(&self) -> Option<&EntityTag> {
-        self.etag.as_ref().filter(|etag| !etag.weak)
+        self.etag.as_ref().filter(|etag| !etag.weak && !etag.is_malformed())
     }
 }
 
@@ -241,8 +345,8 @@ mod tests {
     }
 
     #[test]
-    fn what_is_malformed_or_contradicts_itself_is_not_there() {
-        assert_eq!(etag("abc"), Validator::default());
+    fn a_malformed_date_or_a_contradiction_is_not_there() {
+        assert_eq!(etag(" "), Validator::default());
         assert_eq!(validator(&[(header::LAST_MODIFIED, "yesterday")]), Validator::default());
         let two = validator(&[(header::ETAG, "\"a\""), (header::ETAG, "\"b\"")]);
         assert_eq!(two, Validator::default());
@@ -270,6 +374,73 @@ mod tests {
         assert_eq!(dated(None, DAY, LATER).if_range(), Some(DAY.into()));
         assert_eq!(dated(None, DAY, DAY).if_range(), None);
         assert_eq!(Validator::default().precondition(), None);
+    }
+
+    #[test]
+    fn a_malformed_tag_is_a_string_that_can_be_equal() {
+        for text in ["0x8D8117", "\"0x8D", "\"a b\"", "'abc'", "w/\"a\"", "\""] {
+            let tag = EntityTag::from_field(text).unwrap();
+            assert!(tag.is_malformed() && tag.weak, "{text}");
+            assert_eq!(tag.to_string(), text);
+            let ours = etag(text);
+            assert_eq!(ours.compare(&etag(text)), Comparison::Consistent);
+            assert_eq!(ours.compare(&etag("other")), Comparison::Different);
+            assert_eq!(ours.compare(&etag("\"0x8D8117\"")), Comparison::Silent);
+            assert!(ours.is_shown_by(&etag(text)) && !ours.is_shown_by(&etag("\"a\"")));
+            assert_eq!((ours.precondition(), ours.if_range()), (None, None));
+        }
+        assert!(!EntityTag::from_field("W/\"a\"").unwrap().is_malformed());
+    }
+
+    #[test]
+    fn only_the_same_strong_validator_joins() {
+        let strong = || dated(Some("\"a\""), DAY, LATER);
+        assert!(strong().is_shown_by(&etag("\"a\"")));
+        for other in [
+            Validator::default(),
+            dated(None, DAY, LATER),
+            etag("W/\"a\""),
+            dated(Some("W/\"a\""), DAY, LATER),
+            etag("a"),
+            etag("\"b\""),
+            validator(&[(header::ETAG, "\"a\""), (header::ETAG, "\"b\"")]),
+        ] {
+            assert!(!strong().is_shown_by(&other), "{other:?}");
+        }
+        let date = || dated(None, DAY, LATER);
+        assert!(date().is_shown_by(&dated(None, DAY, DAY_PLUS_1)));
+        for other in [
+            Validator::default(),
+            dated(None, DAY, DAY),
+            dated(None, DAY_PLUS_1, LATER),
+            dated(Some("\"a\""), DAY, LATER),
+        ] {
+            assert!(!date().is_shown_by(&other), "{other:?}");
+        }
+        let weak = || dated(Some("W/\"a\""), DAY, LATER);
+        assert!(weak().is_shown_by(&weak()));
+        assert!(!weak().is_shown_by(&etag("W/\"a\"")) && !weak().is_shown_by(&date()));
+        assert!(etag("W/\"a\"").is_shown_by(&etag("W/\"a\"")));
+        assert!(!etag("W/\"a\"").is_shown_by(&Validator::default()));
+        assert!(!etag("W/\"a\"").is_shown_by(&etag("\"a\"")));
+        let none = Validator::default;
+        assert!(none().is_shown_by(&none()) && !none().is_shown_by(&etag("\"a\"")));
+    }
+
+    #[test]
+    fn a_date_that_is_always_now_contradicts_nothing() {
+        let now = |day| dated(None, day, day);
+        assert_eq!(now(DAY).compare(&now(LATER)), Comparison::Silent);
+        assert!(now(DAY).is_shown_by(&now(LATER)) && now(DAY).is_shown_by(&now(DAY)));
+        assert!(!now(DAY).is_shown_by(&Validator::default()));
+        // Taken a second before `Date` it contradicts nothing, and shows nothing.
+        let lags = dated(None, DAY, DAY_PLUS_1);
+        assert_eq!(lags.compare(&now(LATER)), Comparison::Silent);
+        assert!(!lags.is_shown_by(&now(LATER)) && !now(LATER).is_shown_by(&lags));
+        // Without a `Date` nothing tells that it is the current time.
+        let undated = |day| validator(&[(header::LAST_MODIFIED, day)]);
+        assert!(!undated(DAY).is_shown_by(&undated(LATER)));
+        assert_eq!(now(DAY).compare(&dated(None, DAY_PLUS_1, LATER)), Comparison::Different);
     }
 
     #[test]

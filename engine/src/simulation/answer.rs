@@ -27,6 +27,7 @@ pub(super) struct Asked {
     pub(super) range: Option<(u64, u64)>,
     if_match: Option<String>,
     if_unmodified_since: Option<String>,
+    cookie: Option<String>,
     /// Its connection served another one before.
     pub(super) reused: bool,
 }
@@ -40,6 +41,7 @@ impl Asked {
             range: None,
             if_match: None,
             if_unmodified_since: None,
+            cookie: None,
             reused,
         }
     }
@@ -51,8 +53,11 @@ impl Asked {
             "range" => {
                 let (first, last) =
                     value.strip_prefix("bytes=").unwrap().split_once('-').expect("one range");
-                let last = last.parse::<u64>().expect("a last byte");
-                self.range = Some((first.parse().expect("a first byte"), last + 1));
+                let end = match last {
+                    "" => u64::MAX,
+                    last => last.parse::<u64>().expect("a last byte") + 1,
+                };
+                self.range = Some((first.parse().expect("a first byte"), end));
             }
             "if-match" => {
                 assert!(!value.contains("W/"), "a weak tag in If-Match (fault 22): {value}");
@@ -60,12 +65,27 @@ impl Asked {
             }
             "if-unmodified-since" => self.if_unmodified_since = Some(value.to_owned()),
             "if-range" => panic!("haul sends no If-Range"),
+            "cookie" => self.cookie = Some(value.to_owned()),
             _ => {}
         }
     }
 
     pub(super) fn conditional(&self) -> bool {
         self.if_match.is_some() || self.if_unmodified_since.is_some()
+    }
+
+    /// Whether it has the cookie of the host that it asks.
+    pub(super) fn has_cookie(&self) -> bool {
+        self.cookie.as_ref().is_some_and(|cookie| *cookie == self.own_cookie())
+    }
+
+    fn own_cookie(&self) -> String {
+        format!("admitted={}", self.host)
+    }
+
+    /// How many bytes of an object of `total` it asks for by a range.
+    fn range_bytes(&self, total: u64) -> Option<u64> {
+        self.range.map(|(start, end)| end.min(total).saturating_sub(start))
     }
 }
 
@@ -124,12 +144,19 @@ pub(super) struct Reply {
 pub(super) async fn take_up(asked: &Asked, world: &Shared) -> Option<Reply> {
     let latency = lock(world).link.latency;
     sleep(latency).await;
-    let mut world = lock(world);
-    if world.is_down() {
-        return None;
+    let (reply, works) = {
+        let mut world = lock(world);
+        if world.is_down() {
+            return None;
+        }
+        world.busy += 1;
+        let reply = answer(asked, &mut world);
+        (reply, std::mem::take(&mut world.works))
+    };
+    if !works.is_zero() {
+        sleep(works).await;
     }
-    world.busy += 1;
-    Some(answer(asked, &mut world))
+    Some(reply)
 }
 
 /// The answer to a request, and what it does to the world.
@@ -141,6 +168,16 @@ fn answer(asked: &Asked, world: &mut World) -> Reply {
     if world.redirects_first && !asked.path.contains("there") {
         return status(302, "Location: /there?X-Amz-Signature=secret\r\n");
     }
+    if world.moved && !asked.host.starts_with("mirror") {
+        return status(302, MIRROR);
+    }
+    if world.wants_cookie && !asked.has_cookie() {
+        return give_cookie(asked);
+    }
+    if asked.range_bytes(world.current().len).is_some_and(|bytes| bytes > world.longest_part) {
+        world.long_parts += 1;
+        return status([403, 413, 416][world.random.usize(0..3)], "");
+    }
     let first = world.requests == 0;
     world.requests += 1;
     world.all_requests += 1;
@@ -151,15 +188,25 @@ fn answer(asked: &Asked, world: &mut World) -> Reply {
     let line = format!("#{} {:?} {fault:?}", world.all_requests, asked);
     world.log.push(line);
     match fault {
-        Some(Fault::Changes) => world.change(),
+        Some(Fault::Changes | Fault::MalformedTag) => world.change(),
+        Some(Fault::CookieWanted) => world.wants_cookie = true,
         Some(Fault::TwoMinutesGone) => gone(world, 120),
         Some(Fault::Restarts) => gone(world, 3),
+        Some(Fault::SlowAnswer) => {
+            world.works = Duration::from_secs(world.random.u64(40..160));
+        }
         _ => {}
     }
     let mut reply = match version_for(fault, asked, world) {
         Ok(version) => answer_of(fault, asked, &version, world),
         Err(reply) => reply,
     };
+    if fault == Some(Fault::OddHead) && !world.http2 {
+        let odd = "\r\n http/1.1  ";
+        let lines = "\r\npreload\r\nX Y : 1\r\n\tfolded\r\nX-Id: a\u{1}b\r\nX-Z : 1\n goes on\r\n";
+        reply.head = reply.head.replacen("HTTP/1.1 ", odd, 1).replacen("\r\n", "\0", 1);
+        reply.head = reply.head.replacen("\r\n", lines, 1).replacen('\0', "\r\n", 1);
+    }
     if world.one_request_each && reply.end == End::Whole {
         reply.end = End::Close;
     }
@@ -172,7 +219,7 @@ fn version_for(fault: Option<Fault>, asked: &Asked, world: &mut World) -> Result
     let mut version = mirror.unwrap_or_else(|| world.current()).clone();
     match (fault, &mut version.etag) {
         // An edge compares with its own tags, too.
-        (Some(Fault::OtherTag), Some(etag)) => *etag = etag.replace("\"v", "\"edge-v"),
+        (Some(Fault::OtherTag), Some(etag)) => *etag = etag.replace('v', "edge-v"),
         (Some(Fault::WeakTagOnly), etag) => {
             *etag = etag.take().map(|etag| format!("W/{}", etag.trim_start_matches("W/")));
             version.last_modified = None;
@@ -185,6 +232,17 @@ fn version_for(fault: Option<Fault>, asked: &Asked, world: &mut World) -> Result
             *etag = None;
             version.last_modified = Some(NOW);
         }
+        (Some(Fault::DateIsNow), etag) => *etag = None,
+        (Some(Fault::Unshown), etag) if asked.range.is_some() => {
+            let foreign = world.has_foreign();
+            version.seed = foreign;
+            let shown = [None, Some("W/\"v1\""), Some("v1"), Some("\"v1\"\r\nETag: \"x\"")];
+            *etag = shown[world.random.usize(0..shown.len())].map(str::to_owned);
+            if world.random.bool() {
+                version.last_modified = None;
+            }
+        }
+        (Some(Fault::OtherTotal), Some(etag)) => *etag = etag.replace("v", "larger-v"),
         _ => {}
     }
     match fault.and_then(|fault| refusal(fault, asked, &version, world)) {
@@ -203,6 +261,7 @@ fn answer_of(fault: Option<Fault>, asked: &Asked, version: &Version, world: &mut
                 .is_some_and(|date| Some(date.as_str()) != version.last_modified));
     match asked.range {
         _ if fault == Some(Fault::ConditionFallsBack) => whole(fault, version, world),
+        Some(range) if fault == Some(Fault::Unshown) => partial(fault, range, version, world),
         _ if changed => status(412, ""),
         Some(range) => partial(fault, range, version, world),
         None => whole(fault, version, world),
@@ -222,27 +281,56 @@ fn no_answer(end: End) -> Reply {
     Reply { head: String::new(), body: Vec::new(), chunked: false, end }
 }
 
+/// Sets a cookie, and leads to the same place, where it is wanted.
+fn give_cookie(asked: &Asked) -> Reply {
+    let (path, cookie) = (&asked.path, asked.own_cookie());
+    status(302, &format!("Location: {path}\r\nSet-Cookie: {cookie}; Path=/; HttpOnly\r\n"))
+}
+
+/// Where the mirror is.
+const MIRROR: &str = "Location: https://mirror.test/film.mp4\r\n";
+
 /// A response that is not the object, nor a part of it.
 fn refusal(fault: Fault, asked: &Asked, version: &Version, world: &mut World) -> Option<Reply> {
     Some(match fault {
         Fault::PreconditionFails if asked.conditional() => status(412, ""),
         Fault::ConditionRefused if asked.conditional() => status(403, ""),
         Fault::SignedForGet if !asked.path.contains("X-Amz-Signature=secret") => status(403, ""),
-        Fault::Expired => status([401, 403, 410][world.random.usize(0..3)], ""),
+        Fault::Expired => status([403, 410][world.random.usize(0..2)], ""),
         Fault::Unauthorized => status(401, "WWW-Authenticate: Basic realm=\"x\"\r\n"),
         Fault::RedirectElsewhere if !asked.path.contains("edge") => {
             let edge = world.random.u32(0..4);
             status(302, &format!("Location: https://edge{edge}.test/edge?sig={edge}\r\n"))
         }
+        Fault::CookieWanted => give_cookie(asked),
+        Fault::RedirectRaw if !asked.path.contains("edge") => {
+            status(302, "Location: \t \\edge/gr\u{fc}n film.mp4?a b \r\n")
+        }
         Fault::MirrorElsewhere if !asked.host.starts_with("mirror") => {
             world.has_mirror();
-            status(302, "Location: https://mirror.test/film.mp4\r\n")
+            status(302, MIRROR)
+        }
+        Fault::TwinElsewhere if !asked.host.starts_with("mirror") => {
+            world.has_twin();
+            status(302, MIRROR)
+        }
+        Fault::TwinAfterRefusal if !asked.host.starts_with("mirror") => {
+            world.has_twin();
+            world.moved = true;
+            status([401, 403, 410][world.random.usize(0..3)], "")
         }
         Fault::RedirectInTheClear => status(302, "Location: http://origin.test/film.mp4\r\n"),
         Fault::Unsatisfiable => status(416, &format!("Content-Range: bytes */{}\r\n", version.len)),
         Fault::OtherTotalUnsatisfiable if asked.range.is_some() => {
             status(416, &format!("Content-Range: bytes */{}\r\n", version.len + 1))
         }
+        // Its bytes are none of the object.
+        Fault::TransferCoded => Reply {
+            head: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned(),
+            body: b"coded".repeat(1000),
+            chunked: true,
+            end: End::Whole,
+        },
         Fault::RedirectLoop => status(302, "Location: /loop\r\n"),
         Fault::RetryAfter => {
             let code = [429, 503][world.random.usize(0..2)];
@@ -250,6 +338,17 @@ fn refusal(fault: Fault, asked: &Asked, version: &Version, world: &mut World) ->
         }
         Fault::ConnectionLimit if world.busy > MOST_BUSY => status(503, ""),
         Fault::ServerError => status(500, ""),
+        Fault::RangeRefused if asked.range.is_some() => {
+            let codes = [400, 404, 405, 406, 413, 500, 501, 505];
+            status(codes[world.random.usize(0..codes.len())], "")
+        }
+        Fault::RangeHangup if asked.range.is_some() => no_answer(End::Hangup),
+        Fault::Refused => {
+            let codes = [400, 404, 405, 409, 451, 501, 509];
+            status(codes[world.random.usize(0..codes.len())], "")
+        }
+        Fault::AsksToWait => status([509, 530][world.random.usize(0..2)], "Retry-After: 7\r\n"),
+        Fault::ForbidsForNow => status(403, "Retry-After: 7\r\n"),
         Fault::HeaderBomb => {
             let mut fields = String::new();
             for number in 0..10_000 {
@@ -289,12 +388,24 @@ fn alter(fault: Option<Fault>, body: &mut [u8]) {
     }
 }
 
-fn fields_of(version: &Version, fault: Option<Fault>, (start, end): (u64, u64)) -> String {
-    let mut fields = format!("Date: {NOW}\r\nContent-Type: {}\r\n", version.content_type);
+fn fields_of(
+    version: &Version,
+    fault: Option<Fault>,
+    (start, end): (u64, u64),
+    world: &World,
+) -> String {
+    let second = world.all_requests % 60;
+    let date = match fault {
+        Some(Fault::DateIsNow) => NOW.replace(":00 GMT", &format!(":{second:02} GMT")),
+        _ => NOW.to_owned(),
+    };
+    let mut fields = format!("Date: {date}\r\nContent-Type: {}\r\n", version.content_type);
     if let Some(etag) = &version.etag {
         let _ = write!(fields, "ETag: {etag}\r\n");
     }
-    if let Some(date) = version.last_modified {
+    if fault == Some(Fault::DateIsNow) {
+        let _ = write!(fields, "Last-Modified: {date}\r\n");
+    } else if let Some(date) = version.last_modified {
         let _ = write!(fields, "Last-Modified: {date}\r\n");
     }
     if fault == Some(Fault::EncodingDiffers) {
@@ -335,23 +446,35 @@ fn end_of(fault: Option<Fault>, len: u64) -> End {
 }
 
 fn whole(fault: Option<Fault>, version: &Version, world: &mut World) -> Reply {
-    let mut body = version.bytes(0, version.len);
+    let len = if fault == Some(Fault::OtherLength) { world.other_len } else { version.len };
+    let mut body = version.bytes(0, len);
     alter(fault, &mut body);
-    let fields = fields_of(version, fault, (0, version.len));
+    let fields = fields_of(version, fault, (0, version.len), world);
     if fault == Some(Fault::EncodingDiffers) {
         // Without an identity to compare with, coded bytes are the object.
         world.pages.push(body.clone());
     }
-    let close_delimited = matches!(
-        fault,
-        Some(Fault::CloseDelimited | Fault::CloseDelimitedReset | Fault::UnnotifiedDelimited)
-    );
-    let chunked = fault == Some(Fault::Chunked);
+    let (close_delimited, chunked) = match fault {
+        Some(Fault::CloseDelimited | Fault::CloseDelimitedReset | Fault::UnnotifiedDelimited) => {
+            (true, false)
+        }
+        Some(Fault::Chunked) => (false, true),
+        Some(Fault::BreaksMidway) => (false, !world.tells_length),
+        Some(Fault::OtherLength) => {
+            [(true, false), (false, true), (false, false)][world.random.usize(0..3)]
+        }
+        _ => (false, false),
+    };
     let interim = match fault {
         Some(Fault::InterimAndClose) => "HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n",
         _ => "",
     };
-    let mut head = format!("{interim}HTTP/1.1 200 OK\r\n{fields}");
+    let code = if fault == Some(Fault::WholeAsPartial) { "206 Partial Content" } else { "200 OK" };
+    let mut head = format!("{interim}HTTP/1.1 {code}\r\n{fields}");
+    if fault == Some(Fault::WholeWithRange) && version.len > 0 {
+        let (last, total) = (version.len - 1, version.len);
+        let _ = write!(head, "Content-Range: bytes 0-{last}/{total}\r\n");
+    }
     if close_delimited {
         head.push_str("Connection: close\r\n\r\n");
     } else if chunked {
@@ -359,9 +482,14 @@ fn whole(fault: Option<Fault>, version: &Version, world: &mut World) -> Reply {
     } else if fault == Some(Fault::ImpossibleSize) {
         head.push_str("Content-Length: 99999999999999999999999\r\n\r\n");
     } else {
-        let _ = write!(head, "Content-Length: {}\r\n\r\n", version.len);
+        let _ = write!(head, "Content-Length: {len}\r\n\r\n");
     }
-    Reply { head, body, chunked, end: end_of(fault, version.len) }
+    let end = match fault {
+        Some(Fault::BreaksMidway) => End::Reset(world.breaks_at),
+        Some(Fault::OtherLength) if close_delimited => End::Close,
+        _ => end_of(fault, len),
+    };
+    Reply { head, body, chunked, end }
 }
 
 fn partial(
@@ -379,6 +507,10 @@ fn partial(
                 | Fault::CloseDelimited
                 | Fault::CloseDelimitedReset
                 | Fault::UnnotifiedDelimited
+                | Fault::WholeWithRange
+                | Fault::WholeAsPartial
+                | Fault::BreaksMidway
+                | Fault::OtherLength
         )
     ) {
         return whole(fault, version, world);
@@ -386,10 +518,12 @@ fn partial(
     if start >= total {
         return status(416, &format!("Content-Range: bytes */{total}\r\n"));
     }
+    let asked_end = end;
     let mut end = end.min(total).min(start.saturating_add(world.most_bytes));
     world.furthest = world.furthest.max(end);
     let mut start = start;
     let mut told_total = total.to_string();
+    let asked_end = asked_end.min(total);
     let mut code = "206 Partial Content";
     match fault {
         Some(Fault::Capped) => end = end.min(start + 10_000),
@@ -398,7 +532,8 @@ fn partial(
         Some(Fault::StartsElsewhere) => (start, end) = (1.min(end - 1), (end + 1).min(total)),
         Some(Fault::EndsBeyond) => end = (end + 4096).min(total),
         Some(Fault::SlicePosing) => code = "200 OK",
-        Some(Fault::OtherTotal) => told_total = (total + 1).to_string(),
+        Some(Fault::TotalOfPart) => told_total = asked_end.to_string(),
+        Some(Fault::OtherTotal | Fault::OtherTotalSameTag) => told_total = (total + 1).to_string(),
         Some(Fault::UnknownTotal) => told_total = "*".to_owned(),
         Some(Fault::ImpossibleSize) => told_total = "99999999999999999999999".to_owned(),
         _ => {}
@@ -414,7 +549,7 @@ fn partial(
         Some(Fault::LongBody) => body.extend_from_slice(b"beyond the end"),
         _ => {}
     }
-    let mut fields = fields_of(version, fault, (start, end));
+    let mut fields = fields_of(version, fault, (start, end), world);
     if fault == Some(Fault::Multipart) {
         let date = fields.find("Content-Type").expect("it has one");
         fields.truncate(date);

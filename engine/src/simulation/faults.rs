@@ -2,7 +2,7 @@
 //!
 //! The number of a row is the one of `tests/FAULTS.md`.
 
-use crate::error::ErrorKind;
+use crate::model::error::ErrorKind;
 
 /// Where in a download a fault strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +73,10 @@ pub(super) enum Fault {
     /// A 416 with the object's own size, whatever is missing.
     Unsatisfiable,
     OtherTotal,
+    /// The strong tag stays the same.
+    OtherTotalSameTag,
+    /// The total is the end of the part that was asked for.
+    TotalOfPart,
     OtherTotalUnsatisfiable,
     Capped,
     UnknownTotal,
@@ -80,15 +84,34 @@ pub(super) enum Fault {
     Chunked,
     CloseDelimited,
     CloseDelimitedReset,
+    /// A transfer coding that nobody asked for, before `chunked`.
+    TransferCoded,
+    /// A 200 with all of it, whose `Content-Range` says so.
+    WholeWithRange,
+    /// A 206 with all of it that does not say what it holds.
+    WholeAsPartial,
+    /// A 200 with all of it that breaks; see [`super::world::World::breaks_at`].
+    BreaksMidway,
+    /// The same object as one that is shorter or longer, whatever is asked for.
+    OtherLength,
     EncodingDiffers,
     Page,
     ImpossibleSize,
     InterimAndClose,
+    /// A status line and fields that RFC 9112 forbids.
+    OddHead,
     /// The strong tag is a weak one here, and there is nothing else.
     WeakTagOnly,
     NoValidators,
     /// `Last-Modified` is of the second of `Date`, and there is nothing else.
     FreshDate,
+    /// `Last-Modified` is the time of the response, and there is no tag.
+    DateIsNow,
+    /// The object changes, and the tags of all its versions have no quotes.
+    MalformedTag,
+    /// Bytes of another version, whatever the condition, which do not show the
+    /// strong tag: nothing, a date, a weak, a malformed tag, or two.
+    Unshown,
     Changes,
     PreconditionFails,
     OtherTag,
@@ -96,11 +119,19 @@ pub(super) enum Fault {
     ConditionFallsBack,
     /// To a mirror with other bytes of the same size.
     MirrorElsewhere,
+    /// To other bytes of the same size, tag and date.
+    TwinElsewhere,
+    /// Refused, and then led there.
+    TwinAfterRefusal,
     /// Only a GET of the whole signed URL is served.
     SignedForGet,
     ConditionRefused,
     Expired,
     RedirectElsewhere,
+    /// With raw bytes, blanks and a backslash in the place.
+    RedirectRaw,
+    /// Each host sets a cookie with a redirect from now on, and wants it.
+    CookieWanted,
     RedirectLoop,
     RedirectInTheClear,
     RetryAfter,
@@ -137,6 +168,16 @@ pub(super) enum Fault {
     ServerError,
     WrongDigest,
     AlteredBody,
+    /// A range is refused, by a status or by closing; the whole is served.
+    RangeRefused,
+    RangeHangup,
+    /// One request is refused, with a status that is said of all.
+    Refused,
+    /// Asked to wait, with a status that is not made for that.
+    AsksToWait,
+    ForbidsForNow,
+    /// The server works for more than a minute before it answers.
+    SlowAnswer,
 }
 
 impl Fault {
@@ -151,6 +192,11 @@ impl Fault {
     /// Whether only HTTP/2 has it.
     pub(super) fn is_of_http2(self) -> bool {
         matches!(self, Self::RefusedStream | Self::GoAway | Self::GoAwayMidway)
+    }
+
+    /// Whether only HTTP/1.1 has it.
+    pub(super) fn is_of_http1(self) -> bool {
+        self == Self::TransferCoded
     }
 
     /// Whether it takes every connection of the client with it, so that one which
@@ -173,6 +219,9 @@ pub(super) enum Demand {
     Right,
     /// No file, and this error.
     Fails(ErrorKind),
+    /// The right file where the first response has brought the part that the fault
+    /// struck, or this error.
+    RightOr(ErrorKind),
 }
 
 /// A row of the catalogue in the simulation.
@@ -220,7 +269,7 @@ pub(super) const ROWS: &[Row] = &[
     may_end(16, Fault::CloseDelimitedReset, ErrorKind::Network),
     ends_well(17, Fault::EncodingDiffers),
     may_end(18, Fault::Page, ErrorKind::Protocol),
-    fails(20, Fault::ImpossibleSize, Demand::Fails(ErrorKind::Protocol), ErrorKind::Protocol),
+    fails(20, Fault::ImpossibleSize, Demand::RightOr(ErrorKind::Protocol), ErrorKind::Protocol),
     ends_well(21, Fault::InterimAndClose),
     ends_well(22, Fault::WeakTagOnly),
     ends_well(23, Fault::NoValidators),
@@ -235,11 +284,11 @@ pub(super) const ROWS: &[Row] = &[
     may_end(31, Fault::AlteredBody, ErrorKind::DigestMismatch),
     ends_well(32, Fault::SignedForGet),
     ends_well(33, Fault::ConditionRefused),
-    fails(34, Fault::Expired, Demand::Right, ErrorKind::AccessDenied),
+    may_end(34, Fault::Expired, ErrorKind::AccessDenied),
     ends_well(35, Fault::RedirectElsewhere),
     ends_well(36, Fault::RedirectElsewhere),
     may_end(37, Fault::RedirectLoop, ErrorKind::Protocol),
-    fails(38, Fault::RedirectInTheClear, Demand::Fails(ErrorKind::Protocol), ErrorKind::Protocol),
+    fails(38, Fault::RedirectInTheClear, Demand::RightOr(ErrorKind::Protocol), ErrorKind::Protocol),
     may_end(39, Fault::RetryAfter, ErrorKind::HttpStatus),
     may_end(39, Fault::ServerError, ErrorKind::HttpStatus),
     ends_well(40, Fault::ConnectionLimit),
@@ -266,4 +315,29 @@ pub(super) const ROWS: &[Row] = &[
     may_end(52, Fault::LongHeader, ErrorKind::Protocol),
     ends_well(53, Fault::TwoMinutesGone),
     ends_well(54, Fault::Restarts),
+    may_end(88, Fault::TwinElsewhere, ErrorKind::ObjectChanged),
+    Row {
+        number: 88,
+        fault: Fault::TwinAfterRefusal,
+        once: (Demand::RightOr(ErrorKind::AccessDenied), Demand::Right),
+        always: Some(ErrorKind::AccessDenied),
+    },
+    ends_well(89, Fault::Unshown),
+    may_end(90, Fault::TransferCoded, ErrorKind::Protocol),
+    ends_well(91, Fault::TotalOfPart),
+    fails(92, Fault::OtherTotalSameTag, Demand::Right, ErrorKind::Protocol),
+    ends_well(96, Fault::WholeWithRange),
+    ends_well(96, Fault::WholeAsPartial),
+    ends_well(100, Fault::DateIsNow),
+    may_end(101, Fault::MalformedTag, ErrorKind::ObjectChanged),
+    may_end(93, Fault::RangeRefused, ErrorKind::HttpStatus),
+    may_end(93, Fault::RangeHangup, ErrorKind::Network),
+    may_end(95, Fault::Refused, ErrorKind::HttpStatus),
+    ends_well(97, Fault::OddHead),
+    may_end(98, Fault::Refused, ErrorKind::HttpStatus),
+    may_end(99, Fault::AsksToWait, ErrorKind::HttpStatus),
+    may_end(99, Fault::ForbidsForNow, ErrorKind::AccessDenied),
+    may_end(102, Fault::SlowAnswer, ErrorKind::Network),
+    ends_well(103, Fault::CookieWanted),
+    ends_well(104, Fault::RedirectRaw),
 ];

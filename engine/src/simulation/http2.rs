@@ -169,7 +169,7 @@ fn head_of(reply: &Reply) -> Option<Response<()>> {
     for line in lines {
         let (name, value) = line.split_once(": ").expect("a field");
         if !matches!(name, "Connection" | "Transfer-Encoding") {
-            response = response.header(name, value);
+            response = response.header(name, value.trim().as_bytes());
         }
     }
     Some(response.body(()).expect("fields that are valid"))

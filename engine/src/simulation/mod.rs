@@ -14,6 +14,9 @@
 //! - Row 51: which address is tried next, and when, is `HttpConnector`'s over real
 //!   sockets; here the connection takes as long as the dead ones before it, never
 //!   comes, or is refused.
+//! - Row 94 is of a server and not of one of its answers: the position is of the kill
+//!   before it. What it remembers of a host is the command's.
+//! - Row 103: the jar is the program's; here it is as simple as can be.
 //! - Row 35: `--refresh-cmd` is the command's; here it is a second life with
 //!   another URL, as row 30 is.
 
@@ -26,21 +29,25 @@ mod streamed;
 mod tests;
 mod world;
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+use url::Url;
 
 use self::disk::SlowDisk;
 use self::server::Network;
 use self::world::{Shared, lock};
-use crate::config::{Checksum, Connections, EngineConfig, HttpVersion};
-use crate::download::DownloadBuilder;
-use crate::engine::EngineInner;
-use crate::error::{Error, ErrorKind};
-use crate::event::{Event, NoticeCode, Summary};
-use crate::handle::launch;
-use crate::io::crew::Crew;
-use crate::io::http::HttpTransport;
+use crate::api::download::{DownloadBuilder, Target};
+use crate::api::handle::launch;
+use crate::disk::crew::Crew;
+use crate::driver::cookies::CookieJar;
+use crate::driver::engine::EngineInner;
+use crate::model::config::{Checksum, Connections, EngineConfig, HttpVersion};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::{Event, NoticeCode, Summary};
+use crate::net::http::HttpTransport;
 
 /// Of all simulated objects, so that small ones have many segments.
 const SEGMENT_BYTES: u64 = 16 << 10;
@@ -103,9 +110,34 @@ fn simulated_runtime() -> tokio::runtime::Runtime {
         .expect("a runtime without I/O")
 }
 
+/// A jar for one life, as the command has one for a run.
+#[derive(Debug, Default)]
+struct Jar(Mutex<HashMap<String, String>>);
+
+impl Jar {
+    fn host(url: &str) -> String {
+        let url = Url::parse(url).expect("a URL of a request");
+        url.host_str().expect("a host that was asked").to_owned()
+    }
+}
+
+impl CookieJar for Jar {
+    fn cookies(&self, url: &str) -> Option<String> {
+        let kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.get(&Self::host(url)).cloned()
+    }
+
+    fn set_cookie(&self, url: &str, field: &str) {
+        let pair = field.split(';').next().expect("a pair").to_owned();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.insert(Self::host(url), pair);
+    }
+}
+
 /// What every download of a simulation is told of a wish.
 fn wished(builder: DownloadBuilder, wish: &Wish) -> DownloadBuilder {
     let builder = builder.connections(wish.connections).digest(wish.digest);
+    let builder = builder.cookies(Arc::<Jar>::default());
     match &wish.checksum {
         Some(checksum) => builder.checksum(checksum.clone()),
         None => builder,
@@ -134,7 +166,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
     let builder = wished(builder.sync(wish.sync), wish);
     // Everything is dropped with the runtime: what a kill leaves is on the disk.
     runtime.block_on(async {
-        let (engine, mut options) = builder.resolve().expect("a good wish");
+        let (engine, mut options) = builder.resolve(Target::Output).expect("a good wish");
         options.segment_size_bytes = Some(wish.segment_bytes);
         options.first_range_bytes = 4 * wish.segment_bytes;
         // Its objects stand for large ones: most lives have partials to continue.

@@ -17,8 +17,8 @@ use super::answer::{Asked, End, Reply, take_up};
 use super::faults::Fault;
 use super::http2;
 use super::world::{Shared, lock};
-use crate::io::connect::{Connect, Connected, Connecting, Origin};
-use crate::io::connector::{FetchError, FetchErrorKind};
+use crate::net::connect::{Connect, Connected, Connecting, Origin};
+use crate::net::failures::{FetchError, FetchErrorKind};
 
 /// What the kernel would hold of a connection.
 const BUFFER_BYTES: usize = 16 << 10;
@@ -64,7 +64,7 @@ impl Connect for Network {
                 (world.link.latency, world.http2, world.strike_connecting())
             };
             sleep(latency).await;
-            let failed = |kind, message| Err(FetchError { kind, message });
+            let failed = |kind, message| Err(FetchError::new(kind, message));
             let unreachable = match struck {
                 // A certificate is seen before any request.
                 Some(Fault::BadCertificate) => {
@@ -219,7 +219,8 @@ async fn send(far: &mut DuplexStream, world: &Shared, reply: Reply, rate: u64) -
             }
         }
     }
-    if reply.chunked && far.write_all(b"0\r\n\r\n").await.is_err() {
+    let whole = sent == reply.body.len() as u64;
+    if reply.chunked && whole && far.write_all(b"0\r\n\r\n").await.is_err() {
         return Some(How::Clean);
     }
     match reply.end {

@@ -3,15 +3,16 @@
 
 use std::time::Duration;
 
-use super::faults::Fault;
-use super::tests::{any_world, for_seeds, wish};
+use super::faults::{Fault, Position};
+use super::tests::{SEEDS_OF_A_ROW, VERSIONS, any_world, for_seeds, wish};
 use super::world::lock;
 use super::*;
-use crate::handle::launch_stream;
-use crate::io::storage::window::Window;
+use crate::api::download::Target;
+use crate::api::handle::launch_stream;
+use crate::disk::storage::window::Window;
 
 /// Seeds in a usual run.
-const SEEDS: u64 = 1_000;
+const SEEDS: u64 = 5_000;
 
 /// What a reader got.
 struct Got {
@@ -39,7 +40,7 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
     let builder = DownloadBuilder::new(engine, "http://origin.test/film.mp4?sig=secret");
     let builder = wished(builder, wish);
     runtime.block_on(async {
-        let (engine, mut options) = builder.resolve().expect("a good wish");
+        let (engine, mut options) = builder.resolve(Target::Stream).expect("a good wish");
         options.segment_size_bytes = Some(SEGMENT_BYTES);
         options.first_range_bytes = 4 * SEGMENT_BYTES;
         options.seed = wish.seed;
@@ -70,7 +71,8 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
         let both = async { tokio::join!(reader, download.wait()) };
         let Ok(((bytes, stream, most_bytes), download)) = tokio::time::timeout(LONGEST, both).await
         else {
-            panic!("no end after {LONGEST:?}\n{}", lock(world).last_requests());
+            let (given, log) = (window.given(), lock(world).last_requests());
+            panic!("no end after {LONGEST:?}, {given} bytes given, {manner:?}\n    {log}");
         };
         Got { bytes, stream, download, most_bytes }
     })
@@ -152,8 +154,8 @@ fn any_case(seed: u64) -> Result<(), String> {
 }
 
 fn sha256(bytes: &[u8]) -> String {
-    use crate::config::{DigestAlgorithm, hex};
-    let mut hasher = crate::io::hasher::Hasher::new(DigestAlgorithm::Sha256);
+    use crate::model::config::{DigestAlgorithm, hex};
+    let mut hasher = crate::disk::hasher::Hasher::new(DigestAlgorithm::Sha256);
     hasher.update(bytes);
     format!("sha256={}", hex(&hasher.finish()))
 }
@@ -161,5 +163,50 @@ fn sha256(bytes: &[u8]) -> String {
 #[test]
 fn whatever_happens_a_stream_gives_one_version_or_a_beginning_and_an_error() {
     let failures = for_seeds("a_stream_gives", 0..SEEDS, any_case);
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+/// Row 112: what was given out is all that there is of the object.
+#[test]
+fn fault_112_a_repeat_of_another_length_ends_the_stream() {
+    let case = |http2, position, tells_length, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut world = any_world(&mut random);
+        world.http2 = http2;
+        world.one_request_each = false;
+        world.link.loss = 0;
+        world.versions[0].len = 20 * SEGMENT_BYTES + random.u64(0..SEGMENT_BYTES);
+        world.versions[0].etag = Some("\"v1\"".to_owned());
+        world.repeats_other_lengths(position, tells_length);
+        // The beginning of both: a longer repeat goes on beyond the end.
+        let longest = world.current().bytes(0, world.current().len.max(world.other_len));
+        let wish = wish(&mut random);
+        let pause = Duration::from_millis(random.u64(0..1000));
+        let manner = Manner { window_segments: 8, pause, enough_bytes: u64::MAX };
+        let got = read(&Arc::new(Mutex::new(world)), &wish, manner, seed);
+        let (stream, given) = (got.stream, got.bytes.len());
+        match (&stream, got.download.map_err(|error| error.kind())) {
+            (Some(Err(kind)), Err(same))
+                if *kind == same
+                    && matches!(kind, ErrorKind::Protocol | ErrorKind::ObjectChanged)
+                    && longest.starts_with(&got.bytes) =>
+            {
+                Ok(())
+            }
+            (_, download) => Err(format!("{given} bytes, stream {stream:?}, {download:?}")),
+        }
+    };
+    let mut failures = Vec::new();
+    for http2 in VERSIONS.iter().copied() {
+        for position in Position::ALL {
+            for tells_length in [false, true] {
+                let failed = for_seeds("fault_112", 0..SEEDS_OF_A_ROW, |seed| {
+                    case(http2, position, tells_length, seed)
+                        .map_err(|why| format!("{http2}, {position:?}, {tells_length}: {why}"))
+                });
+                failures.extend(failed.into_iter().take(1));
+            }
+        }
+    }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::answer::Asked;
 use super::faults::{Fault, Position};
+use super::server::PIECE_BYTES;
 
 /// One version of the object.
 #[derive(Debug, Clone)]
@@ -86,11 +87,23 @@ pub(super) struct World {
     pub(super) one_request_each: bool,
     /// No response has more than this.
     pub(super) most_bytes: u64,
+    /// Ranges of more bytes than this are refused, and so many were.
+    pub(super) longest_part: u64,
+    pub(super) long_parts: u64,
+    /// Requests without the cookie of their host are led to themselves, with one.
+    pub(super) wants_cookie: bool,
+    /// How many bytes [`Fault::BreaksMidway`] lets through, and whether it tells the length.
+    pub(super) breaks_at: u64,
+    pub(super) tells_length: bool,
+    /// How long the object is in [`Fault::OtherLength`].
+    pub(super) other_len: u64,
     /// The first request is redirected to another path of the same origin, on
     /// the same connection.
     pub(super) redirects_first: bool,
     /// What the hosts whose names begin with `mirror` have.
     pub(super) mirror: Option<Version>,
+    /// All other hosts lead there.
+    pub(super) moved: bool,
     /// Once bytes of a later request go out, a foreign file has the output's name.
     pub(super) foreign: Option<PathBuf>,
     /// The last one is the current one.
@@ -101,6 +114,8 @@ pub(super) struct World {
     pub(super) all_requests: u64,
     /// Requests that are being answered.
     pub(super) busy: usize,
+    /// How long the server works before the answer that comes next.
+    pub(super) works: Duration,
     /// Bytes of bodies that went out in this life.
     pub(super) sent: u64,
     /// The end of the last part of the object that was answered with in this life.
@@ -133,14 +148,22 @@ impl World {
             http2: false,
             one_request_each: false,
             most_bytes: u64::MAX,
+            longest_part: u64::MAX,
+            long_parts: 0,
+            wants_cookie: false,
+            breaks_at: 0,
+            tells_length: false,
+            other_len: 0,
             redirects_first: false,
             mirror: None,
+            moved: false,
             foreign: None,
             versions: vec![first],
             faults: Vec::new(),
             requests: 0,
             all_requests: 0,
             busy: 0,
+            works: Duration::ZERO,
             sent: 0,
             furthest: 0,
             stored: 0,
@@ -160,16 +183,42 @@ impl World {
     /// Another version takes the object's place.
     pub(super) fn change(&mut self) {
         let mut next = self.current().clone();
-        let number = self.versions.len() as u64 + 1;
+        let before = self.versions.len() as u64;
+        let number = before + 1;
         next.seed = next.seed.wrapping_mul(31).wrapping_add(number);
         if let Some(etag) = &mut next.etag {
-            let weak = if etag.starts_with("W/") { "W/" } else { "" };
-            *etag = format!("{weak}\"v{number}\"");
+            *etag = etag.replace(&format!("v{before}"), &format!("v{number}"));
         }
         if next.last_modified.is_some() {
             next.last_modified = Some(DATES[number as usize % DATES.len()]);
         }
         self.versions.push(next);
+    }
+
+    /// Takes the quotes from the tag, here and in the versions to come, and leaves nothing
+    /// else that tells them apart.
+    pub(super) fn malform_tag(&mut self) {
+        if let Some(first) = self.versions.first_mut() {
+            first.etag = first.etag.as_ref().map(|etag| etag.replace('"', ""));
+            first.last_modified = None;
+        }
+    }
+
+    /// A plain stream breaks at `position`, and each repeat of it is shorter than what came,
+    /// or longer where it was told how long the object is.
+    pub(super) fn repeats_other_lengths(&mut self, position: Position, tells_length: bool) {
+        let len = self.current().len;
+        self.breaks_at = position.bytes_before(len).max(PIECE_BYTES as u64);
+        self.tells_length = tells_length;
+        let longer = tells_length && self.random.bool();
+        self.other_len = match longer {
+            true => len + self.random.u64(1..100_000),
+            false => self.random.u64(1..self.breaks_at),
+        };
+        self.faults = vec![
+            Injected::new(Fault::BreaksMidway, Position::Anywhere, Times::Once),
+            Injected::new(Fault::OtherLength, Position::Anywhere, Times::Always),
+        ];
     }
 
     /// Forgets the life that was: another process begins.
@@ -191,6 +240,9 @@ impl World {
             let possible = match fault {
                 Fault::ClosesUnderRequest => asked.reused,
                 Fault::ConditionFallsBack => asked.conditional(),
+                Fault::Unshown | Fault::TotalOfPart => asked.range.is_some(),
+                Fault::CookieWanted => !asked.has_cookie(),
+                fault if fault.is_of_http1() => !http2,
                 fault => !fault.is_of_connecting() && (http2 || !fault.is_of_http2()),
             };
             possible && position.fits(start, end, total, first)
@@ -224,16 +276,34 @@ impl World {
         (loss > 0 && self.random.u64(0..loss) == 0) || self.is_down()
     }
 
+    /// The seed of other bytes of the same size, which count as a version.
+    pub(super) fn has_foreign(&mut self) -> u64 {
+        self.has_mirror();
+        self.mirror.as_ref().map_or(0, |mirror| mirror.seed)
+    }
+
     /// There is a mirror: other bytes of the same size, under tags and dates of
     /// its own.
     pub(super) fn has_mirror(&mut self) {
         if self.mirror.is_none() {
-            let mut mirror = self.current().clone();
-            mirror.seed = mirror.seed.wrapping_mul(31).wrapping_add(77);
-            mirror.etag = mirror.etag.map(|etag| etag.replace("\"v", "\"mirror-v"));
+            let mut mirror = self.twin();
+            mirror.etag = mirror.etag.map(|etag| etag.replace('v', "mirror-v"));
             mirror.last_modified = mirror.last_modified.map(|_| DATES[0]);
             self.mirror = Some(mirror);
         }
+    }
+
+    /// The same under our tags and dates.
+    pub(super) fn has_twin(&mut self) {
+        if self.mirror.is_none() {
+            self.mirror = Some(self.twin());
+        }
+    }
+
+    fn twin(&self) -> Version {
+        let mut twin = self.current().clone();
+        twin.seed = twin.seed.wrapping_mul(31).wrapping_add(77);
+        twin
     }
 
     pub(super) fn rate(&mut self) -> u64 {

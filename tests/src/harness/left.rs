@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 use std::fs;
+use std::io::Read as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -56,14 +57,34 @@ fn locks_on(files: &[impl AsRef<Path>]) -> Vec<String> {
         Some(format!("{major:02x}:{minor:02x}:{}", of.ino()))
     };
     let places: HashSet<String> = files.iter().filter_map(|file| place(file.as_ref())).collect();
-    // "1: FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF"
-    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
-    let held = locks.lines().filter(|line| {
-        let mut fields = line.split_whitespace().skip(4);
+    let locks = all_locks();
+    let held = locks.iter().filter(|line| {
+        let mut fields = line.split_whitespace().skip(3);
         let ours = fields.next() == Some(std::process::id().to_string().as_str());
         !ours && fields.next().is_some_and(|place| places.contains(place))
     });
     held.map(|line| format!("lock {line}")).collect()
+}
+
+/// The kernel's list: "FLOCK  ADVISORY  WRITE 123 08:01:456 0 EOF". A long one comes in pieces,
+/// and what is between two of them may be missed, so all that several looks showed counts.
+fn all_locks() -> HashSet<String> {
+    const LOOKS: u32 = 16;
+    const AT_ONCE_BYTES: usize = 4000;
+    let mut all = HashSet::new();
+    for _ in 0..LOOKS {
+        // Into a large buffer: a small one would cut the list where it is full.
+        let mut locks = String::with_capacity(64 << 10);
+        if let Ok(mut list) = fs::File::open("/proc/locks") {
+            let _ = list.read_to_string(&mut locks);
+        }
+        let without_number = |line: &str| Some(line.split_once(' ')?.1.to_owned());
+        all.extend(locks.lines().filter_map(without_number));
+        if locks.len() < AT_ONCE_BYTES {
+            break;
+        }
+    }
+    all
 }
 
 #[cfg(test)]

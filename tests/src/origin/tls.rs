@@ -29,8 +29,35 @@ impl Authority {
     /// When the machine has no entropy.
     #[must_use]
     pub fn new() -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("no names to be wrong");
-        params.distinguished_name.push(DnType::CommonName, "authority of the tests");
+        Self::named(&[], Validity::Current)
+    }
+
+    /// The same with names of hosts, which it may serve itself.
+    ///
+    /// # Panics
+    /// When a name is not one.
+    #[must_use]
+    pub fn named(names: &[&str], validity: Validity) -> Self {
+        Self::with("authority of the tests", names, validity)
+    }
+
+    /// A new authority of another name.
+    ///
+    /// # Panics
+    /// When the machine has no entropy.
+    #[must_use]
+    pub fn called(name: &str) -> Self {
+        Self::with(name, &[], Validity::Current)
+    }
+
+    fn with(name: &str, names: &[&str], validity: Validity) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names of hosts");
+        if validity == Validity::Expired {
+            params.not_before = rcgen::date_time_ymd(2001, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2002, 1, 1);
+        }
+        params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let key = KeyPair::generate().expect("a key can be made");

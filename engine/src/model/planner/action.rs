@@ -5,9 +5,9 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Planner;
 use super::SourceId;
-use crate::config::{Connections, RetryPolicy};
-use crate::error::ErrorKind;
-use crate::event::NoticeCode;
+use crate::model::config::{Connections, RetryPolicy};
+use crate::model::error::ErrorKind;
+use crate::model::event::NoticeCode;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::LeaseId;
@@ -19,9 +19,11 @@ pub struct Settings {
     pub connections: Connections,
     /// Without a byte for this long a lease is given up.
     pub stall_timeout: Duration,
+    /// The same for the first byte of all, which a server may have to make first.
+    pub first_byte_timeout: Duration,
     /// Bounds of retrying.
     pub retry: RetryPolicy,
-    /// How much the first request asks for, before anything is known.
+    /// The least share of the first response, which can carry the whole object.
     pub first_range_bytes: u64,
     /// No smaller part is split off for another connection, in bytes; 0 for any.
     pub min_split_bytes: u64,
@@ -45,12 +47,23 @@ pub struct Failure {
     pub message: String,
     /// The HTTP status, where one caused it.
     pub status: Option<u16>,
+    /// What to do about it, where that is known better than by its sort.
+    pub hint: Option<String>,
+    /// Whether another try will most likely end alike, though no server answered: see
+    /// [`RetryPolicy::max_hopeless_attempts`].
+    pub hopeless: bool,
 }
 
 impl Failure {
-    /// A failure without a status.
+    /// A failure of which no more is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None }
+        Self { kind, message: message.into(), status: None, hint: None, hopeless: false }
+    }
+
+    /// The same, by this HTTP status.
+    #[must_use]
+    pub fn with_status(self, status: u16) -> Self {
+        Self { status: Some(status), ..self }
     }
 }
 
@@ -70,6 +83,8 @@ pub enum LeaseEnd {
         /// Whether it failed before the response.
         refused: bool,
     },
+    /// The connection stood, and closed or was reset before a response began.
+    Unanswered(Failure),
 }
 
 /// What an earlier run left, segment by segment.

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Action, Failure, LeaseId, Phase, Planner, SourceId};
-use crate::error::ErrorKind;
-use crate::event::NoticeCode;
+use super::{Action, Failure, Lease, LeaseEnd, LeaseId, Phase, Planner, SourceId};
+use crate::model::error::ErrorKind;
+use crate::model::event::NoticeCode;
 
 /// A lease slower than this part of what its peers, or it itself before, had
 /// is given up.
@@ -12,6 +12,8 @@ const CRAWL_SHARE: f64 = 0.05;
 /// What comes over other connections so long after a refusal was not on its way
 /// already: the server is there, and refuses.
 const SUSPICION: Duration = Duration::from_millis(300);
+/// A server may count a connection for so long after it was closed.
+const LINGERS: Duration = Duration::from_secs(1);
 const CRAWL_AFTER: Duration = Duration::from_secs(8);
 
 impl Planner {
@@ -48,14 +50,14 @@ impl Planner {
         if over || self.sources.is_gone(source) {
             return;
         }
-        if matches!(failure.kind, ErrorKind::Tls | ErrorKind::ProxyRefused) {
+        if matches!(failure.kind, ErrorKind::Tls | ErrorKind::ProxyRefused | ErrorKind::Callback) {
             return self.fail_source(source, failure);
         }
         if !progressed && self.strike(source, &failure, now) {
             return;
         }
         if refused && self.suspicion.is_none() {
-            self.suspicion = Some((self.leases.values().filter(|l| !l.leaving).count(), now));
+            self.suspicion = Some((self.at_work(now), now));
         }
         if self.whole && self.phase == Phase::Running {
             if !self.can_start_over() {
@@ -80,7 +82,15 @@ impl Planner {
         self.failures_in_a_row = 0;
         self.suspicion = None;
         let pause = self.pause_until.saturating_sub(now);
-        match self.backoff.fail((!pause.is_zero()).then_some(pause), now) {
+        let over = pause.is_zero() && self.backoff.attempts() >= self.rounds_for(&failure);
+        let round = match over {
+            true => None,
+            false => self.backoff.fail((!pause.is_zero()).then_some(pause), now),
+        };
+        let plain = self.tries_plain(source, &failure, round.is_none());
+        self.refusals.unanswered = false;
+        match round {
+            None if plain => {}
             Some(round) => {
                 self.wait_until = now + round.wait;
                 self.actions.push_back(Action::Retry {
@@ -106,6 +116,25 @@ impl Planner {
         }
     }
 
+    /// Leases that the server serves, the first response while it is cut among them, and
+    /// connections that it may not yet know to be closed.
+    pub(super) fn at_work(&self, now: Duration) -> usize {
+        let works = |(id, lease): &(&LeaseId, &Lease)| {
+            !lease.leaving || !lease.cancelled && self.is_holder(**id)
+        };
+        let lingers = |closed_at: &&Duration| now.saturating_sub(**closed_at) < LINGERS;
+        self.leases.iter().filter(works).count() + self.closed_early.iter().filter(lingers).count()
+    }
+
+    /// The response of `lease` was left before its end, which closed its connection.
+    pub(super) fn closes_early(&mut self, lease: &Lease, end: &LeaseEnd, now: Duration) {
+        let cut = *end == LeaseEnd::Complete && lease.range.end() < lease.asked_end;
+        if lease.position > lease.start && (cut || *end == LeaseEnd::Dropped) {
+            self.closed_early.retain(|closed_at| now.saturating_sub(*closed_at) < LINGERS);
+            self.closed_early.push(now);
+        }
+    }
+
     pub(super) fn refused(&mut self, active: usize, now: Duration) {
         if active > 0 && self.concurrency.refused(active, now) {
             let limit = self.concurrency.limit();
@@ -127,6 +156,20 @@ impl Planner {
         }
     }
 
+    /// How long all connections have been silent, and how long one may be; `None` while
+    /// nothing is waited for.
+    #[must_use]
+    pub fn silence(&self, now: Duration) -> Option<(Duration, Duration)> {
+        if !matches!(self.phase, Phase::Opening | Phase::Running) {
+            return None;
+        }
+        let since = self.storage_busy_at.unwrap_or_default();
+        let waiting = self.leases.values().filter(|lease| !lease.leaving);
+        let silent =
+            waiting.map(|lease| now.saturating_sub(lease.last_byte_at.max(since))).min()?;
+        Some((silent, self.patience()))
+    }
+
     pub(super) fn give_up_stalled(&mut self, now: Duration) {
         if matches!(self.phase, Phase::Preparing(_)) {
             return;
@@ -136,6 +179,9 @@ impl Planner {
         // While bytes wait for the storage nobody asks for more.
         let since = self.storage_busy_at.unwrap_or_default();
         let mut victims = Vec::new();
+        let patience = self.patience();
+        let others = !self.whole && self.phase != Phase::Opening;
+        let may_crawl = |id| others && !self.is_holder(id);
         for (id, lease) in self.leases.iter().filter(|(_, lease)| !lease.leaving) {
             let silent = now.saturating_sub(lease.last_byte_at.max(since));
             let rate = lease.rate.rate(now);
@@ -143,11 +189,14 @@ impl Planner {
                 .max(self.speeds.typical)
                 .max(lease.mean_rate(now));
             let old = now.saturating_sub(lease.issued_at.max(since)) > CRAWL_AFTER;
-            if silent >= self.settings.stall_timeout {
+            if silent >= patience {
                 victims.push((*id, format!("no byte for {} s", silent.as_secs())));
-            } else if old && !self.whole && rate < peers * CRAWL_SHARE {
+            } else if old && may_crawl(*id) && rate < peers * CRAWL_SHARE {
                 victims.push((*id, "a connection crawls".to_owned()));
             }
+        }
+        if self.received_bytes == 0 && !victims.is_empty() {
+            self.waited_in_vain();
         }
         for (id, why) in victims {
             self.cancel(id, Some(Failure::new(ErrorKind::Network, why)));
@@ -161,5 +210,5 @@ pub(super) fn status_failure(status: u16) -> Failure {
         401 | 403 | 407 | 410 => ErrorKind::AccessDenied,
         _ => ErrorKind::HttpStatus,
     };
-    Failure { kind, message: format!("the server answered {status}"), status: Some(status) }
+    Failure::new(kind, format!("the server answered {status}")).with_status(status)
 }

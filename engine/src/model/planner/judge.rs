@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use super::failing::status_failure;
-use super::{Action, Failure, LeaseId, Phase, Planner};
-use crate::error::ErrorKind;
-use crate::event::NoticeCode;
+use super::{Action, Ask, Failure, KnownEnd, LeaseId, Phase, Planner, Ranges, SourceId};
+use crate::model::error::ErrorKind;
+use crate::model::event::NoticeCode;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::response::{Lie, Remedy, Verdict};
@@ -25,18 +25,37 @@ impl Planner {
         if lease.leaving || matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
             return self.drop_response(id);
         }
-        let source = lease.source;
+        let (source, conditional) = (lease.source, lease.conditional);
         let spared = self.sources.can_spare(source);
+        if self.asks_behind(id) {
+            self.judge_end(id, &verdict, now);
+            return self.schedule(now);
+        }
+        if self.is_tentative(id) && !spared && self.is_refusal_beside(&verdict) {
+            let status = match verdict {
+                Verdict::Status { status, .. } => status,
+                Verdict::Unsatisfied { .. } => 416,
+                _ => 0,
+            };
+            if matches!(verdict, Verdict::Whole { .. }) && self.refusals.ranges == Ranges::Claimed {
+                self.refusals.ranges = Ranges::Ignored;
+                self.drop_response(id);
+            } else if !self.halves_parts(id, status) {
+                self.refused_beside(id, now);
+            }
+            return self.schedule(now);
+        }
         match verdict {
             Verdict::Changed { .. } | Verdict::TagDiffers { .. } if spared => {
                 self.spare(id, "the object there is another version than before, or another size");
             }
             Verdict::Partial { range, resource } => self.accept(id, range, resource),
-            Verdict::Whole { resource } => self.accept_whole(id, resource),
+            Verdict::Whole { resource } => self.accept_whole(id, resource, now),
             Verdict::Unsatisfied { total } => self.unsatisfied(id, total, now),
             Verdict::Redirect { .. } => self.drop_response(id),
             Verdict::Changed { seen } => self.changed(id, Some(&(seen.total, seen.validator))),
             Verdict::TagDiffers { seen } => self.doubt(id, &(seen.total, seen.validator)),
+            Verdict::PreconditionFailed if !conditional && self.asks_otherwise(id, 412) => {}
             Verdict::PreconditionFailed => self.precondition_failed(id),
             Verdict::Imposter { why } => {
                 // Never sequential: without an identity the page would be the object.
@@ -53,7 +72,7 @@ impl Planner {
             Verdict::Throttled { status, retry_after } => {
                 let failure = status_failure(status);
                 self.drop_response(id);
-                let others = self.leases.values().filter(|lease| !lease.leaving).count();
+                let others = self.at_work(now);
                 if !spared {
                     self.refused(others, now);
                 }
@@ -62,15 +81,12 @@ impl Planner {
                     self.failed(id, failure, retry_after, now);
                 }
             }
-            Verdict::Denied { status } => self.denied(id, status),
+            Verdict::Denied { status } => self.denied(id, status, now),
             Verdict::Status { status, transient: true, retry_after } => {
                 self.drop_response(id);
                 self.failed(id, status_failure(status), retry_after, now);
             }
-            Verdict::Status { status, .. } => {
-                self.drop_response(id);
-                self.fail_source(source, status_failure(status));
-            }
+            Verdict::Status { status, .. } => self.refused_for_good(id, status, now),
         }
         self.schedule(now);
     }
@@ -85,7 +101,7 @@ impl Planner {
     }
 
     /// Whether another source brings the bytes that `id` was to bring.
-    fn can_spare(&self, id: LeaseId) -> bool {
+    pub(super) fn can_spare(&self, id: LeaseId) -> bool {
         self.source_of(id).is_some_and(|source| self.sources.can_spare(source))
     }
 
@@ -104,16 +120,24 @@ impl Planner {
             return self.sequential_of_any_version("the version that was given up is served again");
         }
         let together = self.are_together();
+        let conditional = self.sent_condition(id);
+        let impossible = self.is_impossible(&resource);
         let Some(lease) = self.leases.get_mut(&id) else { return };
         self.sources.proved(lease.source);
         // Under a digest each source has a version of its own, which the driver compares.
-        let proven = together
-            || self.resource.as_ref().is_none_or(|known| {
-                let asked_for = lease.conditional && known.validator.precondition().is_some();
-                asked_for || is_told(known, &resource)
-            });
+        let known = self.resource.as_ref().or(self.claimed.as_ref());
+        let shown =
+            together || known.is_none_or(|known| known.validator.is_shown_by(&resource.validator));
         match self.phase {
+            Phase::Opening if impossible => self.refuse_impossible(id),
+            // Without it the checkpoint is judged by what else there is.
+            Phase::Opening if !shown && conditional => self.unshown(id),
             Phase::Opening => {
+                self.known_end.told(resource.total);
+                if !self.settings.ranges_only {
+                    self.known_end.doubt_end_of(lease.range);
+                }
+                self.refusals.granted(lease.range);
                 lease.range = range;
                 lease.asked_end = range.end();
                 self.resource = Some(resource.clone());
@@ -126,27 +150,64 @@ impl Planner {
                     "the server's entity tags differ from connection to connection",
                 );
             }
-            Phase::Running if !proven => {
-                self.changed(id, Some(&(resource.total, resource.validator)));
-            }
+            Phase::Running if !shown => self.unshown(id),
             Phase::Running => {
-                lease.asked_end = range.end();
-                if range.end() < lease.range.end() {
-                    let old_end = lease.range.end();
-                    lease.range = range;
-                    self.release_tail(id, range.end(), old_end);
+                let asked = lease.range;
+                self.refusals.granted(asked);
+                self.refusals.ranges = Ranges::Undoubted;
+                if !self.park(id, range) {
+                    self.take_up(id, range);
                 }
-                self.actions.push_back(Action::Store { lease: id, range });
             }
             _ => self.drop_response(id),
         }
     }
 
-    pub(super) fn accept_whole(&mut self, id: LeaseId, resource: Resource) {
+    /// A response does not show the validator of what is stored. Where that is a
+    /// strong one, which another response may yet show, it is asked once more, without
+    /// conditions: some servers answer those with fewer fields.
+    fn unshown(&mut self, id: LeaseId) {
+        let conditional = self.sent_condition(id);
+        self.drop_response(id);
+        if conditional {
+            self.ask_unconditionally(id);
+        } else {
+            self.sequential_of_any_version("the server does not show the object's validator again");
+        }
+    }
+
+    /// Whether a version that was given up had the same strong tag and another total:
+    /// the tag is a lie then, and nothing tells which of them is the object.
+    fn is_impossible(&self, resource: &Resource) -> bool {
+        self.given_up.iter().any(|given_up| {
+            given_up.validator.has_same_strong_tag(&resource.validator)
+                && given_up.total.zip(resource.total).is_some_and(|(a, b)| a != b)
+        })
+    }
+
+    fn refuse_impossible(&mut self, id: LeaseId) {
+        let source = self.source_of(id);
+        self.drop_response(id);
+        let why = "the server sends objects of two sizes under one strong entity tag";
+        let failure = Failure::new(ErrorKind::Protocol, why);
+        match source {
+            Some(source) => self.fail_source(source, failure),
+            None => self.fail(failure),
+        }
+    }
+
+    /// Whether the request of `id` named a strong validator.
+    fn sent_condition(&self, id: LeaseId) -> bool {
+        let known = self.resource.as_ref().or(self.claimed.as_ref());
+        known.is_some_and(|known| known.validator.precondition().is_some())
+            && self.leases.get(&id).is_some_and(|lease| lease.conditional)
+    }
+
+    pub(super) fn accept_whole(&mut self, id: LeaseId, mut resource: Resource, now: Duration) {
         if self.can_spare(id) {
             return self.spare(id, "the server ignores byte ranges");
         }
-        if self.settings.ranges_only {
+        if self.settings.ranges_only && self.phase == Phase::Opening {
             self.drop_response(id);
             let failure = no_ranges("the server ignores byte ranges");
             return match self.source_of(id) {
@@ -154,19 +215,47 @@ impl Planner {
                 None => self.fail(failure),
             };
         }
-        if self.phase != Phase::Opening {
+        if self.phase != Phase::Opening && self.refusals.ranges != Ranges::Undoubted {
             self.drop_response(id);
-            self.sequential("the server answers some ranges with the whole object");
-            return;
+            return self.sequential("the server ignores byte ranges");
+        }
+        if self.phase != Phase::Opening {
+            let why = "the server answers some ranges with the whole object";
+            return self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
         }
         if let (Some(known), Some(total)) = (&self.resource, resource.total)
             && known.total.is_some_and(|known| known != total)
         {
             return self.changed(id, Some(&(resource.total, resource.validator)));
         }
-        if !self.whole {
+        if let Some(failure) = resource.total.and_then(|total| self.known_end.contradiction(total))
+        {
+            return self.lied(id, failure, Remedy::Retry, now);
+        }
+        // A stream that tells no length is held to the one that is known when it ends.
+        if let Some(claimed) = &self.claimed
+            && let Comparison::Same | Comparison::Consistent =
+                claimed.validator.compare(&resource.validator)
+        {
+            self.known_end.told(claimed.total);
+        }
+        self.known_end.told(resource.total);
+        // Some servers send everything in answer to an open range, and parts all the same.
+        let long = resource.total.is_some_and(|total| total > self.settings.first_range_bytes);
+        let afresh = !self.whole && self.claimed.is_none();
+        if resource.ranges && long && afresh && resource.encoding.is_none() {
+            let all = ByteRange::new(0, resource.total.unwrap_or(0));
+            self.accept(id, all, resource);
+            self.refusals.ranges = Ranges::Claimed;
+            return;
+        }
+        resource.ranges = false;
+        // Nothing is the same in one stream as in many.
+        if !self.whole && resource.total != Some(0) {
             let why = if resource.total.is_none() {
                 "the server does not tell the size"
+            } else if self.refusals.ask == Ask::Plain {
+                "the server refuses byte ranges"
             } else {
                 "the server ignores byte ranges"
             };
@@ -217,12 +306,10 @@ impl Planner {
                 }
                 self.changed(id, None);
             }
+            _ if self.halves_parts(id, 416) || self.asks_otherwise(id, 416) => {}
             _ => {
-                let failure = Failure {
-                    kind: ErrorKind::Protocol,
-                    message: "the server refused a range that the object has".to_owned(),
-                    status: Some(416),
-                };
+                let why = "the server refused a range that the object has";
+                let failure = Failure::new(ErrorKind::Protocol, why).with_status(416);
                 self.lied(id, failure, Remedy::Retry, now);
             }
         }
@@ -237,25 +324,34 @@ impl Planner {
         if !self.whole && seen.is_some_and(|seen| self.abandoned.contains(seen)) {
             return self.sequential_of_any_version("the server's validators alternate");
         }
-        // What an earlier run claims may have changed long ago.
-        if self.claimed.is_none() {
-            self.changes += 1;
-        }
         // Another size is another object; only tags can differ by edge.
         if let Some((ours, (total, _))) = self.resource.as_ref().zip(seen)
             && ours.total == *total
         {
             self.abandoned.push((ours.total, ours.validator.clone()));
         }
+        self.begin_anew(self.source_of(id), "the object changed on the server");
+    }
+
+    /// Another object is there than the one that is stored: once, the download starts
+    /// from zero with it.
+    pub(super) fn begin_anew(&mut self, source: Option<SourceId>, why: &str) {
+        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
+            return;
+        }
+        // What an earlier run claims may have changed long ago.
+        if self.claimed.is_none() {
+            self.changes += 1;
+        }
         if self.changes > 1 {
             let why = "the object changed again while it was downloaded";
             let failure = Failure::new(ErrorKind::ObjectChanged, why);
-            return match self.source_of(id) {
+            return match source {
                 Some(source) => self.fail_source(source, failure),
                 None => self.fail(failure),
             };
         }
-        self.restart("the object changed on the server");
+        self.restart(why);
     }
 
     /// The tag differs while the size is the same: ask once more,
@@ -287,20 +383,24 @@ impl Planner {
         self.ask_unconditionally(id);
     }
 
-    fn ask_unconditionally(&mut self, id: LeaseId) {
+    pub(super) fn ask_unconditionally(&mut self, id: LeaseId) {
         if let Some(source) = self.source_of(id) {
             self.sources.set_conditional(source, false);
         }
     }
 
-    pub(super) fn denied(&mut self, id: LeaseId, status: u16) {
+    pub(super) fn denied(&mut self, id: LeaseId, status: u16, now: Duration) {
         let conditional = self.leases.get(&id).is_some_and(|lease| lease.conditional);
-        self.drop_response(id);
-        if status == 403 && conditional {
+        let Some(source) = self.source_of(id) else { return self.drop_response(id) };
+        if self.halves_parts(id, status) {
+            // The next one is shorter.
+        } else if status == 403 && conditional {
             // Some signatures do not cover conditional headers.
+            self.drop_response(id);
             self.ask_unconditionally(id);
-        } else if let Some(source) = self.source_of(id) {
-            self.refused_access(id, source, status_failure(status));
+        } else if self.can_resolve(source) || !self.asks_otherwise(id, status) {
+            self.drop_response(id);
+            self.refused_access(id, source, status_failure(status), now);
         }
     }
 
@@ -359,14 +459,24 @@ impl Planner {
             return self.fail(given_out(why));
         }
         self.notice(NoticeCode::Restarted, format!("{why}: starting from zero"));
-        self.resource = None;
+        let given_up = self.resource.take().or_else(|| self.claimed.clone());
+        self.given_up.extend(given_up);
         self.drain(true);
     }
 
     pub(super) fn drain(&mut self, forget_identity: bool) {
         self.phase = Phase::Draining { forget_identity };
+        let claimed = self.claimed.take();
+        if forget_identity {
+            self.known_end = KnownEnd::default();
+        } else if let Some(claimed) = claimed {
+            // The stream is to be of the object that an earlier run knew.
+            self.known_end.told(claimed.total);
+        }
+        self.known_end.is_of_stream();
         self.doubt = false;
-        self.claimed = None;
+        self.refusals.ask = Ask::Range;
+        self.refusals.ranges = Ranges::Undoubted;
         let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
         for id in ids {
             self.cancel(id, None);
@@ -398,13 +508,4 @@ fn no_ranges(why: &str) -> Failure {
         ErrorKind::Protocol,
         format!("{why}, so a part of the object cannot be had; nothing was published"),
     )
-}
-
-/// Whether a response to an unconditional request tells of its version what
-/// there is to be told of the known one. A server sends the same validators with
-/// each 206 (RFC 9110 section 15.3.7): where they are gone, or where there were
-/// none before, another server or another version may have answered.
-fn is_told(known: &Resource, seen: &Resource) -> bool {
-    known.validator == seen.validator
-        || known.validator.compare(&seen.validator) != Comparison::Silent
 }

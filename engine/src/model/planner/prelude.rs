@@ -51,6 +51,8 @@ pub(super) struct Prelude {
     /// The lease of the first response.
     first: LeaseId,
     until: Duration,
+    /// There its share of the object ends, although its response may go on.
+    used_up_at: u64,
     /// When somebody was last seen waiting.
     waited_at: Duration,
     /// Up to here the first connection was looked at: when, and its position.
@@ -68,6 +70,7 @@ impl Planner {
         self.prelude = lease.map(|lease| Prelude {
             first,
             until: now + AT_MOST,
+            used_up_at: lease.range.end(),
             waited_at: now,
             looked: (now, lease.position),
             alone: Got::default(),
@@ -85,7 +88,10 @@ impl Planner {
         let satisfied = now.saturating_sub(prelude.waited_at) > SATISFIED;
         let over = satisfied || now >= prelude.until || self.phase != Phase::Running;
         let goes_on = |lease: &&Lease| {
-            !over && !lease.leaving && now.saturating_sub(lease.last_byte_at) <= SILENT
+            !over
+                && !lease.leaving
+                && lease.position < prelude.used_up_at
+                && now.saturating_sub(lease.last_byte_at) <= SILENT
         };
         let Some(first) = self.leases.get(&prelude.first).filter(goes_on) else {
             self.prelude = None;

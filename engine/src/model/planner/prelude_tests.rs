@@ -104,9 +104,12 @@ fn all_connections_begin_when_the_first_response_is_used_up_silent_or_slow() {
     assert_eq!(fetches(&mut planner), []);
     planner.tick(ms(1500));
     // It is silent; of what it was to bring the others take most.
-    assert_eq!(actions(&mut planner), [Action::Shrink { lease: 1, end: SEGMENT }]);
-    planner.on_shrunk(1, SEGMENT, ms(1500));
-    assert_eq!(fetches(&mut planner).len(), 3);
+    let asked = fetches(&mut planner);
+    assert_eq!((asked.len(), asked[0].1.start()), (3, SEGMENT));
+    // It is cut once one of them has come.
+    let verdict = Verdict::Partial { range: asked[0].1, resource: resource(TOTAL, "a") };
+    planner.on_verdict(asked[0].0, verdict, ms(1600));
+    assert!(!actions(&mut planner).iter().any(|it| matches!(it, Action::Drop { .. })));
 
     let mut planner = read_from_the_start(4);
     flow(&mut planner, 1, RATE / 10, 100, 5200);
@@ -151,12 +154,7 @@ fn a_long_lease_that_a_reader_waits_for_is_shared_with_who_is_free() {
     planner.want(waits(position), ms(4900));
     flow(&mut planner, 1, RATE / 10, 4900, 5110);
     let found = actions(&mut planner);
-    let Some(Action::Shrink { lease: 1, end }) = found.first() else { panic!("{found:?}") };
-    assert_eq!(*end, SEGMENT, "the one that it is in");
-    assert_eq!(asked(&found), [], "not yet: what comes free is next");
-    planner.on_shrunk(1, *end, ms(5110));
-    let starts: Vec<u64> = fetches(&mut planner).iter().map(|(_, range)| range.start()).collect();
-    assert_eq!(starts[0], SEGMENT);
+    assert_eq!(asked(&found)[0].start(), SEGMENT, "the segment after the one that it is in");
 }
 
 #[test]

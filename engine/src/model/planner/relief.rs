@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Lease, LeaseId, Planner};
+use super::{Lease, LeaseId, Planner};
 
 /// A connection is relieved only when that saves at least this, in seconds.
 const WORTHWHILE_S: f64 = 0.04;
@@ -39,28 +39,35 @@ struct Helper {
 }
 
 impl Planner {
-    pub(super) fn relieve(&mut self, now: Duration) {
+    /// True when something is to be had at once because of it.
+    pub(super) fn relieve(&mut self, now: Duration) -> bool {
         if self.whole || self.map.is_none() {
-            return;
+            return false;
         }
         loop {
             let leaving = self.leases.values().filter(|lease| lease.leaving).count();
             let places = self.places().saturating_sub(self.leases.len());
             // Each idle connection takes what one victim leaves.
             if leaving >= places {
-                return;
+                return false;
             }
             let helper = self.helper(leaving, now);
             let candidates = self.leases.iter().filter(|(_, lease)| !lease.leaving);
             let best = candidates
                 .filter_map(|(id, lease)| {
                     let (relief, saved_s) = self.relief(lease, helper, now)?;
+                    // Nothing else may be able to bring what the holder brings.
+                    let lost = matches!(relief, Relief::TakeOver) && self.is_holder(*id);
+                    if lost {
+                        return None;
+                    }
                     self.may_relieve(lease, saved_s).then_some((*id, relief, saved_s))
                 })
                 .max_by(|a, b| a.2.total_cmp(&b.2));
             match best {
-                None => return,
-                Some((id, relief, _)) => self.relieve_one(id, relief),
+                None => return false,
+                Some((id, relief, _)) if self.relieve_one(id, relief) => return true,
+                Some(_) => {}
             }
         }
     }
@@ -75,18 +82,16 @@ impl Planner {
             && self.time_left_s(0.0, now).is_some_and(|left_s| left_s < too_late_s)
     }
 
-    fn relieve_one(&mut self, id: LeaseId, relief: Relief) {
-        let Some(lease) = self.leases.get_mut(&id) else { return };
+    fn relieve_one(&mut self, id: LeaseId, relief: Relief) -> bool {
+        let Some(lease) = self.leases.get_mut(&id) else { return false };
         match relief {
-            Relief::Split(end) => {
-                lease.leaving = true;
-                self.actions.push_back(Action::Shrink { lease: id, end });
-            }
+            Relief::Split(end) => self.shorten(id, end, false),
             Relief::TakeOver => {
                 if lease.position == lease.start {
                     self.reliefs_in_a_row += 1;
                 }
                 self.cancel(id, None);
+                false
             }
         }
     }

@@ -9,8 +9,8 @@
 use std::time::Duration;
 
 use super::{Action, Failure, Lease, LeaseId, Phase, Planner};
-use crate::error::ErrorKind;
 use crate::model::admission::Need;
+use crate::model::error::ErrorKind;
 
 /// Identifies a source within one download, from 0.
 pub type SourceId = usize;
@@ -227,7 +227,8 @@ impl Planner {
     }
 
     /// Whether several sources are used at once.
-    pub(super) fn are_together(&self) -> bool {
+    #[must_use]
+    pub fn are_together(&self) -> bool {
         self.sources.together && self.live_sources() > 1
     }
 
@@ -264,7 +265,27 @@ impl Planner {
     /// There is no URL for `source` that it gives the object for.
     pub fn on_unresolved(&mut self, source: SourceId, failure: Failure, now: Duration) {
         self.sources.all[source].held = false;
-        self.expired(source, failure);
+        self.expired(source, failure, now);
+        self.schedule(now);
+    }
+
+    /// What the URL of `source` leads to now could not be compared with what is stored:
+    /// as a request that failed.
+    pub fn on_unproven(&mut self, source: SourceId, failure: Failure, now: Duration) {
+        self.sources.all[source].held = false;
+        self.ended_badly(source, failure, false, false, now);
+        self.schedule(now);
+    }
+
+    /// What the URL of `source` leads to now is another object than the one that is
+    /// stored, or nothing shows that it is the same.
+    pub fn on_other_object(&mut self, source: SourceId, why: &str, now: Duration) {
+        self.sources.all[source].held = false;
+        if self.sources.can_spare(source) {
+            self.fail_source(source, Failure::new(ErrorKind::ObjectChanged, why));
+        } else {
+            self.begin_anew(Some(source), why);
+        }
         self.schedule(now);
     }
 
@@ -272,6 +293,11 @@ impl Planner {
     /// that no verdict tells.
     pub fn give_up(&mut self, lease: LeaseId, failure: Failure, now: Duration) {
         let source = self.source_of(lease);
+        if self.is_tentative(lease) && source.is_some_and(|it| !self.sources.can_spare(it)) {
+            // What the first response brings is none the worse for it.
+            self.refused_beside(lease, now);
+            return self.schedule(now);
+        }
         self.drop_response(lease);
         match source {
             Some(source) => self.fail_source(source, failure),
@@ -286,30 +312,51 @@ impl Planner {
         self.actions.push_back(Action::Resolve { source, refused: None, again: false });
     }
 
+    /// Whether a refused link of `source` is looked up again.
+    pub(super) fn can_resolve(&self, source: SourceId) -> bool {
+        let may = self.phase == Phase::Running || self.settings.refreshes;
+        may && self.sources.all[source].resolved < 2
+    }
+
+    /// Whether no source's link is good, nor to be had again.
+    pub(super) fn has_expired(&self) -> bool {
+        self.sources.live().all(|id| self.sources.all[id].resolved >= 2)
+    }
+
     /// A request by `lease` was refused: the link may have expired.
-    pub(super) fn refused_access(&mut self, id: LeaseId, source: SourceId, failure: Failure) {
-        let running = self.phase == Phase::Running;
+    pub(super) fn refused_access(
+        &mut self,
+        id: LeaseId,
+        source: SourceId,
+        failure: Failure,
+        now: Duration,
+    ) {
+        let can_resolve = self.can_resolve(source);
         let of = &mut self.sources.all[source];
         if of.held || id < of.asked_anew_from {
             // It asked by the old link.
             return;
         }
-        if of.resolved < 2 && (running || self.settings.refreshes) {
+        if can_resolve {
             of.resolved += 1;
             let again = of.resolved > 1;
             self.hold(source);
             self.actions.push_back(Action::Resolve { source, refused: Some(failure), again });
         } else {
-            self.expired(source, failure);
+            self.expired(source, failure, now);
         }
     }
 
-    fn expired(&mut self, source: SourceId, failure: Failure) {
+    fn expired(&mut self, source: SourceId, failure: Failure, now: Duration) {
         if self.phase != Phase::Running || self.sources.can_lose(source) {
-            self.fail_source(source, failure);
-        } else {
+            return self.fail_source(source, failure);
+        }
+        let working = |lease: &&Lease| lease.source == source && !lease.leaving;
+        match self.leases.values().filter(working).count() {
             // What streams already is allowed to end: it can be kept.
-            self.dying = Some(failure);
+            0 => self.dying = Some(failure),
+            // It may be their number that is refused, and they bring the rest.
+            others => self.refused(others, now),
         }
     }
 
@@ -360,6 +407,7 @@ impl Planner {
     /// What another source did wrong says nothing of the next one.
     fn count_anew(&mut self) {
         self.whole = false;
+        self.refusals.begin_with_next();
         self.backoff.progress();
         self.failures_in_a_row = 0;
         self.lies_in_a_row = 0;
@@ -367,6 +415,7 @@ impl Planner {
         self.changes = 0;
         self.refetched = false;
         self.abandoned.clear();
+        self.given_up.clear();
         self.wait_until = Duration::ZERO;
         self.pause_until = Duration::ZERO;
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::config::{Connections, RetryPolicy};
+use crate::model::config::{Connections, RetryPolicy};
 use crate::model::planner::{LeaseEnd, Restored, Settings};
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
@@ -61,6 +61,7 @@ impl World {
             connections: Connections::Fixed(connections),
             stall_timeout: Duration::from_secs(5),
             retry: RetryPolicy { max_attempts: 3, ..RetryPolicy::default() },
+            first_byte_timeout: Duration::from_secs(300),
             first_range_bytes: 4 << 20,
             min_split_bytes: 0,
             speed_limited: false,
@@ -146,7 +147,9 @@ impl World {
         while let Some(action) = self.planner.poll_action() {
             match action {
                 Action::Fetch { lease, source, range, .. } => {
-                    let range = range.unwrap();
+                    // Without a range too, once a range was refused.
+                    let range = range.unwrap_or(ByteRange::open(0));
+                    let range = ByteRange::new(range.start(), range.end().min(TOTAL));
                     self.fetches.insert(lease, (source, range, range.start(), false));
                     let now = self.fetches.values().filter(|fetch| fetch.0 == source).count();
                     let most = self.most_at_once.entry(source).or_default();

@@ -117,6 +117,25 @@ fn a_reader_that_waits_takes_a_connection_and_its_segment_is_asked_for_next() {
 }
 
 #[test]
+fn a_reader_takes_the_only_connection_from_the_first_response() {
+    let mut planner = opened(1, 640 * SEGMENT);
+    actions(&mut planner);
+    let now = Duration::from_secs(1);
+    planner.on_received(1, SEGMENT / 2, now);
+    for position in [500 * SEGMENT + 7, 9 * SEGMENT] {
+        let lease = planner.next_lease - 1;
+        planner.want(vec![Want { position, waiting: Some(1) }], now);
+        assert_eq!(cancelled(&actions(&mut planner)), [lease]);
+        planner.on_ended(lease, LeaseEnd::Dropped, now);
+        let next = asked(&actions(&mut planner));
+        let starts: Vec<u64> = next.iter().map(|range| range.start()).collect();
+        assert_eq!(starts, [position / SEGMENT * SEGMENT]);
+        let verdict = Verdict::Partial { range: next[0], resource: resource(640 * SEGMENT, "a") };
+        planner.on_verdict(lease + 1, verdict, now);
+    }
+}
+
+#[test]
 fn a_lease_that_would_come_to_it_late_gives_it_away() {
     // One slow lease holds all that the reader wants.
     let mut planner = opened(1, 64 * SEGMENT);

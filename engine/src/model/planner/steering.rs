@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{LeaseId, Phase, Planner};
-use crate::config::Connections;
 use crate::model::admission::Need;
+use crate::model::config::Connections;
 
 impl Planner {
     /// Ends all leases and issues none until [`Self::resume`]. What they
@@ -64,6 +64,8 @@ impl Planner {
             (Some(map), _) => {
                 let limit = if self.doubt { 1 } else { self.limit() };
                 let pieces = map.missing_bytes().div_ceil(map.segment_size_bytes());
+                // The byte behind a doubtful end is asked for as well.
+                let pieces = pieces.max(u64::from(self.known_end.is_doubtful()));
                 let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
                 // In the tail, idle connections are there to take over.
                 let limit = if pieces == 0 && in_use == 0 { 0 } else { limit };

@@ -63,9 +63,11 @@ impl Planner {
         if run.end() <= end {
             return Some(run);
         }
-        // Whole segments, where one fits.
+        // Whole segments, where that leaves enough: what the reader needs next is less than
+        // that for good where it waits for the end of a segment as long as the window.
         let size = map.segment_size_bytes();
-        let end = Some(end / size * size).filter(|end| *end > run.start()).unwrap_or(end);
+        let whole = Some(end / size * size).filter(|end| *end >= run.start() + least);
+        let end = whole.unwrap_or(end);
         (run.start() < end && end - run.start() >= least).then(|| ByteRange::new(run.start(), end))
     }
 

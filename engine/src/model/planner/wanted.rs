@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::{Action, Lease, LeaseId, Phase, Planner};
+use super::{Lease, LeaseId, Phase, Planner, Ranges};
 use crate::model::range::ByteRange;
 use crate::model::segment::{SegmentMap, SegmentState};
 
@@ -79,6 +79,8 @@ impl Planner {
     /// fetches, or will come to only later.
     pub(super) fn make_room(&mut self, now: Duration) {
         let able = self.phase == Phase::Running && self.dying.is_none() && now >= self.wait_until;
+        // What is at work may be all that an expired link still brings.
+        let able = able && !self.has_expired();
         if self.wants.is_empty() || !able || self.whole || self.doubt || self.paused {
             return;
         }
@@ -109,7 +111,7 @@ impl Planner {
             }
             SegmentState::Leased(id) => {
                 let start = map.range(index).start();
-                let Some(lease) = self.leases.get_mut(&id) else { return };
+                let Some(lease) = self.leases.get(&id) else { return };
                 // Its fetcher is in this very segment, or about to be.
                 if lease.position >= start {
                     return self.share(id, now);
@@ -118,11 +120,10 @@ impl Planner {
                 if seconds(gap, lease, now) <= worthwhile {
                     return;
                 }
-                if full {
+                if full && !self.holds_on_to(id) {
                     self.cancel(id, None);
                 } else {
-                    lease.leaving = true;
-                    self.actions.push_back(Action::Shrink { lease: id, end: start });
+                    self.shorten(id, start, false);
                 }
             }
             _ => {}
@@ -135,19 +136,25 @@ impl Planner {
         let worthwhile = WORTHWHILE_S + 2.0 * self.speeds.fresh_latency_s();
         let least = self.ahead_lease_bytes(now);
         let free = self.leases.len() < self.places() && self.prelude.is_none();
-        let (Some(map), Some(lease)) = (&self.map, self.leases.get_mut(&id)) else { return };
+        let (Some(map), Some(lease)) = (&self.map, self.leases.get(&id)) else { return };
         let end = map.first_segment_boundary_after(lease.position + least);
         let long = seconds(lease.rest_bytes(), lease, now) > 2.0 * worthwhile;
         if free && long && !lease.leaving && end < lease.range.end() {
-            lease.leaving = true;
-            lease.shared = true;
-            self.actions.push_back(Action::Shrink { lease: id, end });
+            self.shorten(id, end, true);
         }
     }
 
     /// Whether a lease is about to give a part away that a reader has fetched next.
     pub(super) fn is_sharing(&self) -> bool {
         self.leases.values().any(|lease| lease.shared)
+    }
+
+    /// Whether `id` is the first response, which nobody's waiting ends, since it may be the
+    /// only one that the link is good for. Where there is to be one connection, nothing can
+    /// show beside it that there are others, and a reader would wait for all that it brings.
+    fn holds_on_to(&self, id: LeaseId) -> bool {
+        let one = self.concurrency.at_most().min(self.allowed) == 1;
+        self.is_holder(id) && !(one && self.refusals.ranges == Ranges::Undoubted)
     }
 
     /// The lease that readers come to last, and of those that they do not come to
@@ -161,7 +168,7 @@ impl Planner {
             }
             let at = map.index_of(lease.position);
             let serves = |want: &Want| want.waiting.is_some() && map.index_of(want.position) == at;
-            if !self.wants.iter().any(serves) {
+            if !self.wants.iter().any(serves) && !self.holds_on_to(*id) {
                 let ahead = self.wants.iter().filter_map(|want| {
                     let ahead = lease.position.saturating_sub(want.position);
                     (want.position < lease.range.end() && ahead < AHEAD_BYTES).then_some(ahead)

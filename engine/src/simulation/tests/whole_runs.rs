@@ -230,6 +230,149 @@ fn fault_030_mirror_midway_without_validators_is_never_joined() {
     });
 }
 
+/// Row 94: the server refuses parts above a size, from the beginning or after a kill.
+#[test]
+fn fault_094_long_parts_are_halved_and_nothing_is_given_up() {
+    const LEN: u64 = 8 << 20;
+    for killed in [false, true] {
+        everywhere("fault_094", |http2, position, seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let version = Version { len: LEN + random.u64(0..SEGMENT_BYTES), ..usual(&mut random) };
+            let wish = Wish { segment_bytes: 256 << 10, ..usual_wish(&mut random) };
+            let world = slow_world(http2, version, &mut random);
+            let dir = scratch();
+            if killed {
+                killed_at(position, &world, dir.path(), &wish)?;
+            }
+            {
+                let mut world = lock(&world);
+                world.link.rates = (200_000, 2_000_000);
+                world.longest_part = random.u64(1 << 20..2 << 20);
+            }
+            let (summary, notices) = ends_well(&world, dir.path(), &wish)?;
+            let refused = lock(&world).long_parts;
+            if refused > 12 || !killed && refused == 0 {
+                return Err(format!("{refused} parts were refused"));
+            }
+            if notices.contains(&NoticeCode::SingleStream) || summary.retries > 0 {
+                return Err(format!("{notices:?} and {} retries", summary.retries));
+            }
+            Ok(())
+        });
+    }
+}
+
+/// An object of which nothing but a tag without quotes tells the version.
+fn malformed(random: &mut fastrand::Rng) -> Version {
+    Version { etag: Some("v1".to_owned()), last_modified: None, ..usual(random) }
+}
+
+/// Row 101: such a tag is worth a resume, once stored bytes were compared. At the first
+/// positions there is no segment to compare.
+#[test]
+fn fault_101_malformed_tag_continues_after_a_proof() {
+    everywhere("fault_101", |http2, position, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = malformed(&mut random);
+        let wish = usual_wish(&mut random);
+        let world = slow_world(http2, version, &mut random);
+        let dir = scratch();
+        killed_at(position, &world, dir.path(), &wish)?;
+        let (summary, notices) = ends_well(&world, dir.path(), &wish)?;
+        let late = matches!(position, Position::Late | Position::Last);
+        let restarted = notices.contains(&NoticeCode::Restarted);
+        if late && (restarted || summary.resumed_bytes == 0) {
+            return Err(format!("it gave up what can be proven: {notices:?}, {summary:?}"));
+        }
+        Ok(())
+    });
+}
+
+/// The same tag on other bytes of the same size proves nothing.
+#[test]
+fn fault_101_malformed_tag_alone_proves_nothing() {
+    everywhere("fault_101", |http2, position, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let version = malformed(&mut random);
+        let wish = usual_wish(&mut random);
+        let world = slow_world(http2, version, &mut random);
+        let dir = scratch();
+        killed_at(position, &world, dir.path(), &wish)?;
+        {
+            let mut world = lock(&world);
+            world.has_twin();
+            let twin = world.mirror.take().expect("it has one");
+            world.versions = vec![twin];
+        }
+        ends_well(&world, dir.path(), &wish).map(drop)
+    });
+}
+
+/// What tells versions apart, of one kind or another.
+fn any_validator(random: &mut fastrand::Rng) -> (Option<String>, Option<&'static str>) {
+    match random.u8(0..3) {
+        0 => (Some("\"v1\"".to_owned()), Some(DATES[1])),
+        1 => (Some("W/\"v1\"".to_owned()), Some(DATES[1])),
+        _ => (None, Some(DATES[1])),
+    }
+}
+
+/// The download ends, and tells that the server contradicts itself.
+fn ends_in_contradiction(world: &Shared, dir: &Path, wish: &Wish) -> Result<(), String> {
+    match live(world, dir, wish, Until::Its) {
+        Life::Ended(result, _) => {
+            judge(world, dir, wish, &result)?;
+            match result.map_err(|error| error.kind()) {
+                Err(ErrorKind::Protocol) => Ok(()),
+                other => Err(format!("{other:?}\n    {}", lock(world).last_requests())),
+            }
+        }
+        Life::Killed => Err("killed by nobody".to_owned()),
+    }
+}
+
+/// Row 112: a plain stream breaks at a position, and its repeat has another length.
+#[test]
+fn fault_112_a_repeat_of_another_length_is_not_the_object() {
+    for tells_length in [false, true] {
+        everywhere("fault_112", |http2, position, seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            let (etag, last_modified) = any_validator(&mut random);
+            let version = Version { etag, last_modified, ..usual(&mut random) };
+            let wish = usual_wish(&mut random);
+            let world = slow_world(http2, version, &mut random);
+            lock(&world).repeats_other_lengths(position, tells_length);
+            ends_in_contradiction(&world, scratch().path(), &wish)
+        });
+    }
+}
+
+/// After a kill the size is the one that the checkpoint has with the same validator.
+#[test]
+fn fault_112_a_stream_of_another_length_than_the_checkpoint_has_is_not_the_object() {
+    everywhere("fault_112", |http2, position, seed| {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let (etag, last_modified) = any_validator(&mut random);
+        let version = Version { etag, last_modified, ..usual(&mut random) };
+        let len = version.len;
+        let wish = usual_wish(&mut random);
+        let world = slow_world(http2, version, &mut random);
+        let dir = scratch();
+        killed_at(position, &world, dir.path(), &wish)?;
+        if !names(dir.path()).iter().any(|name| name.ends_with(".haul")) {
+            // Nothing is known of the object.
+            return Ok(());
+        }
+        {
+            let mut world = lock(&world);
+            world.other_len = if random.bool() { random.u64(1..len) } else { len + 1 };
+            let fault = Injected::new(Fault::OtherLength, Position::Anywhere, Times::Always);
+            world.faults = vec![fault];
+        }
+        ends_in_contradiction(&world, dir.path(), &wish)
+    });
+}
+
 /// Row 48, and the same over HTTP/1.1: from a position on the disk is slower
 /// than the network, with more streams than the budget has reservations for.
 /// Those without one must not hold the window that the others wait for; and

@@ -1,0 +1,102 @@
+//! A temporary directory of one command.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::exit::Failure;
+use crate::render::escape;
+use crate::signals::Stop;
+
+/// A directory that is gone when this is dropped, and when a second Ctrl-C ends
+/// the process at once.
+#[derive(Debug)]
+pub(crate) struct Scratch {
+    path: PathBuf,
+    stop: Stop,
+}
+
+impl Scratch {
+    /// A new directory of `command` in `parent`, which must exist.
+    ///
+    /// # Errors
+    /// Exit 3 when it cannot be made.
+    pub(crate) fn create(parent: &Path, command: &str, stop: &Stop) -> Result<Self, Failure> {
+        // Made and not opened: a name that someone else put there is an error.
+        for attempt in 0..100 {
+            let path = parent.join(format!("haul-{command}-{}-{attempt}", std::process::id()));
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {
+                    stop.set_scratch(Some(path.clone()));
+                    return Ok(Self { path, stop: stop.clone() });
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Self::refused(parent, &error)),
+            }
+        }
+        Err(Self::refused(parent, &io::ErrorKind::AlreadyExists.into()))
+    }
+
+    /// The same in a `parent` that is made where there is none, and stays.
+    ///
+    /// # Errors
+    /// As [`Scratch::create`].
+    pub(crate) fn create_below(parent: &Path, command: &str, stop: &Stop) -> Result<Self, Failure> {
+        fs::create_dir_all(parent).map_err(|error| Self::refused(parent, &error))?;
+        Self::create(parent, command, stop)
+    }
+
+    fn refused(parent: &Path, error: &io::Error) -> Failure {
+        let parent = escape(&parent.to_string_lossy());
+        Failure::local(format!("no temporary directory can be made in `{parent}`: {error}"))
+    }
+
+    /// Where it is.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Removes it now, so that whoever says that it is gone is right.
+    ///
+    /// # Errors
+    /// Exit 3 when some of it is left.
+    pub(crate) fn remove(self) -> Result<(), Failure> {
+        fs::remove_dir_all(&self.path).map_err(|error| {
+            let path = escape(&self.path.to_string_lossy());
+            Failure::local(format!("the temporary directory `{path}` cannot be removed: {error}"))
+        })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.path);
+        self.stop.set_scratch(None);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn scratch_directory_is_removed_and_private() {
+        let parent = tempfile::tempdir().unwrap();
+        let (stop, new) = (Stop::never(), parent.path().join("new"));
+        assert!(Scratch::create(&new, "test", &stop).is_err(), "there is no such parent");
+        let scratch = Scratch::create_below(&new, "test", &stop).unwrap();
+        let path = scratch.path().to_owned();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        fs::write(path.join("object.part"), b"x").unwrap();
+        drop(scratch);
+        assert!(!path.exists());
+
+        let scratch = Scratch::create(&new, "test", &stop).unwrap();
+        let path = scratch.path().to_owned();
+        scratch.remove().unwrap();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,594 @@
+//! The engine for programs without an asynchronous runtime.
+//!
+//! ```no_run
+//! use haul_engine::{Connections, EngineConfig, blocking::Engine};
+//!
+//! # fn main() -> Result<(), haul_engine::Error> {
+//! let engine = Engine::new(EngineConfig::default())?;
+//! let download = engine
+//!     .download("https://example.org/film.mp4")
+//!     .directory("films")
+//!     .connections(Connections::Fixed(8))
+//!     .start()?;
+//! let summary = download.wait()?;
+//! println!("{} bytes in {:?}", summary.bytes, summary.elapsed);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! It is the same engine: an [`Engine`] of this module has a thread with a
+//! runtime of its own, on which its downloads run. All calls may be made from
+//! any thread, and a [`Download`] shared by threads: one waits, another shows
+//! the progress, a third cancels.
+//!
+//! # Inside an asynchronous runtime
+//!
+//! Calls that wait say so with a panic when they are made on a thread that
+//! drives asynchronous tasks, such as in an `async fn` or in a callback of the
+//! engine's: they would hold up every other task there. Use the engine itself,
+//! [`crate::Engine`], or make them inside tokio's `spawn_blocking`. Making and
+//! dropping the types of this module is allowed everywhere.
+//!
+//! # The end
+//!
+//! When an engine and all its downloads are dropped, the last drop waits until
+//! the downloads that still ran have recorded what they had, 5 s at most: the
+//! same downloads can be started again right after.
+
+use std::fmt;
+use std::future::{poll_fn, ready};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::Context;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::api::handle::{self, Monitor, lost};
+use crate::api::reader::BlockingReader;
+use crate::api::stream;
+use crate::disk::storage::Storage;
+use crate::driver::control::Stop;
+use crate::driver::cookies::CookieJar;
+use crate::driver::observer::Observer;
+use crate::driver::refresh::Refresh;
+use crate::model::config::{
+    Allocation, Checksum, Connections, EngineConfig, Existing, Foreign, HostCredential, Pieces,
+    Resume, RetryPolicy, StorageKind,
+};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::{Event, Metadata, Plan, Progress, Summary};
+use crate::model::metalink::MetalinkFile;
+use crate::model::selection::Selection;
+use crate::net::transport::Transport;
+
+/// How long stopped downloads may take to record what they had, at the end of
+/// their runtime.
+const LAST_WORK: Duration = Duration::from_secs(5);
+
+/// A thread that drives the downloads of one engine.
+struct Runtime {
+    handle: Handle,
+    /// Dropped to end the thread, once nobody holds `running`.
+    stop: Option<oneshot::Sender<()>>,
+    /// A clone is held for every download that runs.
+    running: Option<mpsc::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Runtime {
+    fn start() -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel();
+        let (running, mut all_ended) = mpsc::channel(1);
+        let thread = thread::Builder::new().name("haul-runtime".to_owned()).spawn(move || {
+            runtime.block_on(async move {
+                let _ = stopped.await;
+                let _ = tokio::time::timeout(LAST_WORK, all_ended.recv()).await;
+            });
+            // Name lookups may take long, and nobody waits for them any more.
+            runtime.shutdown_background();
+        })?;
+        Ok(Self { handle, stop: Some(stop), running: Some(running), thread: Some(thread) })
+    }
+
+    /// Panics on a thread that drives tasks: waiting there would hold them up.
+    #[track_caller]
+    fn may_wait(&self) {
+        self.handle.block_on(ready(()));
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop = None;
+        self.running = None;
+        if let Some(thread) = self.thread.take() {
+            // It cannot wait for itself, where a callback dropped the last handle.
+            if thread.thread().id() != thread::current().id() {
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").finish_non_exhaustive()
+    }
+}
+
+/// As [`crate::Engine`], with a runtime. Cheap to clone; all clones share both.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    engine: crate::Engine,
+    runtime: Arc<Runtime>,
+}
+
+impl Engine {
+    /// An engine with these settings, and its thread.
+    ///
+    /// # Errors
+    /// As [`crate::Engine::new`]; [`ErrorKind::Internal`] when the system gives
+    /// no thread or no descriptors for a runtime.
+    pub fn new(config: EngineConfig) -> Result<Self, Error> {
+        Self::on(crate::Engine::new(config)?)
+    }
+
+    /// As [`crate::Engine::with_transport`]; the transport is called on the
+    /// engine's thread.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn with_transport(
+        config: EngineConfig,
+        transport: Arc<dyn Transport>,
+    ) -> Result<Self, Error> {
+        Self::on(crate::Engine::with_transport(config, transport)?)
+    }
+
+    fn on(engine: crate::Engine) -> Result<Self, Error> {
+        let runtime = Runtime::start().map_err(|error| {
+            Error::new(ErrorKind::Internal, format!("the runtime cannot be started: {error}"))
+                .with_source(error)
+        })?;
+        Ok(Self { engine, runtime: Arc::new(runtime) })
+    }
+
+    /// What it shares with downloads, without the runtime. For haul's own tests.
+    #[cfg(feature = "fault-points")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn shared(&self) -> &crate::Engine {
+        &self.engine
+    }
+
+    /// A download of `url`; nothing happens until [`DownloadBuilder::start`] or
+    /// [`DownloadBuilder::plan`].
+    pub fn download(&self, url: &str) -> DownloadBuilder {
+        DownloadBuilder { builder: self.engine.download(url), runtime: Arc::clone(&self.runtime) }
+    }
+}
+
+/// The options of one download, as those of [`crate::DownloadBuilder`].
+#[derive(Debug, Clone)]
+#[must_use = "nothing is downloaded before start() or plan()"]
+pub struct DownloadBuilder {
+    builder: crate::DownloadBuilder,
+    runtime: Arc<Runtime>,
+}
+
+/// One line for each option of the builder that is wrapped.
+macro_rules! options {
+    ($($name:ident($($argument:ident: $kind:ty),+);)+) => {
+        impl DownloadBuilder {$(
+            #[doc = concat!("As [`crate::DownloadBuilder::", stringify!($name), "`].")]
+            pub fn $name(mut self, $($argument: $kind),+) -> Self {
+                self.builder = self.builder.$name($($argument),+);
+                self
+            }
+        )+}
+    };
+}
+
+options! {
+    output(path: impl Into<PathBuf>);
+    directory(dir: impl Into<PathBuf>);
+    connections(connections: Connections);
+    header(name: &str, value: &str);
+    basic_auth(user: &str, password: &str);
+    host_credentials(credentials: Vec<HostCredential>);
+    cookies(jar: Arc<dyn CookieJar>);
+    resume(resume: Resume);
+    foreign(foreign: Foreign);
+    existing(existing: Existing);
+    if_changed(on: bool);
+    in_place(on: bool);
+    range(selection: Selection);
+    checksum(checksum: Checksum);
+    mirror(url: &str);
+    refresh(refresh: impl Refresh + 'static);
+    pieces(pieces: Pieces);
+    metalink(file: &MetalinkFile);
+    expected_size_bytes(bytes: u64);
+    max_size_bytes(bytes: u64);
+    retry(policy: RetryPolicy);
+    stall_timeout(timeout: Duration);
+    storage(kind: StorageKind);
+    store_in(storage: Arc<dyn Storage>);
+    observe(observer: impl Observer + 'static);
+    allocation(allocation: Allocation);
+    sync(sync: bool);
+    digest(digest: bool);
+    remote_time(on: bool);
+    max_redirects(count: u32);
+    allow_downgrade(on: bool);
+    small_all_or_nothing(on: bool);
+    segment_size_bytes(bytes: u64);
+    window_bytes(bytes: u64);
+    min_split_bytes(bytes: u64);
+    limit_rate(bytes_per_second: u64);
+    priority(priority: i32);
+}
+
+impl DownloadBuilder {
+    /// Starts the download on the engine's thread and returns at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a URL, header or size that cannot be
+    /// used; nothing was done then.
+    pub fn start(self) -> Result<Download, Error> {
+        let inner = {
+            let _inside = self.runtime.handle.enter();
+            self.builder.start()?
+        };
+        Download::follow(inner, self.runtime)
+    }
+
+    /// As [`crate::DownloadBuilder::stream`]: the object in order, from memory.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn stream(self) -> Result<(Download, ByteStream), Error> {
+        let (inner, stream) = {
+            let _inside = self.runtime.handle.enter();
+            self.builder.stream()?
+        };
+        let handle = self.runtime.handle.clone();
+        Ok((Download::follow(inner, self.runtime)?, ByteStream { stream, handle }))
+    }
+
+    /// What a download would do: one request whose body is dropped; nothing is
+    /// written. Waits for the response.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and whatever the request meets.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn plan(self) -> Result<Plan, Error> {
+        self.runtime.may_wait();
+        let plan = self.runtime.handle.spawn(self.builder.plan());
+        self.runtime.handle.block_on(plan).unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// As [`crate::DownloadBuilder::bytes`]: the whole into memory, for
+    /// documents.
+    ///
+    /// # Errors
+    /// As [`Self::start`], whatever the request meets, and
+    /// [`ErrorKind::LimitReached`] for more than `most_bytes`.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+        self.runtime.may_wait();
+        let bytes = self.runtime.handle.spawn(self.builder.bytes(most_bytes));
+        self.runtime.handle.block_on(bytes).unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+/// How a download ended, for everybody who asks.
+#[derive(Debug, Default)]
+struct Ending {
+    result: Mutex<Option<Result<Summary, Error>>>,
+    changed: Condvar,
+}
+
+impl Ending {
+    fn set(&self, result: Result<Summary, Error>) {
+        lock(&self.result).get_or_insert(result);
+        self.changed.notify_all();
+    }
+
+    /// The end, if it comes until `deadline`.
+    fn wait(&self, deadline: Option<Instant>) -> Option<Result<Summary, Error>> {
+        let mut result = lock(&self.result);
+        loop {
+            if result.is_some() {
+                return result.clone();
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            result = match left {
+                Some(Duration::ZERO) => return None,
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(result, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.changed.wait(result).unwrap_or_else(PoisonError::into_inner),
+            };
+        }
+    }
+}
+
+/// Whoever drops this has told how the download ended: that its runtime was
+/// lost, if nothing else.
+struct Ender(Arc<Ending>);
+
+impl Drop for Ender {
+    fn drop(&mut self) {
+        self.0.set(Err(lost()));
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What they hold is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A running download: follow it, steer it, read from it, from any threads.
+///
+/// Dropping it stops the work and leaves a state that the same download
+/// continues from.
+///
+/// ```no_run
+/// use std::time::Duration;
+/// # fn example(engine: &haul_engine::blocking::Engine) -> Result<(), haul_engine::Error> {
+/// let download = engine.download("https://example.org/film.mp4").start()?;
+/// let summary = loop {
+///     if let Some(result) = download.wait_timeout(Duration::from_millis(500)) {
+///         break result?;
+///     }
+///     println!("{} bytes", download.progress().bytes);
+/// };
+/// println!("{}", summary.output.display());
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Download {
+    /// Locked for moments only.
+    inner: Mutex<handle::Download>,
+    monitor: Monitor,
+    ending: Arc<Ending>,
+    runtime: Arc<Runtime>,
+}
+
+impl Download {
+    /// Has the runtime tell how it ends.
+    fn follow(mut inner: handle::Download, runtime: Arc<Runtime>) -> Result<Self, Error> {
+        let ending = Arc::new(Ending::default());
+        let outcome = inner.take_outcome().ok_or_else(lost)?;
+        let (ender, running) = (Ender(Arc::clone(&ending)), runtime.running.clone());
+        let monitor = inner.monitor();
+        let told = monitor.clone();
+        runtime.handle.spawn(async move {
+            // Given back when the download has ended, which the last drop waits for.
+            let _running = running;
+            if let Ok(result) = outcome.await {
+                ender.0.set(result);
+            } else if let Some(Err(error)) = told.ended() {
+                ender.0.set(Err(error));
+            }
+        });
+        Ok(Self { inner: Mutex::new(inner), monitor, ending, runtime })
+    }
+
+    /// As [`crate::Download::progress`].
+    #[must_use]
+    pub fn progress(&self) -> Progress {
+        self.monitor.progress()
+    }
+
+    /// As [`crate::Download::metadata`].
+    #[must_use]
+    pub fn metadata(&self) -> Option<Metadata> {
+        self.monitor.metadata()
+    }
+
+    /// Waits until that is known; `None` when the download failed before.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[must_use]
+    pub fn opened(&self) -> Option<Metadata> {
+        self.runtime.handle.block_on(self.monitor.opened())
+    }
+
+    /// As [`crate::Download::events`].
+    #[must_use]
+    pub fn events(&self) -> Events {
+        Events { events: lock(&self.inner).events(), handle: self.runtime.handle.clone() }
+    }
+
+    /// As [`crate::Download::reader`].
+    #[must_use]
+    pub fn reader(&self) -> Reader {
+        let reader = lock(&self.inner).reader().into_blocking();
+        Reader { reader, handle: self.runtime.handle.clone() }
+    }
+
+    /// As [`crate::Download::pause`].
+    pub fn pause(&self) {
+        lock(&self.inner).pause();
+    }
+
+    /// As [`crate::Download::resume`].
+    pub fn resume(&self) {
+        lock(&self.inner).resume();
+    }
+
+    /// As [`crate::Download::set_rate`].
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        lock(&self.inner).set_rate(bytes_per_second);
+    }
+
+    /// As [`crate::Download::set_connections`].
+    pub fn set_connections(&self, connections: Connections) {
+        lock(&self.inner).set_connections(connections);
+    }
+
+    /// As [`crate::Download::set_priority`].
+    pub fn set_priority(&self, priority: i32) {
+        lock(&self.inner).set_priority(priority);
+    }
+
+    /// Waits for the end, however often and by however many threads it is called.
+    ///
+    /// # Errors
+    /// Whatever ended the download.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[track_caller]
+    pub fn wait(&self) -> Result<Summary, Error> {
+        self.runtime.may_wait();
+        self.ending.wait(None).unwrap_or_else(|| Err(lost()))
+    }
+
+    /// Waits for the end, but only so long: `None` while the download runs.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[track_caller]
+    pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<Summary, Error>> {
+        self.runtime.may_wait();
+        // A time that has no name is beyond any end.
+        self.ending.wait(Instant::now().checked_add(timeout))
+    }
+
+    /// Stops, waits until what was stored is recorded, and says where the
+    /// checkpoint is, if there was anything to keep. A download that ended
+    /// before is no error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Internal`] for a defect of the engine.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[track_caller]
+    pub fn cancel(&self) -> Result<Option<PathBuf>, Error> {
+        lock(&self.inner).send_stop(Stop::Keep);
+        match self.wait() {
+            Ok(_) => Ok(None),
+            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
+            Err(error) => Ok(error.checkpoint().map(Path::to_owned)),
+        }
+    }
+
+    /// Stops and removes what is stored, also what an earlier run had stored,
+    /// with its checkpoint. A download that was complete before stays complete.
+    ///
+    /// # Errors
+    /// When it cannot be removed; [`ErrorKind::Locked`] when another download
+    /// goes on from it already.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[track_caller]
+    pub fn cancel_and_remove(&self) -> Result<(), Error> {
+        let (asked, in_place) = {
+            let mut inner = lock(&self.inner);
+            (inner.send_stop(Stop::Remove), inner.is_in_place())
+        };
+        handle::remove_what_is_left(self.wait().map(drop), asked, in_place)
+    }
+}
+
+/// The events of a download, from [`Download::events`]: each `next` waits for
+/// one. The last one is [`Event::Completed`] or [`Event::Failed`].
+///
+/// # Panics
+/// `next` does, on a thread that drives asynchronous tasks.
+#[derive(Debug)]
+pub struct Events {
+    events: handle::Events,
+    handle: Handle,
+}
+
+impl Events {
+    /// The next event, waited for only so long.
+    ///
+    /// # Errors
+    /// [`RecvTimeoutError::Timeout`] when none came until then, and
+    /// [`RecvTimeoutError::Disconnected`] after the last one.
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn next_timeout(&mut self, timeout: Duration) -> Result<Event, RecvTimeoutError> {
+        let next = self.events.next();
+        match self.handle.block_on(async { tokio::time::timeout(timeout, next).await }) {
+            Ok(event) => event.ok_or(RecvTimeoutError::Disconnected),
+            Err(_) => Err(RecvTimeoutError::Timeout),
+        }
+    }
+}
+
+impl Iterator for Events {
+    type Item = Event;
+
+    fn next(&mut self) -> Option<Event> {
+        self.handle.block_on(self.events.next())
+    }
+}
+
+/// As [`crate::BlockingReader`], from [`Download::reader`]; a clone stands where
+/// the original does.
+///
+/// # Panics
+/// Reading and seeking do, on a thread that drives asynchronous tasks.
+#[derive(Debug, Clone)]
+pub struct Reader {
+    reader: BlockingReader,
+    handle: Handle,
+}
+
+impl Read for Reader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.handle.block_on(ready(()));
+        self.reader.read(buffer)
+    }
+}
+
+impl Seek for Reader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.handle.block_on(ready(()));
+        self.reader.seek(to)
+    }
+}
+
+/// As [`crate::ByteStream`], from [`DownloadBuilder::stream`].
+///
+/// # Panics
+/// Reading does, on a thread that drives asynchronous tasks.
+#[derive(Debug)]
+pub struct ByteStream {
+    stream: stream::ByteStream,
+    handle: Handle,
+}
+
+impl Read for ByteStream {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = |cx: &mut Context<'_>| Pin::new(&mut self.stream).poll_read(cx, &mut buffer);
+        self.handle.block_on(poll_fn(read))?;
+        Ok(buffer.filled().len())
+    }
+}

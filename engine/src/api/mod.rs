@@ -1,0 +1,11 @@
+//! What a program that embeds the engine touches.
+
+#[cfg(feature = "blocking")]
+pub mod blocking;
+pub(crate) mod download;
+pub(crate) mod engine;
+pub mod guide;
+pub(crate) mod handle;
+pub(crate) mod reader;
+pub mod storage;
+pub(crate) mod stream;

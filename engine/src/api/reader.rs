@@ -1,0 +1,376 @@
+//! Reading an object while it downloads.
+
+use std::future::Future;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker, ready};
+use std::thread::{self, Thread};
+
+use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
+
+use crate::driver::contents::Found;
+use crate::driver::shared::Shared;
+use crate::model::error::Error;
+
+/// So much is read of the file at once, and held by each reader.
+const PIECE_BYTES: u64 = 128 << 10;
+
+/// Reads the object of a download, from [`crate::Download::reader`], while it is
+/// being fetched and afterwards.
+///
+/// A byte can be read once it came in a validated response and is stored in the
+/// file. Reading one that is missing waits for it, and has it fetched before
+/// everything else; what follows it comes next, in order. So a reader that
+/// seeks has the download follow it, and several readers have it follow all of
+/// them. The rest is fetched behind, with the connections that they leave.
+///
+/// Each reader holds at most 128 KiB. It does not keep the download going: when
+/// that is dropped or cancelled, or fails, reads fail with its error
+/// ([`Error`](crate::Error) as the source of the [`io::Error`]). After the file
+/// was published readers go on, also without the [`crate::Download`].
+///
+/// When the object changes on the server and the download starts over, a reader
+/// that had read anything fails with
+/// [`ErrorKind::ObjectChanged`](crate::ErrorKind::ObjectChanged): it never mixes
+/// two versions.
+/// What was read of an incomplete download was proven part by part, not as a
+/// whole: a digest of the whole is compared at the end, and
+/// [`crate::Download::wait`] says whether it matched.
+///
+/// While a download is paused, reading what is missing waits. Of an object
+/// whose server has no ranges, or tells no size, bytes come in order only.
+///
+/// ```no_run
+/// use std::io::SeekFrom;
+/// use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+///
+/// # async fn example(engine: &haul_engine::Engine) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut download = engine.download("https://example.org/film.mp4").start()?;
+/// let mut reader = download.reader();
+/// let mut end = Vec::new();
+/// reader.seek(SeekFrom::End(-1024)).await?;
+/// reader.read_to_end(&mut end).await?; // long before the rest is here
+/// download.wait().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A clone stands where the original does, and goes its own way from there.
+pub struct Reader {
+    place: Place,
+    /// Of the next byte that is given out.
+    position: u64,
+    /// Which version of the object it reads; set by what it learns first.
+    version: Option<u64>,
+    piece: Vec<u8>,
+    /// So many bytes of the piece are given out.
+    taken: usize,
+    next: Option<Pending<io::Result<Piece>>>,
+    /// A seek from an end that is not known yet.
+    seeking: Option<(i64, Pending<io::Result<u64>>)>,
+    /// Whether the caller's thread may block.
+    blocking: bool,
+}
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send + Sync>>;
+
+/// Some bytes of a version; none at its end.
+struct Piece {
+    version: u64,
+    bytes: Vec<u8>,
+}
+
+/// A reader as the driver knows it.
+struct Place {
+    shared: Arc<Shared>,
+    id: u64,
+}
+
+impl Place {
+    fn new(shared: &Arc<Shared>) -> Self {
+        Self { shared: Arc::clone(shared), id: shared.control.new_reader() }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.shared.control.left(self.id);
+    }
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("position", &self.position).finish_non_exhaustive()
+    }
+}
+
+impl Clone for Reader {
+    fn clone(&self) -> Self {
+        Self {
+            place: Place::new(&self.place.shared),
+            position: self.position,
+            version: self.version,
+            piece: Vec::new(),
+            taken: 0,
+            next: None,
+            seeking: None,
+            blocking: self.blocking,
+        }
+    }
+}
+
+impl Reader {
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
+        Self {
+            place: Place::new(shared),
+            position: 0,
+            version: None,
+            piece: Vec::new(),
+            taken: 0,
+            next: None,
+            seeking: None,
+            blocking: false,
+        }
+    }
+
+    /// The offset of the next byte that is read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The same reader for code that is not asynchronous. Its calls block: use
+    /// it on a thread of its own, never on one of the runtime that downloads.
+    ///
+    /// ```no_run
+    /// use std::io::Read as _;
+    ///
+    /// # async fn example(engine: &haul_engine::Engine) -> Result<(), Box<dyn std::error::Error>> {
+    /// let mut download = engine.download("https://example.org/film.mp4").start()?;
+    /// let mut reader = download.reader().into_blocking();
+    /// let first = std::thread::spawn(move || {
+    ///     let mut magic = [0; 8];
+    ///     reader.read_exact(&mut magic).map(|()| magic)
+    /// });
+    /// download.wait().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn into_blocking(self) -> BlockingReader {
+        BlockingReader(Self { blocking: true, next: None, seeking: None, ..self.clone() })
+    }
+
+    fn go_to(&mut self, position: u64) {
+        let ahead = position.checked_sub(self.position).and_then(|by| usize::try_from(by).ok());
+        match ahead.filter(|by| *by <= self.piece.len() - self.taken) {
+            Some(by) => self.taken += by,
+            None => {
+                self.piece.clear();
+                self.taken = 0;
+                // What it waited for is not wanted any more.
+                self.next = None;
+            }
+        }
+        if position != self.position {
+            self.next = None;
+        }
+        self.position = position;
+    }
+
+    fn next_piece(&mut self) -> Pending<io::Result<Piece>> {
+        let mut buffer = std::mem::take(&mut self.piece);
+        self.taken = 0;
+        buffer.clear();
+        let shared = Arc::clone(&self.place.shared);
+        let (id, version) = (self.place.id, self.version);
+        Box::pin(piece(shared, id, version, self.position, buffer, self.blocking))
+    }
+}
+
+/// Waits for the bytes at `position` and reads them.
+async fn piece(
+    shared: Arc<Shared>,
+    id: u64,
+    version: Option<u64>,
+    position: u64,
+    mut buffer: Vec<u8>,
+    blocking: bool,
+) -> io::Result<Piece> {
+    loop {
+        let found = match shared.contents.look(version, position) {
+            Some(found) => found,
+            None => {
+                let _waits = Waits::new(&shared, id, position);
+                shared.contents.alarm().wait(|| shared.contents.look(version, position)).await
+            }
+        };
+        let (open, version, end) = match found.map_err(io_error)? {
+            Found::End { version } => return Ok(Piece { version, bytes: Vec::new() }),
+            Found::Bytes { open, version, end } => (open, version, end),
+        };
+        shared.control.reads(id, position);
+        let wanted = (end - position).min(PIECE_BYTES) as usize;
+        buffer.resize(wanted, 0);
+        let read = move || {
+            let read = open.storage.read_at(position, &mut buffer);
+            (read, buffer)
+        };
+        let read = if blocking { Some(read()) } else { open.crew.blocking(read).await };
+        let (read, mut bytes) = read.ok_or_else(|| io_error(crate::api::handle::lost()))?;
+        // Only now is it sure that no other version was stored there meanwhile.
+        if shared.contents.still_is(version) {
+            let read = read?;
+            if read == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    "the file was truncated by another program while it was downloaded",
+                ));
+            }
+            bytes.truncate(read);
+            return Ok(Piece { version, bytes });
+        }
+        buffer = bytes;
+    }
+}
+
+/// The object's size, once it is known.
+async fn total_bytes(shared: Arc<Shared>) -> io::Result<u64> {
+    match (shared.contents.opened().await, shared.contents.look(None, 0)) {
+        (Some(open), _) => open.total_bytes.ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::Unsupported,
+                "nothing can be found from the end of an object whose size is not known",
+            )
+        }),
+        // It failed before.
+        (None, Some(Err(error))) => Err(io_error(error)),
+        (None, _) => Err(io_error(crate::api::handle::lost())),
+    }
+}
+
+/// While this exists the driver knows of a reader that waits.
+struct Waits<'a> {
+    shared: &'a Shared,
+    id: u64,
+    position: u64,
+}
+
+impl<'a> Waits<'a> {
+    fn new(shared: &'a Shared, id: u64, position: u64) -> Self {
+        shared.control.waits(id, position);
+        Self { shared, id, position }
+    }
+}
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.shared.control.reads(self.id, self.position);
+    }
+}
+
+fn io_error(error: Error) -> io::Error {
+    io::Error::other(error)
+}
+
+impl AsyncRead for Reader {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.taken == this.piece.len() {
+            let mut next = match this.next.take() {
+                Some(next) => next,
+                None => this.next_piece(),
+            };
+            let Poll::Ready(piece) = next.as_mut().poll(cx) else {
+                this.next = Some(next);
+                return Poll::Pending;
+            };
+            let piece = piece?;
+            this.version = Some(piece.version);
+            this.piece = piece.bytes;
+            this.taken = 0;
+        }
+        let rest = &this.piece[this.taken..];
+        let given = rest.len().min(buffer.remaining());
+        buffer.put_slice(&rest[..given]);
+        this.taken += given;
+        this.position += given as u64;
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncSeek for Reader {
+    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
+        self.seeking = None;
+        let position = match to {
+            SeekFrom::Start(position) => Some(position),
+            SeekFrom::Current(by) => self.position.checked_add_signed(by),
+            SeekFrom::End(by) => {
+                self.seeking = Some((by, Box::pin(total_bytes(Arc::clone(&self.place.shared)))));
+                return Ok(());
+            }
+        };
+        self.go_to(position.ok_or_else(before_start)?);
+        Ok(())
+    }
+
+    fn poll_complete(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<u64>> {
+        if let Some((by, total)) = &mut self.seeking {
+            let by = *by;
+            let total = ready!(total.as_mut().poll(cx));
+            self.seeking = None;
+            self.go_to(total?.checked_add_signed(by).ok_or_else(before_start)?);
+        }
+        Poll::Ready(Ok(self.position))
+    }
+}
+
+fn before_start() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "a position before the start of the object")
+}
+
+/// A [`Reader`] for code that blocks, from [`Reader::into_blocking`].
+#[derive(Debug, Clone)]
+pub struct BlockingReader(Reader);
+
+impl Read for BlockingReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = |cx: &mut Context<'_>| Pin::new(&mut self.0).poll_read(cx, &mut buffer);
+        block_on(std::future::poll_fn(read))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl Seek for BlockingReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        Pin::new(&mut self.0).start_seek(to)?;
+        block_on(std::future::poll_fn(|cx| Pin::new(&mut self.0).poll_complete(cx)))
+    }
+}
+
+/// Runs a future that needs no runtime.
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    let mut future = pin!(future);
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => thread::park(),
+        }
+    }
+}

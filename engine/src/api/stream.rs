@@ -1,0 +1,149 @@
+//! An object in order, from memory, while it downloads.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, ReadBuf};
+
+use crate::api::reader::block_on;
+use crate::disk::storage::window::Window;
+use crate::driver::shared::Shared;
+use crate::model::error::Error;
+
+/// The bytes of an object in order, from [`crate::DownloadBuilder::stream`]:
+/// fetched over several connections, kept in memory only until they are taken,
+/// and never on a disk.
+///
+/// A slow reader slows the download: at most
+/// [`crate::DownloadBuilder::window_bytes`] are fetched ahead of it. Every byte
+/// came in a validated response. The end comes only after the digests of the
+/// whole were compared; one that differs is an error in its place, when the bytes
+/// are out already. So bytes are to be believed when the end was seen.
+///
+/// What was given out cannot be taken back. Where the download must start over,
+/// it goes on only if the object is provably the same (a strong validator,
+/// RFC 9110 section 8.8.1), and passes over what was given out. Else it fails
+/// with [`ErrorKind::ObjectChanged`](crate::ErrorKind::ObjectChanged).
+///
+/// Dropped before the end it ends the download, with
+/// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
+///
+/// ```no_run
+/// # async fn example(engine: &haul_engine::Engine) -> Result<(), haul_engine::Error> {
+/// # fn consume(_: &[u8]) {}
+/// let (mut download, mut stream) = engine.download("https://example.org/film.tar").stream()?;
+/// while let Some(bytes) = stream.next().await? {
+///     consume(&bytes);
+/// }
+/// println!("{} bytes", download.wait().await?.bytes);
+/// # Ok(())
+/// # }
+/// ```
+pub struct ByteStream {
+    shared: Arc<Shared>,
+    window: Arc<Window>,
+    /// For `AsyncRead`: what was taken and not read.
+    rest: Bytes,
+    next: Option<Pending>,
+}
+
+type Pending = Pin<Box<dyn Future<Output = Result<Option<Bytes>, Error>> + Send + Sync>>;
+
+impl std::fmt::Debug for ByteStream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ByteStream").field("position", &self.position()).finish_non_exhaustive()
+    }
+}
+
+impl ByteStream {
+    pub(crate) fn new(shared: Arc<Shared>, window: Arc<Window>) -> Self {
+        Self { shared, window, rest: Bytes::new(), next: None }
+    }
+
+    /// How many bytes were given out.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.window.given() - self.rest.len() as u64
+    }
+
+    /// The next bytes, as many as are here, 256 KiB at most; `None` at the end.
+    /// May be dropped and called again.
+    ///
+    /// # Errors
+    /// What ended the download.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        if !self.rest.is_empty() {
+            return Ok(Some(std::mem::take(&mut self.rest)));
+        }
+        self.next = None;
+        next(&self.shared, &self.window).await
+    }
+
+    /// The same for code that is not asynchronous. It blocks: to be called on a
+    /// thread of its own, never on one of the runtime that downloads.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn next_blocking(&mut self) -> Result<Option<Bytes>, Error> {
+        block_on(self.next())
+    }
+}
+
+async fn next(shared: &Shared, window: &Window) -> Result<Option<Bytes>, Error> {
+    let look = || match window.take() {
+        Some(taken) => {
+            if taken.step {
+                shared.control.poke();
+            }
+            Some(Ok(Some(taken.bytes)))
+        }
+        None => shared.contents.ended().map(|ended| ended.map(|()| None)),
+    };
+    shared.contents.alarm().wait(look).await
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        self.window.abandon();
+        self.shared.control.poke();
+    }
+}
+
+impl AsyncRead for ByteStream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        if buffer.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        if this.rest.is_empty() {
+            let (shared, window) = (Arc::clone(&this.shared), Arc::clone(&this.window));
+            let mut pending = this
+                .next
+                .take()
+                .unwrap_or_else(|| Box::pin(async move { next(&shared, &window).await }));
+            match pending.as_mut().poll(cx) {
+                Poll::Pending => {
+                    this.next = Some(pending);
+                    return Poll::Pending;
+                }
+                Poll::Ready(bytes) => {
+                    let Some(bytes) = bytes.map_err(io::Error::other)? else {
+                        return Poll::Ready(Ok(()));
+                    };
+                    this.rest = bytes;
+                }
+            }
+        }
+        let given = this.rest.split_to(this.rest.len().min(buffer.remaining()));
+        buffer.put_slice(&given);
+        Poll::Ready(Ok(()))
+    }
+}

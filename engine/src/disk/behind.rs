@@ -1,0 +1,177 @@
+//! A digest that takes the bytes in order, computed while they come: behind the
+//! frontier, up to which everything is stored from the first byte on.
+//!
+//! The bytes are read back from the file, where they are in the page cache as
+//! long as leases stay near the frontier; so nothing is held in memory for the
+//! hasher, which may be slower than the network, and what an earlier run left
+//! needs no other way. The work is done by a thread of its own.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
+
+use super::crew::Crew;
+use super::hasher::Hasher;
+use super::writer::Target;
+use crate::model::config::DigestAlgorithm;
+
+/// How much is read at once, in bytes: it stays in the processor's cache until
+/// it is hashed.
+const READ_BYTES: usize = 256 << 10;
+
+/// How often the frontier of an object without a known size is looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// The digest of one epoch of one download. Dropping it ends the work soon.
+pub(super) struct Behind {
+    algorithm: DigestAlgorithm,
+    work: Work,
+    cancel: Arc<AtomicBool>,
+}
+
+enum Work {
+    Thread {
+        /// Takes how far everything is stored; closed at the end.
+        frontier: Sender<u64>,
+        /// Gives the digest then.
+        digest: Receiver<io::Result<Vec<u8>>>,
+    },
+    #[cfg(test)]
+    Inline(Box<Progress>),
+}
+
+impl Behind {
+    /// Begins with the first byte of `target`.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(
+        crew: Crew,
+        algorithm: DigestAlgorithm,
+        target: &Arc<Target>,
+    ) -> io::Result<Self> {
+        let cancel = Arc::<AtomicBool>::default();
+        let progress = Progress {
+            hasher: Hasher::new(algorithm),
+            target: Arc::clone(target),
+            at: 0,
+            buffer: vec![0; READ_BYTES],
+            cancel: Arc::clone(&cancel),
+        };
+        let work = match crew {
+            Crew::Threads => {
+                let (frontier, frontiers) = unbounded();
+                let (reply, digest) = bounded(1);
+                crew.start("haul-digest", move || {
+                    // Nobody listens to one that was given up.
+                    let _ = reply.send(progress.follow(&frontiers));
+                })?;
+                Work::Thread { frontier, digest }
+            }
+            #[cfg(test)]
+            Crew::Inline => Work::Inline(Box::new(progress)),
+        };
+        Ok(Self { algorithm, work, cancel })
+    }
+
+    /// Which digest it is.
+    pub(super) fn algorithm(&self) -> DigestAlgorithm {
+        self.algorithm
+    }
+
+    /// All bytes before `frontier` are stored. It never goes back.
+    pub(super) fn reach(&mut self, frontier: u64) {
+        match &mut self.work {
+            Work::Thread { frontier: way, .. } => {
+                // A thread that met an error told it, see `finish`.
+                let _ = way.send(frontier);
+            }
+            #[cfg(test)]
+            Work::Inline(progress) => {
+                // What went wrong goes wrong again at the end.
+                let _ = progress.advance(frontier);
+            }
+        }
+    }
+
+    /// The digest of the object's `len_bytes`, all of which are stored. Blocks
+    /// until the hasher caught up.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    pub(super) fn finish(mut self, len_bytes: u64) -> io::Result<Vec<u8>> {
+        self.reach(len_bytes);
+        let work = std::mem::replace(&mut self.work, Work::ended());
+        match work {
+            Work::Thread { frontier, digest } => {
+                drop(frontier);
+                digest
+                    .recv()
+                    .unwrap_or_else(|_| Err(io::Error::other("the hashing thread is gone")))
+            }
+            #[cfg(test)]
+            Work::Inline(mut progress) => {
+                progress.advance(len_bytes)?;
+                Ok(progress.hasher.finish())
+            }
+        }
+    }
+}
+
+impl Work {
+    fn ended() -> Self {
+        Self::Thread { frontier: unbounded().0, digest: bounded(0).1 }
+    }
+}
+
+impl Drop for Behind {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+struct Progress {
+    hasher: Hasher,
+    target: Arc<Target>,
+    /// The first byte that was not hashed.
+    at: u64,
+    buffer: Vec<u8>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Progress {
+    /// Hashes up to each frontier, until no other can come.
+    fn follow(mut self, frontiers: &Receiver<u64>) -> io::Result<Vec<u8>> {
+        let stream = self.target.layout().total.is_none();
+        loop {
+            let frontier = match frontiers.recv_timeout(POLL) {
+                Ok(frontier) => frontiers.try_iter().last().unwrap_or(frontier),
+                // Such an object comes in order.
+                Err(RecvTimeoutError::Timeout) if stream => self.target.stored_bytes(),
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return Ok(self.hasher.finish()),
+            };
+            self.advance(frontier)?;
+        }
+    }
+
+    fn advance(&mut self, frontier: u64) -> io::Result<()> {
+        while self.at < frontier && !self.cancel.load(Ordering::Relaxed) {
+            let left = usize::try_from(frontier - self.at).unwrap_or(usize::MAX);
+            let wanted = left.min(self.buffer.len());
+            let read = self.target.storage().read_at(self.at, &mut self.buffer[..wanted])?;
+            if read == 0 {
+                return Err(io::Error::new(
+                    io::ErrorKind::UnexpectedEof,
+                    format!("it ends at byte {} of {frontier} that were stored", self.at),
+                ));
+            }
+            self.hasher.update(&self.buffer[..read]);
+            self.at += read as u64;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,486 @@
+//! `NAME.haul`: reading it, and replacing it as a whole.
+//!
+//! A reader sees the old bytes or the new ones, never a mixture, because the
+//! new ones are written beside it and renamed over it. What the bytes mean, and
+//! whether they are believed, is decided in [`crate::model`].
+//!
+//! A file that does not begin like a checkpoint is somebody else's, whatever its
+//! name: it is never changed or removed. So the new bytes are written into a file
+//! without a name, which gets one when all of them are in it. Where there are no
+//! such files, a kill between creating the file and writing to it leaves an empty
+//! one that no later run takes for its own.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use super::naming::{create_unnamed, has_no_links, name, rename_new};
+use super::partial::{PRIVATE_MODE, open_regular};
+use super::storage::file_size_limit_bytes;
+use crate::fault_point::{self, Bug, Call};
+use crate::model::checkpoint::MAGIC;
+use crate::model::error::{Error, ErrorKind};
+
+/// No checkpoint is larger: 16,384 segments of some 40 bytes, and a header.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// The bytes of the checkpoint at `path`, or `None` when there is none.
+///
+/// # Errors
+/// [`ErrorKind::LocalFile`] when it cannot be read, is not a regular file (a
+/// symlink is not followed), does not begin like a checkpoint or is larger than any.
+pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    open_regular(path, flags)?.map(|file| read_open(&file, path)).transpose()
+}
+
+/// The bytes of the checkpoint that is open, and was found at `path`.
+///
+/// # Errors
+/// As [`read`].
+pub(super) fn read_open(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let mut reader = ReadAt { file, at: 0 }.take(MAX_BYTES + 1);
+    reader.read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
+    let is_ours = bytes.starts_with(MAGIC) || fault_point::has(Bug::ForeignSideFiles);
+    if bytes.len() as u64 > MAX_BYTES || !is_ours {
+        return Err(Error::new(
+            ErrorKind::LocalFile,
+            format!(
+                "{} does not begin like a checkpoint, so another program may have made it, or \
+                 it was destroyed; it was left as it is",
+                path.display()
+            ),
+        )
+        .with_hint("move it away, with the .part file beside it, or choose another output"));
+    }
+    Ok(bytes)
+}
+
+/// Reads from the beginning, wherever the file's own position is.
+struct ReadAt<'a> {
+    file: &'a File,
+    at: u64,
+}
+
+impl io::Read for ReadAt<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(buffer, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+/// An attempt to take a lock.
+pub(super) enum Lock {
+    /// It is held as long as the file is open.
+    Held,
+    /// Another open file has it.
+    Elsewhere,
+    /// The file system has no locks, as it says.
+    Missing(io::Error),
+}
+
+/// Tries to take the lock of an open checkpoint.
+///
+/// # Errors
+/// When that fails and nothing says that there are no locks.
+pub(super) fn lock(file: &File) -> io::Result<Lock> {
+    let locked = fault_point::pass(Call::Lock).map_err(TryLockError::Error);
+    match locked.and_then(|()| file.try_lock()) {
+        Ok(()) => Ok(Lock::Held),
+        Err(TryLockError::WouldBlock) => Ok(Lock::Elsewhere),
+        Err(TryLockError::Error(error)) => match Errno::from_io_error(&error) {
+            Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
+                Ok(Lock::Missing(error))
+            }
+            _ => Err(error),
+        },
+    }
+}
+
+/// Puts `bytes` at `path`, where nothing may be, with mode 0600, and gives the open
+/// file with its lock. `None` where something is there. After a `durable` creation a
+/// power cut does not take it away.
+///
+/// # Errors
+/// Nothing is there then.
+pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Option<(File, Lock)>> {
+    let mut staged = Staged::new(path, bytes, durable, true)?;
+    fault_point::pass(Call::RenameCheckpoint)?;
+    let give_name = |staged: &Staged| match &staged.name {
+        None => name(&staged.file, path),
+        Some(staging) => rename_new(&staging.0, path).map(drop),
+    };
+    let mut named = give_name(&staged);
+    if named.is_err_and(has_no_links) && staged.name.is_none() {
+        staged = Staged::new(path, bytes, durable, false)?;
+        named = give_name(&staged);
+    }
+    match named {
+        Ok(()) => {}
+        Err(Errno::EXIST) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    }
+    match staged.take(path, durable) {
+        Ok(taken) => Ok(Some(taken)),
+        Err(error) => {
+            let _ = fs::remove_file(path);
+            Err(error)
+        }
+    }
+}
+
+/// Puts `bytes` in the place of the checkpoint at `path`, with mode 0600, and gives the
+/// open file with its lock: who sees the new one finds it locked. After a `durable`
+/// replacement a power cut does not bring the old one back; after another one either
+/// may be found, or a torn one.
+///
+/// Only the holder of the lock may call this. The file has a name of its own before it
+/// has this one; see [`staging_names`].
+///
+/// # Errors
+/// The old checkpoint is in place then, unless it is the final sync of the
+/// directory that failed.
+pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<File> {
+    let mut staged = Staged::new(path, bytes, durable, true)?;
+    let linked = staged.named(path).map(drop);
+    if linked.as_ref().is_err_and(|it| Errno::from_io_error(it).is_some_and(has_no_links)) {
+        staged = Staged::new(path, bytes, durable, false)?;
+    } else {
+        linked?;
+    }
+    let staging = staged.named(path)?;
+    fault_point::pass(Call::RenameCheckpoint)?;
+    fs::rename(staging, path)?;
+    Ok(staged.take(path, durable)?.0)
+}
+
+/// A checkpoint that is written, synced if it is to be, locked and not in its place.
+struct Staged {
+    file: File,
+    lock: Lock,
+    name: Option<StagingName>,
+}
+
+/// A name that is unlinked when this is dropped.
+struct StagingName(PathBuf);
+
+impl Drop for StagingName {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+impl Staged {
+    /// Without a name, if it may be and can be.
+    fn new(path: &Path, bytes: &[u8], durable: bool, unnamed: bool) -> io::Result<Self> {
+        if file_size_limit_bytes().is_some_and(|limit| bytes.len() as u64 > limit) {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        fault_point::pass(Call::StageCheckpoint)?;
+        let file = unnamed.then(|| create_unnamed(path, PRIVATE_MODE));
+        let (mut file, name) = match file {
+            Some(Ok(file)) => (file, None),
+            // Whatever is wrong is told here where it matters.
+            Some(Err(_)) | None => create_named(path).map(|(name, file)| (file, Some(name)))?,
+        };
+        file.write_all(bytes)?;
+        let lock = lock(&file)?;
+        if durable {
+            fault_point::pass(Call::SyncCheckpoint)?;
+            file.sync_data()?;
+        }
+        Ok(Self { file, lock, name })
+    }
+
+    /// The name that it has, or gets now.
+    fn named<'a>(&'a mut self, path: &'a Path) -> io::Result<&'a Path> {
+        if self.name.is_none() {
+            fault_point::pass(Call::NameStaged)?;
+            let (name, ()) = first_free(path, |free| name(&self.file, free))?;
+            self.name = Some(StagingName(name));
+        }
+        Ok(self.name.as_ref().map_or(path, |name| &name.0))
+    }
+
+    /// The file, now that it is at `path`.
+    fn take(self, path: &Path, durable: bool) -> io::Result<(File, Lock)> {
+        let Self { file, lock, mut name } = self;
+        // It has gone with the renaming. Its memory is given back all the same: a
+        // checkpoint is written each second.
+        drop(name.as_mut().map(|name| std::mem::take(&mut name.0)));
+        std::mem::forget(name);
+        if durable && !fault_point::has(Bug::NoCheckpointDirectorySync) {
+            sync_directory(directory_of(path), Call::SyncCheckpointDirectory)?;
+        }
+        Ok((file, lock))
+    }
+}
+
+/// An empty file at a staging name.
+fn create_named(path: &Path) -> io::Result<(StagingName, File)> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let create = |name: &Path| {
+        fault_point::take_name(name)?;
+        Ok(File::from(rustix::fs::open(name, flags, Mode::from_raw_mode(PRIVATE_MODE))?))
+    };
+    first_free(path, create).map(|(name, file)| (StagingName(name), file))
+}
+
+/// Unlinks the checkpoint at `path`, and what a killed process left of a newer
+/// one. That there is none is no error. Only the holder of its lock may call this.
+pub(super) fn remove(path: &Path) -> io::Result<()> {
+    fault_point::pass(Call::RemoveCheckpoint)?;
+    for staging in left_staged(path) {
+        remove_file(&staging?)?;
+    }
+    remove_file(path)
+}
+
+fn remove_file(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The names that a checkpoint may have before its own: as long as that, so that they
+/// fit wherever it does, and several, because other programs' files may have them.
+fn staging_names(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
+    let stem = path.file_name().unwrap_or_default().as_bytes();
+    let stem = stem.strip_suffix(b"ul").unwrap_or(stem);
+    STAGING_ENDS.into_iter().map(move |end| {
+        path.with_file_name(std::ffi::OsString::from_vec([stem, end.as_bytes()].concat()))
+    })
+}
+
+/// What such a name ends with in the place of the checkpoint's last two letters.
+const STAGING_ENDS: [&str; 10] = ["u~", "~1", "~2", "~3", "~4", "~5", "~6", "~7", "~8", "~9"];
+
+/// The name of the output, where `name` is one that its checkpoint may have before its own.
+pub(crate) fn staged_for(name: &[u8]) -> Option<&[u8]> {
+    let stem = STAGING_ENDS.iter().find_map(|end| name.strip_suffix(end.as_bytes()))?;
+    stem.strip_suffix(b".ha")
+}
+
+/// What killed processes left of checkpoints that were to be at `path`.
+///
+/// # Errors
+/// When what is there cannot be examined.
+pub(crate) fn left_staged(path: &Path) -> impl Iterator<Item = io::Result<PathBuf>> + '_ {
+    let look = |name: PathBuf| match is_checkpoint(&name) {
+        Ok(None) => None,
+        Ok(Some(ours)) => Some(ours.then_some(Ok(name))),
+        Err(error) => Some(Some(Err(error))),
+    };
+    staging_names(path).map_while(look).flatten()
+}
+
+/// Gives a staging name to what `create` makes: the first that is free or has what a
+/// killed process left.
+fn first_free<T>(
+    path: &Path,
+    create: impl Fn(&Path) -> Result<T, Errno>,
+) -> io::Result<(PathBuf, T)> {
+    for name in staging_names(path) {
+        match create(&name) {
+            Err(Errno::EXIST) => {}
+            other => return Ok((name, other?)),
+        }
+        if is_checkpoint(&name)? == Some(true) {
+            remove_file(&name)?;
+            return Ok((name.clone(), create(&name)?));
+        }
+    }
+    Err(Errno::EXIST.into())
+}
+
+/// Whether the file at `path` is a checkpoint that we may have made: it begins like one
+/// and has no other name. `None` where there is nothing.
+pub(super) fn is_checkpoint(path: &Path) -> io::Result<Option<bool>> {
+    match fs::symlink_metadata(path) {
+        Ok(found) if !found.is_file() || found.nlink() > 1 => return Ok(Some(false)),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let file = match rustix::fs::open(path, flags, Mode::empty()) {
+        Ok(descriptor) => File::from(descriptor),
+        Err(Errno::NOENT) => return Ok(None),
+        // One of ours can be read.
+        Err(_) => return Ok(Some(false)),
+    };
+    let mut beginning = [0; MAGIC.len()];
+    let whole = file.read_exact_at(&mut beginning, 0).is_ok();
+    Ok(Some(whole && beginning == *MAGIC || fault_point::has(Bug::ForeignSideFiles)))
+}
+
+/// The directory that a path's name is in.
+pub(super) fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes the names in `directory` durable, in the persistence call `call`: a rename is lost
+/// in a power cut without it. A file system that cannot sync a directory (some FUSE and SMB)
+/// is left to its own promises.
+pub(super) fn sync_directory(directory: &Path, call: Call) -> io::Result<()> {
+    let directory = File::open(directory)?;
+    fault_point::pass(call)?;
+    match directory.sync_all() {
+        Err(error)
+            if matches!(
+                Errno::from_io_error(&error),
+                Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)
+            ) => {}
+        other => other?,
+    }
+    // XFS that has shut itself down, as it does when its disk goes away, syncs a directory
+    // without an error: what it had not written is forgotten, so nothing is left to be
+    // written. It tells no metadata any more, and it stopped doing so before it forgot.
+    directory.metadata().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn scratch() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("film.mp4.haul");
+        (dir, path)
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Vec<std::ffi::OsString> {
+        fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().file_name()).collect()
+    }
+
+    #[test]
+    fn what_was_written_last_is_read() {
+        let (dir, path) = scratch();
+        assert_eq!(read(&path).unwrap(), None);
+        let (first, _) = create(&path, b"HAULCKPT first", true).unwrap().unwrap();
+        assert!(create(&path, b"HAULCKPT another", true).unwrap().is_none());
+        assert_eq!(read_open(&first, &path).unwrap(), b"HAULCKPT first");
+        for (bytes, durable) in [(&b"HAULCKPT longer"[..], false), (b"HAULCKPT", true)] {
+            let file = replace(&path, bytes, durable).unwrap();
+            assert_eq!(read(&path).unwrap().unwrap(), bytes);
+            assert_eq!(read_open(&file, &path).unwrap(), bytes);
+            assert!(matches!(lock(&File::open(&path).unwrap()).unwrap(), Lock::Elsewhere));
+            assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        }
+        assert_eq!(names(&dir), ["film.mp4.haul"]);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+        assert!(names(&dir).is_empty());
+    }
+
+    #[test]
+    fn concurrent_reader_sees_whole_checkpoints() {
+        let (_dir, path) = scratch();
+        let bytes =
+            |round: u8| [&MAGIC[..], &vec![round; 1000 + usize::from(round) * 100]].concat();
+        replace(&path, &bytes(0), false).unwrap();
+        std::thread::scope(|scope| {
+            let writer = scope.spawn(|| {
+                for round in 0..=200_u8 {
+                    replace(&path, &bytes(round), false).unwrap();
+                }
+            });
+            while !writer.is_finished() {
+                let found = read(&path).unwrap().expect("there is always a checkpoint");
+                assert_eq!(found, bytes(found[8]));
+            }
+        });
+    }
+
+    #[test]
+    fn leftover_of_a_killed_process_goes_and_nothing_else_does() {
+        let (dir, path) = scratch();
+        let at = |end: &str| dir.path().join(format!("film.mp4.ha{end}"));
+        fs::write(at("u~"), "my own").unwrap();
+        symlink(at("u~"), at("~1")).unwrap();
+        fs::write(at("~2"), "HAULCKPT of a killed run").unwrap();
+        replace(&path, b"HAULCKPT new", false).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"HAULCKPT new");
+        assert!(!at("~2").exists());
+        fs::write(at("~2"), "HAULCKPT of another killed run").unwrap();
+        remove(&path).unwrap();
+        assert!(!at("~2").exists() && !path.exists());
+        assert_eq!(fs::read(at("u~")).unwrap(), b"my own");
+        assert!(at("~1").is_symlink());
+    }
+
+    #[test]
+    fn without_files_without_names_it_is_the_same() {
+        let (dir, path) = scratch();
+        let staged = |bytes: &[u8]| {
+            let (name, mut file) = create_named(&path).unwrap();
+            file.write_all(bytes).unwrap();
+            let lock = lock(&file).unwrap();
+            Staged { file, lock, name: Some(name) }
+        };
+        drop(staged(b"HAULCKPT"));
+        assert!(names(&dir).is_empty(), "what is not taken goes");
+        let mut first = staged(b"HAULCKPT first");
+        fs::rename(first.named(&path).unwrap(), &path).unwrap();
+        first.take(&path, true).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), b"HAULCKPT first");
+        assert_eq!(names(&dir), ["film.mp4.haul"]);
+    }
+
+    #[test]
+    fn failed_replacement_keeps_the_old_checkpoint() {
+        let (_dir, path) = scratch();
+        replace(&path, b"HAULCKPT old", true).unwrap();
+        for name in staging_names(&path) {
+            fs::create_dir(name).unwrap();
+        }
+        replace(&path, b"HAULCKPT new", true).unwrap_err();
+        assert_eq!(read(&path).unwrap().unwrap(), b"HAULCKPT old");
+    }
+
+    #[test]
+    fn longest_name_has_room() {
+        let (dir, _) = scratch();
+        let path = dir.path().join(format!("{}.haul", "n".repeat(250)));
+        replace(&path, MAGIC, true).unwrap();
+        assert_eq!(read(&path).unwrap().unwrap(), MAGIC);
+    }
+
+    #[test]
+    fn other_things_than_checkpoints_are_not_read() {
+        let (dir, path) = scratch();
+        for (beginning, len_bytes, counts) in [
+            (&b"HAULCKPT"[..], MAX_BYTES, true),
+            (b"HAULCKPT", MAX_BYTES + 1, false),
+            (b"HAULCKPS", 1000, false),
+            (b"", 0, false),
+        ] {
+            fs::write(&path, beginning).unwrap();
+            File::options().append(true).open(&path).unwrap().set_len(len_bytes).unwrap();
+            match read(&path) {
+                Ok(found) => assert!(counts && found.unwrap().len() as u64 == len_bytes),
+                Err(error) => assert!(!counts && error.kind() == ErrorKind::LocalFile),
+            }
+        }
+        fs::remove_file(&path).unwrap();
+        fs::write(dir.path().join("target"), "secret").unwrap();
+        symlink("target", &path).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::LocalFile);
+        fs::remove_file(&path).unwrap();
+        fs::create_dir(&path).unwrap();
+        assert_eq!(read(&path).unwrap_err().kind(), ErrorKind::LocalFile);
+    }
+}

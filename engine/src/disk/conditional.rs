@@ -1,0 +1,265 @@
+//! Which version of an object a finished file is, so that it is fetched again
+//! only if the server has another one.
+//!
+//! A file's own time is the object's `Last-Modified` where the server's time was
+//! kept. Its entity tag has no place in a file, so it is put beside the data as an
+//! extended attribute, where the file system has those, together with the size and
+//! the time that the file had: when these are other ones, somebody changed the file,
+//! and it is no version of the object at all. Without the attribute nothing tells that
+//! the file is whole, so a server's word that nothing is newer than it is not enough.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use rustix::fs::XattrFlags;
+
+use crate::model::resource::Resource;
+use crate::model::validator::{EntityTag, Validator};
+
+/// The attribute: size, seconds and nanoseconds of the file's time, entity tag or nothing.
+const ATTRIBUTE: &str = "user.haul.version";
+/// Longer tags are not kept.
+const LONGEST_BYTES: usize = 1024;
+
+/// What a file says of the version that it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Version {
+    len_bytes: u64,
+    /// In seconds since 1970.
+    modified_unix: u64,
+    etag: Option<EntityTag>,
+    /// Whether the file is as it was when it was complete.
+    is_noted: bool,
+}
+
+impl Version {
+    /// Which version the file at `path` is; `None` when it is no regular file, or
+    /// was changed since.
+    pub(crate) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let modified_unix = u64::try_from(metadata.mtime()).ok()?;
+        let mut value = [0; LONGEST_BYTES + 64];
+        let (etag, is_noted) = match rustix::fs::getxattr(path, ATTRIBUTE, &mut value) {
+            Ok(len) => {
+                let text = std::str::from_utf8(&value[..len]).ok()?;
+                let (stamp, tag) = text.rsplit_once(' ')?;
+                if stamp != stamp_of(&metadata) {
+                    return None;
+                }
+                (if tag.is_empty() { None } else { Some(EntityTag::parse(tag)?) }, true)
+            }
+            Err(_) => (None, false),
+        };
+        Some(Self { len_bytes: metadata.len(), modified_unix, etag, is_noted })
+    }
+
+    /// The version by time and size alone, whatever was recorded with the file.
+    pub(crate) fn unnoted(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        Some(Self {
+            len_bytes: metadata.len(),
+            modified_unix: u64::try_from(metadata.mtime()).ok()?,
+            etag: None,
+            is_noted: false,
+        })
+    }
+
+    /// The fields that have a server answer 304 if it has nothing else (RFC 9110
+    /// sections 13.1.2 and 13.1.3). With a tag, the date is for servers without tags, where
+    /// a version that is no older than the file's will do.
+    pub(crate) fn conditions(&self, by_date: bool) -> Vec<(HeaderName, String)> {
+        let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.modified_unix);
+        let date = (header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(date));
+        let tag = self.etag.as_ref().map(|tag| (header::IF_NONE_MATCH, tag.to_string()));
+        tag.into_iter().chain(by_date.then_some(date)).collect()
+    }
+
+    /// Whether a server that did not heed them has this very version all the same.
+    pub(crate) fn is(&self, resource: &Resource) -> bool {
+        if resource.total != Some(self.len_bytes) {
+            return false;
+        }
+        let theirs = &resource.validator;
+        // A malformed tag is no proof: the date has to tell.
+        match (&self.etag, theirs.etag.as_ref().filter(|etag| !etag.is_malformed())) {
+            (Some(ours), Some(theirs)) => ours.opaque == theirs.opaque,
+            _ => self.has_the_date_of(theirs),
+        }
+    }
+
+    fn has_the_date_of(&self, theirs: &Validator) -> bool {
+        let date = theirs.last_modified.as_ref();
+        date.is_some_and(|date| date.unix_seconds == self.modified_unix)
+    }
+
+    /// Whether the file is shown to be this object. What is left alone for good takes more
+    /// than what is looked at again by each run: a weak tag needs the time beside it.
+    pub(crate) fn is_provably(&self, resource: &Resource) -> bool {
+        if resource.total != Some(self.len_bytes) {
+            return false;
+        }
+        let theirs = &resource.validator;
+        let dated = self.has_the_date_of(theirs);
+        match (&self.etag, theirs.etag.as_ref().filter(|etag| !etag.is_malformed())) {
+            (Some(ours), Some(theirs)) => {
+                ours.opaque == theirs.opaque && (dated || !ours.weak && !theirs.weak)
+            }
+            // There is but one empty object.
+            _ => dated || self.len_bytes == 0,
+        }
+    }
+
+    /// Whether a server that has this version says so by itself when it is asked for another
+    /// one: a strong tag was recorded when the file was complete.
+    pub(crate) fn has_strong_tag(&self) -> bool {
+        self.is_noted && self.etag.as_ref().is_some_and(|etag| !etag.weak)
+    }
+
+    /// Whether it is known that nothing is missing of the file.
+    pub(crate) fn is_noted(&self) -> bool {
+        self.is_noted
+    }
+
+    /// Whether this is still the file of which the version was taken.
+    pub(crate) fn is_of(&self, metadata: &fs::Metadata) -> bool {
+        metadata.len() == self.len_bytes
+            && u64::try_from(metadata.mtime()) == Ok(self.modified_unix)
+    }
+
+    /// The object as the file shows it, where the server only says that it has no other
+    /// version.
+    pub(crate) fn resource(&self) -> Resource {
+        let mut fields = HeaderMap::new();
+        let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.modified_unix);
+        let tag = self.etag.as_ref().map(|tag| (header::ETAG, tag.to_string()));
+        let date = (header::LAST_MODIFIED, httpdate::fmt_http_date(date));
+        for (name, value) in tag.into_iter().chain([date]) {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                fields.insert(name, value);
+            }
+        }
+        Resource {
+            total: Some(self.len_bytes),
+            validator: Validator::from_headers(&fields),
+            ranges: true,
+            encoding: None,
+            content_type: None,
+            content_disposition: None,
+        }
+    }
+
+    /// The file's size in bytes.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+}
+
+/// What is recorded with a file that is published: which version it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Note {
+    /// Empty where the version has no tag, or none that can be recorded.
+    tag: String,
+}
+
+impl Note {
+    pub(crate) fn of(etag: Option<&EntityTag>) -> Self {
+        let tag = etag.map(ToString::to_string).unwrap_or_default();
+        // A space would end it; RFC 9110 has none in a tag.
+        let keeps = tag.len() <= LONGEST_BYTES
+            && !tag.contains(' ')
+            && !etag.is_some_and(EntityTag::is_malformed);
+        Self { tag: if keeps { tag } else { String::new() } }
+    }
+
+    /// Whether it tells no more than the file's size and time do.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.tag.is_empty()
+    }
+
+    /// Writes it to a file that has its time already.
+    pub(crate) fn write(&self, file: &File) -> io::Result<()> {
+        let value = format!("{} {}", stamp_of(&file.metadata()?), self.tag);
+        Ok(rustix::fs::fsetxattr(file, ATTRIBUTE, value.as_bytes(), XattrFlags::empty())?)
+    }
+}
+
+fn stamp_of(metadata: &fs::Metadata) -> String {
+    format!("{} {} {}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::*;
+    use crate::model::validator::LastModified;
+
+    fn file(seconds: u64) -> (tempfile::TempDir, std::path::PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        fs::write(&path, "0123456789").unwrap();
+        let file = File::options().write(true).open(&path).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_secs(seconds)).unwrap();
+        (dir, path)
+    }
+
+    fn resource(total: u64, etag: Option<&str>, modified: Option<u64>) -> Resource {
+        let date = |unix_seconds| LastModified {
+            text: "".into(),
+            unix_seconds,
+            strong: true,
+            age_seconds: None,
+        };
+        Resource {
+            total: Some(total),
+            validator: Validator {
+                etag: etag.and_then(EntityTag::parse),
+                last_modified: modified.map(date),
+            },
+            ranges: true,
+            encoding: None,
+            content_type: None,
+            content_disposition: None,
+        }
+    }
+
+    #[test]
+    fn a_file_is_the_version_of_its_time_and_size() {
+        let (_dir, path) = file(784_111_777);
+        let version = Version::of(&path).unwrap();
+        assert!(!version.is_noted());
+        let date = "Sun, 06 Nov 1994 08:49:37 GMT".to_owned();
+        assert_eq!(version.conditions(true), [(header::IF_MODIFIED_SINCE, date)]);
+        assert!(version.is(&resource(10, Some("\"a\""), Some(784_111_777))));
+        assert!(!version.is(&resource(10, None, Some(784_111_778))));
+        assert!(!version.is(&resource(11, None, Some(784_111_777))));
+        assert!(!version.is(&resource(10, Some("\"a\""), None)));
+        assert_eq!(Version::of(&path.with_extension("none")), None);
+    }
+
+    #[test]
+    fn a_noted_tag_counts_until_the_file_is_changed() {
+        let (_dir, path) = file(784_111_777);
+        let tag = EntityTag::parse("W/\"v1\"").unwrap();
+        // Without attributes on this file system there is nothing to show.
+        let note = |tag| Note::of(tag).write(&File::open(&path).unwrap());
+        if note(Some(&tag)).is_err() {
+            return;
+        }
+        let version = Version::of(&path).unwrap();
+        assert!(version.is_noted());
+        assert_eq!(version.conditions(true)[0], (header::IF_NONE_MATCH, "W/\"v1\"".to_owned()));
+        assert!(version.is(&resource(10, Some("\"v1\""), None)));
+        assert!(!version.is(&resource(10, Some("\"v2\""), Some(784_111_777))));
+        fs::write(&path, "9876543210").unwrap();
+        assert_eq!(Version::of(&path), None, "it is somebody else's work");
+        note(None).unwrap();
+        let version = Version::of(&path).unwrap();
+        assert!(version.is_noted() && version.conditions(true).len() == 1);
+        File::options().write(true).open(&path).unwrap().set_len(5).unwrap();
+        assert_eq!(Version::of(&path), None, "it was cut");
+    }
+}

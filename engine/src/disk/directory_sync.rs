@@ -1,0 +1,145 @@
+//! Syncing a directory once for all who wait for it.
+//!
+//! A name is durable when a sync of its directory that began after it was given
+//! has succeeded. Of many downloads that end together each may wait for the
+//! same one: while a sync runs, those who come form the next group, and the
+//! first of them syncs for all.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use super::checkpoint_file::{directory_of, sync_directory};
+use crate::fault_point::Call;
+use crate::model::error::Error;
+
+/// The syncs of an engine's downloads.
+#[derive(Debug, Default)]
+pub(crate) struct DirectorySyncs {
+    directories: Mutex<HashMap<PathBuf, Turns>>,
+    ended: Condvar,
+}
+
+/// The syncs of one directory, numbered from 1.
+#[derive(Debug, Default)]
+struct Turns {
+    begun: u64,
+    ended: u64,
+    running: bool,
+    waiting: usize,
+    /// The last one that failed.
+    failed: Option<(u64, io::ErrorKind, Option<i32>)>,
+}
+
+impl DirectorySyncs {
+    /// Makes the name of a published file durable, with all others that are in
+    /// its directory now.
+    ///
+    /// # Errors
+    /// Of the sync that was to make it so, or of a later one.
+    pub(super) fn sync_after_publishing(&self, output: &Path) -> Result<(), Error> {
+        let work = |directory: &Path| sync_directory(directory, Call::SyncOutputDirectory);
+        let synced = self.sync(directory_of(output), work);
+        synced.map_err(|error| {
+            Error::io(
+                "the download is complete, but its name may not survive a power cut: cannot sync \
+                 the directory of",
+                output,
+                error,
+            )
+        })
+    }
+
+    fn sync(&self, directory: &Path, work: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
+        let mut directories = self.lock();
+        let turns = directories.entry(directory.to_owned()).or_default();
+        turns.waiting += 1;
+        // One that runs may have begun before the name was given.
+        let mine = turns.begun + 1;
+        loop {
+            // It is there as long as somebody waits.
+            let turns = directories.entry(directory.to_owned()).or_default();
+            if turns.ended >= mine {
+                break;
+            }
+            if turns.running {
+                directories = self.ended.wait(directories).unwrap_or_else(PoisonError::into_inner);
+                continue;
+            }
+            turns.running = true;
+            turns.begun += 1;
+            drop(directories);
+            let result = work(directory);
+            directories = self.lock();
+            let turns = directories.entry(directory.to_owned()).or_default();
+            (turns.running, turns.ended) = (false, turns.begun);
+            if let Err(error) = result {
+                turns.failed = Some((turns.ended, error.kind(), error.raw_os_error()));
+            }
+            self.ended.notify_all();
+        }
+        let turns = directories.entry(directory.to_owned()).or_default();
+        turns.waiting -= 1;
+        let failed = turns.failed.filter(|(number, ..)| *number >= mine);
+        if turns.waiting == 0 {
+            directories.remove(directory);
+        }
+        match failed {
+            None => Ok(()),
+            Some((_, _, Some(code))) => Err(io::Error::from_raw_os_error(code)),
+            Some((_, kind, None)) => Err(kind.into()),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Turns>> {
+        // `work` runs without the lock: each change is whole.
+        self.directories.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::mpsc;
+
+    use super::*;
+
+    #[test]
+    fn those_who_come_while_one_runs_share_the_next() {
+        let (syncs, count) = (DirectorySyncs::default(), AtomicUsize::new(0));
+        let (enter, entered) = mpsc::channel();
+        let (leave, left) = mpsc::channel::<()>();
+        let (enter, left) = (Mutex::new(enter), Mutex::new(left));
+        let work = |_: &Path| {
+            count.fetch_add(1, Ordering::SeqCst);
+            enter.lock().unwrap().send(()).unwrap();
+            left.lock().unwrap().recv().unwrap();
+            Ok(())
+        };
+        let directory = Path::new("d");
+        std::thread::scope(|scope| {
+            scope.spawn(|| syncs.sync(directory, work).unwrap());
+            entered.recv().unwrap();
+            for _ in 0..7 {
+                scope.spawn(|| syncs.sync(directory, work).unwrap());
+            }
+            while syncs.lock()[directory].waiting < 8 {
+                std::thread::yield_now();
+            }
+            leave.send(()).unwrap();
+            entered.recv().unwrap();
+            leave.send(()).unwrap();
+        });
+        assert_eq!(count.load(Ordering::SeqCst), 2);
+        assert!(syncs.lock().is_empty());
+    }
+
+    #[test]
+    fn a_failure_is_told_to_all_it_was_for_and_to_nobody_after() {
+        let syncs = DirectorySyncs::default();
+        let fails = |_: &Path| Err(io::Error::from_raw_os_error(5));
+        assert_eq!(syncs.sync(Path::new("d"), fails).unwrap_err().raw_os_error(), Some(5));
+        syncs.sync(Path::new("d"), |_| Ok(())).unwrap();
+    }
+}

@@ -1,0 +1,112 @@
+//! Names that a file system does not take, and others that it may.
+//!
+//! eCryptfs and some NAS end names at 143 bytes; FAT, exFAT, NTFS and SMB refuse some
+//! characters; others refuse what is no UTF-8. None says so before a file is created.
+
+use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+
+use crate::model::error::Error;
+
+/// Names are cut to these lengths in turn. They leave room for `.part` and `.haul`
+/// below 255, 143 and some still shorter bounds.
+const LENGTHS_BYTES: [usize; 4] = [245, 138, 90, 40];
+
+/// A last dot further than this from the end does not begin an extension.
+const LONGEST_EXTENSION_BYTES: usize = 16;
+
+/// Why a name is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Misfit {
+    TooLong,
+    Refused,
+}
+
+fn misfit(error: &Error) -> Option<Misfit> {
+    match Errno::from_io_error(error.io_error()?)? {
+        Errno::NAMETOOLONG => Some(Misfit::TooLong),
+        Errno::INVAL | Errno::ILSEQ => Some(Misfit::Refused),
+        _ => None,
+    }
+}
+
+/// Another name for `output`, whose name is why opening it failed with `error`. `None`
+/// where there is none to try, or something else is wrong.
+pub(crate) fn fitting(output: &Path, error: &Error) -> Option<PathBuf> {
+    let name = output.file_name()?.to_str()?;
+    let other = match misfit(error)? {
+        Misfit::TooLong => {
+            let longest = LENGTHS_BYTES.into_iter().find(|longest| *longest < name.len())?;
+            cut(name, longest)
+        }
+        Misfit::Refused => {
+            let plain = name.replace(is_often_refused, "_");
+            let plain = plain.trim_end_matches(['.', ' ']).to_owned();
+            match plain == name {
+                true => name.replace(|it: char| !it.is_ascii(), "_"),
+                false => plain,
+            }
+        }
+    };
+    (other != name && !other.is_empty()).then(|| output.with_file_name(other))
+}
+
+/// The error with what to do about a name that was given and is not taken.
+pub(crate) fn with_words(error: Error) -> Error {
+    match misfit(&error) {
+        Some(Misfit::TooLong) => error.with_hint("choose a shorter name for the output"),
+        Some(Misfit::Refused) => error.with_hint(
+            "the file system may not take this name (FAT, exFAT and SMB refuse : ? * \" < > | \
+             and \\): choose another one for the output",
+        ),
+        None => error,
+    }
+}
+
+fn is_often_refused(character: char) -> bool {
+    character.is_control() || matches!(character, ':' | '?' | '*' | '"' | '<' | '>' | '|' | '\\')
+}
+
+/// The beginning of `name`, and its extension.
+fn cut(name: &str, longest_bytes: usize) -> String {
+    let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= LONGEST_EXTENSION_BYTES);
+    let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));
+    let mut at = longest_bytes.saturating_sub(extension.len()).min(stem.len());
+    while !stem.is_char_boundary(at) {
+        at -= 1;
+    }
+    format!("{}{extension}", stem[..at].trim_end())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tried(name: &str, errno: Errno) -> Option<String> {
+        let error = Error::io("cannot create", Path::new(name), errno.into());
+        let output = fitting(&Path::new("films").join(name), &error)?;
+        assert_eq!(output.parent(), Some(Path::new("films")));
+        Some(output.file_name().unwrap().to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn long_names_are_cut_again_and_again() {
+        let mut name = format!("{}.mp4", "电".repeat(80));
+        for longest in [138, 90, 40] {
+            name = tried(&name, Errno::NAMETOOLONG).unwrap();
+            assert!(name.len() <= longest && name.len() > longest - 4, "{name}");
+            assert!(name.ends_with("电.mp4"), "{name}");
+        }
+        assert_eq!(tried(&name, Errno::NAMETOOLONG), None);
+    }
+
+    #[test]
+    fn refused_characters_are_replaced() {
+        let tried = |name: &str| tried(name, Errno::INVAL);
+        assert_eq!(tried("Who? 12:30 \"x\".mp4").unwrap(), "Who_ 12_30 _x_.mp4");
+        assert_eq!(tried("señor.mp4").unwrap(), "se_or.mp4");
+        assert_eq!(tried("film.mp4"), None);
+        assert_eq!(super::tests::tried("a:b", Errno::NOSPC), None);
+    }
+}

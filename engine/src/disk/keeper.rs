@@ -1,0 +1,495 @@
+//! The keeper of one download, which owns its checkpoint: a thread, or, where it
+//! has nothing to do but to be told, whoever tells it something.
+//!
+//! It learns from the writers what is stored, writes the checkpoint every
+//! second, has the data synced in the background, and at the end publishes the
+//! file or leaves it ready to be continued. It needs no runtime.
+
+mod earlier;
+mod ending;
+mod mailbox;
+mod together;
+
+use std::collections::{BTreeMap, HashSet};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use tokio::sync::mpsc;
+// Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
+use tokio::time::Instant;
+
+use self::earlier::{Earlier, verify};
+pub(super) use self::mailbox::Mailbox;
+pub(crate) use self::mailbox::{End, KeeperMessage, Published};
+pub(super) use self::together::finish_together;
+use super::behind::Behind;
+use super::directory_sync::DirectorySyncs;
+use super::pieces::{Bad, PieceCheck};
+use super::place::Place;
+use super::prove::Expected;
+use super::publish::PublishOptions;
+use super::store::{Finished, StoreEvent};
+use super::writer::{Begun, Target, Writers};
+use crate::fault_point::{self, Call};
+use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
+use crate::model::config::{DigestAlgorithm, Pieces};
+use crate::model::error::Error;
+use crate::model::range::ByteRange;
+use crate::model::samples::{self, Proof};
+
+/// How often the checkpoint is written while there is something new.
+const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The data is synced after this many new bytes, or after this time with any.
+/// More of them leave more to the sync at the end, which nothing else overlaps.
+const SYNC_BYTES: u64 = 64 << 20;
+const SYNC_INTERVAL: Duration = Duration::from_secs(10);
+
+pub(super) struct Keeper {
+    inbox: Receiver<KeeperMessage>,
+    place: Place,
+    target: Arc<Target>,
+    writers: Writers,
+    ledger: Checkpoint,
+    /// Complete segments of an earlier run that were not hashed again yet. A
+    /// sync says nothing about them.
+    unverified: HashSet<u32>,
+    /// Whether an earlier run's durable segments are believed: nobody has read
+    /// them since.
+    believing: bool,
+    /// Prefixes of an earlier run, kept until they prove bad: a writer knows
+    /// of them only after they proved good.
+    inherited: BTreeMap<u32, Prefix>,
+    sync: bool,
+    directories: Arc<DirectorySyncs>,
+    events: mpsc::UnboundedSender<StoreEvent>,
+    verifying: Option<JoinHandle<()>>,
+    cancel: Arc<AtomicBool>,
+    /// A digest that needs the bytes in order.
+    behind: Option<Behind>,
+    /// Digests of pieces.
+    pieces: Option<PieceCheck>,
+    /// The segments before this one were told to it.
+    passed: usize,
+    syncing: Option<JoinHandle<()>>,
+    last_sync: Instant,
+    synced_bytes: u64,
+    /// After a failed sync nothing that is not durable is believed any more.
+    sync_failed: bool,
+    /// Why the download cannot be finished.
+    failure: Option<Error>,
+    checkpoint_failed: bool,
+    changed: bool,
+    recorded_bytes: u64,
+    /// A snapshot under way: how many answers are missing, and those so far.
+    snapshot: Option<(usize, Vec<Begun>)>,
+}
+
+impl Keeper {
+    pub(super) fn new(
+        inbox: Receiver<KeeperMessage>,
+        place: Place,
+        target: Arc<Target>,
+        writers: Writers,
+        mut ledger: Checkpoint,
+        (sync, directories): (bool, Arc<DirectorySyncs>),
+        events: mpsc::UnboundedSender<StoreEvent>,
+    ) -> Self {
+        ledger.pid = std::process::id();
+        let complete = |(number, record): (usize, &SegmentRecord)| {
+            matches!(record, SegmentRecord::Complete(_)).then(|| index(number))
+        };
+        Self {
+            inbox,
+            place,
+            target,
+            writers,
+            unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
+            believing: ledger
+                .segments
+                .iter()
+                .any(|record| matches!(record, SegmentRecord::Durable(_))),
+            inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
+            ledger,
+            sync,
+            directories,
+            events,
+            verifying: None,
+            cancel: Arc::default(),
+            behind: None,
+            pieces: None,
+            passed: 0,
+            syncing: None,
+            last_sync: Instant::now(),
+            synced_bytes: 0,
+            sync_failed: false,
+            failure: None,
+            checkpoint_failed: false,
+            changed: false,
+            recorded_bytes: 0,
+            snapshot: None,
+        }
+    }
+
+    /// Starts to hash what an earlier run left, if there is something.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start_verifying(&mut self) -> io::Result<()> {
+        let mut earlier =
+            Earlier { prefixes: self.inherited.values().copied().collect(), ..Earlier::default() };
+        for (number, record) in self.ledger.segments.iter().enumerate() {
+            match record {
+                SegmentRecord::Complete(Some(hash)) => {
+                    earlier.complete.push((index(number), *hash));
+                }
+                SegmentRecord::Durable(None) if self.target.digest() => {
+                    earlier.unhashed.push(index(number));
+                }
+                _ => {}
+            }
+        }
+        if earlier.is_empty() {
+            return Ok(());
+        }
+        let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
+        let cancel = Arc::clone(&self.cancel);
+        let verify = move || verify(&target, &writers, &earlier, &cancel);
+        self.verifying = self.writers.crew().start("haul-verify", verify)?;
+        Ok(())
+    }
+
+    /// Begins the digest of the whole by `algorithm`, unless the writers compute
+    /// it.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn hash_behind(&mut self, algorithm: DigestAlgorithm) -> io::Result<()> {
+        if algorithm == DigestAlgorithm::Blake3 && !self.believing {
+            return Ok(());
+        }
+        self.behind = Some(Behind::start(self.writers.crew(), algorithm, &self.target)?);
+        self.pass();
+        Ok(())
+    }
+
+    /// Compares pieces with these digests from now on, those of an earlier run too.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn check_pieces(&mut self, pieces: Pieces) -> io::Result<()> {
+        // Of an object without a known size they are compared at the end.
+        let Some(total) = self.ledger.total else { return Ok(()) };
+        let crew = self.writers.crew();
+        let mut check = PieceCheck::start(crew, pieces, total, &self.target)?;
+        for (number, record) in self.ledger.segments.iter().enumerate() {
+            if matches!(record, SegmentRecord::Durable(_)) {
+                check.stored(number);
+            }
+        }
+        self.pieces = Some(check);
+        Ok(())
+    }
+
+    /// All of a segment is here: it is told when its pieces, if there are any,
+    /// are good.
+    fn tell_stored(&mut self, segment: u32) {
+        match &mut self.pieces {
+            Some(pieces) => pieces.stored(segment as usize),
+            None => self.tell(StoreEvent::Stored { segment }),
+        }
+    }
+
+    fn piece_hashed(&mut self, piece: usize, number: u32, found: &[u8]) {
+        let Some(pieces) = &mut self.pieces else { return };
+        match pieces.on_hashed(piece, number, found) {
+            Ok(good) => {
+                for segment in good {
+                    self.tell(StoreEvent::Stored { segment: index(segment) });
+                }
+                self.pass();
+            }
+            Err(Bad { segments, message }) => {
+                for segment in segments.clone() {
+                    self.ledger.segments[segment] = SegmentRecord::Missing;
+                    self.writers.forget(&self.target, index(segment));
+                    self.target.stored().up_to(index(segment), 0);
+                }
+                self.changed = true;
+                self.tell(StoreEvent::Bad { segments, message });
+            }
+        }
+    }
+
+    /// Tells how far everything is stored.
+    fn pass(&mut self) {
+        let Some(behind) = &mut self.behind else { return };
+        let before = self.passed;
+        while let Some(record) = self.ledger.segments.get(self.passed) {
+            let unsure = self.unverified.contains(&index(self.passed))
+                || self.pieces.as_ref().is_some_and(|pieces| !pieces.is_good(self.passed));
+            if unsure || matches!(record, SegmentRecord::Missing) {
+                break;
+            }
+            self.passed += 1;
+        }
+        if self.passed > before {
+            let end = self.passed as u64 * self.ledger.segment_size_bytes;
+            behind.reach(end.min(self.ledger.total.unwrap_or(end)));
+        }
+    }
+
+    /// Works until the download ends.
+    pub(super) fn run(mut self) {
+        let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+        loop {
+            let wait = next_tick.saturating_duration_since(Instant::now());
+            match self.inbox.recv_timeout(wait) {
+                Ok(KeeperMessage::End(end)) => return self.end(end),
+                Ok(message) => self.take(message),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    return self.end(End::Abandon { hold: None });
+                }
+            }
+            self.tick(&mut next_tick);
+        }
+    }
+
+    /// As [`Self::run`], as a task of a simulation.
+    #[cfg(test)]
+    pub(super) async fn run_as_task(mut self, mailbox: Mailbox) {
+        let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
+        loop {
+            while let Ok(message) = self.inbox.try_recv() {
+                match message {
+                    KeeperMessage::End(end) => return self.end(end),
+                    message => self.take(message),
+                }
+            }
+            self.tick(&mut next_tick);
+            tokio::select! {
+                biased;
+                () = mailbox.notified() => {}
+                () = tokio::time::sleep_until(next_tick) => {}
+            }
+        }
+    }
+
+    fn tick(&mut self, next: &mut Instant) {
+        self.sync_in_background();
+        if Instant::now() >= *next {
+            self.begin_checkpoint();
+            *next = Instant::now() + CHECKPOINT_INTERVAL;
+        }
+    }
+
+    fn take(&mut self, message: KeeperMessage) {
+        match message {
+            KeeperMessage::Stored { segment, hash } => {
+                // Its first bytes may be among those that a failed sync lost.
+                if self.sync_failed {
+                    return;
+                }
+                if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
+                    *record = SegmentRecord::Complete(hash);
+                }
+                self.changed = true;
+                self.pass();
+                self.tell_stored(segment);
+            }
+            KeeperMessage::Failed(error) => {
+                let error = Error::io("cannot write", self.place.data(), error);
+                self.fail(error);
+            }
+            KeeperMessage::Begun(begun) => {
+                let Some((missing, collected)) = &mut self.snapshot else { return };
+                collected.extend(begun);
+                *missing -= 1;
+                if *missing == 0
+                    && let Some((_, prefixes)) = self.snapshot.take()
+                    && let Err(error) = self.write_checkpoint(&prefixes)
+                {
+                    self.checkpoint_error(error);
+                }
+            }
+            KeeperMessage::Verified { segment, good } => {
+                self.unverified.remove(&segment);
+                if good {
+                    self.target.stored().whole(segment);
+                } else if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
+                    *record = SegmentRecord::Missing;
+                }
+                self.changed = true;
+                self.pass();
+                if good && self.pieces.is_some() {
+                    self.tell_stored(segment);
+                } else {
+                    self.tell(StoreEvent::Verified { segment, good });
+                }
+            }
+            KeeperMessage::PrefixVerified { segment, len_bytes } => {
+                if len_bytes == 0 {
+                    self.inherited.remove(&segment);
+                    self.changed = true;
+                }
+                self.tell(StoreEvent::PrefixVerified { segment, len_bytes });
+            }
+            KeeperMessage::Hashed { segment, hash } => {
+                if let Some(record @ SegmentRecord::Durable(None)) =
+                    self.ledger.segments.get_mut(segment as usize)
+                {
+                    *record = SegmentRecord::Durable(Some(hash));
+                }
+                self.changed = true;
+            }
+            KeeperMessage::Synced { segments, result } => {
+                self.syncing = None;
+                self.synced(&segments, result);
+            }
+            KeeperMessage::PieceHashed { piece, number, found } => {
+                self.piece_hashed(piece, number, &found);
+            }
+            KeeperMessage::Prove { begun, seed, reply } => {
+                drop(reply.send(self.proof(begun, seed)));
+            }
+            KeeperMessage::Mixed => {
+                self.ledger.mixed = true;
+                self.changed = true;
+            }
+            KeeperMessage::End(_) => {}
+        }
+    }
+
+    /// By what another URL can be compared with what is stored.
+    fn proof(&self, begun: bool, seed: u64) -> Option<Proof> {
+        if let Some(window) = self.target.window() {
+            return Proof::of_bytes(window.samples().into_iter());
+        }
+        let storage = self.target.storage();
+        let read = |range| samples::read(range, |at, buffer| storage.read_at(at, buffer));
+        let complete = Proof::of(&self.ledger, seed, read);
+        if complete.is_some() || !begun {
+            return complete;
+        }
+        let stored = |(number, _)| {
+            let start = self.target.layout().range(number)?.start();
+            Some(ByteRange::new(start, self.target.stored().end_from(start)))
+        };
+        Proof::of_begun((0_u32..).zip(&self.ledger.segments).filter_map(stored), seed, read)
+    }
+
+    fn tell(&self, event: StoreEvent) {
+        // A driver that is gone drops the store next.
+        let _ = self.events.send(event);
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.failure.get_or_insert_with(|| error.clone());
+        self.tell(StoreEvent::Failed(error));
+    }
+
+    /// Told once: the data is not affected, and each second brings the same.
+    fn checkpoint_error(&mut self, error: Error) {
+        if !std::mem::replace(&mut self.checkpoint_failed, true) {
+            self.tell(StoreEvent::Failed(error));
+        }
+    }
+
+    fn begin_checkpoint(&mut self) {
+        let stored = self.target.stored_bytes();
+        let progress = self.changed || stored != self.recorded_bytes;
+        // Of an object without a known size nothing can be continued.
+        if !progress || self.snapshot.is_some() || self.ledger.total.is_none() {
+            return;
+        }
+        (self.changed, self.recorded_bytes) = (false, stored);
+        let expected = self.writers.snapshot(&self.target);
+        if expected > 0 {
+            self.snapshot = Some((expected, Vec::new()));
+        }
+    }
+
+    /// Puts the ledger and those of `begun` that it can hold on the disk.
+    fn write_checkpoint(&mut self, begun: &[Begun]) -> Result<(), Error> {
+        self.ledger.prefixes.clear();
+        if !self.sync_failed && self.ledger.total.is_some() {
+            let mut newest = self.inherited.clone();
+            let prefixes = begun.iter().filter_map(Begun::prefix);
+            newest.extend(prefixes.map(|prefix| (prefix.segment, prefix)));
+            let missing = |prefix: &Prefix| {
+                let record = self.ledger.segments.get(prefix.segment as usize);
+                record == Some(&SegmentRecord::Missing)
+            };
+            self.ledger.prefixes = newest.into_values().filter(missing).collect();
+        }
+        self.place.record(&self.ledger, self.sync)
+    }
+
+    fn sync_in_background(&mut self) {
+        let new_bytes = self.target.stored_bytes() - self.synced_bytes;
+        let due = self.sync && new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
+        // What is not hashed can be continued only if it was synced.
+        let wanted = self.sync || !self.target.digest();
+        if !wanted || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
+            return;
+        }
+        (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
+        // Taken before the sync begins: only their bytes are all covered by it.
+        let segments = self.complete_segments();
+        let target = Arc::clone(&self.target);
+        let sync = move || {
+            let result =
+                fault_point::pass(Call::SyncData).and_then(|()| target.storage().sync_data());
+            target.report(KeeperMessage::Synced { segments, result });
+        };
+        // Without a thread now, there is another try after the next interval.
+        self.syncing = self.writers.crew().start("haul-sync", sync).ok().flatten();
+    }
+
+    /// The verified segments that are not durable.
+    fn complete_segments(&self) -> Vec<u32> {
+        let records = (0_u32..).zip(&self.ledger.segments);
+        records
+            .filter(|(number, record)| {
+                matches!(record, SegmentRecord::Complete(_)) && !self.unverified.contains(number)
+            })
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn synced(&mut self, segments: &[u32], result: io::Result<()>) {
+        self.changed = true;
+        match result {
+            Ok(()) if self.sync_failed => {}
+            Ok(()) => {
+                for &segment in segments {
+                    self.ledger.segments[segment as usize].make_durable();
+                }
+            }
+            Err(error) => {
+                self.sync_failed = true;
+                for record in &mut self.ledger.segments {
+                    if matches!(record, SegmentRecord::Complete(_)) {
+                        *record = SegmentRecord::Missing;
+                    }
+                }
+                let path = self.place.data();
+                let error = Error::io(
+                    "what was written since the last sync may be lost: cannot sync",
+                    path,
+                    error,
+                );
+                self.fail(error);
+            }
+        }
+    }
+}
+
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,130 @@
+//! What a keeper is told, and the way to it.
+
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use tokio::sync::oneshot;
+
+use super::{Expected, Finished, Keeper, Place, PublishOptions};
+use crate::disk::holds::Hold;
+use crate::disk::writer::Begun;
+use crate::model::error::{Error, Kept};
+use crate::model::samples::Proof;
+
+/// What the keeper is told.
+pub(crate) enum KeeperMessage {
+    /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
+    Stored { segment: u32, hash: Option<[u8; 32]> },
+    /// Storing failed; the writers take nothing more for this download.
+    Failed(io::Error),
+    /// One writer's answer to a snapshot.
+    Begun(Vec<Begun>),
+    /// A complete segment of an earlier run was hashed again.
+    Verified { segment: u32, good: bool },
+    /// A prefix of an earlier run was; 0 bytes when it is not good.
+    PrefixVerified { segment: u32, len_bytes: u64 },
+    /// A durable segment that an earlier run did not hash was hashed now.
+    Hashed { segment: u32, hash: [u8; 32] },
+    /// A background sync ended. These segments were complete when it began.
+    Synced { segments: Vec<u32>, result: io::Result<()> },
+    /// A piece that is stored has this digest.
+    PieceHashed { piece: usize, number: u32, found: Vec<u8> },
+    /// What another URL can be compared with is asked for: complete segments, or what
+    /// there is.
+    Prove { begun: bool, seed: u64, reply: oneshot::Sender<Option<Proof>> },
+    /// Bytes of a URL are joined that only a digest shows to be the object's.
+    Mixed,
+    /// The download ends.
+    End(End),
+}
+
+/// What a download that was to be published came to: why it was not, and who has its
+/// checkpoint then.
+pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
+
+/// How a download ends.
+pub(crate) enum End {
+    Finish {
+        publish: PublishOptions,
+        expected: Expected,
+        reply: oneshot::Sender<Published>,
+    },
+    Stop {
+        reply: oneshot::Sender<Result<Option<Kept>, Error>>,
+    },
+    Reset {
+        reply: oneshot::Sender<Result<Place, Error>>,
+    },
+    /// Like a stop that nobody waits for; the name is held until it is over.
+    Abandon {
+        hold: Option<Arc<Hold>>,
+    },
+}
+
+impl End {
+    /// Whether the disk is waited for.
+    pub(in crate::disk) fn syncs(&self) -> bool {
+        matches!(self, Self::Finish { publish, .. } if publish.sync)
+    }
+}
+
+/// The way to a keeper. Without a bound, so that no writer ever waits for the
+/// keeper, which waits for the writers. A report comes once per segment and
+/// snapshot.
+#[derive(Clone)]
+pub(in crate::disk) struct Mailbox {
+    sender: Sender<KeeperMessage>,
+    /// A keeper without a thread: whoever has news for it does what they ask for,
+    /// which never blocks, unless somebody else is at it. Empty before its
+    /// beginning and after its end.
+    on_call: Arc<Mutex<Option<Keeper>>>,
+    #[cfg(test)]
+    wake: Arc<tokio::sync::Notify>,
+}
+
+impl Mailbox {
+    pub(in crate::disk) fn new() -> (Self, Receiver<KeeperMessage>) {
+        let (sender, inbox) = unbounded();
+        let mailbox = Self {
+            sender,
+            on_call: Arc::default(),
+            #[cfg(test)]
+            wake: Arc::default(),
+        };
+        (mailbox, inbox)
+    }
+
+    pub(in crate::disk) fn send(&self, message: KeeperMessage) {
+        match &mut *self.on_call() {
+            Some(keeper) => keeper.hear(message),
+            // Still under the lock: a keeper that is about to attend finds it. Without
+            // one the download has ended and nobody waits for it.
+            None => drop(self.sender.send(message)),
+        }
+        #[cfg(test)]
+        self.wake.notify_one();
+    }
+
+    /// Has `keeper` attended to by whoever sends, from now on.
+    pub(in crate::disk) fn attend(&self, mut keeper: Keeper) {
+        let mut on_call = self.on_call();
+        keeper.drain();
+        *on_call = Some(keeper);
+    }
+
+    /// The keeper, if it has no thread of its own and has not been taken before.
+    pub(in crate::disk) fn take_over(&self) -> Option<Keeper> {
+        self.on_call().take()
+    }
+
+    /// Wakes a simulation's keeper.
+    #[cfg(test)]
+    pub(super) async fn notified(&self) {
+        self.wake.notified().await;
+    }
+
+    fn on_call(&self) -> MutexGuard<'_, Option<Keeper>> {
+        self.on_call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

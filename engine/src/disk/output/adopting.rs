@@ -1,0 +1,225 @@
+//! Taking over what another program left: it becomes the partial of a download that was
+//! interrupted, and is continued as any other.
+//!
+//! The order makes every instant safe to be killed at. The data is synced and hashed where it
+//! is. Then a checkpoint is written that has these hashes, and knows the file by its number, its
+//! length and its time; it is on the disk before the file gets its new name. After a kill
+//! between the two the checkpoint tells the next run that only the renaming is left; a file that
+//! was changed since is judged anew. The control file of aria2 stays until the object is
+//! complete and about to be published: until then the file can be given back as it was.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+use super::judging::judge;
+use super::{Checkpoint, Request, fresh, restored_bytes};
+use crate::disk::checkpoint_file::{self, directory_of, sync_directory};
+use crate::disk::foreign::{self, Found, Leftover, former_path, modified};
+use crate::disk::naming::rename_new;
+use crate::disk::partial::{Partial, Paths, is_named, is_same, look, open_regular, take_lock};
+use crate::disk::rehash::{cores, on_threads, rehash};
+use crate::disk::storage;
+use crate::disk::writer::Layout;
+use crate::fault_point::{self, Call};
+use crate::model::adoption::{Adopted, Cover, cover};
+use crate::model::checkpoint::{DataFile, Prefix, SegmentRecord};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::range::ByteRange;
+use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
+
+const AGAIN_HINT: &str = "end what writes to it, and run it again";
+
+/// Makes what was shown to be of the object the partial of `request`. With how many bytes of
+/// the object.
+///
+/// # Errors
+/// Why it is not taken over; it is as it was then.
+pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error> {
+    let Leftover { found, file, adopted, have, piece_bytes, .. } = leftover;
+    let paths = request.paths();
+    let cannot = |what: &'static str| {
+        let path = found.path.clone();
+        move |error| Error::io(what, &path, error)
+    };
+    let mut request = request.clone();
+    if let (Some(piece), None) = (piece_bytes, request.segment_size_bytes) {
+        // Of what lies scattered, more counts in short segments.
+        let usual = choose_segment_size(request.resource.total.unwrap_or(0));
+        let piece = 1 << piece.ilog2();
+        request.segment_size_bytes = Some(usual.min(piece).max(MIN_CHOSEN_SEGMENT_BYTES));
+    }
+    let mut checkpoint = fresh(&request);
+    if let Err(why) = judge(&request, &checkpoint, true, "it") {
+        let why = format!("a later run could not go on with it: {why}");
+        return Err(found.refused(why, "give the object's digest (--checksum)"));
+    }
+    refuse_changed(&found, &adopted, &file)?;
+    let file = Arc::new(file);
+    // What is recorded as durable is.
+    fault_point::pass(Call::SyncData)
+        .and_then(|()| file.sync_all())
+        .map_err(cannot("cannot sync"))?;
+    hash(&mut checkpoint, &have, &file, &found)?;
+    let metadata = file.metadata().map_err(cannot("cannot examine"))?;
+    refuse_changed(&found, &adopted, &file)?;
+    let (device, inode) = (metadata.dev(), metadata.ino());
+    checkpoint.data_file = Some(DataFile { in_place: false, device, inode });
+    checkpoint.adopted = Some(adopted);
+    let written = checkpoint_file::create(&paths.checkpoint, &checkpoint.encode(), true);
+    let written = written
+        .map_err(|error| Error::io("cannot write the checkpoint", &paths.checkpoint, error))?;
+    let Some((recorded, _)) = written else {
+        let message = format!(
+            "another haul has begun with {} meanwhile; nothing was changed",
+            paths.output.display()
+        );
+        return Err(Error::new(ErrorKind::Locked, message)
+            .with_hint("wait for it or stop it, or choose another output"));
+    };
+    let taken = refuse_changed(&found, &adopted, &file).and_then(|()| rename(&found, &paths));
+    if let Err(error) = taken {
+        let _ = checkpoint_file::remove(&paths.checkpoint);
+        return Err(error);
+    }
+    drop(recorded);
+    if request.sync {
+        sync_directory(directory_of(&paths.partial), Call::SyncAdoptedDirectory)
+            .map_err(cannot("cannot sync the directory of"))?;
+    }
+    Ok(restored_bytes(&checkpoint))
+}
+
+/// Records what of `have` fills segments, or begins them, with its hashes.
+fn hash(
+    checkpoint: &mut Checkpoint,
+    have: &[ByteRange],
+    file: &Arc<fs::File>,
+    found: &Found,
+) -> Result<(), Error> {
+    let cannot = |error| Error::io("cannot read", &found.path, error);
+    let layout = Layout::of(checkpoint);
+    let data = storage::at_rest(Arc::clone(file)).map_err(cannot)?;
+    let covered = |number: usize| {
+        let segment = u32::try_from(number).ok()?;
+        let len_bytes = match cover(have, layout.range(segment)?) {
+            Cover::Nothing => return None,
+            Cover::Beginning(len_bytes) => Some(len_bytes),
+            Cover::Whole => None,
+        };
+        let hasher = rehash(layout, segment, len_bytes, &*data, || true);
+        Some((segment, len_bytes, hasher.map(|it| it.map(|it| it.finish()))))
+    };
+    let hashed = on_threads(cores(), checkpoint.segments.len(), covered);
+    for (segment, len_bytes, hash) in hashed.into_iter().flatten() {
+        let hash = hash.map_err(cannot)?.ok_or_else(|| changed(found))?;
+        match len_bytes {
+            Some(len_bytes) => checkpoint.prefixes.push(Prefix { segment, len_bytes, hash }),
+            None => checkpoint.segments[segment as usize] = SegmentRecord::Durable(Some(hash)),
+        }
+    }
+    Ok(())
+}
+
+fn changed(found: &Found) -> Error {
+    found.refused("another program writes to it or has replaced it", AGAIN_HINT)
+}
+
+/// Says no to a file that is not as it was when it was looked into.
+fn refuse_changed(found: &Found, adopted: &Adopted, file: &fs::File) -> Result<(), Error> {
+    let cannot = |error| Error::io("cannot examine", &found.path, error);
+    let same = is_named(&found.path, file).map_err(cannot)?;
+    let open = file.metadata().map_err(cannot)?;
+    if same && is_as(adopted, &open) { Ok(()) } else { Err(changed(found)) }
+}
+
+fn is_as(adopted: &Adopted, found: &fs::Metadata) -> bool {
+    (found.len(), modified(found)) == (adopted.len_bytes, adopted.modified)
+}
+
+fn rename(found: &Found, paths: &Paths) -> Result<(), Error> {
+    if found.path == paths.partial {
+        return Ok(());
+    }
+    match rename_new(&found.path, &paths.partial) {
+        Ok(_) => Ok(()),
+        Err(Errno::EXIST) => {
+            let why = format!("{} is in the way", paths.partial.display());
+            Err(found.refused(why, "move one of the two away, or choose another output"))
+        }
+        Err(error) => Err(Error::io("cannot rename", &found.path, error.into())),
+    }
+}
+
+/// Completes what a kill left of taking a file over, or of giving it back: it gets the name of
+/// a partial if it is as it was, else its checkpoint goes.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] where another haul is at work on it, and when a file cannot be
+/// examined or changed.
+pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
+    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let Some(file) = open_regular(&paths.checkpoint, flags)? else { return Ok(()) };
+    let read = || checkpoint_file::read_open(&file, &paths.checkpoint);
+    let told = |bytes: &[u8]| {
+        let checkpoint = Checkpoint::decode(bytes).ok()?;
+        let former = former_path(paths, checkpoint.adopted?.former);
+        Some((checkpoint.adopted?, checkpoint.data_file?, former))
+    };
+    // Nearly always there is nothing to be done, which needs no lock.
+    let Some((.., former)) = told(&read()?).filter(|(.., former)| *former != paths.partial) else {
+        return Ok(());
+    };
+    let cannot = |error| Error::io("cannot examine", &former, error);
+    let partial = || look(&paths.partial).map_err(cannot);
+    let there = || look(&former).map_err(cannot);
+    if partial()?.is_some() && there()?.is_none() {
+        return Ok(());
+    }
+    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
+    if take_lock(paths, &file, &holder)?.is_none() {
+        return Ok(());
+    }
+    let Some((adopted, data_file, _)) = told(&read()?) else { return Ok(()) };
+    let is_it = |found: &fs::Metadata| {
+        found.is_file() && (found.dev(), found.ino()) == (data_file.device, data_file.inode)
+    };
+    match (partial()?, there()?) {
+        // Linked to its new name where there is no renaming without replacing.
+        (Some(partial), Some(there)) if is_it(&partial) && is_same(&partial, &there) => {
+            fs::remove_file(&former).map_err(|error| Error::io("cannot rename", &former, error))
+        }
+        (Some(_), _) => Ok(()),
+        (None, Some(there)) if is_it(&there) && is_as(&adopted, &there) => {
+            rename_new(&former, &paths.partial)
+                .map(drop)
+                .map_err(|error| Error::io("cannot rename", &former, error.into()))
+        }
+        (None, _) => checkpoint_file::remove(&paths.checkpoint)
+            .map_err(|error| Error::io("cannot remove", &paths.checkpoint, error)),
+    }
+}
+
+/// Gives a partial that another program began back to it, since it cannot be continued; with
+/// the words for that.
+pub(super) fn given_back(partial: &Partial, why: &str) -> Error {
+    let Some(adopted) = partial.adopted() else {
+        return Error::new(ErrorKind::Internal, "a partial that nobody else began");
+    };
+    let former = former_path(partial.paths(), adopted.former);
+    match foreign::give_back(partial) {
+        Ok(()) => Error::new(
+            ErrorKind::OutputExists,
+            format!(
+                "{} was begun by another program and cannot be continued any more ({why}); it is \
+                 as it was before",
+                former.display()
+            ),
+        )
+        .with_hint("replace it (--overwrite), or choose another output"),
+        Err(error) => Error::io("cannot give back to another program", &former, error),
+    }
+}

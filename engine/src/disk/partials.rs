@@ -1,0 +1,241 @@
+//! Partial downloads at rest: what they are, and removing them. Blocking, and
+//! needs no engine.
+//!
+//! What lies in a directory may be another program's. Only a `NAME.haul` that begins
+//! like a checkpoint counts, with the data that it is of: `NAME.part`, `NAME` where the
+//! data had its final name from the start, or none, where a kill came before there was
+//! any or somebody removed it. So does `NAME.hau~` without one, where a kill came before the
+//! checkpoint had its name. Nothing is removed without its lock.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use crate::disk::checkpoint_file;
+use crate::disk::output::{self, Data};
+use crate::disk::partial::{self, Partial, Paths};
+use crate::model::checkpoint::{Checkpoint, CheckpointError};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::ValidatorKind;
+
+/// A partial download, as its files tell of it. Nothing of it was read but the
+/// checkpoint: [`crate::verify_partial`] reads the data.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartialInfo {
+    /// The name that the file gets when it is complete.
+    pub output: PathBuf,
+    /// What the checkpoint tells, or why it tells nothing: a damaged one, or
+    /// one of a newer version.
+    pub state: Result<PartialState, String>,
+    /// The data: `NAME.part`, or `NAME` itself. `None` where only the checkpoint is here.
+    pub data: Option<PathBuf>,
+    /// The checkpoint: `NAME.haul`, or a file that was to become it.
+    pub checkpoint: PathBuf,
+    /// What the data takes of the disk, in bytes.
+    pub disk_bytes: u64,
+    /// When data or checkpoint were written last.
+    pub modified: SystemTime,
+    /// Whether a download holds the lock now.
+    pub running: bool,
+}
+
+/// What a checkpoint tells of its download.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartialState {
+    /// The object's size in bytes, if the server told it.
+    pub total_bytes: Option<u64>,
+    /// Bytes that the next run need not fetch.
+    pub stored_bytes: u64,
+    /// What identifies the version of the object.
+    pub validator: ValidatorKind,
+    /// The host of the URL. The rest of it is not recorded.
+    pub host: String,
+}
+
+/// The partial download of `path`, the output's name or `NAME.part`.
+///
+/// # Errors
+/// [`ErrorKind::LocalFile`] when there is none, or its files cannot be read.
+pub fn partial_info(path: &Path) -> Result<PartialInfo, Error> {
+    let part = path.extension().is_some_and(|extension| extension == "part");
+    let named = part.then(|| look_at(&path.with_extension(""))).transpose()?.flatten();
+    match named.map_or_else(|| look_at(path), |info| Ok(Some(info)))? {
+        Some(info) => Ok(info),
+        None => Err(Error::new(
+            ErrorKind::LocalFile,
+            format!("there is no partial download of {}", path.display()),
+        )
+        .with_hint("a partial is a NAME.part with its checkpoint NAME.haul beside it")),
+    }
+}
+
+/// All partial downloads in `dir`, not in the directories below, by name.
+///
+/// # Errors
+/// [`ErrorKind::LocalFile`] when the directory cannot be read. A partial that
+/// vanishes meanwhile was published or removed, and is left out.
+pub fn find_partials(dir: &Path) -> Result<Vec<PartialInfo>, Error> {
+    let cannot_read = |error| Error::io("cannot read the directory", dir, error);
+    let mut found = Vec::new();
+    let mut names = BTreeSet::new();
+    for entry in fs::read_dir(dir).map_err(cannot_read)? {
+        let name = entry.map_err(cannot_read)?.file_name();
+        let name = name.as_bytes();
+        let name = name
+            .strip_suffix(b".part")
+            .or_else(|| name.strip_suffix(b".haul"))
+            .or_else(|| checkpoint_file::staged_for(name));
+        names.extend(name.filter(|name| !name.is_empty()).map(<[u8]>::to_vec));
+    }
+    for name in names {
+        let output = dir.join(std::ffi::OsString::from_vec(name));
+        // One that cannot be examined is nobody's reason to see none of the others.
+        found.extend(look_at(&output).unwrap_or(None));
+    }
+    found.sort_by(|a, b| a.output.cmp(&b.output));
+    Ok(found)
+}
+
+/// Removes the partial download of `output` and returns how many bytes of the
+/// disk that frees. Data that has its final name stays where it is whole, since only its
+/// end was not recorded, and where nothing of it is what was stored.
+///
+/// # Errors
+/// [`ErrorKind::Locked`] while the download runs; [`ErrorKind::LocalFile`] when
+/// there is no partial, its checkpoint is of a newer version or none at all, or
+/// a file cannot be removed.
+pub fn remove_partial(output: &Path) -> Result<u64, Error> {
+    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
+    let here = here(output)?;
+    let Here { paths, data: Some(_), .. } = here else {
+        partial::remove_alone(&here.paths, &holder)?;
+        return Ok(0);
+    };
+    let partial = Partial::acquire_earlier(paths, &holder)?;
+    let paths = partial.paths().clone();
+    // Only with the lock: it may have been published and begun again since.
+    let info = partial_info(output)?;
+    let decoded = Checkpoint::decode(&partial.checkpoint()?);
+    match &decoded {
+        Err(why @ CheckpointError::Newer { .. }) => {
+            return Err(Error::new(
+                ErrorKind::LocalFile,
+                format!("{} was left as it is: {why}", paths.checkpoint.display()),
+            )
+            .with_hint("use the newer haul, or remove the .part and .haul files by hand"));
+        }
+        Ok(checkpoint) if output::judge_data(&partial, checkpoint)? == Data::Foreign => {
+            return Err(output::not_its_file(&paths));
+        }
+        _ => {}
+    }
+    let cannot = |error| Error::io("cannot remove", &paths.partial, error);
+    let whole = info.state.is_ok_and(|state| state.total_bytes == Some(state.stored_bytes));
+    // A file with a final name goes only if it is shown to be what haul stored.
+    let is_ours = || match &decoded {
+        Ok(checkpoint) => output::has_any_of(&partial, checkpoint),
+        Err(_) => Ok(false),
+    };
+    if paths.are_in_place() && (whole || !is_ours()?) {
+        partial.remove_checkpoint().map_err(cannot)?;
+        return Ok(0);
+    }
+    partial.remove().map_err(cannot)?;
+    Ok(info.disk_bytes)
+}
+
+/// Removes the checkpoint that a kill left of the download that published `output`: of that
+/// download nothing else is here. One that cannot be removed does no harm.
+pub(crate) fn forget_published(output: &Path) {
+    if let Ok(Here { paths, checkpoint: Some((_, Ok(_))), data: None }) = here(output)
+        && let Err(error) = partial::remove_alone(&paths, &|_| None)
+    {
+        tracing::debug!(%error, "a checkpoint without a download stays");
+    }
+}
+
+type Decoded = Result<Checkpoint, CheckpointError>;
+
+fn none() -> Decoded {
+    Err(CheckpointError::NotACheckpoint)
+}
+
+fn decoded(paths: &Paths) -> Result<Option<Decoded>, Error> {
+    Ok(checkpoint_file::read(&paths.checkpoint)?.map(|bytes| Checkpoint::decode(&bytes)))
+}
+
+/// The files of one download that are here.
+struct Here {
+    paths: Paths,
+    checkpoint: Option<(fs::Metadata, Decoded)>,
+    data: Option<fs::Metadata>,
+}
+
+fn here(output: &Path) -> Result<Here, Error> {
+    let mut paths = Paths::of(output);
+    let examine = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(metadata.is_file().then_some(metadata)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("cannot examine", path, error)),
+    };
+    let mut data = examine(&paths.partial)?;
+    let Some(found) = examine(&paths.checkpoint)? else {
+        let staged = checkpoint_file::left_staged(&paths.checkpoint).next().transpose();
+        let staged = staged.map_err(|error| Error::io("cannot examine", output, error))?;
+        // Beside data it tells nothing: what has no checkpoint is another program's.
+        let Some(staged) = staged.filter(|_| data.is_none()) else {
+            return Ok(Here { paths, checkpoint: None, data });
+        };
+        paths.checkpoint = staged;
+        let Some(found) = examine(&paths.checkpoint)? else {
+            return Ok(Here { paths, checkpoint: None, data });
+        };
+        let decoded = decoded(&paths)?.unwrap_or_else(none);
+        return Ok(Here { paths, checkpoint: Some((found, decoded)), data });
+    };
+    let decoded = decoded(&paths)?.unwrap_or_else(none);
+    // A file that has the name meanwhile is not the one that was begun.
+    let in_place = decoded.as_ref().ok().and_then(|it| it.data_file).filter(|it| it.in_place);
+    if let Some(told) = in_place {
+        paths = Paths::in_place(output);
+        let same = |it: &fs::Metadata| (it.dev(), it.ino()) == (told.device, told.inode);
+        data = examine(&paths.partial)?.filter(same);
+    }
+    Ok(Here { paths, checkpoint: Some((found, decoded)), data })
+}
+
+/// `None` where there is no partial of ours.
+fn look_at(output: &Path) -> Result<Option<PartialInfo>, Error> {
+    let Here { paths, checkpoint, data } = here(output)?;
+    let Some((checkpoint, decoded)) = checkpoint else { return Ok(None) };
+    let state = match decoded {
+        Ok(checkpoint) => Ok(PartialState {
+            total_bytes: checkpoint.total,
+            stored_bytes: match data {
+                Some(_) => output::restored_bytes(&checkpoint),
+                None => 0,
+            },
+            validator: checkpoint.validator.kind(),
+            host: checkpoint.host,
+        }),
+        Err(CheckpointError::NotACheckpoint) => return Ok(None),
+        Err(why) => Err(why.to_string()),
+    };
+    let written = |metadata: &fs::Metadata| metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+    Ok(Some(PartialInfo {
+        output: output.to_owned(),
+        state,
+        disk_bytes: data.as_ref().map_or(0, |data| data.blocks() * 512),
+        modified: data.iter().map(written).fold(written(&checkpoint), SystemTime::max),
+        running: Partial::is_locked(&paths),
+        checkpoint: paths.checkpoint,
+        data: data.map(|_| paths.partial),
+    }))
+}

@@ -1,0 +1,269 @@
+//! Digests of pieces, compared as soon as the segments that hold them are
+//! stored.
+//!
+//! A piece is read back from the file by a thread of its own, where it is in the
+//! page cache still. A segment counts as stored only once every piece that
+//! touches it is good; when one is not, all segments that it touches are missing
+//! again, and with them the proof of all pieces that touch those.
+
+use std::io;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::crew::Crew;
+use super::hasher::Hasher;
+use super::keeper::KeeperMessage;
+use super::storage::Storage;
+use super::writer::Target;
+use crate::model::config::{Pieces, hex};
+use crate::model::range::ByteRange;
+use crate::model::size::exact_words;
+
+const READ_BYTES: usize = 256 << 10;
+
+/// What is known of a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not all of its segments are stored.
+    Waiting,
+    /// It is being hashed, by the job of this number.
+    Asked(u32),
+    Good,
+}
+
+struct Job {
+    piece: usize,
+    number: u32,
+}
+
+/// The pieces of one epoch of one download. Dropping it ends the work soon.
+pub(super) struct PieceCheck {
+    pieces: Pieces,
+    total_bytes: u64,
+    segment_bytes: u64,
+    states: Vec<State>,
+    /// By segment.
+    stored: Vec<bool>,
+    good: Vec<bool>,
+    next_job: u32,
+    jobs: Way,
+    cancel: Arc<AtomicBool>,
+}
+
+enum Way {
+    Thread(Sender<Job>),
+    #[cfg(test)]
+    Inline(Box<Reader>),
+}
+
+/// What a piece that is not good means.
+pub(super) struct Bad {
+    /// The segments that are missing again.
+    pub(super) segments: Range<usize>,
+    /// What was found.
+    pub(super) message: String,
+}
+
+impl PieceCheck {
+    /// Of an object of `total_bytes`, which `pieces` fit, in segments.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(
+        crew: Crew,
+        pieces: Pieces,
+        total_bytes: u64,
+        target: &Arc<Target>,
+    ) -> io::Result<Self> {
+        let cancel = Arc::<AtomicBool>::default();
+        let mut reader = Reader {
+            pieces: pieces.clone(),
+            total_bytes,
+            target: Arc::clone(target),
+            cancel: Arc::clone(&cancel),
+        };
+        let jobs = match crew {
+            Crew::Threads => {
+                let (sender, receiver): (_, Receiver<Job>) = unbounded();
+                crew.start("haul-pieces", move || {
+                    receiver.iter().for_each(|job| reader.check(&job));
+                })?;
+                Way::Thread(sender)
+            }
+            #[cfg(test)]
+            Crew::Inline => Way::Inline(Box::new(reader)),
+        };
+        let segment_bytes = target.layout().segment_size_bytes;
+        let segments = total_bytes.div_ceil(segment_bytes) as usize;
+        Ok(Self {
+            states: vec![State::Waiting; pieces.count()],
+            pieces,
+            total_bytes,
+            segment_bytes,
+            stored: vec![false; segments],
+            good: vec![false; segments],
+            next_job: 0,
+            jobs,
+            cancel,
+        })
+    }
+
+    fn segments_of(&self, piece: usize) -> Range<usize> {
+        touched(self.pieces.range(piece, self.total_bytes), self.segment_bytes)
+    }
+
+    fn pieces_of(&self, segment: usize) -> Range<usize> {
+        let start = segment as u64 * self.segment_bytes;
+        let end = (start + self.segment_bytes).min(self.total_bytes);
+        touched(ByteRange::new(start, end), self.pieces.piece_bytes())
+    }
+
+    /// Whether all of the segment is stored and proven.
+    pub(super) fn is_good(&self, segment: usize) -> bool {
+        self.good.get(segment).copied().unwrap_or(false)
+    }
+
+    /// A segment is stored.
+    pub(super) fn stored(&mut self, segment: usize) {
+        let Some(stored) = self.stored.get_mut(segment) else { return };
+        *stored = true;
+        for piece in self.pieces_of(segment) {
+            let whole = self.segments_of(piece).all(|segment| self.stored[segment]);
+            if whole && self.states[piece] == State::Waiting {
+                let number = self.next_job;
+                self.next_job = self.next_job.wrapping_add(1);
+                self.states[piece] = State::Asked(number);
+                let job = Job { piece, number };
+                match &mut self.jobs {
+                    // A thread that is gone leaves the download without an end of
+                    // this kind only after a panic of its own.
+                    Way::Thread(sender) => drop(sender.send(job)),
+                    #[cfg(test)]
+                    Way::Inline(reader) => reader.check(&job),
+                }
+            }
+        }
+    }
+
+    /// What became of a piece: `found` is its digest. Segments that are good by
+    /// this are returned, or what is bad.
+    pub(super) fn on_hashed(
+        &mut self,
+        piece: usize,
+        number: u32,
+        found: &[u8],
+    ) -> Result<Vec<usize>, Bad> {
+        if self.states.get(piece) != Some(&State::Asked(number)) {
+            // It has been fetched again in the meantime.
+            return Ok(Vec::new());
+        }
+        let segments = self.segments_of(piece);
+        if found == self.pieces.digest(piece) {
+            self.states[piece] = State::Good;
+            let is_good = |segment: &usize| {
+                let mut pieces = self.pieces_of(*segment);
+                self.stored[*segment] && pieces.all(|piece| self.states[piece] == State::Good)
+            };
+            let good: Vec<usize> =
+                segments.filter(|segment| !self.good[*segment] && is_good(segment)).collect();
+            good.iter().for_each(|segment| self.good[*segment] = true);
+            return Ok(good);
+        }
+        for segment in segments.clone() {
+            (self.stored[segment], self.good[segment]) = (false, false);
+            for piece in self.pieces_of(segment) {
+                self.states[piece] = State::Waiting;
+            }
+        }
+        let range = self.pieces.range(piece, self.total_bytes);
+        let algorithm = self.pieces.algorithm();
+        let message = format!(
+            "bytes {range} have {algorithm}={}, but the piece must have {algorithm}={}",
+            hex(found),
+            hex(self.pieces.digest(piece))
+        );
+        Err(Bad { segments, message })
+    }
+}
+
+impl Drop for PieceCheck {
+    fn drop(&mut self) {
+        self.cancel.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The parts of `part_bytes` that `range` touches.
+fn touched(range: ByteRange, part_bytes: u64) -> Range<usize> {
+    (range.start() / part_bytes) as usize..range.end().div_ceil(part_bytes) as usize
+}
+
+struct Reader {
+    pieces: Pieces,
+    total_bytes: u64,
+    target: Arc<Target>,
+    cancel: Arc<AtomicBool>,
+}
+
+impl Reader {
+    fn check(&mut self, job: &Job) {
+        let range = self.pieces.range(job.piece, self.total_bytes);
+        let storage = self.target.storage();
+        let message = match hashed(&self.pieces, range, &**storage, &self.cancel) {
+            Ok(found) => KeeperMessage::PieceHashed { piece: job.piece, number: job.number, found },
+            Err(error) => KeeperMessage::Failed(error),
+        };
+        if !self.cancel.load(Ordering::Relaxed) {
+            self.target.report(message);
+        }
+    }
+}
+
+fn hashed(
+    pieces: &Pieces,
+    range: ByteRange,
+    storage: &dyn Storage,
+    cancel: &AtomicBool,
+) -> io::Result<Vec<u8>> {
+    let mut hasher = Hasher::new(pieces.algorithm());
+    let mut buffer = vec![0; READ_BYTES];
+    let mut at = range.start();
+    while at < range.end() && !cancel.load(Ordering::Relaxed) {
+        let left = usize::try_from(range.end() - at).unwrap_or(usize::MAX);
+        let wanted = left.min(buffer.len());
+        let read = storage.read_at(at, &mut buffer[..wanted])?;
+        if read == 0 {
+            let why = format!("it ends at byte {at}, within a piece");
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, why));
+        }
+        hasher.update(&buffer[..read]);
+        at += read as u64;
+    }
+    Ok(hasher.finish())
+}
+
+/// Compares all pieces of a complete object whose size nobody told before.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn first_bad(
+    pieces: &Pieces,
+    total_bytes: u64,
+    storage: &dyn Storage,
+) -> io::Result<Option<String>> {
+    if !pieces.fit(total_bytes) {
+        let (count, len) = (pieces.count(), pieces.piece_bytes());
+        let (total, len) = (exact_words(total_bytes), exact_words(len));
+        return Ok(Some(format!("{total} are not {count} pieces of {len}")));
+    }
+    for piece in 0..pieces.count() {
+        let range = pieces.range(piece, total_bytes);
+        let found = hashed(pieces, range, storage, &AtomicBool::new(false))?;
+        if found != pieces.digest(piece) {
+            return Ok(Some(format!("bytes {range} are not the piece that was given")));
+        }
+    }
+    Ok(None)
+}

@@ -1,0 +1,743 @@
+//! Where received bytes go: the partial file, behind the [`Storage`] trait.
+//!
+//! The writer threads are the only callers. Every call blocks (a page fault, a
+//! full dirty-page budget, a slow disk), so none may be made on a runtime's
+//! thread.
+//!
+//! [`open`] decides between the two implementations. Mapped windows are taken
+//! only where `fallocate` really reserves blocks, or in memory, because a store into
+//! a page that has no block is a SIGBUS on a full disk; positioned writes return an
+//! error there and serve everywhere else.
+
+pub(crate) mod existing;
+pub(super) mod memory;
+mod mmap;
+mod null;
+mod pwrite;
+pub(crate) mod window;
+
+pub use self::memory::MemoryStorage;
+pub(in crate::disk) use self::mmap::with_mapped;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
+
+use crate::fault_point::{self, Call};
+use crate::model::config::{Allocation, StorageKind};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::range::ByteRange;
+use crate::model::size::{differing, exact_words, size_words};
+
+/// Where the bytes of one object are kept.
+///
+/// # Contract
+/// - The engine calls [`Self::begin`], then writes and reads, then, where the size was
+///   not known, [`Self::set_len`], and [`Self::sync_data`] at the end and now and then
+///   before. It calls `begin` again when it starts over, because the object changed or
+///   what came was not right: nothing of before counts any more. Nothing is written
+///   once the download ended.
+/// - Every call may block, and none is made on a runtime's thread. Writes come from the
+///   engine's writer threads, each segment from one of them and in order, without gaps;
+///   several segments are written at once. Reads come from any thread at any time, only
+///   of what was written, and see every byte of it.
+/// - An error ends the download with [`crate::ErrorKind::LocalFile`], or
+///   [`crate::ErrorKind::DiskFull`] for [`io::ErrorKind::StorageFull`],
+///   [`io::ErrorKind::QuotaExceeded`] and [`io::ErrorKind::FileTooLarge`]. It is not
+///   tried again.
+pub trait Storage: Send + Sync + std::fmt::Debug {
+    /// One word for events and logs, such as `pwrite`.
+    fn name(&self) -> &'static str;
+
+    /// An object of `total_bytes` comes, or one whose size nobody knows yet.
+    ///
+    /// # Errors
+    /// When it cannot be kept. Nothing was received of it then but what waits in a
+    /// socket.
+    fn begin(&self, total_bytes: Option<u64>) -> io::Result<()> {
+        let _ = total_bytes;
+        Ok(())
+    }
+
+    /// A writer for one segment, given by its absolute byte range; its end is
+    /// `u64::MAX` where the size of the object is not known. At most one writer
+    /// exists for a segment at a time, and segments do not overlap.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the segment ends beyond the object.
+    fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>>;
+
+    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end. Sees every
+    /// byte written before, by whichever writer.
+    ///
+    /// # Errors
+    /// Whatever keeps it from reading. Without reading there are no readers, and of
+    /// digests only BLAKE3.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
+
+    /// Makes every byte written before this call durable, where that has a meaning.
+    ///
+    /// # Errors
+    /// After any error, nothing written since the last success may be trusted:
+    /// the kernel reports a failed write-back once and drops the pages.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Sets the final length in bytes of an object whose length was unknown at
+    /// the start.
+    ///
+    /// # Errors
+    /// `InvalidInput` when the length was known and is another one.
+    fn set_len(&self, len_bytes: u64) -> io::Result<()>;
+
+    /// Where the download's checkpoint is kept, if it can be continued. With one, a
+    /// download whose checkpoint is found and is of the same object goes on without
+    /// [`Self::begin`], with what is there.
+    fn checkpoints(&self) -> Option<&dyn Checkpoints> {
+        None
+    }
+
+    /// The file that holds the object, each byte at its offset, where that may be read
+    /// through a memory map too.
+    fn file_to_map(&self) -> Option<&File> {
+        None
+    }
+
+    /// How many bytes went through a memory map so far, for
+    /// [`crate::Summary::mapped_bytes`].
+    fn mapped_bytes(&self) -> u64 {
+        0
+    }
+}
+
+/// Keeps the checkpoint of a [`Storage`], at most 4 MiB that mean nothing to anybody else and
+/// hold no secret. Every call may block, and none is made on a runtime's thread.
+///
+/// # Crashes
+/// A checkpoint says of each segment either that a [`Storage::sync_data`] which began
+/// after it was written has succeeded: that is believed, and must be true after a crash
+/// as well. Or it has a hash of the segment, which is read and hashed again on a resume.
+/// So a checkpoint may be older than the data, and newer than its last sync; it must not
+/// be one that [`Self::remove`] removed. One that is torn is found out, and the download
+/// starts from zero.
+pub trait Checkpoints {
+    /// The bytes that were saved last; `None` if there are none, or they were removed.
+    ///
+    /// # Errors
+    /// When they cannot be read: the download fails, and nothing is changed.
+    fn load(&self) -> io::Result<Option<Vec<u8>>>;
+
+    /// Puts these bytes in the place of those before, as a whole; once a second while
+    /// something is new, and at the end of a download that is not complete.
+    ///
+    /// # Errors
+    /// When they cannot be kept. The download goes on, and tells it.
+    fn save(&self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Removes them, durably: the object is complete, or nothing of it counts any more.
+    /// That there are none is no error.
+    ///
+    /// # Errors
+    /// When they are still there.
+    fn remove(&self) -> io::Result<()>;
+}
+
+/// Writes the bytes of one segment. Dropping it loses nothing: bytes are where
+/// [`Storage::read_at`] finds them when [`SegmentWriter::write`] returns.
+pub trait SegmentWriter: Send {
+    /// Stores all of `data` at `offset`, counted from the object's first byte.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a write outside the segment, of which nothing is
+    /// stored; the engine makes none. After any other error an unknown part of
+    /// `data` is.
+    fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
+
+    /// [`Self::write`] while bytes are received faster than they are stored, for a
+    /// storage that has a quicker way than its usual one.
+    ///
+    /// # Errors
+    /// As of [`Self::write`].
+    fn write_in_haste(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.write(offset, data)
+    }
+}
+
+/// What [`open`] gives.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// Why the storage is not the one that was asked for, or why its blocks are
+    /// not reserved: one line without a full stop.
+    pub(crate) fallback: Option<String>,
+    /// Why the file is not mapped though it might have been: a clause for whoever
+    /// wants to know more.
+    pub(crate) unmapped: Option<String>,
+}
+
+/// The storage of a download that keeps nothing.
+pub(crate) fn null() -> Arc<dyn Storage> {
+    Arc::new(null::NullStorage)
+}
+
+/// File systems whose free space, as they report it, is what `fallocate` can have.
+/// The number is `f_type` of statfs(2).
+const EXACT: [u32; 3] = [EXT, XFS, TMPFS];
+const EXT: u32 = 0xEF53;
+const XFS: u32 = 0x5846_5342;
+const TMPFS: u32 = 0x0102_1994;
+
+/// Local file systems on which a block that is reserved promises nothing to a mapping:
+/// each write goes to another place (copy on write, logs).
+const MOVING: [(u32, &str); 8] = [
+    (0x9123_683E, "btrfs"),
+    (0xCA45_1A4E, "bcachefs"),
+    (0x2FC1_2FC1, "ZFS"),
+    (0xF2F5_2010, "F2FS"),
+    (0x3434, "NILFS2"),
+    (0x4D44, "FAT"),
+    (0x2011_BAB0, "exFAT"),
+    (0xF15F, "eCryptfs"),
+];
+
+/// File systems whose blocks are another machine's or another program's, which may
+/// fail, or change the file, at any time: nothing there is mapped, for reading neither.
+const REMOTE: [(u32, &str); 14] = [
+    (0x6969, "NFS"),
+    (0xFF53_4D42, "SMB"),
+    (0xFE53_4D42, "SMB"),
+    (0x517B, "SMB"),
+    (0x6573_5546, "FUSE"),
+    (0x0102_1997, "9p"),
+    (0x00C3_6400, "Ceph"),
+    (0x5346_414F, "AFS"),
+    (0x6B41_4653, "AFS"),
+    (0x0BD0_0BD0, "Lustre"),
+    (0x0116_1970, "GFS2"),
+    (0x7461_636F, "OCFS2"),
+    (0x786F_4256, "a folder of VirtualBox"),
+    (0xBACB_ACBC, "a folder of VMware"),
+];
+
+/// The size in bytes from which [`StorageKind::Auto`] maps: below, a window takes longer to
+/// come and go than the copy does.
+const LEAST_MAPPED_BYTES: u64 = 1 << 20;
+
+/// Prepares `file`, found at `path`, for an object of `total_bytes` and
+/// chooses its storage.
+///
+/// With a known total the file has exactly that length afterwards, and its
+/// blocks are reserved where the file system can do so. Bytes it held within
+/// that length are kept; a longer file is cut.
+///
+/// # Errors
+/// [`ErrorKind::DiskFull`] when the bytes do not fit: no space, a quota, or the
+/// file-size limit of the process. The file has its former length again then,
+/// but may own blocks that it did not own before: a caller that created it
+/// unlinks it, so that nothing stays behind. [`ErrorKind::LocalFile`] for any
+/// other failure.
+pub(crate) fn open(
+    file: Arc<File>,
+    path: &Path,
+    total_bytes: Option<u64>,
+    kind: StorageKind,
+    allocation: Allocation,
+) -> Result<Opened, Error> {
+    let Some(total) = total_bytes else {
+        let storage = Arc::new(pwrite::PwriteStorage::new(file, None));
+        return Ok(Opened::positioned(storage, kind, "the length of the object is unknown"));
+    };
+    refuse_beyond_limit(path, total)?;
+    let stat = file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
+    if stat.len() > total {
+        file.set_len(total).map_err(|e| Error::io("cannot shorten", path, e))?;
+    }
+    let positioned =
+        |file| -> Arc<dyn Storage> { Arc::new(pwrite::PwriteStorage::new(file, Some(total))) };
+    if total == 0 {
+        return Ok(Opened { storage: positioned(file), fallback: None, unmapped: None });
+    }
+
+    let file_system = file_system(&file).map_err(|e| Error::io("cannot examine", path, e))?;
+    if EXACT.contains(&file_system) {
+        let owned_bytes = stat.blocks().saturating_mul(512);
+        refuse_beyond_free(&file, path, total, owned_bytes)?;
+    }
+    // To reserve memory takes as long as to fill it, one page after the other while the
+    // network waits: of 0.66 s for 1 GiB into tmpfs it was 0.11. There is room for it now,
+    // and whoever writes where there is none any more is told. A page that a mapping
+    // brings in stays.
+    let in_memory = file_system == TMPFS && allocation == Allocation::Auto;
+    if in_memory || allocation == Allocation::Sparse {
+        file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
+    } else {
+        match reserve(&file, total) {
+            Ok(()) => {}
+            Err(refusal @ (Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL))
+                if allocation == Allocation::Reserve =>
+            {
+                return Err(Error::io("cannot reserve space for", path, refusal.into())
+                    .with_hint("this file system has no fallocate: use --file-allocation auto"));
+            }
+            Err(Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => {
+                file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
+                let fallback = format!(
+                    "positioned writes into unreserved space are used: {} cannot reserve blocks, \
+                     so the disk may turn out to be full midway",
+                    file_system_name(file_system)
+                );
+                return Ok(Opened {
+                    storage: positioned(file),
+                    fallback: Some(fallback),
+                    unmapped: None,
+                });
+            }
+            Err(refusal) => {
+                // A failed fallocate may have lengthened the file as far as it got.
+                let _ = file.set_len(stat.len().min(total));
+                return Err(refused(&file, path, total, refusal));
+            }
+        }
+    }
+    if kind == StorageKind::Auto && total < LEAST_MAPPED_BYTES {
+        return Ok(Opened::positioned(positioned(file), kind, "the object is small"));
+    }
+    Ok(match obstacle(&file, file_system, total, allocation) {
+        _ if kind == StorageKind::Pwrite => {
+            Opened { storage: positioned(file), fallback: None, unmapped: None }
+        }
+        Some(why) => Opened::positioned(positioned(file), kind, &why),
+        None => {
+            if stat.len() == 0 {
+                try_writing(&file).map_err(|refusal| {
+                    let _ = file.set_len(0);
+                    refused(&file, path, total, refusal)
+                })?;
+            }
+            Opened {
+                storage: Arc::new(mmap::MmapStorage::new(file, total)),
+                fallback: None,
+                unmapped: None,
+            }
+        }
+    })
+}
+
+/// Writes the first byte of a file that has none yet: what refuses writes although it
+/// reserved blocks, such as a quota that is counted elsewhere, says why to a write and
+/// only raises a signal in a mapping.
+fn try_writing(file: &File) -> Result<(), Errno> {
+    loop {
+        match rustix::io::pwrite(file, &[0], 0) {
+            Err(Errno::INTR) => {}
+            other => return other.map(drop),
+        }
+    }
+}
+
+/// The error for a file system that does not take `total` bytes.
+fn refused(file: &File, path: &Path, total: u64, refusal: Errno) -> Error {
+    match refusal {
+        Errno::NOSPC => no_space(file, path, total, "the disk is full"),
+        Errno::DQUOT => no_space(file, path, total, "the quota is used up"),
+        Errno::FBIG => no_space(file, path, total, "the file system has no files of that size"),
+        other => Error::io("cannot reserve space for", path, other.into()),
+    }
+}
+
+impl Opened {
+    fn positioned(storage: Arc<dyn Storage>, kind: StorageKind, why: &str) -> Self {
+        let fallback =
+            (kind == StorageKind::Mmap).then(|| format!("positioned writes are used: {why}"));
+        let unmapped = (kind == StorageKind::Auto).then(|| why.to_owned());
+        Self { storage, fallback, unmapped }
+    }
+}
+
+/// A file at rest, to be read: through a map where it is local.
+///
+/// # Errors
+/// When it cannot be examined.
+pub(crate) fn at_rest(file: Arc<File>) -> io::Result<Box<dyn Storage>> {
+    let (len, magic) = (file.metadata()?.len(), file_system(&file)?);
+    let remote = REMOTE.iter().any(|(of, _)| *of == magic);
+    Ok(if remote || !mmap::can_bring_in() || cfg!(not(target_pointer_width = "64")) {
+        Box::new(pwrite::PwriteStorage::new(file, Some(len)))
+    } else {
+        Box::new(mmap::MmapStorage::new(file, len))
+    })
+}
+
+/// What keeps `file`, prepared for `total` bytes, from being mapped.
+fn obstacle(file: &File, file_system: u32, total: u64, allocation: Allocation) -> Option<String> {
+    if cfg!(not(target_pointer_width = "64")) {
+        return Some("this is a 32-bit build".to_owned());
+    }
+    if !mmap::can_bring_in() {
+        return Some("this kernel is older than Linux 5.14".to_owned());
+    }
+    if allocation == Allocation::Sparse {
+        return Some("no blocks are reserved for a mapping".to_owned());
+    }
+    if MOVING.iter().chain(&REMOTE).any(|(magic, _)| *magic == file_system) {
+        let name = file_system_name(file_system);
+        return Some(format!("{name} does not promise reserved blocks to a mapping"));
+    }
+    let owned_bytes = file.metadata().map_or(0, |stat| stat.blocks().saturating_mul(512));
+    (file_system != TMPFS && owned_bytes < total).then(|| {
+        let name = file_system_name(file_system);
+        let (owned, total) = differing(owned_bytes, total);
+        format!("{name} reserved only {owned} of {total}")
+    })
+}
+
+/// Reserves blocks for the first `total` bytes and sets the length. A signal
+/// undoes the work on some file systems (tmpfs); the reservation starts again.
+fn reserve(file: &File, total: u64) -> Result<(), Errno> {
+    fault_point::pass(Call::Reserve)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))?;
+    loop {
+        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total) {
+            Err(Errno::INTR) => {}
+            other => return other,
+        }
+    }
+}
+
+/// The largest file this process may write, in bytes (RLIMIT_FSIZE). A write
+/// beyond it does not fail, it kills the process with SIGXFSZ: every length is
+/// compared with this first.
+pub(super) fn file_size_limit_bytes() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Fsize).current
+}
+
+/// # Errors
+/// [`ErrorKind::DiskFull`] when a file at `path` could not have `total` bytes.
+pub(super) fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> {
+    match file_size_limit_bytes() {
+        Some(limit) if total > limit => {
+            let (total, limit) = differing(total, limit);
+            Err(Error::new(
+                ErrorKind::DiskFull,
+                format!(
+                    "cannot write {}: it needs {total} and this process may write files of at \
+                     most {limit}; nothing was stored",
+                    path.display()
+                ),
+            )
+            .with_hint("raise the file-size limit (ulimit -f)"))
+        }
+        // Offsets are signed in the kernel's interface.
+        _ if i64::try_from(total).is_err() => Err(Error::new(
+            ErrorKind::DiskFull,
+            format!(
+                "cannot write {}: {} are more than any file holds; nothing was stored",
+                path.display(),
+                size_words(total)
+            ),
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// Says no where even the blocks kept for root would not do. Without this,
+/// fallocate takes every free block of the disk from everybody else before it
+/// fails. A file system that reports no size at all (tmpfs without a limit)
+/// is left to fallocate.
+fn refuse_beyond_free(file: &File, path: &Path, total: u64, owned_bytes: u64) -> Result<(), Error> {
+    let Ok(stat) = rustix::fs::fstatvfs(file) else { return Ok(()) };
+    let free_bytes = stat.f_bfree.saturating_mul(stat.f_frsize);
+    if stat.f_blocks > 0 && total.saturating_sub(owned_bytes) > free_bytes {
+        return Err(no_space(file, path, total, "the disk is full"));
+    }
+    Ok(())
+}
+
+fn no_space(file: &File, path: &Path, total: u64, why: &str) -> Error {
+    let (total, free) = match rustix::fs::fstatvfs(file) {
+        Ok(stat) => {
+            let (total, free) = differing(total, stat.f_bavail.saturating_mul(stat.f_frsize));
+            (total, format!(" ({free} are free there)"))
+        }
+        Err(_) => (size_words(total), String::new()),
+    };
+    Error::new(
+        ErrorKind::DiskFull,
+        format!("cannot reserve {total} for {}: {why}{free}; nothing was stored", path.display()),
+    )
+    .with_hint("free some space or choose another directory")
+}
+
+/// `f_type` of the file system that holds `file`. All magic numbers have 32
+/// bits; the field is wider, and signed on some machines.
+fn file_system(file: &File) -> io::Result<u32> {
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+    Ok(rustix::fs::fstatfs(file)?.f_type as u32)
+}
+
+fn file_system_name(magic: u32) -> String {
+    let name = match magic {
+        EXT => "ext4",
+        XFS => "xfs",
+        TMPFS => "tmpfs",
+        0x794C_7630 => "overlayfs",
+        _ => match MOVING.iter().chain(&REMOTE).find(|(of, _)| *of == magic) {
+            Some((_, name)) => name,
+            None => return format!("this file system (type {magic:#x})"),
+        },
+    };
+    name.to_owned()
+}
+
+/// Refuses a write that is not wholly inside the writer's segment.
+fn check_inside(segment: ByteRange, offset: u64, len: usize) -> io::Result<()> {
+    let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
+    match end {
+        Some(end) if offset >= segment.start() && end <= segment.end() => Ok(()),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("a write of {len} bytes at {offset} is outside its segment {segment}"),
+        )),
+    }
+}
+
+fn check_segment(segment: ByteRange, total: u64) -> io::Result<()> {
+    if segment.end() <= total {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::InvalidInput,
+        format!("segment {segment} is outside the object of {}", exact_words(total)),
+    ))
+}
+
+/// The error for a length that the object has not.
+fn other_length(total: u64, len_bytes: u64) -> io::Error {
+    let (total, len) = differing(total, len_bytes);
+    let message = format!("the object has {total}, its length cannot become {len}");
+    io::Error::new(io::ErrorKind::InvalidInput, message)
+}
+
+/// An error value where a file that [`open`] made `total` bytes long is
+/// shorter now. Only another program can have done that.
+fn check_not_truncated(file: &File, total: u64) -> io::Result<()> {
+    // Asked before each write, so in the cheapest way there is.
+    let len = u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0);
+    if len >= total {
+        return Ok(());
+    }
+    let (len, total) = differing(len, total);
+    Err(io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        format!("the partial file was truncated by another program: {len} of {total} left"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scratch() -> (tempfile::NamedTempFile, Arc<File>) {
+        let named = tempfile::NamedTempFile::new().unwrap();
+        let file = Arc::new(named.reopen().unwrap());
+        (named, file)
+    }
+
+    fn open_at(total: Option<u64>, kind: StorageKind) -> Result<(Opened, Arc<File>), Error> {
+        let (named, file) = scratch();
+        open(Arc::clone(&file), named.path(), total, kind, Allocation::Auto)
+            .map(|opened| (opened, file))
+    }
+
+    #[test]
+    fn known_total_sets_the_length() {
+        for kind in [StorageKind::Auto, StorageKind::Mmap, StorageKind::Pwrite] {
+            let (_, file) = open_at(Some(300_001), kind).unwrap();
+            assert_eq!(file.metadata().unwrap().len(), 300_001);
+        }
+    }
+
+    /// Memory whose length can still be set and that takes no write: a mapping of it would
+    /// only raise signals.
+    #[test]
+    fn what_takes_no_write_is_told_before_anything_is_mapped() {
+        use rustix::fs::{MemfdFlags, SealFlags};
+        let memory = rustix::fs::memfd_create("film", MemfdFlags::ALLOW_SEALING).unwrap();
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE).unwrap();
+        let file = Arc::new(File::from(memory));
+        let path = Path::new("film.part");
+        let kind = StorageKind::Auto;
+        let opened = open(Arc::clone(&file), path, Some(5 << 20), kind, Allocation::Auto);
+        assert_eq!(opened.map(|it| it.storage.name()).unwrap_err().kind(), ErrorKind::LocalFile);
+        assert_eq!(file.metadata().unwrap().len(), 0);
+    }
+
+    #[test]
+    fn mapping_is_chosen_only_where_blocks_are_reserved() {
+        for kind in [StorageKind::Auto, StorageKind::Mmap] {
+            let (opened, file) = open_at(Some(5 << 20), kind).unwrap();
+            let magic = file_system(&file).unwrap();
+            if EXACT.contains(&magic) && mmap::can_bring_in() {
+                assert_eq!((opened.storage.name(), opened.fallback), ("mmap", None));
+                let owned = file.metadata().unwrap().blocks() * 512;
+                assert!(magic == TMPFS || owned >= 5 << 20, "blocks are reserved");
+            } else if MOVING.iter().chain(&REMOTE).any(|(of, _)| *of == magic) {
+                assert_eq!(opened.storage.name(), "pwrite");
+                let told =
+                    if kind == StorageKind::Mmap { opened.fallback } else { opened.unmapped };
+                assert!(told.is_some(), "the reason is told");
+            }
+        }
+    }
+
+    #[test]
+    fn unreserved_blocks_are_never_mapped() {
+        let (_, file) = scratch();
+        file.set_len(5 << 20).unwrap();
+        let why = |magic, allocation| obstacle(&file, magic, 5 << 20, allocation);
+        if file_system(&file).unwrap() != TMPFS {
+            let why = why(EXT, Allocation::Auto).unwrap();
+            assert!(why.contains("ext4 reserved only"), "{why}");
+        }
+        assert!(why(EXT, Allocation::Sparse).is_some());
+        for &(magic, name) in MOVING.iter().chain(&REMOTE) {
+            let why = why(magic, Allocation::Auto).unwrap();
+            assert!(!mmap::can_bring_in() || why.starts_with(name), "{why}");
+        }
+    }
+
+    #[test]
+    fn positioned_writes_where_they_are_asked_for_and_where_nothing_can_be_mapped() {
+        let named = |total, kind| {
+            let (opened, _) = open_at(total, kind).unwrap();
+            (opened.storage.name(), opened.fallback, opened.unmapped)
+        };
+        assert_eq!(named(Some(5 << 20), StorageKind::Pwrite), ("pwrite", None, None));
+        let (name, fallback, unmapped) = named(None, StorageKind::Auto);
+        assert_eq!((name, fallback), ("pwrite", None));
+        assert!(unmapped.unwrap().contains("length"));
+        let (_, fallback, _) = named(None, StorageKind::Mmap);
+        assert!(fallback.unwrap().contains("length"));
+        let (name, fallback, _) = named(Some(LEAST_MAPPED_BYTES - 1), StorageKind::Auto);
+        assert_eq!((name, fallback), ("pwrite", None));
+    }
+
+    #[test]
+    fn empty_object_is_an_empty_file() {
+        let (named, file) = scratch();
+        file.set_len(77).unwrap();
+        let opened =
+            open(Arc::clone(&file), named.path(), Some(0), StorageKind::Mmap, Allocation::Auto)
+                .unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 0);
+        opened.storage.sync_data().unwrap();
+        assert_eq!(opened.storage.read_at(0, &mut [0; 8]).unwrap(), 0);
+    }
+
+    #[test]
+    fn resumed_file_keeps_its_bytes_and_a_longer_one_is_cut() {
+        use std::os::unix::fs::FileExt as _;
+        let (named, file) = scratch();
+        file.write_all_at(b"kept", 100).unwrap();
+        file.set_len(9000).unwrap();
+        let opened =
+            open(Arc::clone(&file), named.path(), Some(4000), StorageKind::Auto, Allocation::Auto)
+                .unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 4000);
+        let mut bytes = [0; 4];
+        assert_eq!(opened.storage.read_at(100, &mut bytes).unwrap(), 4);
+        assert_eq!(&bytes, b"kept");
+    }
+
+    #[test]
+    fn object_that_cannot_fit_is_disk_full_and_leaves_the_length() {
+        for total in [1 << 62, u64::MAX] {
+            let (named, file) = scratch();
+            let unlimited = rustix::fs::fstatvfs(&*file).unwrap().f_blocks == 0;
+            if unlimited && total < u64::MAX {
+                continue;
+            }
+            file.set_len(10).unwrap();
+            let error = open(
+                Arc::clone(&file),
+                named.path(),
+                Some(total),
+                StorageKind::Auto,
+                Allocation::Auto,
+            )
+            .unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::DiskFull);
+            assert!(error.to_string().contains(&size_words(total)), "{error}");
+            assert_eq!(file.metadata().unwrap().len(), 10);
+        }
+    }
+
+    #[test]
+    fn disk_without_room_is_refused_before_any_block_is_taken() {
+        let (named, file) = scratch();
+        let stat = rustix::fs::fstatvfs(&*file).unwrap();
+        let total = stat.f_bfree * stat.f_frsize + (64 << 30);
+        if !EXACT.contains(&file_system(&file).unwrap()) || stat.f_blocks == 0 {
+            return;
+        }
+        let error =
+            open(Arc::clone(&file), named.path(), Some(total), StorageKind::Auto, Allocation::Auto)
+                .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::DiskFull);
+        assert!(error.to_string().contains("are free"), "{error}");
+        assert_eq!(file.metadata().unwrap().blocks(), 0);
+    }
+
+    /// Runs itself again under `ulimit -f`: the limit holds for a whole process,
+    /// and a write beyond it would end the process with SIGXFSZ.
+    #[test]
+    fn file_size_limit_is_an_error_and_no_signal() {
+        const BEYOND: u64 = 1 << 30;
+        if std::env::var_os("HAUL_TEST_LIMITED").is_some() {
+            for kind in [StorageKind::Auto, StorageKind::Pwrite] {
+                let error = open_at(Some(BEYOND), kind).unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::DiskFull);
+                assert!(error.hint().unwrap().contains("ulimit -f"));
+            }
+            let (opened, _) = open_at(None, StorageKind::Auto).unwrap();
+            let mut writer = opened.storage.segment_writer(ByteRange::new(0, u64::MAX)).unwrap();
+            let error = writer.write(BEYOND, b"x").unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
+            return;
+        }
+        let module = module_path!().split_once("::").unwrap().1;
+        let output = std::process::Command::new("sh")
+            .args(["-c", "ulimit -f 64 && exec \"$0\" --exact \"$1\""])
+            .arg(std::env::current_exe().unwrap())
+            .arg(format!("{module}::file_size_limit_is_an_error_and_no_signal"))
+            .env("HAUL_TEST_LIMITED", "1")
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success() && text.contains("1 passed"), "{output:?}");
+    }
+
+    #[test]
+    fn both_storages_keep_writes_inside_the_segment() {
+        for kind in [StorageKind::Mmap, StorageKind::Pwrite] {
+            let (opened, _) = open_at(Some(8192), kind).unwrap();
+            let segment = ByteRange::new(1024, 2048);
+            let mut writer = opened.storage.segment_writer(segment).unwrap();
+            for (offset, len) in [(1000, 100), (2000, 100), (3000, 1), (u64::MAX, 2)] {
+                let error = writer.write(offset, &vec![1; len]).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::InvalidInput);
+            }
+            writer.write(1024, &[1; 1024]).unwrap();
+            let mut all = vec![0; 8192];
+            assert_eq!(opened.storage.read_at(0, &mut all).unwrap(), 8192);
+            let written: Vec<usize> = (0..8192).filter(|&i| all[i] != 0).collect();
+            assert_eq!(written, (1024..2048).collect::<Vec<_>>());
+            let beyond = ByteRange::new(8000, 9000);
+            assert!(opened.storage.segment_writer(beyond).is_err());
+        }
+    }
+}

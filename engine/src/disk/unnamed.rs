@@ -1,0 +1,270 @@
+//! An object small enough to be all or nothing: in memory while it comes, then in
+//! a file that has no name before its final one.
+//!
+//! Nobody else can open such a file, and it is gone when its process is. So it
+//! needs no lock and no checkpoint, and a kill leaves nothing behind. Two downloads
+//! to one output both fetch; the first to end has the name. All work at the disk is
+//! done at once at the end, since with thousands of files each change of threads
+//! counts.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::Advice;
+
+use super::checkpoint_file::directory_of;
+use super::directory_sync::DirectorySyncs;
+use super::naming::{create_unnamed, has_open_files, name};
+use super::partial::{Paths, output_exists};
+use super::publish::{PublishOptions, set_version};
+use super::storage::memory::{Buffers, MemoryStorage};
+use crate::fault_point::{self, Bug, Call};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::size::differing;
+
+/// Directories that are remembered; a list has few.
+const MAX_DIRECTORIES: usize = 256;
+
+/// The directories in which files without a name were seen to be possible, and the
+/// memory for what is to be there.
+#[derive(Debug, Default)]
+pub(crate) struct Directories {
+    known: Mutex<HashSet<PathBuf>>,
+    pub(super) buffers: Arc<Buffers>,
+}
+
+impl Directories {
+    /// Whether that is known of the directory of `output`. Does not block.
+    pub(super) fn are_known(&self, output: &Path) -> bool {
+        self.lock().contains(directory_of(output))
+    }
+
+    /// Whether it is so, tried out unless it is known; the directory is created if needed.
+    pub(super) fn allow(&self, output: &Path) -> bool {
+        if self.are_known(output) {
+            return true;
+        }
+        // Whatever is wrong is told where a partial is created instead.
+        if !has_open_files() || create_for(output).is_err() {
+            return false;
+        }
+        let mut known = self.lock();
+        if known.len() >= MAX_DIRECTORIES {
+            known.clear();
+        }
+        known.insert(directory_of(output).to_owned());
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
+        // Each change is one statement.
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The bytes, and the name that they are for.
+#[derive(Debug)]
+pub(crate) struct Unnamed {
+    bytes: MemoryStorage,
+    output: PathBuf,
+}
+
+impl Unnamed {
+    /// For an object of at most `limit_bytes`. `None` where an earlier run or another
+    /// haul has its files. That [`Directories`] allow it is the caller's to see.
+    ///
+    /// # Errors
+    /// [`ErrorKind::LocalFile`] when a name cannot be looked up.
+    pub(super) fn new(
+        output: &Path,
+        limit_bytes: usize,
+        buffers: &Arc<Buffers>,
+    ) -> Result<Option<Self>, Error> {
+        let paths = Paths::of(output);
+        for path in [&paths.partial, &paths.checkpoint] {
+            match fs::symlink_metadata(path) {
+                Ok(_) => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Error::io("cannot examine", path, error)),
+            }
+        }
+        let bytes = MemoryStorage::of(buffers, limit_bytes);
+        Ok(Some(Self { bytes, output: output.to_owned() }))
+    }
+
+    /// Where the bytes are.
+    pub(super) fn bytes(&self) -> &MemoryStorage {
+        &self.bytes
+    }
+
+    /// The name that it is for.
+    pub(crate) fn output(&self) -> &Path {
+        &self.output
+    }
+
+    /// Gives the complete object its name, which must not exist. Its data is
+    /// synced before, if it is to be, and the directory afterwards.
+    ///
+    /// # Errors
+    /// As of [`super::publish::publish`]; there is nothing to be kept. Only when
+    /// the sync of the directory fails does the output exist.
+    pub(super) fn publish(
+        &self,
+        len_bytes: u64,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+    ) -> Result<PathBuf, Error> {
+        let file = self.write(len_bytes, options)?;
+        self.sync(&file, options)?;
+        self.link(&file)?;
+        self.sync_directory(options, directories)?;
+        Ok(self.output.clone())
+    }
+
+    /// Writes the object into a new file without a name. Where it is to be synced, the
+    /// disk begins with it.
+    pub(super) fn write(&self, len_bytes: u64, options: &PublishOptions) -> Result<File, Error> {
+        let failed = |what: &'static str| move |error| Error::io(what, &self.output, error);
+        let mut file = create_for(&self.output).map_err(failed("cannot create"))?;
+        self.bytes.with(|bytes| {
+            if bytes.len() as u64 != len_bytes {
+                let (found, all) = differing(bytes.len() as u64, len_bytes);
+                return Err(Error::new(
+                    ErrorKind::Internal,
+                    format!("{found} of {all} are here; nothing was published"),
+                ));
+            }
+            fault_point::pass(Call::Write)
+                .and_then(|()| file.write_all(bytes))
+                .map_err(failed("nothing was published: cannot write"))
+        })?;
+        fault_point::pass(Call::SetAttributes)
+            .and_then(|()| set_version(&file, options))
+            .map_err(failed("cannot set the attributes of"))?;
+        if options.sync {
+            // Linux begins to write what it is told is not needed in memory, and keeps
+            // what is being written. Elsewhere, and on an error, the sync does it all.
+            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+        }
+        Ok(file)
+    }
+
+    /// Makes what [`Self::write`] wrote durable, if it is to be.
+    pub(super) fn sync(&self, file: &File, options: &PublishOptions) -> Result<(), Error> {
+        if !options.sync || fault_point::has(Bug::NoDataSync) {
+            return Ok(());
+        }
+        fault_point::pass(Call::SyncData)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| Error::io("nothing was published: cannot sync", &self.output, error))
+    }
+
+    /// Makes the name durable, if it is to be.
+    pub(super) fn sync_directory(
+        &self,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+    ) -> Result<(), Error> {
+        if !options.sync || fault_point::has(Bug::NoDirectorySync) {
+            return Ok(());
+        }
+        directories.sync_after_publishing(&self.output)
+    }
+
+    /// Gives what [`Self::write`] wrote its name, which must not exist.
+    pub(super) fn link(&self, file: &File) -> Result<(), Error> {
+        let linked = fault_point::pass(Call::Publish).and_then(|()| Ok(name(file, &self.output)?));
+        linked.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => output_exists(&self.output, "nothing was written"),
+            _ => Error::io("cannot create", &self.output, error),
+        })
+    }
+}
+
+/// A new file without a name in the directory of `output`, which is created if needed.
+/// Its mode is the published one: private it is by having no name.
+fn create_for(output: &Path) -> io::Result<File> {
+    let directory = directory_of(output);
+    let create = || {
+        fault_point::pass(Call::CreatePartial)?;
+        create_unnamed(output, 0o666)
+    };
+    create().or_else(|error| match error.kind() {
+        io::ErrorKind::NotFound => fs::create_dir_all(directory).and_then(|()| create()),
+        _ => Err(error),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+    use crate::disk::storage::Storage as _;
+    use crate::model::config::Existing;
+    use crate::model::range::ByteRange;
+
+    const OPTIONS: PublishOptions = PublishOptions {
+        existing: Existing::Refuse,
+        replaces_empty: false,
+        sync: true,
+        modified_unix: Some(1_000_000_000),
+        note: None,
+    };
+
+    fn create(output: &Path) -> Option<Unnamed> {
+        assert!(Directories::default().allow(output));
+        Unnamed::new(output, 100, &Arc::default()).unwrap()
+    }
+
+    fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
+        unnamed.publish(len_bytes, &OPTIONS, &DirectorySyncs::default())
+    }
+
+    #[test]
+    fn the_final_name_is_its_first() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("a/b/film");
+        let unnamed = create(&output).unwrap();
+        let mut writer = unnamed.bytes().segment_writer(ByteRange::new(0, 4)).unwrap();
+        writer.write(0, b"data").unwrap();
+        assert_eq!(fs::read_dir(output.parent().unwrap()).unwrap().count(), 0);
+        assert_eq!(publish(&unnamed, 5).unwrap_err().kind(), ErrorKind::Internal);
+        assert!(!output.exists());
+        publish(&unnamed, 4).unwrap();
+        assert_eq!(fs::read(&output).unwrap(), b"data");
+        let probe = File::create(dir.path().join("probe")).unwrap();
+        let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o7777;
+        assert_eq!(mode(fs::metadata(&output).unwrap()), mode(probe.metadata().unwrap()));
+    }
+
+    #[test]
+    fn what_is_there_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("film");
+        let unnamed = create(&output).unwrap();
+        fs::write(&output, "old").unwrap();
+        assert_eq!(publish(&unnamed, 0).unwrap_err().kind(), ErrorKind::OutputExists);
+        assert_eq!(fs::read(&output).unwrap(), b"old");
+        for name in ["x.part", "x.haul"] {
+            fs::write(dir.path().join(name), "").unwrap();
+            assert!(create(&dir.path().join("x")).is_none());
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_directory_is_tried_out_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("new/film");
+        let directories = Directories::default();
+        assert!(!directories.are_known(&output));
+        assert!(directories.allow(&output));
+        assert!(directories.are_known(&output.with_file_name("other")));
+        assert!(!directories.are_known(dir.path()));
+        assert!(!directories.allow(Path::new("/proc/film")), "it has no files of ours");
+    }
+}

@@ -1,0 +1,234 @@
+//! Where bytes go: how an object is cut, one epoch of a download, and the way
+//! in for its fetchers.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::{Message, Writers};
+use crate::disk::keeper::{KeeperMessage, Mailbox};
+use crate::disk::storage::Storage;
+use crate::disk::storage::window::Window;
+use crate::disk::stored::Stored;
+use crate::model::checkpoint::{Checkpoint, segment_count};
+use crate::model::range::ByteRange;
+
+/// How an object is cut into segments.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    /// The object's size in bytes. Without one the object is one segment
+    /// without an end.
+    pub(crate) total: Option<u64>,
+    /// The size of every segment but the last; a power of two.
+    pub(crate) segment_size_bytes: u64,
+}
+
+impl Layout {
+    /// That of the object that a checkpoint is of.
+    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
+        Self { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes }
+    }
+
+    /// Whether the object is at most one segment, hashed as a whole.
+    pub(crate) fn whole(self) -> bool {
+        self.total.is_none_or(|total| segment_count(total, self.segment_size_bytes) <= 1)
+    }
+
+    /// The bytes of a segment; `None` when the object has no such segment.
+    pub(crate) fn range(self, segment: u32) -> Option<ByteRange> {
+        let Some(total) = self.total else {
+            return (segment == 0).then(|| ByteRange::new(0, u64::MAX));
+        };
+        let start = u64::from(segment).checked_mul(self.segment_size_bytes)?;
+        let end = start.saturating_add(self.segment_size_bytes).min(total);
+        (start < end).then(|| ByteRange::new(start, end))
+    }
+
+    /// The number of the segment that has the byte at `offset`, and the offset
+    /// after it, as if the object had no end.
+    pub(in crate::disk) fn segment_at(self, offset: u64) -> (u32, u64) {
+        if self.total.is_none() {
+            return (0, u64::MAX);
+        }
+        let number = offset / self.segment_size_bytes;
+        let end = (number + 1).saturating_mul(self.segment_size_bytes);
+        (u32::try_from(number).unwrap_or(u32::MAX), end)
+    }
+}
+
+/// One epoch of one download: from its start, or a restart from zero, to the
+/// close at the writers.
+pub(crate) struct Target {
+    pub(super) id: u64,
+    pub(super) storage: Arc<dyn Storage>,
+    /// What that storage is, where it is in memory.
+    window: Option<Arc<Window>>,
+    pub(super) layout: Layout,
+    /// Whether segments are hashed.
+    pub(super) digest: bool,
+    /// Whether the storage is only memory: no thread is needed to store there, and
+    /// what is hashed is hashed when all of it is there.
+    pub(super) at_once: bool,
+    reports: Mailbox,
+    pub(super) accepting: AtomicBool,
+    pub(super) failed: AtomicBool,
+    /// One bit for each writer that was told to close. A chunk that was sent
+    /// while the target was being closed is not stored after all.
+    pub(super) closed: AtomicU64,
+    pub(super) stored_bytes: AtomicU64,
+    /// For readers.
+    pub(super) stored: Arc<Stored>,
+}
+
+impl Target {
+    pub(in crate::disk) fn new(
+        (storage, window): (Arc<dyn Storage>, Option<Arc<Window>>),
+        layout: Layout,
+        digest: bool,
+        at_once: bool,
+        reports: Mailbox,
+        stored: Arc<Stored>,
+    ) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        Self {
+            id: NEXT_ID.fetch_add(1, Ordering::Relaxed),
+            storage,
+            window,
+            layout,
+            digest,
+            at_once,
+            reports,
+            accepting: AtomicBool::new(true),
+            failed: AtomicBool::new(false),
+            closed: AtomicU64::new(0),
+            stored_bytes: AtomicU64::new(0),
+            stored,
+        }
+    }
+
+    pub(in crate::disk) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Whether segments are hashed, as they are stored or when all of them are.
+    pub(in crate::disk) fn digest(&self) -> bool {
+        self.digest
+    }
+
+    pub(in crate::disk) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
+    pub(in crate::disk) fn window(&self) -> Option<&Arc<Window>> {
+        self.window.as_ref()
+    }
+
+    /// What readers are told of.
+    pub(in crate::disk) fn stored(&self) -> &Stored {
+        &self.stored
+    }
+
+    /// How many bytes were stored in this epoch.
+    pub(in crate::disk) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::disk) fn report(&self, message: KeeperMessage) {
+        self.reports.send(message);
+    }
+
+    pub(super) fn fail(&self, error: io::Error) {
+        if !self.failed.swap(true, Ordering::Relaxed) {
+            self.report(KeeperMessage::Failed(error));
+        }
+    }
+}
+
+/// Where the fetchers of one download put received bytes.
+#[derive(Clone)]
+pub(crate) struct Sink {
+    target: Arc<Target>,
+    writers: Writers,
+}
+
+/// The download has ended, or a writer thread has: nothing was stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StoreClosed;
+
+impl Sink {
+    pub(in crate::disk) fn new(target: Arc<Target>, writers: Writers) -> Self {
+        Self { target, writers }
+    }
+
+    /// See [`Writers::budget`].
+    pub(crate) fn budget(&self) -> &Arc<Semaphore> {
+        self.writers.budget()
+    }
+
+    /// Waits until there is a place for the byte at `position`. At once, except
+    /// where bytes are kept in memory until somebody takes them.
+    pub(crate) async fn has_room(&self, position: u64) {
+        if let Some(window) = &self.target.window {
+            window.has_room(position).await;
+        }
+    }
+
+    /// Hands over the bytes in `pieces`, which follow each other from `offset`
+    /// on, counted from the object's first byte. Inside a segment each call
+    /// begins where the last one ended. `permit` covers the bytes and is given
+    /// back once they are stored.
+    ///
+    /// # Errors
+    /// [`StoreClosed`] when the download ended. A failure to store is told as
+    /// an event.
+    pub(crate) fn store(
+        &self,
+        offset: u64,
+        pieces: Vec<Bytes>,
+        permit: OwnedSemaphorePermit,
+    ) -> Result<(), StoreClosed> {
+        if !self.target.accepting.load(Ordering::Acquire) {
+            return Err(StoreClosed);
+        }
+        let permit = Arc::new(permit);
+        let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let (mut segment, mut end) = self.target.layout.segment_at(offset);
+        if offset.saturating_add(len) <= end {
+            return self.send(segment, offset, pieces, &permit);
+        }
+        let (mut start, mut at, mut part) = (offset, offset, Vec::new());
+        for mut piece in pieces {
+            while !piece.is_empty() {
+                let room = usize::try_from(end - at).unwrap_or(usize::MAX);
+                let taken = piece.split_to(room.min(piece.len()));
+                at += taken.len() as u64;
+                part.push(taken);
+                if at == end {
+                    self.send(segment, start, std::mem::take(&mut part), &permit)?;
+                    start = at;
+                    (segment, end) = self.target.layout.segment_at(at);
+                }
+            }
+        }
+        self.send(segment, start, part, &permit)
+    }
+
+    fn send(
+        &self,
+        segment: u32,
+        offset: u64,
+        pieces: Vec<Bytes>,
+        permit: &Arc<OwnedSemaphorePermit>,
+    ) -> Result<(), StoreClosed> {
+        if pieces.iter().all(Bytes::is_empty) {
+            return Ok(());
+        }
+        let target = Arc::clone(&self.target);
+        let permit = Arc::clone(permit);
+        let chunk = Message::Chunk { target, segment, offset, pieces, permit };
+        self.writers.send(&self.target, segment, chunk)
+    }
+}

@@ -1,0 +1,154 @@
+//! A file that another program began: it is continued if stored bytes, fetched again, are the
+//! same, and left as it is otherwise.
+
+use std::path::Path;
+
+use super::*;
+use crate::disk::foreign::{self, Found, Leftover, MOVE_HINT, Wanted};
+use crate::model::samples::Proof;
+use crate::model::size::size_words;
+use crate::net::url_proof::{self, Unproven};
+
+impl Driver {
+    /// Whether what another program left is continued still: what this run has begun is not
+    /// another program's, and what it gave up is not to be looked at again.
+    pub(super) fn adopts(&self) -> bool {
+        self.options.continues_foreign()
+            && self.believe_earlier
+            && self.kept.is_none()
+            && !self.plan_only
+    }
+
+    /// Whether another program left something at these names, of which the first request then
+    /// learns only what the object is. What a killed run had taken over nearly is so afterwards.
+    pub(super) async fn find_leftover(&mut self, paths: &Paths) -> Result<bool, Error> {
+        let paths = paths.clone();
+        let look = move || {
+            output::finish_adopting(&paths)?;
+            foreign::find(&paths)
+        };
+        let found = self.engine.writers.crew().blocking(look).await;
+        let is_there = found.transpose()?.flatten().is_some();
+        if is_there {
+            self.planner.probe();
+        }
+        Ok(is_there)
+    }
+
+    /// Takes over what another program left of the object. True where that ended the download:
+    /// what is there is not of the object, and may not be replaced.
+    pub(super) async fn adopt_leftover(&mut self, output: &Path, resource: &Resource) -> bool {
+        if !self.adopts() {
+            return false;
+        }
+        let error = match self.adopt(output, resource).await {
+            Ok(None) => return false,
+            Ok(Some((from, bytes))) => {
+                let message = format!(
+                    "{} is continued: another program left {} of the object in it",
+                    from.display(),
+                    size_words(bytes)
+                );
+                self.notice(NoticeCode::Adopted, message);
+                return false;
+            }
+            Err(error) => error,
+        };
+        // A file that may be replaced is, in the end, if it is of no use.
+        if self.options.existing == Existing::Replace && error.kind() == ErrorKind::OutputExists {
+            self.notice(NoticeCode::Restarted, format!("{error}, until it is replaced"));
+            return false;
+        }
+        self.end_with(error).await;
+        true
+    }
+
+    /// Whether what this run had taken over is back where it was, in the way of a new start.
+    pub(super) fn is_given_back(&self) -> bool {
+        let Some(output) = self.output.as_ref().filter(|_| self.options.continues_foreign()) else {
+            return false;
+        };
+        let paths = self.options.paths(output);
+        let stays = self.options.existing.keeps_old();
+        partial::refuse_foreign(&paths).is_err()
+            || stays && partial::refuse_finished(&paths, true).is_err()
+    }
+
+    /// From which file it took over how many bytes.
+    async fn adopt(
+        &mut self,
+        output: &Path,
+        resource: &Resource,
+    ) -> Result<Option<(PathBuf, u64)>, Error> {
+        let crew = self.engine.writers.crew();
+        let lost = || Error::new(ErrorKind::Internal, "a file operation was lost");
+        let paths = self.options.paths(output);
+        let (total, ranges, coded) = (resource.total, resource.ranges, resource.encoding.is_some());
+        let (has_digest, seed) = (self.is_proven_by_digest(), self.options.seed);
+        let look_into = move || {
+            output::finish_adopting(&paths)?;
+            let Some(found) = foreign::find(&paths)? else { return Ok(None) };
+            let Some(total_bytes) = total else {
+                let why = "the server does not tell the size of the object";
+                // What has its name may still be all of it.
+                let is_named = found.path == paths.output;
+                return if is_named { Ok(None) } else { Err(found.refused(why, MOVE_HINT)) };
+            };
+            let obstacle = match (ranges, coded) {
+                (false, _) => Some("the server gives no byte ranges"),
+                (true, true) => Some("the server sends the object in a content coding"),
+                (true, false) => None,
+            };
+            found.look_into(&paths, Wanted { total_bytes, obstacle, has_digest, seed })
+        };
+        let looked = crew.blocking(look_into).await.unwrap_or_else(|| Err(lost()));
+        let Some(leftover) = looked? else { return Ok(None) };
+        let request = self.request_for(output.to_owned(), resource);
+        self.compare_leftover(&leftover, &request).await?;
+        let from = leftover.found.path.clone();
+        let adopt = move || output::adopt(&request, leftover);
+        let bytes = crew.blocking(adopt).await.unwrap_or_else(|| Err(lost()))?;
+        Ok(Some((from, bytes)))
+    }
+
+    /// Fetches parts of what is there again.
+    ///
+    /// # Errors
+    /// Where they are not the same, or cannot be had.
+    async fn compare_leftover(
+        &mut self,
+        leftover: &Leftover,
+        request: &output::Request,
+    ) -> Result<(), Error> {
+        let Leftover { found, samples, .. } = leftover;
+        let Some(proof) = Proof::of_bytes(samples.iter().cloned()) else { return Ok(()) };
+        // As for a partial of another URL: there may be room for one response only.
+        let waiting: Vec<LeaseId> = self.running.keys().copied().collect();
+        waiting.into_iter().for_each(|lease| self.decide(lease, None));
+        let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
+        let asking =
+            self.asking(self.opener, &request.answered, &request.resource).ok_or_else(unusable)?;
+        match url_proof::holds(&proof, &*self.engine.transport, &self.counters, &asking).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(differs(found, samples.len())),
+            Err(Unproven { error, .. }) => {
+                let message = format!(
+                    "{} was left as it is: the parts of the object that would show whether it is \
+                     of the object cannot be fetched: {error}",
+                    found.path.display()
+                );
+                Err(Error::new(kind_of(error.kind), message)
+                    .with_hint("run it again, or choose another output"))
+            }
+        }
+    }
+}
+
+fn differs(found: &Found, samples: usize) -> Error {
+    let why = match samples {
+        1 => "what is in it, fetched again, is not the same".to_owned(),
+        count => format!("of {count} parts of it, fetched again, one is not the same"),
+    };
+    let why = format!("{why}, so it is of another object or version");
+    found.refused(why, MOVE_HINT)
+}

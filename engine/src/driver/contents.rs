@@ -1,0 +1,174 @@
+//! What of a download can be read: its storage, as far as it is stored, in one
+//! version of the object at a time.
+//!
+//! The driver says when a version is opened, given up, complete, or the end of
+//! it all. Whoever reads a version that is given up is told so: two versions
+//! are never mixed.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::disk::crew::Crew;
+use crate::disk::storage::Storage;
+use crate::disk::stored::{Alarm, Stored};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::Metadata;
+
+/// One version of the object.
+#[derive(Debug, Clone)]
+pub(crate) struct Open {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) stored: Arc<Stored>,
+    pub(crate) metadata: Metadata,
+    /// Who reads, where reading may block.
+    pub(crate) crew: Crew,
+}
+
+#[derive(Debug, Default)]
+enum Source {
+    /// Nothing is known yet, or it is just being closed.
+    #[default]
+    Unknown,
+    Open(Open),
+    Ended(Error),
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Which version this is of those that were opened here.
+    version: u64,
+    source: Source,
+    complete: bool,
+}
+
+/// What is found at a position.
+pub(crate) enum Found {
+    /// Bytes up to this offset.
+    Bytes { open: Open, version: u64, end: u64 },
+    /// The end of the object, or what is beyond.
+    End { version: u64 },
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Contents {
+    state: Mutex<State>,
+    alarm: Arc<Alarm>,
+}
+
+impl Contents {
+    /// Rings when there may be more to find.
+    pub(crate) fn alarm(&self) -> &Arc<Alarm> {
+        &self.alarm
+    }
+
+    /// The version that is downloaded from now on.
+    pub(crate) fn open(&self, open: Open) {
+        self.state().source = Source::Open(open);
+        self.alarm.ring();
+    }
+
+    /// The version is given up. To be called before anything of another one is
+    /// stored in its place.
+    pub(crate) fn give_up(&self) {
+        let mut state = self.state();
+        state.version += 1;
+        state.source = Source::Unknown;
+        drop(state);
+        self.alarm.ring();
+    }
+
+    /// What is stored is somebody else's to change from now on; [`Self::end`]
+    /// follows.
+    pub(crate) fn close(&self) {
+        self.state().source = Source::Unknown;
+    }
+
+    /// All of it is published, and stays readable.
+    pub(crate) fn complete(&self, total_bytes: u64) {
+        let mut state = self.state();
+        state.complete = true;
+        if let Source::Open(open) = &mut state.source {
+            open.metadata.total_bytes = Some(total_bytes);
+        }
+        drop(state);
+        self.alarm.ring();
+    }
+
+    /// The download ended with this error; without effect when it had ended before.
+    pub(crate) fn end(&self, error: &Error) {
+        let mut state = self.state();
+        if !state.complete && !matches!(state.source, Source::Ended(_)) {
+            state.source = Source::Ended(error.clone());
+        }
+        drop(state);
+        self.alarm.ring();
+    }
+
+    /// Whether the download ended, and how; `None` while it runs.
+    pub(crate) fn ended(&self) -> Option<Result<(), Error>> {
+        let state = self.state();
+        match &state.source {
+            Source::Ended(error) => Some(Err(error.clone())),
+            _ => state.complete.then_some(Ok(())),
+        }
+    }
+
+    /// What is known of the object.
+    pub(crate) fn metadata(&self) -> Option<Metadata> {
+        match &self.state().source {
+            Source::Open(open) => Some(open.metadata.clone()),
+            _ => None,
+        }
+    }
+
+    /// Waits until that is known; `None` when the download ended before.
+    pub(crate) async fn opened(&self) -> Option<Metadata> {
+        let look = || match &self.state().source {
+            Source::Unknown => None,
+            Source::Open(open) => Some(Some(open.metadata.clone())),
+            Source::Ended(_) => Some(None),
+        };
+        self.alarm.wait(look).await
+    }
+
+    /// Waits until the byte at `position` of the version `of` (`None`: of
+    /// whichever is there) can be read, or never will be.
+    pub(crate) fn look(&self, of: Option<u64>, position: u64) -> Option<Result<Found, Error>> {
+        let state = self.state();
+        let version = state.version;
+        if of.is_some_and(|of| of != version) {
+            return Some(Err(given_up()));
+        }
+        match &state.source {
+            Source::Unknown => None,
+            Source::Ended(error) => Some(Err(error.clone())),
+            Source::Open(open) => {
+                if open.metadata.total_bytes.is_some_and(|total| position >= total) {
+                    return Some(Ok(Found::End { version }));
+                }
+                let end = open.stored.end_from(position);
+                (end > position).then(|| Ok(Found::Bytes { open: open.clone(), version, end }))
+            }
+        }
+    }
+
+    /// Whether what was read of a version just now was this version all the time.
+    pub(crate) fn still_is(&self, version: u64) -> bool {
+        let state = self.state();
+        state.version == version && matches!(state.source, Source::Open(_))
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Plain data that is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn given_up() -> Error {
+    Error::new(
+        ErrorKind::ObjectChanged,
+        "the version that was being read was given up: the object changed, or its bytes could not \
+         be trusted",
+    )
+    .with_hint("read it again from the start, with another reader")
+}

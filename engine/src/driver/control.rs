@@ -1,0 +1,120 @@
+//! What a handle and its readers ask of a running download.
+//!
+//! These are wishes, of which the last counts, and not a queue: however often a
+//! caller changes its mind, nothing grows. The driver is woken and looks.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::model::config::Connections;
+use crate::model::planner::Want;
+
+/// How a download is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// What is stored is kept, to be continued.
+    Keep,
+    /// It is removed.
+    Remove,
+}
+
+#[derive(Debug, Default)]
+struct Wishes {
+    paused: bool,
+    connections: Option<Connections>,
+    priority: Option<i32>,
+    readers: BTreeMap<u64, Want>,
+    next_reader: u64,
+    next_wait: u64,
+}
+
+/// What the driver finds.
+#[derive(Debug)]
+pub(crate) struct Steering {
+    /// Whether nothing is to be fetched for now.
+    pub(crate) paused: bool,
+    /// Another number of connections, told once.
+    pub(crate) connections: Option<Connections>,
+    /// Another priority, told once.
+    pub(crate) priority: Option<i32>,
+    /// Where all readers stand.
+    pub(crate) wants: Vec<Want>,
+}
+
+/// See the module's documentation.
+#[derive(Debug, Default)]
+pub(crate) struct Control {
+    wishes: Mutex<Wishes>,
+    changed: Notify,
+}
+
+impl Control {
+    pub(crate) fn set_paused(&self, paused: bool) {
+        self.wishes().paused = paused;
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_connections(&self, connections: Connections) {
+        self.wishes().connections = Some(connections);
+        self.changed.notify_one();
+    }
+
+    pub(crate) fn set_priority(&self, priority: i32) {
+        self.wishes().priority = Some(priority);
+        self.changed.notify_one();
+    }
+
+    /// There is something for the driver to look at.
+    pub(crate) fn poke(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Waits until something urgent was wished.
+    pub(crate) async fn changed(&self) {
+        self.changed.notified().await;
+    }
+
+    pub(crate) fn steering(&self) -> Steering {
+        let mut wishes = self.wishes();
+        Steering {
+            paused: wishes.paused,
+            connections: wishes.connections.take(),
+            priority: wishes.priority.take(),
+            wants: wishes.readers.values().copied().collect(),
+        }
+    }
+
+    /// The name of another reader, which stands nowhere yet.
+    pub(crate) fn new_reader(&self) -> u64 {
+        let mut wishes = self.wishes();
+        wishes.next_reader += 1;
+        wishes.next_reader
+    }
+
+    /// A reader reads here, and need not wait.
+    pub(crate) fn reads(&self, reader: u64, position: u64) {
+        self.wishes().readers.insert(reader, Want { position, waiting: None });
+    }
+
+    /// A reader waits for the byte at `position`.
+    pub(crate) fn waits(&self, reader: u64, position: u64) {
+        let mut wishes = self.wishes();
+        wishes.next_wait += 1;
+        let waiting = Some(wishes.next_wait);
+        wishes.readers.insert(reader, Want { position, waiting });
+        drop(wishes);
+        self.changed.notify_one();
+    }
+
+    /// A reader is gone.
+    pub(crate) fn left(&self, reader: u64) {
+        self.wishes().readers.remove(&reader);
+    }
+
+    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+        // Plain data that is whole between any two statements.
+        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

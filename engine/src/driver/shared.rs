@@ -1,0 +1,145 @@
+//! What a running download and its handle share: wishes, what can be read, the
+//! snapshot and the events.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::driver::contents::Contents;
+use crate::driver::control::Control;
+use crate::driver::guard::Panicked;
+use crate::driver::observer::{Observer, Observers, Watchers};
+use crate::model::event::{Event, Progress};
+use crate::net::limiter::Limiter;
+
+/// So many events wait for a slow listener; older ones are dropped and counted.
+const MAX_WAITING: usize = 256;
+
+#[derive(Debug, Default)]
+struct Waiting {
+    events: VecDeque<Event>,
+    lost: u64,
+    closed: bool,
+}
+
+/// See the module's documentation.
+pub(crate) struct Shared {
+    /// What the handle asks.
+    pub(crate) control: Control,
+    /// What can be read.
+    pub(crate) contents: Contents,
+    /// The download ends soon, and gives its output up.
+    pub(crate) leaving: Arc<AtomicBool>,
+    /// The download's own speed limit.
+    pub(crate) limiter: Arc<Limiter>,
+    progress: Mutex<Progress>,
+    observers: Watchers,
+    /// A part of the program that panicked, for which the download is to end.
+    panicked: OnceLock<Panicked>,
+    queue: Queue,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Both hold plain data that is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(rate_bytes_per_second: Option<u64>, observers: Observers) -> Self {
+        Self {
+            control: Control::default(),
+            contents: Contents::default(),
+            leaving: Arc::default(),
+            limiter: Arc::new(Limiter::new(rate_bytes_per_second)),
+            progress: Mutex::default(),
+            observers: observers.watch(),
+            panicked: OnceLock::new(),
+            queue: Queue::default(),
+        }
+    }
+
+    /// The next download to the same output waits for this one from here on.
+    pub(crate) fn leave(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn progress(&self) -> Progress {
+        lock(&self.progress).clone()
+    }
+
+    pub(crate) fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
+        change(&mut lock(&self.progress));
+        let told = self.observers.progress(|| self.progress());
+        told.unwrap_or_else(|panicked| self.blame(panicked));
+    }
+
+    /// A part of the program panicked: the driver is to end the download for it.
+    pub(crate) fn blame(&self, panicked: Panicked) {
+        tracing::error!("{panicked}");
+        let _ = self.panicked.set(panicked);
+        self.control.poke();
+    }
+
+    /// The first that was blamed.
+    pub(crate) fn panicked(&self) -> Option<Panicked> {
+        self.panicked.get().copied()
+    }
+
+    /// Tells all observers, the queue last.
+    pub(crate) fn send(&self, event: &Event) {
+        let told = self.observers.event(event);
+        told.unwrap_or_else(|panicked| self.blame(panicked));
+        self.queue.event(event);
+    }
+
+    /// The last event, unless there was one.
+    pub(crate) fn end(&self, last: &Event) {
+        if !lock(&self.queue.waiting).closed {
+            self.send(last);
+            lock(&self.queue.waiting).closed = true;
+            self.queue.changed.notify_one();
+        }
+    }
+
+    /// The next event for the listener.
+    pub(crate) async fn next(&self) -> Option<Event> {
+        loop {
+            {
+                let mut waiting = lock(&self.queue.waiting);
+                if waiting.lost > 0 {
+                    return Some(Event::Lagged(std::mem::take(&mut waiting.lost)));
+                }
+                if let Some(event) = waiting.events.pop_front() {
+                    return Some(event);
+                }
+                if waiting.closed {
+                    return None;
+                }
+            }
+            self.queue.changed.notified().await;
+        }
+    }
+}
+
+/// The observer that keeps events for a listener who comes when it has time.
+#[derive(Debug, Default)]
+struct Queue {
+    waiting: Mutex<Waiting>,
+    changed: Notify,
+}
+
+impl Observer for Queue {
+    /// When the listener is slow the oldest one is lost, never the newest.
+    fn event(&self, event: &Event) {
+        let mut waiting = lock(&self.waiting);
+        if waiting.events.len() == MAX_WAITING {
+            waiting.events.pop_front();
+            waiting.lost += 1;
+        }
+        waiting.events.push_back(event.clone());
+        drop(waiting);
+        self.changed.notify_one();
+    }
+}

@@ -1,0 +1,35 @@
+//! Text in the encodings that servers write.
+
+use encoding_rs::{Encoding, WINDOWS_1252};
+
+/// UTF-8, else what browsers take ISO-8859-1 for (WHATWG Encoding, "windows-1252"):
+/// every byte is a character of it.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => WINDOWS_1252.decode_without_bom_handling(bytes).0.into_owned(),
+    }
+}
+
+/// Text in the encoding that `label` names; `None` for an unknown one, and for
+/// bytes that are not valid in it.
+pub(crate) fn in_charset(label: &str, bytes: &[u8]) -> Option<String> {
+    let encoding = Encoding::for_label_no_replacement(label.trim().as_bytes())?;
+    let text = encoding.decode_without_bom_handling_and_without_replacement(bytes)?;
+    Some(text.into_owned())
+}
+
+/// Whether text in this encoding can be read.
+pub(crate) fn is_known(label: &str) -> bool {
+    Encoding::for_label_no_replacement(label.trim().as_bytes()).is_some()
+}
+
+/// A document: in the encoding that its byte order mark tells, else as [`text`].
+pub(crate) fn document(bytes: &[u8]) -> String {
+    match Encoding::for_bom(bytes) {
+        Some((encoding, mark_bytes)) => {
+            encoding.decode_without_bom_handling(&bytes[mark_bytes..]).0.into_owned()
+        }
+        None => text(bytes),
+    }
+}

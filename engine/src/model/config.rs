@@ -1,0 +1,474 @@
+//! What a caller can choose. Plain data without any input or output.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+pub use network::{ClientCertificate, HostAddress, HttpVersion, Interface, IpFamily};
+pub use pieces::Pieces;
+#[cfg(feature = "proxy")]
+pub use proxy::{Proxies, Proxy, ProxyKind};
+
+use crate::model::error::{Error, ErrorKind};
+use crate::model::redact::redact_url;
+
+mod network;
+mod pieces;
+#[cfg(feature = "proxy")]
+mod proxy;
+
+/// How many connections a download uses at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Connections {
+    /// Starts with four, or with what an earlier download has shown of the host
+    /// ([`EngineConfig::state_directory`]), and adds more while the total speed
+    /// grows, to at most 16.
+    #[default]
+    Auto,
+    /// At most this many; zero counts as one.
+    Fixed(usize),
+}
+
+/// Whether a partial download of an earlier run is continued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Resume {
+    /// When the object is provably the same; otherwise it restarts and a notice says so.
+    #[default]
+    Auto,
+    /// Even when nothing but the size shows that the object is the same. A
+    /// strong validator that differs still restarts.
+    Always,
+    /// Never: an own partial is discarded.
+    Never,
+}
+
+/// What happens when the output already exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Existing {
+    /// The download fails with [`ErrorKind::OutputExists`] before anything is written.
+    #[default]
+    Refuse,
+    /// A file that is provably the object already counts as complete, after one request
+    /// ([`crate::Summary::unchanged`]): its size is the object's, and so is the version that
+    /// was recorded with it, or its time; or it has the digest that was given, or that the
+    /// server tells. Any other file is refused, as by [`Self::Refuse`].
+    Verify,
+    /// The old file is replaced at the moment the new one is complete.
+    Replace,
+    /// The new file gets the first name of `NAME`, `NAME (1)`, `NAME (2)` and so on that no
+    /// file has and no other download is writing: the number comes before the
+    /// extension. Another file that takes the name meanwhile moves this one on.
+    Rename,
+}
+
+impl Existing {
+    /// Whether a file that has the output's name stays, and keeps that name.
+    pub(crate) fn keeps_old(self) -> bool {
+        matches!(self, Self::Refuse | Self::Verify)
+    }
+}
+
+/// What becomes of a file that another program began and did not complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Foreign {
+    /// It is left alone, and is in the way where it has the output's name.
+    #[default]
+    Leave,
+    /// It is continued if it is a part of the object, and left as it is otherwise, with
+    /// [`ErrorKind::OutputExists`] or [`ErrorKind::LocalFile`].
+    ///
+    /// Such a file is `NAME` with fewer bytes than the object (curl, wget); `NAME` with
+    /// `NAME.aria2`, which tells the pieces that are there (aria2); and `NAME.part`, or a name with
+    /// eight random characters more, beside an empty `NAME` (Firefox). Its first, its last and
+    /// one other MiB are fetched again and must be the same. `NAME.crdownload` (Chromium), and
+    /// `NAME.part` alone, may have holes: they take a [`Checksum`] or [`Pieces`] besides.
+    ///
+    /// What was shown to be of the object becomes the partial of this download. Where that cannot
+    /// go on, because the object changes or its digest differs in the end, the file is given back
+    /// as it was. With [`Existing::Replace`] a file that is not of the object is replaced as ever.
+    /// Without effect with [`Existing::Rename`], and where no whole file comes to be at its name
+    /// in the end.
+    Continue,
+}
+
+/// How bytes get into the file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum StorageKind {
+    /// The mapped file where its blocks are reserved, which [`crate::Started::storage`]
+    /// tells; elsewhere, for objects of less than 1 MiB, and while the network outruns the
+    /// map, positioned writes.
+    ///
+    /// A file that another program truncates while a piece is being copied into its map
+    /// raises SIGBUS, which ends the process. The length is compared and pages are brought
+    /// in right before each piece, so the copy itself, microseconds, must be hit. Whoever
+    /// cannot live with that chooses [`Self::Pwrite`], where it is an error.
+    #[default]
+    Auto,
+    /// As [`Self::Auto`] whatever the size, with a notice where the file cannot be mapped.
+    Mmap,
+    /// Positioned writes (`pwrite`).
+    Pwrite,
+    /// Nowhere: the bytes are received, hashed with BLAKE3 and forgotten. There is no
+    /// partial, no checkpoint and no output, so nothing continues such a download. For
+    /// measuring the network without the disk. Digests of a server cannot be compared,
+    /// and of [`Checksum`] only BLAKE3 can.
+    Null,
+}
+
+/// Whether the disk's blocks are reserved before the first byte is stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Allocation {
+    /// Where the file system can; elsewhere it goes on without, and a notice says so.
+    /// Not in memory (tmpfs): there it takes as long as writing does, and what is free is
+    /// looked at.
+    #[default]
+    Auto,
+    /// No: the file is sparse at first, and the disk may turn out to be full midway.
+    /// Mapped windows need blocks, so positioned writes are used.
+    Sparse,
+    /// Yes, or the download fails with [`ErrorKind::LocalFile`].
+    Reserve,
+}
+
+/// A digest algorithm for [`Checksum`].
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DigestAlgorithm {
+    /// BLAKE3, 32 bytes. Costs nothing: it is computed anyway.
+    Blake3,
+    /// SHA-256, 32 bytes.
+    Sha256,
+    /// SHA-512, 64 bytes.
+    Sha512,
+    /// SHA-1, 20 bytes. Against accidents only.
+    Sha1,
+    /// MD5, 16 bytes. Against accidents only.
+    Md5,
+}
+
+impl DigestAlgorithm {
+    /// The name as it is written before `=` in a checksum.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Blake3 => "blake3",
+            Self::Sha256 => "sha256",
+            Self::Sha512 => "sha512",
+            Self::Sha1 => "sha1",
+            Self::Md5 => "md5",
+        }
+    }
+
+    /// How long a digest of this algorithm is, in bytes.
+    #[must_use]
+    pub fn digest_bytes(self) -> usize {
+        match self {
+            Self::Blake3 | Self::Sha256 => 32,
+            Self::Sha512 => 64,
+            Self::Sha1 => 20,
+            Self::Md5 => 16,
+        }
+    }
+}
+
+impl fmt::Display for DigestAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A digest that the object must have.
+///
+/// Parsed from `ALGO=HEX` with `ALGO` one of `sha256`, `sha512`, `sha1`, `md5`,
+/// `blake3`, or from bare hexadecimal digits whose number tells the algorithm
+/// (64 digits are SHA-256).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checksum {
+    algorithm: DigestAlgorithm,
+    digest: Vec<u8>,
+}
+
+impl Checksum {
+    /// A checksum from its parts.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when `digest` has not the algorithm's length.
+    pub fn new(algorithm: DigestAlgorithm, digest: Vec<u8>) -> Result<Self, Error> {
+        if digest.len() == algorithm.digest_bytes() {
+            return Ok(Self { algorithm, digest });
+        }
+        Err(Error::new(
+            ErrorKind::InvalidInput,
+            format!(
+                "a {algorithm} digest has {} hexadecimal digits, not {}",
+                algorithm.digest_bytes() * 2,
+                digest.len() * 2
+            ),
+        ))
+    }
+
+    /// The algorithm.
+    #[must_use]
+    pub fn algorithm(&self) -> DigestAlgorithm {
+        self.algorithm
+    }
+
+    /// Whether no object can have both: other bytes of the same algorithm.
+    pub(crate) fn contradicts(&self, other: &Self) -> bool {
+        self.algorithm == other.algorithm && self != other
+    }
+
+    /// The digest's bytes.
+    #[must_use]
+    pub fn digest(&self) -> &[u8] {
+        &self.digest
+    }
+}
+
+impl fmt::Display for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.algorithm, hex(&self.digest))
+    }
+}
+
+impl FromStr for Checksum {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let invalid = |why: &str| {
+            // The URL of a list of digests may be a signed one.
+            let shown = if text.contains("://") { redact_url(text) } else { text.to_owned() };
+            Error::new(ErrorKind::InvalidInput, format!("checksum {shown:?}: {why}")).with_hint(
+                "write ALGO=HEX with ALGO one of sha256, sha512, sha1, md5, blake3; or the bare \
+                 hexadecimal digest",
+            )
+        };
+        let (algorithm, digits) = match text.split_once('=') {
+            Some((name, digits)) => {
+                let algorithm = match name.to_ascii_lowercase().replace('-', "").as_str() {
+                    "blake3" => DigestAlgorithm::Blake3,
+                    "sha256" => DigestAlgorithm::Sha256,
+                    "sha512" => DigestAlgorithm::Sha512,
+                    "sha1" => DigestAlgorithm::Sha1,
+                    "md5" => DigestAlgorithm::Md5,
+                    _ => return Err(invalid("unknown algorithm")),
+                };
+                (algorithm, digits)
+            }
+            None => {
+                let algorithm = match text.len() {
+                    64 => DigestAlgorithm::Sha256,
+                    128 => DigestAlgorithm::Sha512,
+                    40 => DigestAlgorithm::Sha1,
+                    32 => DigestAlgorithm::Md5,
+                    _ => return Err(invalid("no algorithm is known for that many digits")),
+                };
+                (algorithm, text)
+            }
+        };
+        let digest = unhex(digits).ok_or_else(|| invalid("not hexadecimal digits"))?;
+        if digest.len() != algorithm.digest_bytes() {
+            return Err(invalid(&format!(
+                "a {algorithm} digest has {} digits, this has {}",
+                algorithm.digest_bytes() * 2,
+                digits.len()
+            )));
+        }
+        Ok(Self { algorithm, digest })
+    }
+}
+
+/// A login that is sent, as basic authentication, only to one host.
+///
+/// Hosts are compared as URLs have them: in any case, with or without the
+/// brackets of an IPv6 address; ports are not compared.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HostCredential {
+    /// The host; `None` is the host of the URL that was given, whichever it is,
+    /// and never one that it redirects to.
+    pub host: Option<String>,
+    /// The user's name, without a colon.
+    pub user: String,
+    /// The password.
+    pub password: String,
+}
+
+impl fmt::Debug for HostCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostCredential").field("host", &self.host).finish_non_exhaustive()
+    }
+}
+
+/// Bounds of retrying. One attempt is one round of backoff of the whole
+/// download without any progress; a byte not held before resets the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Rounds without progress before the download fails. Default 10.
+    pub max_attempts: u32,
+    /// The same after a failure that will most likely not pass (no such host, a refused
+    /// connection, another protocol, plain HTTP to what closes without a byte of an answer), while
+    /// no byte of the object has ever come and nothing of an earlier run is here. Never more than [`Self::max_attempts`]. Default 1.
+    pub max_hopeless_attempts: u32,
+    /// The first wait; doubled each round. Default 1 s.
+    pub base: Duration,
+    /// The longest wait between two rounds. Default 30 s.
+    pub max_backoff: Duration,
+    /// The longest Retry-After that is honoured. Default 120 s.
+    pub max_retry_after: Duration,
+    /// The longest time that rounds without progress may take together, their waits
+    /// included: a round that would begin later does not. Default `None`, no bound.
+    pub max_time: Option<Duration>,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            max_attempts: 10,
+            max_hopeless_attempts: 1,
+            base: Duration::from_secs(1),
+            max_backoff: Duration::from_secs(30),
+            max_retry_after: Duration::from_secs(120),
+            max_time: None,
+        }
+    }
+}
+
+/// Settings of an [`crate::Engine`], shared by all its downloads.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EngineConfig {
+    /// How long one connection may take to be made. Default 15 s.
+    pub connect_timeout: Duration,
+    /// Bytes received and not yet stored, of all downloads together. Default 16 MiB,
+    /// at least 4 MiB: each connection reserves 256 KiB of it.
+    pub memory_budget_bytes: usize,
+    /// The most connections at once, of all downloads together. Default: as many
+    /// as the memory budget has room for, 64 with the usual one; never more.
+    pub max_connections: Option<usize>,
+    /// The most connections at once to one host, as URLs name it, of all
+    /// downloads together; idle ones that are kept count as well, and so does
+    /// each stream of HTTP/2 that is in use. Mirrors and what redirects lead to are
+    /// hosts of their own. Default: no bound of its own.
+    pub max_connections_per_host: Option<usize>,
+    /// The most downloads at once. Those beyond it wait, holding nothing, until
+    /// one ends or is paused: the one with the highest priority first, of equal
+    /// ones the one that was started first. [`crate::Event::Queued`] tells of it.
+    /// Default: no bound but that of the connections.
+    pub max_active: Option<usize>,
+    /// All downloads together receive at most this many bytes a second.
+    pub limit_rate_bytes_per_second: Option<u64>,
+    /// All downloads of one host together receive at most so many bytes a second,
+    /// beside the limit above: a host as their URLs name it, or `*.` and a
+    /// domain, for all hosts below it together. The closest that fits counts: the
+    /// host itself, else the longest domain. A rate of 0 is no limit.
+    pub host_rates: Vec<(String, u64)>,
+    /// A PEM file of certificate authorities, instead of the platform's trust store.
+    /// On Unix systems other than macOS that store honours `SSL_CERT_FILE` and
+    /// `SSL_CERT_DIR`.
+    pub ca_file: Option<PathBuf>,
+    /// Accept any certificate. Whoever sits between can then read and change everything.
+    pub insecure: bool,
+    /// Who the client is in TLS.
+    pub client_certificate: Option<ClientCertificate>,
+    /// Which proxies requests go through. Default none: the environment is read
+    /// only by [`Proxies::from_env`].
+    #[cfg(feature = "proxy")]
+    pub proxies: Proxies,
+    /// Which version of HTTP is spoken.
+    pub http_version: HttpVersion,
+    /// Where connections start. Default wherever the system's routes say.
+    pub interface: Option<Interface>,
+    /// Addresses of this family only.
+    pub ip_family: Option<IpFamily>,
+    /// Addresses that are not looked up; the first entry of a host and port counts.
+    pub resolve: Vec<HostAddress>,
+    /// The User-Agent header. Default `haul/VERSION`.
+    pub user_agent: String,
+    /// A directory to remember in, across runs, what servers have shown: how many
+    /// connections to a host were worth having ([`Connections::Auto`] starts with
+    /// those). Its file `hosts` has at most 512 lines of a host, a port and a
+    /// number, is readable by its owner only, and may be removed at any time.
+    /// Default `None`: nothing is remembered.
+    pub state_directory: Option<PathBuf>,
+    /// Writer threads that copy, hash and store. Default: 1 on up to 2 cores, else 2.
+    pub writer_threads: Option<usize>,
+}
+
+impl Default for EngineConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(15),
+            memory_budget_bytes: 16 << 20,
+            max_connections: None,
+            max_connections_per_host: None,
+            max_active: None,
+            limit_rate_bytes_per_second: None,
+            host_rates: Vec::new(),
+            ca_file: None,
+            insecure: false,
+            client_certificate: None,
+            #[cfg(feature = "proxy")]
+            proxies: Proxies::default(),
+            http_version: HttpVersion::default(),
+            interface: None,
+            ip_family: None,
+            resolve: Vec::new(),
+            user_agent: concat!("haul/", env!("CARGO_PKG_VERSION")).to_owned(),
+            state_directory: None,
+            writer_threads: None,
+        }
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    use fmt::Write as _;
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(digits: &str) -> Option<Vec<u8>> {
+    if !digits.len().is_multiple_of(2) || !digits.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return None;
+    }
+    digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksum_is_read_with_and_without_algorithm() {
+        let digits = "ab".repeat(32);
+        let named: Checksum = format!("SHA-256={digits}").parse().unwrap();
+        let bare: Checksum = digits.parse().unwrap();
+        assert_eq!(named, bare);
+        assert_eq!(bare.to_string(), format!("sha256={digits}"));
+        let blake: Checksum = format!("blake3={digits}").parse().unwrap();
+        assert_eq!(blake.algorithm(), DigestAlgorithm::Blake3);
+    }
+
+    #[test]
+    fn bad_checksum_quotes_what_was_given() {
+        for bad in ["sha256=xyz", "crc=00", "sha256=00", "é", "md5=éé"] {
+            let error = bad.parse::<Checksum>().unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(error.to_string().contains(&format!("{bad:?}")), "{error}");
+            assert!(error.hint().is_some());
+        }
+    }
+}

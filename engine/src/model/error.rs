@@ -1,0 +1,182 @@
+//! The one error type of the engine.
+//!
+//! An [`Error`] says three things: what happened (the cause), what it means
+//! for the download (the consequence, and whether the partial can be resumed),
+//! and what to do next (the hint). Programs branch on [`Error::kind`]; people
+//! read the rest. No text in an error contains a query string, a password or a
+//! header value: URLs in it went through [`crate::redact_url`].
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::model::panicked::{self, Panicked};
+
+/// What sort of failure an [`Error`] is. A program decides by this.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// A defect of the engine itself, or a runtime that went away.
+    Internal,
+    /// An argument that cannot be used: a malformed URL, a header with CR or LF.
+    InvalidInput,
+    /// The output exists and was not to be replaced.
+    OutputExists,
+    /// Another process is downloading to the same target.
+    Locked,
+    /// A local file or directory failed: permission, I/O error, wrong type.
+    LocalFile,
+    /// No room on the disk, a quota, or a file-size limit.
+    DiskFull,
+    /// DNS, connect, reset or stall, after all retries.
+    Network,
+    /// TLS: an untrusted, expired or misnamed certificate, or a failed handshake.
+    Tls,
+    /// 401, 403, 407 or 410: refused, or the link expired.
+    AccessDenied,
+    /// The proxy wants a login, or another one, or refuses the connection.
+    ProxyRefused,
+    /// The server broke the HTTP protocol; nothing wrong was stored.
+    Protocol,
+    /// Any other HTTP error status.
+    HttpStatus,
+    /// The bytes do not match the digest that was given.
+    DigestMismatch,
+    /// The remote object changed, again, while it was downloaded.
+    ObjectChanged,
+    /// A limit that the caller set was reached.
+    LimitReached,
+    /// The download was cancelled by its handle.
+    Cancelled,
+    /// Code that the program brought panicked: an observer, a storage, a transport, a
+    /// cookie jar or a refresh function, which the message names. Not a defect of the engine.
+    Callback,
+}
+
+/// A failed download, or a download that could not be started.
+///
+/// `Display` gives the cause with its consequence, in one line without a
+/// trailing full stop; [`Error::hint`] gives the next step.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{message}")]
+pub struct Error {
+    kind: ErrorKind,
+    message: String,
+    hint: Option<String>,
+    http_status: Option<u16>,
+    /// Who has it, where one was kept.
+    checkpoint: Option<Kept>,
+    #[source]
+    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// Who has the checkpoint of a download that can be continued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Kept {
+    /// This file, beside the partial.
+    File(PathBuf),
+    /// The program's own storage.
+    Storage,
+}
+
+impl Error {
+    /// An error of `kind`, whose `message` names the cause and the consequence.
+    pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            http_status: None,
+            checkpoint: None,
+            source: None,
+        }
+    }
+
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// The same error, whose message tells `more`.
+    pub(crate) fn with_more(mut self, more: impl fmt::Display) -> Self {
+        self.message = format!("{}; {more}", self.message);
+        self
+    }
+
+    pub(crate) fn with_status(mut self, status: u16) -> Self {
+        self.http_status = Some(status);
+        self
+    }
+
+    pub(crate) fn with_source(
+        mut self,
+        source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        self.source = Some(Arc::from(source.into()));
+        self
+    }
+
+    pub(crate) fn with_checkpoint(mut self, kept: Kept) -> Self {
+        self.checkpoint = Some(kept);
+        self
+    }
+
+    /// An I/O error at `path`; a full disk becomes [`ErrorKind::DiskFull`], and a panic in a
+    /// program's storage [`ErrorKind::Callback`].
+    pub(crate) fn io(what: impl fmt::Display, path: &Path, error: std::io::Error) -> Self {
+        let kind = match error.kind() {
+            std::io::ErrorKind::StorageFull
+            | std::io::ErrorKind::QuotaExceeded
+            | std::io::ErrorKind::FileTooLarge => ErrorKind::DiskFull,
+            _ => ErrorKind::LocalFile,
+        };
+        let message = format!("{what} {}: {error}", path.display());
+        match error.get_ref() {
+            Some(inner) if inner.is::<Panicked>() => {
+                Self::new(ErrorKind::Callback, message).with_hint(panicked::HINT)
+            }
+            _ => Self::new(kind, message),
+        }
+        .with_source(error)
+    }
+
+    /// What the operating system said, where that is the cause.
+    pub(crate) fn io_error(&self) -> Option<&std::io::Error> {
+        self.source.as_deref()?.downcast_ref()
+    }
+
+    /// What sort of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The next step for a person, if there is one to tell.
+    #[must_use]
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+
+    /// The HTTP status that caused the failure, where one did.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        self.http_status
+    }
+
+    /// Where the checkpoint of the partial download is, if one was kept in a file.
+    #[must_use]
+    pub fn checkpoint(&self) -> Option<&Path> {
+        match &self.checkpoint {
+            Some(Kept::File(path)) => Some(path),
+            Some(Kept::Storage) | None => None,
+        }
+    }
+
+    /// Whether the same download, started again, continues instead of starting
+    /// from zero.
+    #[must_use]
+    pub fn is_resumable(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+}

@@ -1,0 +1,257 @@
+//! The transport of the network: name lookup, TCP, proxies and TLS.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+#[cfg(feature = "http2")]
+use std::{collections::HashSet, sync::Mutex, sync::PoisonError};
+
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+use super::connect::{Connect, Connected, Connecting, Origin, Stream};
+use super::dial::Dialer;
+#[cfg(feature = "http2")]
+use super::failures::FetchErrorKind;
+use super::failures::{FetchError, tls_failed};
+#[cfg(feature = "proxy")]
+use super::proxies::proxy_for;
+#[cfg(feature = "proxy")]
+use super::proxy;
+use super::resolver::{NoAddress, Resolver};
+use super::tls::{Offer, Peer, Secured, Tls};
+use crate::model::config::{EngineConfig, HostAddress, HttpVersion, Interface, IpFamily};
+#[cfg(feature = "proxy")]
+use crate::model::config::{Proxies, Proxy, ProxyKind};
+use crate::model::error::{Error, ErrorKind};
+
+/// Makes connections as the engine's settings say.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    dialer: Dialer,
+    resolver: Resolver,
+    resolve: Vec<HostAddress>,
+    family: Option<IpFamily>,
+    tls: Tls,
+    version: HttpVersion,
+    #[cfg(feature = "proxy")]
+    proxies: Proxies,
+    /// Origins that refused HTTP/1.1 inside TLS.
+    #[cfg(feature = "http2")]
+    only_http2: Mutex<HashSet<Origin>>,
+}
+
+impl Connector {
+    /// A connector that has opened nothing but the files that `config` names.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] when one of them cannot be read or lacks what
+    /// it is for, or the interface contradicts the family of addresses.
+    pub(crate) fn new(config: &EngineConfig) -> Result<Self, Error> {
+        let mut family = config.ip_family;
+        if let Some(Interface::Address(address)) = config.interface {
+            if family.is_some_and(|family| !family.has(address)) {
+                return Err(Error::new(
+                    ErrorKind::InvalidInput,
+                    format!("no connection starts at {address} with the other family of addresses"),
+                ));
+            }
+            // What cannot start there would start anywhere.
+            family = Some(if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 });
+        }
+        Ok(Self {
+            dialer: Dialer::new(config)?,
+            resolver: Resolver::new(),
+            resolve: config.resolve.clone(),
+            family,
+            tls: Tls::new(config)?,
+            version: config.http_version,
+            #[cfg(feature = "proxy")]
+            proxies: config.proxies.clone(),
+            #[cfg(feature = "http2")]
+            only_http2: Mutex::default(),
+        })
+    }
+
+    async fn open(&self, origin: &Origin) -> Result<Connected, FetchError> {
+        let offer = self.offer(origin);
+        let opened = self.open_offering(origin, offer).await;
+        #[cfg(feature = "http2")]
+        if let Err(error) = &opened
+            && error.kind == FetchErrorKind::NoHttpVersion
+            && self.version == HttpVersion::Auto
+            && offer == Offer::Http1
+        {
+            self.only_http2().insert(origin.clone());
+            return self.open_offering(origin, Offer::Http2).await;
+        }
+        opened
+    }
+
+    fn offer(&self, origin: &Origin) -> Offer {
+        match self.version {
+            #[cfg(feature = "http2")]
+            HttpVersion::Auto if self.only_http2().contains(origin) => Offer::Http2,
+            HttpVersion::Auto | HttpVersion::Http1 => {
+                let _ = origin;
+                Offer::Http1
+            }
+            #[cfg(feature = "http2")]
+            HttpVersion::Http2 => Offer::Both,
+        }
+    }
+
+    #[cfg(feature = "http2")]
+    fn only_http2(&self) -> std::sync::MutexGuard<'_, HashSet<Origin>> {
+        const MAX_ORIGINS: usize = 1024;
+        // No invariant spans a panic: each call leaves the set whole.
+        let mut origins = self.only_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        if origins.len() > MAX_ORIGINS {
+            origins.clear();
+        }
+        origins
+    }
+
+    async fn open_offering(&self, origin: &Origin, offer: Offer) -> Result<Connected, FetchError> {
+        #[cfg(feature = "proxy")]
+        if let Some(proxy) = proxy_for(&self.proxies, origin.https, &origin.host) {
+            return self.open_through(proxy, origin, offer).await;
+        }
+        let stream = self.tcp(&origin.host, origin.port, origin).await?;
+        self.speak(origin, offer, stream).await
+    }
+
+    #[cfg(feature = "proxy")]
+    async fn open_through(
+        &self,
+        proxy: &Proxy,
+        origin: &Origin,
+        offer: Offer,
+    ) -> Result<Connected, FetchError> {
+        let name = proxy::Named(proxy);
+        let stream = self.tcp(&proxy.host, proxy.port, &name).await;
+        let stream = stream.map_err(|error| error.with_hint(proxy::unusable_hint(proxy)))?;
+        let stream: Box<dyn Stream> = if proxy.kind == ProxyKind::Https {
+            let (host, offer) = (&proxy.host, Offer::Http1);
+            let secured = self.tls.handshake(Peer::Proxy, host, offer, stream).await;
+            Box::new(secured.map_err(|error| tls_failed(&name, error))?)
+        } else {
+            Box::new(stream)
+        };
+        let stream = match proxy.kind {
+            ProxyKind::Http | ProxyKind::Https if !origin.https => {
+                let forward = proxy::forward(proxy);
+                return Ok(Connected { stream, http2: false, forward: Some(forward) });
+            }
+            ProxyKind::Http | ProxyKind::Https => proxy::tunnel(proxy, origin, stream).await?,
+            ProxyKind::Socks4a | ProxyKind::Socks5h => {
+                let target = proxy::Target::Name(&origin.host, origin.port);
+                proxy::socks(proxy, origin, target, stream).await?
+            }
+            ProxyKind::Socks4 | ProxyKind::Socks5 => {
+                let family = (proxy.kind == ProxyKind::Socks4).then_some(IpFamily::V4);
+                let address = self.look_up(origin, family).await?;
+                let target = proxy::Target::Address(address, origin.port);
+                proxy::socks(proxy, origin, target, stream).await?
+            }
+        };
+        self.speak(origin, offer, stream).await
+    }
+
+    /// TLS, where the origin has it, over a stream that leads to the origin.
+    async fn speak<S: Stream + 'static>(
+        &self,
+        origin: &Origin,
+        offer: Offer,
+        stream: S,
+    ) -> Result<Connected, FetchError> {
+        if !origin.https {
+            #[cfg(feature = "http2")]
+            let http2 = self.version == HttpVersion::Http2;
+            #[cfg(not(feature = "http2"))]
+            let http2 = false;
+            return Ok(Connected { http2, ..Connected::http1(Box::new(stream)) });
+        }
+        let secured = self.tls.handshake(Peer::Origin, &origin.host, offer, stream).await;
+        let stream: Secured<S> = secured.map_err(|error| tls_failed(origin, error))?;
+        #[cfg(feature = "http2")]
+        let http2 = super::tls::chose_http2(&stream);
+        #[cfg(not(feature = "http2"))]
+        let http2 = false;
+        Ok(Connected { http2, ..Connected::http1(Box::new(stream)) })
+    }
+
+    /// A TCP connection to `host`, which is as URLs have it; errors name `to`.
+    async fn tcp(
+        &self,
+        host: &str,
+        port: u16,
+        to: &dyn SendDisplay,
+    ) -> Result<TokioIo<TcpStream>, FetchError> {
+        let addresses = self.addresses(host, port).await;
+        let addresses = addresses.map_err(|none| FetchError::no_address(to, host, &none))?;
+        match self.dialer.dial(addresses).await {
+            Ok((stream, address)) => {
+                self.resolver.remember(host, address.ip());
+                Ok(stream)
+            }
+            Err(tried) => Err(FetchError::no_answer(to, &tried)),
+        }
+    }
+
+    /// The address of an origin that is to be told to a proxy.
+    #[cfg(feature = "proxy")]
+    async fn look_up(
+        &self,
+        origin: &Origin,
+        family: Option<IpFamily>,
+    ) -> Result<IpAddr, FetchError> {
+        let host = &origin.host;
+        let none = |none: &NoAddress| FetchError::no_address(origin, host, none);
+        let found = self.addresses(host, origin.port).await.map_err(|error| none(&error))?;
+        let fits = |address: &IpAddr| family.is_none_or(|family| family.has(*address));
+        let found = found.into_iter().map(|address| address.ip()).find(fits);
+        found.ok_or_else(|| none(&NoAddress::OfFamily(family.unwrap_or(IpFamily::V4))))
+    }
+
+    /// The addresses of a host that may be used: those that were given for it, its own
+    /// where it is one, else those of a lookup.
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
+        let mut found = match (self.fixed(host, port), literal(host)) {
+            (Some(fixed), _) => fixed.map(|address| SocketAddr::new(address, port)).collect(),
+            (None, Some(address)) => vec![SocketAddr::new(address, port)],
+            (None, None) => self.resolver.look_up(host, port).await?,
+        };
+        let usable = |address: IpAddr| self.family.is_none_or(|family| family.has(address));
+        found.retain(|address| usable(address.ip()));
+        if found.is_empty() {
+            return Err(NoAddress::OfFamily(self.family.unwrap_or(IpFamily::V4)));
+        }
+        Ok(found)
+    }
+
+    /// The addresses that were given for this host and port.
+    fn fixed(&self, host: &str, port: u16) -> Option<impl Iterator<Item = IpAddr>> {
+        let given = self.resolve.iter().find(|given| given.host == host && given.port == port);
+        given.map(|given| given.addresses.iter().copied())
+    }
+}
+
+/// A name in errors that may be held over a wait.
+trait SendDisplay: fmt::Display + Sync {}
+
+impl<T: fmt::Display + Sync> SendDisplay for T {}
+
+/// The address that a host of a URL is.
+fn literal(host: &str) -> Option<IpAddr> {
+    host.trim_matches(['[', ']']).parse().ok()
+}
+
+impl Connect for Connector {
+    /// Proxies and TLS included.
+    ///
+    /// # Errors
+    /// Of any kind but [`FetchErrorKind::Reset`] and [`FetchErrorKind::Protocol`].
+    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
+        Box::pin(self.open(origin))
+    }
+}

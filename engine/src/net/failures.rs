@@ -1,0 +1,258 @@
+//! What a failure of the network is, and its words for users.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+
+use super::connect::Origin;
+use super::dial::Tried;
+use super::heads::{SaidNothing, SpeaksTls};
+use super::resolver::NoAddress;
+use super::tls::TlsError;
+use super::tls_words;
+use crate::model::name::at_most;
+pub(crate) use crate::net::transport::{
+    TransportError as FetchError, TransportErrorKind as FetchErrorKind,
+};
+
+impl FetchError {
+    /// Nothing is known of where `host` is.
+    pub(super) fn no_address(to: &dyn fmt::Display, host: &str, none: &NoAddress) -> Self {
+        let message = format!("cannot connect to {to}: {none}");
+        match none {
+            NoAddress::NoSuchHost => {
+                Self::new(FetchErrorKind::Unreachable, message).with_hint(format!(
+                    "check the spelling of {host} and the network; where names are looked up by a \
+                 proxy alone, give that with --proxy URL"
+                ))
+            }
+            NoAddress::OfFamily(_) => Self::new(FetchErrorKind::Unreachable, message),
+            NoAddress::ForNow(_) => Self::new(FetchErrorKind::Connect, message).with_hint(
+                "the network or its name server does not answer: run it again once it does",
+            ),
+        }
+    }
+
+    /// None of the addresses answered.
+    pub(super) fn no_answer(to: &dyn fmt::Display, tried: &[Tried]) -> Self {
+        let mut causes: Vec<String> = Vec::new();
+        for words in tried.iter().map(Tried::words) {
+            if !causes.contains(&words) {
+                causes.push(words);
+            }
+        }
+        let message = format!("cannot connect to {to}: {}", causes.join("; "));
+        let mut error = if !tried.iter().all(Tried::is_hopeless) {
+            Self::new(FetchErrorKind::Connect, message)
+        } else if tried.iter().any(Tried::is_refused) {
+            Self::new(FetchErrorKind::Unreachable, message).with_hint(
+                "check the port, and whether the server runs: --retry N waits for it; where only \
+                 a proxy leads there, give that with --proxy URL",
+            )
+        } else {
+            Self::new(FetchErrorKind::Unreachable, message).with_hint(
+                "check the network; where only a proxy leads there, give that with --proxy URL",
+            )
+        };
+        error.tried = tried.iter().map(Tried::line).collect();
+        error
+    }
+
+    /// A failure of the handshake of TLS.
+    fn in_handshake(to: &dyn fmt::Display, error: &io::Error) -> Self {
+        if let Some(tls) = tls_error(error) {
+            tracing::debug!(?tls, "no TLS");
+            return tls_words::failed(to, tls);
+        }
+        if ended_by_peer(error) {
+            let message =
+                format!("{to} ended the connection instead of answering the TLS handshake");
+            return Self::new(FetchErrorKind::Unreachable, message).with_hint(
+                "it may not speak TLS on this port: if plain HTTP is spoken there, try http:// \
+                 instead of https://",
+            );
+        }
+        let message = format!("cannot connect to {to}: {}", cause_text(error));
+        Self::new(FetchErrorKind::Connect, message)
+    }
+
+    /// A connection was made and HTTP could not begin on it.
+    pub(crate) fn beginning(origin: &Origin, error: &hyper::Error) -> Self {
+        let message = format!("cannot connect to {origin}: {}", cause_text(error));
+        Self::new(FetchErrorKind::Connect, message)
+    }
+
+    /// The same where that is most likely because the origin itself speaks TLS, and was asked in
+    /// plain HTTP: many servers then close the connection without a word.
+    pub(crate) fn without_a_byte(origin: &Origin, error: &hyper::Error) -> Option<Self> {
+        let is_it = !origin.https && chain(error).any(<dyn StdError>::is::<SaidNothing>);
+        is_it.then(|| Self {
+            without_a_byte: true,
+            ..Self::receiving(origin, error, "before it answered").with_hint(
+                "check the port and the network; where the server speaks TLS on this port, try \
+                 https:// instead of http://",
+            )
+        })
+    }
+
+    /// A failure before the response's head was complete.
+    pub(crate) fn before_head(origin: &Origin, error: &hyper::Error) -> Self {
+        // With TLS 1.3 a refused client certificate shows only here.
+        if let Some(alert @ rustls::Error::AlertReceived(_)) = tls_error(error) {
+            return tls_words::failed(origin, alert);
+        }
+        if chain(error).any(<dyn StdError>::is::<SpeaksTls>) {
+            let message = format!("{origin} speaks TLS, and was asked in plain HTTP");
+            return Self::new(FetchErrorKind::WrongProtocol, message)
+                .with_hint("try https:// instead of http://");
+        }
+        if is_no_http2(error) {
+            let cause = cause_text(error);
+            return Self::new(
+                FetchErrorKind::WrongProtocol,
+                format!("{origin} was asked in HTTP/2 and answers in something else: {cause}"),
+            )
+            .with_hint("leave --http2 out: then it is asked in HTTP/1.1");
+        }
+        if is_unusable_head(error) {
+            return Self::new(
+                FetchErrorKind::Protocol,
+                format!("the response of {origin} cannot be read: {}", cause_text(error)),
+            );
+        }
+        Self::receiving(origin, error, "before it answered")
+    }
+
+    /// A failure inside the body.
+    pub(crate) fn in_body(origin: &Origin, error: &hyper::Error) -> Self {
+        Self::receiving(origin, error, "inside the body")
+    }
+
+    fn receiving(origin: &Origin, error: &hyper::Error, when: &str) -> Self {
+        let cause = cause_text(error);
+        if is_unparsable(error) {
+            return Self::new(
+                FetchErrorKind::Protocol,
+                format!("the response of {origin} cannot be read: {cause}"),
+            );
+        }
+        Self::new(
+            FetchErrorKind::Reset,
+            format!("the connection to {origin} broke {when}: {cause}"),
+        )
+    }
+}
+
+/// Whether what came instead of a response is not even a frame: the text of
+/// HTTP/1.1, say, from a server that was taken for one of HTTP/2.
+#[cfg(feature = "http2")]
+fn is_no_http2(error: &hyper::Error) -> bool {
+    found_by_http2(error).any(|error| error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR))
+}
+
+/// What our side of HTTP/2 found wrong.
+#[cfg(feature = "http2")]
+fn found_by_http2(error: &hyper::Error) -> impl Iterator<Item = &h2::Error> {
+    let of_http2 = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
+    of_http2.filter(|error| error.is_library())
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_no_http2(_: &hyper::Error) -> bool {
+    false
+}
+
+/// Whether our side of HTTP/2 refused a response's head: too large, too many
+/// fields, or ones that contradict each other (RFC 9113 section 8.1.1).
+#[cfg(feature = "http2")]
+fn is_unusable_head(error: &hyper::Error) -> bool {
+    found_by_http2(error).any(|error| {
+        !error.is_io()
+            && matches!(
+                error.reason(),
+                Some(
+                    h2::Reason::PROTOCOL_ERROR
+                        | h2::Reason::ENHANCE_YOUR_CALM
+                        | h2::Reason::COMPRESSION_ERROR
+                )
+            )
+    })
+}
+
+#[cfg(not(feature = "http2"))]
+fn is_unusable_head(_: &hyper::Error) -> bool {
+    false
+}
+
+/// hyper reports bad chunk framing as an I/O error of an `Invalid` kind; a
+/// damaged TLS record has the same kind, but is an accident of the connection.
+fn is_unparsable(error: &hyper::Error) -> bool {
+    if chain(error).any(<dyn StdError>::is::<rustls::Error>) {
+        return false;
+    }
+    chain(error).any(|error| {
+        error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+            || error.downcast_ref::<io::Error>().is_some_and(|error| {
+                // Only what hyper made itself; the system's errors have a code.
+                error.raw_os_error().is_none()
+                    && matches!(
+                        error.kind(),
+                        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
+                    )
+            })
+    })
+}
+
+/// The error and all below it. `io::Error::source` skips the error it wraps,
+/// which is the very one of interest, so that one is taken by `get_ref`.
+pub(super) fn chain<'a>(
+    error: &'a (dyn StdError + 'static),
+) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
+        let error = *error;
+        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(inner) => Some(inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// The failure of TLS that it comes from, if it does.
+fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
+    chain(error).find_map(|error| error.downcast_ref())
+}
+
+/// The text of the deepest error: the layers above it only say which layer
+/// they are. It may quote the server.
+pub(super) fn cause_text(error: &(dyn StdError + 'static)) -> String {
+    const LONGEST: usize = 500;
+    let text = match tls_error(error) {
+        Some(tls) => tls_words::cause(tls),
+        None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
+    };
+    at_most(text.trim_end_matches('.'), LONGEST)
+}
+
+/// Whether the other end closed the connection, in an orderly way or not.
+fn ended_by_peer(error: &(dyn StdError + 'static)) -> bool {
+    chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::UnexpectedEof
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::BrokenPipe
+        )
+    })
+}
+
+/// There is no TLS with `to`.
+pub(super) fn tls_failed(to: &dyn fmt::Display, error: TlsError) -> FetchError {
+    match error {
+        TlsError::SetUp(cause) => {
+            let message = format!("TLS for {to} cannot be set up: {cause}");
+            FetchError::new(FetchErrorKind::Tls, message)
+        }
+        TlsError::Handshake(error) => FetchError::in_handshake(to, &error),
+    }
+}

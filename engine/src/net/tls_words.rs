@@ -1,0 +1,276 @@
+//! What TLS refuses, in words for a person: the library's own name its types.
+
+use std::fmt;
+use std::time::UNIX_EPOCH;
+
+use rustls::pki_types::UnixTime;
+use rustls::{
+    AlertDescription as Alert, CertificateError, InvalidMessage, PeerIncompatible as Peer,
+};
+
+use super::certificate::Untrusted;
+use super::failures::{FetchError, FetchErrorKind};
+use crate::model::name::at_most;
+
+/// So many of a certificate's names are told.
+const MOST_NAMES: usize = 4;
+/// The longest name of a host in a certificate that is shown, in bytes.
+const LONGEST_NAME: usize = 80;
+
+/// What it costs to go on all the same.
+const INSECURE: &str = "the last way is --insecure, with which anybody on the way can read and \
+                        change everything";
+
+/// The handshake with `to` failed.
+pub(super) fn failed(to: &dyn fmt::Display, error: &rustls::Error) -> FetchError {
+    if let rustls::Error::AlertReceived(Alert::NoApplicationProtocol) = error {
+        let message = format!("{to} speaks no version of HTTP that it was offered");
+        return FetchError::new(FetchErrorKind::NoHttpVersion, message);
+    }
+    if let rustls::Error::InvalidCertificate(why) = error {
+        let (cause, hint) = certificate(why);
+        let message = format!("the certificate of {to} is not accepted: {cause}");
+        return FetchError::new(FetchErrorKind::Tls, message).with_hint(hint);
+    }
+    let message = format!("the TLS handshake with {to} failed: {}", cause(error));
+    let failed = FetchError::new(FetchErrorKind::Tls, message);
+    match error {
+        _ if is_no_tls(error) => {
+            failed.with_hint("if plain HTTP is spoken there, try http:// instead of https://")
+        }
+        rustls::Error::AlertReceived(alert) if is_of_our_certificate(*alert) => failed
+            .with_hint("the server wants another client certificate: --cert FILE and --key FILE"),
+        _ => failed.with_hint(
+            "its TLS and this one do not fit: update the server, or check what stands between",
+        ),
+    }
+}
+
+/// What any failure of TLS is, in a clause.
+pub(super) fn cause(error: &rustls::Error) -> String {
+    let words = match error {
+        rustls::Error::InvalidCertificate(why) => return certificate(why).0,
+        _ if is_no_tls(error) => "what answers there does not speak TLS",
+        rustls::Error::AlertReceived(Alert::ProtocolVersion)
+        | rustls::Error::PeerIncompatible(
+            Peer::ServerTlsVersionIsDisabledByOurConfig
+            | Peer::ServerDoesNotSupportTls12Or13
+            | Peer::Tls12NotOffered
+            | Peer::Tls12NotOfferedOrEnabled,
+        ) => "it speaks only old versions of TLS, which are not safe; 1.2 or 1.3 is needed",
+        rustls::Error::AlertReceived(Alert::HandshakeFailure | Alert::InsufficientSecurity)
+        | rustls::Error::PeerIncompatible(
+            Peer::NoCipherSuitesInCommon
+            | Peer::NoKxGroupsInCommon
+            | Peer::EcPointsExtensionRequired,
+        ) => {
+            "it refuses every cipher and algorithm that it was offered: it has only old ones \
+             (without ECDHE and AES-GCM or ChaCha20), or wants a client certificate"
+        }
+        rustls::Error::AlertReceived(Alert::UnrecognisedName) => "it serves no host of this name",
+        rustls::Error::AlertReceived(Alert::CertificateRequired) => {
+            "it demands a client certificate"
+        }
+        rustls::Error::AlertReceived(alert) if is_of_our_certificate(*alert) => {
+            "it refuses the client certificate, or demands one"
+        }
+        rustls::Error::AlertReceived(Alert::InternalError) => "it reports an error of its own",
+        rustls::Error::AlertReceived(alert) => {
+            return format!("it broke off with alert {} of TLS", u8::from(*alert));
+        }
+        rustls::Error::NoCertificatesPresented => "it shows no certificate",
+        rustls::Error::DecryptError => "what came was damaged on the way",
+        rustls::Error::General(text) => return text.clone(),
+        _ => "it does not keep to the rules of TLS",
+    };
+    words.to_owned()
+}
+
+fn is_no_tls(error: &rustls::Error) -> bool {
+    matches!(
+        error,
+        rustls::Error::InvalidMessage(
+            InvalidMessage::InvalidContentType
+                | InvalidMessage::UnknownProtocolVersion
+                | InvalidMessage::MessageTooLarge
+                | InvalidMessage::InvalidEmptyPayload,
+        )
+    )
+}
+
+/// Whether a server says with it that our certificate, or none, is wrong.
+fn is_of_our_certificate(alert: Alert) -> bool {
+    matches!(
+        alert,
+        Alert::BadCertificate
+            | Alert::UnsupportedCertificate
+            | Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::UnknownCA
+            | Alert::AccessDenied
+            | Alert::CertificateRequired
+    )
+}
+
+/// Why a server's certificate is refused, and what can be done about it.
+fn certificate(why: &CertificateError) -> (String, String) {
+    let other_server = || format!("this may be another server than you mean; {INSECURE}");
+    match why {
+        CertificateError::Other(other) => match other.0.downcast_ref() {
+            Some(untrusted) => self::untrusted(untrusted),
+            // The platform's own words.
+            None => (at_most(&other.0.to_string(), 200), other_server()),
+        },
+        CertificateError::UnknownIssuer => untrusted(&Untrusted::By(None)),
+        CertificateError::NotValidForNameContext { expected, presented }
+            if presented.is_empty() =>
+        {
+            (
+                format!(
+                    "it names no host in its subject alternative names, where {} would have to be; a \
+                     common name alone no longer counts",
+                    expected.to_str()
+                ),
+                format!("the server needs a new certificate; {INSECURE}"),
+            )
+        }
+        CertificateError::NotValidForNameContext { expected, presented } => (
+            format!("it is for {}, not for {}", names(presented), expected.to_str()),
+            format!("check the host in the URL; {INSECURE}"),
+        ),
+        CertificateError::NotValidForName => {
+            ("it is for another host".to_owned(), format!("check the host in the URL; {INSECURE}"))
+        }
+        CertificateError::ExpiredContext { time, not_after } => {
+            (format!("it expired on {}", date(*not_after)), of_time(Some(*time)))
+        }
+        CertificateError::Expired => ("it has expired".to_owned(), of_time(None)),
+        CertificateError::NotValidYetContext { time, not_before } => {
+            (format!("it is not valid before {}", date(*not_before)), of_time(Some(*time)))
+        }
+        CertificateError::NotValidYet => ("it is not valid yet".to_owned(), of_time(None)),
+        CertificateError::Revoked => ("its authority has revoked it".to_owned(), other_server()),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
+            ("it is not one for servers".to_owned(), other_server())
+        }
+        CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
+            ("it is malformed, or of a kind that is not known".to_owned(), other_server())
+        }
+        CertificateError::BadSignature => ("its signature is wrong".to_owned(), other_server()),
+        CertificateError::UnsupportedSignatureAlgorithmContext { .. }
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            ("it is signed in a way that is not known, or not safe".to_owned(), other_server())
+        }
+        _ => ("whether it was revoked cannot be told".to_owned(), other_server()),
+    }
+}
+
+fn untrusted(why: &Untrusted) -> (String, String) {
+    let hint = match why {
+        Untrusted::SelfSigned => "if the server is yours, give the certificate with --cacert FILE",
+        Untrusted::Authority => "where it is the right one, give it with --cacert FILE",
+        Untrusted::By(_) => {
+            "an authority of your own is trusted with --cacert FILE; a server may also leave out \
+             the certificates between it and its authority, which its owner has to add"
+        }
+    };
+    let cause = match why {
+        Untrusted::Authority => {
+            "it is that of an authority (CA:TRUE), and not one for a server, which the authority \
+             would have signed"
+                .to_owned()
+        }
+        why => why.to_string(),
+    };
+    (cause, format!("{hint}; {INSECURE}"))
+}
+
+/// What to do about a certificate that is not valid now.
+fn of_time(now: Option<UnixTime>) -> String {
+    let clock = match now {
+        Some(now) => format!("whose clock says {}", date(now)),
+        None => "and its clock".to_owned(),
+    };
+    format!("the server needs a new one, unless it is this machine {clock}; {INSECURE}")
+}
+
+fn date(time: UnixTime) -> String {
+    httpdate::fmt_http_date(UNIX_EPOCH + std::time::Duration::from_secs(time.as_secs()))
+}
+
+/// The names in a certificate, which the library writes as `DnsName("a.example")`.
+fn names(presented: &[String]) -> String {
+    let bare = |name: &String| {
+        let value = name.split_once('(').map_or(name.as_str(), |(_, value)| value);
+        at_most(value.trim_end_matches(')').trim_matches('"'), LONGEST_NAME)
+    };
+    let mut told: Vec<String> = presented.iter().take(MOST_NAMES).map(bare).collect();
+    match presented.len().saturating_sub(told.len()) {
+        0 => {}
+        more => told.push(format!("{more} more")),
+    }
+    match told.as_slice() {
+        [all @ .., last] if !all.is_empty() => format!("{} and {last}", all.join(", ")),
+        few => few.concat(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_name_of_a_type_is_in_the_words() {
+        use rustls::{CertificateError as C, Error, PeerMisbehaved};
+        let alerts = (0..=u8::MAX).map(|alert| Error::AlertReceived(Alert::from(alert)));
+        let certificates = [
+            C::BadEncoding,
+            C::Expired,
+            C::NotValidYet,
+            C::Revoked,
+            C::UnhandledCriticalExtension,
+            C::UnknownIssuer,
+            C::UnknownRevocationStatus,
+            C::ExpiredRevocationList,
+            C::BadSignature,
+            C::NotValidForName,
+            C::InvalidPurpose,
+            C::InvalidOcspResponse,
+            C::ApplicationVerificationFailure,
+        ];
+        let certificates = certificates.into_iter().map(Error::InvalidCertificate);
+        let others = [
+            Error::InvalidMessage(InvalidMessage::InvalidContentType),
+            Error::InvalidMessage(InvalidMessage::MissingKeyExchange),
+            Error::PeerIncompatible(Peer::NoCipherSuitesInCommon),
+            Error::PeerMisbehaved(PeerMisbehaved::BadCertChainExtensions),
+            Error::NoCertificatesPresented,
+            Error::DecryptError,
+            Error::FailedToGetCurrentTime,
+        ];
+        for error in alerts.chain(certificates).chain(others) {
+            let FetchError { message, hint, .. } = failed(&"host:443", &error);
+            let text = format!("{message} {}", hint.unwrap_or_default());
+            let mut words = text.split(|c: char| !c.is_alphanumeric());
+            let is_type = |word: &str| {
+                word.chars()
+                    .zip(word.chars().skip(1))
+                    .any(|(a, b)| a.is_lowercase() && b.is_uppercase())
+            };
+            // A cipher of that name.
+            let found = words.find(|word| is_type(word) && *word != "ChaCha20");
+            assert_eq!(found, None, "{text}");
+        }
+    }
+
+    #[test]
+    fn names_are_told_bare_and_not_all_of_them() {
+        let all = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        assert_eq!(names(&all(&["DnsName(\"a.example\")"])), "a.example");
+        let two = all(&["DnsName(\"*.a.example\")", "IpAddress(127.0.0.1)"]);
+        assert_eq!(names(&two), "*.a.example and 127.0.0.1");
+        let many = all(&["DnsName(\"a\")"; 9]);
+        assert_eq!(names(&many), "a, a, a, a and 5 more");
+    }
+}
