@@ -260,7 +260,7 @@ impl Tests {
     pub fn table(&self) -> String {
         let mut text = "# The faults, what haul does, and the tests that show it\n\n\
             Made from `src/faults.rs` and the names of the tests by\n\
-            `HAUL_REFRESH=1 cargo test -p haul-tests --test fault_table`.\n\
+            `HAUL_REFRESH=1 cargo test -p haul-tests --test command fault_table`.\n\
             In every row the final name holds exactly one version of the object or does not exist,\n\
             and no secret is on disk or in any output.\n"
             .to_owned();
@@ -289,7 +289,9 @@ impl Tests {
     }
 }
 
-fn files_below(folder: &Path) -> Vec<PathBuf> {
+/// All files in `folder` and in the folders below it; none where it cannot be read.
+#[must_use]
+pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.path().is_dir() {

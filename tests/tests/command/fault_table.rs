@@ -18,6 +18,6 @@ fn fault_table_is_fresh() {
     assert!(
         fs::read_to_string(&table).unwrap_or_default() == tests.table(),
         "tests/FAULTS.md is not what the tests are: \
-         HAUL_REFRESH=1 cargo test -p haul-tests --test fault_table"
+         HAUL_REFRESH=1 cargo test -p haul-tests --test command fault_table"
     );
 }

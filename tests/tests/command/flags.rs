@@ -8,6 +8,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use haul_tests::faults::files_below;
 use haul_tests::harness::{Haul, Outcome, Sandbox};
 use haul_tests::haul;
 use haul_tests::object::Object;
@@ -40,8 +41,8 @@ fn flags_of(help: &str) -> BTreeSet<String> {
 fn every_flag_is_named_by_a_test() {
     let sandbox = Sandbox::new();
     let mut texts = String::new();
-    for entry in fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")).unwrap() {
-        let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+    for path in files_below(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests")) {
+        let text = fs::read_to_string(path).unwrap();
         let code = text.lines().filter(|line| !line.trim_start().starts_with("//"));
         code.for_each(|line| texts.extend([line, "\n"]));
     }

@@ -24,7 +24,7 @@ fn page_is_what_the_tests_type() {
     assert!(
         fs::read_to_string(&page).unwrap_or_default() == habits::page(),
         "docs/coming-from.md is not what tests/src/habits.rs says: \
-         HAUL_REFRESH=1 cargo test -p haul-tests --test habits"
+         HAUL_REFRESH=1 cargo test -p haul-tests --test command habits"
     );
 }
 

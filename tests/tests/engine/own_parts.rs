@@ -22,13 +22,13 @@ use haul_tests::origin::{End, Origin, Response as Answer, standard};
 use haul_tests::running::last_event;
 use tokio::io::AsyncReadExt as _;
 
-#[path = "../../engine/examples/observe.rs"]
+#[path = "../../../engine/examples/observe.rs"]
 #[allow(dead_code)]
 mod observe;
-#[path = "../../engine/examples/own_storage.rs"]
+#[path = "../../../engine/examples/own_storage.rs"]
 #[allow(dead_code)]
 mod own_storage;
-#[path = "../../engine/examples/own_transport.rs"]
+#[path = "../../../engine/examples/own_transport.rs"]
 #[allow(dead_code)]
 mod own_transport;
 
