@@ -65,7 +65,7 @@ use crate::driver::observer::Observers;
 use crate::driver::refresh::Refresher;
 use crate::driver::shared::Shared;
 use crate::driver::turns::Turn;
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::config::{
     Allocation, Checksum, Connections, DigestAlgorithm, Existing, Foreign, Pieces, Resume,
     RetryPolicy, StorageKind,

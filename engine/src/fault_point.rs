@@ -1,4 +1,4 @@
-//! Places where a test makes the engine fail, and bugs that a test must notice.
+//! Places where a test makes the engine fail.
 //!
 //! Without the feature `fault-points`, which only the test package turns on,
 //! all of this is nothing: each call is an empty inline function. With it, the
@@ -13,7 +13,8 @@
 //! - `HAUL_NAMES=143` or `plain`: the file system takes only names of so many bytes, or
 //!   those that FAT takes.
 //! - `HAUL_SLOW_WRITES=Nms`: each call that stores bytes takes so long.
-//! - `HAUL_BUG=NAME`: the bug of that name is in the program.
+//!
+//! The bugs that a test must notice are in `seeded_bugs`, and [`has_bug`] asks for them.
 
 use std::io;
 use std::path::Path;
@@ -67,44 +68,24 @@ pub(crate) enum Call {
     GiveBack,
 }
 
-/// A bug that some test must notice. `.ci/check-tests-see-bugs` runs them all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Bug {
-    /// Publish without syncing the data.
-    NoDataSync,
-    /// Publish without syncing the directory.
-    NoDirectorySync,
-    /// Replace the checkpoint without syncing the directory.
-    NoCheckpointDirectorySync,
-    /// Take a 206 without looking at its Content-Range.
-    AnyRange,
-    /// Take a 206 without looking at its ETag.
-    AnyTag,
-    /// Take a response without a strong ETag as if it had shown the known one.
-    ConditionIsProof,
-    /// Take any transfer coding for `chunked`.
-    AnyTransferCoding,
-    /// Believe complete segments of an earlier run without hashing them.
-    TrustComplete,
-    /// Store what a server sends beyond the range.
-    BeyondRange,
-    /// Send credentials wherever a redirect points.
-    SecretsToAnyone,
-    /// Count a response that brings no byte as progress.
-    StallIsProgress,
-    /// Look at no digest that a server sends.
-    NoFieldDigests,
-    /// Believe that a URL which leads elsewhere has the bytes that are stored.
-    NoUrlProof,
-    /// Believe a checkpoint whatever file is beside it.
-    AnyDataFile,
-    /// Take files for ours by their names.
-    ForeignSideFiles,
+/// Whether this bug of [`crate::seeded_bugs`] is in the program. It never is without the
+/// feature: the program then does not even hold the bug's name.
+#[cfg(feature = "fault-points")]
+macro_rules! has_bug {
+    ($bug:ident) => {
+        $crate::seeded_bugs::is_in_the_program($crate::seeded_bugs::Bug::$bug)
+    };
+}
+#[cfg(not(feature = "fault-points"))]
+macro_rules! has_bug {
+    ($bug:ident) => {
+        false
+    };
 }
 
 #[cfg(not(feature = "fault-points"))]
 mod imp {
-    use super::{Bug, Call, Errno, Path, io};
+    use super::{Call, Errno, Path, io};
 
     #[inline(always)]
     pub(crate) fn pass(_: Call) -> io::Result<()> {
@@ -114,11 +95,6 @@ mod imp {
     #[inline(always)]
     pub(crate) fn take_name(_: &Path) -> Result<(), Errno> {
         Ok(())
-    }
-
-    #[inline(always)]
-    pub(crate) fn has(_: Bug) -> bool {
-        false
     }
 }
 
@@ -131,7 +107,7 @@ mod imp {
 
     use rustix::process::{Signal, getpid, kill_process};
 
-    use super::{Bug, Call, Errno, Path, io};
+    use super::{Call, Errno, Path, io};
 
     struct Orders {
         kill_at: Option<u64>,
@@ -139,7 +115,6 @@ mod imp {
         fail: Vec<(Call, u64, Errno, AtomicU64)>,
         names: Option<String>,
         slow_writes: Option<Duration>,
-        bug: Option<Bug>,
     }
 
     fn orders() -> &'static Orders {
@@ -161,7 +136,6 @@ mod imp {
                     let millis = text.strip_suffix("ms").and_then(|text| text.parse().ok());
                     Duration::from_millis(millis.expect("HAUL_SLOW_WRITES: Nms"))
                 }),
-                bug: order("HAUL_BUG").map(|name| bug_named(&name).expect("HAUL_BUG: its name")),
             }
         })
     }
@@ -199,27 +173,6 @@ mod imp {
         Some((call, number.parse().ok()?, errno, AtomicU64::new(0)))
     }
 
-    fn bug_named(name: &str) -> Option<Bug> {
-        Some(match name {
-            "no-data-sync" => Bug::NoDataSync,
-            "no-directory-sync" => Bug::NoDirectorySync,
-            "no-checkpoint-directory-sync" => Bug::NoCheckpointDirectorySync,
-            "any-range" => Bug::AnyRange,
-            "any-tag" => Bug::AnyTag,
-            "condition-is-proof" => Bug::ConditionIsProof,
-            "any-transfer-coding" => Bug::AnyTransferCoding,
-            "trust-complete" => Bug::TrustComplete,
-            "beyond-range" => Bug::BeyondRange,
-            "secrets-to-anyone" => Bug::SecretsToAnyone,
-            "stall-is-progress" => Bug::StallIsProgress,
-            "no-field-digests" => Bug::NoFieldDigests,
-            "no-url-proof" => Bug::NoUrlProof,
-            "any-data-file" => Bug::AnyDataFile,
-            "foreign-side-files" => Bug::ForeignSideFiles,
-            _ => return None,
-        })
-    }
-
     pub(crate) fn pass(call: Call) -> io::Result<()> {
         static ALL: AtomicU64 = AtomicU64::new(0);
         let orders = orders();
@@ -255,10 +208,7 @@ mod imp {
             _ => Ok(()),
         }
     }
-
-    pub(crate) fn has(bug: Bug) -> bool {
-        orders().bug == Some(bug)
-    }
 }
 
-pub(crate) use imp::{has, pass, take_name};
+pub(crate) use has_bug;
+pub(crate) use imp::{pass, take_name};

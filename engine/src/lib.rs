@@ -40,6 +40,8 @@ mod model;
 #[doc(hidden)]
 pub mod model_bench;
 mod net;
+#[cfg(feature = "fault-points")]
+mod seeded_bugs;
 #[cfg(test)]
 mod simulation;
 

@@ -22,7 +22,7 @@ use rustix::io::Errno;
 use super::naming::{create_unnamed, has_no_links, name, rename_new};
 use super::partial::{PRIVATE_MODE, open_regular};
 use super::storage::file_size_limit_bytes;
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::checkpoint::MAGIC;
 use crate::model::error::{Error, ErrorKind};
 
@@ -47,7 +47,7 @@ pub(super) fn read_open(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut reader = ReadAt { file, at: 0 }.take(MAX_BYTES + 1);
     reader.read_to_end(&mut bytes).map_err(|error| Error::io("cannot read", path, error))?;
-    let is_ours = bytes.starts_with(MAGIC) || fault_point::has(Bug::ForeignSideFiles);
+    let is_ours = bytes.starts_with(MAGIC) || fault_point::has_bug!(ForeignSideFiles);
     if bytes.len() as u64 > MAX_BYTES || !is_ours {
         return Err(Error::new(
             ErrorKind::LocalFile,
@@ -216,7 +216,7 @@ impl Staged {
         // checkpoint is written each second.
         drop(name.as_mut().map(|name| std::mem::take(&mut name.0)));
         std::mem::forget(name);
-        if durable && !fault_point::has(Bug::NoCheckpointDirectorySync) {
+        if durable && !fault_point::has_bug!(NoCheckpointDirectorySync) {
             sync_directory(directory_of(path), Call::SyncCheckpointDirectory)?;
         }
         Ok((file, lock))
@@ -319,7 +319,7 @@ pub(super) fn is_checkpoint(path: &Path) -> io::Result<Option<bool>> {
     };
     let mut beginning = [0; MAGIC.len()];
     let whole = file.read_exact_at(&mut beginning, 0).is_ok();
-    Ok(Some(whole && beginning == *MAGIC || fault_point::has(Bug::ForeignSideFiles)))
+    Ok(Some(whole && beginning == *MAGIC || fault_point::has_bug!(ForeignSideFiles)))
 }
 
 /// The directory that a path's name is in.

@@ -22,7 +22,7 @@ use super::publish;
 use super::storage::window::Window;
 use super::storage::{self, Storage};
 use super::unnamed::{Directories, Unnamed};
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::checkpoint::{Checkpoint, CheckpointError, SegmentRecord, segment_count};
 use crate::model::config::{Allocation, Existing, Resume, StorageKind};
 use crate::model::error::{Error, ErrorKind};
@@ -284,7 +284,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         }
     }
     let mut checkpoint = old.unwrap_or(first);
-    if fault_point::has(Bug::TrustComplete) {
+    if fault_point::has_bug!(TrustComplete) {
         checkpoint.segments.iter_mut().for_each(SegmentRecord::make_durable);
     }
     let short = forget_unreachable(&partial, &mut checkpoint)?;

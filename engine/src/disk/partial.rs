@@ -26,7 +26,7 @@ use rustix::io::Errno;
 
 use super::checkpoint_file::{self, Lock, directory_of};
 use super::naming::{self, create_unnamed};
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::adoption::Adopted;
 use crate::model::checkpoint::{Checkpoint, DataFile};
 use crate::model::error::{Error, ErrorKind};
@@ -603,7 +603,7 @@ fn foreign(paths: &Paths) -> Error {
 /// Whether what was `found` in the data's place is nobody's download: those have a
 /// checkpoint as long as they have data. It is still there although there is none now.
 fn is_foreign(paths: &Paths, found: &Metadata) -> Result<bool, Error> {
-    if fault_point::has(Bug::ForeignSideFiles) {
+    if fault_point::has_bug!(ForeignSideFiles) {
         return Ok(false);
     }
     let cannot = |error| Error::io("cannot examine", &paths.partial, error);

@@ -19,7 +19,7 @@ use super::foreign;
 use super::naming::{Named, rename_new};
 use super::numbered::names;
 use super::partial::{PRIVATE_MODE, Partial, Paths, output_exists, replaced};
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
@@ -89,7 +89,7 @@ pub(crate) fn publish(
         .and_then(|()| set_attributes(file, mode, options))
         .map_err(failed("cannot set the attributes of"))?;
     let named = (|| {
-        if options.sync && !fault_point::has(Bug::NoDataSync) {
+        if options.sync && !fault_point::has_bug!(NoDataSync) {
             let synced = fault_point::pass(Call::SyncAttributes).and_then(|()| file.sync_all());
             synced.map_err(failed("cannot sync"))?;
         }
@@ -108,7 +108,7 @@ pub(crate) fn publish(
         }
     };
 
-    if options.sync && !fault_point::has(Bug::NoDirectorySync) {
+    if options.sync && !fault_point::has_bug!(NoDirectorySync) {
         directories.sync_after_publishing(&output)?;
     }
     if let Err(error) = partial.remove_checkpoint() {

@@ -21,7 +21,7 @@ use super::naming::{create_unnamed, has_open_files, name};
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_version};
 use super::storage::memory::{Buffers, MemoryStorage};
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
 
@@ -154,7 +154,7 @@ impl Unnamed {
 
     /// Makes what [`Self::write`] wrote durable, if it is to be.
     pub(super) fn sync(&self, file: &File, options: &PublishOptions) -> Result<(), Error> {
-        if !options.sync || fault_point::has(Bug::NoDataSync) {
+        if !options.sync || fault_point::has_bug!(NoDataSync) {
             return Ok(());
         }
         fault_point::pass(Call::SyncData)
@@ -168,7 +168,7 @@ impl Unnamed {
         options: &PublishOptions,
         directories: &DirectorySyncs,
     ) -> Result<(), Error> {
-        if !options.sync || fault_point::has(Bug::NoDirectorySync) {
+        if !options.sync || fault_point::has_bug!(NoDirectorySync) {
             return Ok(());
         }
         directories.sync_after_publishing(&self.output)

@@ -24,7 +24,7 @@ impl Driver {
         now: Duration,
     ) {
         // A digest that the user gave is proof enough.
-        if self.is_proven_by_digest() || fault_point::has(Bug::NoFieldDigests) {
+        if self.is_proven_by_digest() || fault_point::has_bug!(NoFieldDigests) {
             return;
         }
         let range = match verdict {

@@ -1,7 +1,6 @@
 //! Requests: what they carry, and what comes back of them.
 
 use super::*;
-use crate::model::event::ValidatorKind;
 use crate::model::size::differing;
 use crate::net::digest_login;
 use crate::net::limiter::Limits;
@@ -84,7 +83,7 @@ impl Driver {
             headers.insert(header::AUTHORIZATION, login);
         }
         if is_same_origin(&source.current, &self.options.url)
-            || fault_point::has(Bug::SecretsToAnyone)
+            || fault_point::has_bug!(SecretsToAnyone)
         {
             for name in self.options.private_headers.keys() {
                 // A server's own cookies go with those that were given.
@@ -143,7 +142,7 @@ impl Driver {
 
     /// The login of the host that is asked now.
     pub(super) fn host_login(&self, source: &Source) -> Option<&HeaderValue> {
-        if fault_point::has(Bug::SecretsToAnyone) {
+        if fault_point::has_bug!(SecretsToAnyone) {
             return self.options.host_logins.first().map(|login| &login.authorization);
         }
         // What was meant to go over TLS is not told to the path without it.
@@ -217,13 +216,14 @@ impl Driver {
                     return;
                 }
                 let expected = self.expected_of(source);
-                let headers = misread(headers, asked, expected.as_ref());
+                #[cfg(feature = "fault-points")]
+                let headers = crate::seeded_bugs::misread(headers, asked, expected.as_ref());
                 let verdict = classify(asked, status, &headers, expected.as_ref());
                 let verdict = match self.select(lease, verdict) {
                     Ok(verdict) => verdict,
                     Err(failure) => return self.planner.give_up(lease, failure, now),
                 };
-                if fault_point::has(Bug::StallIsProgress) {
+                if fault_point::has_bug!(StallIsProgress) {
                     self.planner.on_received(lease, 0, now);
                 }
                 tracing::debug!(lease, status, "response");
@@ -398,37 +398,4 @@ pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
     let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
     last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
-}
-
-/// The fields as they are, except where a test's bug blinds the engine.
-fn misread(mut headers: HeaderMap, asked: Asked, expected: Option<&Resource>) -> HeaderMap {
-    if fault_point::has(Bug::ConditionIsProof)
-        && let Some(tag) = expected.and_then(|expected| expected.validator.etag.as_ref())
-        && crate::model::validator::Validator::from_headers(&headers).kind()
-            != ValidatorKind::StrongEtag
-        && let Ok(value) = HeaderValue::from_str(&tag.to_string())
-    {
-        headers.insert(header::ETAG, value);
-    }
-    if fault_point::has(Bug::AnyTransferCoding) {
-        headers.remove(header::TRANSFER_ENCODING);
-    }
-    if fault_point::has(Bug::AnyTag) {
-        headers.remove(header::ETAG);
-    }
-    if fault_point::has(Bug::AnyRange)
-        && let Asked::Range(asked) = asked
-        && let Some(total) = headers
-            .get(header::CONTENT_RANGE)
-            .and_then(|value| value.to_str().ok()?.rsplit_once('/'))
-            .and_then(|(_, total)| total.parse::<u64>().ok())
-        && let Ok(value) = HeaderValue::from_str(&format!(
-            "bytes {}-{}/{total}",
-            asked.start(),
-            asked.end().min(total) - 1
-        ))
-    {
-        headers.insert(header::CONTENT_RANGE, value);
-    }
-    headers
 }

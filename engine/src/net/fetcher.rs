@@ -35,7 +35,7 @@ use super::failures::{FetchError, FetchErrorKind};
 use super::limiter::Limits;
 use crate::disk::prove::{PartProof, RepeatProof};
 use crate::disk::writer::Sink;
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
@@ -440,7 +440,7 @@ impl Transfer<'_> {
             }
             let frame_bytes = data.len() as u64;
             let room = wanted - bytes;
-            if frame_bytes > room && !fault_point::has(Bug::BeyondRange) {
+            if frame_bytes > room && !fault_point::has_bug!(BeyondRange) {
                 data.truncate(usize::try_from(room).unwrap_or(usize::MAX));
             }
             bytes += data.len() as u64;

@@ -14,7 +14,7 @@ use url::Url;
 use super::connect::Origin;
 use super::failures::{FetchError, FetchErrorKind};
 use super::fetcher::{self, Counters, RequestSpec, Step};
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
@@ -67,7 +67,7 @@ pub(crate) async fn holds(
     counters: &Arc<Counters>,
     asking: &Asking,
 ) -> Result<bool, Unproven> {
-    if fault_point::has(Bug::NoUrlProof) {
+    if fault_point::has_bug!(NoUrlProof) {
         return Ok(true);
     }
     for sample in proof.samples() {

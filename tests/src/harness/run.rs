@@ -43,7 +43,7 @@ impl Haul {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // See the engine's `fault_point`: a bug that the tests are to notice.
+        // See the engine's `seeded_bugs`: a bug that the tests are to notice.
         if let Some(bug) = std::env::var_os("HAUL_BUG") {
             command.env("HAUL_BUG", bug);
         }

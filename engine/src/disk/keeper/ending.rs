@@ -10,7 +10,7 @@ use crate::disk::naming::Named;
 use crate::disk::pieces::first_bad;
 use crate::disk::prove::refuse_size;
 use crate::disk::writer::Begun;
-use crate::fault_point::{self, Bug, Call};
+use crate::fault_point::{self, Call};
 use crate::model::config::DigestAlgorithm;
 use crate::model::digest_tree::{self, SegmentHasher};
 use crate::model::error::{Error, ErrorKind, Kept};
@@ -199,7 +199,7 @@ impl Keeper {
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
         let sync = options.sync && !self.place.syncs_at_once();
-        if sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
+        if sync && !self.sync_failed && !fault_point::has_bug!(NoDataSync) {
             self.sync_now();
         }
         if let Some(failure) = &self.failure {

@@ -6,7 +6,7 @@ use crate::disk::partial::Partial;
 use crate::disk::rehash::rehash;
 use crate::disk::storage::{self, Storage};
 use crate::disk::writer::Layout;
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::checkpoint::{Checkpoint, DataFile, SegmentRecord};
 use crate::model::error::Error;
 
@@ -38,7 +38,7 @@ pub(crate) fn judge_data(partial: &Partial, checkpoint: &Checkpoint) -> Result<D
     let file = partial.file();
     let cannot = |error| Error::io("cannot examine", &partial.paths().partial, error);
     let len_bytes = file.metadata().map_err(cannot)?.len();
-    if len_bytes == 0 || fault_point::has(Bug::AnyDataFile) {
+    if len_bytes == 0 || fault_point::has_bug!(AnyDataFile) {
         return Ok(Data::Same);
     }
     let claims = Claims::of(checkpoint, storage::at_rest(Arc::clone(file)).map_err(cannot)?);
