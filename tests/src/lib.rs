@@ -9,6 +9,7 @@
 //! After a test nothing may be left of it ([`leaks`]).
 //! What people type by habit of other programs is a table ([`habits`]).
 //! Examples and the library for C programs are built when a test asks ([`built`]).
+//! The names that nearly every test uses come at once ([`prelude`]).
 //!
 //! Nothing here shares code with the engine. The origin speaks HTTP over raw
 //! sockets and threads of the standard library, so that a mistake in an HTTP
@@ -25,6 +26,7 @@ pub mod killed;
 pub mod leaks;
 pub mod object;
 pub mod origin;
+pub mod prelude;
 pub mod proxy;
 pub mod random;
 pub mod running;

@@ -30,6 +30,12 @@ pub struct Object {
     content_type: String,
 }
 
+/// The first version of an object of this size, which most tests serve.
+#[must_use]
+pub fn object(size_bytes: u64) -> Object {
+    Object::new(1, size_bytes)
+}
+
 impl Object {
     /// A version with a strong ETag and a Last-Modified that derive from `seed`;
     /// versions of different seeds differ in about every byte.

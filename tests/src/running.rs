@@ -1,8 +1,27 @@
-//! Downloads in the test's own process: waiting for what they do.
+//! Downloads in the test's own process: their engines, and waiting for what they do.
 
 use std::time::Duration;
 
-use haul_engine::{Download, Event, Events};
+use haul_engine::{Download, Engine, EngineConfig, Event, Events};
+
+use crate::leaks;
+
+/// An engine with the default configuration, watched by [`leaks`].
+#[must_use]
+pub fn engine() -> Engine {
+    engine_with(|_| ())
+}
+
+/// The same with a changed configuration.
+///
+/// # Panics
+/// When an engine refuses it.
+#[must_use]
+pub fn engine_with(change: impl FnOnce(&mut EngineConfig)) -> Engine {
+    let mut config = EngineConfig::default();
+    change(&mut config);
+    leaks::watched(Engine::new(config).expect("a good configuration"))
+}
 
 /// Waits until so many bytes of the object are here.
 pub async fn until_bytes(download: &Download, bytes: u64) {

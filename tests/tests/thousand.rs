@@ -6,10 +6,7 @@
 use std::time::Duration;
 
 use haul_engine::{Connections, Download, Engine, EngineConfig};
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::Object;
-use haul_tests::origin::{Gate, Origin, standard};
+use haul_tests::prelude::*;
 
 const COUNT: usize = 1000;
 const KIB: usize = 1 << 10;

@@ -1,15 +1,8 @@
 //! `haul-aria2c`: the words of aria2c as its callers write them.
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Sandbox, Signal};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 77;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn aria2c(sandbox: &Sandbox) -> Haul {
     Haul::new(env!("CARGO_BIN_EXE_haul-aria2c-under-test"), sandbox)
@@ -29,7 +22,7 @@ fn as_yt_dlp(sandbox: &Sandbox, origin: &Origin) -> Haul {
 
 #[test]
 fn a_call_of_yt_dlp_downloads() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     let cookies = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(cookies.path(), format!("127.0.0.1\tFALSE\t/\tFALSE\t0\ta\t{CANARY}\n"))
         .unwrap();
@@ -37,7 +30,7 @@ fn a_call_of_yt_dlp_downloads() {
     let haul = aria2c(&sandbox).arg(option).args(["-o", "a.part", "--"]).arg(origin.url("/a"));
     haul.run().expect(0);
     as_yt_dlp(&sandbox, &origin).run().expect(0);
-    sandbox.assert_only(&[("a.part", &object()), ("films/film.mp4.part", &object())]);
+    sandbox.assert_only(&[("a.part", &object(SIZE)), ("films/film.mp4.part", &object(SIZE))]);
     let requests = origin.requests();
     assert_eq!(requests[0].request.header("Cookie"), Some(&*format!("a={CANARY}")));
     let last = &requests.last().unwrap().request;
@@ -48,7 +41,7 @@ fn a_call_of_yt_dlp_downloads() {
 #[test]
 fn an_interrupted_call_continues() {
     let throttle = Throttle::new(2 * MIB);
-    let (sandbox, origin) = (Sandbox::new(), Origin::throttled(&object(), &throttle));
+    let (sandbox, origin) = (Sandbox::new(), Origin::throttled(&object(SIZE), &throttle));
     let mut running = as_yt_dlp(&sandbox, &origin).start();
     running.wait_until("some of it came", |_| origin.sent_bytes() >= 5 * MIB);
     running.signal(Signal::INT);
@@ -56,7 +49,7 @@ fn an_interrupted_call_continues() {
     let before = origin.sent_bytes();
     throttle.lift();
     as_yt_dlp(&sandbox, &origin).run().expect(0);
-    sandbox.assert_only(&[("films/film.mp4.part", &object())]);
+    sandbox.assert_only(&[("films/film.mp4.part", &object(SIZE))]);
     let again = origin.sent_bytes() - before;
     assert!(again < SIZE, "{again} bytes: it began again");
 }
@@ -68,7 +61,7 @@ fn failures_have_the_codes_of_aria2() {
     let (missing, gone, busy) = (answering(404), answering(410), answering(503));
     let odd = answering(418);
     let denied = Origin::start(|_, _| Response::empty(403));
-    let good = Origin::serving(&object());
+    let good = Origin::serving(&object(SIZE));
     let wrong = format!("--checksum=sha-256={}", "0".repeat(64));
     for (args, origin, code) in [
         (&["-o", "a"][..], &missing, 3),
@@ -85,12 +78,12 @@ fn failures_have_the_codes_of_aria2() {
         let outcome = aria2c(&sandbox).args(args).arg(origin.url("/file")).run();
         assert_eq!(outcome.code, code, "{args:?}\n{outcome}");
     }
-    sandbox.assert_only(&[("a", &object())]);
+    sandbox.assert_only(&[("a", &object(SIZE))]);
 }
 
 #[test]
 fn what_is_not_known_is_no_reason_to_fail() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     let outcome = aria2c(&sandbox)
         .args(["--bt-max-peers", "5", "--enable-rpc=false", "-o", "a"])
         .arg(origin.url("/file"))
@@ -105,7 +98,7 @@ fn what_is_not_known_is_no_reason_to_fail() {
 
 #[test]
 fn haul_called_by_that_name_is_the_same() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     let links = tempfile::tempdir().unwrap();
     let named = |name: &str| {
         let link = links.path().join(name);
@@ -114,7 +107,7 @@ fn haul_called_by_that_name_is_the_same() {
     };
     let aria2c = named("haul-aria2c");
     aria2c.args(["--summary-interval=0", "-x4", "-o", "a"]).arg(origin.url("/a")).run().expect(0);
-    sandbox.assert_only(&[("a", &object())]);
+    sandbox.assert_only(&[("a", &object(SIZE))]);
     let again = Haul::new(links.path().join("haul-aria2c").to_str().unwrap(), &sandbox);
     let again = again.args(["--auto-file-renaming=false", "-o", "a"]).arg(origin.url("/a"));
     again.run().expect(13);

@@ -2,10 +2,7 @@
 
 use std::fs;
 
-use haul_tests::harness::{Outcome, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 fn report(outcome: &Outcome) -> Value {

@@ -4,9 +4,7 @@ use std::fs;
 use std::thread;
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::MIB;
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 /// The promise is five seconds, and eight on a slow machine; the rest is for other tests.

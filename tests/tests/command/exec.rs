@@ -3,14 +3,9 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::prelude::*;
 
-fn object() -> Object {
-    Object::new(1, 300_000)
-}
+const SIZE: u64 = 300_000;
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).arg(origin.url("/film.mp4"))
@@ -26,12 +21,12 @@ fn program(sandbox: &Sandbox, script: &str) -> String {
 
 #[test]
 fn the_command_gets_the_complete_file() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let exec = program(&sandbox, "cp \"$1\" \"$2\"; echo \"of the command\"");
     let outcome = command(&sandbox, &origin).args(["--exec", &format!("{exec} {{}} copy")]).run();
     outcome.expect(0);
     for name in ["film.mp4", "copy"] {
-        object().compare_file(&sandbox.path(name)).unwrap();
+        object(SIZE).compare_file(&sandbox.path(name)).unwrap();
     }
     assert!(outcome.text().contains("of the command"), "{outcome}");
     assert!(outcome.event("complete")["bytes"].is_u64());
@@ -39,28 +34,28 @@ fn the_command_gets_the_complete_file() {
 
 #[test]
 fn a_command_that_fails_is_exit_13_and_the_file_stays() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let outcome = command(&sandbox, &origin).args(["--exec", "false"]).run();
     outcome.expect(13).expect_message("false failed with exit status: 1");
-    sandbox.assert_published("film.mp4", &object());
+    sandbox.assert_published("film.mp4", &object(SIZE));
     let outcome =
         command(&sandbox, &origin).args(["--overwrite", "--exec", "/no/such/program {}"]).run();
     outcome.expect(13).expect_message("cannot be started");
     let outcome = command(&sandbox, &origin).args(["--exec", "{} x"]).run();
     outcome.expect(2);
-    sandbox.assert_published("film.mp4", &object());
+    sandbox.assert_published("film.mp4", &object(SIZE));
 }
 
 #[test]
 fn no_shell_reads_a_servers_text() {
     let origin = Origin::start(|request, _| {
         let name = "attachment; filename=\"a $(touch pwned) ; touch pwned; `touch pwned`\"";
-        standard(&object(), request).header("Content-Disposition", name)
+        standard(&object(SIZE), request).header("Content-Disposition", name)
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin).args(["--exec", "cp {} copy"]).run().expect(0);
     assert_eq!(sandbox.files().len(), 2, "{:?}", sandbox.files());
-    object().compare_file(&sandbox.path("copy")).unwrap();
+    object(SIZE).compare_file(&sandbox.path("copy")).unwrap();
 }
 
 #[test]

@@ -6,10 +6,7 @@ use std::net::{Shutdown, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use haul_tests::harness::{Haul, Outcome, Running, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, End, Origin, Response, Throttle, Validity, standard};
+use haul_tests::prelude::*;
 
 /// Two tries and the second between them, with room for a busy machine.
 const SOON: Duration = Duration::from_secs(8);

@@ -9,10 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use haul_tests::faults::files_below;
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::prelude::*;
 
 const COMMANDS: [&str; 9] =
     ["get", "demo", "bench", "play", "verify", "status", "clean", "completions", "man"];

@@ -4,16 +4,10 @@
 use std::fs::{self, File};
 use std::path::Path;
 
-use haul_tests::canary::CANARY;
 use haul_tests::habits::{self, HABITS, Habit, Outcome};
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::prelude::*;
 
-fn object() -> Object {
-    Object::new(1, 300_000)
-}
+const SIZE: u64 = 300_000;
 
 #[test]
 fn page_is_what_the_tests_type() {
@@ -29,7 +23,7 @@ fn page_is_what_the_tests_type() {
 }
 
 fn check(program: &str, habit: &Habit) {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let words = habit.words().into_iter().map(|word| match word.as_str() {
         "URL" => origin.url("/file"),
         _ => word,
@@ -46,7 +40,9 @@ fn check(program: &str, habit: &Habit) {
     assert!(outcome.text().contains(said), "{said:?} is not in {told}");
     let has = |name: &str| {
         assert_eq!(sandbox.files(), [name], "{told}");
-        object().compare_file(&sandbox.path(name)).unwrap_or_else(|why| panic!("{why}\n{told}"));
+        object(SIZE)
+            .compare_file(&sandbox.path(name))
+            .unwrap_or_else(|why| panic!("{why}\n{told}"));
     };
     match habit.outcome {
         Outcome::File(name) => has(name),
@@ -62,7 +58,7 @@ fn check(program: &str, habit: &Habit) {
         }
         Outcome::Stdout => {
             assert!(sandbox.files().is_empty(), "{told}");
-            assert_eq!(outcome.stdout, object().bytes(0..300_000), "{}", habit.typed);
+            assert_eq!(outcome.stdout, object(SIZE).bytes(0..300_000), "{}", habit.typed);
         }
         Outcome::Refused(_) => {
             assert!(origin.requests().is_empty(), "asked the server all the same: {told}");
@@ -86,7 +82,7 @@ fn every_habit_does_what_the_page_says() {
 
 #[test]
 fn only_https_is_only_https_wherever_a_url_comes_from() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let url = origin.url("/file");
     let refused = |haul: Haul| {
         let outcome = haul.run();
@@ -125,7 +121,7 @@ fn field(origin: &Origin, name: &str) -> Vec<Option<String>> {
 
 #[test]
 fn a_copied_command_is_downloaded_with_its_session_and_shows_none_of_it() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     for from_stdin in [false, true] {
         let sandbox = Sandbox::new();
         let text = copied(&origin.url("/file"));
@@ -140,7 +136,7 @@ fn a_copied_command_is_downloaded_with_its_session_and_shows_none_of_it() {
             haul.arg(&text)
         };
         haul.run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let sent = |name| field(&origin, name).into_iter().skip(before).collect::<Vec<_>>();
         assert!(!sent("Cookie").is_empty());
         for (name, value) in [
@@ -159,7 +155,7 @@ fn a_copied_command_is_downloaded_with_its_session_and_shows_none_of_it() {
 fn typed_and_copied_cookies_reach_no_other_origin() {
     // Another host, and another port of the same host.
     for host in ["localhost", "127.0.0.1"] {
-        let target = Origin::serving(&object());
+        let target = Origin::serving(&object(SIZE));
         let location = format!("http://{host}:{}/file", target.port());
         let origin = Origin::start(move |_, _| Response::redirect(302, &location));
         let url = origin.url("/file?x=1");
@@ -170,7 +166,7 @@ fn typed_and_copied_cookies_reach_no_other_origin() {
         ] {
             let sandbox = Sandbox::new();
             haul!(sandbox, bare).args(&words).run().expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
         assert!(field(&origin, "Cookie").iter().all(|sent| {
             sent.as_ref().is_some_and(|sent| sent.starts_with(&format!("sid={CANARY}; ")))
@@ -183,7 +179,7 @@ fn typed_and_copied_cookies_reach_no_other_origin() {
 
 #[test]
 fn a_file_of_that_name_is_the_cookies() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("a=b", "127.0.0.1\tFALSE\t/\tFALSE\t0\tof\tfile\n");
     let haul = haul!(sandbox, bare).args(["-b", "a=b", "-H", "Cookie: typed=1", "-o", "out"]);
     haul.arg(origin.url("/file")).run().expect(0);
@@ -197,7 +193,7 @@ fn a_file_of_that_name_is_the_cookies() {
 
 #[test]
 fn a_copied_command_that_posts_asks_nobody() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     for (more, said) in
         [("--data-raw 'a=1'", "only fetches"), ("--insecure", "--insecure"), ("--nope", "--nope")]
     {
@@ -212,7 +208,7 @@ fn a_copied_command_that_posts_asks_nobody() {
 #[test]
 fn the_head_is_shown_without_its_secrets() {
     let origin = Origin::start(|request, _| {
-        standard(&object(), request)
+        standard(&object(SIZE), request)
             .header("Set-Cookie", &format!("sid={CANARY}; Path=/"))
             .header("Link", &format!("<https://h/?sig={CANARY}>; rel=\"x\""))
     });
@@ -244,9 +240,9 @@ fn a_list_in_the_place_of_a_url_is_named() {
 
 #[test]
 fn quotes_around_a_url_are_taken_off_and_told() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let outcome = haul!(sandbox, bare).arg(format!(" '{}' ", origin.url("/file"))).run();
     outcome.expect(0);
     assert!(outcome.text().contains("taken off"), "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

@@ -5,11 +5,7 @@ use std::fs;
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{End, Origin, Response, standard};
+use haul_tests::prelude::*;
 
 fn object(name: &str) -> Object {
     let seed = u64::from(name.as_bytes()[0]);

@@ -2,16 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use haul_tests::harness::{Haul, Sandbox, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response, Throttle};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 6 * MIB + 99;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file"))
@@ -19,7 +12,7 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 
 #[test]
 fn an_object_of_another_size_than_expected_is_not_begun() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let outcome = command(&sandbox, &origin).args(["--expect-size", "6M"]).run();
     outcome
         .expect(12)
@@ -27,24 +20,27 @@ fn an_object_of_another_size_than_expected_is_not_begun() {
     sandbox.assert_nothing_left();
     let outcome = command(&sandbox, &origin).args(["--expect-size", "6291555"]).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn a_larger_object_than_allowed_is_not_begun() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let outcome = command(&sandbox, &origin).args(["--max-filesize", "6291554"]).run();
     outcome.expect(12).expect_message("6 MiB (6291554 bytes) are allowed");
     assert_eq!(outcome.event("error")["code"], "limit-reached");
     sandbox.assert_nothing_left();
     command(&sandbox, &origin).args(["--max-filesize", "6291555"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn an_object_of_unknown_size_ends_where_it_becomes_too_large() {
     let origin = Origin::start(|_, _| {
-        Response::full(&object()).without("Content-Length").without("Accept-Ranges").chunked(true)
+        Response::full(&object(SIZE))
+            .without("Content-Length")
+            .without("Accept-Ranges")
+            .chunked(true)
     });
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin).args(["--max-filesize", "1M"]).run();
@@ -52,13 +48,13 @@ fn an_object_of_unknown_size_ends_where_it_becomes_too_large() {
     sandbox.assert_unpublished("file");
     assert_eq!(outcome.event("error")["resumable"], false);
     command(&sandbox, &origin).args(["--max-filesize", "7M", "--overwrite"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn a_download_ends_with_its_time_and_continues() {
     let throttle = Throttle::new(MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let begun = Instant::now();
     let outcome = command(&sandbox, &origin).args(["-x1", "--max-time", "1500ms"]).run();
@@ -70,13 +66,13 @@ fn a_download_ends_with_its_time_and_continues() {
     let outcome = command(&sandbox, &origin).args(["--max-time", "100"]).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= MIB / 2, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn a_server_that_is_silent_is_left_with_the_time() {
     let sandbox = Sandbox::new();
-    let origin = Origin::start(|_, _| Response::full(&object()).delay(Duration::from_secs(60)));
+    let origin = Origin::start(|_, _| Response::full(&object(SIZE)).delay(Duration::from_secs(60)));
     for arg in ["--no-config", "--dry-run"] {
         let haul = command(&sandbox, &origin).args(["--stall-timeout", "50", arg]);
         haul.args(["--max-time", "300ms"]).run().expect(12);
@@ -118,7 +114,7 @@ fn blocks_are_reserved_as_asked_for() {
     use std::os::unix::fs::MetadataExt as _;
     for (how, reserved) in [("auto", true), ("falloc", true), ("none", false)] {
         let throttle = Throttle::new(MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let haul = command(&sandbox, &origin).args(["-x1", "--file-allocation", how]);
         let mut running = haul.start();
@@ -128,6 +124,6 @@ fn blocks_are_reserved_as_asked_for() {
         running.finish().expect(0);
         assert_eq!(part.len(), SIZE, "{how}");
         assert_eq!(part.blocks() * 512 >= SIZE, reserved, "{how}: {} blocks", part.blocks());
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }

@@ -4,10 +4,7 @@
 use std::fs;
 use std::time::{Duration, UNIX_EPOCH};
 
-use haul_tests::harness::{Haul, Sandbox, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Asked, Origin, Response, standard};
+use haul_tests::prelude::*;
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-o", "file"]).arg(origin.url("/dir/file?query=1"))

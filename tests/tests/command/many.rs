@@ -5,11 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{Gate, Origin, Response, standard};
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 fn object(number: u64) -> Object {
@@ -299,7 +295,7 @@ fn an_interrupted_list_goes_on_with_the_same_command() {
     let command = || command(&sandbox, list.path()).args(["-j", "1", "--results", "r"]);
     let running = command().start();
     origin.wait_until("the sixth is asked for", |origin| origin.requests().len() == 6);
-    running.signal(haul_tests::harness::Signal::INT);
+    running.signal(Signal::INT);
     let outcome = running.finish();
     assert_eq!(outcome.code, 130, "{outcome}");
     assert_eq!(here(&sandbox, "out"), (0..5).collect());

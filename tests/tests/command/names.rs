@@ -3,24 +3,17 @@
 
 use std::fs;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 const SIZE: u64 = 30_000;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 fn hex() -> String {
-    let digest = Sha256::digest(object().bytes(0..SIZE));
+    let digest = Sha256::digest(object(SIZE).bytes(0..SIZE));
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -61,7 +54,7 @@ fn fault_105_a_name_is_what_a_browser_would_give() {
         let (sandbox, origin) = (Sandbox::new(), naming(field));
         haul!(sandbox).arg(origin.url("/get.php?id=7")).run().expect(0);
         assert_eq!(sandbox.files(), [name], "{}", String::from_utf8_lossy(field));
-        sandbox.assert_published(name, &object());
+        sandbox.assert_published(name, &object(SIZE));
     }
 }
 
@@ -238,7 +231,7 @@ fn fault_111_a_hash_that_cannot_be_checked_is_told() {
     let outcome = metalink(&sandbox, &file("<hash type=\"sha-384\">00</hash>")).run();
     outcome.expect(0);
     assert!(said(&outcome).contains("not verified"), "{outcome}");
-    sandbox.assert_published("a.bin", &object());
+    sandbox.assert_published("a.bin", &object(SIZE));
 }
 
 #[test]
@@ -278,7 +271,7 @@ fn fault_113_a_page_in_place_of_a_film_is_told() {
 
 #[test]
 fn a_file_that_lost_its_end_is_not_unchanged() {
-    let dated = object().with_etag(None).with_last_modified(Some(1_600_000_000));
+    let dated = object(SIZE).with_etag(None).with_last_modified(Some(1_600_000_000));
     let served = dated.clone();
     // As nginx: 304 for whatever is not older than the object.
     let origin = Origin::start(move |request, _| match request.header("If-Modified-Since") {
@@ -331,7 +324,7 @@ fn aria2c(sandbox: &Sandbox) -> Haul {
 
 #[test]
 fn words_of_aria2_mean_what_they_mean_there() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     let url = origin.url("/a.bin?x=1");
     let run = |args: &[&str]| {
         let outcome = aria2c(&sandbox).args(args).arg(&url).run();
@@ -349,5 +342,5 @@ fn words_of_aria2_mean_what_they_mean_there() {
     let args = ["--http-proxy=http://127.0.0.1:1", "-m1", "-o", "c"];
     let outcome = aria2c(&sandbox).args(args).arg(&url).run();
     assert_ne!(outcome.code, 0, "{outcome}");
-    sandbox.assert_only(&[("a", &object()), ("b", &object())]);
+    sandbox.assert_only(&[("a", &object(SIZE)), ("b", &object(SIZE))]);
 }

@@ -6,11 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Running, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
-use haul_tests::random::Random;
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 const SIZE: u64 = 16 * MIB + 4321;

@@ -1,13 +1,8 @@
 //! What a run says without a terminal. What a terminal shows is `tests/system/terminal`'s.
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
-fn object() -> Object {
-    Object::new(1, 4 * MIB)
-}
+const SIZE: u64 = 4 * MIB;
 
 fn plain(sandbox: &Sandbox) -> Haul {
     haul!(sandbox, bare).args(["--retry", "1", "-x", "2"])
@@ -21,7 +16,7 @@ fn stderr(outcome: &Outcome) -> Vec<String> {
 fn half_of_them() -> Origin {
     Origin::start(|request, _| match request.path().contains("missing") {
         true => Response::empty(404),
-        false => standard(&object(), request),
+        false => standard(&object(SIZE), request),
     })
 }
 
@@ -78,7 +73,7 @@ fn several_downloads_end_with_a_count_and_the_cause_of_each_failure() {
 
 #[test]
 fn several_downloads_have_a_total_among_the_plain_lines() {
-    let origin = Origin::throttled(&object(), &Throttle::new(2 * MIB));
+    let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
     let sandbox = Sandbox::new();
     let urls = ["/a", "/b", "/c"].map(|path| origin.url(path));
     let outcome = plain(&sandbox).args(["-j", "1"]).args(&urls).run();
@@ -116,7 +111,8 @@ fn a_list_counts_what_is_skipped() {
 fn silence_is_told_in_place_of_a_speed() {
     let gate = Gate::new();
     let held = gate.clone();
-    let origin = Origin::start(move |request, _| standard(&object(), request).stall(MIB, &held));
+    let origin =
+        Origin::start(move |request, _| standard(&object(SIZE), request).stall(MIB, &held));
     let sandbox = Sandbox::new();
     let mut running = plain(&sandbox)
         .args(["-x", "1", "--stall-timeout", "60s"])
@@ -130,12 +126,12 @@ fn silence_is_told_in_place_of_a_speed() {
     });
     gate.open();
     running.finish().expect(0);
-    sandbox.assert_published("film", &object());
+    sandbox.assert_published("film", &object(SIZE));
 }
 
 #[test]
 fn the_end_says_where_the_file_is_and_nothing_that_was_not() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = plain(&sandbox).args(["-d", "films"]).arg(origin.url("/film.bin")).run();
     outcome.expect(0);
@@ -146,11 +142,11 @@ fn the_end_says_where_the_file_is_and_nothing_that_was_not() {
     for noise in ["retries", "blake3", "segment", "connection", "\x1b", "\x07"] {
         assert!(!complete.contains(noise) && !lines[0].contains(noise), "{noise}\n{outcome}");
     }
-    assert!(!outcome.text().contains(&object().blake3_hex()), "{outcome}");
+    assert!(!outcome.text().contains(&object(SIZE).blake3_hex()), "{outcome}");
 
     let outcome = plain(&sandbox).args(["-v", "--notify"]).arg(origin.url("/other.bin")).run();
     outcome.expect(0);
-    assert!(outcome.text().contains(&format!("blake3 {}", object().blake3_hex())), "{outcome}");
+    assert!(outcome.text().contains(&format!("blake3 {}", object(SIZE).blake3_hex())), "{outcome}");
     assert!(!outcome.text().contains('\x07'), "a log is not rung\n{outcome}");
 }
 
@@ -180,7 +176,7 @@ fn a_playlist_is_named_for_what_it_is() {
 
 #[test]
 fn a_misspelt_variable_is_named() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = plain(&sandbox).env("HAUL_CONECTIONS", "8").arg(origin.url("/film")).run();
     outcome.expect(0);

@@ -3,16 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::Origin;
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 3 * MIB + 21;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn configure(sandbox: &Sandbox, text: &str) -> PathBuf {
     let dir = sandbox.root().join("home/.config/haul");
@@ -32,7 +25,7 @@ fn fetched(sandbox: &Sandbox) -> Vec<String> {
 
 #[test]
 fn settings_are_what_the_flags_would_be() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     configure(
         &sandbox,
         "dir = \"films\"\nuser-agent = \"from the file\"\nheader = [\"X-A: 1\", \"X-B: 2\"]\n",
@@ -48,7 +41,7 @@ fn settings_are_what_the_flags_would_be() {
 
 #[test]
 fn the_command_line_counts_more_than_variables_and_these_more_than_the_file() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     configure(
         &sandbox,
         "dir = \"of-file\"\nuser-agent = \"of-file\"\nreferer = \"http://of-file/\"\n",
@@ -66,7 +59,7 @@ fn the_command_line_counts_more_than_variables_and_these_more_than_the_file() {
 
 #[test]
 fn a_typed_flag_switches_off_the_settings_that_it_excludes() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     configure(&sandbox, "overwrite = true\n");
     sandbox.write("film.bin", "older");
     download(&sandbox, &origin).arg("--no-clobber").run().expect(3);
@@ -74,12 +67,12 @@ fn a_typed_flag_switches_off_the_settings_that_it_excludes() {
     download(&sandbox, &origin).arg("--no-config").run().expect(3);
     download(&sandbox, &origin).run().expect(0);
     assert_eq!(fetched(&sandbox), ["film.bin"]);
-    object().compare_file(&sandbox.path("film.bin")).unwrap();
+    object(SIZE).compare_file(&sandbox.path("film.bin")).unwrap();
 }
 
 #[test]
 fn a_setting_that_cannot_be_used_fetches_nothing() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     for (text, cause) in [
         ("conections = 8\n", "`conections`"),
         ("connections = \"many\"\n", "whole number"),
@@ -111,7 +104,7 @@ fn other_commands_are_not_changed_by_settings() {
 
 #[test]
 fn a_section_is_for_the_downloads_of_its_host() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     let local = |path: &str| origin.url(path).replace("127.0.0.1", "localhost");
     configure(
         &sandbox,
@@ -140,7 +133,7 @@ fn a_section_is_for_the_downloads_of_its_host() {
 
 #[test]
 fn a_host_has_a_speed_of_its_own() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     configure(&sandbox, "[host.\"127.0.0.1\"]\nlimit-rate = \"1M\"\n");
     // Both together: the limit is of the host, not of each download.
     let outcome = haul!(sandbox).args([origin.url("/a"), origin.url("/b")]).run();
@@ -162,7 +155,7 @@ fn a_host_has_a_speed_of_its_own() {
 
 #[test]
 fn what_is_of_the_run_is_no_setting_of_a_host() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     for (text, cause) in [
         ("[host.\"127.0.0.1\"]\njobs = 2\n", "is of the whole run"),
         ("[host.\"127.0.0.1\"]\nconnections = 0\n", "[host.\"127.0.0.1\"]"),
@@ -178,7 +171,7 @@ fn what_is_of_the_run_is_no_setting_of_a_host() {
 
 #[test]
 fn a_section_is_for_what_is_played_too() {
-    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object()));
+    let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     configure(&sandbox, "[host.\"127.0.0.1\"]\nreferer = \"http://host/\"\n");
     haul!(sandbox, bare).args(["play", "-o", "f"]).arg(origin.url("/a")).run().expect(0);
     assert_eq!(origin.requests()[0].request.header("Referer"), Some("http://host/"));

@@ -5,16 +5,9 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response, Throttle, date, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 /// The wall clock jumps by years, forth and back, at every look at it.
 const JUMPING_CLOCK: &str = r"
@@ -114,8 +107,8 @@ fn fault_070_wall_clock_that_jumps_by_years() {
                 .header("Date", &date::format(now))
                 .header("Retry-After", &date::format(now + 1))
         }
-        3 => standard(&object(), request).cut(1000, End::Reset),
-        _ => limit.apply(standard(&object(), request)),
+        3 => standard(&object(SIZE), request).cut(1000, End::Reset),
+        _ => limit.apply(standard(&object(SIZE), request)),
     });
     let sandbox = Sandbox::new();
     let jumping = || {
@@ -131,11 +124,11 @@ fn fault_070_wall_clock_that_jumps_by_years() {
     outcome.expect(0);
     assert!(outcome.resumed_bytes() > 0, "the checkpoint was not believed\n{outcome}");
     assert_sane_times(&outcome);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 
     let slow = Origin::start(|request, context| match context.index {
         0 => Response::empty(503).header("Retry-After", "1"),
-        _ => standard(&object(), request).rate(4 * MIB),
+        _ => standard(&object(SIZE), request).rate(4 * MIB),
     });
     let sandbox = Sandbox::new();
     let outcome = haul!(sandbox)
@@ -147,7 +140,7 @@ fn fault_070_wall_clock_that_jumps_by_years() {
     assert_eq!(outcome.all("retry").count(), 1, "{outcome}");
     assert!(outcome.all("progress").count() > 1, "{outcome}");
     assert_sane_times(&outcome);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 /// The command behind a shell that closes descriptors by `redirections` first.
@@ -158,7 +151,7 @@ fn with_closed(sandbox: &Sandbox, redirections: &str) -> Haul {
 
 #[test]
 fn fault_074_closed_output_does_not_end_a_download() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     // The first file that is opened gets the number of a closed descriptor:
     // what is said must not end up in it.
     for redirections in [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-", ">/dev/full", "2>/dev/full"] {
@@ -170,7 +163,7 @@ fn fault_074_closed_output_does_not_end_a_download() {
                 .arg(origin.url("/file"))
                 .run();
             assert_eq!(outcome.code, 0, "{redirections} {args:?}\n{outcome}");
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
             assert!(!outcome.text().contains("panicked"), "{outcome}");
         }
     }
@@ -180,7 +173,7 @@ fn fault_074_closed_output_does_not_end_a_download() {
 fn fault_074_reader_that_leaves_does_not_end_a_download() {
     for at_once in [true, false] {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let (reader, writer) = std::io::pipe().unwrap();
         let mut reader = BufReader::new(reader);
@@ -196,7 +189,7 @@ fn fault_074_reader_that_leaves_does_not_end_a_download() {
         let outcome = running.finish();
         assert_eq!(outcome.code, 0, "{outcome}");
         assert_eq!(outcome.text(), "", "it should be quiet");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 

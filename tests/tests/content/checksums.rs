@@ -1,23 +1,16 @@
 //! `--checksum` in all its forms.
 
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::prelude::*;
 use sha2::{Digest as _, Sha256, Sha512};
 
 const SIZE: u64 = 2 * MIB + 77;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 fn sha256() -> String {
-    hex(&Sha256::digest(object().bytes(0..SIZE)))
+    hex(&Sha256::digest(object(SIZE).bytes(0..SIZE)))
 }
 
 /// Serves the object as `/pool/film.bin` and this list as `/pool/SHA256SUMS`.
@@ -26,7 +19,7 @@ fn origin(list: &str) -> Origin {
     Origin::start(move |request, _| match request.path() {
         "/pool/SHA256SUMS" => Response::text(200, "text/plain", &list),
         "/moved" => Response::redirect(302, "/pool/SHA256SUMS"),
-        "/pool/film.bin" | "/get" => standard(&object(), request),
+        "/pool/film.bin" | "/get" => standard(&object(SIZE), request),
         _ => Response::empty(404),
     })
 }
@@ -37,7 +30,7 @@ fn command(sandbox: &Sandbox, checksum: &str) -> Haul {
 
 #[test]
 fn a_digest_is_taken_with_its_algorithm_or_by_its_length() {
-    let (origin, bytes) = (origin(""), object().bytes(0..SIZE));
+    let (origin, bytes) = (origin(""), object(SIZE).bytes(0..SIZE));
     let sha512 = hex(&Sha512::digest(&bytes));
     for checksum in [
         sha256(),
@@ -45,11 +38,11 @@ fn a_digest_is_taken_with_its_algorithm_or_by_its_length() {
         format!("sha-256={}", sha256()),
         sha512.clone(),
         format!("SHA512={sha512}"),
-        format!("blake3={}", object().blake3_hex()),
+        format!("blake3={}", object(SIZE).blake3_hex()),
     ] {
         let sandbox = Sandbox::new();
         command(&sandbox, &checksum).arg(origin.url("/pool/film.bin")).run().expect(0);
-        sandbox.assert_published("film.bin", &object());
+        sandbox.assert_published("film.bin", &object(SIZE));
     }
     // Whoever asked for it can read it.
     let sandbox = Sandbox::new();
@@ -75,7 +68,7 @@ fn a_list_gives_the_digest_of_the_file_by_its_name() {
             let outcome = command(&sandbox, &place).arg(origin.url("/pool/film.bin")).run();
             outcome.expect(0);
             assert_eq!(outcome.event("complete")["sha256"], sha256(), "{outcome}");
-            assert_eq!(object().compare_file(&sandbox.path("film.bin")), Ok(()));
+            assert_eq!(object(SIZE).compare_file(&sandbox.path("film.bin")), Ok(()));
         }
         // By the output's name where the URL has another one.
         let sandbox = Sandbox::new();
@@ -96,7 +89,7 @@ fn a_list_may_be_of_several_files() {
     let sandbox = Sandbox::new();
     let haul = command(&sandbox, &origin.url("/pool/SHA256SUMS"));
     haul.args([origin.url("/pool/film.bin"), origin.url("/get")]).run().expect(0);
-    sandbox.assert_only(&[("film.bin", &object()), ("get", &object())]);
+    sandbox.assert_only(&[("film.bin", &object(SIZE)), ("get", &object(SIZE))]);
 }
 
 #[test]

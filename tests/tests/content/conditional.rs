@@ -6,10 +6,7 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use haul_tests::harness::{Haul, Sandbox, interrupt, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 6 * MIB + 4321;
 

@@ -4,17 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
 use sha2::digest::Digest;
 
 const SIZE: u64 = 8 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn other() -> Object {
     Object::new(2, SIZE)
@@ -40,7 +33,7 @@ fn assert_taken_at_once(origin: &Origin, connections: &str) {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, origin, connections);
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(restarts(&outcome), 0, "{outcome}");
     assert!(outcome.fetched_bytes() < SIZE + MIB, "fetched twice\n{outcome}");
 }
@@ -50,7 +43,7 @@ fn assert_fetched_again(origin: &Origin) -> Outcome {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, origin, "1");
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(restarts(&outcome), 1, "{outcome}");
     outcome
 }
@@ -107,7 +100,7 @@ fn asked(object: &Object, request: &Request) -> Vec<u8> {
 fn telling(field: Field, of: impl Fn(&Context) -> Object + Send + Sync + 'static) -> Origin {
     Origin::start(move |request, context| {
         let digest = field(&of(context).bytes(0..SIZE));
-        with(standard(&object(), request), digest)
+        with(standard(&object(SIZE), request), digest)
     })
 }
 
@@ -118,7 +111,7 @@ fn altering(field: Field, altered: fn(&Context) -> bool) -> Origin {
 }
 
 fn altered_part(field: Field, request: &Request, altered: bool) -> Response {
-    let honest = with(standard(&object(), request), field(&asked(&object(), request)));
+    let honest = with(standard(&object(SIZE), request), field(&asked(&object(SIZE), request)));
     if altered { honest.no_body().bytes(asked(&other(), request)) } else { honest }
 }
 
@@ -130,10 +123,10 @@ fn whole(response: impl Fn(&Context) -> Response + Send + Sync + 'static) -> Ori
 #[test]
 fn fault_031_right_digests_of_the_object_are_taken() {
     for field in OF_OBJECT {
-        assert_taken_at_once(&telling(field, |_| object()), "4");
+        assert_taken_at_once(&telling(field, |_| object(SIZE)), "4");
     }
     let sandbox = Sandbox::new();
-    let outcome = run(&sandbox, &telling(OF_OBJECT[0], |_| object()), "4");
+    let outcome = run(&sandbox, &telling(OF_OBJECT[0], |_| object(SIZE)), "4");
     let verified = &outcome.event("complete")["verified"];
     assert!(verified.is_null(), "only what the user gave is told: {verified}");
 }
@@ -141,7 +134,7 @@ fn fault_031_right_digests_of_the_object_are_taken() {
 #[test]
 fn fault_031_digest_that_was_wrong_once_is_fetched_again() {
     for field in OF_OBJECT {
-        let wrong = |context: &Context| if context.index == 0 { other() } else { object() };
+        let wrong = |context: &Context| if context.index == 0 { other() } else { object(SIZE) };
         let outcome = assert_fetched_again(&telling(field, wrong));
         assert!(outcome.fetched_bytes() >= 2 * SIZE, "{outcome}");
     }
@@ -157,20 +150,23 @@ fn fault_031_digest_that_is_always_wrong_publishes_nothing() {
 #[test]
 fn fault_031_digest_of_a_200_is_of_the_whole() {
     for field in OF_OBJECT.into_iter().chain(OF_CONTENT) {
-        let (right, wrong) = (field(&object().bytes(0..SIZE)), field(&other().bytes(0..SIZE)));
+        let (right, wrong) = (field(&object(SIZE).bytes(0..SIZE)), field(&other().bytes(0..SIZE)));
         let name = right.0;
         let told = right.clone();
-        assert_taken_at_once(&whole(move |_| with(Response::full(&object()), told.clone())), "4");
+        assert_taken_at_once(
+            &whole(move |_| with(Response::full(&object(SIZE)), told.clone())),
+            "4",
+        );
         let told = right.clone();
-        let streamed = move |_: &Context| with(Response::full(&object()), told.clone());
+        let streamed = move |_: &Context| with(Response::full(&object(SIZE)), told.clone());
         assert_taken_at_once(&whole(move |context| streamed(context).chunked(true)), "4");
         let once = wrong.clone();
         assert_fetched_again(&whole(move |context| {
             let told = if context.index == 0 { &once } else { &right };
-            with(Response::full(&object()), told.clone())
+            with(Response::full(&object(SIZE)), told.clone())
         }));
         assert_refused(
-            &whole(move |_| with(Response::full(&object()), wrong.clone()).chunked(true)),
+            &whole(move |_| with(Response::full(&object(SIZE)), wrong.clone()).chunked(true)),
             name,
         );
     }
@@ -191,7 +187,7 @@ fn fault_031_altered_part_is_fetched_again() {
         assert_fetched_again(&altering(field, |context| context.index == 0));
         // The first response breaks off, so that the second one is a part.
         assert_fetched_again(&Origin::start(move |request, context| match context.index {
-            0 => standard(&object(), request).cut(3 * MIB, End::Close),
+            0 => standard(&object(SIZE), request).cut(3 * MIB, End::Close),
             index => altered_part(field, request, index == 1),
         }));
     }
@@ -209,7 +205,7 @@ fn fault_031_part_that_is_always_altered_publishes_nothing() {
 fn fault_031_content_md5_of_the_whole_in_each_part() {
     let md5 = OF_CONTENT[1];
     for connections in ["1", "4"] {
-        assert_taken_at_once(&telling(md5, |_| object()), connections);
+        assert_taken_at_once(&telling(md5, |_| object(SIZE)), connections);
     }
     assert_refused(&telling(md5, |_| other()), "Content-MD5");
 }
@@ -217,7 +213,7 @@ fn fault_031_content_md5_of_the_whole_in_each_part() {
 #[test]
 fn fault_031_altered_part_is_not_left_for_the_next_run() {
     let origin = Origin::start(|request, context| {
-        let honest = standard(&object(), request);
+        let honest = standard(&object(SIZE), request);
         match context.index {
             0 => with(honest, OF_CONTENT[0](&asked(&other(), request))),
             _ => Response::hang_up(End::Reset),
@@ -233,7 +229,7 @@ fn fault_031_altered_part_is_not_left_for_the_next_run() {
 fn fault_031_unknown_malformed_and_composite_digests_are_ignored() {
     let wrong = coded::<sha2::Sha256>(b"another");
     let origin = Origin::start(move |request, _| {
-        let mut response = standard(&object(), request);
+        let mut response = standard(&object(SIZE), request);
         for (name, value) in [
             ("Repr-Digest", format!("sha-257=:{wrong}:, sha-512=:{wrong}:, sha-256={wrong}")),
             ("Content-Digest", "sha-256=:AAAA:".to_owned()),
@@ -249,7 +245,7 @@ fn fault_031_unknown_malformed_and_composite_digests_are_ignored() {
     assert_taken_at_once(&origin, "4");
     let wrong = coded::<sha2::Sha256>(b"another");
     let origin = Origin::start(move |request, _| {
-        standard(&object(), request)
+        standard(&object(SIZE), request)
             .header("x-amz-checksum-sha256", &wrong)
             .header("x-amz-checksum-type", "COMPOSITE")
     });
@@ -261,7 +257,8 @@ fn fault_031_coded_bytes_are_held_to_the_digests_of_coded_bytes() {
     for (field, code) in [(OF_OBJECT[0], 9), (OF_OBJECT[4], 0), (OF_OBJECT[5], 0)] {
         let digest = field(&other().bytes(0..SIZE));
         let origin = Origin::start(move |request, _| {
-            with(standard(&object(), request), digest.clone()).header("Content-Encoding", "gzip")
+            with(standard(&object(SIZE), request), digest.clone())
+                .header("Content-Encoding", "gzip")
         });
         let sandbox = Sandbox::new();
         run(&sandbox, &origin, "4").expect(code);
@@ -270,12 +267,12 @@ fn fault_031_coded_bytes_are_held_to_the_digests_of_coded_bytes() {
 
 #[test]
 fn fault_031_digest_of_the_user_counts_instead() {
-    let checksum = format!("blake3={}", object().blake3_hex());
+    let checksum = format!("blake3={}", object(SIZE).blake3_hex());
     for origin in [telling(OF_OBJECT[0], |_| other()), telling(OF_CONTENT[0], |_| other())] {
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &origin, "4").args(["--checksum", &checksum]).run();
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!(restarts(&outcome), 0, "{outcome}");
     }
 }
@@ -287,7 +284,7 @@ fn resumed(told: Object, stored: Object) -> (Outcome, Sandbox) {
     let limit = throttle.clone();
     let seen = AtomicUsize::new(0);
     let origin = Origin::start(move |request, context| {
-        let honest = limit.apply(standard(&object(), request));
+        let honest = limit.apply(standard(&object(SIZE), request));
         // By the request itself: one of the first run may be answered late.
         if request.header("x-run") != Some("second") {
             return match context.index {
@@ -296,7 +293,7 @@ fn resumed(told: Object, stored: Object) -> (Outcome, Sandbox) {
             };
         }
         let first = seen.fetch_add(1, Ordering::AcqRel) == 0;
-        let told = if first { told.clone() } else { object() };
+        let told = if first { told.clone() } else { object(SIZE) };
         with(honest, OF_OBJECT[0](&told.bytes(0..SIZE)))
     });
     let sandbox = Sandbox::new();
@@ -310,16 +307,16 @@ fn resumed(told: Object, stored: Object) -> (Outcome, Sandbox) {
 
 #[test]
 fn fault_031_resumed_download_is_checked_as_a_whole() {
-    let (outcome, sandbox) = resumed(object(), object());
+    let (outcome, sandbox) = resumed(object(SIZE), object(SIZE));
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.resumed_bytes() >= 2 * MIB, "{outcome}");
     assert_eq!(restarts(&outcome), 0, "{outcome}");
 
-    for (told, stored) in [(object(), other()), (other(), object())] {
+    for (told, stored) in [(object(SIZE), other()), (other(), object(SIZE))] {
         let (outcome, sandbox) = resumed(told, stored);
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!(restarts(&outcome), 1, "{outcome}");
         let first = outcome.all("start").next().unwrap();
         assert!(first["resumed_bytes"].as_u64().unwrap() >= 2 * MIB, "{outcome}");

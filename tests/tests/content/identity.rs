@@ -6,10 +6,9 @@ use std::io::{PipeReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
+
+use crate::haul;
 
 const SIZE: u64 = 12 * MIB + 4321;
 /// Segments are no larger.
@@ -17,19 +16,11 @@ const SEGMENT: u64 = 256 << 10;
 /// What two of them cost at most.
 const TWO_SEGMENTS: u64 = 2 * SEGMENT;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 /// Other bytes of the same size, time and entity tag.
 fn twin() -> Object {
     Object::new(2, SIZE)
-        .with_etag(object().etag())
-        .with_last_modified(object().last_modified_unix())
-}
-
-fn haul(sandbox: &Sandbox, url: &str) -> Haul {
-    haul!(sandbox).json().args(["-x", "4", "-o", "file", "--retry", "2"]).arg(url)
+        .with_etag(object(SIZE).etag())
+        .with_last_modified(object(SIZE).last_modified_unix())
 }
 
 /// `/latest` and `/dump?n=..` lead to version 1, slowly; then to what `second` is.
@@ -41,7 +32,7 @@ struct Versions {
 
 impl Versions {
     fn new(second: Object) -> Self {
-        Self::of(object(), second)
+        Self::of(object(SIZE), second)
     }
 
     fn of(first: Object, second: Object) -> Self {
@@ -81,7 +72,7 @@ fn assert_restarted(outcome: &Outcome, sandbox: &Sandbox, object: &Object) {
 fn assert_continued(outcome: &Outcome, sandbox: &Sandbox) {
     outcome.expect(0);
     assert!(!outcome.has_notice("restarted"), "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let (resumed, fetched) = (outcome.resumed_bytes(), outcome.fetched_bytes());
     assert!(resumed >= 2 * MIB, "{outcome}");
     // A connection that another takes over from, and the first response that is not
@@ -92,7 +83,7 @@ fn assert_continued(outcome: &Outcome, sandbox: &Sandbox) {
 
 #[test]
 fn fault_088_redirect_to_another_object_on_a_resume() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let versions = Versions::new(second);
         let sandbox = Sandbox::new();
         interrupt(haul(&sandbox, &versions.url("/latest")), 5 * MIB);
@@ -109,7 +100,7 @@ fn fault_088_redirect_to_another_object_on_a_resume() {
 
 #[test]
 fn fault_088_another_query_on_a_resume() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let versions = Versions::new(second);
         let sandbox = Sandbox::new();
         interrupt(haul(&sandbox, &versions.url("/dump?n=v1")), 5 * MIB);
@@ -127,8 +118,8 @@ fn fault_088_another_query_on_a_resume() {
 #[test]
 fn fault_088_another_query_under_weak_validators() {
     let weak = |object: Object| object.with_etag(Some("W/\"weak\""));
-    for (second, same) in [(twin(), false), (object(), true)] {
-        let versions = Versions::of(weak(object()), weak(second));
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
+        let versions = Versions::of(weak(object(SIZE)), weak(second));
         let sandbox = Sandbox::new();
         interrupt(haul(&sandbox, &versions.url("/dump?n=v1")), 5 * MIB);
         versions.switch();
@@ -144,7 +135,7 @@ fn fault_088_another_query_under_weak_validators() {
 /// Nothing was hashed: the stored bytes themselves are compared.
 #[test]
 fn fault_088_without_hashes_stored_bytes_are_compared() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let versions = Versions::new(second);
         let sandbox = Sandbox::new();
         let unhashed = |path| haul(&sandbox, &versions.url(path)).arg("--no-digest");
@@ -166,7 +157,7 @@ fn fault_088_parts_of_an_object_are_compared() {
     let wanted = |object: &Object| -> Vec<u8> {
         [object.bytes(100..3_000_001), object.bytes(5_000_000..SIZE)].concat()
     };
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let versions = Versions::new(second.clone());
         let sandbox = Sandbox::new();
         interrupt(haul(&sandbox, &versions.url("/dump?n=v1")).args(parts), 5 * MIB);
@@ -191,7 +182,7 @@ fn expiring(second: Object, after: usize) -> Origin {
             "/old" => {
                 served.fetch_add(1, Ordering::SeqCst);
                 // So slow that one response alone is not soon the whole object.
-                standard(&object(), request).rate(4 * MIB)
+                standard(&object(SIZE), request).rate(4 * MIB)
             }
             _ => standard(&second, request),
         }
@@ -211,13 +202,13 @@ fn fault_088_link_resolved_again_leads_to_another_object() {
 #[test]
 fn fault_088_link_resolved_again_with_a_fresh_signature_goes_on() {
     for (after, digest) in [(1, true), (2, true), (2, false)] {
-        let origin = expiring(object(), after);
+        let origin = expiring(object(SIZE), after);
         let sandbox = Sandbox::new();
         let unhashed = (!digest).then_some("--no-digest");
         let outcome = haul(&sandbox, &origin.url("/latest")).args(unhashed).run();
         outcome.expect(0);
         assert!(!outcome.has_notice("restarted"), "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let fetched = outcome.fetched_bytes();
         assert!(fetched > SIZE && fetched <= SIZE + TWO_SEGMENTS + MIB, "{fetched}\n{outcome}");
     }
@@ -226,12 +217,14 @@ fn fault_088_link_resolved_again_with_a_fresh_signature_goes_on() {
 /// Nothing is complete when the link is refused: it is waited for, or begun anew.
 #[test]
 fn fault_088_link_refused_before_anything_is_complete() {
-    for second in [twin(), object()] {
+    for second in [twin(), object(SIZE)] {
         let served = second.clone();
         let origin = Origin::start(move |request, context| match request.path() {
             "/latest" if context.index == 0 => Response::redirect(302, "/v1.bin"),
             "/latest" => Response::redirect(302, "/v2.bin"),
-            "/v1.bin" if context.index == 1 => standard(&object(), request).cut(1000, End::Reset),
+            "/v1.bin" if context.index == 1 => {
+                standard(&object(SIZE), request).cut(1000, End::Reset)
+            }
             "/v1.bin" => Response::empty(410),
             _ => standard(&served, request),
         });
@@ -244,13 +237,13 @@ fn fault_088_link_refused_before_anything_is_complete() {
 /// The caller's fresh link is another object: it is none, and nothing is lost.
 #[test]
 fn fault_088_fresh_link_with_another_query_is_proven_too() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let served = second.clone();
         let origin = Origin::start(move |request, context| match request.target.as_str() {
             "/dump?n=v2" => standard(&served, request),
             // What it would not bring alone has to come from elsewhere.
             _ if context.index == 0 => {
-                standard(&object(), request).rate(4 * MIB).cut(6 * MIB, End::Reset)
+                standard(&object(SIZE), request).rate(4 * MIB).cut(6 * MIB, End::Reset)
             }
             _ => Response::empty(403),
         });
@@ -261,7 +254,7 @@ fn fault_088_fresh_link_with_another_query_is_proven_too() {
         if same {
             outcome.expect(0);
             assert!(!outcome.has_notice("restarted"), "{outcome}");
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         } else {
             outcome.expect(6).expect_message("other bytes");
             sandbox.assert_kept("file");
@@ -281,14 +274,14 @@ fn piped(sandbox: &Sandbox, url: &str) -> (haul_tests::harness::Running, PipeRea
 /// What was given out cannot be taken back.
 #[test]
 fn fault_088_stream_goes_on_only_with_the_same_bytes() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let origin = expiring(second, 2);
         let sandbox = Sandbox::new();
         let (running, mut reader) = piped(&sandbox, &origin.url("/latest"));
         let mut got = Vec::new();
         reader.read_to_end(&mut got).unwrap();
         let outcome = running.finish();
-        assert!(got == object().bytes(0..got.len() as u64), "{} bytes", got.len());
+        assert!(got == object(SIZE).bytes(0..got.len() as u64), "{} bytes", got.len());
         if same {
             outcome.expect(0);
             assert_eq!(got.len() as u64, SIZE);
@@ -305,7 +298,7 @@ fn fault_088_plain_stream_does_not_begin_again_elsewhere() {
     let origin = Origin::start(|request, context| match (request.path(), context.index) {
         ("/latest", 0) => Response::redirect(302, "/v1.bin"),
         ("/latest", _) => Response::redirect(302, "/v2.bin"),
-        ("/v1.bin", 1) => Response::full(&object()).cut(5 * MIB, End::Reset),
+        ("/v1.bin", 1) => Response::full(&object(SIZE)).cut(5 * MIB, End::Reset),
         ("/v1.bin", _) => Response::redirect(302, "/v2.bin"),
         _ => Response::full(&twin()),
     });
@@ -314,14 +307,14 @@ fn fault_088_plain_stream_does_not_begin_again_elsewhere() {
     let mut got = Vec::new();
     reader.read_to_end(&mut got).unwrap();
     running.finish().expect(10);
-    assert!(got == object().bytes(0..got.len() as u64), "{} bytes", got.len());
+    assert!(got == object(SIZE).bytes(0..got.len() as u64), "{} bytes", got.len());
 }
 
 /// As a program wrote it that knew no more of a URL than its path: it goes on after
 /// the proof, and only then.
 #[test]
 fn fault_088_checkpoint_of_the_first_format_goes_on_after_a_proof() {
-    for (second, same) in [(twin(), false), (object(), true)] {
+    for (second, same) in [(twin(), false), (object(SIZE), true)] {
         let versions = Versions::new(second);
         let sandbox = Sandbox::new();
         interrupt(haul(&sandbox, &versions.url("/dump?n=v1")), 5 * MIB);
@@ -354,9 +347,9 @@ fn first_format(bytes: &[u8]) -> Vec<u8> {
 #[test]
 fn fault_088_bytes_of_several_links_go_on_under_a_digest_alone() {
     let slow = |object: Object| Origin::throttled(&object, &Throttle::new(2 * MIB));
-    let (first, second) = (slow(object()), slow(twin()));
+    let (first, second) = (slow(object(SIZE)), slow(twin()));
     let sandbox = Sandbox::new();
-    let digest = format!("blake3={}", object().blake3_hex());
+    let digest = format!("blake3={}", object(SIZE).blake3_hex());
     let url = first.url("/file");
     let mirror = second.url("/file");
     let running = haul(&sandbox, &url).args(["--mirror", &mirror, "--checksum", &digest]);
@@ -364,11 +357,11 @@ fn fault_088_bytes_of_several_links_go_on_under_a_digest_alone() {
     running.wait_until("both brought something", |running| {
         running.bytes() >= 4 * MIB && second.sent_bytes() >= 2 * MIB
     });
-    running.signal(haul_tests::harness::Signal::INT);
+    running.signal(Signal::INT);
     running.finish().expect(130);
     sandbox.assert_kept("file");
     let outcome = haul(&sandbox, &url).run();
-    assert_restarted(&outcome, &sandbox, &object());
+    assert_restarted(&outcome, &sandbox, &object(SIZE));
 }
 
 #[test]
@@ -376,7 +369,7 @@ fn fault_088_no_part_of_a_url_is_readable_in_a_checkpoint() {
     fn signed(request: &Request) -> Response {
         match request.path() {
             "/latest" => Response::redirect(302, "/there?sig=s3cr3t-there"),
-            _ => standard(&object(), request).rate(2 * MIB),
+            _ => standard(&object(SIZE), request).rate(2 * MIB),
         }
     }
     let origin = Origin::start(|request, _| signed(request));

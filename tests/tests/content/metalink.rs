@@ -1,22 +1,14 @@
 //! Metalinks: files with their sizes, digests, pieces and mirrors.
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
 use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 
 const SIZE: u64 = 12 * MIB + 4321;
 const PIECE: u64 = 512 << 10;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -24,13 +16,13 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 fn sha256() -> String {
-    hex(&Sha256::digest(object().bytes(0..SIZE)))
+    hex(&Sha256::digest(object(SIZE).bytes(0..SIZE)))
 }
 
 fn pieces() -> String {
     let digests = (0..SIZE.div_ceil(PIECE)).map(|number| {
         let start = number * PIECE;
-        let bytes = object().bytes(start..(start + PIECE).min(SIZE));
+        let bytes = object(SIZE).bytes(start..(start + PIECE).min(SIZE));
         format!("<hash>{}</hash>", hex(&Sha1::digest(bytes)))
     });
     format!("<pieces length=\"{PIECE}\" type=\"sha-1\">{}</pieces>", digests.collect::<String>())
@@ -54,20 +46,20 @@ fn hash() -> String {
 }
 
 fn slow() -> Origin {
-    Origin::throttled(&object(), &Throttle::new(2_000_000))
+    Origin::throttled(&object(SIZE), &Throttle::new(2_000_000))
 }
 
 /// The body is altered where `wrong` says so, in this request.
 fn altered(request: &Request, wrong: impl Fn(u64) -> bool) -> Response {
     let range = request.range().and_then(|asked| asked.within(SIZE));
     let Some(range) = range else { return honest(request) };
-    let mut bytes = object().bytes(range.clone());
+    let mut bytes = object(SIZE).bytes(range.clone());
     for (at, byte) in (range.start..).zip(&mut bytes) {
         if wrong(at) {
             *byte ^= 1;
         }
     }
-    Response::partial(&object(), range).no_body().bytes(bytes)
+    Response::partial(&object(SIZE), range).no_body().bytes(bytes)
 }
 
 fn haul(sandbox: &Sandbox, text: &str) -> Haul {
@@ -78,7 +70,7 @@ fn haul(sandbox: &Sandbox, text: &str) -> Haul {
 #[track_caller]
 fn assert_whole(sandbox: &Sandbox, outcome: &Outcome) {
     outcome.expect(0);
-    assert_eq!(object().compare_file(&sandbox.path("film.bin")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("film.bin")), Ok(()));
     assert!(!outcome.has_notice("restarted"), "{outcome}");
 }
 
@@ -177,7 +169,7 @@ fn what_stays_wrong_is_never_published_and_the_rest_kept() {
     assert!(!sandbox.path("film.bin").exists());
     assert!(origin.requests().len() < 40);
     // Another source has what is missing, and nothing else is asked of it.
-    let good = Origin::serving(&object());
+    let good = Origin::serving(&object(SIZE));
     let text = film(&format!("{}{}", pieces(), url(&good, "/two?x=1", 1)));
     let outcome = haul(&sandbox, &text).run();
     assert_whole(&sandbox, &outcome);
@@ -220,7 +212,7 @@ fn a_metalink_of_several_files_fills_a_directory() {
     ));
     let sandbox = Sandbox::new();
     haul(&sandbox, &text).args(["-d", "down"]).run().expect(0);
-    assert_eq!(object().compare_file(&sandbox.path("down/one.bin")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("down/one.bin")), Ok(()));
     assert_eq!(Object::new(2, MIB).compare_file(&sandbox.path("down/sub/two.bin")), Ok(()));
     let outcome = haul(&sandbox, &text).args(["-o", "x"]).run();
     outcome.expect(2);

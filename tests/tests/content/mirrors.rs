@@ -3,20 +3,12 @@
 
 use std::net::TcpListener;
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 /// Of the same size, under a tag of its own.
@@ -25,11 +17,11 @@ fn other() -> Object {
 }
 
 fn digest() -> String {
-    format!("blake3={}", object().blake3_hex())
+    format!("blake3={}", object(SIZE).blake3_hex())
 }
 
 fn slow() -> Origin {
-    Origin::throttled(&object(), &Throttle::new(2_000_000))
+    Origin::throttled(&object(SIZE), &Throttle::new(2_000_000))
 }
 
 fn command(sandbox: &Sandbox, first: &Origin, mirrors: &[&Origin]) -> Haul {
@@ -61,7 +53,7 @@ fn under_a_digest_all_sources_are_used_at_once() {
     let outcome =
         command(&sandbox, &first, &[&second, &third]).args(["--checksum", &digest()]).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     for origin in [&first, &second, &third] {
         assert!(origin.sent_bytes() > SIZE / 8, "{} bytes of one", origin.sent_bytes());
         assert!(origin.most_open() <= 4);
@@ -89,24 +81,24 @@ fn each_host_has_the_bound_on_connections_for_itself() {
         let haul = haul!(sandbox).json().args(["-x", "8", "--per-host", "3", "-o", "file"]);
         let haul = haul.args(["--checksum", &digest(), "--mirror", &mirror]);
         haul.arg(first.url("/file")).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!((first.most_open(), second.most_open()), (3, 3), "{mirror}");
     }
 }
 
 #[test]
 fn without_a_digest_a_mirror_is_not_asked() {
-    let (first, second) = (Origin::serving(&object()), Origin::serving(&object()));
+    let (first, second) = (Origin::serving(&object(SIZE)), Origin::serving(&object(SIZE)));
     let sandbox = Sandbox::new();
     command(&sandbox, &first, &[&second]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(second.requests().is_empty());
 }
 
 #[test]
 fn fault_030_without_a_digest_mirrors_are_never_stitched() {
     // Same size, time and tag, as mirrors of one software have them.
-    let twin = other().with_etag(object().etag());
+    let twin = other().with_etag(object(SIZE).etag());
     let first = Origin::start(|request, _| match request.start() {
         // It breaks off, and the rest is not to be had there.
         0 => honest(request).cut(3 * MIB, End::Close),
@@ -121,12 +113,12 @@ fn fault_030_without_a_digest_mirrors_are_never_stitched() {
 
 #[test]
 fn fault_030_mirror_with_other_bytes_never_gets_into_the_file() {
-    let twin = other().with_etag(object().etag());
+    let twin = other().with_etag(object(SIZE).etag());
     let (first, second) = (slow(), Origin::throttled(&twin, &Throttle::new(2_000_000)));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
     outcome.expect(0).expect_notice("restarted");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(second.sent_bytes() > 0, "it took part");
     // Where none is right nothing is published, however many there are.
     let (first, second) = (Origin::serving(&twin), Origin::serving(&twin));
@@ -141,7 +133,7 @@ fn mirror_with_another_size_is_dropped_and_named() {
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_dropped_alone(&outcome, &second, "size");
     assert!(!outcome.has_notice("restarted"), "{outcome}");
 }
@@ -162,12 +154,12 @@ fn mirrors_that_do_not_answer_rightly_are_dropped_and_named() {
         (|_| Response::redirect(302, "file:///etc/passwd"), "file", AT_ONCE),
     ];
     for (answer, why, rate) in answers {
-        let first = Origin::throttled(&object(), &Throttle::new(rate));
+        let first = Origin::throttled(&object(SIZE), &Throttle::new(rate));
         let second = Origin::start(move |request, _| answer(request));
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_dropped_alone(&outcome, &second, why);
         assert!(second.requests().len() <= 12, "{} requests", second.requests().len());
     }
@@ -181,14 +173,14 @@ fn what_the_first_url_does_not_have_its_mirrors_bring() {
     let outcome =
         command(&sandbox, &first, &[&second, &third]).args(["--checksum", &digest()]).run();
     outcome.expect(0).expect_notice("mirror");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(second.sent_bytes() > SIZE / 8 && third.sent_bytes() > SIZE / 8);
     // Nothing is given up for that without a digest either, before the first byte.
     let first = Origin::start(|_, _| Response::empty(404));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &first, &[&second]).run();
     outcome.expect(0).expect_notice("mirror");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     // All of them gone is the last one's failure.
     let gone = Origin::start(|_, _| Response::empty(410));
     command(&Sandbox::new(), &first, &[&gone]).run().expect(6);
@@ -206,7 +198,7 @@ fn fault_079_headers_and_logins_do_not_go_to_mirrors_elsewhere() {
         .arg(first.url("/file"))
         .run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     // Base64 of the two logins.
     for (origin, login) in [(&first, "eW91OnlvdXJz"), (&second, "bWU6b3du")] {
         let requests = origin.requests();
@@ -234,10 +226,10 @@ fn a_partial_is_continued_from_whatever_source_is_left() {
     interrupt(with_digest(&first, &second), 6 * MIB);
     sandbox.assert_kept("file");
     let gone = Origin::start(|_, _| Response::empty(404));
-    let rest = Origin::serving(&object().with_etag(Some("\"another\"")));
+    let rest = Origin::serving(&object(SIZE).with_etag(Some("\"another\"")));
     let outcome = with_digest(&gone, &rest).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
 }
 
@@ -246,7 +238,7 @@ fn a_digest_of_the_server_lets_mirrors_take_part() {
     use base64::Engine as _;
     use sha2::Digest as _;
 
-    let bytes = object().bytes(0..SIZE);
+    let bytes = object(SIZE).bytes(0..SIZE);
     let sha256 = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(&bytes));
     let (second, third) = (slow(), slow());
     // RFC 6249: the origin names the mirrors itself.
@@ -263,7 +255,7 @@ fn a_digest_of_the_server_lets_mirrors_take_part() {
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &first, &[]).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     for (origin, path) in [(&second, "/two"), (&third, "/three")] {
         assert!(origin.sent_bytes() > SIZE / 8, "{} bytes of {path}", origin.sent_bytes());
         assert!(origin.requests().iter().all(|record| record.request.path() == path));
@@ -275,7 +267,7 @@ fn links_without_a_strong_digest_are_not_followed() {
     use base64::Engine as _;
     use md5::Digest as _;
 
-    let md5 = md5::Md5::digest(object().bytes(0..SIZE));
+    let md5 = md5::Md5::digest(object(SIZE).bytes(0..SIZE));
     let md5 = format!("MD5={}", base64::engine::general_purpose::STANDARD.encode(md5));
     for digest in [None, Some(md5)] {
         let second = slow();
@@ -287,7 +279,7 @@ fn links_without_a_strong_digest_are_not_followed() {
         });
         let sandbox = Sandbox::new();
         command(&sandbox, &first, &[]).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(second.requests().is_empty());
     }
 }
@@ -304,7 +296,7 @@ fn mirrors_of_a_list_are_used_together_too() {
     );
     sandbox.write("list", list);
     haul!(sandbox).json().args(["-x", "4", "-i", "list"]).run().expect(0);
-    assert_eq!(object().compare_file(&sandbox.path("file")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("file")), Ok(()));
     assert!(first.sent_bytes() > SIZE / 8 && second.sent_bytes() > SIZE / 8);
 }
 

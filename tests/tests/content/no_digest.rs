@@ -2,17 +2,10 @@
 
 use std::fs;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 const SIZE: u64 = 24 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn with_digest(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(origin.url("/file"))
@@ -25,7 +18,7 @@ fn without(sandbox: &Sandbox, origin: &Origin) -> Haul {
 /// A run without a digest that was interrupted after 12 MiB, and an origin that is fast now.
 fn interrupted(sandbox: &Sandbox) -> Origin {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(without(sandbox, &origin), 12 * MIB);
     sandbox.assert_kept("file");
     throttle.lift();
@@ -36,20 +29,20 @@ fn interrupted(sandbox: &Sandbox) -> Origin {
 fn assert_complete(outcome: &Outcome, sandbox: &Sandbox, blake3: impl Into<Value>) {
     outcome.expect(0);
     assert_eq!(outcome.event("complete")["blake3"], blake3.into(), "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn complete_has_no_blake3() {
     let sandbox = Sandbox::new();
-    let outcome = without(&sandbox, &Origin::serving(&object())).run();
+    let outcome = without(&sandbox, &Origin::serving(&object(SIZE))).run();
     assert_complete(&outcome, &sandbox, Value::Null);
 }
 
 #[test]
 fn blake3_that_is_asked_for_is_computed_all_the_same() {
-    let origin = Origin::serving(&object());
-    for (digits, code) in [(object().blake3_hex(), 0), ("0".repeat(64), 9)] {
+    let origin = Origin::serving(&object(SIZE));
+    for (digits, code) in [(object(SIZE).blake3_hex(), 0), ("0".repeat(64), 9)] {
         let sandbox = Sandbox::new();
         let checksum = format!("blake3={digits}");
         without(&sandbox, &origin).args(["--checksum", &checksum]).run().expect(code);
@@ -69,7 +62,7 @@ fn interrupted_run_is_continued_with_and_without_a_digest() {
             assert!(resumed >= 8 * MIB, "{resumed} bytes were kept\n{outcome}");
             assert!(outcome.fetched_bytes() <= SIZE - resumed + 4 * MIB, "{outcome}");
             // Those of the first run are read for the digest of the whole.
-            let blake3 = if digest { Value::from(object().blake3_hex()) } else { Value::Null };
+            let blake3 = if digest { Value::from(object(SIZE).blake3_hex()) } else { Value::Null };
             assert_complete(&outcome, &sandbox, blake3);
         }
     }
@@ -79,7 +72,7 @@ fn interrupted_run_is_continued_with_and_without_a_digest() {
 fn what_was_hashed_is_continued_without_a_digest() {
     let sandbox = Sandbox::new();
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(with_digest(&sandbox, &origin), 8 * MIB);
     throttle.lift();
     let outcome = without(&sandbox, &origin).run();
@@ -91,7 +84,7 @@ fn what_was_hashed_is_continued_without_a_digest() {
 fn after_a_kill_nothing_counts_that_was_not_synced() {
     let sandbox = Sandbox::new();
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     kill(without(&sandbox, &origin), 8 * MIB);
     // As a power cut leaves it.
     let part = sandbox.part("file");

@@ -1,20 +1,15 @@
 //! Section A of the faults: servers that answer ranges wrongly.
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Gate, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
+
+use crate::{command, run};
 
 /// Large enough for several leases, with a last segment that is not full.
 const SIZE: u64 = 16 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 /// The honest answer to a request for [`object`].
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 /// Answers requests with a Range by `lie` and all others honestly.
@@ -24,16 +19,6 @@ fn lying(lie: impl Fn(&Request, &Context) -> Response + Send + Sync + 'static) -
             if request.range().is_some() { lie(request, context) } else { honest(request) }
         },
     )
-}
-
-fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
-    haul!(sandbox).args(["-x", "4", "-o", "file", "--retry", "1"]).arg(origin.url("/file"))
-}
-
-fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
-    let outcome = command(sandbox, origin).run();
-    assert_well_asked(origin);
-    outcome
 }
 
 fn plain_requests(origin: &Origin) -> usize {
@@ -46,7 +31,7 @@ fn assert_sequential(origin: &Origin) {
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, origin);
     outcome.expect(0).expect_notice("single-stream");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests();
     let last = requests.last().expect("there were requests");
     assert!(last.request.range().is_none(), "the last request has a Range: {last:?}");
@@ -55,10 +40,10 @@ fn assert_sequential(origin: &Origin) {
 
 #[test]
 fn fault_001_range_ignored_is_one_stream() {
-    let origin = Origin::start(|_, _| Response::full(&object()).without("Accept-Ranges"));
+    let origin = Origin::start(|_, _| Response::full(&object(SIZE)).without("Accept-Ranges"));
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0).expect_notice("single-stream");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(origin.requests().len(), 1, "the first response is already the stream");
 }
 
@@ -70,7 +55,7 @@ fn fault_002_some_ranges_ignored_goes_sequential() {
             gate.open();
             honest(request)
         }
-        Some(_) if request.start() >= 6 * MIB => Response::full(&object()),
+        Some(_) if request.start() >= 6 * MIB => Response::full(&object(SIZE)),
         // Or it would bring everything before another response is looked at.
         Some(_) => honest(request).stall(5 * MIB, &gate),
     });
@@ -88,7 +73,7 @@ fn fault_003_slice_posing_as_200_is_never_written_at_0() {
         // The first response has everything, whether it is called a part or the whole.
         let sandbox = Sandbox::new();
         run(&sandbox, &origin).expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -97,7 +82,7 @@ fn fault_004_range_that_starts_elsewhere_is_refused() {
     // Even plain requests get it, so that there is no way to the object.
     let elsewhere = |request: &Request| {
         let start = request.start() + 1;
-        Response::partial(&object(), start..(start + MIB).min(SIZE))
+        Response::partial(&object(SIZE), start..(start + MIB).min(SIZE))
     };
     for from in [0, 1] {
         let origin = Origin::start(move |request, _| {
@@ -116,7 +101,7 @@ fn fault_004_range_that_starts_elsewhere_is_refused() {
         } else {
             // The first response, which is right, has everything.
             outcome.expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
         assert!(origin.requests().len() < 100, "{} requests", origin.requests().len());
     }
@@ -128,13 +113,13 @@ fn fault_004_range_that_starts_elsewhere_once_is_asked_again() {
     let origin = lying(|request, context| match context.index {
         1 => {
             let asked = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
-            Response::partial(&object(), asked.start - 100..asked.end - 100)
+            Response::partial(&object(SIZE), asked.start - 100..asked.end - 100)
         }
         _ => honest(request),
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -144,9 +129,9 @@ fn fault_005_range_that_ends_beyond_the_asked_stores_nothing_beyond() {
         let (asked, other) = (request.range().expect("a range"), Object::new(2, SIZE));
         let range = asked.within(SIZE).expect("it can be satisfied");
         let end = (range.end + 2 * MIB).min(SIZE);
-        Response::partial(&object(), range.start..end)
+        Response::partial(&object(SIZE), range.start..end)
             .no_body()
-            .object(&object(), range.clone())
+            .object(&object(SIZE), range.clone())
             .object(&other, range.end..end)
     };
     let once = lying(move |request, context| match context.index {
@@ -155,14 +140,14 @@ fn fault_005_range_that_ends_beyond_the_asked_stores_nothing_beyond() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &once).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 
     let always = lying(move |request, _| beyond(request));
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &always);
     outcome.expect_one_of(&[0, 7]);
     if outcome.code == 0 {
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     } else {
         sandbox.assert_unpublished("file");
     }
@@ -182,7 +167,7 @@ fn fault_007_early_close_keeps_the_prefix() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let rests = origin.requests().iter().filter(|r| r.request.start() == PREFIX).count();
     assert!(rests > 0, "the rest of the first range is asked for");
     assert!(!origin.requests()[1..].iter().any(|r| r.request.start() == 0), "the prefix was kept");
@@ -200,15 +185,15 @@ fn fault_008_longer_body_is_stopped_at_the_boundary() {
     let chunked = lying(|request, _| {
         let range = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
         let own = range.end - 1000.min(range.end - range.start);
-        let mut last = object().bytes(own..range.end);
+        let mut last = object(SIZE).bytes(own..range.end);
         last.extend(Object::new(2, SIZE).bytes(range.end..range.end + 50_000));
-        let body = honest(request).no_body().object(&object(), range.start..own);
+        let body = honest(request).no_body().object(&object(SIZE), range.start..own);
         body.bytes(last).chunked(true)
     });
     for origin in [announced, chunked] {
         let sandbox = Sandbox::new();
         run(&sandbox, &origin).expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -222,13 +207,13 @@ fn fault_009_multipart_for_one_range_goes_sequential() {
             range.end - 1
         );
         let length = part.len() as u64 + (range.end - range.start) + 11;
-        Response::partial(&object(), range.clone())
+        Response::partial(&object(SIZE), range.clone())
             .without("Content-Range")
             .set("Content-Type", "multipart/byteranges; boundary=sep")
             .set("Content-Length", &length.to_string())
             .no_body()
             .bytes(part.into_bytes())
-            .object(&object(), range)
+            .object(&object(SIZE), range)
             .bytes(b"\r\n--sep--\r\n".to_vec())
     }));
 }
@@ -236,7 +221,7 @@ fn fault_009_multipart_for_one_range_goes_sequential() {
 #[test]
 fn fault_010_416_with_our_size_when_all_is_here() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     // Everything is fetched, but a foreign file at the name keeps it from being published.
     let mut running = command(&sandbox, &origin).start();
@@ -251,10 +236,10 @@ fn fault_010_416_with_our_size_when_all_is_here() {
 
     let origin = Origin::builder().port(port).start(|request, _| match request.range() {
         Some(_) => Response::unsatisfiable(SIZE),
-        None => Response::full(&object()),
+        None => Response::full(&object(SIZE)),
     });
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -270,7 +255,7 @@ fn fault_011_another_total_is_a_change() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &once).expect(0).expect_notice("restarted");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 
     // Always, in a 206 and in a 416: given up after one restart.
     let in_206 = lying(move |request, _| match request.start() {
@@ -293,13 +278,13 @@ fn fault_011_another_total_is_a_change() {
 fn fault_012_capped_ranges_are_taken_as_they_come() {
     let origin = lying(|request, _| {
         let range = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
-        Response::partial(&object(), range.start..range.end.min(range.start + 500_000))
+        Response::partial(&object(SIZE), range.start..range.end.min(range.start + 500_000))
     });
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &origin);
     outcome.expect(0);
     assert!(!outcome.has_notice("single-stream"), "ranges work\n{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(plain_requests(&origin), 0);
 }
 
@@ -311,7 +296,7 @@ fn fault_013_unknown_total_is_not_used_for_splitting() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -319,7 +304,7 @@ fn fault_014_length_that_is_not_the_ranges_is_refused() {
     let origin = lying(|request, _| {
         let range = request.range().and_then(|asked| asked.within(SIZE)).expect("a range");
         let short = range.end - range.start - 100;
-        Response::partial(&object(), range.clone())
+        Response::partial(&object(SIZE), range.clone())
             .set("Content-Length", &short.to_string())
             .no_body()
             .object(&Object::new(2, SIZE), range.start..range.start + short)
@@ -328,7 +313,7 @@ fn fault_014_length_that_is_not_the_ranges_is_refused() {
     let outcome = run(&sandbox, &origin);
     outcome.expect_one_of(&[0, 7]);
     if outcome.code == 0 {
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(plain_requests(&origin) > 0, "only a plain request got the right bytes");
     } else {
         sandbox.assert_unpublished("file");
@@ -338,12 +323,14 @@ fn fault_014_length_that_is_not_the_ranges_is_refused() {
 #[test]
 fn fault_015_chunked_without_length_ends_at_its_terminator() {
     let chunked = |terminated| {
-        Origin::start(move |_, _| Response::new(200).object(&object(), 0..SIZE).chunked(terminated))
+        Origin::start(move |_, _| {
+            Response::new(200).object(&object(SIZE), 0..SIZE).chunked(terminated)
+        })
     };
     let origin = chunked(true);
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0).expect_notice("single-stream");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(origin.requests().len(), 1);
 
     let sandbox = Sandbox::new();
@@ -353,7 +340,7 @@ fn fault_015_chunked_without_length_ends_at_its_terminator() {
 
 #[test]
 fn fault_016_short_body_with_a_length_is_not_the_object() {
-    let origin = Origin::start(|_, _| Response::full(&object()).cut(SIZE - 1, End::Close));
+    let origin = Origin::start(|_, _| Response::full(&object(SIZE)).cut(SIZE - 1, End::Close));
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(4);
     sandbox.assert_unpublished("file");
@@ -363,12 +350,12 @@ fn fault_016_short_body_with_a_length_is_not_the_object() {
 fn fault_016_body_that_ends_with_its_connection() {
     let delimited_by = |end| {
         Origin::start(move |_, _| {
-            Response::new(200).http_1_0().object(&object(), 0..SIZE).cut(SIZE, end)
+            Response::new(200).http_1_0().object(&object(SIZE), 0..SIZE).cut(SIZE, end)
         })
     };
     let sandbox = Sandbox::new();
     run(&sandbox, &delimited_by(End::Close)).expect(0).expect_notice("unproven-length");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 
     let sandbox = Sandbox::new();
     run(&sandbox, &delimited_by(End::Reset)).expect(4);
@@ -380,14 +367,14 @@ fn fault_017_content_encoding_is_stored_as_sent() {
     let origin = Origin::start(|request, _| honest(request).header("Content-Encoding", "gzip"));
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0).expect_notice("content-encoding");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_017_encodings_are_never_mixed() {
     // Ranges that do not begin at 0 come in another coding, of other bytes.
     let coded = Object::new(2, SIZE).with_etag(None).with_last_modified(None);
-    let bare = object().with_etag(None).with_last_modified(None);
+    let bare = object(SIZE).with_etag(None).with_last_modified(None);
     let (encoded, plain) = (coded.clone(), bare.clone());
     let origin = Origin::start(move |request, _| match request.start() {
         0 if request.range().is_some() => standard(&plain, request),
@@ -408,7 +395,7 @@ fn fault_017_encodings_are_never_mixed() {
 #[test]
 fn fault_018_login_page_on_a_resume_is_never_spliced() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin), 3 * MIB);
     sandbox.assert_kept("file");
@@ -427,7 +414,7 @@ fn fault_018_login_page_on_a_resume_is_never_spliced() {
     let outcome = run(&sandbox, &origin);
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= 2 * MIB, "the partial survived\n{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -498,6 +485,6 @@ fn fault_021_interim_responses_and_a_connection_for_each_request() {
     let outcome = run(&sandbox, &origin);
     outcome.expect(0);
     assert_eq!(outcome.all("retry").count(), 0, "an announced close is no failure\n{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(origin.requests().iter().all(|record| record.request_on_connection == 0));
 }

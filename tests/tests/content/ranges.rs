@@ -2,16 +2,9 @@
 
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin, range: &str) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file", "--range", range]).arg(origin.url("/file"))
@@ -19,7 +12,7 @@ fn command(sandbox: &Sandbox, origin: &Origin, range: &str) -> Haul {
 
 /// The bytes of these half-open ranges, one after the other.
 fn bytes(ranges: &[(u64, u64)]) -> Vec<u8> {
-    ranges.iter().flat_map(|&(start, end)| object().bytes(start..end)).collect()
+    ranges.iter().flat_map(|&(start, end)| object(SIZE).bytes(start..end)).collect()
 }
 
 #[track_caller]
@@ -45,7 +38,7 @@ fn only_the_bytes_asked_for_are_fetched_and_written() {
         ("0-99,100-199", vec![(0, 200)]),
         ("-1000,0-9999999,77-78", vec![(SIZE - 1000, SIZE), (0, 10_000_000), (77, 79)]),
     ] {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &origin, range).run();
         outcome.expect(0);
@@ -68,7 +61,7 @@ fn blake3_hex(bytes: &[u8]) -> String {
 
 #[test]
 fn a_range_is_fetched_over_several_connections() {
-    let served = object();
+    let served = object(SIZE);
     let origin = Origin::start(move |request, _| {
         standard(&served, request).delay(Duration::from_millis(5)).rate(6 * MIB)
     });
@@ -80,7 +73,7 @@ fn a_range_is_fetched_over_several_connections() {
 
 #[test]
 fn a_range_goes_to_stdout_as_well() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = haul!(sandbox, bare)
         .args(["-o", "-", "--range", "-5000000,10-19"])
@@ -96,7 +89,7 @@ fn an_interrupted_range_continues_where_it_was() {
     let parts = [(1000, 10_000_000), (12_000_000, SIZE)];
     for killed in [false, true] {
         let throttle = Throttle::new(2 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let first = command(&sandbox, &origin, RANGES);
         if killed {
@@ -125,7 +118,7 @@ fn a_partial_of_other_bytes_is_not_continued() {
         (Some("1000-"), None, [(0, SIZE)]),
     ] {
         let throttle = Throttle::new(2 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let with = |range: Option<&str>| {
             let haul = haul!(sandbox).args(["-x", "4", "-o", "file"]);
@@ -141,7 +134,7 @@ fn a_partial_of_other_bytes_is_not_continued() {
 
 #[test]
 fn what_is_no_range_is_quoted_with_the_grammar() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     for range in ["abc", "200-100", "", "-", "1-2-3", "0-1,x", "-0", "5"] {
         let outcome = haul!(sandbox, bare)
@@ -162,7 +155,7 @@ fn what_is_no_range_is_quoted_with_the_grammar() {
 #[test]
 fn a_range_beyond_the_end_is_an_error() {
     for range in [format!("{SIZE}-"), "0-9,99999999-99999999".to_owned()] {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &origin, &range).run();
         outcome.expect(8).expect_message("beyond the object's end");
@@ -177,7 +170,7 @@ fn a_range_beyond_the_end_is_an_error() {
 
 #[test]
 fn a_range_that_ends_beyond_the_end_is_cut_and_told() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin, "25000000-99999999").run();
     outcome.expect(0).expect_notice("range-cut");
@@ -186,7 +179,7 @@ fn a_range_that_ends_beyond_the_end_is_cut_and_told() {
 
 #[test]
 fn a_server_without_ranges_gives_no_part() {
-    let served = object();
+    let served = object(SIZE);
     let origin = Origin::start(move |_, _| Response::full(&served));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin, "100-200").run();
@@ -194,7 +187,7 @@ fn a_server_without_ranges_gives_no_part() {
     sandbox.assert_nothing_left();
 
     // Also one that gives ranges at first.
-    let served = object();
+    let served = object(SIZE);
     let origin = Origin::start(move |request, context| {
         if context.index < 3 { standard(&served, request) } else { Response::full(&served) }
     });
@@ -205,7 +198,7 @@ fn a_server_without_ranges_gives_no_part() {
 
 #[test]
 fn an_object_that_changes_midway_starts_over_with_its_new_size() {
-    let (old, new) = (object(), Object::new(5, 20 * MIB).with_etag(Some("\"new\"")));
+    let (old, new) = (object(SIZE), Object::new(5, 20 * MIB).with_etag(Some("\"new\"")));
     let served = new.clone();
     let origin = Origin::start(move |request, context| {
         standard(if context.sent_bytes < 8 * MIB { &old } else { &served }, request)
@@ -220,7 +213,7 @@ fn an_object_that_changes_midway_starts_over_with_its_new_size() {
 #[test]
 fn digests_are_of_what_is_written() {
     let part = bytes(&[(0, 1000), (5_000_000, SIZE)]);
-    let served = object();
+    let served = object(SIZE);
     let origin = Origin::start(move |request, _| {
         // Right, of the whole: to be left alone.
         standard(&served, request)
@@ -233,7 +226,7 @@ fn digests_are_of_what_is_written() {
         haul.args(["--checksum", digest]).run()
     };
     checked(&format!("blake3={}", blake3_hex(&part))).expect(0);
-    checked(&format!("blake3={}", object().blake3_hex())).expect(9);
+    checked(&format!("blake3={}", object(SIZE).blake3_hex())).expect(9);
     let sandbox = Sandbox::new();
     command(&sandbox, &origin, "0-999,5000000-").run().expect(0);
 }

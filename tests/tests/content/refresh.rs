@@ -4,19 +4,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
+
+use crate::haul;
 
 const SIZE: u64 = 12 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 /// A signed query that is good for so many seconds from now.
@@ -28,10 +23,6 @@ fn signed(number: usize, seconds: u64) -> String {
 fn link_of(request: &Request) -> Option<usize> {
     let query = request.target.split_once('?')?.1;
     query.split('&').find_map(|pair| pair.strip_prefix("link="))?.parse().ok()
-}
-
-fn haul(sandbox: &Sandbox, url: &str) -> Haul {
-    haul!(sandbox).json().args(["-x", "4", "-o", "file", "--retry", "2"]).arg(url)
 }
 
 /// A command that prints the next link of `origin`, which counts in a file.
@@ -54,7 +45,7 @@ fn refreshed(outcome: &Outcome) -> usize {
 #[track_caller]
 fn assert_whole(sandbox: &Sandbox, outcome: &Outcome) {
     outcome.expect(0);
-    assert_eq!(object().compare_file(&sandbox.path("file")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("file")), Ok(()));
     assert!(!outcome.has_notice("restarted"), "{outcome}");
     for said in [&outcome.stdout, &outcome.stderr] {
         assert!(!String::from_utf8_lossy(said).contains("s3cr3t"), "{outcome}");
@@ -119,7 +110,7 @@ fn fault_034_link_that_expired_is_refreshed_by_the_command() {
         .args(["--segment-size", "1M", "--refresh-cmd", &command])
         .run();
     outcome.expect(0);
-    assert_eq!(object().compare_file(&sandbox.path("file")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("file")), Ok(()));
     assert!(refreshed(&outcome) >= 1, "{outcome}");
     assert!(!outcome.has_notice("restarted"), "{outcome}");
 }
@@ -170,7 +161,7 @@ fn expiring(other: Object) -> Origin {
 
 #[test]
 fn fault_035_fresh_link_of_another_path_is_proven_by_a_segment() {
-    let origin = expiring(object());
+    let origin = expiring(object(SIZE));
     let sandbox = Sandbox::new();
     let command = format!("echo {}", origin.url("/elsewhere?sig=s3cr3t"));
     let url = origin.url("/file?link=0&Signature=s3cr3t");
@@ -178,7 +169,7 @@ fn fault_035_fresh_link_of_another_path_is_proven_by_a_segment() {
     assert_whole(&sandbox, &outcome);
     assert!(outcome.fetched_bytes() < SIZE + 3 * MIB, "{outcome}");
     // The same tag and size, but other bytes.
-    let origin = expiring(Object::new(2, SIZE).with_etag(object().etag()));
+    let origin = expiring(Object::new(2, SIZE).with_etag(object(SIZE).etag()));
     let sandbox = Sandbox::new();
     let command = format!("echo {}", origin.url("/elsewhere?sig=s3cr3t"));
     let url = origin.url("/file?link=0&Signature=s3cr3t");
@@ -210,7 +201,7 @@ fn what_the_command_does_wrong_is_told_without_secrets_and_the_partial_kept() {
         ("echo ftp://h/file?s3cr3t", "ftp"),
         ("no-such-command-of-haul", "cannot be run"),
     ] {
-        let origin = expiring(object());
+        let origin = expiring(object(SIZE));
         let sandbox = Sandbox::new();
         let url = origin.url("/file?link=0&Signature=s3cr3t");
         let outcome = haul(&sandbox, &url).args(["--refresh-cmd", command]).run();
@@ -222,7 +213,7 @@ fn what_the_command_does_wrong_is_told_without_secrets_and_the_partial_kept() {
 
 #[test]
 fn without_a_command_it_says_how_to_go_on() {
-    let origin = expiring(object());
+    let origin = expiring(object(SIZE));
     let sandbox = Sandbox::new();
     let url = origin.url("/file?link=0&Signature=s3cr3t");
     let outcome = haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(&url).run();
@@ -232,7 +223,7 @@ fn without_a_command_it_says_how_to_go_on() {
     let outcome = haul(&sandbox, &origin.url("/elsewhere")).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= MIB, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]

@@ -4,22 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Origin, Request, Response, Throttle, date, standard};
+use haul_tests::prelude::*;
+
+use crate::{command, run};
 
 const SIZE: u64 = 16 * MIB + 4321;
-
-fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
-    haul!(sandbox).args(["-x", "4", "-o", "file", "--retry", "1"]).arg(origin.url("/file"))
-}
-
-fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
-    let outcome = command(sandbox, origin).run();
-    assert_well_asked(origin);
-    outcome
-}
 
 /// Answers as `standard`, but as if the request had no precondition.
 fn ignoring_preconditions(object: &Object, request: &Request) -> Response {

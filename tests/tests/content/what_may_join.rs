@@ -5,11 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
-use haul_tests::haul;
 use haul_tests::killed::{self, Killed};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Asked, Context, End, Origin, Request, Response, date, standard};
+use haul_tests::prelude::*;
+
+use crate::{command, run};
 
 const SIZE: u64 = 16 * MIB + 4321;
 
@@ -24,16 +23,6 @@ fn other() -> Object {
 
 fn honest(request: &Request) -> Response {
     standard(&object(), request)
-}
-
-fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
-    haul!(sandbox).args(["-x", "4", "-o", "file", "--retry", "1"]).arg(origin.url("/file"))
-}
-
-fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
-    let outcome = command(sandbox, origin).run();
-    assert_well_asked(origin);
-    outcome
 }
 
 /// What stdout got, and how it ended.

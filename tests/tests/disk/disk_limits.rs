@@ -8,28 +8,14 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 
 use haul_tests::disk::{Disk, Format};
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle};
+use haul_tests::prelude::*;
+
+use crate::{STORAGES, command};
 
 const SIZE: u64 = 12 * MIB + 4321;
 /// Of each of the four connections; a checkpoint with data in it is then
 /// written midway.
 const RATE: u64 = 2 * MIB;
-/// What maps where that is possible, and what never does.
-const STORAGES: [&str; 2] = ["auto", "pwrite"];
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
-fn command(sandbox: &Sandbox, origin: &Origin, storage: &str) -> Haul {
-    haul!(sandbox)
-        .args(["-x", "4", "-o", "file", "--segment-size", "1M", "--storage", storage])
-        .arg(origin.url("/file"))
-}
-
 // --- 61: limits and read-only directories
 
 /// The command under a shell that sets a limit first.
@@ -45,7 +31,7 @@ fn limited(sandbox: &Sandbox, origin: &Origin, limit: &str, storage: &str) -> Ha
 #[test]
 fn fault_061_file_size_limit_is_checked_before_the_transfer() {
     for storage in STORAGES {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         // In blocks of 512 bytes: 4 MiB.
         let outcome = limited(&sandbox, &origin, "-f 8192", storage).run();
@@ -54,13 +40,13 @@ fn fault_061_file_size_limit_is_checked_before_the_transfer() {
 
         let outcome = limited(&sandbox, &origin, "-f 32768", storage).run();
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn fault_061_file_size_limit_is_no_signal_for_an_unknown_length() {
-    let origin = Origin::start(|_, _| Response::full(&object()).chunked(true));
+    let origin = Origin::start(|_, _| Response::full(&object(SIZE)).chunked(true));
     for limit in ["-f 8192", "-f 8193", "-f 1", "-f 0"] {
         let sandbox = Sandbox::new();
         let outcome = limited(&sandbox, &origin, limit, "pwrite").run();
@@ -73,7 +59,7 @@ fn fault_061_file_size_limit_is_no_signal_for_an_unknown_length() {
 #[test]
 fn fault_061_lowered_file_size_limit_keeps_the_partial() {
     let throttle = Throttle::new(RATE);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin, "auto"), 4 * MIB);
     throttle.lift();
@@ -85,7 +71,7 @@ fn fault_061_lowered_file_size_limit_keeps_the_partial() {
     let next = command(&sandbox, &origin, "auto").run();
     next.expect(0);
     assert!(next.resumed_bytes() >= 4 * MIB, "{next}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -93,12 +79,12 @@ fn fault_061_no_descriptors_left_is_told_before_the_transfer() {
     let mut completed = 0;
     // With fewer not even the loader of programs finds its files.
     for descriptors in 4..40 {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let outcome = limited(&sandbox, &origin, &format!("-n {descriptors}"), "auto").run();
         if outcome.code == 0 {
             completed += 1;
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         } else {
             outcome.expect(3).expect_message("ulimit -n");
             sandbox.assert_nothing_left();
@@ -110,7 +96,7 @@ fn fault_061_no_descriptors_left_is_told_before_the_transfer() {
 
 #[test]
 fn fault_061_descriptors_that_run_out_at_the_partial() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome =
         command(&sandbox, &origin, "auto").env("HAUL_FAIL_AT", "create-partial@1=EMFILE").run();
@@ -133,19 +119,19 @@ fn assert_refused_before_the_transfer(sandbox: &Sandbox, origin: &Origin) {
 fn fault_061_read_only_disk_is_refused() {
     for format in [Format::Tmpfs, Format::Ext4Ordered] {
         let Some(disk) = Disk::new(format, 64 * MIB) else { continue };
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = disk.sandbox();
         disk.change("ro");
         assert_refused_before_the_transfer(&sandbox, &origin);
         disk.change("rw");
         command(&sandbox, &origin, "auto").run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn fault_061_read_only_directory_is_refused() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     fs::set_permissions(sandbox.work(), fs::Permissions::from_mode(0o555)).unwrap();
     if fs::write(sandbox.path("probe"), "").is_ok() {
@@ -156,7 +142,7 @@ fn fault_061_read_only_directory_is_refused() {
     assert_refused_before_the_transfer(&sandbox, &origin);
     fs::set_permissions(sandbox.work(), fs::Permissions::from_mode(0o755)).unwrap();
     command(&sandbox, &origin, "auto").run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 // --- 59, 60: the partial is changed underneath
@@ -168,7 +154,7 @@ fn changed_underneath(
     change: impl FnOnce(&Sandbox),
 ) -> (Origin, Outcome) {
     let throttle = Throttle::new(RATE);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let mut running = command(sandbox, &origin, storage).start();
     // The second checkpoint is written then.
     running.wait_until("some bytes are here", |_| origin.sent_bytes() >= 9 * MIB);
@@ -202,7 +188,7 @@ fn fault_059_truncated_partial_on_every_disk() {
                 sandbox.assert_unpublished("file");
             }
             command(&sandbox, &origin, storage).run().expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
     }
 }

@@ -6,27 +6,13 @@
 //! [`HAUL_FAIL_AT`]: the engine's `fault_point`
 
 use haul_tests::disk::{Disk, Format};
-use haul_tests::harness::{Haul, Outcome, Running, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle};
+use haul_tests::prelude::*;
+
+use crate::{STORAGES, command};
 
 const SIZE: u64 = 12 * MIB + 4321;
 /// Of each of the four connections; a checkpoint with data in it is then written midway.
 const RATE: u64 = MIB;
-/// What maps where that is possible, and what never does.
-const STORAGES: [&str; 2] = ["auto", "pwrite"];
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
-fn command(sandbox: &Sandbox, origin: &Origin, storage: &str) -> Haul {
-    haul!(sandbox)
-        .args(["-x", "4", "-o", "file", "--segment-size", "1M", "--storage", storage])
-        .arg(origin.url("/file"))
-}
-
 /// A run that failed midway for want of space: message, exit 11, partial and
 /// checkpoint kept. The same command completes and does not start over.
 #[track_caller]
@@ -39,7 +25,7 @@ fn assert_kept_and_completes(sandbox: &Sandbox, failed: &Outcome, again: Haul) -
     let resumable = next.resumed_bytes() > 0;
     assert_eq!(failed.event("error")["resumable"], resumable, "{failed}\n{next}");
     assert!(!next.has_notice("restarted"), "{next}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     next
 }
 
@@ -54,7 +40,7 @@ fn fault_055_no_space_at_the_reservation_leaves_nothing() {
         "create-partial@1=ENOSPC",
     ] {
         for storage in STORAGES {
-            let origin = Origin::serving(&object());
+            let origin = Origin::serving(&object(SIZE));
             let sandbox = Sandbox::new();
             let outcome = command(&sandbox, &origin, storage).env("HAUL_FAIL_AT", failure).run();
             outcome.expect(11).expect_message("file");
@@ -92,7 +78,7 @@ fn fault_056_no_space_midway_is_kept_and_goes_on() {
         "publish@1=ENOSPC",
     ] {
         for storage in STORAGES {
-            let origin = Origin::serving(&object());
+            let origin = Origin::serving(&object(SIZE));
             let sandbox = Sandbox::new();
             let failed = command(&sandbox, &origin, storage).env("HAUL_FAIL_AT", failure).run();
             let again = command(&sandbox, &origin, storage);
@@ -107,7 +93,7 @@ fn fault_056_no_space_for_the_checkpoint_keeps_the_last_one() {
         ["stage-checkpoint@2=ENOSPC", "sync-checkpoint@2=EDQUOT", "rename-checkpoint@2=ENOSPC"]
     {
         let throttle = Throttle::new(RATE);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let failed = command(&sandbox, &origin, "auto").env("HAUL_FAIL_AT", failure).run();
         throttle.lift();
@@ -131,7 +117,7 @@ fn fault_056_disk_that_cannot_reserve_fills_midway() {
     let Some(disk) = Disk::new(Format::Ext2, 64 * MIB) else { return };
     for storage in STORAGES {
         let throttle = Throttle::new(RATE);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = disk.sandbox();
         let failed = filled_midway(&disk, &sandbox, &origin, storage);
         throttle.lift();
@@ -152,13 +138,13 @@ fn fault_056_disk_with_reserved_blocks_fills_midway() {
         let Some(disk) = Disk::new(format, size) else { continue };
         for storage in STORAGES {
             let throttle = Throttle::new(RATE);
-            let origin = Origin::throttled(&object(), &throttle);
+            let origin = Origin::throttled(&object(SIZE), &throttle);
             let sandbox = disk.sandbox();
             let outcome = filled_midway(&disk, &sandbox, &origin, storage);
             outcome.expect_one_of(&[0, 11]);
             throttle.lift();
             if outcome.code == 0 {
-                sandbox.assert_published("file", &object());
+                sandbox.assert_published("file", &object(SIZE));
             } else {
                 let again = command(&sandbox, &origin, storage);
                 assert_kept_and_completes(&sandbox, &outcome, again);
@@ -199,7 +185,7 @@ fn fault_056_object_of_unknown_length_fills_the_disk() {
 #[test]
 fn fault_057_failed_sync_makes_everything_missing_again() {
     for storage in STORAGES {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let failed =
             command(&sandbox, &origin, storage).env("HAUL_FAIL_AT", "sync-data@1=EIO").run();
@@ -209,7 +195,7 @@ fn fault_057_failed_sync_makes_everything_missing_again() {
         next.expect(0);
         assert_eq!(next.resumed_bytes(), 0, "what a failed sync covers is believed\n{next}");
         assert!(next.fetched_bytes() >= SIZE, "{next}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -239,22 +225,22 @@ fn fault_057_what_an_earlier_sync_covered_stays() {
 fn fault_057_failed_sync_of_the_checkpoint_or_directory_is_told() {
     for failure in ["sync-checkpoint@2=EIO", "stage-checkpoint@2=EIO", "rename-checkpoint@2=EIO"] {
         let throttle = Throttle::new(RATE);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let failed = command(&sandbox, &origin, "auto").env("HAUL_FAIL_AT", failure).run();
         failed.expect(3).expect_message("checkpoint");
         sandbox.assert_kept("file");
         throttle.lift();
         command(&sandbox, &origin, "auto").run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let failed =
         command(&sandbox, &origin, "auto").env("HAUL_FAIL_AT", "sync-output-directory@1=EIO").run();
     failed.expect(3).expect_message("complete");
     // Complete under its name already, and said so.
-    object().compare_file(&sandbox.path("file")).expect("the whole object");
+    object(SIZE).compare_file(&sandbox.path("file")).expect("the whole object");
 }
 
 /// A disk that fails for good while the download runs.
@@ -263,7 +249,7 @@ fn fault_057_disk_that_fails_midway() {
     for storage in STORAGES {
         let Some(mut disk) = Disk::new(Format::Ext4Ordered, 64 * MIB) else { return };
         let throttle = Throttle::new(RATE);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = disk.sandbox();
         let mut running = command(&sandbox, &origin, storage).start();
         running.wait_until("it is under way", |_| origin.sent_bytes() >= 10 * MIB);
@@ -273,7 +259,7 @@ fn fault_057_disk_that_fails_midway() {
         outcome.expect(3).expect_message("");
         disk.remount();
         command(&sandbox, &origin, storage).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -282,12 +268,12 @@ fn fault_057_disk_that_fails_midway() {
 #[test]
 fn fault_058_blocks_that_cannot_be_reserved_are_a_notice() {
     for storage in ["auto", "mmap", "pwrite"] {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let outcome =
             command(&sandbox, &origin, storage).env("HAUL_FAIL_AT", "reserve@1=EOPNOTSUPP").run();
         outcome.expect(0).expect_notice("storage-fallback");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -295,11 +281,11 @@ fn fault_058_blocks_that_cannot_be_reserved_are_a_notice() {
 fn fault_058_ext2_reserves_nothing() {
     let Some(disk) = Disk::new(Format::Ext2, 64 * MIB) else { return };
     for storage in ["auto", "mmap"] {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = disk.sandbox();
         let outcome = command(&sandbox, &origin, storage).run();
         outcome.expect(0).expect_notice("storage-fallback");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -314,10 +300,10 @@ fn downloads_complete_on_every_disk() {
     ] {
         let Some(disk) = Disk::new(format, size) else { continue };
         for storage in STORAGES {
-            let origin = Origin::serving(&object());
+            let origin = Origin::serving(&object(SIZE));
             let sandbox = disk.sandbox();
             command(&sandbox, &origin, storage).run().expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
     }
 }

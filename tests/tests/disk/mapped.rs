@@ -4,17 +4,10 @@
 use std::time::Duration;
 
 use haul_tests::disk::{Disk, Format};
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 /// The last window of it is incomplete.
 const SIZE: u64 = 20 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file"))
@@ -53,24 +46,24 @@ fn every_byte_goes_through_the_map_where_blocks_are_reserved() {
         let Some(disk) = Disk::new(format, size) else { continue };
         let sandbox = disk.sandbox();
         // More connections than windows are kept.
-        let outcome = command(&sandbox, &slow(&object())).args(["-x", "16"]).run();
+        let outcome = command(&sandbox, &slow(&object(SIZE))).args(["-x", "16"]).run();
         outcome.expect(0);
         assert_eq!(mapped_bytes(&outcome), SIZE, "{format:?}\n{outcome}");
         assert_eq!(outcome.all("notice").count(), 0, "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn what_an_earlier_run_had_is_not_counted() {
     let Some(disk) = mappable() else { return };
-    let (sandbox, origin) = (disk.sandbox(), slow(&object()));
+    let (sandbox, origin) = (disk.sandbox(), slow(&object(SIZE)));
     interrupt(command(&sandbox, &origin).args(["-x", "4"]), 8 * MIB);
     let outcome = command(&sandbox, &origin).args(["-x", "4"]).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= 8 * MIB, "{outcome}");
     assert_eq!(mapped_bytes(&outcome), SIZE - outcome.resumed_bytes(), "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 /// However slow the disk is: only a network faster than any makes a writer do without.
@@ -88,13 +81,13 @@ fn a_slow_disk_is_no_reason_for_positioned_writes() {
 #[test]
 fn positioned_writes_where_they_are_asked_for_or_no_block_is_sure() {
     let sandbox = Sandbox::new();
-    let outcome = command(&sandbox, &slow(&object())).args(["--storage", "pwrite"]).run();
+    let outcome = command(&sandbox, &slow(&object(SIZE))).args(["--storage", "pwrite"]).run();
     outcome.expect(0);
     assert_eq!(mapped_bytes(&outcome), 0, "{outcome}");
 
     let sandbox = Sandbox::new();
     let sparse = ["--file-allocation", "none"];
-    let outcome = command(&sandbox, &slow(&object())).args(sparse).run();
+    let outcome = command(&sandbox, &slow(&object(SIZE))).args(sparse).run();
     outcome.expect(0);
     assert_eq!(mapped_bytes(&outcome), 0, "{outcome}");
     assert_eq!(outcome.all("notice").count(), 0, "{outcome}");
@@ -106,7 +99,7 @@ fn positioned_writes_where_they_are_asked_for_or_no_block_is_sure() {
     outcome.expect(0);
     assert_eq!(mapped_bytes(&outcome), 0, "{outcome}");
 
-    let served = object();
+    let served = object(SIZE);
     let origin = Origin::start(move |_, _| Response::full(&served).chunked(true));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin).run();
@@ -118,7 +111,7 @@ fn positioned_writes_where_they_are_asked_for_or_no_block_is_sure() {
 #[test]
 fn a_file_system_that_writes_elsewhere_is_not_mapped_and_v_says_so() {
     let Some(disk) = Disk::new(Format::Btrfs, 160 * MIB) else { return };
-    let (sandbox, origin) = (disk.sandbox(), slow(&object()));
+    let (sandbox, origin) = (disk.sandbox(), slow(&object(SIZE)));
     let outcome = command(&sandbox, &origin).run();
     outcome.expect(0);
     assert_eq!(mapped_bytes(&outcome), 0, "{outcome}");
@@ -131,7 +124,7 @@ fn a_file_system_that_writes_elsewhere_is_not_mapped_and_v_says_so() {
 #[test]
 fn v_says_how_many_bytes_were_mapped() {
     let Some(disk) = mappable() else { return };
-    let said = said(&disk.sandbox(), &slow(&object()));
+    let said = said(&disk.sandbox(), &slow(&object(SIZE)));
     assert!(said.contains("storage mmap\n"), "{said}");
     assert!(said.contains(" through the mapped file\n"), "{said}");
 }
@@ -140,7 +133,7 @@ fn v_says_how_many_bytes_were_mapped() {
 #[test]
 fn fault_059_bus_error_says_so_and_keeps_the_checkpoint() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).args(["-x", "4"]).start();
     running.wait_until("some bytes are here", |running| running.bytes() >= MIB);
@@ -149,5 +142,5 @@ fn fault_059_bus_error_says_so_and_keeps_the_checkpoint() {
     sandbox.assert_kept("file");
     throttle.lift();
     command(&sandbox, &origin).args(["-x", "4"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

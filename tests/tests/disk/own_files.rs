@@ -6,17 +6,10 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
 const OWN: &[u8] = b"my own notes, of more than one line\n";
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(origin.url("/file"))
@@ -29,7 +22,7 @@ fn in_place(sandbox: &Sandbox, origin: &Origin) -> Haul {
 /// What `run` leaves of [`object`] when it is interrupted, and the origin at full speed.
 fn interrupted(sandbox: &Sandbox, run: impl Fn(&Sandbox, &Origin) -> Haul) -> Origin {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(run(sandbox, &origin), 4 * MIB);
     throttle.lift();
     origin
@@ -65,7 +58,7 @@ fn fault_108_both_ways_of_keeping_the_data_have_one_lock() {
     let ways: [(Way, Way); 2] = [(command, in_place), (in_place, command)];
     for (way, other) in ways {
         let throttle = Throttle::new(2 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut first = way(&sandbox, &origin).start();
         first.wait_until("it is under way", |running| running.bytes() > MIB);
@@ -73,14 +66,14 @@ fn fault_108_both_ways_of_keeping_the_data_have_one_lock() {
         second.expect(3).expect_message(&format!("(process {})", first.pid()));
         throttle.lift();
         first.finish().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn fault_108_killed_in_both_ways_it_ends_with_the_right_file() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     kill(in_place(&sandbox, &origin), 4 * MIB);
     kill(command(&sandbox, &origin).arg("--overwrite"), 4 * MIB);
@@ -88,7 +81,7 @@ fn fault_108_killed_in_both_ways_it_ends_with_the_right_file() {
     assert_refused(&sandbox, in_place(&sandbox, &origin), "file");
     throttle.lift();
     command(&sandbox, &origin).arg("--overwrite").run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -111,7 +104,7 @@ fn fault_108_own_file_in_the_place_of_a_partial_is_not_touched() {
 fn fault_108_partial_that_was_written_over_is_not_mixed_in() {
     let sandbox = Sandbox::new();
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     // Without hashes of its own the next run must look all the same.
     interrupt(command(&sandbox, &origin), 6 * MIB);
     throttle.lift();
@@ -119,7 +112,7 @@ fn fault_108_partial_that_was_written_over_is_not_mixed_in() {
     fs::write(sandbox.part("file"), Object::new(7, SIZE).bytes(0..SIZE)).unwrap();
     assert_eq!(fs::metadata(sandbox.part("file")).unwrap().ino(), number);
     command(&sandbox, &origin).run().expect(0).expect_notice("refetch");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -138,7 +131,7 @@ fn fault_108_partial_that_was_moved_or_restored_goes_on() {
         let before = origin.sent_bytes();
         let outcome = command(&sandbox, &origin).run();
         outcome.expect(0).expect_notice("refetch");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         if !damaged {
             assert!(origin.sent_bytes() - before <= SIZE - 3 * MIB, "{outcome}");
         }
@@ -153,7 +146,7 @@ fn fault_108_renamed_partial_goes_on_in_place() {
     let outcome = in_place(&sandbox, &origin).run();
     outcome.expect(0).expect_notice("refetch");
     assert!(outcome.fetched_bytes() <= SIZE - 3 * MIB, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -164,7 +157,7 @@ fn fault_108_leftover_checkpoint_lets_no_other_url_replace_the_file() {
         let origin = interrupted(&sandbox, run);
         let checkpoint = fs::read(sandbox.checkpoint("file")).unwrap();
         run(&sandbox, &origin).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         fs::write(sandbox.checkpoint("file"), checkpoint).unwrap();
 
         let elsewhere = Origin::serving(&other);
@@ -172,7 +165,7 @@ fn fault_108_leftover_checkpoint_lets_no_other_url_replace_the_file() {
         for haul in [to_other(), to_other().arg("--no-part")] {
             let outcome = haul.run();
             outcome.expect(3);
-            object().compare_file(&sandbox.path("file")).expect("the file is as it was");
+            object(SIZE).compare_file(&sandbox.path("file")).expect("the file is as it was");
         }
         to_other().args(["--no-part", "--overwrite"]).run().expect(0);
         sandbox.assert_published("file", &other);
@@ -196,7 +189,7 @@ fn fault_109_files_of_another_user_are_refused() {
         assert_refused(&sandbox, clean, name);
         chown(sandbox.path(name), Some(0), None).unwrap();
         command(&sandbox, &origin).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -209,24 +202,24 @@ fn fault_109_files_with_a_second_name_are_refused() {
         assert_refused(&sandbox, command(&sandbox, &origin), name);
         fs::remove_file(sandbox.path("another")).unwrap();
         command(&sandbox, &origin).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn fault_109_overwriting_in_place_leaves_the_other_name_alone() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     sandbox.write("file", OWN);
     fs::hard_link(sandbox.path("file"), sandbox.path("another")).unwrap();
     in_place(&sandbox, &origin).arg("--overwrite").run().expect(0);
-    object().compare_file(&sandbox.path("file")).expect("the object");
+    object(SIZE).compare_file(&sandbox.path("file")).expect("the object");
     assert_eq!(fs::read(sandbox.path("another")).unwrap(), OWN);
 }
 
 #[test]
 fn fault_110_own_files_at_our_names_are_not_touched() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let own: [&[(&str, &[u8])]; 6] = [
         &[("file.haul", OWN)],
         &[("file.haul", b"")],
@@ -263,7 +256,7 @@ fn fault_110_own_file_at_the_name_of_a_new_checkpoint_stays() {
     assert_eq!(fs::read(sandbox.path("file.hau~")).unwrap(), OWN);
     command(&sandbox, &origin).run().expect(0);
     assert_eq!(sandbox.files(), ["file", "file.hau~"]);
-    object().compare_file(&sandbox.path("file")).expect("the object");
+    object(SIZE).compare_file(&sandbox.path("file")).expect("the object");
     assert_eq!(fs::read(sandbox.path("file.hau~")).unwrap(), OWN);
     let sandbox = Sandbox::new();
     sandbox.write("file.hau~", OWN);
@@ -315,7 +308,7 @@ fn fault_110_outputs_that_collide_as_they_come_spoil_nothing() {
 
     let sandbox = Sandbox::new();
     let throttled = Throttle::new(4 * MIB);
-    let slow = Origin::throttled(&object(), &throttled);
+    let slow = Origin::throttled(&object(SIZE), &throttled);
     let mut running = command(&sandbox, &slow).start();
     running.wait_until("it is under way", |running| running.bytes() > MIB);
     for name in ["file.haul", "file.part"] {
@@ -324,19 +317,19 @@ fn fault_110_outputs_that_collide_as_they_come_spoil_nothing() {
     }
     throttled.lift();
     running.finish().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_107_without_locks_it_downloads_and_says_so() {
     for errno in ["ENOLCK", "ENOSYS", "EOPNOTSUPP", "EINVAL"] {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let failing = format!("lock@1={errno}");
         let outcome = command(&sandbox, &origin).env("HAUL_FAIL_AT", failing).run();
         outcome.expect(0).expect_notice("notice");
         assert!(outcome.text().contains("no locks"), "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -347,12 +340,12 @@ fn fault_107_without_renaming_and_links_it_is_published() {
     let none = String::new();
     for rename in &renames {
         for link in links.iter().chain([&none]) {
-            let origin = Origin::serving(&object());
+            let origin = Origin::serving(&object(SIZE));
             let sandbox = Sandbox::new();
             let failing = format!("{rename}{link}");
             let outcome = command(&sandbox, &origin).env("HAUL_FAIL_AT", &failing).run();
             outcome.expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
             assert_eq!(outcome.has_notice("notice"), !link.is_empty(), "{failing}\n{outcome}");
 
             // And yet nothing that exists is replaced.
@@ -366,7 +359,7 @@ fn fault_107_without_renaming_and_links_it_is_published() {
 #[test]
 fn fault_107_name_that_appears_meanwhile_is_not_replaced_without_such_calls() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let failing = "rename-new@1=EINVAL,link@1=EPERM";
     let mut running = command(&sandbox, &origin).env("HAUL_FAIL_AT", failing).start();
@@ -413,13 +406,13 @@ fn fault_107_names_that_the_file_system_refuses_are_changed() {
 
 #[test]
 fn overwriting_widens_no_permissions() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     for (mode, more) in [(0o600, &[][..]), (0o640, &[]), (0o600, &["--no-part"])] {
         let sandbox = Sandbox::new();
         sandbox.write("file", OWN);
         fs::set_permissions(sandbox.path("file"), fs::Permissions::from_mode(mode)).unwrap();
         command(&sandbox, &origin).arg("--overwrite").args(more).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let found = fs::metadata(sandbox.path("file")).unwrap().permissions().mode();
         assert_eq!(found & 0o7777, mode);
     }

@@ -7,16 +7,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Running, Sandbox, Signal, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 40 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn to_stdout(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox, bare)
@@ -42,17 +35,17 @@ fn read_to_end(mut reader: impl Read) -> Vec<u8> {
 
 #[test]
 fn stdout_gets_the_object_in_order_from_several_connections() {
-    let served = object();
+    let served = object(SIZE);
     // A latency for each request, so that the connections overlap.
     let origin = Origin::start(move |request, _| {
         standard(&served, request).delay(Duration::from_millis(5)).rate(12 * MIB)
     });
     let sandbox = Sandbox::new();
     let (running, reader) = piped(to_stdout(&sandbox, &origin).arg("-v"));
-    assert!(read_to_end(reader) == object().bytes(0..SIZE));
+    assert!(read_to_end(reader) == object(SIZE).bytes(0..SIZE));
     let outcome = running.finish();
     outcome.expect(0);
-    assert!(said(&outcome).contains(&object().blake3_hex()), "{outcome}");
+    assert!(said(&outcome).contains(&object(SIZE).blake3_hex()), "{outcome}");
     assert!((5..=8).contains(&origin.most_open()), "{} connections", origin.most_open());
     assert_well_asked(&origin);
     sandbox.assert_nothing_left();
@@ -72,7 +65,7 @@ fn sizes_around_a_segment_come_whole() {
 
 #[test]
 fn a_program_that_reads_stdout_gets_what_it_needs() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let (running, reader) = piped(to_stdout(&sandbox, &origin).arg("-q"));
     let sum = Command::new("sha256sum").stdin(reader).stdout(Stdio::piped()).spawn().unwrap();
@@ -80,7 +73,7 @@ fn a_program_that_reads_stdout_gets_what_it_needs() {
     outcome.expect(0);
     assert_eq!(said(&outcome), "", "{outcome}");
     let sum = sum.wait_with_output().unwrap();
-    let expected = sandbox.write("expected", object().bytes(0..SIZE));
+    let expected = sandbox.write("expected", object(SIZE).bytes(0..SIZE));
     let expected = Command::new("sha256sum").arg(expected).output().unwrap();
     assert_eq!(sum.stdout[..64], expected.stdout[..64]);
 }
@@ -113,7 +106,7 @@ fn a_slow_reader_costs_no_memory_and_loses_nothing() {
 
 #[test]
 fn fault_074_a_reader_that_goes_away_ends_it_quietly() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let (running, mut reader) = piped(to_stdout(&sandbox, &origin).arg("-q"));
     reader.read_exact(&mut [0; 1000]).unwrap();
@@ -126,18 +119,18 @@ fn fault_074_a_reader_that_goes_away_ends_it_quietly() {
 
 #[test]
 fn devices_and_fifos_are_written_in_order() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = haul!(sandbox).args(["-o", "/dev/null"]).arg(origin.url("/f")).run();
     outcome.expect(0);
-    assert_eq!(outcome.event("complete")["blake3"], object().blake3_hex(), "{outcome}");
+    assert_eq!(outcome.event("complete")["blake3"], object(SIZE).blake3_hex(), "{outcome}");
     assert_eq!(outcome.event("complete")["output"], "/dev/null", "{outcome}");
     assert!(std::fs::metadata("/dev/null").unwrap().len() == 0);
 
     let fifo = sandbox.path("fifo");
     assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
     let running = haul!(sandbox).args(["-o", "fifo"]).arg(origin.url("/f")).start();
-    assert!(read_to_end(File::open(&fifo).unwrap()) == object().bytes(0..SIZE));
+    assert!(read_to_end(File::open(&fifo).unwrap()) == object(SIZE).bytes(0..SIZE));
     running.finish().expect(0);
     assert_eq!(sandbox.files(), ["fifo"], "it is still there, and nothing else");
 
@@ -147,7 +140,7 @@ fn devices_and_fifos_are_written_in_order() {
 
 #[test]
 fn what_cannot_go_with_stdout_is_named() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let url = origin.url("/f");
     let list = sandbox.write("list", format!("{url}\n"));
@@ -184,7 +177,7 @@ fn changing(first: Object, then: Object) -> (Origin, Arc<AtomicBool>, Throttle) 
 #[test]
 fn fault_025_a_change_midway_cannot_be_taken_back() {
     let other = Object::new(9, SIZE).with_etag(Some("\"other\""));
-    let (origin, changed, throttle) = changing(object(), other);
+    let (origin, changed, throttle) = changing(object(SIZE), other);
     let sandbox = Sandbox::new();
     let (running, mut reader) = piped(to_stdout(&sandbox, &origin));
     let mut got = vec![0; MIB as usize];
@@ -196,13 +189,13 @@ fn fault_025_a_change_midway_cannot_be_taken_back() {
     outcome.expect(10);
     assert!(said(&outcome).contains("given out"), "{outcome}");
     assert!((got.len() as u64) < SIZE);
-    assert!(got == object().bytes(0..got.len() as u64), "bytes of one version only");
+    assert!(got == object(SIZE).bytes(0..got.len() as u64), "bytes of one version only");
 }
 
 #[test]
 fn fault_045_a_plain_stream_goes_on_only_if_it_is_provably_the_same() {
     for (etag, whole) in [(Some("\"strong\""), true), (Some("W/\"weak\""), false), (None, false)] {
-        let object = object().with_etag(etag).with_last_modified(None);
+        let object = object(SIZE).with_etag(etag).with_last_modified(None);
         let served = object.clone();
         let origin = Origin::start(move |_, context| {
             let full = Response::full(&served);
@@ -226,20 +219,20 @@ fn fault_045_a_plain_stream_goes_on_only_if_it_is_provably_the_same() {
 
 #[test]
 fn digests_are_compared_when_the_bytes_are_out() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
-    let file = sandbox.write("expected", object().bytes(0..SIZE));
+    let file = sandbox.write("expected", object(SIZE).bytes(0..SIZE));
     let sum = Command::new("sha256sum").arg(file).output().unwrap().stdout;
     let right = String::from_utf8_lossy(&sum[..64]).into_owned();
     for (digest, code) in [
         (format!("sha256={right}"), 0),
-        (format!("blake3={}", object().blake3_hex()), 0),
+        (format!("blake3={}", object(SIZE).blake3_hex()), 0),
         (format!("sha256={}", "ab".repeat(32)), 9),
         (format!("blake3={}", "ab".repeat(32)), 9),
     ] {
         let haul = to_stdout(&sandbox, &origin).args(["--checksum", &digest]);
         let (running, reader) = piped(haul);
-        assert!(read_to_end(reader) == object().bytes(0..SIZE));
+        assert!(read_to_end(reader) == object(SIZE).bytes(0..SIZE));
         let outcome = running.finish();
         outcome.expect(code);
         let told = said(&outcome).contains("given out");

@@ -7,16 +7,9 @@ use std::time::{Duration, Instant};
 
 use haul_engine::blocking::{Download, DownloadBuilder, Engine};
 use haul_engine::{Connections, EngineConfig, ErrorKind, Event};
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn engine() -> Engine {
     leaks::watched_blocking(Engine::new(EngineConfig::default()).expect("defaults are valid"))
@@ -39,7 +32,7 @@ fn until_bytes(download: &Download, bytes: u64) {
 #[test]
 fn a_download_is_followed_read_and_waited_for() {
     leaks::guarded(|| {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let running = download(&engine(), &origin, &sandbox).start().unwrap();
         assert_eq!(running.opened().unwrap().total_bytes, Some(SIZE));
@@ -47,12 +40,12 @@ fn a_download_is_followed_read_and_waited_for() {
         let mut end = Vec::new();
         assert_eq!(reader.seek(SeekFrom::End(-1000)).unwrap(), SIZE - 1000);
         reader.read_to_end(&mut end).unwrap();
-        assert_eq!(end, object().bytes(SIZE - 1000..SIZE));
+        assert_eq!(end, object(SIZE).bytes(SIZE - 1000..SIZE));
 
         let summary = running.wait().unwrap();
-        assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
+        assert_eq!(summary.blake3_hex(), Some(object(SIZE).blake3_hex()));
         assert_eq!(running.wait().unwrap().bytes, SIZE, "and again");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!(running.progress().bytes, SIZE);
         let events: Vec<Event> = running.events().collect();
         assert!(matches!(events.first(), Some(Event::Started(_))), "{events:?}");
@@ -61,19 +54,19 @@ fn a_download_is_followed_read_and_waited_for() {
         // Readers of what is published need nothing but the file.
         drop(running);
         reader.rewind().unwrap();
-        assert_eq!(object().compare_reader(&mut reader, 0..SIZE).unwrap(), None);
+        assert_eq!(object(SIZE).compare_reader(&mut reader, 0..SIZE).unwrap(), None);
     });
 }
 
 #[test]
 fn an_object_is_streamed_in_order() {
     leaks::guarded(|| {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let (running, mut stream) = download(&engine(), &origin, &sandbox).stream().unwrap();
-        assert_eq!(object().compare_reader(&mut stream, 0..SIZE).unwrap(), None);
+        assert_eq!(object(SIZE).compare_reader(&mut stream, 0..SIZE).unwrap(), None);
         assert_eq!(stream.read(&mut [0; 10]).unwrap(), 0, "the end");
-        assert_eq!(running.wait().unwrap().blake3_hex(), Some(object().blake3_hex()));
+        assert_eq!(running.wait().unwrap().blake3_hex(), Some(object(SIZE).blake3_hex()));
         sandbox.assert_nothing_left();
     });
 }
@@ -82,7 +75,7 @@ fn an_object_is_streamed_in_order() {
 fn one_thread_waits_while_others_steer_and_cancel() {
     leaks::guarded(|| {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();
         let running = download(&engine, &origin, &sandbox).start().unwrap();
@@ -107,14 +100,14 @@ fn one_thread_waits_while_others_steer_and_cancel() {
         throttle.lift();
         let summary = download(&engine, &origin, &sandbox).start().unwrap().wait().unwrap();
         assert!(summary.resumed_bytes >= 3 * MIB, "{} bytes", summary.resumed_bytes);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     });
 }
 
 #[test]
 fn removed_twice_nothing_is_left_and_nothing_is_wrong() {
     leaks::guarded(|| {
-        let origin = Origin::throttled(&object(), &Throttle::new(2 * MIB));
+        let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
         let sandbox = Sandbox::new();
         let engine = engine();
         for cancelled_before in [false, true] {
@@ -135,7 +128,7 @@ fn removed_twice_nothing_is_left_and_nothing_is_wrong() {
 fn dropped_with_its_engine_a_download_goes_on_at_once_in_another() {
     leaks::guarded(|| {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();
         let running = download(&engine, &origin, &sandbox).start().unwrap();
@@ -150,7 +143,7 @@ fn dropped_with_its_engine_a_download_goes_on_at_once_in_another() {
         throttle.lift();
         let summary = download(&self::engine(), &origin, &sandbox).start().unwrap().wait().unwrap();
         assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let last = listener.join().unwrap();
         assert!(matches!(last, Some(Event::Failed { resumable: true, .. })), "{last:?}");
     });
@@ -171,7 +164,7 @@ fn errors_come_before_anything_is_done_or_from_waiting() {
         assert_eq!(error.kind(), ErrorKind::HttpStatus);
         sandbox.assert_nothing_left();
 
-        let honest = Origin::serving(&object());
+        let honest = Origin::serving(&object(SIZE));
         let error = download(&engine, &honest, &sandbox).bytes(1000).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::LimitReached);
         let small = Object::new(2, 1000);
@@ -184,7 +177,7 @@ fn errors_come_before_anything_is_done_or_from_waiting() {
 
 /// Waiting where tasks are driven is a panic, not a deadlock, and harms nothing.
 async fn inside_a_runtime() {
-    let origin = Origin::throttled(&object(), &Throttle::new(8 * MIB));
+    let origin = Origin::throttled(&object(SIZE), &Throttle::new(8 * MIB));
     let sandbox = Sandbox::new();
     let engine = engine();
     let running = download(&engine, &origin, &sandbox).start().unwrap();
@@ -211,7 +204,7 @@ async fn inside_a_runtime() {
         running
     });
     let running = running.await.unwrap();
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     // The last drop ends a runtime, inside a runtime.
     drop((engine, running));
 }

@@ -3,24 +3,11 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Existing, StorageKind,
-    ValidatorKind,
+    Connections, DownloadBuilder, Engine, ErrorKind, Event, Existing, StorageKind, ValidatorKind,
 };
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
-use haul_tests::running::until_bytes;
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
-fn engine() -> Engine {
-    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
-}
 
 fn download(engine: &Engine, origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {
     engine
@@ -34,19 +21,19 @@ fn download(engine: &Engine, origin: &Origin, sandbox: &Sandbox) -> DownloadBuil
 #[test]
 fn summary_and_events_tell_of_the_download() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let mut running = download(&engine(), &origin, &sandbox).start().unwrap();
         let mut events = running.events();
         let summary = running.wait().await.unwrap();
 
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!(summary.output, sandbox.path("file"));
         assert_eq!(summary.bytes, SIZE);
         assert_eq!(summary.resumed_bytes, 0);
         assert!(summary.fetched_bytes >= SIZE);
         assert_eq!(summary.requests, origin.requests().len() as u64);
-        assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
+        assert_eq!(summary.blake3_hex(), Some(object(SIZE).blake3_hex()));
         assert!(summary.connections <= 4);
 
         let mut names = Vec::new();
@@ -73,7 +60,7 @@ fn summary_and_events_tell_of_the_download() {
 #[test]
 fn clones_of_an_engine_download_at_the_same_time() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let engine = engine();
         let sandboxes: Vec<Sandbox> = (0..4).map(|_| Sandbox::new()).collect();
         let mut running: Vec<_> = sandboxes
@@ -83,7 +70,7 @@ fn clones_of_an_engine_download_at_the_same_time() {
         drop(engine);
         for (running, sandbox) in running.iter_mut().zip(&sandboxes) {
             running.wait().await.unwrap();
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
     });
 }
@@ -92,7 +79,7 @@ fn clones_of_an_engine_download_at_the_same_time() {
 fn cancelled_download_returns_a_checkpoint_that_continues() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();
         let running = download(&engine, &origin, &sandbox).start().unwrap();
@@ -105,7 +92,7 @@ fn cancelled_download_returns_a_checkpoint_that_continues() {
         throttle.lift();
         let summary = download(&engine, &origin, &sandbox).start().unwrap().wait().await.unwrap();
         assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     });
 }
 
@@ -126,7 +113,7 @@ fn download_cancelled_before_anything_came_keeps_nothing() {
 /// Drops a running download, in a runtime or after the runtime is gone.
 fn dropped_download_continues(drop_in_runtime: bool) {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let engine = engine();
@@ -165,7 +152,7 @@ fn dropped_download_continues(drop_in_runtime: bool) {
         }
     });
     assert!(summary.resumed_bytes > 0, "nothing of {had} bytes was kept");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -181,7 +168,7 @@ fn download_dropped_after_its_runtime_leaves_a_resumable_state() {
 #[test]
 fn plan_asks_once_and_writes_nothing() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
         let plan = download(&engine(), &origin, &sandbox).plan().await.unwrap();
         assert_eq!(plan.total_bytes, Some(SIZE));
@@ -200,7 +187,7 @@ fn errors_have_kinds_and_hold_no_secret() {
         let origin = Origin::start(|request, _| match request.path() {
             "/403" => Response::empty(403),
             "/404" => Response::empty(404),
-            _ => standard(&object(), request),
+            _ => standard(&object(SIZE), request),
         });
         let sandbox = Sandbox::new();
         let engine = engine();
@@ -219,14 +206,14 @@ fn errors_have_kinds_and_hold_no_secret() {
         assert_eq!(error.kind(), ErrorKind::OutputExists, "{error}");
         let replacing = download(&engine, &origin, &sandbox).existing(Existing::Replace);
         replacing.start().unwrap().wait().await.unwrap();
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     });
 }
 
 #[test]
 fn invalid_input_is_refused_before_anything_is_done() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let engine = engine();
         let url = origin.url("/file");
         for builder in [
@@ -246,7 +233,7 @@ fn invalid_input_is_refused_before_anything_is_done() {
 #[test]
 fn null_storage_hashes_and_keeps_nothing() {
     leaks::checked(async {
-        let (old, new) = (object(), Object::new(2, SIZE));
+        let (old, new) = (object(SIZE), Object::new(2, SIZE));
         let changing = {
             let (old, new) = (old.clone(), new.clone());
             Origin::start(move |request, context| {
@@ -276,7 +263,7 @@ fn null_storage_hashes_and_keeps_nothing() {
 #[test]
 fn null_storage_has_nothing_to_continue_and_no_other_digest() {
     leaks::checked(async {
-        let origin = Origin::throttled(&object(), &Throttle::new(4 * MIB));
+        let origin = Origin::throttled(&object(SIZE), &Throttle::new(4 * MIB));
         let sandbox = Sandbox::new();
         let engine = engine();
         let null = || download(&engine, &origin, &sandbox).storage(StorageKind::Null);
@@ -288,7 +275,7 @@ fn null_storage_has_nothing_to_continue_and_no_other_digest() {
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         assert!(error.to_string().contains("sha256") && error.hint().is_some(), "{error}");
         let wrong = format!("blake3={}", "0".repeat(64)).parse().unwrap();
-        let honest = Origin::serving(&object());
+        let honest = Origin::serving(&object(SIZE));
         let mut running = download(&engine, &honest, &sandbox)
             .storage(StorageKind::Null)
             .checksum(wrong)

@@ -2,23 +2,13 @@
 
 use std::time::Duration;
 
-use haul_engine::{
-    Connections, DownloadBuilder, Engine, EngineConfig, Event, Events, ValidatorKind,
-};
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Gate, Origin, Response, Throttle, standard};
-use haul_tests::running::{last_event, until_bytes};
+use haul_engine::{Connections, DownloadBuilder, Event, Events, ValidatorKind};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
 
 fn object() -> Object {
     Object::new(1, SIZE).with_content_type("video/mp4")
-}
-
-fn engine() -> Engine {
-    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
 }
 
 fn download(origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {

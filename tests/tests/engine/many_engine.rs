@@ -5,19 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, Download, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Notice,
-    NoticeCode,
+    Connections, Download, DownloadBuilder, Engine, ErrorKind, Event, Notice, NoticeCode,
 };
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
-
-fn engine(change: impl FnOnce(&mut EngineConfig)) -> Engine {
-    let mut config = EngineConfig::default();
-    change(&mut config);
-    leaks::watched(Engine::new(config).expect("a good configuration"))
-}
+use haul_tests::prelude::*;
 
 fn download(engine: &Engine, origin: &Origin, sandbox: &Sandbox, name: &str) -> DownloadBuilder {
     engine
@@ -81,7 +71,7 @@ async fn a_host_gets_no_more_connections_than_allowed() {
     let object = Object::new(1, 6 * MIB + 5);
     let origin = Origin::serving(&object);
     let sandbox = Sandbox::new();
-    let engine = engine(|config| config.max_connections_per_host = Some(3));
+    let engine = engine_with(|config| config.max_connections_per_host = Some(3));
     let sockets = Sockets::to(port(&origin));
     let names: Vec<String> = (0..8).map(|number| format!("file-{number}")).collect();
     let mut running: Vec<Download> = names
@@ -122,7 +112,7 @@ fn one_connection_to_a_host_is_enough_also_for_a_partial_of_another_url() {
         let throttle = Throttle::new(8 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let engine = engine(|config| config.max_connections_per_host = Some(1));
+        let engine = engine_with(|config| config.max_connections_per_host = Some(1));
         let running = download(&engine, &origin, &sandbox, "file").start().unwrap();
         until("some is here", || running.progress().bytes > 6 * MIB).await;
         assert!(running.cancel().await.unwrap().is_some());
@@ -142,7 +132,7 @@ fn so_many_run_at_once_and_the_others_are_told_that_they_wait() {
         let throttle = Throttle::new(MIB / 2);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let engine = engine(|config| config.max_active = Some(2));
+        let engine = engine_with(|config| config.max_active = Some(2));
         let start = |name: &str, priority| {
             let builder = download(&engine, &origin, &sandbox, name).priority(priority);
             builder.start().unwrap()
@@ -187,7 +177,7 @@ fn a_queued_download_that_is_stopped_keeps_what_an_earlier_run_left() {
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let engine = engine(|config| config.max_active = Some(1));
+        let engine = engine_with(|config| config.max_active = Some(1));
         let earlier = download(&engine, &origin, &sandbox, "file").start().unwrap();
         until("some is here", || earlier.progress().bytes > MIB).await;
         let kept = earlier.cancel().await.unwrap();
@@ -210,7 +200,7 @@ fn the_higher_priority_has_the_connections_and_the_lower_goes_on_after_it() {
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let engine = engine(|config| config.max_connections = Some(4));
+        let engine = engine_with(|config| config.max_connections = Some(4));
         let mut low = download(&engine, &origin, &sandbox, "low").start().unwrap();
         until("the low one runs", || low.progress().bytes > MIB).await;
         let mut high = download(&engine, &origin, &sandbox, "high").start().unwrap();
@@ -237,7 +227,7 @@ fn equal_ones_share_the_connections() {
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let engine = engine(|config| config.max_connections = Some(8));
+        let engine = engine_with(|config| config.max_connections = Some(8));
         let mut all: Vec<Download> = (0..4)
             .map(|number| {
                 let name = format!("file-{number}");
@@ -259,8 +249,8 @@ fn engines_with_other_settings_live_side_by_side_and_leave_no_global_state() {
         let object = Object::new(1, 3 * MIB);
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
-        let one = engine(|config| "one/1".clone_into(&mut config.user_agent));
-        let other = engine(|config| {
+        let one = engine_with(|config| "one/1".clone_into(&mut config.user_agent));
+        let other = engine_with(|config| {
             "other/2".clone_into(&mut config.user_agent);
             config.max_connections_per_host = Some(1);
             config.insecure = true;

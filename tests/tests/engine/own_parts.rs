@@ -15,11 +15,8 @@ use haul_engine::transport::{
 use haul_engine::{
     Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Observer, Progress,
 };
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response as Answer, standard};
-use haul_tests::running::last_event;
+use haul_tests::origin::Response as Answer;
+use haul_tests::prelude::*;
 use tokio::io::AsyncReadExt as _;
 
 #[path = "../../../engine/examples/observe.rs"]
@@ -34,14 +31,6 @@ mod own_transport;
 
 const SIZE: u64 = 8 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
-fn engine() -> Engine {
-    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
-}
-
 fn into_memory(engine: &Engine, origin: &Origin, memory: &Arc<dyn Storage>) -> DownloadBuilder {
     engine
         .download(&origin.url("/film.mp4?signature=secret"))
@@ -52,7 +41,7 @@ fn into_memory(engine: &Engine, origin: &Origin, memory: &Arc<dyn Storage>) -> D
 #[test]
 fn the_example_of_a_storage_reads_the_object_back() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let bytes = own_storage::run(&origin.url("/film.mp4")).await.unwrap();
         assert!(bytes == object.bytes(0..SIZE));
@@ -65,7 +54,7 @@ fn the_example_of_a_transport_needs_no_network_and_wraps_the_real_one() {
         let bytes = own_transport::run_shelf(20_000_000).await.unwrap();
         assert_eq!(bytes.len(), 20_000_000);
         assert!(bytes.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let requests = own_transport::run_labelled(&origin.url("/film.mp4")).await.unwrap();
         let seen = origin.requests();
         assert_eq!(seen.len() as u64, requests);
@@ -76,7 +65,7 @@ fn the_example_of_a_transport_needs_no_network_and_wraps_the_real_one() {
 #[test]
 fn the_example_of_an_observer_logs_what_happened() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
         let directory = sandbox.work().to_str().unwrap().to_owned();
@@ -135,7 +124,7 @@ impl Storage for Counting {
 #[test]
 fn a_storage_begins_again_when_the_object_changed_and_holds_one_version() {
     leaks::checked(async {
-        let (old, new) = (object(), Object::new(2, SIZE));
+        let (old, new) = (object(SIZE), Object::new(2, SIZE));
         let origin = {
             let (old, new) = (old.clone(), new.clone());
             Origin::start(move |request, context| {
@@ -193,7 +182,7 @@ fn an_object_without_a_size_ends_where_its_bytes_do() {
 #[test]
 fn what_a_storage_cannot_keep_is_an_error_of_the_storage() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let small: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1000));
         let error =
             into_memory(&engine(), &origin, &small).start().unwrap().wait().await.unwrap_err();
@@ -269,7 +258,7 @@ impl Transport for Flaky {
 #[test]
 fn bodies_of_a_transport_that_break_off_are_continued() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let flaky = Arc::new(Flaky::new(300_000));
         let engine =
@@ -441,7 +430,7 @@ fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_t
                 }
             }
         }
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
         let calls = Arc::new(Mutex::new(Vec::new()));
         let mut download = into_memory(&engine(), &origin, &memory)
@@ -463,7 +452,7 @@ fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_t
 #[test]
 fn an_observer_that_panics_ends_its_download_only() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
         let engine = engine();
@@ -485,7 +474,7 @@ fn an_observer_that_panics_ends_its_download_only() {
 #[test]
 fn a_refresh_that_panics_ends_its_download_and_keeps_what_is_here() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         // The link expires when the beginning of the object is here.
         let origin = Origin::start(move |request, context| match context.index {
             0 => standard(&object, request).cut(4 * MIB, End::Close),

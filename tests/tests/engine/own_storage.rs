@@ -5,16 +5,9 @@ use std::sync::Arc;
 
 use haul_engine::storage::{Checkpoints as _, MemoryStorage, Storage};
 use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Event, NoticeCode};
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
-use haul_tests::running::{last_event, until_bytes};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn into(memory: &MemoryStorage, origin: &Origin, path: &str) -> DownloadBuilder {
     let engine = Engine::new(EngineConfig::default()).expect("defaults are valid");
@@ -58,20 +51,20 @@ async fn complete(download: DownloadBuilder) -> (haul_engine::Summary, Option<St
 fn a_download_goes_on_with_what_its_storage_has() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         let sent = origin.sent_bytes();
         let (summary, why) = complete(into(&memory, &origin, "/film?signature=secret2")).await;
         assert_eq!(why, None);
         assert!(summary.resumed_bytes >= had, "{} of {had} bytes", summary.resumed_bytes);
-        assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
+        assert_eq!(summary.blake3_hex(), Some(object(SIZE).blake3_hex()));
         let proof = summary.fetched_bytes + summary.resumed_bytes - SIZE;
         assert!(proof <= MIB, "what was missing, and two segments: {proof} bytes");
         let again = origin.sent_bytes() - sent;
         // Besides the proof, what a cut response had under way.
         assert!(again < SIZE - had + 3 * MIB, "{again} bytes were sent again");
         assert_eq!(memory.load().unwrap(), None, "it is complete");
-        assert!(memory.take() == object().bytes(0..SIZE));
+        assert!(memory.take() == object(SIZE).bytes(0..SIZE));
     });
 }
 
@@ -79,7 +72,7 @@ fn a_download_goes_on_with_what_its_storage_has() {
 fn a_checkpoint_of_another_url_goes_on_once_a_segment_proves_it() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         let (summary, why) = complete(into(&memory, &origin, "/other")).await;
         assert_eq!(why, None);
@@ -87,7 +80,7 @@ fn a_checkpoint_of_another_url_goes_on_once_a_segment_proves_it() {
         let again = summary.fetched_bytes + summary.resumed_bytes - SIZE;
         assert!(again > 0 && again <= MIB, "{again} bytes for the proof");
         assert_eq!(memory.load().unwrap(), None, "it is complete");
-        assert!(memory.take() == object().bytes(0..SIZE));
+        assert!(memory.take() == object(SIZE).bytes(0..SIZE));
     });
 }
 
@@ -95,7 +88,7 @@ fn a_checkpoint_of_another_url_goes_on_once_a_segment_proves_it() {
 fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, _) = begun(&origin, &throttle).await;
         drop(origin);
         let had = memory.load().unwrap().expect("a checkpoint");
@@ -103,7 +96,7 @@ fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
         let asked = std::sync::atomic::AtomicU32::new(0);
         let origin = Origin::start(move |request, _| {
             match asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed) {
-                0 => standard(&object(), request),
+                0 => standard(&object(SIZE), request),
                 _ => Response::new(404).header("Content-Length", "0"),
             }
         });
@@ -119,7 +112,7 @@ fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
 fn a_dropped_download_goes_on_too() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let memory = MemoryStorage::new(1 << 30);
         let mut running = into(&memory, &origin, "/film").start().unwrap();
         let mut events = running.events();
@@ -130,7 +123,7 @@ fn a_dropped_download_goes_on_too() {
         throttle.lift();
         let (summary, why) = complete(into(&memory, &origin, "/film")).await;
         assert!(why.is_none() && summary.resumed_bytes >= 6 * MIB, "{summary:?}");
-        assert!(memory.take() == object().bytes(0..SIZE));
+        assert!(memory.take() == object(SIZE).bytes(0..SIZE));
     });
 }
 
@@ -138,7 +131,7 @@ fn a_dropped_download_goes_on_too() {
 fn bytes_that_are_not_what_the_checkpoint_says_are_fetched_again() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         // As after a crash that kept the checkpoint and not what was not synced.
         let mut writer = memory
@@ -147,9 +140,9 @@ fn bytes_that_are_not_what_the_checkpoint_says_are_fetched_again() {
         writer.write(0, &vec![0; usize::try_from(SIZE).unwrap()]).unwrap();
         drop(writer);
         let (summary, _) = complete(into(&memory, &origin, "/film")).await;
-        assert_eq!(summary.blake3_hex(), Some(object().blake3_hex()));
+        assert_eq!(summary.blake3_hex(), Some(object(SIZE).blake3_hex()));
         assert!(summary.fetched_bytes >= had, "{} bytes", summary.fetched_bytes);
-        assert!(memory.take() == object().bytes(0..SIZE));
+        assert!(memory.take() == object(SIZE).bytes(0..SIZE));
     });
 }
 
@@ -162,12 +155,12 @@ fn a_damaged_or_foreign_checkpoint_begins_from_zero_and_is_told() {
             ("another object", "object changed"),
         ] {
             let throttle = Throttle::new(4 * MIB);
-            let origin = Origin::throttled(&object(), &throttle);
+            let origin = Origin::throttled(&object(SIZE), &throttle);
             let (memory, _) = begun(&origin, &throttle).await;
             let new = match case {
-                "damaged" => object(),
+                "damaged" => object(SIZE),
                 // nginx's tags are alike for files of equal size and time.
-                "another URL" => Object::new(2, SIZE).with_etag(object().etag()),
+                "another URL" => Object::new(2, SIZE).with_etag(object(SIZE).etag()),
                 _ => Object::new(2, SIZE),
             };
             if case == "damaged" {
@@ -195,7 +188,7 @@ fn a_damaged_or_foreign_checkpoint_begins_from_zero_and_is_told() {
 fn what_is_removed_is_not_continued() {
     leaks::checked(async {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let memory = MemoryStorage::new(1 << 30);
         let running = into(&memory, &origin, "/film").start().unwrap();
         until_bytes(&running, 3 * MIB).await;

@@ -19,27 +19,15 @@ use haul_engine::{
     HostCredential, MetalinkFile, Observer, Progress, Proxies, Reader, RetryPolicy, Selection,
     StorageKind, Summary,
 };
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Gate, Origin, Response, Throttle, standard};
-use haul_tests::running::{last_event, until_bytes};
+use haul_tests::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 const SIZE: u64 = 8 * MIB + 4321;
 /// Part of everything that nobody may be shown.
 const SECRET: &str = "canary";
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn document() -> Object {
     Object::new(7, 5000)
-}
-
-fn engine() -> Engine {
-    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
 }
 
 fn over(transport: impl Transport + 'static) -> Engine {
@@ -136,7 +124,7 @@ fn bytes_are_the_range_that_was_asked_for_and_come_from_mirrors_too() {
 #[test]
 fn bytes_of_an_unknown_size_stop_at_the_bound_and_codings_are_refused() {
     leaks::checked(async {
-        let large = object();
+        let large = object(SIZE);
         let origin = Origin::start(move |request, _| match request.path() {
             "/coded" => Response::full(&document()).header("Content-Encoding", "gzip"),
             "/empty" => Response::text(200, "text/plain", ""),
@@ -155,7 +143,7 @@ fn bytes_of_an_unknown_size_stop_at_the_bound_and_codings_are_refused() {
 #[test]
 fn what_cannot_count_is_refused_and_not_passed_over() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let engine = engine();
         let ask = || engine.download(&origin.url("/film"));
         let memory = || -> Arc<dyn Storage> { Arc::new(MemoryStorage::new(1 << 20)) };
@@ -176,7 +164,7 @@ fn what_cannot_count_is_refused_and_not_passed_over() {
         }
         assert!(origin.requests().is_empty(), "nothing was done");
         // A stream compares whatever digest was given, wherever a file would have gone.
-        let digest = sha256(&object().bytes(0..SIZE));
+        let digest = sha256(&object(SIZE).bytes(0..SIZE));
         let streaming = ask().storage(StorageKind::Null).checksum(digest).stream();
         let (mut download, mut stream) = streaming.unwrap();
         while stream.next().await.unwrap().is_some() {}
@@ -300,7 +288,7 @@ fn credential() -> HostCredential {
 #[test]
 fn no_debug_shows_a_secret() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let gate = Gate::new();
         let origin = {
             let (object, gate) = (object.clone(), gate.clone());
@@ -385,7 +373,7 @@ fn no_debug_shows_a_secret() {
 #[test]
 fn no_debug_of_the_blocking_engine_shows_a_secret() {
     leaks::guarded(|| {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
         let engine = haul_engine::blocking::Engine::with_transport(
@@ -414,7 +402,7 @@ fn no_debug_of_the_blocking_engine_shows_a_secret() {
 #[test]
 fn a_complete_download_bears_every_call_in_every_order() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
         let engine = engine();
@@ -457,7 +445,7 @@ fn a_complete_download_bears_every_call_in_every_order() {
 #[test]
 fn a_failed_download_bears_every_call_in_every_order() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = {
             let object = object.clone();
             Origin::start(move |request, context| match (request.path(), context.index) {
@@ -506,7 +494,7 @@ fn a_failed_download_bears_every_call_in_every_order() {
 #[test]
 fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
     leaks::checked(async {
-        let origin = Origin::throttled(&object(), &Throttle::new(2 * MIB));
+        let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
         let sandbox = Sandbox::new();
         let engine = engine();
         let start = || engine.download(&origin.url("/film")).output(sandbox.path("film")).start();
@@ -547,7 +535,7 @@ fn a_stream_that_fails_tells_the_status() {
 #[test]
 fn a_runtime_that_went_away_is_told_as_that() {
     leaks::guarded(|| {
-        let origin = Origin::throttled(&object(), &Throttle::new(2 * MIB));
+        let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
         let sandbox = Sandbox::new();
         let engine = engine();
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -597,7 +585,7 @@ async fn read_all(mut reader: Reader) -> io::Result<Vec<u8>> {
 #[test]
 fn an_unchanged_file_has_metadata_and_readers() {
     leaks::checked(async {
-        let object = object().with_last_modified(Some(1_600_000_000));
+        let object = object(SIZE).with_last_modified(Some(1_600_000_000));
         for heeded in [true, false] {
             let origin = conditional(&object, heeded);
             let sandbox = Sandbox::new();
@@ -740,7 +728,7 @@ fn is_blamed(error: &Error, part: &str) {
 #[test]
 fn a_storage_that_panics_is_blamed_and_other_downloads_go_on() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = {
             let object = object.clone();
             Origin::start(move |request, _| match request.path() {
@@ -787,7 +775,7 @@ fn a_storage_that_panics_is_blamed_and_other_downloads_go_on() {
 #[test]
 fn a_reader_of_a_storage_that_panics_blames_the_storage() {
     leaks::checked(async {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let engine = engine();
         let download = engine.download(&origin.url("/film")).store_in(Breaking::new("read_at"));
         let running = download.start().unwrap();
@@ -842,7 +830,7 @@ impl Drop for FragileBody {
 #[test]
 fn a_transport_that_panics_is_blamed_and_nobody_waits_for_it() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let fragile = |at| over(Fragile(at, HttpTransport::new(&EngineConfig::default()).unwrap()));
         for at in ["send", "answer", "poll_data"] {
@@ -889,7 +877,7 @@ impl CookieJar for BrokenJar {
 #[test]
 fn a_cookie_jar_that_panics_is_blamed() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = {
             let object = object.clone();
             Origin::start(move |request, _| standard(&object, request).header("Set-Cookie", "a=b"))
@@ -946,7 +934,7 @@ impl Observer for Bad {
 #[test]
 fn an_observer_that_panics_is_blamed_and_the_download_continues_when_started_again() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let origin = Origin::serving(&object);
         let engine = engine();
         for at in ["started", "progress", "syncing"] {
@@ -1017,7 +1005,7 @@ impl Observer for Slow {
 #[test]
 fn a_dropped_download_can_be_started_again_at_once() {
     leaks::checked_in_threads(async {
-        let object = object();
+        let object = object(SIZE);
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
@@ -1047,7 +1035,7 @@ fn a_dropped_download_can_be_started_again_at_once() {
 #[test]
 fn a_download_that_has_not_seen_that_it_was_dropped_is_waited_for() {
     leaks::checked_in_threads(async {
-        let object = object();
+        let object = object(SIZE);
         let gate = Gate::new();
         let origin = {
             let (object, gate) = (object.clone(), gate.clone());

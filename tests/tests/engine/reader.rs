@@ -5,24 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Error, ErrorKind, Reader};
-use haul_tests::harness::Sandbox;
-use haul_tests::leaks;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Gate, Origin, Throttle, standard};
-use haul_tests::random::Random;
-use haul_tests::running::until_bytes;
+use haul_engine::{Connections, DownloadBuilder, Error, ErrorKind, Reader};
+use haul_tests::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 
 const SIZE: u64 = 16 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
-fn engine() -> Engine {
-    leaks::watched(Engine::new(EngineConfig::default()).expect("defaults are valid"))
-}
 
 fn download(origin: &Origin, sandbox: &Sandbox) -> DownloadBuilder {
     engine()
@@ -59,7 +46,7 @@ async fn read_anywhere(reader: &mut Reader, object: &Object, random: &mut Random
 fn readers_that_seek_at_random_get_the_right_bytes() {
     leaks::checked_in_threads(async {
         let random = Random::new();
-        let object = object();
+        let object = object(SIZE);
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
@@ -174,7 +161,7 @@ fn a_seek_elsewhere_is_followed() {
 #[test]
 fn two_versions_are_never_mixed_in_a_reader() {
     leaks::checked(async {
-        let (old, new) = (object(), Object::new(2, SIZE).with_etag(Some("\"new\"")));
+        let (old, new) = (object(SIZE), Object::new(2, SIZE).with_etag(Some("\"new\"")));
         let changed = Arc::new(AtomicBool::new(false));
         let throttle = Throttle::new(MIB);
         let origin = {
@@ -215,7 +202,7 @@ fn two_versions_are_never_mixed_in_a_reader() {
 fn readers_end_with_the_download() {
     leaks::checked(async {
         let throttle = Throttle::new(MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let running = download(&origin, &sandbox).start().unwrap();
         let mut reader = running.reader();
@@ -235,7 +222,7 @@ fn readers_end_with_the_download() {
 #[test]
 fn readers_end_with_the_runtime() {
     leaks::guarded(|| {
-        let origin = Origin::throttled(&object(), &Throttle::new(MIB));
+        let origin = Origin::throttled(&object(SIZE), &Throttle::new(MIB));
         let sandbox = Sandbox::new();
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let running = runtime.block_on(async { download(&origin, &sandbox).start().unwrap() });
@@ -250,7 +237,7 @@ fn readers_end_with_the_runtime() {
 #[test]
 fn an_object_without_a_size_is_read_in_order() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let served = object.clone();
         let origin = Origin::start(move |_, _| {
             haul_tests::origin::Response::full(&served).without("Content-Length").chunked(true)
@@ -269,7 +256,7 @@ fn an_object_without_a_size_is_read_in_order() {
 #[test]
 fn what_an_earlier_run_stored_is_read_without_a_request() {
     leaks::checked(async {
-        let object = object();
+        let object = object(SIZE);
         let throttle = Throttle::new(4 * MIB);
         let gate = Gate::new();
         let again = Arc::new(AtomicBool::new(false));

@@ -13,11 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
-use haul_tests::random::Random;
+use haul_tests::prelude::*;
 
 /// Threads that run the command: most of the time it waits for the disk.
 const WORKERS: usize = 4;

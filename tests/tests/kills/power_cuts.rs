@@ -14,11 +14,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use haul_tests::disk::{Disk, Format};
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
-use haul_tests::random::Random;
+use haul_tests::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
 use rustix::io::Errno;
 

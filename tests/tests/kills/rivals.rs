@@ -4,11 +4,7 @@
 use std::thread;
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Running, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
-use haul_tests::random::Random;
+use haul_tests::prelude::*;
 
 const ROUNDS: u64 = 100;
 const WORKERS: u64 = 4;

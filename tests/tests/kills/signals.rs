@@ -2,19 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use haul_tests::harness::{Haul, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB + 4321;
 
 /// The contract says two seconds; one more is for a busy machine.
 const PROMPT: Duration = Duration::from_secs(3);
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(origin.url("/file"))
@@ -24,7 +17,7 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 fn fault_073_signals_record_what_was_stored() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).start();
         running.wait_until("enough bytes are here", |running| running.bytes() >= 5 * MIB);
@@ -41,14 +34,14 @@ fn fault_073_signals_record_what_was_stored() {
         outcome.expect(0);
         let resumed = outcome.resumed_bytes();
         assert!(resumed >= had, "{resumed} of {had} bytes were recorded\n{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
 #[test]
 fn fault_073_signals_do_not_wait_for_a_stalled_server() {
     let stalled = Origin::start(|request, context| {
-        let honest = standard(&object(), request);
+        let honest = standard(&object(SIZE), request);
         match context.index {
             0 => honest,
             _ => honest.stall(100, &Gate::new()),
@@ -92,7 +85,7 @@ fn fault_073_signal_during_backoff() {
 #[test]
 fn fault_073_second_interrupt_ends_at_once() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).start();
     running.wait_until("it is under way", |running| running.bytes() >= MIB);
@@ -102,13 +95,13 @@ fn fault_073_second_interrupt_ends_at_once() {
     sandbox.assert_unpublished_at_once("file");
     throttle.lift();
     command(&sandbox, &origin).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_075_stopped_and_continued() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).args(["--stall-timeout", "1s"]).start();
     running.wait_until("it is under way", |running| running.bytes() >= MIB);
@@ -118,5 +111,5 @@ fn fault_075_stopped_and_continued() {
     running.signal(Signal::CONT);
     throttle.lift();
     running.finish().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

@@ -5,21 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{
-    Authority, End, Origin, Record, Refusal, Request, Response, Throttle, Validity, date, standard,
-};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 fn command(sandbox: &Sandbox, url: &str) -> Haul {
@@ -40,7 +31,7 @@ fn fault_032_head_is_never_needed() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -50,7 +41,7 @@ fn fault_033_refused_preconditions_are_left_out() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let refused = origin.requests().iter().filter(|r| r.request.is_conditional()).count();
     assert!(refused <= 8, "{refused} requests were refused before it was understood");
 }
@@ -90,7 +81,7 @@ fn fault_034_link_that_expires_midway_keeps_the_partial() {
         let outcome = run(&sandbox, &origin);
         outcome.expect(0);
         assert!(outcome.resumed_bytes() >= MIB, "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -110,7 +101,7 @@ fn fault_035_fresh_signature_continues() {
     let outcome = command(&sandbox, &origin.url("/file?signature=fresh")).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= MIB, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -121,7 +112,7 @@ fn fault_036_redirect_is_resolved_once_for_all() {
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/start")).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests();
     let paths: Vec<_> = requests.iter().map(|r| r.request.path()).collect();
     assert_eq!(paths[0], "/start");
@@ -145,7 +136,7 @@ fn fault_037_every_redirect_is_followed() {
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/a/1")).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let targets: Vec<_> = origin.requests().iter().map(|r| r.request.target.clone()).collect();
     assert_eq!(targets, ["/a/1", "/a/2", "/b/3?query", "/4", "/4?five"]);
 }
@@ -185,7 +176,7 @@ fn fault_038_redirect_from_https_to_http_is_refused() {
 
     let allowed = cacert(command(&sandbox, &secure.url("/file"))).arg("--allow-downgrade").run();
     allowed.expect(0);
-    object().compare_file(&sandbox.path("file")).unwrap();
+    object(SIZE).compare_file(&sandbox.path("file")).unwrap();
 }
 
 #[test]
@@ -207,7 +198,7 @@ fn fault_039_retry_after_in_seconds_and_as_a_date() {
         let sandbox = Sandbox::new();
         let outcome = run(&sandbox, &origin);
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let requests = origin.requests();
         let waited = requests[1].at.saturating_sub(requests[0].at);
         assert!(waited >= Duration::from_millis(950), "asked again after {waited:?}");
@@ -225,7 +216,7 @@ fn fault_039_retry_after_is_shared_by_all_connections() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests();
     let refused = requests[2].at;
     // A request that was on its way may still come.
@@ -287,7 +278,7 @@ fn fault_040_connection_limit_is_found() {
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &origin.url("/file")).args(["-x", "8"]).run();
         outcome.expect(0).expect_notice("connection-limit");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(origin.most_open() <= limit);
     }
 }
@@ -354,7 +345,7 @@ fn assert_never_published(page: fn() -> Response) {
     let outcome = patient().run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= MIB, "the partial survived\n{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -366,7 +357,7 @@ fn fault_042_captive_portal_that_goes_away_is_waited_for() {
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/file")).args(["--retry", "4"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -380,7 +371,7 @@ fn fault_042_captive_portal_elsewhere_is_not_asked_for_the_object() {
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/file")).args(["--retry", "4"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(!portal.requests().is_empty());
 }
 
@@ -417,5 +408,5 @@ fn server_error_that_goes_away_is_retried() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

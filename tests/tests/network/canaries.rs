@@ -4,21 +4,14 @@
 use std::sync::OnceLock;
 use std::thread;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{
-    Authority, Context, End, Origin, Record, Request, Response, Throttle, Validity, standard,
-};
+use haul_tests::prelude::*;
 
 /// A C1 control sequence and a bidirectional override, both allowed in a header.
 const STEERING: &str = "x\u{9b}31my\u{202e}z";
 /// What a server may say at most about one failed download, in bytes.
 const LONGEST_TALK_BYTES: usize = 64 << 10;
 
-fn object() -> Object {
-    Object::new(1, 6 * MIB + 77)
-}
+const SIZE: u64 = 6 * MIB + 77;
 
 /// Four ways to be told everything that can be told.
 fn voices(sandbox: &Sandbox, json: bool, level: &str) -> Haul {
@@ -33,30 +26,36 @@ type Script = fn(&Request, &Context) -> Response;
 /// Every place of a response that has text, with [`STEERING`] in it.
 fn hostile_responses() -> Vec<(&'static str, Script)> {
     fn later(request: &Request, context: &Context, response: Response) -> Response {
-        if context.index == 0 { standard(&object(), request) } else { response }
+        if context.index == 0 { standard(&object(SIZE), request) } else { response }
     }
     vec![
-        ("an unknown field", |r, _| standard(&object(), r).header("X-Any", STEERING)),
-        ("the entity tag", |r, _| standard(&object(), r).set("ETag", &format!("\"{STEERING}\""))),
-        ("no entity tag", |r, _| standard(&object(), r).set("ETag", STEERING)),
-        ("the date", |r, _| standard(&object(), r).set("Last-Modified", STEERING)),
-        ("the type", |r, _| standard(&object(), r).set("Content-Type", STEERING)),
-        ("the coding", |r, _| standard(&object(), r).header("Content-Encoding", STEERING)),
+        ("an unknown field", |r, _| standard(&object(SIZE), r).header("X-Any", STEERING)),
+        ("the entity tag", |r, _| {
+            standard(&object(SIZE), r).set("ETag", &format!("\"{STEERING}\""))
+        }),
+        ("no entity tag", |r, _| standard(&object(SIZE), r).set("ETag", STEERING)),
+        ("the date", |r, _| standard(&object(SIZE), r).set("Last-Modified", STEERING)),
+        ("the type", |r, _| standard(&object(SIZE), r).set("Content-Type", STEERING)),
+        ("the coding", |r, _| standard(&object(SIZE), r).header("Content-Encoding", STEERING)),
         ("the disposition", |r, _| {
             let value = format!("attachment; filename=\"{STEERING}\"");
-            standard(&object(), r).header("Content-Disposition", &value)
+            standard(&object(SIZE), r).header("Content-Disposition", &value)
         }),
-        ("the range", |r, _| standard(&object(), r).set("Content-Range", STEERING)),
+        ("the range", |r, _| standard(&object(SIZE), r).set("Content-Range", STEERING)),
         ("the range's total", |r, _| {
-            standard(&object(), r).set("Content-Range", &format!("bytes 0-1/{STEERING}"))
+            standard(&object(SIZE), r).set("Content-Range", &format!("bytes 0-1/{STEERING}"))
         }),
         ("a login page", |r, c| later(r, c, Response::text(200, STEERING, STEERING))),
         ("a long type", |r, c| later(r, c, Response::text(200, &STEERING.repeat(9000), "x"))),
         ("another coding", |r, c| {
-            later(r, c, standard(&object(), r).header("Content-Encoding", &STEERING.repeat(9000)))
+            later(
+                r,
+                c,
+                standard(&object(SIZE), r).header("Content-Encoding", &STEERING.repeat(9000)),
+            )
         }),
         ("a long coding", |r, _| {
-            standard(&object(), r).header("Content-Encoding", &STEERING.repeat(9000))
+            standard(&object(SIZE), r).header("Content-Encoding", &STEERING.repeat(9000))
         }),
         ("an error", |_, _| Response::text(404, STEERING, STEERING).header("Server", STEERING)),
         ("a demand", |_, _| Response::empty(401).header("WWW-Authenticate", STEERING)),
@@ -70,7 +69,7 @@ fn hostile_responses() -> Vec<(&'static str, Script)> {
         ("a redirect's port", |_, _| Response::redirect(302, &format!("http://h:{STEERING}/"))),
         ("a hint before", |r, _| {
             let hint = format!("HTTP/1.1 103 {STEERING}\r\nLink: {STEERING}\r\n\r\n");
-            standard(&object(), r).interim(&hint)
+            standard(&object(SIZE), r).interim(&hint)
         }),
         ("the reason", |_, _| {
             let head = format!("HTTP/1.1 404 {STEERING}\r\nContent-Length: 0\r\n\r\n");
@@ -124,7 +123,7 @@ fn fault_082_names_in_a_certificate_steer_no_terminal() {
     let names = ["x\x1b[31m.example", "y\x7f\x07\r.example"];
     let origin = Origin::builder()
         .tls(&authority.issue(&names, Validity::Current))
-        .start(|request, _| standard(&object(), request));
+        .start(|request, _| standard(&object(SIZE), request));
     for json in [false, true] {
         let sandbox = Sandbox::new();
         let haul = voices(&sandbox, json, "trace").arg("--cacert").arg(cacert.path());
@@ -178,12 +177,12 @@ fn fault_083_secrets_of_user_and_server_are_told_nowhere() {
     static FOREIGN: OnceLock<String> = OnceLock::new();
     let foreign = Origin::start(|request, context| match request.path() {
         "/gone" if context.repeat > 0 || request.start() > 0 => Response::empty(410),
-        "/gone" => standard(&object(), request).cut(MIB / 2, End::Reset),
+        "/gone" => standard(&object(SIZE), request).cut(MIB / 2, End::Reset),
         "/never" => Response::empty(403).header("Set-Cookie", "sid=secret-word"),
         "/html" => Response::text(200, "text/html", "sign in: secret-word"),
-        "/cut" => standard(&object(), request).cut(MIB / 2, End::Reset),
+        "/cut" => standard(&object(SIZE), request).cut(MIB / 2, End::Reset),
         "/reset" => Response::hang_up(End::Reset),
-        _ => standard(&object(), request).header("Set-Cookie", "sid=secret-word"),
+        _ => standard(&object(SIZE), request).header("Set-Cookie", "sid=secret-word"),
     });
     // Another host: cookies go by host, whatever the port.
     FOREIGN.set(foreign.url("").replace("127.0.0.1", "localhost")).unwrap();
@@ -194,7 +193,7 @@ fn fault_083_secrets_of_user_and_server_are_told_nowhere() {
         let secret = "?X-Goog-Signature=secret-word&u=secret-word#secret-word";
         let foreign = FOREIGN.get().expect("set above");
         match request.path() {
-            "/file" => standard(&object(), request),
+            "/file" => standard(&object(SIZE), request),
             "/loop" => to(&format!("/loop{secret}")),
             "/nowhere" => to(&format!("http://secret-word:secret-word@127.0.0.1:1/f{secret}")),
             "/scheme" => to(&format!("ftp://secret-word@h/{secret}")),
@@ -253,7 +252,7 @@ fn fault_083_secrets_of_user_and_server_are_told_nowhere() {
 #[test]
 fn fault_083_interrupted_and_planned_downloads_tell_no_secret() {
     let throttle = Throttle::new(MIB);
-    let slow = Origin::throttled(&object(), &throttle);
+    let slow = Origin::throttled(&object(SIZE), &throttle);
     let target = slow.url("/film?X-Goog-Signature=secret-word");
     let origin = Origin::start(move |_, _| Response::redirect(302, &target));
     for signal in [Signal::INT, Signal::KILL] {
@@ -306,7 +305,7 @@ fn fault_083_command_lines_that_cannot_be_used_are_not_quoted() {
 
 #[test]
 fn fault_082_text_of_a_user_steers_no_terminal() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let url = origin.url("/f");
     let nowhere = format!("/proc/{STEERING}/\x1b[31m");
     for args in [
@@ -343,13 +342,13 @@ fn fault_079_secrets_come_back_with_a_redirect_to_their_origin_only() {
     let away = foreign.url("/hop");
     let origin = Origin::start(move |request, _| match request.path() {
         "/start" => Response::redirect(301, &away),
-        _ => standard(&object(), request),
+        _ => standard(&object(SIZE), request),
     });
     HOME.set(origin.url("")).unwrap();
     let sandbox = Sandbox::new();
     let outcome = secretly(voices(&sandbox, true, "trace"), &origin.url("/start")).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_silent(&outcome, &sandbox);
     assert_told_nothing(&foreign.requests());
     for record in origin.requests() {
@@ -368,7 +367,7 @@ fn fault_079_another_name_for_the_same_server_is_another_origin() {
             let port = PORT.get().expect("set below");
             Response::redirect(302, &format!("http://localhost:{port}/file"))
         }
-        _ => standard(&object(), request),
+        _ => standard(&object(SIZE), request),
     });
     PORT.set(origin.port()).unwrap();
     let sandbox = Sandbox::new();
@@ -377,12 +376,12 @@ fn fault_079_another_name_for_the_same_server_is_another_origin() {
     let requests = origin.requests();
     assert_eq!(requests[0].request.header("Host"), Some("canary.example"));
     assert_told_nothing(&requests[1..]);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_079_another_scheme_is_another_origin() {
-    let plain = Origin::serving(&object());
+    let plain = Origin::serving(&object(SIZE));
     let target = plain.url("/file");
     let authority = Authority::new();
     let tls = Origin::builder()

@@ -1,16 +1,8 @@
 //! Cookie files, and cookies that servers set on the way.
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 9 * MIB + 77;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 /// The file lies outside of what the harness searches for secrets.
 fn download(sandbox: &Sandbox, url: &str, cookies: &str) -> (Haul, tempfile::NamedTempFile) {
@@ -27,7 +19,7 @@ fn cookies(origin: &Origin) -> Vec<Option<String>> {
 
 #[test]
 fn fault_079_a_cookie_goes_to_its_host_on_every_request_and_to_no_other() {
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let location = format!("http://localhost:{}/file", target.port());
     let origin = Origin::start(move |_, _| Response::redirect(302, &location));
     let sandbox = Sandbox::new();
@@ -43,7 +35,7 @@ fn fault_079_a_cookie_goes_to_its_host_on_every_request_and_to_no_other() {
     );
     let outcome = haul.run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(cookies(&origin).iter().all(|sent| *sent == Some(format!("here={CANARY}"))));
     let there = cookies(&target);
     assert!(there.len() > 1, "every range has them");
@@ -56,14 +48,14 @@ fn fault_079_a_cookie_goes_to_its_host_on_every_request_and_to_no_other() {
 fn what_a_server_sets_on_the_way_is_sent_to_it_from_then_on() {
     let origin = Origin::start(|request, _| {
         if request.header("Cookie").is_some_and(|cookie| cookie.contains("admitted=yes")) {
-            return standard(&object(), request);
+            return standard(&object(SIZE), request);
         }
         Response::redirect(302, "/file").header("Set-Cookie", "admitted=yes; Path=/; HttpOnly")
     });
     let sandbox = Sandbox::new();
     let (haul, file) = download(&sandbox, &origin.url("/file"), "");
     haul.run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(std::fs::read(file.path()).unwrap(), b"", "the file is not changed");
 }
 
@@ -73,7 +65,7 @@ fn fault_103_a_redirect_that_wants_its_cookie_needs_no_cookie_file() {
         let cookies = request.header("Cookie").unwrap_or_default();
         let pairs: Vec<&str> = cookies.split("; ").collect();
         match request.path() {
-            "/file" if pairs.contains(&"admitted=yes") => standard(&object(), request),
+            "/file" if pairs.contains(&"admitted=yes") => standard(&object(SIZE), request),
             "/other" if pairs.contains(&"admitted=yes") => Response::redirect(302, "/file"),
             "/wall" => Response::redirect(302, "/other")
                 .header("Set-Cookie", "admitted=yes; Path=/; HttpOnly"),
@@ -89,7 +81,7 @@ fn fault_103_a_redirect_that_wants_its_cookie_needs_no_cookie_file() {
         let haul = given.into_iter().fold(haul, |haul, given| haul.args(["-H", given]));
         let before = origin.requests().len();
         haul.arg(origin.url(path)).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let ours = |sent: &Option<String>| sent.as_ref().is_some_and(|it| it.contains("mine=1"));
         assert!(cookies(&origin)[before..].iter().all(|sent| ours(sent) == given.is_some()));
     }
@@ -97,7 +89,7 @@ fn fault_103_a_redirect_that_wants_its_cookie_needs_no_cookie_file() {
 
 #[test]
 fn fault_103_a_cookie_of_one_host_is_not_sent_to_another() {
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let location = format!("http://localhost:{}/file", target.port());
     let origin = Origin::start(move |_, _| {
         Response::redirect(302, &location)
@@ -107,13 +99,13 @@ fn fault_103_a_cookie_of_one_host_is_not_sent_to_another() {
     });
     let sandbox = Sandbox::new();
     haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file")).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(cookies(&target).iter().all(Option::is_none), "{:?}", cookies(&target));
 }
 
 #[test]
 fn a_file_that_holds_no_cookies_is_refused_without_being_quoted() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let (haul, _file) = download(&sandbox, &origin.url("/file"), &format!("{CANARY}\n"));
     let outcome = haul.run();

@@ -7,17 +7,10 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
 use haul_tests::http2::{Context, Deal, Http2Origin};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, Origin, Validity, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox) -> Haul {
     haul!(sandbox).args(["-x", "8", "-o", "file", "--segment-size", "1M"])
@@ -46,10 +39,10 @@ fn segments_are_streams_over_a_few_connections() {
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"], Validity::Current);
     for builder in [Http2Origin::builder(), Http2Origin::builder().tls(&identity)] {
-        let origin = builder.start(&object(), |_| Deal::Serve);
+        let origin = builder.start(&object(SIZE), |_| Deal::Serve);
         let sandbox = Sandbox::new();
         no_round_of_retrying(&run(&sandbox, &origin));
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let streams = origin.streams();
         assert!(streams.iter().any(|stream| stream.at_once > 1), "one stream at a time");
         // The origin learns late that the first response was cut: it may count one more.
@@ -66,10 +59,10 @@ fn segments_are_streams_over_a_few_connections() {
 
 #[test]
 fn a_server_with_one_stream_at_a_time_gets_connections() {
-    let origin = Http2Origin::builder().max_streams(1).start(&object(), |_| Deal::Serve);
+    let origin = Http2Origin::builder().max_streams(1).start(&object(SIZE), |_| Deal::Serve);
     let sandbox = Sandbox::new();
     no_round_of_retrying(&run(&sandbox, &origin));
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(origin.connections() > 1, "it went on over one");
 }
 
@@ -78,7 +71,7 @@ fn servers_choose_in_tls_and_flags_force() {
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"], Validity::Current);
     let serve = |identity: &haul_tests::origin::ServerIdentity| {
-        Origin::builder().tls(identity).start(|request, _| standard(&object(), request))
+        Origin::builder().tls(identity).start(|request, _| standard(&object(SIZE), request))
     };
 
     // HTTP/1.1 is what it speaks to a server with both, or without a choice.
@@ -92,15 +85,15 @@ fn servers_choose_in_tls_and_flags_force() {
     ] {
         let sandbox = Sandbox::new();
         command(&sandbox).args(flags).arg(origin.url("/file")).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 
     // One with HTTP/2 only gets it, unless that is forbidden.
-    let only = Http2Origin::builder().tls(&identity).start(&object(), |_| Deal::Serve);
+    let only = Http2Origin::builder().tls(&identity).start(&object(SIZE), |_| Deal::Serve);
     let sandbox = Sandbox::new();
     let url = only.url("/file");
     no_round_of_retrying(&command(&sandbox).arg("--insecure").arg(&url).run());
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox).args(["--insecure", "--http1.1"]).arg(&url).run();
     outcome.expect(5).expect_message("no version of HTTP");
@@ -109,7 +102,7 @@ fn servers_choose_in_tls_and_flags_force() {
 
 #[test]
 fn without_tls_http2_is_forced_only() {
-    let http1 = Origin::serving(&object());
+    let http1 = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox).args(["--http2", "--retry", "0"]).arg(http1.url("/f")).run();
     outcome.expect_one_of(&[4, 7]);
@@ -132,7 +125,7 @@ fn without_tls_http2_is_forced_only() {
 
 #[test]
 fn continues_after_a_stop() {
-    let origin = Http2Origin::builder().start(&object(), |_| Deal::Serve);
+    let origin = Http2Origin::builder().start(&object(SIZE), |_| Deal::Serve);
     let sandbox = Sandbox::new();
     let url = origin.url("/file");
     let haul = command(&sandbox).args(["--http2", "-r", "8M"]).arg(&url);
@@ -141,7 +134,7 @@ fn continues_after_a_stop() {
     let outcome = command(&sandbox).arg("--http2").arg(&url).run();
     no_round_of_retrying(&outcome);
     assert!(outcome.resumed_bytes() > 0, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -151,12 +144,12 @@ fn fault_047_refused_streams_are_sent_again_and_not_counted() {
         |context: Context| context.index % 3 == 1,
         |context: Context| context.on_connection >= 2,
     ] {
-        let origin = Http2Origin::builder().start(&object(), move |context| {
+        let origin = Http2Origin::builder().start(&object(SIZE), move |context| {
             if refused(context) { Deal::Refuse } else { Deal::Serve }
         });
         let sandbox = Sandbox::new();
         no_round_of_retrying(&run(&sandbox, &origin));
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(origin.streams().iter().any(|stream| stream.deal == Deal::Refuse));
     }
 }
@@ -164,13 +157,13 @@ fn fault_047_refused_streams_are_sent_again_and_not_counted() {
 #[test]
 fn fault_047_goaway_is_followed_and_not_counted() {
     for count in [1, 2, 3] {
-        let origin = Http2Origin::builder().start(&object(), move |context| {
+        let origin = Http2Origin::builder().start(&object(SIZE), move |context| {
             if context.on_connection + 1 == count { Deal::LastOfConnection } else { Deal::Serve }
         });
         let sandbox = Sandbox::new();
         let outcome = run(&sandbox, &origin);
         no_round_of_retrying(&outcome);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let last = |stream: &haul_tests::http2::Stream| stream.deal == Deal::LastOfConnection;
         assert!(origin.streams().iter().any(last), "no connection came to its end");
         assert!(origin.connections() > 1, "after GOAWAY there is another connection");
@@ -182,7 +175,7 @@ fn fault_047_goaway_is_followed_and_not_counted() {
 
 #[test]
 fn fault_047_server_that_refuses_everything_is_left_in_the_end() {
-    let origin = Http2Origin::builder().start(&object(), |_| Deal::Refuse);
+    let origin = Http2Origin::builder().start(&object(SIZE), |_| Deal::Refuse);
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox).args(["--http2", "--retry", "0"]).arg(origin.url("/f")).run();
     outcome.expect(4);
@@ -193,10 +186,10 @@ fn fault_047_server_that_refuses_everything_is_left_in_the_end() {
 #[test]
 fn a_connection_that_breaks_takes_only_its_streams() {
     let origin = Http2Origin::builder()
-        .start(&object(), |context| if context.index == 5 { Deal::Drop } else { Deal::Serve });
+        .start(&object(SIZE), |context| if context.index == 5 { Deal::Drop } else { Deal::Serve });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 /// More streams than the budget has reservations for, on a disk that is slower
@@ -265,11 +258,11 @@ fn fault_047_refused_streams_and_goaway_on_resume() {
         },
     ] {
         let sandbox = Sandbox::new();
-        let origin = killed_before(&object(), &sandbox, deal);
+        let origin = killed_before(&object(SIZE), &sandbox, deal);
         let outcome = run(&sandbox, &origin);
         no_round_of_retrying(&outcome);
         assert!(outcome.resumed_bytes() > 0, "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(origin.streams().iter().any(|stream| stream.deal != Deal::Serve));
     }
 }
@@ -277,7 +270,7 @@ fn fault_047_refused_streams_and_goaway_on_resume() {
 #[test]
 fn fault_047_server_that_refuses_everything_on_resume_keeps_the_partial() {
     let sandbox = Sandbox::new();
-    let origin = killed_before(&object(), &sandbox, |_| Deal::Refuse);
+    let origin = killed_before(&object(SIZE), &sandbox, |_| Deal::Refuse);
     let outcome =
         command(&sandbox).args(["--http2", "--retry", "0"]).arg(origin.url("/file")).run();
     outcome.expect(4);

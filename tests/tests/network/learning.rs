@@ -3,10 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
-use haul_tests::harness::Sandbox;
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Refusal, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB;
 

@@ -4,15 +4,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::Object;
-use haul_tests::origin::{Authority, Origin, Response, Validity, standard};
+use haul_tests::prelude::*;
 
-fn object() -> Object {
-    Object::new(1, 3_000_000)
-}
+const SIZE: u64 = 3_000_000;
 
 /// What a login looks like in a request (RFC 7617, RFC 4648).
 fn basic(login: &str) -> String {
@@ -74,14 +68,14 @@ fn succeeds(haul: Haul, sandbox: &Sandbox) -> Outcome {
     for user in ["here", "there", "any"] {
         outcome.assert_free_of(&basic(&format!("{user}:{CANARY}"))["Basic ".len()..]);
     }
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     outcome
 }
 
 /// What two hosts get when 127.0.0.1 redirects to localhost.
 #[track_caller]
 fn on_a_redirect(netrc: &str, args: &[&str]) -> [Option<String>; 2] {
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let location = format!("http://localhost:{}/file", target.port());
     let origin = Origin::start(move |_, _| Response::redirect(302, &location));
     let netrc = Netrc::new(netrc);
@@ -114,7 +108,7 @@ fn fault_080_each_host_gets_its_own_login_and_no_other() {
 
 #[test]
 fn fault_080_a_redirect_back_gets_the_login_of_its_host() {
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let back = target.url("/file");
     let origin = Origin::start(move |_, _| Response::redirect(302, &back));
     let netrc = Netrc::new("machine 127.0.0.1 login here password 1");
@@ -129,7 +123,7 @@ fn fault_080_a_redirect_back_gets_the_login_of_its_host() {
 fn fault_080_logins_do_not_follow_a_downgrade() {
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"], Validity::Current);
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let plain = target.url("/file");
     let secure =
         Origin::builder().tls(&identity).start(move |_, _| Response::redirect(302, &plain));
@@ -156,7 +150,7 @@ fn login_given_otherwise_counts_more_at_its_origin() {
     let header = on_a_redirect(&both, &["-H", "Authorization: Custom x"]);
     assert_eq!(header, [Some("Custom x".to_owned()), there]);
 
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let netrc = Netrc::new(&both);
     let sandbox = Sandbox::new();
     let url = format!("http://me:1@127.0.0.1:{}/file", origin.port());
@@ -176,7 +170,7 @@ fn netrc_is_read_only_when_asked_for_and_from_where_it_is() {
         (&["-n"], false, sent("here")),
         (&["--netrc"], true, sent("any")),
     ] {
-        let origin = Origin::start(|request, _| standard(&object(), request));
+        let origin = Origin::start(|request, _| standard(&object(SIZE), request));
         let sandbox = Sandbox::new();
         let mut haul =
             download(&sandbox, &origin.url("/file")).args(flags).env("HOME", home.home());
@@ -193,7 +187,7 @@ fn netrc_is_read_only_when_asked_for_and_from_where_it_is() {
 fn netrc_that_others_may_read_is_used_with_a_warning() {
     let netrc = Netrc::new(&format!("machine 127.0.0.1 login here password {CANARY} stray"));
     netrc.mode(0o640);
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let haul = download(&sandbox, &origin.url("/file")).arg("--netrc-file").arg(netrc.path());
     let outcome = succeeds(haul, &sandbox);
@@ -207,7 +201,7 @@ fn netrc_that_others_may_read_is_used_with_a_warning() {
 
 #[test]
 fn netrc_that_cannot_be_used_is_told_before_anything_is_sent() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let malformed = Netrc::new(&format!("machine 127.0.0.1\n login here password \"{CANARY}"));
     let missing = malformed.home().join("none");
     for (path, word) in [(malformed.path(), "line 2"), (missing.clone(), "none")] {

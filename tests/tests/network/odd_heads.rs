@@ -7,17 +7,11 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, Origin, Request, Response, Validity, standard};
+use haul_tests::prelude::*;
 use haul_tests::proxy::Proxy;
 use md5::Digest as _;
 
-fn object() -> Object {
-    Object::new(1, 3 * MIB + 17)
-}
+const SIZE: u64 = 3 * MIB + 17;
 
 fn command(sandbox: &Sandbox) -> Haul {
     haul!(*sandbox).args(["-x", "3", "-o", "file", "--segment-size", "1M", "-t", "1"])
@@ -74,7 +68,7 @@ fn serve(socket: &TcpStream, answer: &dyn Fn(&str) -> Vec<u8>, asked: &Mutex<Vec
 fn part(head: &str, status: &[u8], more: &[u8]) -> Vec<u8> {
     let range = head.lines().find_map(|line| line.strip_prefix("range: bytes="));
     let (first, last) = range.and_then(|range| range.trim().split_once('-')).unwrap_or(("0", ""));
-    let total = object().size_bytes();
+    let total = object(SIZE).size_bytes();
     let first: u64 = first.parse().unwrap();
     let end = last.parse().map_or(total, |last: u64| (last + 1).min(total));
     let fields = format!(
@@ -82,12 +76,12 @@ fn part(head: &str, status: &[u8], more: &[u8]) -> Vec<u8> {
         end - 1,
         end - first
     );
-    [status, b"\r\n", more, fields.as_bytes(), &object().bytes(first..end)].concat()
+    [status, b"\r\n", more, fields.as_bytes(), &object(SIZE).bytes(first..end)].concat()
 }
 
 fn right(what: &[u8], outcome: &Outcome, sandbox: &Sandbox) {
     assert!(outcome.code == 0, "{}: {outcome}", what.escape_ascii());
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -121,7 +115,7 @@ fn fault_097_a_name_in_a_folded_field_counts() {
     let origin = Raw::start(|head| part(head, b"HTTP/1.1 206 OK", more));
     let sandbox = Sandbox::new();
     haul!(sandbox).arg(origin.url()).run().expect(0);
-    sandbox.assert_published("film.bin", &object());
+    sandbox.assert_published("film.bin", &object(SIZE));
 }
 
 #[test]
@@ -154,8 +148,8 @@ fn fault_097_old_servers_end_with_their_connection() {
                 while !head.ends_with("\r\n\r\n") && matches!(reader.read_line(&mut head), Ok(1..))
                 {
                 }
-                let total = object().size_bytes();
-                let whole = object().bytes(0..total);
+                let total = object(SIZE).size_bytes();
+                let whole = object(SIZE).bytes(0..total);
                 let body = if more.starts_with(b"Transfer") {
                     let size = format!("{total:x}\r\n").into_bytes();
                     [&size[..], &whole, b"\r\n0\r\n\r\n"].concat()
@@ -216,7 +210,8 @@ fn fault_052_bombs_among_lines_that_are_no_fields_are_refused() {
 fn fault_097_connect_is_answered_in_odd_ways() {
     let authority = Authority::new();
     let identity = authority.issue(&["localhost"], Validity::Current);
-    let origin = Origin::builder().tls(&identity).start(|request, _| standard(&object(), request));
+    let origin =
+        Origin::builder().tls(&identity).start(|request, _| standard(&object(SIZE), request));
     for reply in [
         &b"HTTP/1.0 200\r\n\r\n"[..],
         b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\nConnection: close\r\n\r\n",
@@ -265,7 +260,7 @@ fn fault_104_locations_are_followed_as_browsers_follow_them() {
         let origin = Origin::builder().port(port.parse().unwrap());
         let origin = origin.start(move |request: &Request, _| match &*request.target {
             "/start" => Response::empty(302).raw_header("Location", &text),
-            _ => standard(&object(), request),
+            _ => standard(&object(SIZE), request),
         });
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox).arg(origin.url("/start")).run();
@@ -319,7 +314,7 @@ fn challenge(nonce: &str, more: &str) -> Response {
 fn logins_by_digest_are_made_for_each_request() {
     let origin = Origin::start(|request, _| {
         if is_let_in(request, "n1", CANARY) {
-            standard(&object(), request)
+            standard(&object(SIZE), request)
         } else {
             challenge("n1", "")
         }
@@ -398,14 +393,14 @@ fn a_proxys_login_that_haul_does_not_do_is_named() {
 fn a_certificate_that_was_given_is_trusted_as_it_is() {
     let run = |given: &Authority, serving: &Authority| {
         let origin = Origin::builder().tls(&serving.identity());
-        let origin = origin.start(|request, _| standard(&object(), request));
+        let origin = origin.start(|request, _| standard(&object(SIZE), request));
         let sandbox = Sandbox::new();
         let ca = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(ca.path(), given.pem()).unwrap();
         let haul = command(&sandbox).arg("--cacert").arg(ca.path());
         let outcome = haul.arg(origin.url("/file")).run();
         if outcome.code == 0 {
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         } else {
             sandbox.assert_unpublished("file");
         }

@@ -2,18 +2,12 @@
 
 use std::fs;
 
-use haul_tests::harness::{Haul, Running, Sandbox, assert_well_asked, contains};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Request, Response, standard};
+use haul_tests::harness::contains;
+use haul_tests::prelude::*;
 use serde_json::Value;
 
 const SIZE: u64 = 16 * MIB + 4321;
 const PAGE: &str = "<html><body>Please log in to the network</body></html>";
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, url: &str) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(url)
@@ -38,8 +32,8 @@ const PORTALS: [Portal; 3] = [
 fn behind(portal: Portal, elsewhere: String, gone: &Gate) -> Origin {
     let gone = gone.clone();
     Origin::start(move |request, context| match context.index {
-        _ if gone.is_open() => standard(&object(), request),
-        0 | 1 => standard(&object(), request).rate(4 * MIB),
+        _ if gone.is_open() => standard(&object(SIZE), request),
+        0 | 1 => standard(&object(SIZE), request).rate(4 * MIB),
         _ => portal(request, &elsewhere),
     })
 }
@@ -59,7 +53,7 @@ fn fault_042_captive_portal_that_goes_away() {
         gone.open();
         let outcome = running.finish();
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_well_asked(&origin);
         assert!(!outcome.has_notice("single-stream"), "what was stored is kept\n{outcome}");
     }
@@ -84,7 +78,7 @@ fn fault_042_captive_portal_that_stays() {
 
 #[test]
 fn fault_053_network_that_comes_back_within_the_default_retries() {
-    let slow = |request: &Request| standard(&object(), request).rate(2 * MIB);
+    let slow = |request: &Request| standard(&object(SIZE), request).rate(2 * MIB);
     let origin = Origin::start(move |request, _| slow(request));
     let port = origin.port();
     let sandbox = Sandbox::new();
@@ -112,10 +106,10 @@ fn fault_053_network_that_comes_back_within_the_default_retries() {
     running.wait_until("it has noticed", |running| retries(running).len() >= 5);
     assert_eq!(retries(&running)[4]["attempt"], 1);
 
-    let origin = Origin::builder().port(port).start(|request, _| standard(&object(), request));
+    let origin = Origin::builder().port(port).start(|request, _| standard(&object(SIZE), request));
     let outcome = running.finish();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.fetched_bytes() <= SIZE + 8 * MIB, "it began again\n{outcome}");
     assert_well_asked(&origin);
 }

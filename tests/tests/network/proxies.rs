@@ -2,21 +2,14 @@
 
 use std::net::TcpListener;
 
-use haul_tests::harness::{Haul, Sandbox, assert_well_asked, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{
-    Authority, Context, End, Origin, Request, Response, Throttle, Validity, standard,
-};
+use haul_tests::prelude::*;
 use haul_tests::proxy::{Proxy, ProxyBuilder};
 
 /// Only a proxy that looks it up itself finds it.
 const NAME: &str = "origin.test";
 const LOGIN: (&str, &str) = ("me", "hunter2");
 
-fn object() -> Object {
-    Object::new(1, 4 * MIB + 321)
-}
+const SIZE: u64 = 4 * MIB + 321;
 
 fn command(sandbox: &Sandbox) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file", "--segment-size", "1M"])
@@ -29,7 +22,7 @@ fn tls_origin(authority: &Authority) -> Origin {
 
 /// Serves the object, but no first response brings all of it.
 fn broken_off_once(request: &Request, context: &Context) -> Response {
-    let response = standard(&object(), request);
+    let response = standard(&object(SIZE), request);
     if context.index == 0 { response.cut(MIB, End::Close) } else { response }
 }
 
@@ -56,7 +49,7 @@ fn comes_through(proxy: &str, host: &str, authority: &Authority) {
         outcome.expect(0);
         outcome.assert_free_of(LOGIN.1);
         std::fs::remove_file(ca).unwrap();
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_well_asked(origin);
         assert!(origin.requests().len() > 1, "segments come over several requests");
     }
@@ -160,7 +153,7 @@ fn logins_are_told_to_the_proxy() {
 
 #[test]
 fn refused_login_is_exit_6_and_names_the_proxy_without_it() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let authority = Authority::new();
     let secure = tls_origin(&authority);
     for (builder, scheme) in builders() {
@@ -213,7 +206,7 @@ fn proxy_that_leads_nowhere_is_named() {
 
 #[test]
 fn environment_is_read_as_curl_reads_it() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let authority = Authority::new();
     let secure = tls_origin(&authority);
     // Each variable with whether its value is the proxy or the hosts without one.
@@ -239,20 +232,20 @@ fn environment_is_read_as_curl_reads_it() {
             haul = haul.env(name, value);
         }
         haul.run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_eq!(!proxy.log().is_empty(), *through, "{variables:?}");
     }
 }
 
 #[test]
 fn flags_count_more_than_the_environment() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let (used, unused) = (Proxy::http().start(), Proxy::http().start());
     let run = |flags: &[&str]| {
         let sandbox = Sandbox::new();
         let haul = command(&sandbox).env("http_proxy", unused.authority()).args(flags);
         haul.arg(origin.url("/file")).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     };
     run(&[&format!("--proxy=http://{}", used.authority())]);
     assert!(!used.log().is_empty());
@@ -315,7 +308,7 @@ fn fault_086_proxy_never_gets_what_is_for_the_origin_behind_a_tunnel() {
 #[test]
 fn fault_086_origin_never_gets_what_is_for_the_proxy() {
     // A proxy that strips nothing: only what haul sends directly counts.
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let proxy = Proxy::http().login(LOGIN.0, LOGIN.1).start();
     let url = format!("--proxy=http://{}:{}@{}", LOGIN.0, LOGIN.1, proxy.authority());
     let sandbox = Sandbox::new();
@@ -350,7 +343,7 @@ fn fault_086_origin_never_gets_what_is_for_the_proxy() {
 
 #[test]
 fn fault_086_redirect_to_another_host_takes_no_login_through_the_proxy() {
-    let target = Origin::serving(&object());
+    let target = Origin::serving(&object(SIZE));
     let location = format!("http://other.test:{}/file", target.port());
     let origin = Origin::start(move |_, _| haul_tests::origin::Response::redirect(302, &location));
     let proxy = Proxy::http().start();
@@ -361,7 +354,7 @@ fn fault_086_redirect_to_another_host_takes_no_login_through_the_proxy() {
         .arg(format!("http://{NAME}:{}/file", origin.port()))
         .run()
         .expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     for head in proxy.log() {
         let to_other = head.starts_with("GET http://other.test");
         let has_login = head.to_ascii_lowercase().contains("\nauthorization:");
@@ -376,7 +369,7 @@ fn fault_086_secrets_stay_apart_on_resume_after_a_kill() {
     let identity = authority.issue(&[NAME], Validity::Current);
     let limit = throttle.clone();
     let serve = move |request: &haul_tests::origin::Request, _: &_| {
-        limit.apply(standard(&object(), request))
+        limit.apply(standard(&object(SIZE), request))
     };
     let origin = Origin::builder().tls(&identity).start(serve);
     let proxy = Proxy::http().login(LOGIN.0, LOGIN.1).start();
@@ -397,7 +390,7 @@ fn fault_086_secrets_stay_apart_on_resume_after_a_kill() {
     assert!(outcome.resumed_bytes() > 0, "{outcome}");
     outcome.assert_free_of(LOGIN.1);
     outcome.assert_free_of("0r1g1n");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let told = proxy.log().join("\n");
     assert!(!told.contains("eW91OjByMWcxbg"), "{told}");
     for record in origin.requests() {

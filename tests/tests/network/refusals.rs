@@ -5,19 +5,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Asked, End, Origin, Request, Response, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
@@ -36,7 +29,7 @@ fn the_first_request_asks_for_everything_and_others_take_over() {
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin).run();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests();
     let first = requests[0].request.range();
     assert_eq!(first, Some(Asked::From { start: 0, end: None }), "{requests:?}");
@@ -63,14 +56,14 @@ fn fault_093_where_ranges_are_refused_one_plain_request_brings_the_object() {
         for status in statuses.map(Some).into_iter().chain([None]) {
             scope.spawn(move || {
                 let origin = Origin::start(move |request, _| match (request.range(), status) {
-                    (None, _) => Response::full(&object()).without("Accept-Ranges"),
+                    (None, _) => Response::full(&object(SIZE)).without("Accept-Ranges"),
                     (Some(_), Some(status)) => Response::empty(status),
                     (Some(_), None) => Response::hang_up(End::Close),
                 });
                 let sandbox = Sandbox::new();
                 let outcome = command(&sandbox, &origin).run();
                 outcome.expect(0).expect_notice("single-stream");
-                sandbox.assert_published("file", &object());
+                sandbox.assert_published("file", &object(SIZE));
                 let requests = origin.requests();
                 let plain: Vec<_> =
                     requests.iter().filter(|record| record.request.range().is_none()).collect();
@@ -101,7 +94,7 @@ fn fault_093_an_answer_that_does_not_change_ends_within_ten_seconds() {
         (|_| Response::empty(500), 8),
         (|_| Response::empty(502), 8),
         (|_| Response::empty(204), 7),
-        (|_| Response::partial(&object(), 5..MIB), 7),
+        (|_| Response::partial(&object(SIZE), 5..MIB), 7),
     ];
     thread::scope(|scope| {
         for (answer, code) in answers {
@@ -140,7 +133,7 @@ fn fault_094_parts_that_are_too_long_are_halved_and_remembered() {
         let before = origin.requests().len();
         run("second").expect(0);
         assert!(refused(before) <= 1, "{status}: {} refused again", refused(before));
-        sandbox.assert_only(&[("first", &object()), ("second", &object())]);
+        sandbox.assert_only(&[("first", &object(SIZE)), ("second", &object(SIZE))]);
     }
 }
 
@@ -155,7 +148,7 @@ fn fault_095_a_link_that_is_good_for_one_request_brings_everything() {
             });
             let sandbox = Sandbox::new();
             command(&sandbox, &origin).args(["-x", connections]).run().expect(0);
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
             let count = origin.requests().len();
             assert!(count <= 20, "{status:?} with -x {connections}: {count} requests");
         }
@@ -172,7 +165,7 @@ fn fault_095_a_server_with_one_connection_at_a_time_is_as_fast_as_that() {
     let sandbox = Sandbox::new();
     let began = Instant::now();
     command(&sandbox, &origin).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
@@ -185,7 +178,7 @@ fn fault_098_one_refusal_midway_is_asked_again() {
         });
         let sandbox = Sandbox::new();
         command(&sandbox, &origin).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -198,7 +191,7 @@ fn fault_098_a_refused_condition_is_left_out() {
         });
         let sandbox = Sandbox::new();
         command(&sandbox, &origin).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let delivered = origin.requests().iter().filter(|r| r.status() == Some(206)).count();
         assert!(delivered >= 4, "{status}: {delivered} connections delivered");
     }
@@ -207,14 +200,14 @@ fn fault_098_a_refused_condition_is_left_out() {
 #[test]
 fn fault_098_one_whole_object_in_place_of_a_part_gives_nothing_up() {
     let origin = Origin::start(move |request, context| match context.index {
-        3 => Response::full(&object()),
+        3 => Response::full(&object(SIZE)),
         _ => honest(request).rate(16 * MIB),
     });
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin).run();
     outcome.expect(0);
     assert!(!outcome.has_notice("single-stream"), "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -227,7 +220,7 @@ fn fault_099_whoever_asks_to_wait_is_asked_again_then() {
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox, &origin).run();
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         let requests = origin.requests();
         let waited = requests[1].at.saturating_sub(requests[0].at);
         assert!(waited >= Duration::from_millis(1950), "{status}: asked after {waited:?}");
@@ -247,7 +240,7 @@ fn fault_102_the_first_byte_is_waited_for_with_words_and_without_a_second_reques
         .deadline(Duration::from_secs(100))
         .run();
     outcome.expect(0).expect_notice("first-byte");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(origin.requests().len(), 1, "a second request would start the work again");
 }
 
@@ -262,6 +255,6 @@ fn fault_102_a_stall_timeout_of_the_users_own_counts_for_the_first_byte_too() {
     let sandbox = Sandbox::new();
     let began = Instant::now();
     command(&sandbox, &origin).args(["--stall-timeout", "2s"]).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }

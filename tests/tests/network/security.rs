@@ -6,18 +6,10 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use haul_tests::canary::CANARY;
-use haul_tests::harness::{Haul, Sandbox, Signal, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Record, Response, Throttle, standard};
+use haul_tests::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const SIZE: u64 = 8 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn small() -> Object {
     Object::new(1, 1000)
@@ -94,7 +86,7 @@ fn fault_078_links_and_pipes_are_not_followed() {
             // In the way of a new download, and in place of an own file.
             for own_first in [false, true] {
                 let throttle = Throttle::new(4 * MIB);
-                let origin = Origin::throttled(&object(), &throttle);
+                let origin = Origin::throttled(&object(SIZE), &throttle);
                 let sandbox = Sandbox::new();
                 let command = || haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file"));
                 let planted = sandbox.path(&format!("file.{suffix}"));
@@ -132,16 +124,16 @@ fn with_secrets(sandbox: &Sandbox, url: &str) -> Haul {
 
 #[test]
 fn fault_079_secrets_stay_at_their_origin() {
-    let foreign = Origin::serving(&object());
+    let foreign = Origin::serving(&object(SIZE));
     let target = foreign.url("/file");
     let origin = Origin::start(move |request, _| match request.path() {
         "/away" => Response::redirect(302, &target),
         "/here" => Response::redirect(302, "/file"),
-        _ => standard(&object(), request),
+        _ => standard(&object(SIZE), request),
     });
     let sandbox = Sandbox::new();
     with_secrets(&sandbox, &origin.url("/away")).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_eq!(secrets(&origin.requests()[0]), SENT_TO_ORIGIN);
     assert!(!foreign.requests().is_empty());
     for record in foreign.requests() {
@@ -159,7 +151,7 @@ fn fault_079_secrets_stay_at_their_origin() {
 
 #[test]
 fn fault_081_line_breaks_are_refused() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let url = origin.url("/file");
     let broken_url = format!("{url}\r\nX-Injected: 1");
     for args in [
@@ -228,9 +220,9 @@ fn fault_083_secrets_are_nowhere() {
         "/bad-redirect" => Response::redirect(302, "ftp://user:canary7@host/x?canary8"),
         "/denied" => Response::empty(403),
         "/expired" if context.repeat > 0 || request.start() > 0 => Response::empty(403),
-        "/expired" => standard(&object(), request).cut(MIB, End::Close),
-        "/broken" => standard(&object(), request).content_range(&(5..10), "20"),
-        _ => limit.apply(standard(&object(), request)),
+        "/expired" => standard(&object(SIZE), request).cut(MIB, End::Close),
+        "/broken" => standard(&object(SIZE), request).content_range(&(5..10), "20"),
+        _ => limit.apply(standard(&object(SIZE), request)),
     });
     for json in [false, true] {
         let prepare = |haul: Haul| if json { haul.json() } else { haul };

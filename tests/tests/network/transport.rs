@@ -5,21 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{
-    Authority, End, Gate, Origin, Request, Response, ServerIdentity, Validity, standard,
-};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
@@ -47,7 +38,7 @@ fn fault_043_stalled_connections_hand_over() {
         });
         let sandbox = Sandbox::new();
         run(&sandbox, &origin).expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -59,7 +50,7 @@ fn fault_043_silence_before_the_head_counts_as_a_stall() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -82,7 +73,7 @@ fn fault_044_crawling_connection_is_relieved() {
     });
     let sandbox = Sandbox::new();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -95,7 +86,7 @@ fn fault_045_resets_keep_what_came() {
         let sandbox = Sandbox::new();
         let outcome = run(&sandbox, &origin);
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         // A reset may lose what the kernel had not sent, a close may not.
         if end == End::Close {
             let wasted = outcome.fetched_bytes() - SIZE;
@@ -120,7 +111,7 @@ fn fault_045_resets_without_progress_are_bounded() {
 
 #[test]
 fn nobody_listens() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let url = origin.url("/file");
     drop(origin);
     let sandbox = Sandbox::new();
@@ -144,7 +135,7 @@ fn fault_046_closed_pooled_connections_cost_no_retry() {
         let sandbox = Sandbox::new();
         let outcome = run(&sandbox, &origin);
         outcome.expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert!(dropped.load(Ordering::Acquire) > 0, "no connection was used twice");
         assert_eq!(outcome.all("retry").count(), 0, "{outcome}");
     }
@@ -167,7 +158,7 @@ fn tls_under_an_own_authority() {
     let origin = secure(&authority.issue(&["127.0.0.1"], Validity::Current));
     let sandbox = Sandbox::new();
     run_trusting(&sandbox, &authority, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert_well_asked(&origin);
 }
 
@@ -180,7 +171,7 @@ fn fault_049_tls_closed_without_close_notify() {
     let outcome = run_trusting(&sandbox, &authority, &origin);
     outcome.expect(0);
     assert_eq!(outcome.all("retry").count(), 0, "the length decides\n{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -208,7 +199,7 @@ fn unknown_authority_is_refused_without_flags_and_accepted_by_insecure() {
     run(&sandbox, &origin).expect(5);
     sandbox.assert_nothing_left();
     command(&sandbox, &origin).arg("--insecure").run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -248,6 +239,6 @@ fn fault_054_server_restarted_midway() {
     let _origin = Origin::builder().port(port).start(|request, _| honest(request));
     let outcome = running.finish();
     outcome.expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.fetched_bytes() <= SIZE + 4 * MIB, "it began again\n{outcome}");
 }

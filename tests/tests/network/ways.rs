@@ -4,16 +4,11 @@
 use std::net::{IpAddr, Ipv6Addr, TcpListener};
 use std::thread;
 
-use haul_tests::harness::{Haul, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Authority, Origin, Response, Validity, standard};
+use haul_tests::prelude::*;
 
 const NAME: &str = "origin.test";
 
-fn object() -> Object {
-    Object::new(1, 2 * MIB + 321)
-}
+const SIZE: u64 = 2 * MIB + 321;
 
 fn command(sandbox: &Sandbox) -> Haul {
     haul!(sandbox).args(["-x", "2", "-o", "file", "--retry", "0"])
@@ -35,10 +30,10 @@ fn connections_start_at_the_interface() {
         let haul = command(&sandbox).args(["--interface", address]).arg(url);
         assert_eq!(comes_from(listener, haul), address.parse::<IpAddr>().unwrap());
     }
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     command(&sandbox).args(["--interface", "lo"]).arg(origin.url("/file")).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests().len();
     for (interface, exit) in [("haul-none0", 4), ("192.0.2.1", 4), ("::1", 4), ("a b", 2)] {
         let sandbox = Sandbox::new();
@@ -55,16 +50,16 @@ fn connections_start_at_the_interface() {
 
 #[test]
 fn families_of_addresses_are_kept_to() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let both = format!("{NAME}:{}:[::1],127.0.0.1", origin.port());
     let url = format!("http://{NAME}:{}/file", origin.port());
     let sandbox = Sandbox::new();
     command(&sandbox).args(["-4", "--resolve", &both]).arg(&url).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     // Without it the first that answers is taken, whichever it is.
     let sandbox = Sandbox::new();
     command(&sandbox).args(["--resolve", &both]).arg(&url).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     for (flag, url) in [("-6", origin.url("/file")), ("-4", "http://[::1]:9/file".to_owned())] {
         let sandbox = Sandbox::new();
         let outcome = command(&sandbox).arg(flag).arg(url).run();
@@ -85,7 +80,8 @@ fn families_of_addresses_are_kept_to() {
 fn hosts_are_resolved_as_told() {
     let authority = Authority::new();
     let identity = authority.issue(&[NAME], Validity::Current);
-    let origin = Origin::builder().tls(&identity).start(|request, _| standard(&object(), request));
+    let origin =
+        Origin::builder().tls(&identity).start(|request, _| standard(&object(SIZE), request));
     let given = format!("{NAME}:{}:127.0.0.1", origin.port());
     let sandbox = Sandbox::new();
     let ca = sandbox.write("ca.pem", authority.pem());
@@ -97,7 +93,7 @@ fn hosts_are_resolved_as_told() {
         .run()
         .expect(0);
     std::fs::remove_file(ca).unwrap();
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     for record in origin.requests() {
         let host = record.request.header("Host").unwrap();
         assert!(host.starts_with(NAME), "{host}");
@@ -110,7 +106,7 @@ fn hosts_are_resolved_as_told() {
 
 #[test]
 fn bearer_token_goes_to_the_origin_of_the_url_only() {
-    let other = Origin::serving(&object());
+    let other = Origin::serving(&object(SIZE));
     let location = other.url("/file");
     let origin = Origin::start(move |_, _| Response::redirect(302, &location));
     let sandbox = Sandbox::new();
@@ -136,7 +132,7 @@ fn bearer_token_goes_to_the_origin_of_the_url_only() {
 
 #[test]
 fn headers_come_from_a_file() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     let file = sandbox.write("headers", "X-First: 1\r\n\nX-Second:  two words \n");
     command(&sandbox)
@@ -162,7 +158,8 @@ fn headers_come_from_a_file() {
 fn client_certificate_is_shown_to_who_asks() {
     let authority = Authority::new();
     let identity = authority.issue_demanding(&["127.0.0.1"]);
-    let origin = Origin::builder().tls(&identity).start(|request, _| standard(&object(), request));
+    let origin =
+        Origin::builder().tls(&identity).start(|request, _| standard(&object(SIZE), request));
     let (certificate, key) = authority.issue_client();
     let (_, foreign_key) = authority.issue_client();
     let (stranger, stranger_key) = Authority::new().issue_client();
@@ -183,7 +180,7 @@ fn client_certificate_is_shown_to_who_asks() {
     {
         let (outcome, sandbox) = run(&certificate, key);
         outcome.expect(0);
-        object().compare_file(&sandbox.path("file")).unwrap();
+        object(SIZE).compare_file(&sandbox.path("file")).unwrap();
     }
     run("", None).0.expect(5);
     run(&stranger, Some(&stranger_key)).0.expect(5);
@@ -199,7 +196,7 @@ fn client_certificate_is_shown_to_who_asks() {
 fn a_certificate_that_signs_itself_is_told_in_words() {
     let authority = Authority::new();
     let origin = Origin::builder().tls(&authority.identity());
-    let origin = origin.start(|request, _| standard(&object(), request));
+    let origin = origin.start(|request, _| standard(&object(SIZE), request));
     let sandbox = Sandbox::new();
     let file = sandbox.write("ca.pem", Authority::new().pem());
     let haul = command(&sandbox).arg("--cacert").arg(&file).arg(origin.url("/file"));
@@ -210,11 +207,12 @@ fn a_certificate_that_signs_itself_is_told_in_words() {
 fn ssl_cert_file_is_the_trust_store() {
     let authority = Authority::new();
     let identity = authority.issue(&["127.0.0.1"], Validity::Current);
-    let origin = Origin::builder().tls(&identity).start(|request, _| standard(&object(), request));
+    let origin =
+        Origin::builder().tls(&identity).start(|request, _| standard(&object(SIZE), request));
     let sandbox = Sandbox::new();
     command(&sandbox).arg(origin.url("/file")).run().expect(5);
     let ca = sandbox.write("ca.pem", authority.pem());
     command(&sandbox).env("SSL_CERT_FILE", &ca).arg(origin.url("/file")).run().expect(0);
     std::fs::remove_file(ca).unwrap();
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
 use haul_tests::built::built;
-use haul_tests::harness::{Sandbox, Signal};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
 

@@ -5,9 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use haul_tests::built::built;
-use haul_tests::harness::Sandbox;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 8 * MIB + 4321;
 

@@ -9,19 +9,12 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt, kill};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 9 * MIB + 4321;
 /// What is fetched again to compare, at most, with the byte that tells what the object is.
 const SAMPLES: u64 = 3 * MIB + 1;
 const KILLED: i32 = 137;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn plain(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file.iso"]).arg(origin.url("/file.iso"))
@@ -87,15 +80,15 @@ fn assert_left(sandbox: &Sandbox, haul: Haul, words: &str) -> Outcome {
 #[track_caller]
 fn assert_continued(outcome: &Outcome, sandbox: &Sandbox, had: u64) {
     outcome.expect(0).expect_notice("adopted");
-    sandbox.assert_published("file.iso", &object());
-    assert_eq!(outcome.event("complete")["blake3"], object().blake3_hex());
+    sandbox.assert_published("file.iso", &object(SIZE));
+    assert_eq!(outcome.event("complete")["blake3"], object(SIZE).blake3_hex());
     assert!(outcome.resumed_bytes() + MIB > had, "{} of {had}\n{outcome}", outcome.resumed_bytes());
     let most = SIZE - outcome.resumed_bytes() + SAMPLES.min(had + 1) + MIB / 2;
     assert!(outcome.fetched_bytes() <= most, "{} > {most}\n{outcome}", outcome.fetched_bytes());
 }
 
 fn prefix(len: u64) -> Vec<u8> {
-    object().bytes(0..len)
+    object(SIZE).bytes(0..len)
 }
 
 /// With one wrong byte.
@@ -110,7 +103,7 @@ fn wrong(len: u64, at: u64) -> Vec<u8> {
 #[test]
 fn a_prefix_is_continued_where_it_ends() {
     for len in [1, 1000, MIB, 3 * MIB, 3 * MIB + 1, 7 * MIB + 123, SIZE - 1] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         sandbox.write("file.iso", prefix(len));
         let outcome = command(&sandbox, &origin).run();
         assert_continued(&outcome, &sandbox, len);
@@ -130,13 +123,13 @@ fn umask() -> u32 {
 #[test]
 fn each_way_of_asking_for_it_does_it() {
     for words in [&["-C", "-"][..], &["--continue=always"], &["-c=foreign"]] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         sandbox.write("file.iso", prefix(5 * MIB));
         // Named by the URL alone.
         let outcome = haul!(sandbox).args(words).arg(origin.url("/file.iso")).run();
         assert_continued(&outcome, &sandbox, 5 * MIB);
     }
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("file.iso", prefix(5 * MIB));
     for words in [&[][..], &["-c"], &["-c=auto"], &["-c=never"]] {
         let haul = plain(&sandbox, &origin).args(words);
@@ -154,22 +147,22 @@ fn each_way_of_asking_for_it_does_it() {
 fn a_byte_that_differs_where_it_is_compared_leaves_everything() {
     let len = 8 * MIB;
     for at in [0, MIB - 1, len - MIB, len - 1] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         let path = sandbox.write("file.iso", wrong(len, at));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let outcome = assert_left(&sandbox, command(&sandbox, &origin), "is not the same");
         outcome.expect_message("file.iso");
         assert_eq!(outcome.event("error")["code"], "output-exists");
         // A digest makes it no better.
-        let haul = command(&sandbox, &origin).arg(digest(&object()));
+        let haul = command(&sandbox, &origin).arg(digest(&object(SIZE)));
         assert_left(&sandbox, haul, "is not the same");
     }
     // What may be replaced is.
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("file.iso", wrong(len, 0));
     let outcome = command(&sandbox, &origin).arg("--overwrite").run();
     outcome.expect(0).expect_notice("restarted");
-    sandbox.assert_published("file.iso", &object());
+    sandbox.assert_published("file.iso", &object(SIZE));
 }
 
 /// One byte in eight MiB may be missed by the samples: a digest finds it.
@@ -177,7 +170,7 @@ fn a_byte_that_differs_where_it_is_compared_leaves_everything() {
 fn a_digest_that_differs_in_the_end_gives_the_file_back() {
     let other = Object::new(2, SIZE);
     for name in ["file.iso", "file.iso.crdownload", "file.iso.part"] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         let path = sandbox.write(name, prefix(8 * MIB));
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         let before = states(&sandbox);
@@ -186,23 +179,23 @@ fn a_digest_that_differs_in_the_end_gives_the_file_back() {
         outcome.expect(9).expect_message("file.iso").expect_notice("adopted");
         assert!(outcome.text().contains("as it was before"), "{outcome}");
         assert_same(&before, &sandbox, &outcome);
-        let right = command(&sandbox, &origin).arg(digest(&object())).run();
+        let right = command(&sandbox, &origin).arg(digest(&object(SIZE))).run();
         assert_continued(&right, &sandbox, 8 * MIB);
     }
     for _ in 0..3 {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         sandbox.write("file.iso", wrong(8 * MIB, 4 * MIB));
         let before = states(&sandbox);
-        let outcome = command(&sandbox, &origin).arg(digest(&object())).run();
+        let outcome = command(&sandbox, &origin).arg(digest(&object(SIZE))).run();
         outcome.expect_one_of(&[3, 9]);
         assert_same(&before, &sandbox, &outcome);
 
         let sandbox = Sandbox::new();
         sandbox.write("file.iso.crdownload", wrong(8 * MIB, 4 * MIB));
-        let outcome = command(&sandbox, &origin).arg(digest(&object())).run();
+        let outcome = command(&sandbox, &origin).arg(digest(&object(SIZE))).run();
         if outcome.expect_one_of(&[0, 3]).code == 0 {
             assert_eq!(sandbox.files(), ["file.iso", "file.iso.crdownload"], "{outcome}");
-            object().compare_file(&sandbox.path("file.iso")).unwrap();
+            object(SIZE).compare_file(&sandbox.path("file.iso")).unwrap();
         }
         let left = fs::read(sandbox.path("file.iso.crdownload")).unwrap();
         assert!(left == wrong(8 * MIB, 4 * MIB), "{outcome}");
@@ -211,23 +204,23 @@ fn a_digest_that_differs_in_the_end_gives_the_file_back() {
 
 #[test]
 fn a_file_with_a_hole_was_not_written_in_order() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let file = File::create(sandbox.path("file.iso")).unwrap();
     // So little that the samples mostly miss it.
     file.write_all_at(&prefix(4 * MIB), 0).unwrap();
     let after = 4 * MIB + 65_536;
-    file.write_all_at(&object().bytes(after..8 * MIB), after).unwrap();
+    file.write_all_at(&object(SIZE).bytes(after..8 * MIB), after).unwrap();
     drop(file);
     assert_left(&sandbox, command(&sandbox, &origin), "was not written in order");
 }
 
 #[test]
 fn what_is_larger_or_of_the_same_size_is_judged_as_ever() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("file.iso", [prefix(SIZE), vec![0]].concat());
     assert_left(&sandbox, command(&sandbox, &origin), "file.iso exists");
     sandbox.write("file.iso", prefix(SIZE));
-    let outcome = command(&sandbox, &origin).arg(digest(&object())).run();
+    let outcome = command(&sandbox, &origin).arg(digest(&object(SIZE))).run();
     outcome.expect(0);
     assert_eq!(outcome.event("complete")["unchanged"], true);
 }
@@ -236,9 +229,9 @@ fn what_is_larger_or_of_the_same_size_is_judged_as_ever() {
 fn a_server_without_ranges_or_size_leaves_it() {
     type Answer = fn() -> Response;
     let answers: [(&str, Answer); 2] = [
-        ("no byte ranges", || Response::full(&object()).without("Accept-Ranges")),
+        ("no byte ranges", || Response::full(&object(SIZE)).without("Accept-Ranges")),
         ("does not tell the size", || {
-            Response::full(&object()).without("Content-Length").chunked(true)
+            Response::full(&object(SIZE)).without("Content-Length").chunked(true)
         }),
     ];
     for (words, answer) in answers {
@@ -247,13 +240,13 @@ fn a_server_without_ranges_or_size_leaves_it() {
         sandbox.write("file.iso", prefix(5 * MIB));
         assert_left(&sandbox, command(&sandbox, &origin), words);
         command(&sandbox, &origin).arg("--overwrite").run().expect(0);
-        sandbox.assert_published("file.iso", &object());
+        sandbox.assert_published("file.iso", &object(SIZE));
     }
 }
 
 #[test]
 fn an_object_without_validators_is_continued_where_its_size_is_enough() {
-    let bare = object().with_etag(None).with_last_modified(None);
+    let bare = object(SIZE).with_etag(None).with_last_modified(None);
     let (origin, sandbox) = (Origin::serving(&bare), Sandbox::new());
     sandbox.write("file.iso", prefix(5 * MIB));
     // A later run would have to begin anew, over what was here.
@@ -279,7 +272,7 @@ fn small_files_of_a_list_are_continued_too() {
 
 #[test]
 fn interrupted_it_goes_on_and_a_changed_object_gives_it_back() {
-    let served = Arc::new(Mutex::new(object()));
+    let served = Arc::new(Mutex::new(object(SIZE)));
     for end in [interrupt, kill] {
         for changes in [false, true] {
             let limited = Throttle::new(MIB);
@@ -287,7 +280,7 @@ fn interrupted_it_goes_on_and_a_changed_object_gives_it_back() {
             let slow = Origin::start(move |request, _| {
                 limit.apply(standard(&current.lock().unwrap(), request))
             });
-            *served.lock().unwrap() = object();
+            *served.lock().unwrap() = object(SIZE);
             let sandbox = Sandbox::new();
             sandbox.write("file.iso", prefix(4 * MIB));
             let before = states(&sandbox);
@@ -306,7 +299,7 @@ fn interrupted_it_goes_on_and_a_changed_object_gives_it_back() {
             } else {
                 let outcome = command(&sandbox, &slow).run();
                 assert!(outcome.expect(0).resumed_bytes() >= 4 * MIB, "{outcome}");
-                sandbox.assert_published("file.iso", &object());
+                sandbox.assert_published("file.iso", &object(SIZE));
             }
         }
     }
@@ -317,7 +310,7 @@ fn interrupted_it_goes_on_and_a_changed_object_gives_it_back() {
 #[test]
 fn what_firefox_left_is_continued() {
     for name in ["file.iso.part", "file.GhX_TAdl.iso.part"] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         sandbox.write("file.iso", "");
         sandbox.write(name, prefix(5 * MIB));
         assert_continued(&command(&sandbox, &origin).run(), &sandbox, 5 * MIB);
@@ -334,15 +327,15 @@ fn what_firefox_left_is_continued() {
         sandbox.write("file.iso", "");
         sandbox.write(name, prefix(5 * MIB));
         let throttle = Throttle::new(MIB / 2);
-        let slow = Origin::throttled(&object(), &throttle);
+        let slow = Origin::throttled(&object(SIZE), &throttle);
         kill(command(&sandbox, &slow), 5 * MIB + 300_000);
         throttle.lift();
         let outcome = command(&sandbox, &slow).run();
         assert!(outcome.expect(0).resumed_bytes() >= 5 * MIB, "{outcome}");
-        sandbox.assert_published("file.iso", &object());
+        sandbox.assert_published("file.iso", &object(SIZE));
     }
     // Two of them: nobody knows which.
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("file.iso", "");
     sandbox.write("file.GhX_TAdl.iso.part", prefix(5 * MIB));
     sandbox.write("file.AAAABBBB.iso.part", prefix(4 * MIB));
@@ -360,14 +353,14 @@ fn what_firefox_left_is_continued() {
 #[test]
 fn what_may_have_holes_takes_a_digest() {
     for name in ["file.iso.crdownload", "file.iso.part"] {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         sandbox.write(name, prefix(5 * MIB));
         let outcome = assert_left(&sandbox, command(&sandbox, &origin), "--checksum");
         outcome.expect_message(name);
         assert!(origin.sent_bytes() <= 1, "nothing is fetched for it");
-        let outcome = command(&sandbox, &origin).arg(digest(&object())).run();
+        let outcome = command(&sandbox, &origin).arg(digest(&object(SIZE))).run();
         assert_continued(&outcome, &sandbox, 5 * MIB);
-        assert_eq!(outcome.event("complete")["blake3"], object().blake3_hex());
+        assert_eq!(outcome.event("complete")["blake3"], object(SIZE).blake3_hex());
     }
 }
 
@@ -385,7 +378,7 @@ fn aria2(sandbox: &Sandbox, set: impl Fn(u64) -> bool) -> u64 {
         let range = piece * PIECE..SIZE.min((piece + 1) * PIECE);
         had += range.end - range.start;
         bits[(piece / 8) as usize] |= 0x80 >> (piece % 8);
-        let bytes = object().bytes(range.clone());
+        let bytes = object(SIZE).bytes(range.clone());
         data[range.start as usize..range.end as usize].copy_from_slice(&bytes);
     }
     sandbox.write("file.iso", data);
@@ -405,21 +398,21 @@ fn of_what_aria2_left_the_pieces_that_it_has_are_kept() {
     let patterns: [fn(u64) -> bool; 4] =
         [|piece| piece % 2 == 0, |piece| piece % 3 == 1, |piece| piece > 7, |_| true];
     for pattern in patterns {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         let had = aria2(&sandbox, pattern);
         let outcome = command(&sandbox, &origin).run();
         assert_continued(&outcome, &sandbox, had);
         assert_eq!(outcome.resumed_bytes(), had, "{outcome}");
     }
     // The words of aria2 itself.
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let had = aria2(&sandbox, |piece| piece % 2 == 0);
     Haul::new(env!("CARGO_BIN_EXE_haul-aria2c-under-test"), &sandbox)
         .args(["-c", "-x4", "-o", "file.iso"])
         .arg(origin.url("/file.iso"))
         .run()
         .expect(0);
-    sandbox.assert_published("file.iso", &object());
+    sandbox.assert_published("file.iso", &object(SIZE));
     assert!(origin.sent_bytes() <= SIZE - had + SAMPLES + MIB, "{}", origin.sent_bytes());
 }
 
@@ -436,7 +429,7 @@ fn a_control_file_that_does_not_fit_is_not_believed() {
         ("is of", |it| it[21] ^= 1),
     ];
     for (words, change) in changes {
-        let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+        let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
         aria2(&sandbox, |piece| piece % 2 == 0);
         let mut control = fs::read(sandbox.path("file.iso.aria2")).unwrap();
         change(&mut control);
@@ -449,7 +442,7 @@ fn a_control_file_that_does_not_fit_is_not_believed() {
 #[test]
 fn a_control_file_that_lies_is_found_out() {
     // The bytes of a piece are others.
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     aria2(&sandbox, |piece| piece % 2 == 0);
     let file = OpenOptions::new().write(true).open(sandbox.path("file.iso")).unwrap();
     file.write_all_at(b"other", 8 * PIECE).unwrap();
@@ -487,7 +480,7 @@ fn a_control_file_that_lies_is_found_out() {
 
 #[test]
 fn what_is_not_like_a_file_of_ours_is_refused() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     sandbox.write("file.iso", prefix(5 * MIB));
     fs::hard_link(sandbox.path("file.iso"), sandbox.path("another")).unwrap();
@@ -522,7 +515,7 @@ fn what_is_not_like_a_file_of_ours_is_refused() {
 
 #[test]
 fn a_file_that_a_program_has_open_for_writing_is_left_to_it() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     let path = sandbox.write("file.iso", prefix(5 * MIB));
     let open = OpenOptions::new().append(true).open(&path).unwrap();
     let mut writer = Command::new("sleep").arg("60").stdout(open).spawn().unwrap();
@@ -544,7 +537,7 @@ fn a_file_that_changes_while_it_is_compared_is_left_to_its_program() {
             let file = OpenOptions::new().append(true).open(&grown).unwrap();
             (&file).write_all(b"more").unwrap();
         }
-        standard(&object(), request)
+        standard(&object(SIZE), request)
     });
     let outcome = command(&sandbox, &origin).run();
     outcome.expect(3).expect_message("file.iso");
@@ -611,7 +604,7 @@ const SCENES: [Scene; 6] = [
         put: |sandbox| drop(sandbox.write("file.iso.crdownload", prefix(5 * MIB))),
         former: "file.iso.crdownload",
         had: 5 * MIB,
-        checksum: Some(|| digest(&object())),
+        checksum: Some(|| digest(&object(SIZE))),
         code: 0,
     },
     Scene {
@@ -641,7 +634,7 @@ fn assert_still_there(sandbox: &Sandbox, was: &[u8], holes: bool, scene: &Scene,
     let former = at(sandbox.path(scene.former)).filter(&same).is_some();
     let partial = at(sandbox.part("file.iso")).filter(&same).is_some()
         && sandbox.checkpoint("file.iso").exists();
-    let published = object().compare_file(&sandbox.path("file.iso")).is_ok();
+    let published = object(SIZE).compare_file(&sandbox.path("file.iso")).is_ok();
     assert!(former || partial || published, "{:?} after {why}", sandbox.files());
 }
 
@@ -650,7 +643,7 @@ fn assert_still_there(sandbox: &Sandbox, was: &[u8], holes: bool, scene: &Scene,
 #[test]
 fn killed_at_every_call_the_same_command_ends_as_if_nothing_had_been() {
     for scene in &SCENES {
-        let origin = Origin::serving(&object());
+        let origin = Origin::serving(&object(SIZE));
         let run = |sandbox: &Sandbox| {
             command(sandbox, &origin).args(scene.checksum.map(|digest| digest()))
         };
@@ -669,7 +662,7 @@ fn killed_at_every_call_the_same_command_ends_as_if_nothing_had_been() {
             kills += 1;
             assert_still_there(&sandbox, &was, holes, scene, &why);
             let published = sandbox.path("file.iso").exists()
-                && object().compare_file(&sandbox.path("file.iso")).is_ok();
+                && object(SIZE).compare_file(&sandbox.path("file.iso")).is_ok();
             let again = run(&sandbox).run();
             assert_eq!(again.code, scene.code, "{why}\n{again}\n{outcome}");
             if published {
@@ -677,7 +670,7 @@ fn killed_at_every_call_the_same_command_ends_as_if_nothing_had_been() {
                 let _ = fs::remove_file(sandbox.checkpoint("file.iso"));
             }
             if scene.code == 0 {
-                sandbox.assert_published("file.iso", &object());
+                sandbox.assert_published("file.iso", &object(SIZE));
                 let most = SIZE - scene.had + SAMPLES + MIB;
                 assert!(published || again.fetched_bytes() <= most, "{why}\n{again}");
             } else {
@@ -692,7 +685,7 @@ fn killed_at_every_call_the_same_command_ends_as_if_nothing_had_been() {
 /// A kill before the file got its new name, and its program went on with it meanwhile.
 #[test]
 fn a_checkpoint_of_a_file_that_went_on_is_not_believed() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     for change in ["grown", "replaced", "gone"] {
         let mut seen = false;
         for nth in 1..30_u32 {
@@ -709,7 +702,7 @@ fn a_checkpoint_of_a_file_that_went_on_is_not_believed() {
             let had = match change {
                 "grown" => {
                     let mut file = OpenOptions::new().append(true).open(&path).unwrap();
-                    file.write_all(&object().bytes(5 * MIB..6 * MIB)).unwrap();
+                    file.write_all(&object(SIZE).bytes(5 * MIB..6 * MIB)).unwrap();
                     6 * MIB
                 }
                 "replaced" => {
@@ -724,7 +717,7 @@ fn a_checkpoint_of_a_file_that_went_on_is_not_believed() {
             };
             let outcome = command(&sandbox, &origin).run();
             assert_eq!(outcome.expect(0).resumed_bytes(), had, "{change}\n{outcome}");
-            sandbox.assert_published("file.iso", &object());
+            sandbox.assert_published("file.iso", &object(SIZE));
         }
         assert!(seen, "no kill came between the checkpoint and the new name");
     }
@@ -768,7 +761,7 @@ fn curl_and_wget_themselves_are_continued() {
             continue;
         }
         let throttle = Throttle::new(2 * MIB);
-        let (origin, sandbox) = (Origin::throttled(&object(), &throttle), Sandbox::new());
+        let (origin, sandbox) = (Origin::throttled(&object(SIZE), &throttle), Sandbox::new());
         killed(program, words, &sandbox, &origin, 2 * MIB);
         let had = fs::metadata(sandbox.path("file.iso")).unwrap().len();
         assert!((MIB..SIZE).contains(&had), "{program} has {had} bytes");
@@ -786,7 +779,7 @@ fn aria2_itself_is_continued() {
     }
     for allocation in ["none", "prealloc", "falloc"] {
         let throttle = Throttle::new(MIB);
-        let (origin, sandbox) = (Origin::throttled(&object(), &throttle), Sandbox::new());
+        let (origin, sandbox) = (Origin::throttled(&object(SIZE), &throttle), Sandbox::new());
         let allocation = format!("--file-allocation={allocation}");
         let words = ["--no-conf", "-x4", "-s4", "-k1M", "--auto-save-interval=1", "-o", "file.iso"];
         let words = [&words[..], &[&allocation]].concat();
@@ -795,7 +788,7 @@ fn aria2_itself_is_continued() {
         throttle.lift();
         let outcome = command(&sandbox, &origin).run();
         outcome.expect(0).expect_notice("adopted");
-        sandbox.assert_published("file.iso", &object());
+        sandbox.assert_published("file.iso", &object(SIZE));
         assert!(outcome.resumed_bytes() >= MIB, "{allocation}\n{outcome}");
     }
 }

@@ -3,10 +3,7 @@
 use std::fs::{self, File};
 use std::time::{Duration, UNIX_EPOCH};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 5 * MIB + 7;
 const MODIFIED: u64 = 1_600_000_000;

@@ -6,18 +6,11 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::os::unix::fs::PermissionsExt as _;
 
 use haul_engine::fuzzing::reencoded_checkpoint;
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 4 * MIB + 321;
 /// Where the version is; a later one than ours is another fault, 63.
 const VERSION: std::ops::Range<usize> = 8..10;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox)
@@ -35,7 +28,7 @@ struct Interrupted {
 impl Interrupted {
     fn new(signal: Signal) -> Self {
         let throttle = Throttle::new(MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         if signal == Signal::INT {
             interrupt(command(&sandbox, &origin), 5 * MIB / 2);
@@ -82,7 +75,7 @@ impl Interrupted {
             assert_eq!(outcome.code, 0, "{what}\n{outcome}");
             assert!(outcome.has_notice("restarted"), "{what} was believed\n{outcome}");
             assert_eq!(outcome.resumed_bytes(), 0, "{what} was believed\n{outcome}");
-            sandbox.assert_published("file", &object());
+            sandbox.assert_published("file", &object(SIZE));
         }
         outcome
     }

@@ -2,16 +2,9 @@
 
 use std::fs;
 
-use haul_tests::harness::{Haul, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Gate, Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 5 * MIB + 7;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).arg(origin.url("/film.mp4"))
@@ -35,7 +28,7 @@ fn of_flags_for_existing_files_only_one_can_be_given() {
 
 #[test]
 fn skipped_files_count_as_done_and_are_left_alone() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     sandbox.write("film.mp4", "older");
     let named = command(&sandbox, &origin).args(["-o", "film.mp4", "--skip-existing"]).run();
     named.expect(0).expect_notice("skipped");
@@ -46,14 +39,14 @@ fn skipped_files_count_as_done_and_are_left_alone() {
     assert_eq!(sandbox.files(), ["film.mp4"]);
     fs::remove_file(sandbox.path("film.mp4")).unwrap();
     command(&sandbox, &origin).arg("--skip-existing").run().expect(0);
-    sandbox.assert_published("film.mp4", &object());
+    sandbox.assert_published("film.mp4", &object(SIZE));
 }
 
 #[test]
 fn of_a_list_what_exists_is_skipped_and_the_rest_fetched() {
     let sandbox = Sandbox::new();
     let origin = Origin::start(|request, _| match request.path() {
-        "/a" | "/b" => standard(&object(), request),
+        "/a" | "/b" => standard(&object(SIZE), request),
         _ => Response::empty(404),
     });
     sandbox.write("a", "older");
@@ -61,19 +54,19 @@ fn of_a_list_what_exists_is_skipped_and_the_rest_fetched() {
     let outcome = haul!(sandbox).arg("-i").arg(list).arg("--skip-existing").run();
     outcome.expect(0);
     assert_eq!(sandbox.files(), ["a", "b", "list"]);
-    object().compare_file(&sandbox.path("b")).unwrap();
+    object(SIZE).compare_file(&sandbox.path("b")).unwrap();
     assert_eq!(fs::read(sandbox.path("a")).unwrap(), b"older");
 }
 
 #[test]
 fn a_numbered_name_is_chosen_beside_what_exists() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     for expected in ["film.mp4", "film (1).mp4", "film (2).mp4"] {
         let outcome = command(&sandbox, &origin).arg("--auto-rename").run();
         outcome.expect(0);
         let output = outcome.event("complete")["output"].as_str().unwrap();
         assert!(output.ends_with(expected), "{output}");
-        object().compare_file(&sandbox.path(expected)).unwrap();
+        object(SIZE).compare_file(&sandbox.path(expected)).unwrap();
     }
     let dry = command(&sandbox, &origin).args(["--auto-rename", "--dry-run"]).run();
     dry.expect(0);
@@ -84,7 +77,7 @@ fn a_numbered_name_is_chosen_beside_what_exists() {
 #[test]
 fn an_interrupted_download_continues_under_its_number() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     sandbox.write("film.mp4", "older");
     let haul = || command(&sandbox, &origin).args(["-o", "film.mp4", "--auto-rename"]);
@@ -94,7 +87,7 @@ fn an_interrupted_download_continues_under_its_number() {
     let outcome = haul().run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() > 0, "{outcome}");
-    object().compare_file(&sandbox.path("film (1).mp4")).unwrap();
+    object(SIZE).compare_file(&sandbox.path("film (1).mp4")).unwrap();
     assert_eq!(sandbox.files(), ["film (1).mp4", "film.mp4"]);
     assert_eq!(fs::read(sandbox.path("film.mp4")).unwrap(), b"older");
 }
@@ -102,7 +95,7 @@ fn an_interrupted_download_continues_under_its_number() {
 #[test]
 fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
     let throttle = Throttle::new(MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut first = command(&sandbox, &origin).arg("--auto-rename").start();
     first.wait_until("it has begun", |running| running.bytes() > 0);
@@ -119,7 +112,7 @@ fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
     assert_eq!(sandbox.files(), ["film (1).mp4", "film (2).mp4", "film.mp4"]);
     assert_eq!(fs::read(sandbox.path("film.mp4")).unwrap(), b"somebody else's");
     for name in ["film (1).mp4", "film (2).mp4"] {
-        object().compare_file(&sandbox.path(name)).unwrap();
+        object(SIZE).compare_file(&sandbox.path(name)).unwrap();
     }
 }
 
@@ -160,7 +153,7 @@ fn of_two_downloads_of_one_run_with_one_name_one_is_refused_before_it_stores() {
 
 #[test]
 fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
-    let film = object().with_content_type("video/mp4");
+    let film = object(SIZE).with_content_type("video/mp4");
     let throttle = Throttle::new(2 * MIB);
     let origin = Origin::throttled(&film, &throttle);
     let sandbox = Sandbox::new();
@@ -175,7 +168,7 @@ fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
 
 #[test]
 fn a_page_in_the_place_of_an_object_without_an_extension_is_not_published() {
-    let film = object().with_content_type("video/mp4");
+    let film = object(SIZE).with_content_type("video/mp4");
     let throttle = Throttle::new(2 * MIB);
     let (slow, logged_out) = (throttle.clone(), Gate::new());
     let out = logged_out.clone();
@@ -192,7 +185,7 @@ fn a_page_in_the_place_of_an_object_without_an_extension_is_not_published() {
 
 #[test]
 fn a_directory_given_as_the_file_is_told_apart() {
-    let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
+    let (origin, sandbox) = (Origin::serving(&object(SIZE)), Sandbox::new());
     fs::create_dir(sandbox.path("films")).unwrap();
     let outcome = command(&sandbox, &origin).args(["-o", "films"]).run();
     outcome.expect(3).expect_message("films is a directory");

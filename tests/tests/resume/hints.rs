@@ -1,17 +1,10 @@
 //! What a run that failed says of the next one: that the same command continues is said where
 //! it does, and nowhere else.
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{End, Origin, Request, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
 const SAME_COMMAND: &str = "run the same command again to continue";
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin, args: &[&str]) -> Haul {
     let haul = haul!(sandbox, bare).args(["-x", "2", "-o", "file", "--retry", "0"]);
@@ -49,16 +42,16 @@ fn that_the_same_command_continues_is_said_where_it_does() {
     let lost = || Response::hang_up(End::Reset);
     let base = || Case {
         name: "a lost connection",
-        object: object(),
+        object: object(SIZE),
         answer: standard,
         later: lost,
         args: Vec::new(),
         exit: 4,
         said: Some(SAME_COMMAND),
     };
-    let untold = || object().with_etag(None).with_last_modified(None);
+    let untold = || object(SIZE).with_etag(None).with_last_modified(None);
     let words = |args: &[&str]| args.iter().map(|&arg| arg.to_owned()).collect::<Vec<_>>();
-    let digest = format!("blake3={}", object().blake3_hex());
+    let digest = format!("blake3={}", object(SIZE).blake3_hex());
     let settled = "once that is settled, the download continues";
     let cases = [
         base(),
@@ -123,7 +116,7 @@ fn assert_silent(outcome: &Outcome, exit: i32) {
 
 #[test]
 fn what_would_end_the_same_way_is_not_to_be_tried_again() {
-    let (origin, throttle) = slow(&object());
+    let (origin, throttle) = slow(&object(SIZE));
     let sandbox = Sandbox::new();
     // Nothing is here at all.
     let gone = Origin::start(|_, _| Response::empty(404));
@@ -151,7 +144,7 @@ fn a_download_whose_time_is_over_or_that_is_stopped_says_what_the_next_one_has()
     for (answer, continues) in [(standard as Answer, true), (no_ranges, false)] {
         let throttle = Throttle::new(MIB);
         let slow = throttle.clone();
-        let origin = Origin::start(move |request, _| slow.apply(answer(&object(), request)));
+        let origin = Origin::start(move |request, _| slow.apply(answer(&object(SIZE), request)));
         let sandbox = Sandbox::new();
         let stopped = interrupt(command(&sandbox, &origin, &[]).json(), 3 * MIB);
         assert_eq!(stopped.text().contains("; continue with"), continues, "{stopped}");

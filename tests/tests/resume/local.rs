@@ -4,16 +4,9 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Response, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file", "--retry", "1"]).arg(origin.url("/file"))
@@ -28,7 +21,7 @@ fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
 /// A partial and a checkpoint of [`object`], and its origin at full speed.
 fn partial(sandbox: &Sandbox) -> Origin {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(command(sandbox, &origin), 4 * MIB);
     sandbox.assert_kept("file");
     throttle.lift();
@@ -39,7 +32,7 @@ fn partial(sandbox: &Sandbox) -> Origin {
 fn fault_059_partial_truncated_underneath() {
     for storage in ["auto", "mmap", "pwrite"] {
         let throttle = Throttle::new(2 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).args(["--storage", storage]).start();
         running.wait_until("some bytes are here", |running| running.bytes() >= MIB);
@@ -55,7 +48,7 @@ fn fault_059_partial_truncated_underneath() {
 fn fault_060_partial_removed_or_replaced_underneath() {
     for replaced in [false, true] {
         let throttle = Throttle::new(2 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).start();
         running.wait_until("some bytes are here", |running| running.bytes() >= MIB);
@@ -71,7 +64,7 @@ fn fault_060_partial_removed_or_replaced_underneath() {
 
 #[test]
 fn fault_061_directory_that_is_a_file() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     sandbox.write("occupied", "a file");
     command(&sandbox, &origin).args(["-d", "occupied"]).run().expect(3);
@@ -107,7 +100,7 @@ fn with_damaged_checkpoint(damage: impl Fn(usize, Vec<u8>) -> Option<Vec<u8>>) {
         }
         outcome.expect(0);
         assert!(outcome.all("notice").count() > 0, "damage {count} without a notice\n{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
     assert!(count > 0);
 }
@@ -182,8 +175,8 @@ fn fault_064_checkpoint_of_another_object_is_never_merged() {
 fn fault_064_same_tag_and_size_under_another_path_is_proven_first() {
     // Different files of equal size and time have equal tags at some servers.
     let twin = Object::new(2, SIZE)
-        .with_etag(object().etag())
-        .with_last_modified(object().last_modified_unix());
+        .with_etag(object(SIZE).etag())
+        .with_last_modified(object(SIZE).last_modified_unix());
     let sandbox = Sandbox::new();
     drop(partial(&sandbox));
     let origin = Origin::serving(&twin);
@@ -196,7 +189,7 @@ fn fault_064_same_tag_and_size_under_another_path_is_proven_first() {
 fn fault_035_another_url_continues_once_a_segment_proved_the_same() {
     let sandbox = Sandbox::new();
     drop(partial(&sandbox));
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let elsewhere = || haul!(sandbox).args(["-o", "file"]).arg(origin.url("/moved/elsewhere"));
     let outcome = elsewhere().run();
     outcome.expect(0);
@@ -204,7 +197,7 @@ fn fault_035_another_url_continues_once_a_segment_proved_the_same() {
     assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
     let proof = 2 * MIB;
     assert!(outcome.fetched_bytes() <= SIZE - outcome.resumed_bytes() + proof, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -212,7 +205,7 @@ fn fault_035_proof_that_cannot_be_had_keeps_the_partial() {
     let sandbox = Sandbox::new();
     let first = partial(&sandbox);
     let broken = Origin::start(|request, context| match context.index {
-        0 => standard(&object(), request),
+        0 => standard(&object(SIZE), request),
         _ => Response::empty(500),
     });
     let outcome = haul!(sandbox).args(["-o", "file"]).arg(broken.url("/moved")).run();
@@ -221,7 +214,7 @@ fn fault_035_proof_that_cannot_be_had_keeps_the_partial() {
     let outcome = command(&sandbox, &first).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= 4 * MIB, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -235,7 +228,7 @@ fn fault_065_missing_or_short_partial_is_fetched_again() {
         let origin = partial(&sandbox);
         damage(&sandbox.part("file"));
         run(&sandbox, &origin).expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -244,11 +237,11 @@ fn fault_066_edited_partial_is_never_published_as_complete() {
     // Segments that were complete but not synced are hashed again on a resume;
     // a kill leaves such segments.
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).start();
     running.wait_until("a checkpoint is there", |running| running.bytes() >= 9 * MIB);
-    running.signal(haul_tests::harness::Signal::KILL);
+    running.signal(Signal::KILL);
     let _ = running.finish();
     let mut part = fs::read(sandbox.part("file")).unwrap();
     for byte in part.iter_mut().step_by(4096) {
@@ -257,13 +250,13 @@ fn fault_066_edited_partial_is_never_published_as_complete() {
     fs::write(sandbox.part("file"), part).unwrap();
     throttle.lift();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_067_of_two_hauls_one_goes_on() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut first = command(&sandbox, &origin).start();
     first.wait_until("it is under way", |running| running.bytes() > 0);
@@ -272,12 +265,12 @@ fn fault_067_of_two_hauls_one_goes_on() {
     assert!(second.text().contains(&first.pid().to_string()), "the holder is named\n{second}");
     throttle.lift();
     first.finish().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_067_foreign_part_is_not_touched() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     sandbox.write("file.part", "of another program");
     run(&sandbox, &origin).expect(3);
@@ -288,7 +281,7 @@ fn fault_067_foreign_part_is_not_touched() {
 
 #[test]
 fn fault_071_existing_output_is_refused() {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     let sandbox = Sandbox::new();
     sandbox.write("file", "precious");
     run(&sandbox, &origin).expect(3);
@@ -296,13 +289,13 @@ fn fault_071_existing_output_is_refused() {
     assert_eq!(fs::read(sandbox.path("file")).unwrap(), b"precious");
 
     command(&sandbox, &origin).arg("--overwrite").run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_071_output_that_appears_meanwhile_is_not_overwritten() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).start();
     running.wait_until("it is under way", |running| running.bytes() > 0);
@@ -315,7 +308,7 @@ fn fault_071_output_that_appears_meanwhile_is_not_overwritten() {
 
     let before = origin.sent_bytes();
     run(&sandbox, &origin).expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
     let again = origin.sent_bytes() - before;
     assert!(again <= 4 * MIB, "{again} bytes were fetched again");
 }
@@ -323,7 +316,7 @@ fn fault_071_output_that_appears_meanwhile_is_not_overwritten() {
 #[test]
 fn overwriting_keeps_the_old_file_until_the_new_is_complete() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     sandbox.write("file", "old");
     interrupt(command(&sandbox, &origin).arg("--overwrite"), 2 * MIB);
@@ -332,7 +325,7 @@ fn overwriting_keeps_the_old_file_until_the_new_is_complete() {
     let outcome = command(&sandbox, &origin).arg("--overwrite").run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= MIB, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]

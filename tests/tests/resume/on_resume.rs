@@ -1,14 +1,8 @@
 //! Sections A and B of the faults, met by a resume: the first run was killed
 //! midway at a good origin, the second one meets the fault.
 
-use haul_tests::harness::Outcome;
 use haul_tests::killed::{Killed, SIZE, STORED};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Context, End, Record, Request, Response, standard};
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
+use haul_tests::prelude::*;
 
 /// Another version of the same size.
 fn changed() -> Object {
@@ -16,12 +10,12 @@ fn changed() -> Object {
 }
 
 fn killed() -> Killed {
-    Killed::new(env!("CARGO_BIN_EXE_haul-under-test"), &object())
+    Killed::new(env!("CARGO_BIN_EXE_haul-under-test"), &object(SIZE))
 }
 
 /// The honest answer to a request for [`object`].
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 /// What is asked for, as a half-open range.
@@ -53,7 +47,7 @@ fn goes_sequential(script: impl Fn(&Request, &Context) -> Response + Send + Sync
     let killed = killed();
     let (outcome, requests) = killed.meets(script);
     outcome.expect(0).expect_notice("single-stream");
-    killed.sandbox.assert_published("file", &object());
+    killed.sandbox.assert_published("file", &object(SIZE));
     assert!(plain_requests(&requests) <= 1, "one plain stream is enough");
     assert_bounded(&requests);
 }
@@ -64,7 +58,7 @@ fn continues(script: impl Fn(&Request, &Context) -> Response + Send + Sync + 'st
     let killed = killed();
     let (outcome, requests) = killed.meets(script);
     outcome.expect(0);
-    killed.sandbox.assert_published("file", &object());
+    killed.sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.resumed_bytes() >= STORED, "{outcome}");
     assert!(outcome.fetched_bytes() <= SIZE - STORED + 4 * MIB, "too much was fetched\n{outcome}");
     assert_eq!(plain_requests(&requests), 0, "all of it was asked for");
@@ -83,7 +77,7 @@ fn is_given_up(
     outcome.expect(code);
     assert_eq!(outcome.event("error")["resumable"], true, "{outcome}");
     assert_bounded(&requests);
-    killed.assert_continues(&object());
+    killed.assert_continues(&object(SIZE));
     outcome
 }
 
@@ -108,7 +102,7 @@ fn is_given_up_as_changed(script: impl Fn(&Request, &Context) -> Response + Send
     outcome.expect(10).expect_notice("restarted");
     assert_bounded(&requests);
     killed.sandbox.assert_unpublished("file");
-    killed.assert_completes(&object());
+    killed.assert_completes(&object(SIZE));
 }
 
 /// Answers as `standard`, but as if the request had no precondition.
@@ -120,14 +114,14 @@ fn ignoring_preconditions(object: &Object, request: &Request) -> Response {
 
 #[test]
 fn fault_001_range_ignored_on_resume() {
-    goes_sequential(|_, _| Response::full(&object()).without("Accept-Ranges"));
+    goes_sequential(|_, _| Response::full(&object(SIZE)).without("Accept-Ranges"));
 }
 
 #[test]
 fn fault_002_some_ranges_ignored_on_resume() {
     goes_sequential(lying(|request, context| match context.index {
         0 => honest(request),
-        _ => Response::full(&object()),
+        _ => Response::full(&object(SIZE)),
     }));
 }
 
@@ -145,7 +139,7 @@ fn fault_003_slice_posing_as_200_on_resume() {
 fn fault_004_range_that_starts_elsewhere_on_resume() {
     is_given_up(7, |request, _| {
         let start = request.start() + 1;
-        Response::partial(&object(), start..(start + MIB).min(SIZE))
+        Response::partial(&object(SIZE), start..(start + MIB).min(SIZE))
     });
 }
 
@@ -156,16 +150,16 @@ fn fault_005_range_that_ends_beyond_the_asked_on_resume() {
     let (outcome, requests) = killed.meets(lying(|request, _| {
         let range = asked(request);
         let end = (range.end + 2 * MIB).min(SIZE);
-        Response::partial(&object(), range.start..end)
+        Response::partial(&object(SIZE), range.start..end)
             .no_body()
-            .object(&object(), range.clone())
+            .object(&object(SIZE), range.clone())
             .object(&changed(), range.end..end)
     }));
     outcome.expect_one_of(&[0, 7]);
     assert_bounded(&requests);
     match outcome.code {
-        0 => killed.sandbox.assert_published("file", &object()),
-        _ => killed.assert_continues(&object()),
+        0 => killed.sandbox.assert_published("file", &object(SIZE)),
+        _ => killed.assert_continues(&object(SIZE)),
     }
 }
 
@@ -192,9 +186,9 @@ fn fault_008_longer_body_on_resume() {
     continues(lying(|request, _| {
         let range = asked(request);
         let own = range.end - 1000.min(range.end - range.start);
-        let mut last = object().bytes(own..range.end);
+        let mut last = object(SIZE).bytes(own..range.end);
         last.extend(changed().bytes(range.end..range.end + 50_000));
-        let body = honest(request).no_body().object(&object(), range.start..own);
+        let body = honest(request).no_body().object(&object(SIZE), range.start..own);
         body.bytes(last).chunked(true)
     }));
 }
@@ -209,13 +203,13 @@ fn fault_009_multipart_for_one_range_on_resume() {
             range.end - 1
         );
         let length = head.len() as u64 + (range.end - range.start) + 11;
-        Response::partial(&object(), range.clone())
+        Response::partial(&object(SIZE), range.clone())
             .without("Content-Range")
             .set("Content-Type", "multipart/byteranges; boundary=sep")
             .set("Content-Length", &length.to_string())
             .no_body()
             .bytes(head.into_bytes())
-            .object(&object(), range)
+            .object(&object(SIZE), range)
             .bytes(b"\r\n--sep--\r\n".to_vec())
     }));
 }
@@ -227,7 +221,7 @@ fn fault_011_another_total_on_resume() {
         larger.content_range(&asked(request), &(SIZE + 1).to_string())
     };
     restarts_into(
-        &object(),
+        &object(SIZE),
         lying(move |request, context| match context.index {
             0 => other_total(request),
             _ => honest(request),
@@ -247,7 +241,7 @@ fn fault_011_another_total_on_resume() {
 fn fault_012_capped_ranges_on_resume() {
     let outcome = continues(lying(|request, _| {
         let range = asked(request);
-        Response::partial(&object(), range.start..range.end.min(range.start + 500_000))
+        Response::partial(&object(SIZE), range.start..range.end.min(range.start + 500_000))
     }));
     assert!(!outcome.has_notice("single-stream"), "{outcome}");
 }
@@ -258,7 +252,7 @@ fn fault_013_unknown_total_on_resume() {
     let (outcome, requests) =
         killed.meets(lying(|request, _| honest(request).content_range(&asked(request), "*")));
     outcome.expect(0);
-    killed.sandbox.assert_published("file", &object());
+    killed.sandbox.assert_published("file", &object(SIZE));
     assert_bounded(&requests);
 }
 
@@ -268,7 +262,7 @@ fn fault_014_length_that_is_not_the_ranges_on_resume() {
     let (outcome, requests) = killed.meets(lying(|request, _| {
         let range = asked(request);
         let short = range.end - range.start - 100;
-        Response::partial(&object(), range.clone())
+        Response::partial(&object(SIZE), range.clone())
             .set("Content-Length", &short.to_string())
             .no_body()
             .object(&changed(), range.start..range.start + short)
@@ -276,14 +270,14 @@ fn fault_014_length_that_is_not_the_ranges_on_resume() {
     outcome.expect_one_of(&[0, 7]);
     assert_bounded(&requests);
     match outcome.code {
-        0 => killed.sandbox.assert_published("file", &object()),
-        _ => killed.assert_continues(&object()),
+        0 => killed.sandbox.assert_published("file", &object(SIZE)),
+        _ => killed.assert_continues(&object(SIZE)),
     }
 }
 
 #[test]
 fn fault_015_chunked_without_a_length_on_resume() {
-    goes_sequential(|_, _| Response::full(&object()).without("Content-Length").chunked(true));
+    goes_sequential(|_, _| Response::full(&object(SIZE)).without("Content-Length").chunked(true));
 }
 
 #[test]
@@ -293,11 +287,11 @@ fn fault_016_body_cut_short_on_resume() {
     // The server gives no ranges any more, and never all of the object.
     let killed = killed();
     let (outcome, requests) =
-        killed.meets(|_, _| Response::full(&object()).cut(SIZE - 1, End::Close));
+        killed.meets(|_, _| Response::full(&object(SIZE)).cut(SIZE - 1, End::Close));
     outcome.expect(4);
     assert_bounded(&requests);
     killed.sandbox.assert_unpublished("file");
-    killed.assert_completes(&object());
+    killed.assert_completes(&object(SIZE));
 }
 
 #[test]
@@ -305,13 +299,13 @@ fn fault_016_body_without_a_length_on_resume() {
     for (end, code) in [(End::Reset, 4), (End::Close, 0)] {
         let killed = killed();
         let (outcome, requests) = killed.meets(move |_, _| {
-            Response::full(&object()).http_1_0().without("Content-Length").cut(SIZE, end)
+            Response::full(&object(SIZE)).http_1_0().without("Content-Length").cut(SIZE, end)
         });
         outcome.expect(code);
         assert_bounded(&requests);
         match code {
-            0 => killed.sandbox.assert_published("file", &object()),
-            _ => drop(killed.assert_completes(&object())),
+            0 => killed.sandbox.assert_published("file", &object(SIZE)),
+            _ => drop(killed.assert_completes(&object(SIZE))),
         }
     }
 }
@@ -320,7 +314,7 @@ fn fault_016_body_without_a_length_on_resume() {
 fn fault_017_another_encoding_on_resume() {
     // The coded bytes are others than those that are here.
     let coded = |request: &Request| {
-        let coded = changed().with_etag(object().etag());
+        let coded = changed().with_etag(object(SIZE).etag());
         standard(&coded, request).header("Content-Encoding", "gzip")
     };
     let killed = killed();
@@ -328,8 +322,8 @@ fn fault_017_another_encoding_on_resume() {
     outcome.expect_one_of(&[0, 7]);
     assert_bounded(&requests);
     match outcome.code {
-        0 => killed.sandbox.assert_published("file", &object()),
-        _ => killed.assert_continues(&object()),
+        0 => killed.sandbox.assert_published("file", &object(SIZE)),
+        _ => killed.assert_continues(&object(SIZE)),
     }
 }
 
@@ -392,7 +386,7 @@ fn fault_026_412_without_end_on_resume() {
 
 #[test]
 fn fault_027_ignored_if_match_on_resume() {
-    let same_date = changed().with_last_modified(object().last_modified_unix());
+    let same_date = changed().with_last_modified(object(SIZE).last_modified_unix());
     for after in [changed(), same_date] {
         let served = after.clone();
         restarts_into(&after, move |request, _| ignoring_preconditions(&served, request));
@@ -406,14 +400,14 @@ fn fault_028_tags_that_differ_by_edge_on_resume() {
     for by_turns in [true, false] {
         let killed = killed();
         let (outcome, requests) = killed.meets(move |request, context| {
-            let (here, there) = (object(), object().with_etag(Some("\"edge-b\"")));
+            let (here, there) = (object(SIZE), object(SIZE).with_etag(Some("\"edge-b\"")));
             let first_time = request.range().is_some() && context.repeat == 0;
             let by_other = if by_turns { context.index % 2 == 0 } else { first_time };
             ignoring_preconditions(if by_other { &there } else { &here }, request)
         });
         outcome.expect(0);
         assert!(outcome.has_notice("single-stream") || outcome.has_notice("restarted"));
-        killed.sandbox.assert_published("file", &object());
+        killed.sandbox.assert_published("file", &object(SIZE));
         assert_bounded(&requests);
     }
 }
@@ -422,16 +416,16 @@ fn fault_028_tags_that_differ_by_edge_on_resume() {
 fn fault_029_if_range_that_never_holds_on_resume() {
     let killed = killed();
     let (outcome, _) = killed.meets(|request, _| match request.header("If-Range") {
-        Some(_) => Response::full(&object()),
+        Some(_) => Response::full(&object(SIZE)),
         None => honest(request),
     });
     outcome.expect(0);
-    killed.sandbox.assert_published("file", &object());
+    killed.sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_022_weak_tag_alone_on_resume_after_a_kill() {
-    let weak = object().with_etag(Some("W/\"weak\"")).with_last_modified(None);
+    let weak = object(SIZE).with_etag(Some("W/\"weak\"")).with_last_modified(None);
     let killed = Killed::new(env!("CARGO_BIN_EXE_haul-under-test"), &weak);
     let outcome = killed.assert_completes(&weak);
     outcome.expect_notice("restarted");

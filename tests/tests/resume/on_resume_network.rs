@@ -3,27 +3,18 @@
 
 use std::time::Duration;
 
-use haul_tests::harness::Outcome;
 use haul_tests::killed::{Killed, SIZE, STORED};
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{
-    Authority, Context, End, Gate, Origin, Record, Refusal, Request, Response, Validity, date,
-    standard,
-};
+use haul_tests::prelude::*;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_haul-under-test");
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn killed() -> Killed {
-    Killed::new(PROGRAM, &object())
+    Killed::new(PROGRAM, &object(SIZE))
 }
 
 /// The honest answer to a request for [`object`].
 fn honest(request: &Request) -> Response {
-    standard(&object(), request)
+    standard(&object(SIZE), request)
 }
 
 /// The resume ends well without giving up what was stored.
@@ -34,7 +25,7 @@ fn continues(
 ) -> (Outcome, Vec<Record>) {
     let (outcome, requests) = killed.meets(script);
     outcome.expect(0);
-    killed.sandbox.assert_published("file", &object());
+    killed.sandbox.assert_published("file", &object(SIZE));
     assert!(outcome.resumed_bytes() >= STORED, "{outcome}");
     assert!(outcome.fetched_bytes() <= SIZE - STORED + 4 * MIB, "too much was fetched\n{outcome}");
     assert!(requests.len() < 100, "{} requests", requests.len());
@@ -52,7 +43,7 @@ fn is_given_up(
     outcome.expect(code);
     assert_eq!(outcome.event("error")["resumable"], true, "{outcome}");
     assert!(requests.len() < 100, "{} requests", requests.len());
-    killed.assert_continues(&object());
+    killed.assert_continues(&object(SIZE));
     outcome
 }
 
@@ -97,7 +88,7 @@ fn fault_034_link_that_expired_on_resume() {
 
 #[test]
 fn fault_036_redirect_elsewhere_each_time_on_resume() {
-    let killed = Killed::from_path(PROGRAM, &object(), "/start");
+    let killed = Killed::from_path(PROGRAM, &object(SIZE), "/start");
     let (_, requests) = continues(&killed, |request, context| match request.path() {
         "/start" => Response::redirect(302, &format!("/edge-{}", context.index)),
         _ => honest(request),
@@ -124,9 +115,9 @@ fn fault_037_redirects_on_resume() {
 
 #[test]
 fn fault_038_redirect_from_https_to_http_on_resume() {
-    let plain = Origin::serving(&object());
+    let plain = Origin::serving(&object(SIZE));
     let target = plain.url("/file");
-    is_given_up(&Killed::over_tls(PROGRAM, &object()), 7, move |_, _| {
+    is_given_up(&Killed::over_tls(PROGRAM, &object(SIZE)), 7, move |_, _| {
         Response::redirect(302, &target)
     });
     assert_eq!(plain.connections(), 0, "not even a connection is made");
@@ -167,7 +158,7 @@ fn fault_040_connection_limit_on_resume() {
             |request, _| honest(request).rate(6 * MIB),
         );
         outcome.expect(0);
-        killed.sandbox.assert_published("file", &object());
+        killed.sandbox.assert_published("file", &object(SIZE));
         assert!(outcome.resumed_bytes() >= STORED, "{outcome}");
     }
 }
@@ -179,7 +170,7 @@ fn fault_041_refused_at_once_on_resume() {
         let (outcome, requests) = killed.meets(move |_, _| Response::empty(status));
         outcome.expect(6);
         assert!(requests.len() <= 4, "{} requests", requests.len());
-        killed.assert_continues(&object());
+        killed.assert_continues(&object(SIZE));
     }
 }
 
@@ -256,19 +247,19 @@ fn fault_046_closed_pooled_connections_on_resume() {
 #[test]
 fn fault_049_tls_closed_without_close_notify_on_resume() {
     let (outcome, _) =
-        continues(&Killed::over_tls(PROGRAM, &object()), |request, _| honest(request).close());
+        continues(&Killed::over_tls(PROGRAM, &object(SIZE)), |request, _| honest(request).close());
     assert_eq!(outcome.all("retry").count(), 0, "the length decides\n{outcome}");
 }
 
 #[test]
 fn fault_050_bad_certificate_on_resume() {
-    let killed = Killed::over_tls(PROGRAM, &object());
+    let killed = Killed::over_tls(PROGRAM, &object(SIZE));
     let unknown = Authority::new().issue(&["127.0.0.1"], Validity::Current);
     let (outcome, requests) =
         killed.meets_at(|builder| builder.tls(&unknown), |request, _| honest(request));
     outcome.expect(5);
     assert_eq!(requests.len(), 0, "nothing is said to it");
-    killed.assert_continues(&object());
+    killed.assert_continues(&object(SIZE));
 }
 
 #[test]

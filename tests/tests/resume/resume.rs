@@ -3,16 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, Signal, assert_well_asked, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle, standard};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB + 4321;
-
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-x", "4", "-o", "file"]).arg(origin.url("/file"))
@@ -34,7 +27,7 @@ fn assert_only_the_rest_was_fetched(outcome: &Outcome, at_least_resumed: u64) {
 fn interrupted_download_fetches_only_the_rest() {
     for storage in ["auto", "pwrite"] {
         let throttle = Throttle::new(4 * MIB);
-        let origin = Origin::throttled(&object(), &throttle);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let with_storage = || command(&sandbox, &origin).args(["--storage", storage]);
         interrupt(with_storage(), 8 * MIB);
@@ -45,22 +38,22 @@ fn interrupted_download_fetches_only_the_rest() {
         let outcome = with_storage().run();
         assert_only_the_rest_was_fetched(&outcome, 8 * MIB);
         assert!(!outcome.has_notice("restarted"), "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         assert_well_asked(&origin);
         let sent = origin.sent_bytes() - before.1;
         assert!(sent <= SIZE - outcome.resumed_bytes() + 8 * MIB, "{sent} bytes were sent");
         for record in &origin.requests()[before.0..] {
             assert!(record.request.range().is_some(), "all of it was asked for: {record:?}");
-            assert_eq!(record.request.header("If-Match"), object().etag(), "{record:?}");
+            assert_eq!(record.request.header("If-Match"), object(SIZE).etag(), "{record:?}");
         }
-        assert_eq!(outcome.event("complete")["blake3"], object().blake3_hex(), "{outcome}");
+        assert_eq!(outcome.event("complete")["blake3"], object(SIZE).blake3_hex(), "{outcome}");
     }
 }
 
 #[test]
 fn many_interruptions_lose_nothing() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     for step in 1..=4 {
         let outcome = interrupt(command(&sandbox, &origin), step * 4 * MIB);
@@ -68,25 +61,25 @@ fn many_interruptions_lose_nothing() {
     }
     throttle.lift();
     assert_only_the_rest_was_fetched(&command(&sandbox, &origin).run(), 16 * MIB);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn other_settings_continue_the_same_partial() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin).args(["--storage", "mmap"]), 6 * MIB);
     throttle.lift();
     let outcome = command(&sandbox, &origin).args(["-x", "1", "--storage", "pwrite"]).run();
     assert_only_the_rest_was_fetched(&outcome, 6 * MIB);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn continue_never_discards_the_partial() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin), 4 * MIB);
     throttle.lift();
@@ -94,32 +87,32 @@ fn continue_never_discards_the_partial() {
     outcome.expect(0);
     assert_eq!(outcome.resumed_bytes(), 0, "{outcome}");
     assert!(outcome.fetched_bytes() >= SIZE, "{outcome}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn digest_is_checked_over_resumed_bytes_too() {
     let throttle = Throttle::new(4 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
-    let checksum = format!("blake3={}", object().blake3_hex());
+    let checksum = format!("blake3={}", object(SIZE).blake3_hex());
     let checked = || command(&sandbox, &origin).args(["--checksum", &checksum]);
     interrupt(checked(), 6 * MIB);
     throttle.lift();
     assert_only_the_rest_was_fetched(&checked().run(), 6 * MIB);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn partial_that_is_not_what_the_digest_says_is_fetched_again_once() {
-    for (checksum, code) in [(object().blake3_hex(), 0), ("0".repeat(64), 9)] {
+    for (checksum, code) in [(object(SIZE).blake3_hex(), 0), ("0".repeat(64), 9)] {
         let throttle = Throttle::new(4 * MIB);
         let (ahead, replaced) = (throttle.clone(), Arc::new(AtomicBool::new(false)));
         let now = Arc::clone(&replaced);
         // Another object of the same size, time and tag, as mirrors of nginx have them.
         let origin = Origin::start(move |request, _| {
             let seed = if now.load(Ordering::Relaxed) { 1 } else { 2 };
-            ahead.apply(standard(&Object::new(seed, SIZE).with_etag(object().etag()), request))
+            ahead.apply(standard(&Object::new(seed, SIZE).with_etag(object(SIZE).etag()), request))
         });
         let sandbox = Sandbox::new();
         interrupt(command(&sandbox, &origin), 6 * MIB);
@@ -131,7 +124,7 @@ fn partial_that_is_not_what_the_digest_says_is_fetched_again_once() {
         outcome.expect(code).expect_notice("restarted");
         assert!(origin.sent_bytes() - before < 2 * SIZE, "fetched again more than once\n{outcome}");
         match code {
-            0 => sandbox.assert_published("file", &object()),
+            0 => sandbox.assert_published("file", &object(SIZE)),
             _ => sandbox.assert_nothing_left(),
         }
     }
@@ -151,7 +144,7 @@ fn lost_at_most(connections: u64, bytes_per_second: u64) -> u64 {
 fn fault_068_kill_loses_at_most_a_checkpoint_interval_and_what_was_in_flight() {
     const RATE: u64 = 2 * MIB;
     let throttle = Throttle::new(RATE);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let two = || command(&sandbox, &origin).args(["-x", "2", "--segment-size", "1M"]);
     let mut running = two().start();
@@ -163,5 +156,5 @@ fn fault_068_kill_loses_at_most_a_checkpoint_interval_and_what_was_in_flight() {
     let bound = lost_at_most(2, 2 * RATE);
     assert!(bound < 9 * MIB, "a bound that says something");
     assert_only_the_rest_was_fetched(&two().run(), sent - bound);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }

@@ -4,10 +4,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
 const DAY: Duration = Duration::from_secs(24 * 3600);

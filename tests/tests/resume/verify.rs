@@ -4,20 +4,13 @@ use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use haul_tests::harness::{Haul, Outcome, Sandbox, interrupt};
-use haul_tests::haul;
-use haul_tests::object::{MIB, Object};
-use haul_tests::origin::{Origin, Throttle};
+use haul_tests::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 const SIZE: u64 = 12 * MIB + 4321;
 
-fn object() -> Object {
-    Object::new(1, SIZE)
-}
-
 fn sha256() -> String {
-    sha256_of(&object().bytes(0..SIZE))
+    sha256_of(&object(SIZE).bytes(0..SIZE))
 }
 
 fn sha256_of(bytes: &[u8]) -> String {
@@ -32,7 +25,7 @@ fn download(sandbox: &Sandbox, origin: &Origin) -> Haul {
 /// All of [`object`] is stored and synced, and only publishing it failed: every
 /// segment is durable, which a resume does not read again.
 fn durable(sandbox: &Sandbox) -> Origin {
-    let origin = Origin::serving(&object());
+    let origin = Origin::serving(&object(SIZE));
     download(sandbox, &origin).env("HAUL_FAIL_AT", "publish@1=EIO").run().expect(3);
     sandbox.assert_kept("file");
     origin
@@ -41,7 +34,7 @@ fn durable(sandbox: &Sandbox) -> Origin {
 /// Interrupted midway: complete segments, and the beginnings of others.
 fn interrupted(sandbox: &Sandbox) -> Origin {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(download(sandbox, &origin), 5 * MIB);
     throttle.lift();
     origin
@@ -140,12 +133,12 @@ fn fault_066_edited_durable_segments_are_found_and_fetched_again() {
         (SIZE - lost, lost),
         "{resumed}"
     );
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_066_edited_durable_segments_do_not_pass_a_digest() {
-    for digest in [sha256(), format!("blake3={}", object().blake3_hex())] {
+    for digest in [sha256(), format!("blake3={}", object(SIZE).blake3_hex())] {
         let sandbox = Sandbox::new();
         let origin = durable(&sandbox);
         edit(&sandbox.part("file"), &[5 * MIB]);
@@ -153,12 +146,12 @@ fn fault_066_edited_durable_segments_do_not_pass_a_digest() {
         let outcome = download(&sandbox, &origin).args(["--checksum", &digest]).run();
         outcome.expect(0).expect_notice("restarted");
         assert!(outcome.fetched_bytes() >= SIZE, "{outcome}");
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
         // And unedited ones pass.
         let sandbox = Sandbox::new();
         let origin = durable(&sandbox);
         download(&sandbox, &origin).args(["--checksum", &digest]).run().expect(0);
-        sandbox.assert_published("file", &object());
+        sandbox.assert_published("file", &object(SIZE));
     }
 }
 
@@ -183,7 +176,7 @@ fn fault_066_edited_beginnings_are_found_too() {
     let resumed = download(&sandbox, &origin).run();
     resumed.expect(0);
     assert_eq!(resumed.resumed_bytes(), 0, "{resumed}");
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -206,7 +199,7 @@ fn fault_066_a_repair_that_is_killed_leaves_a_whole_checkpoint() {
     assert!(kills >= 3, "only {kills} calls were killed");
     verify(&sandbox, &["file"]).expect(0);
     download(&sandbox, &origin).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
@@ -223,13 +216,13 @@ fn fault_065_what_a_short_partial_lacks_is_listed() {
     outcome.expect(0);
     assert_eq!(bad(&outcome), [(11, 11 * MIB, 12 * MIB), (12, 12 * MIB, SIZE)], "{outcome}");
     download(&sandbox, &origin).run().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_067_a_running_download_is_not_checked() {
     let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(), &throttle);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = download(&sandbox, &origin).start();
     running.wait_until("something is stored", |running| running.bytes() > MIB);
@@ -241,14 +234,14 @@ fn fault_067_a_running_download_is_not_checked() {
     }
     throttle.lift();
     running.finish().expect(0);
-    sandbox.assert_published("file", &object());
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn finished_file_is_hashed_and_compared() {
     let sandbox = Sandbox::new();
-    let path = sandbox.write("file", object().bytes(0..SIZE));
-    let blake3 = format!("blake3={}", object().blake3_hex());
+    let path = sandbox.write("file", object(SIZE).bytes(0..SIZE));
+    let blake3 = format!("blake3={}", object(SIZE).blake3_hex());
 
     let plain = haul!(sandbox, bare).args(["verify", "file"]).run();
     plain.expect(0);
@@ -256,7 +249,7 @@ fn finished_file_is_hashed_and_compared() {
     let event = verify(&sandbox, &["file"]);
     let event = event.expect(0).event("file");
     assert_eq!((&event["bytes"], &event["matches"]), (&SIZE.into(), &serde_json::Value::Null));
-    assert_eq!(event["blake3"], object().blake3_hex());
+    assert_eq!(event["blake3"], object(SIZE).blake3_hex());
 
     for right in [&sha256(), &blake3] {
         let outcome = verify(&sandbox, &["--checksum", right, "file"]);
@@ -272,8 +265,8 @@ fn finished_file_is_hashed_and_compared() {
             assert!(outcome.text().contains(&wrong), "what was asked for\n{outcome}");
         }
     }
-    assert!(object().compare_file(&path).is_ok(), "it was touched");
-    sandbox.assert_published("file", &object());
+    assert!(object(SIZE).compare_file(&path).is_ok(), "it was touched");
+    sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
