@@ -11,5 +11,5 @@ pub use crate::origin::{
     Asked, Authority, Context, End, Gate, Origin, Record, Refusal, Request, Response,
     ServerIdentity, Throttle, Validity, date, standard,
 };
-pub use crate::random::Random;
+pub use crate::random::{Random, rounds};
 pub use crate::running::{engine, engine_with, last_event, until_bytes};

@@ -3,6 +3,13 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+/// How often a test tries its luck: `thorough` times where `HAUL_THOROUGH` is set, as CI sets
+/// it, and a tenth of that elsewhere.
+#[must_use]
+pub fn rounds(thorough: u64) -> u64 {
+    if std::env::var_os("HAUL_THOROUGH").is_some() { thorough } else { thorough.div_ceil(10) }
+}
+
 /// A small generator (splitmix64), for choices and not for secrets.
 #[derive(Debug, Clone)]
 pub struct Random {

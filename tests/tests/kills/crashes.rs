@@ -1,5 +1,6 @@
 //! SIGKILL, at every call that changes what is on disk and at random instants
-//! (fault 68). `HAUL_KILLS=N` asks for N kills instead of 500.
+//! (fault 68). `HAUL_KILLS=N` asks for N kills; without it there are 500 with
+//! `HAUL_THOROUGH`, else 50.
 //!
 //! After each kill the final name holds one complete version or is absent, and
 //! the same command ends with the right file. Between the rename of NAME.part
@@ -24,7 +25,7 @@ const KILLED: i32 = 137;
 /// Kills in this file, half of them at calls and half at random instants.
 fn wanted_kills() -> usize {
     let wanted = std::env::var("HAUL_KILLS").ok();
-    wanted.map_or(500, |wanted| wanted.parse().expect("HAUL_KILLS is a number"))
+    wanted.map_or(rounds(500) as usize, |wanted| wanted.parse().expect("HAUL_KILLS is a number"))
 }
 
 /// What is there before the command runs.
