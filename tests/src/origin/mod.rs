@@ -21,6 +21,7 @@
 pub mod date;
 
 mod connection;
+mod raw;
 mod request;
 mod response;
 mod standard;
@@ -32,6 +33,7 @@ use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+pub use raw::Raw;
 pub use request::{Asked, Record, Request};
 pub use response::{End, Gate, Part, Response, Throttle};
 pub use standard::standard;

@@ -1,11 +1,10 @@
 //! What somebody sees who mistypes something: soon, with the cause and what to do about it.
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener};
-use std::thread;
+use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use haul_tests::origin::Raw;
 use haul_tests::prelude::*;
 
 /// Two tries and the second between them, with room for a busy machine.
@@ -42,22 +41,6 @@ fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// A server that says `answer` to whatever it is asked, and closes.
-fn saying(answer: &'static [u8]) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    thread::spawn(move || {
-        for mut socket in listener.incoming().map_while(Result::ok) {
-            let _ = socket.read(&mut [0; 4096]);
-            let _ = socket.write_all(answer);
-            // What is left unread would have the system reset the connection.
-            let _ = socket.shutdown(Shutdown::Write);
-            while socket.read(&mut [0; 4096]).is_ok_and(|len| len > 0) {}
-        }
-    });
-    port
-}
-
 #[test]
 fn what_will_not_pass_ends_after_two_tries() {
     let sandbox = Sandbox::new();
@@ -71,13 +54,14 @@ fn what_will_not_pass_ends_after_two_tries() {
     );
     let closed = format!("http://127.0.0.1:{}/file", closed_port());
     ends_soon(run().arg(&closed), 4, "connection refused", "check the port");
-    let http = saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    let http =
+        Raw::saying(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n".to_vec()).port();
     let url = format!("http://127.0.0.1:{http}/file");
     ends_soon(run().args(["--http2", &url]), 7, "asked in HTTP/2", "leave --http2 out");
     ends_soon(run().arg(format!("https://127.0.0.1:{http}/file")), 5, "not speak TLS", "http://");
-    let silent = saying(b"");
+    let silent = Raw::saying(Vec::new()).port();
     ends_soon(run().arg(format!("https://127.0.0.1:{silent}/file")), 4, "TLS", "http://");
-    let tls = saying(b"\x15\x03\x03\x00\x02\x02\x46");
+    let tls = Raw::saying(b"\x15\x03\x03\x00\x02\x02\x46".to_vec()).port();
     ends_soon(run().arg(format!("http://127.0.0.1:{tls}/file")), 7, "speaks TLS", "https://");
     // What speaks TLS may as well close without a word.
     let plain = |port: u16| format!("http://127.0.0.1:{port}/file");

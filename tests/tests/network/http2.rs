@@ -2,12 +2,11 @@
 //! faults).
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use haul_tests::http2::{Context, Deal, Http2Origin};
+use haul_tests::origin::Raw;
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 24 * MIB + 4321;
@@ -108,16 +107,8 @@ fn without_tls_http2_is_forced_only() {
     outcome.expect_one_of(&[4, 7]);
     sandbox.assert_nothing_left();
     // One that says something is told apart from a network that breaks.
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("http://{}/f", listener.local_addr().unwrap());
-    std::thread::spawn(move || {
-        for mut stream in listener.incoming().flatten() {
-            let _ = stream.read(&mut [0; 1024]);
-            let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-            // Until the client has read that and leaves.
-            let _ = stream.read_to_end(&mut Vec::new());
-        }
-    });
+    let bad_request = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let url = Raw::saying(bad_request.to_vec()).url();
     let outcome = command(&sandbox).args(["--http2", "--retry", "0"]).arg(&url).run();
     outcome.expect(7).expect_message("asked in HTTP/2");
     sandbox.assert_nothing_left();

@@ -2,11 +2,9 @@
 //! take them.
 
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
-use std::sync::{Arc, Mutex};
-use std::thread;
+use std::net::TcpListener;
 
+use haul_tests::origin::Raw;
 use haul_tests::prelude::*;
 use haul_tests::proxy::Proxy;
 use md5::Digest as _;
@@ -15,53 +13,6 @@ const SIZE: u64 = 3 * MIB + 17;
 
 fn command(sandbox: &Sandbox) -> Haul {
     haul!(*sandbox).args(["-x", "3", "-o", "file", "--segment-size", "1M", "-t", "1"])
-}
-
-/// An origin of which nothing is HTTP's but what `answer` makes of a request's head and
-/// the range in it; it keeps its connections, and the heads.
-struct Raw {
-    port: u16,
-    asked: Arc<Mutex<Vec<String>>>,
-}
-
-impl Raw {
-    fn start(answer: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let asked = Arc::<Mutex<Vec<String>>>::default();
-        let (answer, heads) = (Arc::new(answer), Arc::clone(&asked));
-        thread::spawn(move || {
-            for socket in listener.incoming().map_while(Result::ok) {
-                let (answer, heads) = (Arc::clone(&answer), Arc::clone(&heads));
-                thread::spawn(move || serve(&socket, &*answer, &heads));
-            }
-        });
-        Self { port, asked }
-    }
-
-    fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/file", self.port)
-    }
-
-    fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
-    }
-}
-
-fn serve(socket: &TcpStream, answer: &dyn Fn(&str) -> Vec<u8>, asked: &Mutex<Vec<String>>) {
-    let (mut reader, mut writer) = (BufReader::new(socket), socket);
-    loop {
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            if !matches!(reader.read_line(&mut head), Ok(1..)) {
-                return;
-            }
-        }
-        asked.lock().unwrap().push(head.clone());
-        if writer.write_all(&answer(&head)).is_err() {
-            return;
-        }
-    }
 }
 
 /// The good answer to a request for a part, with another first line and with more lines.
@@ -139,28 +90,17 @@ fn fault_097_old_servers_end_with_their_connection() {
         (&b"ICY 200 OK"[..], &b"icy-name:x\r\n"[..]),
         (b"HTTP/1.0 200 OK", b"Transfer-Encoding: chunked\r\n"),
     ] {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/file", listener.local_addr().unwrap());
-        thread::spawn(move || {
-            for mut socket in listener.incoming().map_while(Result::ok) {
-                let mut reader = BufReader::new(socket.try_clone().unwrap());
-                let mut head = String::new();
-                while !head.ends_with("\r\n\r\n") && matches!(reader.read_line(&mut head), Ok(1..))
-                {
-                }
-                let total = object(SIZE).size_bytes();
-                let whole = object(SIZE).bytes(0..total);
-                let body = if more.starts_with(b"Transfer") {
-                    let size = format!("{total:x}\r\n").into_bytes();
-                    [&size[..], &whole, b"\r\n0\r\n\r\n"].concat()
-                } else {
-                    whole
-                };
-                let _ = socket.write_all(&[status, b"\r\n", more, b"\r\n", &body].concat());
-            }
-        });
+        let total = object(SIZE).size_bytes();
+        let whole = object(SIZE).bytes(0..total);
+        let body = if more.starts_with(b"Transfer") {
+            let size = format!("{total:x}\r\n").into_bytes();
+            [&size[..], &whole, b"\r\n0\r\n\r\n"].concat()
+        } else {
+            whole
+        };
+        let origin = Raw::saying([status, b"\r\n", more, b"\r\n", &body].concat());
         let sandbox = Sandbox::new();
-        right(status, &command(&sandbox).arg(url).run(), &sandbox);
+        right(status, &command(&sandbox).arg(origin.url()).run(), &sandbox);
     }
 }
 
@@ -250,14 +190,13 @@ fn fault_104_locations_are_followed_as_browsers_follow_them() {
     ] {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port().to_string();
-        drop(listener);
         let text: Vec<u8> = location.to_vec();
         let at = text.windows(4).position(|part| part == b"PORT");
         let text = match at {
             Some(at) => [&text[..at], port.as_bytes(), &text[at + 4..]].concat(),
             None => text,
         };
-        let origin = Origin::builder().port(port.parse().unwrap());
+        let origin = Origin::builder().listener(listener);
         let origin = origin.start(move |request: &Request, _| match &*request.target {
             "/start" => Response::empty(302).raw_header("Location", &text),
             _ => standard(&object(SIZE), request),
@@ -381,7 +320,7 @@ fn a_proxys_login_that_haul_does_not_do_is_named() {
     let refusing = Raw::start(|_| {
         b"HTTP/1.1 407 No\r\nProxy-Authenticate: NTLM\r\nContent-Length: 0\r\n\r\n".to_vec()
     });
-    let proxy = format!("--proxy=http://a:b@127.0.0.1:{}", refusing.port);
+    let proxy = format!("--proxy=http://a:b@127.0.0.1:{}", refusing.port());
     for scheme in ["http", "https"] {
         let sandbox = Sandbox::new();
         let haul = command(&sandbox).arg(&proxy).arg(format!("{scheme}://127.0.0.1:9/file"));
@@ -421,15 +360,9 @@ fn a_certificate_that_was_given_is_trusted_as_it_is() {
 
 #[test]
 fn http_on_the_port_of_https_is_told_in_words() {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let url = format!("https://{}/file", listener.local_addr().unwrap());
-    thread::spawn(move || {
-        for mut socket in listener.incoming().map_while(Result::ok) {
-            let mut hello = [0; 4096];
-            let _ = socket.read(&mut hello);
-            let _ = socket.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
-        }
-    });
+    let bad_request = b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let origin = Raw::saying(bad_request.to_vec());
+    let url = origin.url().replacen("http", "https", 1);
     let sandbox = Sandbox::new();
     command(&sandbox).arg(url).run().expect(5).expect_message("does not speak TLS");
     sandbox.assert_nothing_left();
