@@ -50,7 +50,7 @@ use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::handle::{self, Monitor, lost};
+use crate::api::handle::{self, Monitor};
 use crate::api::reader::BlockingReader;
 use crate::api::stream;
 use crate::disk::storage::Storage;
@@ -276,7 +276,7 @@ impl DownloadBuilder {
     pub fn plan(self) -> Result<Plan, Error> {
         self.runtime.may_wait();
         let plan = self.runtime.handle.spawn(self.builder.plan());
-        self.runtime.handle.block_on(plan).unwrap_or_else(|_| Err(lost()))
+        self.runtime.handle.block_on(plan).unwrap_or_else(|_| Err(Error::lost()))
     }
 
     /// As [`crate::DownloadBuilder::bytes`]: the whole into memory, for
@@ -291,7 +291,7 @@ impl DownloadBuilder {
     pub fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
         self.runtime.may_wait();
         let bytes = self.runtime.handle.spawn(self.builder.bytes(most_bytes));
-        self.runtime.handle.block_on(bytes).unwrap_or_else(|_| Err(lost()))
+        self.runtime.handle.block_on(bytes).unwrap_or_else(|_| Err(Error::lost()))
     }
 }
 
@@ -334,7 +334,7 @@ struct Ender(Arc<Ending>);
 
 impl Drop for Ender {
     fn drop(&mut self) {
-        self.0.set(Err(lost()));
+        self.0.set(Err(Error::lost()));
     }
 }
 
@@ -375,7 +375,7 @@ impl Download {
     /// Has the runtime tell how it ends.
     fn follow(mut inner: handle::Download, runtime: Arc<Runtime>) -> Result<Self, Error> {
         let ending = Arc::new(Ending::default());
-        let outcome = inner.take_outcome().ok_or_else(lost)?;
+        let outcome = inner.take_outcome().ok_or_else(Error::lost)?;
         let (ender, running) = (Ender(Arc::clone(&ending)), runtime.running.clone());
         let monitor = inner.monitor();
         let told = monitor.clone();
@@ -460,7 +460,7 @@ impl Download {
     #[track_caller]
     pub fn wait(&self) -> Result<Summary, Error> {
         self.runtime.may_wait();
-        self.ending.wait(None).unwrap_or_else(|| Err(lost()))
+        self.ending.wait(None).unwrap_or_else(|| Err(Error::lost()))
     }
 
     /// Waits for the end, but only so long: `None` while the download runs.

@@ -12,7 +12,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 use tokio::sync::oneshot;
 use url::Host;
 
-use crate::api::handle::{Download, launch, launch_stream, lost};
+use crate::api::handle::{Download, launch, launch_stream};
 use crate::api::stream::ByteStream;
 use crate::disk::output::SMALL_BYTES;
 use crate::disk::storage::window::Window;
@@ -502,7 +502,7 @@ impl DownloadBuilder {
         let (_keep, never) = oneshot::channel();
         match driver.run(never).await? {
             Outcome::Planned(plan) => Ok(*plan),
-            Outcome::Completed(_) => Err(lost()),
+            Outcome::Completed(_) => Err(Error::lost()),
         }
     }
 

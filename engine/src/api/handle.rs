@@ -32,7 +32,7 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
         let _lost_runtime = lost_runtime;
         let result = driver.run(stopped).await.and_then(|outcome| match outcome {
             Outcome::Completed(summary) => Ok(*summary),
-            Outcome::Planned(_) => Err(lost()),
+            Outcome::Planned(_) => Err(Error::lost()),
         });
         match &result {
             Ok(summary) => told.end(&Event::Completed(summary.clone())),
@@ -83,15 +83,10 @@ impl Drop for LostRuntime {
             Error::new(ErrorKind::Internal, "a defect of haul: the download's task panicked")
                 .with_hint("what was stored is kept; please report the panic's message")
         } else {
-            lost()
+            Error::lost()
         };
         failed(&self.0, &error);
     }
-}
-
-pub(crate) fn lost() -> Error {
-    Error::new(ErrorKind::Internal, "the download ended without a result")
-        .with_hint("its tokio runtime was shut down: keep it until the download has ended")
 }
 
 /// A running download: follow it, steer it, read from it.
@@ -253,7 +248,7 @@ impl Download {
         let in_place = self.in_place;
         let removed =
             tokio::task::spawn_blocking(move || remove_what_is_left(ended, asked, in_place));
-        removed.await.unwrap_or_else(|_| Err(lost()))
+        removed.await.unwrap_or_else(|_| Err(Error::lost()))
     }
 
     /// Whether its data has the final name from the start.
@@ -285,12 +280,12 @@ impl Download {
             let told = outcome.await;
             let result = told.unwrap_or_else(|_| match self.shared.contents.ended() {
                 Some(Err(error)) => Err(error),
-                _ => Err(lost()),
+                _ => Err(Error::lost()),
             });
             self.outcome = None;
             self.ended = Some(Box::new(result));
         }
-        self.ended.as_deref().cloned().unwrap_or_else(|| Err(lost()))
+        self.ended.as_deref().cloned().unwrap_or_else(|| Err(Error::lost()))
     }
 }
 

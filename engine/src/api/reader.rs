@@ -218,7 +218,7 @@ async fn piece(
             (read, buffer)
         };
         let read = if blocking { Some(read()) } else { open.crew.blocking(read).await };
-        let (read, mut bytes) = read.ok_or_else(|| io_error(crate::api::handle::lost()))?;
+        let (read, mut bytes) = read.ok_or_else(|| io_error(Error::lost()))?;
         // Only now is it sure that no other version was stored there meanwhile.
         if shared.contents.still_is(version) {
             let read = read?;
@@ -246,7 +246,7 @@ async fn total_bytes(shared: Arc<Shared>) -> io::Result<u64> {
         }),
         // It failed before.
         (None, Some(Err(error))) => Err(io_error(error)),
-        (None, _) => Err(io_error(crate::api::handle::lost())),
+        (None, _) => Err(io_error(Error::lost())),
     }
 }
 

@@ -2,8 +2,8 @@
 
 use url::Url;
 
+use crate::model::charset::percent_decode;
 use crate::model::error::{Error, ErrorKind};
-use crate::model::name::percent_decode;
 use crate::model::redact::redact_url;
 use crate::net::transport::Transport;
 

@@ -9,8 +9,7 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::charset;
-use super::name::percent_decode;
+use super::charset::{self, percent_decode};
 
 /// Continuations beyond these are not read.
 const MAX_CONTINUATIONS: usize = 64;

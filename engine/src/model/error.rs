@@ -141,6 +141,12 @@ impl Error {
         .with_source(error)
     }
 
+    /// The task of a download is gone, and nothing tells how the download ended.
+    pub(crate) fn lost() -> Self {
+        Self::new(ErrorKind::Internal, "the download ended without a result")
+            .with_hint("its tokio runtime was shut down: keep it until the download has ended")
+    }
+
     /// What the operating system said, where that is the cause.
     pub(crate) fn io_error(&self) -> Option<&std::io::Error> {
         self.source.as_deref()?.downcast_ref()
@@ -178,5 +184,13 @@ impl Error {
     #[must_use]
     pub fn is_resumable(&self) -> bool {
         self.checkpoint.is_some()
+    }
+}
+
+impl From<Panicked> for Error {
+    fn from(panicked: Panicked) -> Self {
+        Self::new(ErrorKind::Callback, format!("{panicked}, which ended the download"))
+            .with_hint(panicked::HINT)
+            .with_source(panicked)
     }
 }

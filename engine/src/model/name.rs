@@ -1,6 +1,7 @@
 //! File names from servers, made safe, and text from servers, made harmless.
 
-use super::{charset, disposition};
+use super::charset::{self, percent_decode};
+use super::disposition;
 
 /// A name without room for what is added to it (`.part`, `.haul` and a few
 /// bytes more) cannot be opened: file systems end at 255 bytes.
@@ -262,27 +263,6 @@ fn cut(name: &str) -> String {
         end -= 1;
     }
     format!("{}{extension}", stem[..end].trim_end_matches(is_dot_or_space))
-}
-
-/// Replaces each `%XX`; any other percent sign stays as it is.
-pub(crate) fn percent_decode(text: &str) -> Vec<u8> {
-    let digit = |byte: Option<&u8>| char::from(*byte?).to_digit(16);
-    let bytes = text.as_bytes();
-    let mut decoded = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        match (byte, digit(bytes.get(at + 1)), digit(bytes.get(at + 2))) {
-            (b'%', Some(high), Some(low)) => {
-                decoded.push((high * 16 + low) as u8);
-                at += 3;
-            }
-            _ => {
-                decoded.push(byte);
-                at += 1;
-            }
-        }
-    }
-    decoded
 }
 
 #[cfg(test)]

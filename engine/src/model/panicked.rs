@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use crate::model::error::{Error, ErrorKind};
-
 /// What of a program was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -30,14 +28,6 @@ impl fmt::Display for Part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the program's own {0} panicked")]
 pub(crate) struct Panicked(pub(crate) Part);
-
-impl From<Panicked> for Error {
-    fn from(panicked: Panicked) -> Self {
-        Error::new(ErrorKind::Callback, format!("{panicked}, which ended the download"))
-            .with_hint(HINT)
-            .with_source(panicked)
-    }
-}
 
 impl From<Panicked> for std::io::Error {
     fn from(panicked: Panicked) -> Self {

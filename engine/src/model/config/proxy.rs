@@ -5,8 +5,8 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use crate::model::charset::percent_decode;
 use crate::model::error::{Error, ErrorKind};
-use crate::model::name::percent_decode;
 use crate::model::redact::redact_url;
 
 /// The port of a proxy whose URL has none, as curl has it; 443 over TLS.
