@@ -52,7 +52,7 @@ pub use api::engine::Engine;
 pub use api::handle::{Download, Events, Monitor};
 pub use api::reader::{BlockingReader, Reader};
 pub use api::stream::ByteStream;
-pub use api::{guide, storage};
+pub use api::{guide, storage, transport};
 pub use disk::partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};
 pub use disk::verify::{
     BadRange, FileReport, PartialReport, is_partial, verify_file, verify_partial,
@@ -74,7 +74,6 @@ pub use model::event::{
 };
 pub use model::metalink::MetalinkFile;
 pub use model::selection::Selection;
-pub use net::transport;
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what
 /// may be shown, logged and stored.

@@ -9,3 +9,4 @@ pub(crate) mod handle;
 pub(crate) mod reader;
 pub mod storage;
 pub(crate) mod stream;
+pub mod transport;

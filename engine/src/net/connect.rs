@@ -11,7 +11,7 @@ use http::HeaderValue;
 use hyper::rt::{Read, Write};
 use url::Url;
 
-use super::failures::FetchError;
+use super::transport::TransportError;
 
 /// Where connections go: scheme, host and port (RFC 6454 section 4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,7 +88,7 @@ pub(crate) struct Forward {
 
 /// A connection that is being made.
 pub(crate) type Connecting<'a> =
-    Pin<Box<dyn Future<Output = Result<Connected, FetchError>> + Send + 'a>>;
+    Pin<Box<dyn Future<Output = Result<Connected, TransportError>> + Send + 'a>>;
 
 /// Makes connections.
 pub(crate) trait Connect: fmt::Debug + Send + Sync {

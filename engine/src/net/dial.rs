@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 use tower_service::Service;
 
-use super::failures::{cause_text, chain};
+use super::causes::{cause_text, chain};
 use crate::model::config::{EngineConfig, Interface};
 use crate::model::error::{Error, ErrorKind};
 

@@ -4,13 +4,13 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use super::causes::{cause_text, chain, ended_by_peer, tls_error};
 use super::connect::Origin;
 use super::dial::Tried;
 use super::heads::{SaidNothing, SpeaksTls};
 use super::resolver::NoAddress;
 use super::tls::TlsError;
 use super::tls_words;
-use crate::model::name::at_most;
 pub(crate) use crate::net::transport::{
     TransportError as FetchError, TransportErrorKind as FetchErrorKind,
 };
@@ -200,49 +200,6 @@ fn is_unparsable(error: &hyper::Error) -> bool {
                         io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData
                     )
             })
-    })
-}
-
-/// The error and all below it. `io::Error::source` skips the error it wraps,
-/// which is the very one of interest, so that one is taken by `get_ref`.
-pub(super) fn chain<'a>(
-    error: &'a (dyn StdError + 'static),
-) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |error: &&'a (dyn StdError + 'static)| {
-        let error = *error;
-        match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(inner) => Some(inner as &(dyn StdError + 'static)),
-            None => error.source(),
-        }
-    })
-}
-
-/// The failure of TLS that it comes from, if it does.
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    chain(error).find_map(|error| error.downcast_ref())
-}
-
-/// The text of the deepest error: the layers above it only say which layer
-/// they are. It may quote the server.
-pub(super) fn cause_text(error: &(dyn StdError + 'static)) -> String {
-    const LONGEST: usize = 500;
-    let text = match tls_error(error) {
-        Some(tls) => tls_words::cause(tls),
-        None => chain(error).last().map(ToString::to_string).unwrap_or_default(),
-    };
-    at_most(text.trim_end_matches('.'), LONGEST)
-}
-
-/// Whether the other end closed the connection, in an orderly way or not.
-fn ended_by_peer(error: &(dyn StdError + 'static)) -> bool {
-    chain(error).filter_map(|error| error.downcast_ref::<io::Error>()).any(|error| {
-        matches!(
-            error.kind(),
-            io::ErrorKind::UnexpectedEof
-                | io::ErrorKind::ConnectionReset
-                | io::ErrorKind::ConnectionAborted
-                | io::ErrorKind::BrokenPipe
-        )
     })
 }
 

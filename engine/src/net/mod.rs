@@ -1,5 +1,6 @@
 //! Everything that goes over the network: from a URL to the bytes of a response.
 
+mod causes;
 mod certificate;
 pub(crate) mod connect;
 pub(crate) mod connector;
@@ -20,5 +21,5 @@ mod proxy;
 mod resolver;
 mod tls;
 mod tls_words;
-pub mod transport;
+pub(crate) mod transport;
 pub(crate) mod url_proof;

@@ -29,9 +29,9 @@ use hyper::client::conn::http1::{self, SendRequest};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::AbortHandle;
 
-use super::connect::{Connect, Connected, Forward, Origin};
 #[cfg(feature = "http2")]
-use super::failures::chain;
+use super::causes::chain;
+use super::connect::{Connect, Connected, Forward, Origin};
 use super::failures::{FetchError, FetchErrorKind};
 use super::heads::Heads;
 use super::limiter::batch_of;

@@ -20,9 +20,10 @@ use hyper::client::conn::http1;
 
 pub(super) use socks::{Target, socks};
 
+use super::causes::cause_text;
 use super::connect::{Forward, Origin, Stream};
 use super::digest_login::schemes;
-use super::failures::{FetchError, FetchErrorKind, cause_text};
+use super::failures::{FetchError, FetchErrorKind};
 use super::heads::Heads;
 use crate::model::config::Proxy;
 use crate::model::name::at_most;

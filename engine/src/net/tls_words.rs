@@ -9,7 +9,7 @@ use rustls::{
 };
 
 use super::certificate::Untrusted;
-use super::failures::{FetchError, FetchErrorKind};
+use super::transport::{TransportError, TransportErrorKind};
 use crate::model::name::at_most;
 
 /// So many of a certificate's names are told.
@@ -22,18 +22,18 @@ const INSECURE: &str = "the last way is --insecure, with which anybody on the wa
                         change everything";
 
 /// The handshake with `to` failed.
-pub(super) fn failed(to: &dyn fmt::Display, error: &rustls::Error) -> FetchError {
+pub(super) fn failed(to: &dyn fmt::Display, error: &rustls::Error) -> TransportError {
     if let rustls::Error::AlertReceived(Alert::NoApplicationProtocol) = error {
         let message = format!("{to} speaks no version of HTTP that it was offered");
-        return FetchError::new(FetchErrorKind::NoHttpVersion, message);
+        return TransportError::new(TransportErrorKind::NoHttpVersion, message);
     }
     if let rustls::Error::InvalidCertificate(why) = error {
         let (cause, hint) = certificate(why);
         let message = format!("the certificate of {to} is not accepted: {cause}");
-        return FetchError::new(FetchErrorKind::Tls, message).with_hint(hint);
+        return TransportError::new(TransportErrorKind::Tls, message).with_hint(hint);
     }
     let message = format!("the TLS handshake with {to} failed: {}", cause(error));
-    let failed = FetchError::new(FetchErrorKind::Tls, message);
+    let failed = TransportError::new(TransportErrorKind::Tls, message);
     match error {
         _ if is_no_tls(error) => {
             failed.with_hint("if plain HTTP is spoken there, try http:// instead of https://")
@@ -250,7 +250,7 @@ mod tests {
             Error::FailedToGetCurrentTime,
         ];
         for error in alerts.chain(certificates).chain(others) {
-            let FetchError { message, hint, .. } = failed(&"host:443", &error);
+            let TransportError { message, hint, .. } = failed(&"host:443", &error);
             let text = format!("{message} {}", hint.unwrap_or_default());
             let mut words = text.split(|c: char| !c.is_alphanumeric());
             let is_type = |word: &str| {

@@ -1,10 +1,4 @@
-//! How requests are answered: the engine's own HTTP, or something of yours.
-//!
-//! The engine asks a [`Transport`] for ranges of objects and reads the bodies of
-//! its answers. [`HttpTransport`] is the one that [`Engine::new`](crate::Engine::new)
-//! takes; with [`Engine::with_transport`](crate::Engine::with_transport) a program
-//! brings another: one that speaks a protocol of its own, one for tests without a
-//! network, or one that wraps [`HttpTransport`] to sign, count or log each request.
+//! The interface by which requests are answered, whoever answers them.
 
 use std::fmt;
 use std::future::Future;
@@ -13,10 +7,6 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
-
-pub use crate::net::http::HttpTransport;
-/// The crates whose types are in these interfaces, in the versions that fit.
-pub use {bytes, http};
 
 /// An answer that is awaited.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
