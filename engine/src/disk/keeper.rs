@@ -12,6 +12,7 @@ mod together;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -28,12 +29,12 @@ pub(crate) use self::mailbox::{End, KeeperMessage, Published};
 pub(super) use self::together::finish_together;
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
-use super::pieces::{Bad, PieceCheck};
+use super::naming::Named;
+use super::pieces::{Bad, Hashed, PieceCheck};
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
-use super::store::{Finished, StoreEvent};
-use super::writer::{Begun, Target, Writers};
+use super::writer::{Begun, Report, Target, Writers};
 use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
@@ -49,8 +50,45 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
+/// What a keeper tells its driver.
+#[derive(Debug)]
+pub(crate) enum StoreEvent {
+    /// All bytes of a segment are stored, and as good as pieces tell.
+    Stored { segment: u32 },
+    /// A segment that an earlier run completed was hashed again. One that is
+    /// not good is missing.
+    Verified { segment: u32, good: bool },
+    /// So was the beginning of a segment. Fetching goes on after its first
+    /// `len_bytes`, which is 0 when they are not good.
+    PrefixVerified { segment: u32, len_bytes: u64 },
+    /// These segments, which are stored, are not what a piece of the object must
+    /// be: they are missing.
+    Bad { segments: std::ops::Range<usize>, message: String },
+    /// The download cannot go on.
+    Failed(Error),
+}
+
+/// A finished download.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Finished {
+    /// The name that it has, where there is one.
+    pub(crate) output: Option<PathBuf>,
+    /// How that name was given.
+    pub(crate) named: Named,
+    /// The object's size in bytes.
+    pub(crate) bytes: u64,
+    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
+    pub(crate) blake3: Option<[u8; 32]>,
+    /// The digest that was asked for and found.
+    pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
+    /// How many bytes were stored through a map.
+    pub(crate) mapped_bytes: u64,
+}
+
 pub(super) struct Keeper {
     inbox: Receiver<KeeperMessage>,
+    /// For the threads that work for it.
+    mailbox: Arc<Mailbox>,
     place: Place,
     target: Arc<Target>,
     writers: Writers,
@@ -91,7 +129,7 @@ pub(super) struct Keeper {
 
 impl Keeper {
     pub(super) fn new(
-        inbox: Receiver<KeeperMessage>,
+        (mailbox, inbox): (Arc<Mailbox>, Receiver<KeeperMessage>),
         place: Place,
         target: Arc<Target>,
         writers: Writers,
@@ -105,6 +143,7 @@ impl Keeper {
         };
         Self {
             inbox,
+            mailbox,
             place,
             target,
             writers,
@@ -157,8 +196,8 @@ impl Keeper {
             return Ok(());
         }
         let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
-        let cancel = Arc::clone(&self.cancel);
-        let verify = move || verify(&target, &writers, &earlier, &cancel);
+        let (mailbox, cancel) = (Arc::clone(&self.mailbox), Arc::clone(&self.cancel));
+        let verify = move || verify(&target, &writers, &mailbox, &earlier, &cancel);
         self.verifying = self.writers.crew().start("haul-verify", verify)?;
         Ok(())
     }
@@ -185,7 +224,9 @@ impl Keeper {
         // Of an object without a known size they are compared at the end.
         let Some(total) = self.ledger.total else { return Ok(()) };
         let crew = self.writers.crew();
-        let mut check = PieceCheck::start(crew, pieces, total, &self.target)?;
+        let mailbox = Arc::clone(&self.mailbox);
+        let tell = move |hashed| mailbox.send(KeeperMessage::PieceHashed(hashed));
+        let mut check = PieceCheck::start(crew, pieces, total, &self.target, tell)?;
         for (number, record) in self.ledger.segments.iter().enumerate() {
             if matches!(record, SegmentRecord::Durable(_)) {
                 check.stored(number);
@@ -204,16 +245,17 @@ impl Keeper {
         }
     }
 
-    fn piece_hashed(&mut self, piece: usize, number: u32, found: &[u8]) {
+    fn piece_hashed(&mut self, hashed: Hashed) {
         let Some(pieces) = &mut self.pieces else { return };
-        match pieces.on_hashed(piece, number, found) {
-            Ok(good) => {
+        match pieces.on_hashed(hashed) {
+            Err(error) => self.storing_failed(error),
+            Ok(Ok(good)) => {
                 for segment in good {
                     self.tell(StoreEvent::Stored { segment: index(segment) });
                 }
                 self.pass();
             }
-            Err(Bad { segments, message }) => {
+            Ok(Err(Bad { segments, message })) => {
                 for segment in segments.clone() {
                     self.ledger.segments[segment] = SegmentRecord::Missing;
                     self.writers.forget(&self.target, index(segment));
@@ -262,7 +304,7 @@ impl Keeper {
 
     /// As [`Self::run`], as a task of a simulation.
     #[cfg(test)]
-    pub(super) async fn run_as_task(mut self, mailbox: Mailbox) {
+    pub(super) async fn run_as_task(mut self) {
         let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
         loop {
             while let Ok(message) = self.inbox.try_recv() {
@@ -274,7 +316,7 @@ impl Keeper {
             self.tick(&mut next_tick);
             tokio::select! {
                 biased;
-                () = mailbox.notified() => {}
+                () = self.mailbox.notified() => {}
                 () = tokio::time::sleep_until(next_tick) => {}
             }
         }
@@ -290,7 +332,7 @@ impl Keeper {
 
     fn take(&mut self, message: KeeperMessage) {
         match message {
-            KeeperMessage::Stored { segment, hash } => {
+            KeeperMessage::Written(Report::Stored { segment, hash }) => {
                 // Its first bytes may be among those that a failed sync lost.
                 if self.sync_failed {
                     return;
@@ -302,11 +344,8 @@ impl Keeper {
                 self.pass();
                 self.tell_stored(segment);
             }
-            KeeperMessage::Failed(error) => {
-                let error = Error::io("cannot write", self.place.data(), error);
-                self.fail(error);
-            }
-            KeeperMessage::Begun(begun) => {
+            KeeperMessage::Written(Report::Failed(error)) => self.storing_failed(error),
+            KeeperMessage::Written(Report::Begun(begun)) => {
                 let Some((missing, collected)) = &mut self.snapshot else { return };
                 collected.extend(begun);
                 *missing -= 1;
@@ -351,9 +390,7 @@ impl Keeper {
                 self.syncing = None;
                 self.synced(&segments, result);
             }
-            KeeperMessage::PieceHashed { piece, number, found } => {
-                self.piece_hashed(piece, number, &found);
-            }
+            KeeperMessage::PieceHashed(hashed) => self.piece_hashed(hashed),
             KeeperMessage::Prove { begun, seed, reply } => {
                 drop(reply.send(self.proof(begun, seed)));
             }
@@ -391,6 +428,11 @@ impl Keeper {
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert_with(|| error.clone());
         self.tell(StoreEvent::Failed(error));
+    }
+
+    fn storing_failed(&mut self, error: io::Error) {
+        let error = Error::io("cannot write", self.place.data(), error);
+        self.fail(error);
     }
 
     /// Told once: the data is not affected, and each second brings the same.
@@ -441,11 +483,11 @@ impl Keeper {
         (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
         // Taken before the sync begins: only their bytes are all covered by it.
         let segments = self.complete_segments();
-        let target = Arc::clone(&self.target);
+        let (target, mailbox) = (Arc::clone(&self.target), Arc::clone(&self.mailbox));
         let sync = move || {
             let result =
                 fault_point::pass(Call::SyncData).and_then(|()| target.storage().sync_data());
-            target.report(KeeperMessage::Synced { segments, result });
+            mailbox.send(KeeperMessage::Synced { segments, result });
         };
         // Without a thread now, there is another try after the next interval.
         self.syncing = self.writers.crew().start("haul-sync", sync).ok().flatten();

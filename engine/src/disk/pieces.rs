@@ -15,7 +15,6 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::crew::Crew;
 use super::hasher::Hasher;
-use super::keeper::KeeperMessage;
 use super::storage::Storage;
 use super::writer::Target;
 use crate::model::config::{Pieces, hex};
@@ -59,6 +58,15 @@ enum Way {
     Inline(Box<Reader>),
 }
 
+/// What came of hashing a piece.
+pub(super) struct Hashed {
+    piece: usize,
+    /// Of the job.
+    number: u32,
+    /// Its digest, unless it cannot be read.
+    found: io::Result<Vec<u8>>,
+}
+
 /// What a piece that is not good means.
 pub(super) struct Bad {
     /// The segments that are missing again.
@@ -68,7 +76,8 @@ pub(super) struct Bad {
 }
 
 impl PieceCheck {
-    /// Of an object of `total_bytes`, which `pieces` fit, in segments.
+    /// Of an object of `total_bytes`, which `pieces` fit, in segments. `tell` takes what
+    /// [`Self::on_hashed`] is to be given.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -77,13 +86,15 @@ impl PieceCheck {
         pieces: Pieces,
         total_bytes: u64,
         target: &Arc<Target>,
+        tell: impl Fn(Hashed) + Send + 'static,
     ) -> io::Result<Self> {
         let cancel = Arc::<AtomicBool>::default();
-        let mut reader = Reader {
+        let reader = Reader {
             pieces: pieces.clone(),
             total_bytes,
             target: Arc::clone(target),
             cancel: Arc::clone(&cancel),
+            tell: Box::new(tell),
         };
         let jobs = match crew {
             Crew::Threads => {
@@ -148,17 +159,17 @@ impl PieceCheck {
         }
     }
 
-    /// What became of a piece: `found` is its digest. Segments that are good by
-    /// this are returned, or what is bad.
-    pub(super) fn on_hashed(
-        &mut self,
-        piece: usize,
-        number: u32,
-        found: &[u8],
-    ) -> Result<Vec<usize>, Bad> {
+    /// What became of a piece. Segments that are good by this are returned, or what
+    /// is bad.
+    ///
+    /// # Errors
+    /// When the piece cannot be read.
+    pub(super) fn on_hashed(&mut self, hashed: Hashed) -> io::Result<Result<Vec<usize>, Bad>> {
+        let Hashed { piece, number, found } = hashed;
+        let found = found?;
         if self.states.get(piece) != Some(&State::Asked(number)) {
             // It has been fetched again in the meantime.
-            return Ok(Vec::new());
+            return Ok(Ok(Vec::new()));
         }
         let segments = self.segments_of(piece);
         if found == self.pieces.digest(piece) {
@@ -170,7 +181,7 @@ impl PieceCheck {
             let good: Vec<usize> =
                 segments.filter(|segment| !self.good[*segment] && is_good(segment)).collect();
             good.iter().for_each(|segment| self.good[*segment] = true);
-            return Ok(good);
+            return Ok(Ok(good));
         }
         for segment in segments.clone() {
             (self.stored[segment], self.good[segment]) = (false, false);
@@ -182,10 +193,10 @@ impl PieceCheck {
         let algorithm = self.pieces.algorithm();
         let message = format!(
             "bytes {range} have {algorithm}={}, but the piece must have {algorithm}={}",
-            hex(found),
+            hex(&found),
             hex(self.pieces.digest(piece))
         );
-        Err(Bad { segments, message })
+        Ok(Err(Bad { segments, message }))
     }
 }
 
@@ -205,18 +216,16 @@ struct Reader {
     total_bytes: u64,
     target: Arc<Target>,
     cancel: Arc<AtomicBool>,
+    tell: Box<dyn Fn(Hashed) + Send>,
 }
 
 impl Reader {
-    fn check(&mut self, job: &Job) {
+    fn check(&self, job: &Job) {
         let range = self.pieces.range(job.piece, self.total_bytes);
         let storage = self.target.storage();
-        let message = match hashed(&self.pieces, range, &**storage, &self.cancel) {
-            Ok(found) => KeeperMessage::PieceHashed { piece: job.piece, number: job.number, found },
-            Err(error) => KeeperMessage::Failed(error),
-        };
+        let found = hashed(&self.pieces, range, &**storage, &self.cancel);
         if !self.cancel.load(Ordering::Relaxed) {
-            self.target.report(message);
+            (self.tell)(Hashed { piece: job.piece, number: job.number, found });
         }
     }
 }

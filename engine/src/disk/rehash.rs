@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder};
 
 use super::storage::{Storage, with_mapped};
-use super::writer::Layout;
 use crate::model::digest_tree::SegmentHasher;
+use crate::model::layout::Layout;
 use crate::model::range::ByteRange;
 
 /// How much is read at once, in bytes, to hash what is stored.

@@ -3,7 +3,6 @@
 //! [`Store`] is the driver's end; the work is done by the keeper of the download,
 //! mostly on a thread of its own, and the writer threads of the engine.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
@@ -12,37 +11,19 @@ use super::crew::Crew;
 use super::directory_sync::DirectorySyncs;
 use super::endings::Endings;
 use super::holds::Hold;
+pub(crate) use super::keeper::StoreEvent;
 use super::keeper::{End, Keeper, KeeperMessage, Mailbox, Published};
-use super::naming::Named;
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
 use super::storage::Storage;
 use super::storage::window::Window;
 use super::stored::Stored;
-use super::writer::{Layout, Sink, Target, Writers};
+use super::writer::{Reports, Sink, Target, Writers};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::{Error, ErrorKind, Kept};
 use crate::model::samples::Proof;
-
-/// What a store tells its driver.
-#[derive(Debug)]
-pub(crate) enum StoreEvent {
-    /// All bytes of a segment are stored, and as good as pieces tell.
-    Stored { segment: u32 },
-    /// A segment that an earlier run completed was hashed again. One that is
-    /// not good is missing.
-    Verified { segment: u32, good: bool },
-    /// So was the beginning of a segment. Fetching goes on after its first
-    /// `len_bytes`, which is 0 when they are not good.
-    PrefixVerified { segment: u32, len_bytes: u64 },
-    /// These segments, which are stored, are not what a piece of the object must
-    /// be: they are missing.
-    Bad { segments: std::ops::Range<usize>, message: String },
-    /// The download cannot go on.
-    Failed(Error),
-}
 
 /// What [`Store::open`] takes.
 pub(crate) struct StoreOptions {
@@ -81,30 +62,13 @@ pub(crate) struct StoreOptions {
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
 
-/// A finished download.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finished {
-    /// The name that it has, where there is one.
-    pub(crate) output: Option<PathBuf>,
-    /// How that name was given.
-    pub(crate) named: Named,
-    /// The object's size in bytes.
-    pub(crate) bytes: u64,
-    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
-    pub(crate) blake3: Option<[u8; 32]>,
-    /// The digest that was asked for and found.
-    pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
-    /// How many bytes were stored through a map.
-    pub(crate) mapped_bytes: u64,
-}
-
 /// The data of one running download. Dropping it, with or without a runtime,
 /// is a [`Store::stop`] that is not waited for.
 pub(crate) struct Store {
     target: Arc<Target>,
     writers: Writers,
     endings: Arc<Endings>,
-    keeper: Mailbox,
+    keeper: Arc<Mailbox>,
     hold: Option<Arc<Hold>>,
     ended: bool,
 }
@@ -132,7 +96,7 @@ impl Store {
             stored,
             events,
         } = options;
-        let layout = Layout::of(&checkpoint);
+        let layout = checkpoint.layout();
         for (segment, record) in (0_u32..).zip(&checkpoint.segments) {
             if matches!(record, SegmentRecord::Durable(_)) {
                 stored.whole(segment);
@@ -150,11 +114,11 @@ impl Store {
             layout,
             digest,
             in_memory,
-            mailbox.clone(),
+            Arc::clone(&mailbox) as Arc<dyn Reports>,
             stored,
         ));
         let mut keeper = Keeper::new(
-            inbox,
+            (Arc::clone(&mailbox), inbox),
             place,
             Arc::clone(&target),
             writers.clone(),
@@ -182,7 +146,7 @@ impl Store {
                 writers.crew().start("haul-keeper", || keeper.run()).map_err(no_thread)?;
             }
             #[cfg(test)]
-            Crew::Inline => drop(tokio::spawn(keeper.run_as_task(mailbox.clone()))),
+            Crew::Inline => drop(tokio::spawn(keeper.run_as_task())),
         }
         Ok(Self { target, writers, endings, keeper: mailbox, hold, ended: false })
     }

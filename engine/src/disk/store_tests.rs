@@ -8,8 +8,9 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::*;
 use crate::disk::partial::{Partial, Paths};
 use crate::disk::{checkpoint_file, storage};
-use crate::model::checkpoint::{SegmentRecord, UrlIdentity, segment_count};
+use crate::model::checkpoint::{SegmentRecord, UrlIdentity};
 use crate::model::config::{Allocation, Checksum, Existing, StorageKind};
+use crate::model::layout::segment_count;
 use crate::model::validator::Validator;
 
 const SEGMENT: u64 = 64 << 10;
@@ -85,7 +86,7 @@ fn open_partial(
         storage: opened.storage,
         writers: Writers::new(Crew::Threads, 2, BUDGET),
         window: None,
-        stored: Arc::new(Stored::new(Layout::of(&checkpoint), Arc::default())),
+        stored: Arc::new(Stored::new(checkpoint.layout(), Arc::default())),
         checkpoint,
         sync: true,
         directories: Arc::default(),
@@ -317,7 +318,7 @@ fn open_watched(
         storage: Arc::clone(&watched) as Arc<dyn Storage>,
         writers: Writers::new(Crew::Threads, 2, BUDGET),
         window: None,
-        stored: Arc::new(Stored::new(Layout::of(&checkpoint), Arc::default())),
+        stored: Arc::new(Stored::new(checkpoint.layout(), Arc::default())),
         checkpoint,
         sync: true,
         directories: Arc::default(),
@@ -544,7 +545,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
         storage: Arc::new(Failing(opened.storage)),
         writers: Writers::new(Crew::Threads, 1, BUDGET),
         window: None,
-        stored: Arc::new(Stored::new(Layout::of(&fresh(Some(TOTAL))), Arc::default())),
+        stored: Arc::new(Stored::new(fresh(Some(TOTAL)).layout(), Arc::default())),
         checkpoint: fresh(Some(TOTAL)),
         sync: true,
         directories: Arc::default(),

@@ -10,8 +10,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::Notify;
 use tokio::sync::futures::Notified;
 
-use super::writer::Layout;
-use crate::model::checkpoint::segment_count;
+use crate::model::layout::Layout;
 
 /// Wakes the readers of one download.
 #[derive(Debug, Default)]
@@ -77,8 +76,7 @@ pub(crate) struct Stored {
 impl Stored {
     /// Nothing is stored.
     pub(crate) fn new(layout: Layout, alarm: Arc<Alarm>) -> Self {
-        let count = layout.total.map_or(1, |total| segment_count(total, layout.segment_size_bytes));
-        Self { layout, ends: (0..count).map(|_| AtomicU64::new(0)).collect(), alarm }
+        Self { layout, ends: (0..layout.count()).map(|_| AtomicU64::new(0)).collect(), alarm }
     }
 
     /// All bytes of `segment` before the offset `end` are in the file.

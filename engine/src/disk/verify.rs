@@ -19,11 +19,11 @@ use crate::disk::output::{self, Earlier};
 use crate::disk::partial::{Partial, Paths};
 use crate::disk::rehash::{READ_BYTES, cores, on_threads, rehash, visit};
 use crate::disk::storage::{Storage, at_rest};
-use crate::disk::writer::Layout;
-use crate::model::checkpoint::{Checkpoint, SegmentRecord, segment_count};
+use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::config::{Checksum, DigestAlgorithm, hex};
 use crate::model::digest_tree;
 use crate::model::error::{Error, ErrorKind};
+use crate::model::layout::Layout;
 use crate::model::range::ByteRange;
 
 /// What [`verify_file`] found.
@@ -208,7 +208,7 @@ fn hash_in_parallel(
     let segment_size_bytes =
         bytes.div_ceil(MOST_SEGMENTS).next_power_of_two().max(LEAST_SEGMENT_BYTES);
     let layout = Layout { total: Some(bytes), segment_size_bytes };
-    let segments = segment_count(bytes, segment_size_bytes);
+    let segments = layout.count();
     let at_once = cores() * 8;
     let cut_short = || io::Error::new(io::ErrorKind::UnexpectedEof, "it was truncated meanwhile");
     let mut other = algorithm.map(Hasher::new);
@@ -300,8 +300,7 @@ struct Checked {
 }
 
 fn check(checkpoint: &Checkpoint, file: &Arc<File>) -> io::Result<Checked> {
-    let layout =
-        Layout { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes };
+    let layout = checkpoint.layout();
     let mut claims: Vec<_> = (0_u32..)
         .zip(&checkpoint.segments)
         .filter_map(|(number, record)| match record {

@@ -23,9 +23,8 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::target::Target;
-pub(crate) use self::target::{Layout, Sink, StoreClosed};
+pub(crate) use self::target::{Sink, StoreClosed};
 use super::crew::Crew;
-use super::keeper::KeeperMessage;
 use super::storage::SegmentWriter;
 use crate::fault_point::{self, Call};
 use crate::model::checkpoint::Prefix;
@@ -178,7 +177,7 @@ impl Writers {
         let _ = self.send(target, segment, forget);
     }
 
-    /// Asks each thread for a [`KeeperMessage::Begun`]. Returns how many
+    /// Asks each thread for a [`Report::Begun`]. Returns how many
     /// will come.
     pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
         let ask =
@@ -409,9 +408,26 @@ struct Active {
     next: u64,
 }
 
+/// What the writers say of one download.
+#[derive(Debug)]
+pub(super) enum Report {
+    /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
+    Stored { segment: u32, hash: Option<[u8; 32]> },
+    /// One writer's answer to a snapshot.
+    Begun(Vec<Begun>),
+    /// Storing failed; the writers take nothing more for this download.
+    Failed(io::Error),
+}
+
+/// Takes what the writers say of one download: once per segment and snapshot. It must
+/// not wait for a writer, since a writer calls it.
+pub(super) trait Reports: Send + Sync {
+    fn report(&self, report: Report);
+}
+
 /// How much of a segment is stored that is not complete.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Begun {
+pub(super) struct Begun {
     pub(super) segment: u32,
     /// Bytes from the segment's start; not 0.
     pub(super) len_bytes: u64,
@@ -456,7 +472,7 @@ impl Writer {
             }
             Message::Snapshot { target } => {
                 let begun = self.targets.get(&target.id).map(Progress::begun);
-                target.report(KeeperMessage::Begun(begun.unwrap_or_default()));
+                target.report(Report::Begun(begun.unwrap_or_default()));
             }
             Message::Run(work) => work(),
             Message::Close { target, reply } => {
@@ -554,7 +570,7 @@ impl Progress {
         }
         let hash = active.remove().hasher.map(|hasher| hasher.finish());
         self.done.insert(segment);
-        target.report(KeeperMessage::Stored { segment, hash });
+        target.report(Report::Stored { segment, hash });
     }
 
     fn begun(&self) -> Vec<Begun> {

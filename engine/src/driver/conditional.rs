@@ -9,8 +9,8 @@ use crate::disk::conditional::Note;
 use crate::disk::partials;
 use crate::disk::storage::existing::ExistingFile;
 use crate::disk::stored::Stored;
-use crate::disk::writer::Layout;
 use crate::driver::contents::Open;
+use crate::model::layout::Layout;
 
 impl Driver {
     /// Learns which version the output is, to ask whether there is another one.

@@ -5,7 +5,6 @@ use std::time::UNIX_EPOCH;
 use super::*;
 use crate::disk::fitting::{fitting, with_words};
 use crate::disk::stored::Stored;
-use crate::disk::writer::Layout;
 use crate::driver::contents::Open;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::event::Metadata;
@@ -385,10 +384,8 @@ impl Driver {
         });
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
-        let stored = Arc::new(Stored::new(
-            Layout::of(&checkpoint),
-            Arc::clone(self.shared.contents.alarm()),
-        ));
+        let stored =
+            Arc::new(Stored::new(checkpoint.layout(), Arc::clone(self.shared.contents.alarm())));
         self.store = Some(Store::open(StoreOptions {
             place,
             storage: Arc::clone(&storage),

@@ -19,6 +19,7 @@
 use url::Url;
 
 use super::adoption::Adopted;
+use super::layout::Layout;
 use super::range::{ByteRange, MAX_OBJECT_BYTES};
 use super::resource::Resource;
 use super::selection::Selected;
@@ -160,7 +161,7 @@ pub struct Checkpoint {
     pub content_type: Option<String>,
     /// A power of two of at least [`MIN_SEGMENT_BYTES`].
     pub segment_size_bytes: u64,
-    /// One record for each of [`segment_count`] segments; none without a total.
+    /// One record for each segment of the [layout](Self::layout); none without a total.
     pub segments: Vec<SegmentRecord>,
     /// At most one for each missing segment, in ascending order.
     pub prefixes: Vec<Prefix>,
@@ -205,16 +206,13 @@ pub enum Match {
     Different(String),
 }
 
-/// How many segments an object of `total_bytes` has; an empty one has none.
-///
-/// # Panics
-/// When `segment_size_bytes` is 0.
-#[must_use]
-pub fn segment_count(total_bytes: u64, segment_size_bytes: u64) -> u64 {
-    total_bytes.div_ceil(segment_size_bytes)
-}
-
 impl Checkpoint {
+    /// How the object is cut into segments.
+    #[must_use]
+    pub fn layout(&self) -> Layout {
+        Layout { total: self.total, segment_size_bytes: self.segment_size_bytes }
+    }
+
     /// The bytes of `NAME.haul`. Text longer than 65,535 bytes is left out,
     /// which can only make a later resume more careful, and a segment that is
     /// complete without a value is missing.

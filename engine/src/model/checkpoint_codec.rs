@@ -3,9 +3,10 @@
 use std::fmt;
 
 use super::super::adoption::{Adopted, FormerName, is_salt};
+use super::super::layout::segment_count;
 use super::{
     ByteRange, Checkpoint, DataFile, EntityTag, LastModified, MAX_OBJECT_BYTES, MAX_SEGMENTS,
-    MIN_SEGMENT_BYTES, Prefix, SegmentRecord, Selected, UrlIdentity, Validator, segment_count,
+    MIN_SEGMENT_BYTES, Prefix, SegmentRecord, Selected, UrlIdentity, Validator,
 };
 
 /// What a checkpoint begins with.

@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::super::adoption::FormerName;
+use super::super::layout::segment_count;
 use super::*;
 
 fn url(text: &str) -> Url {

@@ -9,7 +9,7 @@
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
-use super::checkpoint::segment_count;
+use super::layout::segment_count;
 
 /// Hashes one segment, its bytes in order.
 #[derive(Debug, Clone)]

@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod head;
+pub mod layout;
 pub mod link_fields;
 pub mod metalink;
 pub mod name;

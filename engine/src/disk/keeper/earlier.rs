@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::KeeperMessage;
+use super::{KeeperMessage, Mailbox};
 use crate::disk::crew::Crew;
 use crate::disk::rehash::{cores, on_threads, rehash};
 use crate::disk::writer::{Target, Writers};
@@ -30,6 +30,7 @@ impl Earlier {
 pub(super) fn verify(
     target: &Arc<Target>,
     writers: &Writers,
+    mailbox: &Mailbox,
     earlier: &Earlier,
     cancel: &AtomicBool,
 ) {
@@ -53,14 +54,14 @@ pub(super) fn verify(
             // Before the message: fetching goes on as soon as it is seen.
             writers.seed(target, segment, hasher, range.start() + len_bytes);
         }
-        target.report(KeeperMessage::PrefixVerified { segment, len_bytes });
+        mailbox.send(KeeperMessage::PrefixVerified { segment, len_bytes });
     });
     on_threads(threads, earlier.complete.len(), |number| {
         let (segment, hash) = earlier.complete[number];
         let found = again(segment, None);
         if goes_on() {
             let good = found.is_some_and(|hasher| hasher.finish() == hash);
-            target.report(KeeperMessage::Verified { segment, good });
+            mailbox.send(KeeperMessage::Verified { segment, good });
         }
     });
     on_threads(threads, earlier.unhashed.len(), |number| {
@@ -68,7 +69,7 @@ pub(super) fn verify(
         // One that cannot be read leaves the whole without a digest.
         if let Some(hasher) = again(segment, None) {
             let hash = hasher.finish();
-            target.report(KeeperMessage::Hashed { segment, hash });
+            mailbox.send(KeeperMessage::Hashed { segment, hash });
         }
     });
 }

@@ -9,8 +9,8 @@ use super::{
 use crate::disk::naming::Named;
 use crate::disk::pieces::first_bad;
 use crate::disk::prove::refuse_size;
-use crate::disk::writer::Begun;
-use crate::fault_point::{self, Call};
+use crate::disk::writer::{Begun, Report};
+use crate::fault_point::{Call, self};
 use crate::model::config::DigestAlgorithm;
 use crate::model::digest_tree::{self, SegmentHasher};
 use crate::model::error::{Error, ErrorKind, Kept};
@@ -40,7 +40,7 @@ impl Keeper {
     /// Takes over what is told while no checkpoint is to come of it: one with all the
     /// news is written afterwards, if at all.
     pub(super) fn hear(&mut self, message: KeeperMessage) {
-        if !matches!(message, KeeperMessage::Begun(_)) {
+        if !matches!(message, KeeperMessage::Written(Report::Begun(_))) {
             self.take(message);
         }
     }

@@ -8,18 +8,15 @@ use tokio::sync::oneshot;
 
 use super::{Expected, Finished, Keeper, Place, PublishOptions};
 use crate::disk::holds::Hold;
-use crate::disk::writer::Begun;
+use crate::disk::pieces::Hashed;
+use crate::disk::writer::{Report, Reports};
 use crate::model::error::{Error, Kept};
 use crate::model::samples::Proof;
 
 /// What the keeper is told.
 pub(crate) enum KeeperMessage {
-    /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
-    Stored { segment: u32, hash: Option<[u8; 32]> },
-    /// Storing failed; the writers take nothing more for this download.
-    Failed(io::Error),
-    /// One writer's answer to a snapshot.
-    Begun(Vec<Begun>),
+    /// By the writers.
+    Written(Report),
     /// A complete segment of an earlier run was hashed again.
     Verified { segment: u32, good: bool },
     /// A prefix of an earlier run was; 0 bytes when it is not good.
@@ -28,8 +25,8 @@ pub(crate) enum KeeperMessage {
     Hashed { segment: u32, hash: [u8; 32] },
     /// A background sync ended. These segments were complete when it began.
     Synced { segments: Vec<u32>, result: io::Result<()> },
-    /// A piece that is stored has this digest.
-    PieceHashed { piece: usize, number: u32, found: Vec<u8> },
+    /// A piece that is stored was hashed.
+    PieceHashed(Hashed),
     /// What another URL can be compared with is asked for: complete segments, or what
     /// there is.
     Prove { begun: bool, seed: u64, reply: oneshot::Sender<Option<Proof>> },
@@ -72,27 +69,32 @@ impl End {
 /// The way to a keeper. Without a bound, so that no writer ever waits for the
 /// keeper, which waits for the writers. A report comes once per segment and
 /// snapshot.
-#[derive(Clone)]
 pub(in crate::disk) struct Mailbox {
     sender: Sender<KeeperMessage>,
     /// A keeper without a thread: whoever has news for it does what they ask for,
     /// which never blocks, unless somebody else is at it. Empty before its
     /// beginning and after its end.
-    on_call: Arc<Mutex<Option<Keeper>>>,
+    on_call: Mutex<Option<Keeper>>,
     #[cfg(test)]
-    wake: Arc<tokio::sync::Notify>,
+    wake: tokio::sync::Notify,
+}
+
+impl Reports for Mailbox {
+    fn report(&self, report: Report) {
+        self.send(KeeperMessage::Written(report));
+    }
 }
 
 impl Mailbox {
-    pub(in crate::disk) fn new() -> (Self, Receiver<KeeperMessage>) {
+    pub(in crate::disk) fn new() -> (Arc<Self>, Receiver<KeeperMessage>) {
         let (sender, inbox) = unbounded();
         let mailbox = Self {
             sender,
-            on_call: Arc::default(),
+            on_call: Mutex::default(),
             #[cfg(test)]
-            wake: Arc::default(),
+            wake: tokio::sync::Notify::default(),
         };
-        (mailbox, inbox)
+        (Arc::new(mailbox), inbox)
     }
 
     pub(in crate::disk) fn send(&self, message: KeeperMessage) {

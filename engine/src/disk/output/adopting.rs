@@ -23,7 +23,6 @@ use crate::disk::naming::rename_new;
 use crate::disk::partial::{Partial, Paths, is_named, is_same, look, open_regular, take_lock};
 use crate::disk::rehash::{cores, on_threads, rehash};
 use crate::disk::storage;
-use crate::disk::writer::Layout;
 use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, Cover, cover};
 use crate::model::checkpoint::{DataFile, Prefix, SegmentRecord};
@@ -101,7 +100,7 @@ fn hash(
     found: &Found,
 ) -> Result<(), Error> {
     let cannot = |error| Error::io("cannot read", &found.path, error);
-    let layout = Layout::of(checkpoint);
+    let layout = checkpoint.layout();
     let data = storage::at_rest(Arc::clone(file)).map_err(cannot)?;
     let covered = |number: usize| {
         let segment = u32::try_from(number).ok()?;

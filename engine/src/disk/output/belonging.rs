@@ -5,10 +5,10 @@ use std::sync::Arc;
 use crate::disk::partial::Partial;
 use crate::disk::rehash::rehash;
 use crate::disk::storage::{self, Storage};
-use crate::disk::writer::Layout;
 use crate::fault_point;
 use crate::model::checkpoint::{Checkpoint, DataFile, SegmentRecord};
 use crate::model::error::Error;
+use crate::model::layout::Layout;
 
 /// What the data is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,7 +113,7 @@ impl Claims {
             synced: true,
         });
         let claims = begun.chain(whole).collect();
-        Self { storage, layout: Layout::of(checkpoint), claims }
+        Self { storage, layout: checkpoint.layout(), claims }
     }
 
     fn any_is_right(&self) -> bool {

@@ -1,5 +1,4 @@
-//! Where bytes go: how an object is cut, one epoch of a download, and the way
-//! in for its fetchers.
+//! Where bytes go: one epoch of a download, and the way in for its fetchers.
 
 use std::io;
 use std::sync::Arc;
@@ -8,56 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{Message, Writers};
-use crate::disk::keeper::{KeeperMessage, Mailbox};
+use super::{Message, Report, Reports, Writers};
 use crate::disk::storage::Storage;
 use crate::disk::storage::window::Window;
 use crate::disk::stored::Stored;
-use crate::model::checkpoint::{Checkpoint, segment_count};
-use crate::model::range::ByteRange;
-
-/// How an object is cut into segments.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Layout {
-    /// The object's size in bytes. Without one the object is one segment
-    /// without an end.
-    pub(crate) total: Option<u64>,
-    /// The size of every segment but the last; a power of two.
-    pub(crate) segment_size_bytes: u64,
-}
-
-impl Layout {
-    /// That of the object that a checkpoint is of.
-    pub(crate) fn of(checkpoint: &Checkpoint) -> Self {
-        Self { total: checkpoint.total, segment_size_bytes: checkpoint.segment_size_bytes }
-    }
-
-    /// Whether the object is at most one segment, hashed as a whole.
-    pub(crate) fn whole(self) -> bool {
-        self.total.is_none_or(|total| segment_count(total, self.segment_size_bytes) <= 1)
-    }
-
-    /// The bytes of a segment; `None` when the object has no such segment.
-    pub(crate) fn range(self, segment: u32) -> Option<ByteRange> {
-        let Some(total) = self.total else {
-            return (segment == 0).then(|| ByteRange::new(0, u64::MAX));
-        };
-        let start = u64::from(segment).checked_mul(self.segment_size_bytes)?;
-        let end = start.saturating_add(self.segment_size_bytes).min(total);
-        (start < end).then(|| ByteRange::new(start, end))
-    }
-
-    /// The number of the segment that has the byte at `offset`, and the offset
-    /// after it, as if the object had no end.
-    pub(in crate::disk) fn segment_at(self, offset: u64) -> (u32, u64) {
-        if self.total.is_none() {
-            return (0, u64::MAX);
-        }
-        let number = offset / self.segment_size_bytes;
-        let end = (number + 1).saturating_mul(self.segment_size_bytes);
-        (u32::try_from(number).unwrap_or(u32::MAX), end)
-    }
-}
+use crate::model::layout::Layout;
 
 /// One epoch of one download: from its start, or a restart from zero, to the
 /// close at the writers.
@@ -72,7 +26,7 @@ pub(crate) struct Target {
     /// Whether the storage is only memory: no thread is needed to store there, and
     /// what is hashed is hashed when all of it is there.
     pub(super) at_once: bool,
-    reports: Mailbox,
+    reports: Arc<dyn Reports>,
     pub(super) accepting: AtomicBool,
     pub(super) failed: AtomicBool,
     /// One bit for each writer that was told to close. A chunk that was sent
@@ -89,7 +43,7 @@ impl Target {
         layout: Layout,
         digest: bool,
         at_once: bool,
-        reports: Mailbox,
+        reports: Arc<dyn Reports>,
         stored: Arc<Stored>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
@@ -136,13 +90,13 @@ impl Target {
         self.stored_bytes.load(Ordering::Relaxed)
     }
 
-    pub(in crate::disk) fn report(&self, message: KeeperMessage) {
-        self.reports.send(message);
+    pub(super) fn report(&self, report: Report) {
+        self.reports.report(report);
     }
 
     pub(super) fn fail(&self, error: io::Error) {
         if !self.failed.swap(true, Ordering::Relaxed) {
-            self.report(KeeperMessage::Failed(error));
+            self.report(Report::Failed(error));
         }
     }
 }
