@@ -5,14 +5,15 @@
 //! second, has the data synced in the background, and at the end publishes the
 //! file or leaves it ready to be continued. It needs no runtime.
 
+mod conclusion;
 mod earlier;
 mod ending;
+mod endings;
 mod mailbox;
-mod together;
+mod syncing;
 
 use std::collections::{BTreeMap, HashSet};
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::thread::JoinHandle;
@@ -24,18 +25,15 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::earlier::{Earlier, verify};
-pub(super) use self::mailbox::Mailbox;
-pub(crate) use self::mailbox::{End, KeeperMessage, Published};
-pub(super) use self::together::finish_together;
+pub(crate) use self::ending::{End, Published};
+use self::ending::{Ending, run};
+pub(crate) use self::endings::Endings;
+pub(super) use self::mailbox::{KeeperMessage, Mailbox};
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
-use super::naming::Named;
 use super::pieces::{Bad, Hashed, PieceCheck};
 use super::place::Place;
-use super::prove::Expected;
-use super::publish::PublishOptions;
 use super::writer::{Begun, Report, Target, Writers};
-use crate::fault_point::{self, Call};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::Error;
@@ -44,11 +42,6 @@ use crate::model::samples::{self, Proof};
 
 /// How often the checkpoint is written while there is something new.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// The data is synced after this many new bytes, or after this time with any.
-/// More of them leave more to the sync at the end, which nothing else overlaps.
-const SYNC_BYTES: u64 = 64 << 20;
-const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What a keeper tells its driver.
 #[derive(Debug)]
@@ -66,23 +59,6 @@ pub(crate) enum StoreEvent {
     Bad { segments: std::ops::Range<usize>, message: String },
     /// The download cannot go on.
     Failed(Error),
-}
-
-/// A finished download.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Finished {
-    /// The name that it has, where there is one.
-    pub(crate) output: Option<PathBuf>,
-    /// How that name was given.
-    pub(crate) named: Named,
-    /// The object's size in bytes.
-    pub(crate) bytes: u64,
-    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
-    pub(crate) blake3: Option<[u8; 32]>,
-    /// The digest that was asked for and found.
-    pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
-    /// How many bytes were stored through a map.
-    pub(crate) mapped_bytes: u64,
 }
 
 pub(super) struct Keeper {
@@ -291,11 +267,11 @@ impl Keeper {
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(KeeperMessage::End(end)) => return self.end(end),
+                Ok(KeeperMessage::End(end)) => return run(vec![Ending { keeper: self, end }]),
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return self.end(End::Abandon { hold: None });
+                    return run(vec![Ending { keeper: self, end: End::Abandon { hold: None } }]);
                 }
             }
             self.tick(&mut next_tick);
@@ -309,7 +285,7 @@ impl Keeper {
         loop {
             while let Ok(message) = self.inbox.try_recv() {
                 match message {
-                    KeeperMessage::End(end) => return self.end(end),
+                    KeeperMessage::End(end) => return run(vec![Ending { keeper: self, end }]),
                     message => self.take(message),
                 }
             }
@@ -327,6 +303,21 @@ impl Keeper {
         if Instant::now() >= *next {
             self.begin_checkpoint();
             *next = Instant::now() + CHECKPOINT_INTERVAL;
+        }
+    }
+
+    /// Takes over what has been told.
+    fn drain(&mut self) {
+        while let Ok(message) = self.inbox.try_recv() {
+            self.hear(message);
+        }
+    }
+
+    /// Takes over what is told while no checkpoint is to come of it: one with all the
+    /// news is written afterwards, if at all.
+    fn hear(&mut self, message: KeeperMessage) {
+        if !matches!(message, KeeperMessage::Written(Report::Begun(_))) {
+            self.take(message);
         }
     }
 
@@ -470,65 +461,6 @@ impl Keeper {
             self.ledger.prefixes = newest.into_values().filter(missing).collect();
         }
         self.place.record(&self.ledger, self.sync)
-    }
-
-    fn sync_in_background(&mut self) {
-        let new_bytes = self.target.stored_bytes() - self.synced_bytes;
-        let due = self.sync && new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
-        // What is not hashed can be continued only if it was synced.
-        let wanted = self.sync || !self.target.digest();
-        if !wanted || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
-            return;
-        }
-        (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
-        // Taken before the sync begins: only their bytes are all covered by it.
-        let segments = self.complete_segments();
-        let (target, mailbox) = (Arc::clone(&self.target), Arc::clone(&self.mailbox));
-        let sync = move || {
-            let result =
-                fault_point::pass(Call::SyncData).and_then(|()| target.storage().sync_data());
-            mailbox.send(KeeperMessage::Synced { segments, result });
-        };
-        // Without a thread now, there is another try after the next interval.
-        self.syncing = self.writers.crew().start("haul-sync", sync).ok().flatten();
-    }
-
-    /// The verified segments that are not durable.
-    fn complete_segments(&self) -> Vec<u32> {
-        let records = (0_u32..).zip(&self.ledger.segments);
-        records
-            .filter(|(number, record)| {
-                matches!(record, SegmentRecord::Complete(_)) && !self.unverified.contains(number)
-            })
-            .map(|(number, _)| number)
-            .collect()
-    }
-
-    fn synced(&mut self, segments: &[u32], result: io::Result<()>) {
-        self.changed = true;
-        match result {
-            Ok(()) if self.sync_failed => {}
-            Ok(()) => {
-                for &segment in segments {
-                    self.ledger.segments[segment as usize].make_durable();
-                }
-            }
-            Err(error) => {
-                self.sync_failed = true;
-                for record in &mut self.ledger.segments {
-                    if matches!(record, SegmentRecord::Complete(_)) {
-                        *record = SegmentRecord::Missing;
-                    }
-                }
-                let path = self.place.data();
-                let error = Error::io(
-                    "what was written since the last sync may be lost: cannot sync",
-                    path,
-                    error,
-                );
-                self.fail(error);
-            }
-        }
     }
 }
 

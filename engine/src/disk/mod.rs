@@ -5,7 +5,6 @@ pub(crate) mod checkpoint_file;
 pub(crate) mod conditional;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
-pub(crate) mod endings;
 pub(crate) mod fitting;
 pub(crate) mod foreign;
 pub(crate) mod hasher;

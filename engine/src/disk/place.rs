@@ -2,6 +2,7 @@
 //! output, in a file without a name, in a storage of the program, or nowhere. The
 //! keeper asks for what must be done and need not know which it is.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -109,8 +110,17 @@ impl Place {
         }
     }
 
-    /// See [`publish`].
-    pub(super) fn publish(
+    /// Writes the complete object, of `len_bytes`, where it is in memory only and is to be a
+    /// file.
+    pub(super) fn write(&mut self, len_bytes: u64, options: &PublishOptions) -> Result<(), Error> {
+        match self {
+            Self::Unnamed(unnamed) => unnamed.write(len_bytes, options),
+            Self::Partial(_) | Self::Own(_) | Self::Nowhere => Ok(()),
+        }
+    }
+
+    /// Gives the complete object its name, and removes the checkpoint; see [`publish`].
+    pub(super) fn name(
         &self,
         len_bytes: u64,
         options: &PublishOptions,
@@ -120,13 +130,25 @@ impl Place {
         match self {
             Self::Partial(partial) => publish(partial, len_bytes, options, directories)
                 .map(|(output, named)| (Some(output), named)),
-            Self::Unnamed(unnamed) => {
-                unnamed.publish(len_bytes, options, directories).map(Some).map(at_once)
-            }
+            Self::Unnamed(unnamed) => unnamed.name(options).map(Some).map(at_once),
             Self::Own(storage) => remove_in(&**storage)
                 .map(|()| at_once(None))
                 .map_err(|error| Error::io("cannot remove the checkpoint of", self.data(), error)),
             Self::Nowhere => Ok(at_once(None)),
+        }
+    }
+
+    /// Makes the name durable where [`Self::name`] did not, unless its directory is among
+    /// those that are `durable`.
+    pub(super) fn sync_directory(
+        &self,
+        options: &PublishOptions,
+        directories: &DirectorySyncs,
+        durable: &mut HashSet<PathBuf>,
+    ) -> Result<(), Error> {
+        match self {
+            Self::Unnamed(unnamed) => unnamed.sync_directory(options, directories, durable),
+            Self::Partial(_) | Self::Own(_) | Self::Nowhere => Ok(()),
         }
     }
 

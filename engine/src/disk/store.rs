@@ -9,10 +9,9 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::crew::Crew;
 use super::directory_sync::DirectorySyncs;
-use super::endings::Endings;
 use super::holds::Hold;
 pub(crate) use super::keeper::StoreEvent;
-use super::keeper::{End, Keeper, KeeperMessage, Mailbox, Published};
+use super::keeper::{End, Endings, Keeper, KeeperMessage, Mailbox, Published};
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
@@ -205,20 +204,7 @@ impl Store {
     async fn end<T>(mut self, end: impl FnOnce(oneshot::Sender<T>) -> End) -> Result<T, Error> {
         let (reply, outcome) = oneshot::channel();
         self.ended = true;
-        let end = end(reply);
-        let on_call = self.keeper.take_over();
-        if on_call.is_some() {
-            // Nothing of it is on the way, and who ends it has the less to do.
-            self.writers.let_go(&self.target);
-        }
-        match on_call {
-            Some(keeper) if end.syncs() => self.endings.add(self.writers.crew(), keeper, end),
-            // A writer that is gone drops the reply.
-            Some(keeper) => {
-                let _ = self.writers.run(&self.target, move || keeper.end(end));
-            }
-            None => self.keeper.send(KeeperMessage::End(end)),
-        }
+        self.keeper.end(end(reply), &self.endings);
         outcome.await.map_err(|_| {
             Error::new(ErrorKind::Internal, "the thread that keeps the checkpoint ended early")
         })
@@ -228,12 +214,7 @@ impl Store {
 impl Drop for Store {
     fn drop(&mut self) {
         if !self.ended {
-            let end = End::Abandon { hold: self.hold.take() };
-            match self.keeper.take_over() {
-                // It keeps nothing, so this does not block.
-                Some(keeper) => keeper.end(end),
-                None => self.keeper.send(KeeperMessage::End(end)),
-            }
+            self.keeper.end(End::Abandon { hold: self.hold.take() }, &self.endings);
         }
     }
 }

@@ -70,6 +70,8 @@ impl Directories {
 pub(crate) struct Unnamed {
     bytes: MemoryStorage,
     output: PathBuf,
+    /// Once they are written.
+    file: Option<File>,
 }
 
 impl Unnamed {
@@ -92,7 +94,7 @@ impl Unnamed {
             }
         }
         let bytes = MemoryStorage::of(buffers, limit_bytes);
-        Ok(Some(Self { bytes, output: output.to_owned() }))
+        Ok(Some(Self { bytes, output: output.to_owned(), file: None }))
     }
 
     /// Where the bytes are.
@@ -105,30 +107,15 @@ impl Unnamed {
         &self.output
     }
 
-    /// Gives the complete object its name, which must not exist. Its data is
-    /// synced before, if it is to be, and the directory afterwards.
-    ///
-    /// # Errors
-    /// As of [`super::publish::publish`]; there is nothing to be kept. Only when
-    /// the sync of the directory fails does the output exist.
-    pub(super) fn publish(
-        &self,
-        len_bytes: u64,
-        options: &PublishOptions,
-        directories: &DirectorySyncs,
-    ) -> Result<PathBuf, Error> {
-        let file = self.write(len_bytes, options)?;
-        self.sync(&file, options)?;
-        self.link(&file)?;
-        self.sync_directory(options, directories)?;
-        Ok(self.output.clone())
-    }
-
     /// Writes the object into a new file without a name. Where it is to be synced, the
     /// disk begins with it.
-    pub(super) fn write(&self, len_bytes: u64, options: &PublishOptions) -> Result<File, Error> {
-        let failed = |what: &'static str| move |error| Error::io(what, &self.output, error);
-        let mut file = create_for(&self.output).map_err(failed("cannot create"))?;
+    ///
+    /// # Errors
+    /// As of [`super::publish::publish`], here and below; there is nothing to be kept.
+    pub(super) fn write(&mut self, len_bytes: u64, options: &PublishOptions) -> Result<(), Error> {
+        let output = &self.output;
+        let failed = |what: &'static str| move |error| Error::io(what, output, error);
+        let mut file = create_for(output).map_err(failed("cannot create"))?;
         self.bytes.with(|bytes| {
             if bytes.len() as u64 != len_bytes {
                 let (found, all) = differing(bytes.len() as u64, len_bytes);
@@ -149,38 +136,44 @@ impl Unnamed {
             // what is being written. Elsewhere, and on an error, the sync does it all.
             let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
         }
-        Ok(file)
+        self.file = Some(file);
+        Ok(())
     }
 
-    /// Makes what [`Self::write`] wrote durable, if it is to be.
-    pub(super) fn sync(&self, file: &File, options: &PublishOptions) -> Result<(), Error> {
-        if !options.sync || fault_point::has_bug!(NoDataSync) {
-            return Ok(());
+    /// Syncs what [`Self::write`] wrote, if it is to be, and gives it its name, which must
+    /// not exist.
+    pub(super) fn name(&self, options: &PublishOptions) -> Result<PathBuf, Error> {
+        let Some(file) = &self.file else {
+            return Err(Error::new(ErrorKind::Internal, "a file is named before it is written"));
+        };
+        if options.sync && !fault_point::has_bug!(NoDataSync) {
+            let synced = fault_point::pass(Call::SyncData).and_then(|()| file.sync_all());
+            let what = "nothing was published: cannot sync";
+            synced.map_err(|error| Error::io(what, &self.output, error))?;
         }
-        fault_point::pass(Call::SyncData)
-            .and_then(|()| file.sync_all())
-            .map_err(|error| Error::io("nothing was published: cannot sync", &self.output, error))
+        let named = fault_point::pass(Call::Publish).and_then(|()| Ok(name(file, &self.output)?));
+        named.map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => output_exists(&self.output, "nothing was written"),
+            _ => Error::io("cannot create", &self.output, error),
+        })?;
+        Ok(self.output.clone())
     }
 
-    /// Makes the name durable, if it is to be.
+    /// Makes the name durable, if it is to be, with all that are in its directory by now;
+    /// not again where `durable` has that. Where the sync fails, the output exists.
     pub(super) fn sync_directory(
         &self,
         options: &PublishOptions,
         directories: &DirectorySyncs,
+        durable: &mut HashSet<PathBuf>,
     ) -> Result<(), Error> {
-        if !options.sync || fault_point::has_bug!(NoDirectorySync) {
-            return Ok(());
+        let directory = directory_of(&self.output);
+        let wanted = options.sync && !fault_point::has_bug!(NoDirectorySync);
+        if wanted && !durable.contains(directory) {
+            directories.sync_after_publishing(&self.output)?;
+            durable.insert(directory.to_owned());
         }
-        directories.sync_after_publishing(&self.output)
-    }
-
-    /// Gives what [`Self::write`] wrote its name, which must not exist.
-    pub(super) fn link(&self, file: &File) -> Result<(), Error> {
-        let linked = fault_point::pass(Call::Publish).and_then(|()| Ok(name(file, &self.output)?));
-        linked.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => output_exists(&self.output, "nothing was written"),
-            _ => Error::io("cannot create", &self.output, error),
-        })
+        Ok(())
     }
 }
 
@@ -220,21 +213,24 @@ mod tests {
         Unnamed::new(output, 100, &Arc::default()).unwrap()
     }
 
-    fn publish(unnamed: &Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
-        unnamed.publish(len_bytes, &OPTIONS, &DirectorySyncs::default())
+    fn publish(unnamed: &mut Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
+        unnamed.write(len_bytes, &OPTIONS)?;
+        let output = unnamed.name(&OPTIONS)?;
+        unnamed.sync_directory(&OPTIONS, &DirectorySyncs::default(), &mut HashSet::new())?;
+        Ok(output)
     }
 
     #[test]
     fn the_final_name_is_its_first() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("a/b/film");
-        let unnamed = create(&output).unwrap();
+        let mut unnamed = create(&output).unwrap();
         let mut writer = unnamed.bytes().segment_writer(ByteRange::new(0, 4)).unwrap();
         writer.write(0, b"data").unwrap();
         assert_eq!(fs::read_dir(output.parent().unwrap()).unwrap().count(), 0);
-        assert_eq!(publish(&unnamed, 5).unwrap_err().kind(), ErrorKind::Internal);
+        assert_eq!(publish(&mut unnamed, 5).unwrap_err().kind(), ErrorKind::Internal);
         assert!(!output.exists());
-        publish(&unnamed, 4).unwrap();
+        publish(&mut unnamed, 4).unwrap();
         assert_eq!(fs::read(&output).unwrap(), b"data");
         let probe = File::create(dir.path().join("probe")).unwrap();
         let mode = |metadata: fs::Metadata| metadata.permissions().mode() & 0o7777;
@@ -245,9 +241,9 @@ mod tests {
     fn what_is_there_stays() {
         let dir = tempfile::tempdir().unwrap();
         let output = dir.path().join("film");
-        let unnamed = create(&output).unwrap();
+        let mut unnamed = create(&output).unwrap();
         fs::write(&output, "old").unwrap();
-        assert_eq!(publish(&unnamed, 0).unwrap_err().kind(), ErrorKind::OutputExists);
+        assert_eq!(publish(&mut unnamed, 0).unwrap_err().kind(), ErrorKind::OutputExists);
         assert_eq!(fs::read(&output).unwrap(), b"old");
         for name in ["x.part", "x.haul"] {
             fs::write(dir.path().join(name), "").unwrap();

@@ -6,8 +6,8 @@ use http::HeaderValue;
 
 use crate::disk::crew::Crew;
 use crate::disk::directory_sync::DirectorySyncs;
-use crate::disk::endings::Endings;
 use crate::disk::holds::Holds;
+use crate::disk::keeper::Endings;
 use crate::disk::unnamed::Directories;
 use crate::disk::writer::Writers;
 use crate::driver::turns::Turns;

@@ -1,290 +1,185 @@
-//! How a download's keeper ends: published, stopped, reset or abandoned.
+//! How a download ends.
+//!
+//! Whatever becomes of a download, its keeper ends it: an [`Ending`] is the keeper and the
+//! [`End`] that is wanted of it. A stop, a reset and a download that was dropped end in one step,
+//! [`Keeper::stop`] at most. One that is complete is published, and the order of that is what
+//! makes every instant safe to lose power at:
+//!
+//! 1. *Conclude.* The writers give up the download, threads that read it are joined, and
+//!    the hash of the whole is made of those of its segments. Data that has a name is
+//!    synced now; then the digests that are expected are compared ([`Keeper::conclude`]).
+//! 2. *Write.* An object that is in memory only is written into a file without a name, and
+//!    the disk begins with it.
+//! 3. *Name.* Data and attributes are synced, and only then the name appears.
+//! 4. *Sync the directory*, without which a power cut takes the name back. The checkpoint of
+//!    a partial is removed after that; so [`publish`] does steps 3 and 4 of a partial.
+//! 5. *Report.* The keeper is dropped, and its lock with it, before anybody is told.
+//!
+//! What fails before the name is there is left to a later run ([`Keeper::keep`]), but for data
+//! that is wrong, which is removed.
+//!
+//! These steps have one implementation, [`run`], which takes a group of endings and does each
+//! step for all of them before the next. Groups exist because a disk has one flush for all who
+//! wait for it: of thousands of small files, those that end meanwhile are all written before the
+//! first is waited for, and their directory is synced once. Who calls it only depends on what
+//! the caller would wait for:
+//!
+//! - a keeper with a thread: that thread, in a group of its own;
+//! - a small object, whose keeper has none, where it is synced: a thread that ends all of the
+//!   engine's that wait ([`Endings`](super::Endings));
+//! - where it is not synced: a writer thread, for which a small file is no more work than
+//!   a chunk;
+//! - where it is given up: whoever drops it, since nothing is kept.
+//!
+//! [`publish`]: crate::disk::publish::publish
 
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{
-    End, Expected, Finished, Keeper, KeeperMessage, Place, PublishOptions, Published,
-    SegmentRecord, index,
-};
-use crate::disk::naming::Named;
-use crate::disk::pieces::first_bad;
-use crate::disk::prove::refuse_size;
-use crate::disk::writer::{Begun, Report};
-use crate::fault_point::{Call, self};
-use crate::model::config::DigestAlgorithm;
-use crate::model::digest_tree::{self, SegmentHasher};
-use crate::model::error::{Error, ErrorKind, Kept};
+use tokio::sync::oneshot;
 
-/// What comes of looking at the whole object: why it cannot be published, or what is
-/// known of it and, beside that, a digest that differs.
-type Verdict = Result<(Finished, Option<Error>), Error>;
+use super::conclusion::Finished;
+use super::{Keeper, Place};
+use crate::disk::holds::Hold;
+use crate::disk::prove::Expected;
+use crate::disk::publish::PublishOptions;
+use crate::disk::writer::Begun;
+use crate::model::error::{Error, Kept};
 
-impl Keeper {
-    /// Nothing is stored for this download after this, and all that was is in
-    /// the ledger.
-    fn close(&mut self) -> Result<Vec<Begun>, Error> {
-        let begun = self.writers.close(&self.target);
-        self.drain();
-        begun.map_err(|_| {
-            Error::new(ErrorKind::Internal, "a writer thread ended before the download did")
-        })
+/// What a download is to end as.
+pub(crate) enum End {
+    /// Published, if it is complete and as `expected`.
+    Finish { publish: PublishOptions, expected: Expected, reply: oneshot::Sender<Published> },
+    /// Left to a later run.
+    Stop { reply: oneshot::Sender<Result<Option<Kept>, Error>> },
+    /// Forgotten; the place is given back for a start from zero.
+    Reset { reply: oneshot::Sender<Result<Place, Error>> },
+    /// Like a stop that nobody waits for; the name is held until it is over.
+    Abandon { hold: Option<Arc<Hold>> },
+}
+
+/// What a download that was to be published came to: why it was not, and who has its
+/// checkpoint then.
+pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
+
+/// A download that ends.
+pub(super) struct Ending {
+    pub(super) keeper: Keeper,
+    pub(super) end: End,
+}
+
+/// A complete download on its way to its name.
+struct Publishing {
+    keeper: Keeper,
+    begun: Vec<Begun>,
+    options: PublishOptions,
+    finished: Finished,
+    reply: oneshot::Sender<Published>,
+}
+
+/// Ends all of a group; see the module. Blocks as long as the disk takes.
+pub(super) fn run(group: Vec<Ending>) {
+    // Bytes are written while they are in the processor's cache, where hashing left them.
+    let written: Vec<_> =
+        group.into_iter().filter_map(Ending::conclude).filter_map(Publishing::write).collect();
+    let named: Vec<_> = written.into_iter().filter_map(Publishing::name).collect();
+    let mut durable = HashSet::new();
+    for publishing in named {
+        publishing.sync_directory(&mut durable);
+    }
+}
+
+impl Ending {
+    /// Whether whoever ends it waits for the disk.
+    pub(super) fn syncs(&self) -> bool {
+        matches!(&self.end, End::Finish { publish, .. } if publish.sync)
     }
 
-    /// Takes over what has been told.
-    pub(super) fn drain(&mut self) {
-        while let Ok(message) = self.inbox.try_recv() {
-            self.hear(message);
-        }
-    }
-
-    /// Takes over what is told while no checkpoint is to come of it: one with all the
-    /// news is written afterwards, if at all.
-    pub(super) fn hear(&mut self, message: KeeperMessage) {
-        if !matches!(message, KeeperMessage::Written(Report::Begun(_))) {
-            self.take(message);
-        }
-    }
-
-    /// Ends the download. Blocks as long as the disk takes.
-    pub(in crate::disk) fn end(mut self, end: End) {
-        // Replies are sent last: who has one finds the lock free. Nobody
-        // listening is fine.
+    /// The first step of a download that is complete, and the only one of all others.
+    /// Replies are sent last: who has one finds the lock free. Nobody listening is fine.
+    fn conclude(self) -> Option<Publishing> {
+        let Self { mut keeper, end } = self;
         match end {
-            End::Finish { publish, expected, reply } => {
-                let outcome = self.finish(&publish, &expected);
-                let _ = reply.send(outcome);
+            End::Finish { publish: options, expected, reply } => {
+                let (begun, verdict) = keeper.conclude(&options, &expected);
+                match verdict {
+                    Ok((finished, None)) => {
+                        return Some(Publishing { keeper, begun, options, finished, reply });
+                    }
+                    Ok((_, Some(mismatch))) => {
+                        let _ = reply.send(Err((keeper.discard(mismatch), None)));
+                    }
+                    Err(error) => fail(keeper, &begun, reply, error),
+                }
             }
             End::Stop { reply } => {
-                let outcome = self.stop();
+                let outcome = keeper.stop();
                 let _ = reply.send(outcome);
             }
             End::Reset { reply } => {
-                self.cancel.store(true, Ordering::Relaxed);
-                let closed = self.close();
-                let Self { place, .. } = self;
+                keeper.cancel.store(true, Ordering::Relaxed);
+                let closed = keeper.close();
+                let Keeper { place, .. } = keeper;
                 let _ = reply.send(closed.map(|_| place));
             }
-            End::Abandon { .. } if self.place.keeps_nothing() => {
-                self.cancel.store(true, Ordering::Relaxed);
-                self.writers.let_go(&self.target);
+            End::Abandon { .. } if keeper.place.keeps_nothing() => {
+                keeper.cancel.store(true, Ordering::Relaxed);
+                keeper.writers.let_go(&keeper.target);
             }
             End::Abandon { hold } => {
-                if let Err(error) = self.stop() {
+                if let Err(error) = keeper.stop() {
                     tracing::warn!(?error, "the last checkpoint of a dropped download is missing");
                 }
                 drop(hold);
             }
         }
+        None
     }
+}
 
-    fn stop(mut self) -> Result<Option<Kept>, Error> {
-        self.cancel.store(true, Ordering::Relaxed);
-        let closed = self.close();
-        let begun = closed.as_deref().unwrap_or_default();
-        let mut written = self.write_checkpoint(begun);
-        // The sync may take longer than who stops us waits: what is known without
-        // it was recorded first.
-        if written.is_ok() && self.sync_unhashed() {
-            written = self.write_checkpoint(begun);
+impl Publishing {
+    fn write(mut self) -> Option<Self> {
+        match self.keeper.place.write(self.finished.bytes, &self.options) {
+            Ok(()) => Some(self),
+            Err(error) => self.fail(error),
         }
-        self.place.unlock();
-        let kept = self.place.recorded(written)?;
-        closed?;
-        Ok(kept)
     }
 
-    /// Makes complete segments durable that nothing else would let a later run
-    /// believe. False when there were none.
-    fn sync_unhashed(&mut self) -> bool {
-        let lost = self.ledger.segments.contains(&SegmentRecord::Complete(None));
-        if lost && !self.sync_failed {
-            self.sync_now();
-        }
-        lost
-    }
-
-    fn is_complete(&self) -> bool {
-        let missing = |record| matches!(record, &SegmentRecord::Missing);
-        self.ledger.total.is_some() && !self.ledger.segments.iter().any(missing)
-    }
-
-    fn sync_now(&mut self) {
-        let result =
-            fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
-        let segments = self.complete_segments();
-        self.synced(&segments, result);
-    }
-
-    fn finish(mut self, options: &PublishOptions, expected: &Expected) -> Published {
-        let (begun, verdict) = self.conclude(options, expected);
-        let error = match verdict {
-            Ok((finished, None)) => {
-                match self.place.publish(finished.bytes, options, &self.directories) {
-                    Ok((output, named)) => return Ok(Finished { output, named, ..finished }),
-                    Err(error) => error,
-                }
+    fn name(mut self) -> Option<Self> {
+        let Self { keeper, options, finished, .. } = &mut self;
+        match keeper.place.name(finished.bytes, options, &keeper.directories) {
+            Ok(named) => {
+                (finished.output, finished.named) = named;
+                Some(self)
             }
-            Ok((_, Some(mismatch))) => {
-                return Err((self.discard(mismatch), None));
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// The last step, and the reply. `durable` has the directories whose names are.
+    fn sync_directory(self, durable: &mut HashSet<PathBuf>) {
+        let Self { keeper, options, .. } = &self;
+        match keeper.place.sync_directory(options, &keeper.directories, durable) {
+            Ok(()) => {
+                let Self { keeper, finished, reply, .. } = self;
+                drop(keeper);
+                let _ = reply.send(Ok(finished));
             }
-            Err(error) => error,
-        };
-        self.sync_unhashed();
-        let written = self.write_checkpoint(&begun);
-        self.place.unlock();
-        // Without a total nothing of it can be continued.
-        Err((
-            error,
-            self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some()),
-        ))
+            Err(error) => drop(self.fail(error)),
+        }
     }
 
-    /// Stores nothing more, and sees whether all is here and as it should be: see
-    /// [`Self::prove`]. With what is begun and not complete.
-    pub(super) fn conclude(
-        &mut self,
-        options: &PublishOptions,
-        expected: &Expected,
-    ) -> (Vec<Begun>, Verdict) {
-        let closed = if self.is_complete() {
-            // All of it was reported, so nothing is on the way.
-            self.writers.let_go(&self.target);
-            Ok(Vec::new())
-        } else {
-            self.close()
-        };
-        for thread in [self.verifying.take(), self.syncing.take()].into_iter().flatten() {
-            let _ = thread.join();
-        }
-        self.drain();
-        self.hash_gathered();
-        let begun = closed.as_deref().unwrap_or_default().to_vec();
-        let verdict = closed.and_then(|begun| self.prove(&begun, options, expected));
-        (begun, verdict)
+    fn fail(self, error: Error) -> Option<Self> {
+        fail(self.keeper, &self.begun, self.reply, error);
+        None
     }
+}
 
-    /// Hashes what was only gathered in memory so far.
-    fn hash_gathered(&mut self) {
-        let Place::Unnamed(unnamed) = &self.place else { return };
-        if !self.target.digest() {
-            return;
-        }
-        let layout = self.target.layout();
-        let hash = |number: usize, bytes: &[u8]| {
-            let range = layout.range(index(number))?;
-            let from = usize::try_from(range.start()).ok()?;
-            let to = usize::try_from(range.end()).ok()?;
-            let mut hasher = SegmentHasher::new(range.start(), layout.whole());
-            hasher.update(bytes.get(from..to)?);
-            Some(hasher.finish())
-        };
-        unnamed.bytes().with(|bytes| {
-            for (number, record) in self.ledger.segments.iter_mut().enumerate() {
-                if let SegmentRecord::Complete(found @ None) = record {
-                    *found = hash(number, bytes);
-                }
-            }
-        });
-    }
-
-    /// Shows that the object is whole, makes its data durable if asked for, and
-    /// compares its digests; one that differs comes as the second value.
-    fn prove(&mut self, begun: &[Begun], options: &PublishOptions, expected: &Expected) -> Verdict {
-        let (bytes, mut blake3) = self.digest(begun)?;
-        let named = Named::default();
-        refuse_size(expected.size_bytes, bytes)?;
-        let path = self.place.data().to_owned();
-        if self.ledger.total.is_none() {
-            let set = self.target.storage().set_len(bytes);
-            set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
-        }
-        let sync = options.sync && !self.place.syncs_at_once();
-        if sync && !self.sync_failed && !fault_point::has_bug!(NoDataSync) {
-            self.sync_now();
-        }
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        let mapped_bytes = self.target.storage().mapped_bytes();
-        let cannot_read = |error| Error::io("cannot read", &path, error);
-        if let Some(pieces) = expected.pieces.as_ref().filter(|_| self.ledger.total.is_none()) {
-            let bad = first_bad(pieces, bytes, &**self.target.storage()).map_err(cannot_read)?;
-            if let Some(why) = bad {
-                let message = format!("{}: {why}; nothing was published", path.display());
-                let mismatch = Error::new(ErrorKind::DigestMismatch, message);
-                let verified = None;
-                return Ok((
-                    Finished { output: None, named, bytes, blake3, verified, mapped_bytes },
-                    Some(mismatch),
-                ));
-            }
-        }
-        let mut known = Vec::new();
-        // A digest that was asked for is of the bytes that are here.
-        if let Some(blake3) = blake3.filter(|_| !self.believing) {
-            known.push((DigestAlgorithm::Blake3, blake3.to_vec()));
-        }
-        if let Some(behind) = self.behind.take() {
-            known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
-        }
-        if let Some(window) = self.target.window() {
-            known.extend(window.digests());
-            let of_all = known.iter().find(|(of, _)| *of == DigestAlgorithm::Blake3);
-            blake3 = of_all.and_then(|(_, digest)| digest.as_slice().try_into().ok());
-        }
-        let output = self.place.output();
-        let (verified, mismatch) =
-            expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
-        Ok((Finished { output: None, named, bytes, blake3, verified, mapped_bytes }, mismatch))
-    }
-
-    /// The object's length in bytes and, if all of it was hashed, its BLAKE3 hash.
-    fn digest(&self, begun: &[Begun]) -> Result<(u64, Option<[u8; 32]>), Error> {
-        if let Some(failure) = &self.failure {
-            return Err(failure.clone());
-        }
-        let Some(total) = self.ledger.total else {
-            let of_nothing = || self.target.digest().then(|| blake3::hash(&[]).into());
-            let whole = begun.first().map(|begun| (begun.len_bytes, begun.hash));
-            return Ok(whole.unwrap_or_else(|| (0, of_nothing())));
-        };
-        let mut values = Vec::with_capacity(self.ledger.segments.len());
-        for (number, record) in self.ledger.segments.iter().enumerate() {
-            match record {
-                SegmentRecord::Complete(hash) | SegmentRecord::Durable(hash) => values.push(*hash),
-                SegmentRecord::Missing => {
-                    return Err(Error::new(
-                        ErrorKind::Internal,
-                        format!("segment {number} is missing at the end; nothing was published"),
-                    ));
-                }
-            }
-        }
-        let values: Option<Vec<_>> = values.into_iter().collect();
-        let values = values.filter(|_| self.target.digest());
-        let root =
-            |values: Vec<_>| digest_tree::root(total, self.ledger.segment_size_bytes, &values);
-        Ok((total, values.map(root)))
-    }
-
-    /// Wrong data is of no use to the next run, which could not tell which part
-    /// of it is wrong.
-    pub(super) fn discard(self, mismatch: Error) -> Error {
-        let path = self.place.data().to_owned();
-        let given_back = self.place.gives_back();
-        match self.place.remove() {
-            Ok(()) => match given_back {
-                Some(former) => mismatch.with_more(format!(
-                    "{}, which another program began, is as it was before",
-                    former.display()
-                )),
-                None => mismatch,
-            },
-            Err(error) => Error::new(
-                mismatch.kind(),
-                format!("{mismatch}; but {} cannot be removed: {error}", path.display()),
-            )
-            .with_hint("remove it by hand"),
-        }
-    }
+/// Replies to one that is not published, after what can be continued is kept.
+fn fail(mut keeper: Keeper, begun: &[Begun], reply: oneshot::Sender<Published>, error: Error) {
+    let kept = keeper.keep(begun);
+    drop(keeper);
+    let _ = reply.send(Err((error, kept)));
 }

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
-use super::{Expected, Finished, Keeper, Place, PublishOptions};
-use crate::disk::holds::Hold;
+use super::Keeper;
+use super::ending::{End, Ending};
+use super::endings::Endings;
 use crate::disk::pieces::Hashed;
 use crate::disk::writer::{Report, Reports};
-use crate::model::error::{Error, Kept};
 use crate::model::samples::Proof;
 
 /// What the keeper is told.
@@ -34,36 +34,6 @@ pub(crate) enum KeeperMessage {
     Mixed,
     /// The download ends.
     End(End),
-}
-
-/// What a download that was to be published came to: why it was not, and who has its
-/// checkpoint then.
-pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
-
-/// How a download ends.
-pub(crate) enum End {
-    Finish {
-        publish: PublishOptions,
-        expected: Expected,
-        reply: oneshot::Sender<Published>,
-    },
-    Stop {
-        reply: oneshot::Sender<Result<Option<Kept>, Error>>,
-    },
-    Reset {
-        reply: oneshot::Sender<Result<Place, Error>>,
-    },
-    /// Like a stop that nobody waits for; the name is held until it is over.
-    Abandon {
-        hold: Option<Arc<Hold>>,
-    },
-}
-
-impl End {
-    /// Whether the disk is waited for.
-    pub(in crate::disk) fn syncs(&self) -> bool {
-        matches!(self, Self::Finish { publish, .. } if publish.sync)
-    }
 }
 
 /// The way to a keeper. Without a bound, so that no writer ever waits for the
@@ -115,9 +85,14 @@ impl Mailbox {
         *on_call = Some(keeper);
     }
 
-    /// The keeper, if it has no thread of its own and has not been taken before.
-    pub(in crate::disk) fn take_over(&self) -> Option<Keeper> {
-        self.on_call().take()
+    /// Has the keeper end the download: on its thread, or, without one, where `endings`
+    /// has it done.
+    pub(in crate::disk) fn end(&self, end: End, endings: &Arc<Endings>) {
+        let on_call = self.on_call().take();
+        match on_call {
+            Some(keeper) => endings.begin(Ending { keeper, end }),
+            None => self.send(KeeperMessage::End(end)),
+        }
     }
 
     /// Wakes a simulation's keeper.

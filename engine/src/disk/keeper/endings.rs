@@ -1,13 +1,12 @@
-//! How small files are made durable: those that end meanwhile together.
+//! The small downloads of an engine that end meanwhile, and who ends them together.
 //!
-//! A thread has the disk write all of a group before it waits for the first, and syncs
-//! their directory once; its next group is whatever came in that time. Where more come
-//! than that, others help, since a disk has one flush for all who wait for it.
+//! A thread ends a group of them; its next group is whatever came in that time. Where more
+//! come than that, others help, since a disk has one flush for all who wait for it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::crew::Crew;
-use super::keeper::{End, Keeper, finish_together};
+use super::ending::{End, Ending, run};
+use crate::disk::crew::Crew;
 
 /// Another thread comes for each so many that wait. Where a sync is quick, one keeps them
 /// few with the least CPU time; where each is a flush, several share one.
@@ -20,16 +19,32 @@ pub(crate) struct Endings(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    waiting: Vec<(Keeper, End)>,
+    waiting: Vec<Ending>,
     /// So many are at it, and take what is added before they go.
     leads: usize,
 }
 
 impl Endings {
-    /// Has `keeper` end. Blocks nobody.
-    pub(super) fn add(self: &Arc<Self>, crew: Crew, keeper: Keeper, end: End) {
+    /// Begins with the end of a download whose keeper has no thread; see
+    /// [`super::ending`]. Blocks nobody.
+    pub(super) fn begin(self: &Arc<Self>, ending: Ending) {
+        if let End::Abandon { .. } = ending.end {
+            return run(vec![ending]);
+        }
+        let (writers, target) = (ending.keeper.writers.clone(), Arc::clone(&ending.keeper.target));
+        // Nothing of it is on the way, and who ends it has the less to do.
+        writers.let_go(&target);
+        if ending.syncs() {
+            self.add(writers.crew(), ending);
+        } else {
+            // A writer that is gone drops the reply.
+            let _ = writers.run(&target, move || run(vec![ending]));
+        }
+    }
+
+    fn add(self: &Arc<Self>, crew: Crew, ending: Ending) {
         let mut state = self.lock();
-        state.waiting.push((keeper, end));
+        state.waiting.push(ending);
         if state.leads < MOST_LEADS && state.waiting.len() >= state.leads * FOR_ANOTHER {
             state.leads += 1;
             drop(state);
@@ -62,7 +77,7 @@ impl Lead {
                 return;
             }
             drop(state);
-            finish_together(group);
+            run(group);
         }
     }
 }
