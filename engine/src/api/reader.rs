@@ -58,7 +58,7 @@ const PIECE_BYTES: u64 = 128 << 10;
 ///
 /// A clone stands where the original does, and goes its own way from there.
 pub struct Reader {
-    place: Place,
+    registration: Registration,
     /// Of the next byte that is given out.
     position: u64,
     /// Which version of the object it reads; set by what it learns first.
@@ -82,18 +82,18 @@ struct Piece {
 }
 
 /// A reader as the driver knows it.
-struct Place {
+struct Registration {
     shared: Arc<Shared>,
     id: u64,
 }
 
-impl Place {
+impl Registration {
     fn new(shared: &Arc<Shared>) -> Self {
         Self { shared: Arc::clone(shared), id: shared.control.new_reader() }
     }
 }
 
-impl Drop for Place {
+impl Drop for Registration {
     fn drop(&mut self) {
         self.shared.control.left(self.id);
     }
@@ -108,7 +108,7 @@ impl std::fmt::Debug for Reader {
 impl Clone for Reader {
     fn clone(&self) -> Self {
         Self {
-            place: Place::new(&self.place.shared),
+            registration: Registration::new(&self.registration.shared),
             position: self.position,
             version: self.version,
             piece: Vec::new(),
@@ -123,7 +123,7 @@ impl Clone for Reader {
 impl Reader {
     pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         Self {
-            place: Place::new(shared),
+            registration: Registration::new(shared),
             position: 0,
             version: None,
             piece: Vec::new(),
@@ -183,8 +183,8 @@ impl Reader {
         let mut buffer = std::mem::take(&mut self.piece);
         self.taken = 0;
         buffer.clear();
-        let shared = Arc::clone(&self.place.shared);
-        let (id, version) = (self.place.id, self.version);
+        let shared = Arc::clone(&self.registration.shared);
+        let (id, version) = (self.registration.id, self.version);
         Box::pin(piece(shared, id, version, self.position, buffer, self.blocking))
     }
 }
@@ -314,7 +314,8 @@ impl AsyncSeek for Reader {
             SeekFrom::Start(position) => Some(position),
             SeekFrom::Current(by) => self.position.checked_add_signed(by),
             SeekFrom::End(by) => {
-                self.seeking = Some((by, Box::pin(total_bytes(Arc::clone(&self.place.shared)))));
+                self.seeking =
+                    Some((by, Box::pin(total_bytes(Arc::clone(&self.registration.shared)))));
                 return Ok(());
             }
         };

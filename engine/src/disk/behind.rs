@@ -15,7 +15,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
 use super::crew::Crew;
 use super::hasher::Hasher;
-use super::writer::Target;
+use super::writer::Epoch;
 use crate::model::config::DigestAlgorithm;
 
 /// How much is read at once, in bytes: it stays in the processor's cache until
@@ -40,23 +40,23 @@ enum Work {
         digest: Receiver<io::Result<Vec<u8>>>,
     },
     #[cfg(test)]
-    Inline(Box<Progress>),
+    Inline(Box<Follower>),
 }
 
 impl Behind {
-    /// Begins with the first byte of `target`.
+    /// Begins with the first byte of `epoch`.
     ///
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start(
         crew: Crew,
         algorithm: DigestAlgorithm,
-        target: &Arc<Target>,
+        epoch: &Arc<Epoch>,
     ) -> io::Result<Self> {
         let cancel = Arc::<AtomicBool>::default();
-        let progress = Progress {
+        let progress = Follower {
             hasher: Hasher::new(algorithm),
-            target: Arc::clone(target),
+            epoch: Arc::clone(epoch),
             at: 0,
             buffer: vec![0; READ_BYTES],
             cancel: Arc::clone(&cancel),
@@ -133,24 +133,24 @@ impl Drop for Behind {
     }
 }
 
-struct Progress {
+struct Follower {
     hasher: Hasher,
-    target: Arc<Target>,
+    epoch: Arc<Epoch>,
     /// The first byte that was not hashed.
     at: u64,
     buffer: Vec<u8>,
     cancel: Arc<AtomicBool>,
 }
 
-impl Progress {
+impl Follower {
     /// Hashes up to each frontier, until no other can come.
     fn follow(mut self, frontiers: &Receiver<u64>) -> io::Result<Vec<u8>> {
-        let stream = self.target.layout().total.is_none();
+        let stream = self.epoch.layout().total.is_none();
         loop {
             let frontier = match frontiers.recv_timeout(POLL) {
                 Ok(frontier) => frontiers.try_iter().last().unwrap_or(frontier),
                 // Such an object comes in order.
-                Err(RecvTimeoutError::Timeout) if stream => self.target.stored_bytes(),
+                Err(RecvTimeoutError::Timeout) if stream => self.epoch.stored_bytes(),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.hasher.finish()),
             };
@@ -162,7 +162,7 @@ impl Progress {
         while self.at < frontier && !self.cancel.load(Ordering::Relaxed) {
             let left = usize::try_from(frontier - self.at).unwrap_or(usize::MAX);
             let wanted = left.min(self.buffer.len());
-            let read = self.target.storage().read_at(self.at, &mut self.buffer[..wanted])?;
+            let read = self.epoch.storage().read_at(self.at, &mut self.buffer[..wanted])?;
             if read == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,

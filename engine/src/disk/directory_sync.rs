@@ -17,13 +17,13 @@ use crate::model::error::Error;
 /// The syncs of an engine's downloads.
 #[derive(Debug, Default)]
 pub(crate) struct DirectorySyncs {
-    directories: Mutex<HashMap<PathBuf, Turns>>,
+    directories: Mutex<HashMap<PathBuf, Rounds>>,
     ended: Condvar,
 }
 
 /// The syncs of one directory, numbered from 1.
 #[derive(Debug, Default)]
-struct Turns {
+struct Rounds {
     begun: u64,
     ended: u64,
     running: bool,
@@ -53,36 +53,36 @@ impl DirectorySyncs {
 
     fn sync(&self, directory: &Path, work: impl Fn(&Path) -> io::Result<()>) -> io::Result<()> {
         let mut directories = self.lock();
-        let turns = directories.entry(directory.to_owned()).or_default();
-        turns.waiting += 1;
+        let rounds = directories.entry(directory.to_owned()).or_default();
+        rounds.waiting += 1;
         // One that runs may have begun before the name was given.
-        let mine = turns.begun + 1;
+        let mine = rounds.begun + 1;
         loop {
             // It is there as long as somebody waits.
-            let turns = directories.entry(directory.to_owned()).or_default();
-            if turns.ended >= mine {
+            let rounds = directories.entry(directory.to_owned()).or_default();
+            if rounds.ended >= mine {
                 break;
             }
-            if turns.running {
+            if rounds.running {
                 directories = self.ended.wait(directories).unwrap_or_else(PoisonError::into_inner);
                 continue;
             }
-            turns.running = true;
-            turns.begun += 1;
+            rounds.running = true;
+            rounds.begun += 1;
             drop(directories);
             let result = work(directory);
             directories = self.lock();
-            let turns = directories.entry(directory.to_owned()).or_default();
-            (turns.running, turns.ended) = (false, turns.begun);
+            let rounds = directories.entry(directory.to_owned()).or_default();
+            (rounds.running, rounds.ended) = (false, rounds.begun);
             if let Err(error) = result {
-                turns.failed = Some((turns.ended, error.kind(), error.raw_os_error()));
+                rounds.failed = Some((rounds.ended, error.kind(), error.raw_os_error()));
             }
             self.ended.notify_all();
         }
-        let turns = directories.entry(directory.to_owned()).or_default();
-        turns.waiting -= 1;
-        let failed = turns.failed.filter(|(number, ..)| *number >= mine);
-        if turns.waiting == 0 {
+        let rounds = directories.entry(directory.to_owned()).or_default();
+        rounds.waiting -= 1;
+        let failed = rounds.failed.filter(|(number, ..)| *number >= mine);
+        if rounds.waiting == 0 {
             directories.remove(directory);
         }
         match failed {
@@ -92,7 +92,7 @@ impl DirectorySyncs {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Turns>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Rounds>> {
         // `work` runs without the lock: each change is whole.
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -25,7 +25,7 @@ use super::partial::{Partial, Paths, is_placeholder, look, open_regular, owner_h
 use super::publish::unless_unsupported;
 use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, FormerName, SALT_BYTES, is_salt, samples};
-use crate::model::aria2_control::{Control, MAX_CONTROL_BYTES};
+use crate::model::aria2_control::{ControlFile, MAX_CONTROL_BYTES};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::range::ByteRange;
 use crate::model::samples;
@@ -228,7 +228,7 @@ impl Found {
         self.refuse_in_use(&file)?;
         let (have, piece_bytes) = match self.former {
             FormerName::Controlled => {
-                let Control { piece_bytes, have, .. } = self.control(paths, total, own)?;
+                let ControlFile { piece_bytes, have, .. } = self.control(paths, total, own)?;
                 (have, Some(piece_bytes))
             }
             _ if metadata.len() > total => {
@@ -285,7 +285,7 @@ impl Found {
     }
 
     /// What the control file beside it tells.
-    fn control(&self, paths: &Paths, total: u64, own: u32) -> Result<Control, Error> {
+    fn control(&self, paths: &Paths, total: u64, own: u32) -> Result<ControlFile, Error> {
         let path = control_path(paths);
         let shown = path.display();
         let refused = |why: String| self.refused(why, CONTROL_HINT);
@@ -299,7 +299,7 @@ impl Found {
         }
         let mut bytes = Vec::new();
         file.take(MAX_CONTROL_BYTES + 1).read_to_end(&mut bytes).map_err(cannot)?;
-        let control = Control::parse(&bytes)
+        let control = ControlFile::parse(&bytes)
             .map_err(|why| refused(format!("{shown} is no control file of aria2's: {why}")))?;
         if control.have.is_empty() {
             let why = "tells of no complete piece, so nothing shows that it is of the object";

@@ -6,9 +6,9 @@
 //! file or leaves it ready to be continued. It needs no runtime.
 
 mod conclusion;
-mod earlier;
 mod ending;
 mod endings;
+mod inherited;
 mod mailbox;
 mod syncing;
 
@@ -24,16 +24,16 @@ use tokio::sync::mpsc;
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
-use self::earlier::{Earlier, verify};
 pub(crate) use self::ending::{End, Published};
 use self::ending::{Ending, run};
 pub(crate) use self::endings::Endings;
+use self::inherited::{Inherited, verify};
 pub(super) use self::mailbox::{KeeperMessage, Mailbox};
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
-use super::pieces::{Bad, Hashed, PieceCheck};
+use super::pieces::{Bad, HashedPiece, PieceCheck};
 use super::place::Place;
-use super::writer::{Begun, Report, Target, Writers};
+use super::writer::{Begun, Epoch, Report, Writers};
 use crate::model::checkpoint::{Checkpoint, Prefix, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::Error;
@@ -66,7 +66,7 @@ pub(super) struct Keeper {
     /// For the threads that work for it.
     mailbox: Arc<Mailbox>,
     place: Place,
-    target: Arc<Target>,
+    epoch: Arc<Epoch>,
     writers: Writers,
     ledger: Checkpoint,
     /// Complete segments of an earlier run that were not hashed again yet. A
@@ -107,7 +107,7 @@ impl Keeper {
     pub(super) fn new(
         (mailbox, inbox): (Arc<Mailbox>, Receiver<KeeperMessage>),
         place: Place,
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
         writers: Writers,
         mut ledger: Checkpoint,
         (sync, directories): (bool, Arc<DirectorySyncs>),
@@ -121,7 +121,7 @@ impl Keeper {
             inbox,
             mailbox,
             place,
-            target,
+            epoch,
             writers,
             unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
             believing: ledger
@@ -155,25 +155,27 @@ impl Keeper {
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start_verifying(&mut self) -> io::Result<()> {
-        let mut earlier =
-            Earlier { prefixes: self.inherited.values().copied().collect(), ..Earlier::default() };
+        let mut inherited = Inherited {
+            prefixes: self.inherited.values().copied().collect(),
+            ..Inherited::default()
+        };
         for (number, record) in self.ledger.segments.iter().enumerate() {
             match record {
                 SegmentRecord::Complete(Some(hash)) => {
-                    earlier.complete.push((index(number), *hash));
+                    inherited.complete.push((index(number), *hash));
                 }
-                SegmentRecord::Durable(None) if self.target.digest() => {
-                    earlier.unhashed.push(index(number));
+                SegmentRecord::Durable(None) if self.epoch.digest() => {
+                    inherited.unhashed.push(index(number));
                 }
                 _ => {}
             }
         }
-        if earlier.is_empty() {
+        if inherited.is_empty() {
             return Ok(());
         }
-        let (target, writers) = (Arc::clone(&self.target), self.writers.clone());
+        let (epoch, writers) = (Arc::clone(&self.epoch), self.writers.clone());
         let (mailbox, cancel) = (Arc::clone(&self.mailbox), Arc::clone(&self.cancel));
-        let verify = move || verify(&target, &writers, &mailbox, &earlier, &cancel);
+        let verify = move || verify(&epoch, &writers, &mailbox, &inherited, &cancel);
         self.verifying = self.writers.crew().start("haul-verify", verify)?;
         Ok(())
     }
@@ -187,7 +189,7 @@ impl Keeper {
         if algorithm == DigestAlgorithm::Blake3 && !self.believing {
             return Ok(());
         }
-        self.behind = Some(Behind::start(self.writers.crew(), algorithm, &self.target)?);
+        self.behind = Some(Behind::start(self.writers.crew(), algorithm, &self.epoch)?);
         self.pass();
         Ok(())
     }
@@ -202,7 +204,7 @@ impl Keeper {
         let crew = self.writers.crew();
         let mailbox = Arc::clone(&self.mailbox);
         let tell = move |hashed| mailbox.send(KeeperMessage::PieceHashed(hashed));
-        let mut check = PieceCheck::start(crew, pieces, total, &self.target, tell)?;
+        let mut check = PieceCheck::start(crew, pieces, total, &self.epoch, tell)?;
         for (number, record) in self.ledger.segments.iter().enumerate() {
             if matches!(record, SegmentRecord::Durable(_)) {
                 check.stored(number);
@@ -221,7 +223,7 @@ impl Keeper {
         }
     }
 
-    fn piece_hashed(&mut self, hashed: Hashed) {
+    fn piece_hashed(&mut self, hashed: HashedPiece) {
         let Some(pieces) = &mut self.pieces else { return };
         match pieces.on_hashed(hashed) {
             Err(error) => self.storing_failed(error),
@@ -234,8 +236,8 @@ impl Keeper {
             Ok(Err(Bad { segments, message })) => {
                 for segment in segments.clone() {
                     self.ledger.segments[segment] = SegmentRecord::Missing;
-                    self.writers.forget(&self.target, index(segment));
-                    self.target.stored().up_to(index(segment), 0);
+                    self.writers.forget(&self.epoch, index(segment));
+                    self.epoch.readable().up_to(index(segment), 0);
                 }
                 self.changed = true;
                 self.tell(StoreEvent::Bad { segments, message });
@@ -350,7 +352,7 @@ impl Keeper {
             KeeperMessage::Verified { segment, good } => {
                 self.unverified.remove(&segment);
                 if good {
-                    self.target.stored().whole(segment);
+                    self.epoch.readable().whole(segment);
                 } else if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
                     *record = SegmentRecord::Missing;
                 }
@@ -395,18 +397,18 @@ impl Keeper {
 
     /// By what another URL can be compared with what is stored.
     fn proof(&self, begun: bool, seed: u64) -> Option<Proof> {
-        if let Some(window) = self.target.window() {
+        if let Some(window) = self.epoch.window() {
             return Proof::of_bytes(window.samples().into_iter());
         }
-        let storage = self.target.storage();
+        let storage = self.epoch.storage();
         let read = |range| samples::read(range, |at, buffer| storage.read_at(at, buffer));
         let complete = Proof::of(&self.ledger, seed, read);
         if complete.is_some() || !begun {
             return complete;
         }
         let stored = |(number, _)| {
-            let start = self.target.layout().range(number)?.start();
-            Some(ByteRange::new(start, self.target.stored().end_from(start)))
+            let start = self.epoch.layout().range(number)?.start();
+            Some(ByteRange::new(start, self.epoch.readable().end_from(start)))
         };
         Proof::of_begun((0_u32..).zip(&self.ledger.segments).filter_map(stored), seed, read)
     }
@@ -434,14 +436,14 @@ impl Keeper {
     }
 
     fn begin_checkpoint(&mut self) {
-        let stored = self.target.stored_bytes();
+        let stored = self.epoch.stored_bytes();
         let progress = self.changed || stored != self.recorded_bytes;
         // Of an object without a known size nothing can be continued.
         if !progress || self.snapshot.is_some() || self.ledger.total.is_none() {
             return;
         }
         (self.changed, self.recorded_bytes) = (false, stored);
-        let expected = self.writers.snapshot(&self.target);
+        let expected = self.writers.snapshot(&self.epoch);
         if expected > 0 {
             self.snapshot = Some((expected, Vec::new()));
         }

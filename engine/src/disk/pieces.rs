@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::crew::Crew;
 use super::hasher::Hasher;
 use super::storage::Storage;
-use super::writer::Target;
+use super::writer::Epoch;
 use crate::model::config::{Pieces, hex};
 use crate::model::range::ByteRange;
 use crate::model::size::exact_words;
@@ -59,7 +59,7 @@ enum Way {
 }
 
 /// What came of hashing a piece.
-pub(super) struct Hashed {
+pub(super) struct HashedPiece {
     piece: usize,
     /// Of the job.
     number: u32,
@@ -85,14 +85,14 @@ impl PieceCheck {
         crew: Crew,
         pieces: Pieces,
         total_bytes: u64,
-        target: &Arc<Target>,
-        tell: impl Fn(Hashed) + Send + 'static,
+        epoch: &Arc<Epoch>,
+        tell: impl Fn(HashedPiece) + Send + 'static,
     ) -> io::Result<Self> {
         let cancel = Arc::<AtomicBool>::default();
         let reader = Reader {
             pieces: pieces.clone(),
             total_bytes,
-            target: Arc::clone(target),
+            epoch: Arc::clone(epoch),
             cancel: Arc::clone(&cancel),
             tell: Box::new(tell),
         };
@@ -107,7 +107,7 @@ impl PieceCheck {
             #[cfg(test)]
             Crew::Inline => Way::Inline(Box::new(reader)),
         };
-        let segment_bytes = target.layout().segment_size_bytes;
+        let segment_bytes = epoch.layout().segment_size_bytes;
         let segments = total_bytes.div_ceil(segment_bytes) as usize;
         Ok(Self {
             states: vec![State::Waiting; pieces.count()],
@@ -164,8 +164,8 @@ impl PieceCheck {
     ///
     /// # Errors
     /// When the piece cannot be read.
-    pub(super) fn on_hashed(&mut self, hashed: Hashed) -> io::Result<Result<Vec<usize>, Bad>> {
-        let Hashed { piece, number, found } = hashed;
+    pub(super) fn on_hashed(&mut self, hashed: HashedPiece) -> io::Result<Result<Vec<usize>, Bad>> {
+        let HashedPiece { piece, number, found } = hashed;
         let found = found?;
         if self.states.get(piece) != Some(&State::Asked(number)) {
             // It has been fetched again in the meantime.
@@ -214,18 +214,18 @@ fn touched(range: ByteRange, part_bytes: u64) -> Range<usize> {
 struct Reader {
     pieces: Pieces,
     total_bytes: u64,
-    target: Arc<Target>,
+    epoch: Arc<Epoch>,
     cancel: Arc<AtomicBool>,
-    tell: Box<dyn Fn(Hashed) + Send>,
+    tell: Box<dyn Fn(HashedPiece) + Send>,
 }
 
 impl Reader {
     fn check(&self, job: &Job) {
         let range = self.pieces.range(job.piece, self.total_bytes);
-        let storage = self.target.storage();
+        let storage = self.epoch.storage();
         let found = hashed(&self.pieces, range, &**storage, &self.cancel);
         if !self.cancel.load(Ordering::Relaxed) {
-            (self.tell)(Hashed { piece: job.piece, number: job.number, found });
+            (self.tell)(HashedPiece { piece: job.piece, number: job.number, found });
         }
     }
 }

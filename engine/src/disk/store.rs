@@ -15,10 +15,10 @@ use super::keeper::{End, Endings, Keeper, KeeperMessage, Mailbox, Published};
 use super::place::Place;
 use super::prove::Expected;
 use super::publish::PublishOptions;
+use super::readable::Readable;
 use super::storage::Storage;
 use super::storage::window::Window;
-use super::stored::Stored;
-use super::writer::{Reports, Sink, Target, Writers};
+use super::writer::{Epoch, Reports, Sink, Writers};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::{Error, ErrorKind, Kept};
@@ -56,7 +56,7 @@ pub(crate) struct StoreOptions {
     /// The output's name among those of the engine, held until the lock is free.
     pub(crate) hold: Option<Arc<Hold>>,
     /// What readers are told of.
-    pub(crate) stored: Arc<Stored>,
+    pub(crate) readable: Arc<Readable>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct StoreOptions {
 /// The data of one running download. Dropping it, with or without a runtime,
 /// is a [`Store::stop`] that is not waited for.
 pub(crate) struct Store {
-    target: Arc<Target>,
+    epoch: Arc<Epoch>,
     writers: Writers,
     endings: Arc<Endings>,
     keeper: Arc<Mailbox>,
@@ -92,13 +92,13 @@ impl Store {
             window,
             pieces,
             hold,
-            stored,
+            readable,
             events,
         } = options;
         let layout = checkpoint.layout();
         for (segment, record) in (0_u32..).zip(&checkpoint.segments) {
             if matches!(record, SegmentRecord::Durable(_)) {
-                stored.whole(segment);
+                readable.whole(segment);
             }
         }
         // A file that is all or nothing is small and soon over: while it comes
@@ -108,18 +108,18 @@ impl Store {
         let in_memory = matches!(place, Place::Unnamed(_));
         let on_call = in_memory && pieces.is_none() && writers.crew() == Crew::Threads;
         let (mailbox, inbox) = Mailbox::new();
-        let target = Arc::new(Target::new(
+        let epoch = Arc::new(Epoch::new(
             (storage, window),
             layout,
             digest,
             in_memory,
             Arc::clone(&mailbox) as Arc<dyn Reports>,
-            stored,
+            readable,
         ));
         let mut keeper = Keeper::new(
             (Arc::clone(&mailbox), inbox),
             place,
-            Arc::clone(&target),
+            Arc::clone(&epoch),
             writers.clone(),
             checkpoint,
             (sync, directories),
@@ -131,7 +131,7 @@ impl Store {
         };
         if on_call {
             mailbox.attend(keeper);
-            return Ok(Self { target, writers, endings, keeper: mailbox, hold, ended: false });
+            return Ok(Self { epoch, writers, endings, keeper: mailbox, hold, ended: false });
         }
         keeper.start_verifying().map_err(no_thread)?;
         if let Some(pieces) = pieces {
@@ -147,12 +147,12 @@ impl Store {
             #[cfg(test)]
             Crew::Inline => drop(tokio::spawn(keeper.run_as_task())),
         }
-        Ok(Self { target, writers, endings, keeper: mailbox, hold, ended: false })
+        Ok(Self { epoch, writers, endings, keeper: mailbox, hold, ended: false })
     }
 
     /// Where received bytes go.
     pub(crate) fn sink(&self) -> Sink {
-        Sink::new(Arc::clone(&self.target), self.writers.clone())
+        Sink::new(Arc::clone(&self.epoch), self.writers.clone())
     }
 
     /// Checks the complete object, compares its digests with those that

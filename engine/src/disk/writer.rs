@@ -9,7 +9,7 @@
 //! small object, is stored by whoever received it: it costs less than a change of
 //! threads.
 
-mod target;
+mod epoch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
@@ -22,8 +22,8 @@ use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-pub(super) use self::target::Target;
-pub(crate) use self::target::{Sink, StoreClosed};
+pub(super) use self::epoch::Epoch;
+pub(crate) use self::epoch::{Sink, StoreClosed};
 use super::crew::Crew;
 use super::storage::SegmentWriter;
 use crate::fault_point::{self, Call};
@@ -33,7 +33,7 @@ use crate::model::range::ByteRange;
 #[cfg(test)]
 use crate::simulation::disk::SlowDisk;
 
-/// As many as [`Target::closed`] has bits.
+/// As many as [`Epoch::closed`] has bits.
 const MAX_THREADS: usize = 64;
 
 /// Bytes in flight for each place in a queue. Chunks are larger than this,
@@ -150,39 +150,31 @@ impl Writers {
         &self.shared.budget
     }
 
-    /// The lanes on which `target` has anything.
-    fn lanes_of(&self, target: &Target) -> &[Lane] {
-        if target.at_once { std::slice::from_ref(&self.shared.at_once) } else { &self.shared.lanes }
+    /// The lanes on which `epoch` has anything.
+    fn lanes_of(&self, epoch: &Epoch) -> &[Lane] {
+        if epoch.at_once { std::slice::from_ref(&self.shared.at_once) } else { &self.shared.lanes }
     }
 
     /// Continues `segment` at the offset `next`, with `hasher` having taken all
     /// bytes before it.
-    pub(super) fn seed(
-        &self,
-        target: &Arc<Target>,
-        segment: u32,
-        hasher: SegmentHasher,
-        next: u64,
-    ) {
-        let seed =
-            Message::Seed { target: Arc::clone(target), segment, hasher: hasher.into(), next };
+    pub(super) fn seed(&self, epoch: &Arc<Epoch>, segment: u32, hasher: SegmentHasher, next: u64) {
+        let seed = Message::Seed { epoch: Arc::clone(epoch), segment, hasher: hasher.into(), next };
         // A writer that is gone is told of by whoever stores next.
-        let _ = self.send(target, segment, seed);
+        let _ = self.send(epoch, segment, seed);
     }
 
     /// What is stored of `segment`, which is complete, is not good: it may be
     /// stored again from its start.
-    pub(super) fn forget(&self, target: &Arc<Target>, segment: u32) {
-        let forget = Message::Forget { target: Arc::clone(target), segment };
-        let _ = self.send(target, segment, forget);
+    pub(super) fn forget(&self, epoch: &Arc<Epoch>, segment: u32) {
+        let forget = Message::Forget { epoch: Arc::clone(epoch), segment };
+        let _ = self.send(epoch, segment, forget);
     }
 
     /// Asks each thread for a [`Report::Begun`]. Returns how many
     /// will come.
-    pub(super) fn snapshot(&self, target: &Arc<Target>) -> usize {
-        let ask =
-            |lane: &&Lane| lane.send(Message::Snapshot { target: Arc::clone(target) }).is_ok();
-        self.lanes_of(target).iter().filter(ask).count()
+    pub(super) fn snapshot(&self, epoch: &Arc<Epoch>) -> usize {
+        let ask = |lane: &&Lane| lane.send(Message::Snapshot { epoch: Arc::clone(epoch) }).is_ok();
+        self.lanes_of(epoch).iter().filter(ask).count()
     }
 
     /// Stores what is in the queues and refuses everything after it. Returns
@@ -192,13 +184,13 @@ impl Writers {
     ///
     /// # Errors
     /// When a writer thread is gone; it had no way to report its own.
-    pub(super) fn close(&self, target: &Arc<Target>) -> Result<Vec<Begun>, StoreClosed> {
-        target.accepting.store(false, Ordering::Release);
-        let lanes = self.lanes_of(target);
+    pub(super) fn close(&self, epoch: &Arc<Epoch>) -> Result<Vec<Begun>, StoreClosed> {
+        epoch.accepting.store(false, Ordering::Release);
+        let lanes = self.lanes_of(epoch);
         let (reply, replies) = bounded(lanes.len());
         for lane in lanes {
             let reply = Some(reply.clone());
-            let _ = lane.send(Message::Close { target: Arc::clone(target), reply });
+            let _ = lane.send(Message::Close { epoch: Arc::clone(epoch), reply });
         }
         drop(reply);
         let answers: Vec<Vec<Begun>> = replies.iter().collect();
@@ -210,10 +202,10 @@ impl Writers {
 
     /// Refuses everything that comes after it and forgets what was stored. Waits
     /// for nobody.
-    pub(super) fn let_go(&self, target: &Arc<Target>) {
-        target.accepting.store(false, Ordering::Release);
-        for lane in self.lanes_of(target) {
-            let _ = lane.send(Message::Close { target: Arc::clone(target), reply: None });
+    pub(super) fn let_go(&self, epoch: &Arc<Epoch>) {
+        epoch.accepting.store(false, Ordering::Release);
+        for lane in self.lanes_of(epoch) {
+            let _ = lane.send(Message::Close { epoch: Arc::clone(epoch), reply: None });
         }
     }
 
@@ -223,23 +215,23 @@ impl Writers {
     /// When that thread is gone; the work is not done then.
     pub(super) fn run(
         &self,
-        target: &Target,
+        epoch: &Epoch,
         work: impl FnOnce() + Send + 'static,
     ) -> Result<(), StoreClosed> {
         let lanes = &self.shared.lanes;
-        lanes[target.id as usize % lanes.len()].send(Message::Run(Box::new(work)))
+        lanes[epoch.id as usize % lanes.len()].send(Message::Run(Box::new(work)))
     }
 
-    fn send(&self, target: &Target, segment: u32, message: Message) -> Result<(), StoreClosed> {
+    fn send(&self, epoch: &Epoch, segment: u32, message: Message) -> Result<(), StoreClosed> {
         #[cfg(test)]
         if let (Some(disk), Message::Chunk { pieces, permit, .. }) =
             (self.shared.slow.get(), &message)
         {
             disk.store(pieces.iter().map(Bytes::len).sum(), Arc::clone(permit));
         }
-        let lanes = self.lanes_of(target);
+        let lanes = self.lanes_of(epoch);
         // Of many small objects each has a first segment only.
-        let lane = &lanes[(target.id as usize).wrapping_add(segment as usize) % lanes.len()];
+        let lane = &lanes[(epoch.id as usize).wrapping_add(segment as usize) % lanes.len()];
         if let Lane::Thread(_) = lane {
             self.shared.flow.received_bytes.fetch_add(message.bytes(), Ordering::Relaxed);
         }
@@ -345,7 +337,7 @@ impl Backlog {
 
 enum Message {
     Chunk {
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
         segment: u32,
         offset: u64,
         pieces: Vec<Bytes>,
@@ -353,22 +345,22 @@ enum Message {
         permit: Arc<OwnedSemaphorePermit>,
     },
     Seed {
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
         segment: u32,
         hasher: Box<SegmentHasher>,
         next: u64,
     },
     Forget {
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
         segment: u32,
     },
     Snapshot {
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
     },
     /// Something else that is soon done.
     Run(Box<dyn FnOnce() + Send>),
     Close {
-        target: Arc<Target>,
+        epoch: Arc<Epoch>,
         /// Takes what is begun, if somebody waits for it.
         reply: Option<Sender<Vec<Begun>>>,
     },
@@ -385,16 +377,16 @@ impl Message {
 }
 
 struct Writer {
-    /// This thread's bit in [`Target::closed`].
+    /// This thread's bit in [`Epoch::closed`].
     bit: u64,
-    targets: HashMap<u64, Progress>,
+    targets: HashMap<u64, Share>,
     /// Whether the network outruns this thread.
     in_haste: bool,
 }
 
-/// What one thread knows of one target.
+/// What one thread knows of one epoch.
 #[derive(Default)]
-struct Progress {
+struct Share {
     active: HashMap<u32, Active>,
     done: HashSet<u32>,
 }
@@ -450,37 +442,37 @@ impl Writer {
 
     fn take(&mut self, message: Message) {
         match message {
-            Message::Chunk { target, segment, offset, pieces, permit } => {
-                if self.takes(&target)
-                    && let Err(error) = self.store(&target, segment, offset, pieces)
+            Message::Chunk { epoch, segment, offset, pieces, permit } => {
+                if self.takes(&epoch)
+                    && let Err(error) = self.store(&epoch, segment, offset, pieces)
                 {
-                    target.fail(error);
+                    epoch.fail(error);
                 }
                 drop(permit);
             }
-            Message::Seed { target, segment, hasher, next } => {
-                if self.takes(&target)
-                    && let Err(error) = self.seed(&target, segment, *hasher, next)
+            Message::Seed { epoch, segment, hasher, next } => {
+                if self.takes(&epoch)
+                    && let Err(error) = self.seed(&epoch, segment, *hasher, next)
                 {
-                    target.fail(error);
+                    epoch.fail(error);
                 }
             }
-            Message::Forget { target, segment } => {
-                if let Some(progress) = self.targets.get_mut(&target.id) {
-                    progress.done.remove(&segment);
+            Message::Forget { epoch, segment } => {
+                if let Some(share) = self.targets.get_mut(&epoch.id) {
+                    share.done.remove(&segment);
                 }
             }
-            Message::Snapshot { target } => {
-                let begun = self.targets.get(&target.id).map(Progress::begun);
-                target.report(Report::Begun(begun.unwrap_or_default()));
+            Message::Snapshot { epoch } => {
+                let begun = self.targets.get(&epoch.id).map(Share::begun);
+                epoch.report(Report::Begun(begun.unwrap_or_default()));
             }
             Message::Run(work) => work(),
-            Message::Close { target, reply } => {
-                target.closed.fetch_or(self.bit, Ordering::Relaxed);
-                let progress = self.targets.remove(&target.id).unwrap_or_default();
-                let begun = reply.as_ref().map(|_| progress.begun());
+            Message::Close { epoch, reply } => {
+                epoch.closed.fetch_or(self.bit, Ordering::Relaxed);
+                let share = self.targets.remove(&epoch.id).unwrap_or_default();
+                let begun = reply.as_ref().map(|_| share.begun());
                 // The storage is let go before the keeper gives up the lock.
-                drop((progress, target));
+                drop((share, epoch));
                 if let (Some(reply), Some(begun)) = (reply, begun) {
                     let _ = reply.send(begun);
                 }
@@ -488,29 +480,27 @@ impl Writer {
         }
     }
 
-    fn takes(&self, target: &Target) -> bool {
-        let closed = target.closed.load(Ordering::Relaxed) & self.bit != 0;
-        !closed && !target.failed.load(Ordering::Relaxed)
+    fn takes(&self, epoch: &Epoch) -> bool {
+        let closed = epoch.closed.load(Ordering::Relaxed) & self.bit != 0;
+        !closed && !epoch.failed.load(Ordering::Relaxed)
     }
 
     fn store(
         &mut self,
-        target: &Target,
+        epoch: &Epoch,
         segment: u32,
         offset: u64,
         pieces: Vec<Bytes>,
     ) -> io::Result<()> {
-        let range = target.layout.range(segment).ok_or_else(|| misplaced(segment, offset))?;
-        let progress = self.targets.entry(target.id).or_default();
-        let active = match progress.active.entry(segment) {
+        let range = epoch.layout.range(segment).ok_or_else(|| misplaced(segment, offset))?;
+        let share = self.targets.entry(epoch.id).or_default();
+        let active = match share.active.entry(segment) {
             Entry::Occupied(active) => active.into_mut(),
-            Entry::Vacant(place)
-                if offset == range.start() && !progress.done.contains(&segment) =>
-            {
-                let hasher = || SegmentHasher::new(offset, target.layout.whole());
+            Entry::Vacant(place) if offset == range.start() && !share.done.contains(&segment) => {
+                let hasher = || SegmentHasher::new(offset, epoch.layout.whole());
                 place.insert(Active {
-                    hasher: (target.digest && !target.at_once).then(hasher),
-                    writer: target.storage.segment_writer(range)?,
+                    hasher: (epoch.digest && !epoch.at_once).then(hasher),
+                    writer: epoch.storage.segment_writer(range)?,
                     start: offset,
                     next: offset,
                 })
@@ -533,44 +523,44 @@ impl Writer {
                 hasher.update(&piece);
             }
             active.next += piece.len() as u64;
-            target.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
+            epoch.stored_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         }
-        target.stored.up_to(segment, active.next);
-        progress.complete(target, segment, range);
+        epoch.readable.up_to(segment, active.next);
+        share.complete(epoch, segment, range);
         Ok(())
     }
 
     fn seed(
         &mut self,
-        target: &Target,
+        epoch: &Epoch,
         segment: u32,
         hasher: SegmentHasher,
         next: u64,
     ) -> io::Result<()> {
-        let range = target.layout.range(segment).ok_or_else(|| misplaced(segment, next))?;
-        let progress = self.targets.entry(target.id).or_default();
-        if progress.done.contains(&segment) || progress.active.contains_key(&segment) {
+        let range = epoch.layout.range(segment).ok_or_else(|| misplaced(segment, next))?;
+        let share = self.targets.entry(epoch.id).or_default();
+        if share.done.contains(&segment) || share.active.contains_key(&segment) {
             return Err(misplaced(segment, next));
         }
-        let writer = target.storage.segment_writer(range)?;
+        let writer = epoch.storage.segment_writer(range)?;
         let start = range.start();
-        progress.active.insert(segment, Active { hasher: Some(hasher), writer, start, next });
-        target.stored.up_to(segment, next);
-        progress.complete(target, segment, range);
+        share.active.insert(segment, Active { hasher: Some(hasher), writer, start, next });
+        epoch.readable.up_to(segment, next);
+        share.complete(epoch, segment, range);
         Ok(())
     }
 }
 
-impl Progress {
+impl Share {
     /// Reports `segment` if all its bytes are stored.
-    fn complete(&mut self, target: &Target, segment: u32, range: ByteRange) {
+    fn complete(&mut self, epoch: &Epoch, segment: u32, range: ByteRange) {
         let Entry::Occupied(active) = self.active.entry(segment) else { return };
         if active.get().next < range.end() {
             return;
         }
         let hash = active.remove().hasher.map(|hasher| hasher.finish());
         self.done.insert(segment);
-        target.report(Report::Stored { segment, hash });
+        epoch.report(Report::Stored { segment, hash });
     }
 
     fn begun(&self) -> Vec<Begun> {

@@ -7,8 +7,8 @@ use http::HeaderName;
 use super::*;
 use crate::disk::conditional::Note;
 use crate::disk::partials;
+use crate::disk::readable::Readable;
 use crate::disk::storage::existing::ExistingFile;
-use crate::disk::stored::Stored;
 use crate::driver::contents::Open;
 use crate::model::layout::Layout;
 
@@ -71,7 +71,7 @@ impl Driver {
         self.expected = Some(resource);
         let contents = &self.shared.contents;
         let layout = Layout { total: None, segment_size_bytes: 1 };
-        let stored = Stored::new(layout, Arc::clone(contents.alarm()));
+        let stored = Readable::new(layout, Arc::clone(contents.alarm()));
         stored.up_to(0, bytes);
         contents.open(Open {
             storage: Arc::new(ExistingFile::new(output.clone(), version)),

@@ -8,8 +8,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::disk::crew::Crew;
+use crate::disk::readable::{Alarm, Readable};
 use crate::disk::storage::Storage;
-use crate::disk::stored::{Alarm, Stored};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::Metadata;
 
@@ -17,7 +17,7 @@ use crate::model::event::Metadata;
 #[derive(Debug, Clone)]
 pub(crate) struct Open {
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) stored: Arc<Stored>,
+    pub(crate) stored: Arc<Readable>,
     pub(crate) metadata: Metadata,
     /// Who reads, where reading may block.
     pub(crate) crew: Crew,

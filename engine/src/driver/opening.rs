@@ -4,7 +4,7 @@ use std::time::UNIX_EPOCH;
 
 use super::*;
 use crate::disk::fitting::{fitting, with_words};
-use crate::disk::stored::Stored;
+use crate::disk::readable::Readable;
 use crate::driver::contents::Open;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::event::Metadata;
@@ -385,11 +385,11 @@ impl Driver {
         let stream = resource.total.is_none();
         let storage_name = if stream { "stream" } else { storage.name() };
         let stored =
-            Arc::new(Stored::new(checkpoint.layout(), Arc::clone(self.shared.contents.alarm())));
+            Arc::new(Readable::new(checkpoint.layout(), Arc::clone(self.shared.contents.alarm())));
         self.store = Some(Store::open(StoreOptions {
             place,
             storage: Arc::clone(&storage),
-            stored: Arc::clone(&stored),
+            readable: Arc::clone(&stored),
             writers: self.engine.writers.clone(),
             checkpoint,
             sync: self.options.sync,

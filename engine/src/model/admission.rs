@@ -22,7 +22,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 
-use self::places::{Place, next_place};
+use self::places::{HostPlace, next_place};
 
 /// The most of everything.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +84,7 @@ struct Member {
     /// What it should have, and comes to have.
     share: usize,
     /// By host, where those have a bound; else none.
-    places: Vec<Place>,
+    places: Vec<HostPlace>,
 }
 
 #[derive(Debug, Default)]
@@ -256,7 +256,7 @@ impl Admission {
                 Some(kept) => before.swap_remove(kept),
                 None => {
                     self.hosts[at].places += 1;
-                    Place { host: at, in_use: 0, limit: 0, granted: 0, allowed: 0, share: 0 }
+                    HostPlace { host: at, in_use: 0, limit: 0, granted: 0, allowed: 0, share: 0 }
                 }
             };
             self.change_limits(at, place.limit, limit);
@@ -471,7 +471,7 @@ impl Admission {
             }
             let held = member.grant.connections;
             unseen -= held;
-            let has_room = |place: &Place| {
+            let has_room = |place: &HostPlace| {
                 let host = &self.hosts[place.host];
                 let others = host.lacking.saturating_sub(member.lacking_at(place));
                 let own = place.granted < place.share && host.granted < most_here;

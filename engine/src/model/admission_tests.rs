@@ -1,4 +1,4 @@
-use super::{Admission, Bounds, Grant, HostNeed, MemberId, Need, Place};
+use super::{Admission, Bounds, Grant, HostNeed, HostPlace, MemberId, Need};
 use std::collections::BTreeMap;
 
 fn bounds(connections: usize, per_host: Option<usize>, active: Option<usize>) -> Bounds {
@@ -406,7 +406,7 @@ fn assert_shares_are_used(crowd: &Crowd, bounds: Bounds, what: &str) {
     }
     for member in crowd.admission.members.values() {
         let lacks = member.need.in_use < member.share;
-        let room = |place: &Place| {
+        let room = |place: &HostPlace| {
             let host = &crowd.admission.hosts[place.host].name;
             place.in_use < place.limit
                 && bounds.per_host.is_none_or(|most| crowd.total_at(host) < most)

@@ -21,7 +21,7 @@ const BLOCK_BYTES: u64 = 16 << 10;
 
 /// What a control file tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlFile {
     /// The size of the object in bytes.
     pub total_bytes: u64,
     /// The length of every piece but the last, in bytes.
@@ -37,7 +37,7 @@ enum Order {
     Little,
 }
 
-impl Control {
+impl ControlFile {
     /// Reads a control file.
     ///
     /// # Errors
@@ -66,7 +66,7 @@ struct Reader<'a> {
 type Read<T> = Result<T, &'static str>;
 
 impl<'a> Reader<'a> {
-    fn control(mut self) -> Read<Control> {
+    fn control(mut self) -> Read<ControlFile> {
         let _extensions = self.take(4)?;
         if self.u32()? > 0 {
             return Err("it is of a torrent");
@@ -111,7 +111,7 @@ impl<'a> Reader<'a> {
             return Err("it goes on after its end");
         }
         let have = runs(&bits, piece_bytes, total_bytes);
-        Ok(Control { total_bytes, piece_bytes, have })
+        Ok(ControlFile { total_bytes, piece_bytes, have })
     }
 
     fn take(&mut self, len: u64) -> Read<&'a [u8]> {

@@ -53,14 +53,14 @@ fn five() -> Written {
 
 #[test]
 fn pieces_are_read_in_both_versions_and_orders() {
-    let expected = Control {
+    let expected = ControlFile {
         total_bytes: 4196,
         piece_bytes: 1024,
         have: vec![ByteRange::new(0, 2048), ByteRange::new(4096, 4196)],
     };
     for (version, little) in [(1, false), (0, true), (0, false)] {
         let written = Written { version, little, ..five() };
-        assert_eq!(Control::parse(&written.bytes()), Ok(expected.clone()));
+        assert_eq!(ControlFile::parse(&written.bytes()), Ok(expected.clone()));
     }
 }
 
@@ -70,14 +70,14 @@ fn pieces_under_way_do_not_count() {
     let blocks = |bytes: u64| vec![0xff; bytes.div_ceil(BLOCK_BYTES).div_ceil(8) as usize];
     let mut written = Written::of(4 << 20, 1 << 20, &[true, false, true, true]);
     written.under_way = vec![(1, 1 << 20, blocks(1 << 20)), (3, 1 << 20, blocks(1 << 20))];
-    let control = Control::parse(&written.bytes()).unwrap();
+    let control = ControlFile::parse(&written.bytes()).unwrap();
     assert_eq!(control.have, [ByteRange::new(0, 1 << 20), ByteRange::new(2 << 20, 3 << 20)]);
 }
 
 #[test]
 fn what_does_not_fit_is_refused_with_its_reason() {
     let refused = |written: Written, why: &str| {
-        let error = Control::parse(&written.bytes()).unwrap_err();
+        let error = ControlFile::parse(&written.bytes()).unwrap_err();
         assert!(error.contains(why), "{error}: {written:?}");
     };
     refused(Written { version: 2, ..five() }, "version");
@@ -101,18 +101,18 @@ fn every_truncation_and_what_follows_the_end_is_refused() {
     let mut written = five();
     written.under_way = vec![(2, 1024, vec![0x80])];
     let mut bytes = written.bytes();
-    Control::parse(&bytes).unwrap();
+    ControlFile::parse(&bytes).unwrap();
     for len in 0..bytes.len() {
-        assert!(Control::parse(&bytes[..len]).is_err(), "cut to {len} bytes");
+        assert!(ControlFile::parse(&bytes[..len]).is_err(), "cut to {len} bytes");
     }
     bytes.push(0);
-    assert_eq!(Control::parse(&bytes), Err("it goes on after its end"));
-    assert!(Control::parse(&vec![0; MAX_CONTROL_BYTES as usize + 1]).is_err());
+    assert_eq!(ControlFile::parse(&bytes), Err("it goes on after its end"));
+    assert!(ControlFile::parse(&vec![0; MAX_CONTROL_BYTES as usize + 1]).is_err());
     // Counts of what is not there take no memory.
     let mut many = five().bytes();
     let end = many.len();
     many[end - 4..].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert!(Control::parse(&many).is_err());
+    assert!(ControlFile::parse(&many).is_err());
 }
 
 proptest! {
@@ -126,7 +126,7 @@ proptest! {
         let total = set.len() as u64 * u64::from(piece) - less;
         let little = version == 0;
         let bytes = Written { version, little, ..Written::of(total, piece, &set) }.bytes();
-        let control = Control::parse(&bytes).unwrap();
+        let control = ControlFile::parse(&bytes).unwrap();
         prop_assert_eq!((control.total_bytes, control.piece_bytes), (total, u64::from(piece)));
         for (at, set) in set.iter().enumerate() {
             let start = at as u64 * u64::from(piece);
@@ -150,7 +150,7 @@ proptest! {
             }
         }
         for bytes in [damaged, bytes] {
-            let Ok(control) = Control::parse(&bytes) else { continue };
+            let Ok(control) = ControlFile::parse(&bytes) else { continue };
             prop_assert!(control.total_bytes > 0 && control.total_bytes <= MAX_OBJECT_BYTES);
             let mut before = None;
             for run in &control.have {

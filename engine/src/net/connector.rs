@@ -144,13 +144,13 @@ impl Connector {
             }
             ProxyKind::Http | ProxyKind::Https => proxy::tunnel(proxy, origin, stream).await?,
             ProxyKind::Socks4a | ProxyKind::Socks5h => {
-                let target = proxy::Target::Name(&origin.host, origin.port);
+                let target = proxy::Endpoint::Name(&origin.host, origin.port);
                 proxy::socks(proxy, origin, target, stream).await?
             }
             ProxyKind::Socks4 | ProxyKind::Socks5 => {
                 let family = (proxy.kind == ProxyKind::Socks4).then_some(IpFamily::V4);
                 let address = self.look_up(origin, family).await?;
-                let target = proxy::Target::Address(address, origin.port);
+                let target = proxy::Endpoint::Address(address, origin.port);
                 proxy::socks(proxy, origin, target, stream).await?
             }
         };

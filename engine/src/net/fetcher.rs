@@ -200,7 +200,7 @@ impl Counters {
 /// that nothing is sent when the future is dropped.
 pub(crate) async fn run(transport: Arc<dyn Transport>, fetch: Fetch) {
     let Fetch { lease, spec, start, commands, events, counters, limits, drain_limit_bytes } = fetch;
-    let mut control = Control { lease, commands, events, position: start, end: u64::MAX };
+    let mut control = LeaseControl { lease, commands, events, position: start, end: u64::MAX };
     let transfer = Transfer {
         transport: &*transport,
         spec: &spec,
@@ -224,7 +224,7 @@ enum Interrupt {
 }
 
 /// The bounds of the lease, and the driver's side of it.
-struct Control {
+struct LeaseControl {
     lease: LeaseId,
     commands: mpsc::UnboundedReceiver<Command>,
     events: mpsc::UnboundedSender<FetchEvent>,
@@ -233,7 +233,7 @@ struct Control {
     end: u64,
 }
 
-impl Control {
+impl LeaseControl {
     fn send(&self, event: FetchEvent) {
         // A driver that is gone closed the commands as well; that ends the lease.
         let _ = self.events.send(event);
@@ -303,7 +303,7 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(&self, control: &mut Control) -> Result<Ended, Interrupt> {
+    async fn run(&self, control: &mut LeaseControl) -> Result<Ended, Interrupt> {
         let answer = begin(self.transport, self.spec, self.counters);
         let response = match control.unless_interrupted(answer).await? {
             Ok(response) => response,
@@ -337,7 +337,7 @@ impl Transfer<'_> {
 
     async fn store(
         &self,
-        control: &mut Control,
+        control: &mut LeaseControl,
         mut body: Pin<Box<dyn Body>>,
         sink: &Sink,
         mut proof: Option<PartProof>,

@@ -79,10 +79,10 @@ enum Way {
         /// closed it meanwhile, which then says nothing about the server.
         reused: bool,
         forward: Option<Forward>,
-        _driver: Driver,
+        _driver: ConnectionTask,
     },
     #[cfg(feature = "http2")]
-    Http2(streams::Place),
+    Http2(streams::StreamPlace),
 }
 
 /// Why a request was not answered.
@@ -271,9 +271,9 @@ impl Connection {
 /// hyper's own task can miss that a body was dropped while it waits for the
 /// server, and would hold the socket for as long as the server is silent.
 #[derive(Debug)]
-struct Driver(AbortHandle);
+struct ConnectionTask(AbortHandle);
 
-impl Drop for Driver {
+impl Drop for ConnectionTask {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -479,7 +479,7 @@ impl Pool {
                 tracing::trace!(%error, "connection ended");
             }
         });
-        let driver = Driver(task.abort_handle());
+        let driver = ConnectionTask(task.abort_handle());
         let way = Way::Http1 { sender, reused: false, forward, _driver: driver };
         Ok(Made::Http1(Connection { speed: 0.0, origin: origin.clone(), way }))
     }

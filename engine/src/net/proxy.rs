@@ -18,7 +18,7 @@ use http::{Method, Request, StatusCode, Uri};
 use http_body_util::Empty;
 use hyper::client::conn::http1;
 
-pub(super) use socks::{Target, socks};
+pub(super) use socks::{Endpoint, socks};
 
 use super::causes::cause_text;
 use super::connect::{Forward, Origin, Stream};

@@ -39,7 +39,7 @@ impl Keeper {
     /// Nothing is stored for this download after this, and all that was is in
     /// the ledger.
     pub(super) fn close(&mut self) -> Result<Vec<Begun>, Error> {
-        let begun = self.writers.close(&self.target);
+        let begun = self.writers.close(&self.epoch);
         self.drain();
         begun.map_err(|_| {
             Error::new(ErrorKind::Internal, "a writer thread ended before the download did")
@@ -90,7 +90,7 @@ impl Keeper {
     ) -> (Vec<Begun>, Verdict) {
         let closed = if self.is_complete() {
             // All of it was reported, so nothing is on the way.
-            self.writers.let_go(&self.target);
+            self.writers.let_go(&self.epoch);
             Ok(Vec::new())
         } else {
             self.close()
@@ -108,10 +108,10 @@ impl Keeper {
     /// Hashes what was only gathered in memory so far.
     fn hash_gathered(&mut self) {
         let Place::Unnamed(unnamed) = &self.place else { return };
-        if !self.target.digest() {
+        if !self.epoch.digest() {
             return;
         }
-        let layout = self.target.layout();
+        let layout = self.epoch.layout();
         let hash = |number: usize, bytes: &[u8]| {
             let range = layout.range(index(number))?;
             let from = usize::try_from(range.start()).ok()?;
@@ -137,7 +137,7 @@ impl Keeper {
         refuse_size(expected.size_bytes, bytes)?;
         let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
-            let set = self.target.storage().set_len(bytes);
+            let set = self.epoch.storage().set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
         let sync = options.sync && !self.place.syncs_at_once();
@@ -147,10 +147,10 @@ impl Keeper {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let mapped_bytes = self.target.storage().mapped_bytes();
+        let mapped_bytes = self.epoch.storage().mapped_bytes();
         let cannot_read = |error| Error::io("cannot read", &path, error);
         if let Some(pieces) = expected.pieces.as_ref().filter(|_| self.ledger.total.is_none()) {
-            let bad = first_bad(pieces, bytes, &**self.target.storage()).map_err(cannot_read)?;
+            let bad = first_bad(pieces, bytes, &**self.epoch.storage()).map_err(cannot_read)?;
             if let Some(why) = bad {
                 let message = format!("{}: {why}; nothing was published", path.display());
                 let mismatch = Error::new(ErrorKind::DigestMismatch, message);
@@ -169,14 +169,14 @@ impl Keeper {
         if let Some(behind) = self.behind.take() {
             known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
         }
-        if let Some(window) = self.target.window() {
+        if let Some(window) = self.epoch.window() {
             known.extend(window.digests());
             let of_all = known.iter().find(|(of, _)| *of == DigestAlgorithm::Blake3);
             blake3 = of_all.and_then(|(_, digest)| digest.as_slice().try_into().ok());
         }
         let output = self.place.output();
         let (verified, mismatch) =
-            expected.compare(&**self.target.storage(), &known, output).map_err(cannot_read)?;
+            expected.compare(&**self.epoch.storage(), &known, output).map_err(cannot_read)?;
         Ok((Finished { output: None, named, bytes, blake3, verified, mapped_bytes }, mismatch))
     }
 
@@ -186,7 +186,7 @@ impl Keeper {
             return Err(failure.clone());
         }
         let Some(total) = self.ledger.total else {
-            let of_nothing = || self.target.digest().then(|| blake3::hash(&[]).into());
+            let of_nothing = || self.epoch.digest().then(|| blake3::hash(&[]).into());
             let whole = begun.first().map(|begun| (begun.len_bytes, begun.hash));
             return Ok(whole.unwrap_or_else(|| (0, of_nothing())));
         };
@@ -203,7 +203,7 @@ impl Keeper {
             }
         }
         let values: Option<Vec<_>> = values.into_iter().collect();
-        let values = values.filter(|_| self.target.digest());
+        let values = values.filter(|_| self.epoch.digest());
         let root =
             |values: Vec<_>| digest_tree::root(total, self.ledger.segment_size_bytes, &values);
         Ok((total, values.map(root)))

@@ -126,7 +126,7 @@ impl Ending {
             }
             End::Abandon { .. } if keeper.place.keeps_nothing() => {
                 keeper.cancel.store(true, Ordering::Relaxed);
-                keeper.writers.let_go(&keeper.target);
+                keeper.writers.let_go(&keeper.epoch);
             }
             End::Abandon { hold } => {
                 if let Err(error) = keeper.stop() {

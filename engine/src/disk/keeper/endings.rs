@@ -31,14 +31,14 @@ impl Endings {
         if let End::Abandon { .. } = ending.end {
             return run(vec![ending]);
         }
-        let (writers, target) = (ending.keeper.writers.clone(), Arc::clone(&ending.keeper.target));
+        let (writers, epoch) = (ending.keeper.writers.clone(), Arc::clone(&ending.keeper.epoch));
         // Nothing of it is on the way, and who ends it has the less to do.
-        writers.let_go(&target);
+        writers.let_go(&epoch);
         if ending.syncs() {
             self.add(writers.crew(), ending);
         } else {
             // A writer that is gone drops the reply.
-            let _ = writers.run(&target, move || run(vec![ending]));
+            let _ = writers.run(&epoch, move || run(vec![ending]));
         }
     }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use super::Keeper;
 use super::ending::{End, Ending};
 use super::endings::Endings;
-use crate::disk::pieces::Hashed;
+use crate::disk::pieces::HashedPiece;
 use crate::disk::writer::{Report, Reports};
 use crate::model::samples::Proof;
 
@@ -26,7 +26,7 @@ pub(crate) enum KeeperMessage {
     /// A background sync ended. These segments were complete when it began.
     Synced { segments: Vec<u32>, result: io::Result<()> },
     /// A piece that is stored was hashed.
-    PieceHashed(Hashed),
+    PieceHashed(HashedPiece),
     /// What another URL can be compared with is asked for: complete segments, or what
     /// there is.
     Prove { begun: bool, seed: u64, reply: oneshot::Sender<Option<Proof>> },

@@ -17,20 +17,20 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Keeper {
     pub(super) fn sync_in_background(&mut self) {
-        let new_bytes = self.target.stored_bytes() - self.synced_bytes;
+        let new_bytes = self.epoch.stored_bytes() - self.synced_bytes;
         let due = self.sync && new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
         // What is not hashed can be continued only if it was synced.
-        let wanted = self.sync || !self.target.digest();
+        let wanted = self.sync || !self.epoch.digest();
         if !wanted || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
             return;
         }
-        (self.last_sync, self.synced_bytes) = (Instant::now(), self.target.stored_bytes());
+        (self.last_sync, self.synced_bytes) = (Instant::now(), self.epoch.stored_bytes());
         // Taken before the sync begins: only their bytes are all covered by it.
         let segments = self.complete_segments();
-        let (target, mailbox) = (Arc::clone(&self.target), Arc::clone(&self.mailbox));
+        let (epoch, mailbox) = (Arc::clone(&self.epoch), Arc::clone(&self.mailbox));
         let sync = move || {
             let result =
-                fault_point::pass(Call::SyncData).and_then(|()| target.storage().sync_data());
+                fault_point::pass(Call::SyncData).and_then(|()| epoch.storage().sync_data());
             mailbox.send(KeeperMessage::Synced { segments, result });
         };
         // Without a thread now, there is another try after the next interval.
@@ -87,7 +87,7 @@ impl Keeper {
 
     pub(super) fn sync_now(&mut self) {
         let result =
-            fault_point::pass(Call::SyncData).and_then(|()| self.target.storage().sync_data());
+            fault_point::pass(Call::SyncData).and_then(|()| self.epoch.storage().sync_data());
         let segments = self.complete_segments();
         self.synced(&segments, result);
     }

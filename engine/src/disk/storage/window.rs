@@ -23,7 +23,7 @@ use bytes::Bytes;
 use super::{SegmentWriter, Storage, check_inside};
 use crate::disk::hasher::Hasher;
 use crate::disk::prove::RepeatProof;
-use crate::disk::stored::Alarm;
+use crate::disk::readable::Alarm;
 use crate::model::config::DigestAlgorithm;
 use crate::model::range::ByteRange;
 

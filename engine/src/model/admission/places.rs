@@ -6,7 +6,7 @@ use super::{Host, Member};
 
 /// A download's part in one host.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct HostPlace {
     /// Which one.
     pub(super) host: usize,
     /// As it was told: connections at work, and how many it could use at most.
@@ -24,10 +24,10 @@ impl Member {
     /// So many may be in use at each place: what is kept there, but beyond its share
     /// nothing that it could have where its share is.
     pub(super) fn allowed_at(&self, hosts: &[Host], most: usize) -> Vec<usize> {
-        let room = |place: &Place| most.saturating_sub(hosts[place.host].granted);
-        let back = |place: &Place| place.share.saturating_sub(place.granted).min(room(place));
+        let room = |place: &HostPlace| most.saturating_sub(hosts[place.host].granted);
+        let back = |place: &HostPlace| place.share.saturating_sub(place.granted).min(room(place));
         let mut back: usize = self.places.iter().map(back).sum();
-        let allowed = |place: &Place| {
+        let allowed = |place: &HostPlace| {
             let leaves = place.granted.saturating_sub(place.share).min(back);
             back -= leaves;
             place.granted - leaves
@@ -36,7 +36,7 @@ impl Member {
     }
 
     /// What it could take of its share at one of its places, were there room.
-    pub(super) fn lacking_at(&self, place: &Place) -> usize {
+    pub(super) fn lacking_at(&self, place: &HostPlace) -> usize {
         let at_all = self.share.saturating_sub(self.grant.connections);
         place.share.saturating_sub(place.granted).min(at_all)
     }
@@ -44,8 +44,11 @@ impl Member {
 
 /// Where a download's next connection goes: of the hosts at which it could use one
 /// more, that which is wanted least; of equal ones that with the most left.
-pub(super) fn next_place<'a>(places: &'a mut [Place], hosts: &[Host]) -> Option<&'a mut Place> {
-    let open = |place: &&mut Place| place.share < place.limit && hosts[place.host].left > 0;
+pub(super) fn next_place<'a>(
+    places: &'a mut [HostPlace],
+    hosts: &[Host],
+) -> Option<&'a mut HostPlace> {
+    let open = |place: &&mut HostPlace| place.share < place.limit && hosts[place.host].left > 0;
     places.iter_mut().filter(open).min_by_key(|place| {
         let host = &hosts[place.host];
         (host.limits, Reverse(host.left))

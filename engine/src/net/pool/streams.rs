@@ -186,7 +186,7 @@ impl Streams {
 
     /// A place on a connection to `origin`, which may have to be made: the one
     /// with the most room, or a new one when there is none or `fresh` asks for it.
-    pub(super) fn place(&self, origin: &Origin, fresh: bool) -> Place {
+    pub(super) fn place(&self, origin: &Origin, fresh: bool) -> StreamPlace {
         let mut known = lock(&self.known);
         let connections = connections_of(&mut known, origin);
         connections.retain(|used| used.streams > 0 || used.slot.is_usable());
@@ -206,16 +206,16 @@ impl Streams {
                 slot
             }
         };
-        Place { streams: self.clone(), origin: origin.clone(), slot, finished: false }
+        StreamPlace { streams: self.clone(), origin: origin.clone(), slot, finished: false }
     }
 
     /// A place on a connection that is there already.
-    pub(super) fn adopt(&self, origin: &Origin, opened: Opened) -> Place {
+    pub(super) fn adopt(&self, origin: &Origin, opened: Opened) -> StreamPlace {
         let slot = Arc::new(Slot { opened: OnceCell::new_with(Some(opened)), ..Slot::default() });
         let mut known = lock(&self.known);
         let used = Used { slot: Arc::clone(&slot), streams: 1 };
         connections_of(&mut known, origin).push(used);
-        Place { streams: self.clone(), origin: origin.clone(), slot, finished: false }
+        StreamPlace { streams: self.clone(), origin: origin.clone(), slot, finished: false }
     }
 
     /// `origin` chose HTTP/1.1.
@@ -239,7 +239,7 @@ impl Streams {
         }
     }
 
-    fn release(&self, place: &Place) {
+    fn release(&self, place: &StreamPlace) {
         let mut known = lock(&self.known);
         let Some(Known::Http2(connections)) = known.get_mut(&place.origin) else { return };
         let Some(at) = connections.iter().position(|used| Arc::ptr_eq(&used.slot, &place.slot))
@@ -288,14 +288,14 @@ fn forget_beyond_bounds(known: &mut HashMap<Origin, Known>) {
 /// A stream's place on a connection. Dropped unfinished, the connection gets no
 /// further streams: it may be the reason.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct StreamPlace {
     streams: Streams,
     origin: Origin,
     slot: Arc<Slot>,
     finished: bool,
 }
 
-impl Place {
+impl StreamPlace {
     /// The connection, made by `open` if it is not there. Several places on it
     /// wait for one `open`; when it fails or is dropped the next one tries.
     pub(super) async fn open<E, F: Future<Output = Result<Opened, E>>>(
@@ -305,7 +305,7 @@ impl Place {
         self.slot.opened.get_or_try_init(open).await.map(drop)
     }
 
-    /// What sends requests; `None` before [`Place::open`].
+    /// What sends requests; `None` before [`StreamPlace::open`].
     pub(super) fn sender(&self) -> Option<SendRequest<Empty<Bytes>>> {
         self.slot.opened.get().map(|opened| opened.sender.clone())
     }
@@ -328,7 +328,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for StreamPlace {
     fn drop(&mut self) {
         if !self.finished {
             self.slot.retired.store(true, Ordering::Relaxed);

@@ -50,7 +50,7 @@ async fn streams_that_are_not_polled_take_no_window_from_one_that_is() {
 async fn places_fill_connections_and_leave_retired_ones() {
     let streams = Streams::new(true);
     let origin = Origin { https: false, host: "origin.test".to_owned(), port: 80 };
-    let mut places: Vec<Place> =
+    let mut places: Vec<StreamPlace> =
         (0..2 * MAX_STREAMS).map(|_| streams.place(&origin, false)).collect();
     let mut slots: Vec<_> = places.iter().map(|place| Arc::as_ptr(&place.slot)).collect();
     slots.dedup();

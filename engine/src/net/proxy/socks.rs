@@ -13,7 +13,7 @@ use crate::net::failures::{FetchError, FetchErrorKind};
 
 /// What a SOCKS proxy is asked for.
 #[derive(Debug, Clone, Copy)]
-pub(crate) enum Target<'a> {
+pub(crate) enum Endpoint<'a> {
     /// An address and a port.
     Address(IpAddr, u16),
     /// A host as URLs have it, which the proxy looks up, and a port.
@@ -44,17 +44,17 @@ impl From<io::Error> for Refusal {
 pub(crate) async fn socks(
     proxy: &Proxy,
     origin: &Origin,
-    target: Target<'_>,
+    target: Endpoint<'_>,
     stream: Box<dyn Stream>,
 ) -> Result<Box<dyn Stream>, FetchError> {
     let mut io = TokioIo::new(stream);
     let target = match target {
         // A literal is an address, whoever does the lookup.
-        Target::Name(host, port) => match host.trim_matches(['[', ']']).parse() {
-            Ok(address) => Target::Address(address, port),
+        Endpoint::Name(host, port) => match host.trim_matches(['[', ']']).parse() {
+            Ok(address) => Endpoint::Address(address, port),
             Err(_) => target,
         },
-        Target::Address(..) => target,
+        Endpoint::Address(..) => target,
     };
     let led = match proxy.kind {
         ProxyKind::Socks4 | ProxyKind::Socks4a => socks4(&mut io, proxy, target).await,
@@ -76,14 +76,14 @@ pub(crate) async fn socks(
 
 type Io = TokioIo<Box<dyn Stream>>;
 
-async fn socks4(io: &mut Io, proxy: &Proxy, target: Target<'_>) -> Result<(), Refusal> {
+async fn socks4(io: &mut Io, proxy: &Proxy, target: Endpoint<'_>) -> Result<(), Refusal> {
     let (port, address, name) = match target {
-        Target::Address(IpAddr::V4(address), port) => (port, address.octets(), None),
-        Target::Address(IpAddr::V6(_), _) => {
+        Endpoint::Address(IpAddr::V4(address), port) => (port, address.octets(), None),
+        Endpoint::Address(IpAddr::V6(_), _) => {
             return Err(Refusal::Way("SOCKS 4 has no IPv6".to_owned()));
         }
         // 4a: an address that is none says that a name follows.
-        Target::Name(host, port) => (port, [0, 0, 0, 1], Some(host)),
+        Endpoint::Name(host, port) => (port, [0, 0, 0, 1], Some(host)),
     };
     let mut request = vec![4, 1];
     request.extend(port.to_be_bytes());
@@ -108,7 +108,7 @@ async fn socks4(io: &mut Io, proxy: &Proxy, target: Target<'_>) -> Result<(), Re
     }
 }
 
-async fn socks5(io: &mut Io, proxy: &Proxy, target: Target<'_>) -> Result<(), Refusal> {
+async fn socks5(io: &mut Io, proxy: &Proxy, target: Endpoint<'_>) -> Result<(), Refusal> {
     // A proxy that wants no login may be given one all the same.
     let methods: &[u8] = if proxy.login.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
     io.write_all(methods).await?;
@@ -137,17 +137,17 @@ async fn socks5(io: &mut Io, proxy: &Proxy, target: Target<'_>) -> Result<(), Re
     }
     let mut request = vec![5, 1, 0];
     let port = match target {
-        Target::Address(IpAddr::V4(address), port) => {
+        Endpoint::Address(IpAddr::V4(address), port) => {
             request.push(1);
             request.extend(address.octets());
             port
         }
-        Target::Address(IpAddr::V6(address), port) => {
+        Endpoint::Address(IpAddr::V6(address), port) => {
             request.push(4);
             request.extend(address.octets());
             port
         }
-        Target::Name(host, port) => {
+        Endpoint::Name(host, port) => {
             request.push(3);
             request.push(length(host)?);
             request.extend(host.as_bytes());

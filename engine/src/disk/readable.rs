@@ -65,7 +65,7 @@ impl Drop for Waiting<'_> {
 
 /// How far each segment of one version of an object is stored.
 #[derive(Debug)]
-pub(crate) struct Stored {
+pub(crate) struct Readable {
     layout: Layout,
     /// The offset in the object of the first byte that is not stored, for each
     /// segment; 0 where nothing is. 8 bytes for each of at most 16,384 segments.
@@ -73,7 +73,7 @@ pub(crate) struct Stored {
     alarm: Arc<Alarm>,
 }
 
-impl Stored {
+impl Readable {
     /// Nothing is stored.
     pub(crate) fn new(layout: Layout, alarm: Arc<Alarm>) -> Self {
         Self { layout, ends: (0..layout.count()).map(|_| AtomicU64::new(0)).collect(), alarm }
@@ -110,7 +110,7 @@ mod tests {
     #[test]
     fn a_segment_is_readable_as_far_as_it_is_stored() {
         let layout = Layout { total: Some(2500), segment_size_bytes: 1024 };
-        let stored = Stored::new(layout, Arc::default());
+        let stored = Readable::new(layout, Arc::default());
         assert_eq!(stored.end_from(0), 0);
         stored.up_to(0, 100);
         stored.up_to(1, 1024);
@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn a_ring_between_looking_and_sleeping_is_not_missed() {
         let alarm = Arc::new(Alarm::default());
-        let stored = Arc::new(Stored::new(
+        let stored = Arc::new(Readable::new(
             Layout { total: None, segment_size_bytes: 1024 },
             Arc::clone(&alarm),
         ));

@@ -8,14 +8,14 @@ use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::{Message, Report, Reports, Writers};
+use crate::disk::readable::Readable;
 use crate::disk::storage::Storage;
 use crate::disk::storage::window::Window;
-use crate::disk::stored::Stored;
 use crate::model::layout::Layout;
 
 /// One epoch of one download: from its start, or a restart from zero, to the
 /// close at the writers.
-pub(crate) struct Target {
+pub(crate) struct Epoch {
     pub(super) id: u64,
     pub(super) storage: Arc<dyn Storage>,
     /// What that storage is, where it is in memory.
@@ -30,21 +30,21 @@ pub(crate) struct Target {
     pub(super) accepting: AtomicBool,
     pub(super) failed: AtomicBool,
     /// One bit for each writer that was told to close. A chunk that was sent
-    /// while the target was being closed is not stored after all.
+    /// while the epoch was being closed is not stored after all.
     pub(super) closed: AtomicU64,
     pub(super) stored_bytes: AtomicU64,
     /// For readers.
-    pub(super) stored: Arc<Stored>,
+    pub(super) readable: Arc<Readable>,
 }
 
-impl Target {
+impl Epoch {
     pub(in crate::disk) fn new(
         (storage, window): (Arc<dyn Storage>, Option<Arc<Window>>),
         layout: Layout,
         digest: bool,
         at_once: bool,
         reports: Arc<dyn Reports>,
-        stored: Arc<Stored>,
+        readable: Arc<Readable>,
     ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         Self {
@@ -59,7 +59,7 @@ impl Target {
             failed: AtomicBool::new(false),
             closed: AtomicU64::new(0),
             stored_bytes: AtomicU64::new(0),
-            stored,
+            readable,
         }
     }
 
@@ -81,8 +81,8 @@ impl Target {
     }
 
     /// What readers are told of.
-    pub(in crate::disk) fn stored(&self) -> &Stored {
-        &self.stored
+    pub(in crate::disk) fn readable(&self) -> &Readable {
+        &self.readable
     }
 
     /// How many bytes were stored in this epoch.
@@ -104,7 +104,7 @@ impl Target {
 /// Where the fetchers of one download put received bytes.
 #[derive(Clone)]
 pub(crate) struct Sink {
-    target: Arc<Target>,
+    epoch: Arc<Epoch>,
     writers: Writers,
 }
 
@@ -113,8 +113,8 @@ pub(crate) struct Sink {
 pub(crate) struct StoreClosed;
 
 impl Sink {
-    pub(in crate::disk) fn new(target: Arc<Target>, writers: Writers) -> Self {
-        Self { target, writers }
+    pub(in crate::disk) fn new(epoch: Arc<Epoch>, writers: Writers) -> Self {
+        Self { epoch, writers }
     }
 
     /// See [`Writers::budget`].
@@ -125,7 +125,7 @@ impl Sink {
     /// Waits until there is a place for the byte at `position`. At once, except
     /// where bytes are kept in memory until somebody takes them.
     pub(crate) async fn has_room(&self, position: u64) {
-        if let Some(window) = &self.target.window {
+        if let Some(window) = &self.epoch.window {
             window.has_room(position).await;
         }
     }
@@ -144,12 +144,12 @@ impl Sink {
         pieces: Vec<Bytes>,
         permit: OwnedSemaphorePermit,
     ) -> Result<(), StoreClosed> {
-        if !self.target.accepting.load(Ordering::Acquire) {
+        if !self.epoch.accepting.load(Ordering::Acquire) {
             return Err(StoreClosed);
         }
         let permit = Arc::new(permit);
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
-        let (mut segment, mut end) = self.target.layout.segment_at(offset);
+        let (mut segment, mut end) = self.epoch.layout.segment_at(offset);
         if offset.saturating_add(len) <= end {
             return self.send(segment, offset, pieces, &permit);
         }
@@ -163,7 +163,7 @@ impl Sink {
                 if at == end {
                     self.send(segment, start, std::mem::take(&mut part), &permit)?;
                     start = at;
-                    (segment, end) = self.target.layout.segment_at(at);
+                    (segment, end) = self.epoch.layout.segment_at(at);
                 }
             }
         }
@@ -180,9 +180,9 @@ impl Sink {
         if pieces.iter().all(Bytes::is_empty) {
             return Ok(());
         }
-        let target = Arc::clone(&self.target);
+        let epoch = Arc::clone(&self.epoch);
         let permit = Arc::clone(permit);
-        let chunk = Message::Chunk { target, segment, offset, pieces, permit };
-        self.writers.send(&self.target, segment, chunk)
+        let chunk = Message::Chunk { epoch, segment, offset, pieces, permit };
+        self.writers.send(&self.epoch, segment, chunk)
     }
 }
