@@ -50,6 +50,7 @@ pub(crate) use self::sources::Mirror;
 use self::sources::{Refreshed, Replaced, Source};
 use crate::disk::conditional::Version;
 use crate::disk::holds::Hold;
+use crate::disk::keeper::{KeeperEvent, KeeperHandle, KeeperOptions};
 use crate::disk::output::{self, Earlier, OpenedOutput};
 use crate::disk::partial::{self, Paths};
 use crate::disk::place::Place;
@@ -57,7 +58,6 @@ use crate::disk::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
 use crate::disk::publish::PublishOptions;
 use crate::disk::storage::Storage;
 use crate::disk::storage::window::Window;
-use crate::disk::store::{Store, StoreEvent, StoreOptions};
 use crate::driver::control::{Steering, Stop};
 use crate::driver::cookies::CookieJar;
 use crate::driver::engine::EngineInner;
@@ -287,7 +287,7 @@ pub(crate) struct Driver {
     earlier: Option<Kept>,
     /// What a storage of the program had of an earlier run, until it counts.
     in_storage: Option<Earlier>,
-    store: Option<Store>,
+    store: Option<KeeperHandle>,
     kept: Option<Place>,
     output: Option<PathBuf>,
     /// Its name among those of the engine's downloads.
@@ -315,7 +315,7 @@ pub(crate) struct Driver {
     /// Asking for fresh URLs and Metalinks.
     errands: JoinSet<Returned>,
     fetch_events: Inbox<FetchEvent>,
-    store_events: Inbox<StoreEvent>,
+    store_events: Inbox<KeeperEvent>,
     rate: RateEstimator,
     bytes: u64,
     resumed_bytes: u64,
@@ -578,11 +578,11 @@ impl Driver {
         }
     }
 
-    async fn on_store_event(&mut self, event: StoreEvent) {
+    async fn on_store_event(&mut self, event: KeeperEvent) {
         let now = self.now();
         match event {
-            StoreEvent::Stored { segment } => self.planner.on_stored(segment as usize, now),
-            StoreEvent::Verified { segment, good } => {
+            KeeperEvent::Stored { segment } => self.planner.on_stored(segment as usize, now),
+            KeeperEvent::Verified { segment, good } => {
                 if !good {
                     self.notice(
                         NoticeCode::Refetch,
@@ -591,11 +591,11 @@ impl Driver {
                 }
                 self.planner.on_verified(segment as usize, good, 0, now);
             }
-            StoreEvent::PrefixVerified { segment, len_bytes } => {
+            KeeperEvent::PrefixVerified { segment, len_bytes } => {
                 self.planner.on_verified(segment as usize, false, len_bytes, now);
             }
-            StoreEvent::Bad { segments, message } => self.on_bad_piece(segments, message),
-            StoreEvent::Failed(error) => Box::pin(self.end_with(error)).await,
+            KeeperEvent::Bad { segments, message } => self.on_bad_piece(segments, message),
+            KeeperEvent::Failed(error) => Box::pin(self.end_with(error)).await,
         }
     }
 

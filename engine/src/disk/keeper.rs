@@ -1,13 +1,17 @@
-//! The keeper of one download, which owns its checkpoint: a thread, or, where it
-//! has nothing to do but to be told, whoever tells it something.
+//! The keeper of one download, which owns its checkpoint.
 //!
-//! It learns from the writers what is stored, writes the checkpoint every
-//! second, has the data synced in the background, and at the end publishes the
-//! file or leaves it ready to be continued. It needs no runtime.
+//! It learns from the writers which segments are stored, writes the checkpoint every
+//! second, has the data synced in the background, and at the end publishes the file or
+//! leaves it ready to be continued ([`ending`]). The driver talks to it through a
+//! [`KeeperHandle`]. It needs no runtime.
+//!
+//! A keeper has a thread, but for one that has nothing to do before the end, as a small
+//! object's: any thread that posts a message to it takes that message in ([`mailbox`]).
 
 mod conclusion;
 mod ending;
 mod endings;
+mod handle;
 mod inherited;
 mod mailbox;
 mod syncing;
@@ -24,11 +28,11 @@ use tokio::sync::mpsc;
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
-pub(crate) use self::ending::{End, Published};
-use self::ending::{Ending, run};
+use self::ending::{End, Ending, run};
 pub(crate) use self::endings::Endings;
+pub(crate) use self::handle::{KeeperHandle, KeeperOptions};
 use self::inherited::{Inherited, verify};
-pub(super) use self::mailbox::{KeeperMessage, Mailbox};
+use self::mailbox::{KeeperMessage, Mailbox};
 use super::behind::Behind;
 use super::directory_sync::DirectorySyncs;
 use super::pieces::{Bad, HashedPiece, PieceCheck};
@@ -45,7 +49,7 @@ const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a keeper tells its driver.
 #[derive(Debug)]
-pub(crate) enum StoreEvent {
+pub(crate) enum KeeperEvent {
     /// All bytes of a segment are stored, and as good as pieces tell.
     Stored { segment: u32 },
     /// A segment that an earlier run completed was hashed again. One that is
@@ -61,7 +65,7 @@ pub(crate) enum StoreEvent {
     Failed(Error),
 }
 
-pub(super) struct Keeper {
+struct Keeper {
     inbox: Receiver<KeeperMessage>,
     /// For the threads that work for it.
     mailbox: Arc<Mailbox>,
@@ -80,7 +84,7 @@ pub(super) struct Keeper {
     inherited: BTreeMap<u32, Prefix>,
     sync: bool,
     directories: Arc<DirectorySyncs>,
-    events: mpsc::UnboundedSender<StoreEvent>,
+    events: mpsc::UnboundedSender<KeeperEvent>,
     verifying: Option<JoinHandle<()>>,
     cancel: Arc<AtomicBool>,
     /// A digest that needs the bytes in order.
@@ -104,14 +108,14 @@ pub(super) struct Keeper {
 }
 
 impl Keeper {
-    pub(super) fn new(
+    fn new(
         (mailbox, inbox): (Arc<Mailbox>, Receiver<KeeperMessage>),
         place: Place,
         epoch: Arc<Epoch>,
         writers: Writers,
         mut ledger: Checkpoint,
         (sync, directories): (bool, Arc<DirectorySyncs>),
-        events: mpsc::UnboundedSender<StoreEvent>,
+        events: mpsc::UnboundedSender<KeeperEvent>,
     ) -> Self {
         ledger.pid = std::process::id();
         let complete = |(number, record): (usize, &SegmentRecord)| {
@@ -154,7 +158,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn start_verifying(&mut self) -> io::Result<()> {
+    fn start_verifying(&mut self) -> io::Result<()> {
         let mut inherited = Inherited {
             prefixes: self.inherited.values().copied().collect(),
             ..Inherited::default()
@@ -185,7 +189,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn hash_behind(&mut self, algorithm: DigestAlgorithm) -> io::Result<()> {
+    fn hash_behind(&mut self, algorithm: DigestAlgorithm) -> io::Result<()> {
         if algorithm == DigestAlgorithm::Blake3 && !self.believing {
             return Ok(());
         }
@@ -198,7 +202,7 @@ impl Keeper {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn check_pieces(&mut self, pieces: Pieces) -> io::Result<()> {
+    fn check_pieces(&mut self, pieces: Pieces) -> io::Result<()> {
         // Of an object without a known size they are compared at the end.
         let Some(total) = self.ledger.total else { return Ok(()) };
         let crew = self.writers.crew();
@@ -219,7 +223,7 @@ impl Keeper {
     fn tell_stored(&mut self, segment: u32) {
         match &mut self.pieces {
             Some(pieces) => pieces.stored(segment as usize),
-            None => self.tell(StoreEvent::Stored { segment }),
+            None => self.tell(KeeperEvent::Stored { segment }),
         }
     }
 
@@ -229,7 +233,7 @@ impl Keeper {
             Err(error) => self.storing_failed(error),
             Ok(Ok(good)) => {
                 for segment in good {
-                    self.tell(StoreEvent::Stored { segment: index(segment) });
+                    self.tell(KeeperEvent::Stored { segment: index(segment) });
                 }
                 self.pass();
             }
@@ -240,7 +244,7 @@ impl Keeper {
                     self.epoch.readable().up_to(index(segment), 0);
                 }
                 self.changed = true;
-                self.tell(StoreEvent::Bad { segments, message });
+                self.tell(KeeperEvent::Bad { segments, message });
             }
         }
     }
@@ -264,7 +268,7 @@ impl Keeper {
     }
 
     /// Works until the download ends.
-    pub(super) fn run(mut self) {
+    fn run(mut self) {
         let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
@@ -282,7 +286,7 @@ impl Keeper {
 
     /// As [`Self::run`], as a task of a simulation.
     #[cfg(test)]
-    pub(super) async fn run_as_task(mut self) {
+    async fn run_as_task(mut self) {
         let mut next_tick = Instant::now() + CHECKPOINT_INTERVAL;
         loop {
             while let Ok(message) = self.inbox.try_recv() {
@@ -361,7 +365,7 @@ impl Keeper {
                 if good && self.pieces.is_some() {
                     self.tell_stored(segment);
                 } else {
-                    self.tell(StoreEvent::Verified { segment, good });
+                    self.tell(KeeperEvent::Verified { segment, good });
                 }
             }
             KeeperMessage::PrefixVerified { segment, len_bytes } => {
@@ -369,7 +373,7 @@ impl Keeper {
                     self.inherited.remove(&segment);
                     self.changed = true;
                 }
-                self.tell(StoreEvent::PrefixVerified { segment, len_bytes });
+                self.tell(KeeperEvent::PrefixVerified { segment, len_bytes });
             }
             KeeperMessage::Hashed { segment, hash } => {
                 if let Some(record @ SegmentRecord::Durable(None)) =
@@ -413,14 +417,14 @@ impl Keeper {
         Proof::of_begun((0_u32..).zip(&self.ledger.segments).filter_map(stored), seed, read)
     }
 
-    fn tell(&self, event: StoreEvent) {
+    fn tell(&self, event: KeeperEvent) {
         // A driver that is gone drops the store next.
         let _ = self.events.send(event);
     }
 
     fn fail(&mut self, error: Error) {
         self.failure.get_or_insert_with(|| error.clone());
-        self.tell(StoreEvent::Failed(error));
+        self.tell(KeeperEvent::Failed(error));
     }
 
     fn storing_failed(&mut self, error: io::Error) {
@@ -431,7 +435,7 @@ impl Keeper {
     /// Told once: the data is not affected, and each second brings the same.
     fn checkpoint_error(&mut self, error: Error) {
         if !std::mem::replace(&mut self.checkpoint_failed, true) {
-            self.tell(StoreEvent::Failed(error));
+            self.tell(KeeperEvent::Failed(error));
         }
     }
 

@@ -22,7 +22,6 @@ pub(crate) mod publish;
 pub(crate) mod readable;
 pub(crate) mod rehash;
 pub(crate) mod storage;
-pub(crate) mod store;
 pub(crate) mod unnamed;
 pub(crate) mod verify;
 pub(crate) mod writer;

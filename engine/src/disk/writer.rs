@@ -23,7 +23,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::epoch::Epoch;
-pub(crate) use self::epoch::{Sink, StoreClosed};
+pub(crate) use self::epoch::{Sink, SinkClosed};
 use super::crew::Crew;
 use super::storage::SegmentWriter;
 use crate::fault_point::{self, Call};
@@ -73,12 +73,12 @@ impl Lane {
     /// The budget nearly always leaves a free place. Where many small cuts have
     /// filled the queue this waits, which cannot deadlock: a writer waits for
     /// nothing but the disk.
-    fn send(&self, message: Message) -> Result<(), StoreClosed> {
+    fn send(&self, message: Message) -> Result<(), SinkClosed> {
         match self {
             Self::Thread(sender) => match sender.try_send(message) {
                 Ok(()) => Ok(()),
-                Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| StoreClosed),
-                Err(TrySendError::Disconnected(_)) => Err(StoreClosed),
+                Err(TrySendError::Full(message)) => sender.send(message).map_err(|_| SinkClosed),
+                Err(TrySendError::Disconnected(_)) => Err(SinkClosed),
             },
             Self::AtOnce(writer) => {
                 // What a panic left would be of one download, which nobody completes.
@@ -92,7 +92,7 @@ impl Lane {
 impl Writers {
     /// Starts `threads` threads (1 to 64) that share a budget of
     /// `budget_bytes` received and not yet stored bytes. When a thread cannot
-    /// be started, storing fails with [`StoreClosed`].
+    /// be started, storing fails with [`SinkClosed`].
     pub(crate) fn new(crew: Crew, threads: usize, budget_bytes: usize) -> Self {
         let flow = Arc::new(Flow::default());
         let start = |index: usize| {
@@ -184,7 +184,7 @@ impl Writers {
     ///
     /// # Errors
     /// When a writer thread is gone; it had no way to report its own.
-    pub(super) fn close(&self, epoch: &Arc<Epoch>) -> Result<Vec<Begun>, StoreClosed> {
+    pub(super) fn close(&self, epoch: &Arc<Epoch>) -> Result<Vec<Begun>, SinkClosed> {
         epoch.accepting.store(false, Ordering::Release);
         let lanes = self.lanes_of(epoch);
         let (reply, replies) = bounded(lanes.len());
@@ -195,7 +195,7 @@ impl Writers {
         drop(reply);
         let answers: Vec<Vec<Begun>> = replies.iter().collect();
         if answers.len() < lanes.len() {
-            return Err(StoreClosed);
+            return Err(SinkClosed);
         }
         Ok(answers.into_iter().flatten().collect())
     }
@@ -217,12 +217,12 @@ impl Writers {
         &self,
         epoch: &Epoch,
         work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), StoreClosed> {
+    ) -> Result<(), SinkClosed> {
         let lanes = &self.shared.lanes;
         lanes[epoch.id as usize % lanes.len()].send(Message::Run(Box::new(work)))
     }
 
-    fn send(&self, epoch: &Epoch, segment: u32, message: Message) -> Result<(), StoreClosed> {
+    fn send(&self, epoch: &Epoch, segment: u32, message: Message) -> Result<(), SinkClosed> {
         #[cfg(test)]
         if let (Some(disk), Message::Chunk { pieces, permit, .. }) =
             (self.shared.slow.get(), &message)

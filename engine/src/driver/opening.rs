@@ -386,7 +386,7 @@ impl Driver {
         let storage_name = if stream { "stream" } else { storage.name() };
         let stored =
             Arc::new(Readable::new(checkpoint.layout(), Arc::clone(self.shared.contents.alarm())));
-        self.store = Some(Store::open(StoreOptions {
+        self.store = Some(KeeperHandle::open(KeeperOptions {
             place,
             storage: Arc::clone(&storage),
             readable: Arc::clone(&stored),

@@ -39,7 +39,7 @@ pub(crate) enum KeeperMessage {
 /// The way to a keeper. Without a bound, so that no writer ever waits for the
 /// keeper, which waits for the writers. A report comes once per segment and
 /// snapshot.
-pub(in crate::disk) struct Mailbox {
+pub(super) struct Mailbox {
     sender: Sender<KeeperMessage>,
     /// A keeper without a thread: whoever has news for it does what they ask for,
     /// which never blocks, unless somebody else is at it. Empty before its
@@ -56,7 +56,7 @@ impl Reports for Mailbox {
 }
 
 impl Mailbox {
-    pub(in crate::disk) fn new() -> (Arc<Self>, Receiver<KeeperMessage>) {
+    pub(super) fn new() -> (Arc<Self>, Receiver<KeeperMessage>) {
         let (sender, inbox) = unbounded();
         let mailbox = Self {
             sender,
@@ -67,7 +67,7 @@ impl Mailbox {
         (Arc::new(mailbox), inbox)
     }
 
-    pub(in crate::disk) fn send(&self, message: KeeperMessage) {
+    pub(super) fn send(&self, message: KeeperMessage) {
         match &mut *self.on_call() {
             Some(keeper) => keeper.hear(message),
             // Still under the lock: a keeper that is about to attend finds it. Without
@@ -79,7 +79,7 @@ impl Mailbox {
     }
 
     /// Has `keeper` attended to by whoever sends, from now on.
-    pub(in crate::disk) fn attend(&self, mut keeper: Keeper) {
+    pub(super) fn attend(&self, mut keeper: Keeper) {
         let mut on_call = self.on_call();
         keeper.drain();
         *on_call = Some(keeper);
@@ -87,7 +87,7 @@ impl Mailbox {
 
     /// Has the keeper end the download: on its thread, or, without one, where `endings`
     /// has it done.
-    pub(in crate::disk) fn end(&self, end: End, endings: &Arc<Endings>) {
+    pub(super) fn end(&self, end: End, endings: &Arc<Endings>) {
         let on_call = self.on_call().take();
         match on_call {
             Some(keeper) => endings.begin(Ending { keeper, end }),

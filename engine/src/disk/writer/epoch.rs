@@ -110,7 +110,7 @@ pub(crate) struct Sink {
 
 /// The download has ended, or a writer thread has: nothing was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct StoreClosed;
+pub(crate) struct SinkClosed;
 
 impl Sink {
     pub(in crate::disk) fn new(epoch: Arc<Epoch>, writers: Writers) -> Self {
@@ -136,16 +136,16 @@ impl Sink {
     /// back once they are stored.
     ///
     /// # Errors
-    /// [`StoreClosed`] when the download ended. A failure to store is told as
+    /// [`SinkClosed`] when the download ended. A failure to store is told as
     /// an event.
     pub(crate) fn store(
         &self,
         offset: u64,
         pieces: Vec<Bytes>,
         permit: OwnedSemaphorePermit,
-    ) -> Result<(), StoreClosed> {
+    ) -> Result<(), SinkClosed> {
         if !self.epoch.accepting.load(Ordering::Acquire) {
-            return Err(StoreClosed);
+            return Err(SinkClosed);
         }
         let permit = Arc::new(permit);
         let len: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
@@ -176,7 +176,7 @@ impl Sink {
         offset: u64,
         pieces: Vec<Bytes>,
         permit: &Arc<OwnedSemaphorePermit>,
-    ) -> Result<(), StoreClosed> {
+    ) -> Result<(), SinkClosed> {
         if pieces.iter().all(Bytes::is_empty) {
             return Ok(());
         }

@@ -1,31 +1,32 @@
-//! One download's data on the disk, from the first byte to the final name.
-//!
-//! [`Store`] is the driver's end; the work is done by the keeper of the download,
+//! The driver's way to one download's data on the disk, from the first byte to the final name.
+//! The work is done by the keeper of the download,
 //! mostly on a thread of its own, and the writer threads of the engine.
 
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::crew::Crew;
-use super::directory_sync::DirectorySyncs;
-use super::holds::Hold;
-pub(crate) use super::keeper::StoreEvent;
-use super::keeper::{End, Endings, Keeper, KeeperMessage, Mailbox, Published};
-use super::place::Place;
-use super::prove::Expected;
-use super::publish::PublishOptions;
-use super::readable::Readable;
-use super::storage::Storage;
-use super::storage::window::Window;
-use super::writer::{Epoch, Reports, Sink, Writers};
+use super::ending::{End, Published};
+use super::endings::Endings;
+use super::mailbox::{KeeperMessage, Mailbox};
+use super::{Keeper, KeeperEvent};
+use crate::disk::crew::Crew;
+use crate::disk::directory_sync::DirectorySyncs;
+use crate::disk::holds::Hold;
+use crate::disk::place::Place;
+use crate::disk::prove::Expected;
+use crate::disk::publish::PublishOptions;
+use crate::disk::readable::Readable;
+use crate::disk::storage::Storage;
+use crate::disk::storage::window::Window;
+use crate::disk::writer::{Epoch, Reports, Sink, Writers};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::{Error, ErrorKind, Kept};
 use crate::model::samples::Proof;
 
-/// What [`Store::open`] takes.
-pub(crate) struct StoreOptions {
+/// What [`KeeperHandle::open`] takes.
+pub(crate) struct KeeperOptions {
     /// Where everything is kept: a locked partial has had its checkpoint written
     /// before it got a length.
     pub(crate) place: Place,
@@ -58,12 +59,12 @@ pub(crate) struct StoreOptions {
     /// What readers are told of.
     pub(crate) readable: Arc<Readable>,
     /// Where events go.
-    pub(crate) events: mpsc::UnboundedSender<StoreEvent>,
+    pub(crate) events: mpsc::UnboundedSender<KeeperEvent>,
 }
 
 /// The data of one running download. Dropping it, with or without a runtime,
-/// is a [`Store::stop`] that is not waited for.
-pub(crate) struct Store {
+/// is a [`KeeperHandle::stop`] that is not waited for.
+pub(crate) struct KeeperHandle {
     epoch: Arc<Epoch>,
     writers: Writers,
     endings: Arc<Endings>,
@@ -72,14 +73,14 @@ pub(crate) struct Store {
     ended: bool,
 }
 
-impl Store {
+impl KeeperHandle {
     /// Starts the keeper, and hashing again what an earlier run completed or
     /// began: an event comes for each such segment, none for durable ones.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
-    pub(crate) fn open(options: StoreOptions) -> Result<Self, Error> {
-        let StoreOptions {
+    pub(crate) fn open(options: KeeperOptions) -> Result<Self, Error> {
+        let KeeperOptions {
             place,
             storage,
             writers,
@@ -161,7 +162,7 @@ impl Store {
     /// # Errors
     /// The error, and the checkpoint if the partial is kept.
     /// [`ErrorKind::DigestMismatch`] discards both; otherwise those of
-    /// [`super::publish::publish`], a failure told before as an event, and
+    /// [`crate::disk::publish::publish`], a failure told before as an event, and
     /// [`ErrorKind::Internal`] when a segment is missing.
     pub(crate) async fn finish(self, publish: PublishOptions, expected: Expected) -> Published {
         let outcome = self.end(|reply| End::Finish { publish, expected, reply }).await;
@@ -211,7 +212,7 @@ impl Store {
     }
 }
 
-impl Drop for Store {
+impl Drop for KeeperHandle {
     fn drop(&mut self) {
         if !self.ended {
             self.keeper.end(End::Abandon { hold: self.hold.take() }, &self.endings);
@@ -220,5 +221,5 @@ impl Drop for Store {
 }
 
 #[cfg(test)]
-#[path = "store_tests.rs"]
+#[path = "handle_tests.rs"]
 mod tests;

@@ -50,8 +50,8 @@ fn fresh(total: Option<u64>) -> Checkpoint {
 }
 
 struct Download {
-    store: Store,
-    events: UnboundedReceiver<StoreEvent>,
+    store: KeeperHandle,
+    events: UnboundedReceiver<KeeperEvent>,
 }
 
 fn paths(dir: &TempDir) -> Paths {
@@ -81,7 +81,7 @@ fn open_partial(
         storage::open(file, &names.partial, checkpoint.total, StorageKind::Auto, Allocation::Auto)
             .unwrap();
     let (sender, events) = mpsc::unbounded_channel();
-    let store = Store::open(StoreOptions {
+    let store = KeeperHandle::open(KeeperOptions {
         place: Place::Partial(partial),
         storage: opened.storage,
         writers: Writers::new(Crew::Threads, 2, BUDGET),
@@ -142,7 +142,7 @@ async fn leases_in_any_order_become_the_object() {
     let mut stored = Vec::new();
     while stored.len() < 11 {
         match download.events.recv().await.unwrap() {
-            StoreEvent::Stored { segment } => stored.push(segment),
+            KeeperEvent::Stored { segment } => stored.push(segment),
             other => panic!("{other:?}"),
         }
     }
@@ -183,7 +183,7 @@ async fn stopped_download_is_verified_and_continued() {
     let path = download.store.stop().await.unwrap().unwrap();
     let permit = Arc::clone(sink.budget()).acquire_many_owned(1).await.unwrap();
     let late = sink.store(SEGMENT + 1000, vec![Bytes::from_static(b"x")], permit);
-    assert_eq!(late, Err(super::super::writer::StoreClosed));
+    assert_eq!(late, Err(crate::disk::writer::SinkClosed));
 
     // The lock is free although a sink is alive.
     let checkpoint = read_checkpoint(&path);
@@ -205,8 +205,8 @@ async fn stopped_download_is_verified_and_continued() {
     let mut verdicts = Vec::new();
     for _ in 0..4 {
         verdicts.push(match download.events.recv().await.unwrap() {
-            StoreEvent::Verified { segment, good } => (segment, u64::from(good)),
-            StoreEvent::PrefixVerified { segment, len_bytes } => (segment, len_bytes),
+            KeeperEvent::Verified { segment, good } => (segment, u64::from(good)),
+            KeeperEvent::PrefixVerified { segment, len_bytes } => (segment, len_bytes),
             other => panic!("{other:?}"),
         });
     }
@@ -313,7 +313,7 @@ fn open_watched(
             .unwrap();
     let watched = Arc::new(Watched(opened.storage, 0.into()));
     let (sender, events) = mpsc::unbounded_channel();
-    let store = Store::open(StoreOptions {
+    let store = KeeperHandle::open(KeeperOptions {
         place: Place::Partial(partial),
         storage: Arc::clone(&watched) as Arc<dyn Storage>,
         writers: Writers::new(Crew::Threads, 2, BUDGET),
@@ -392,7 +392,8 @@ async fn digest_of_a_resumed_download_catches_up_from_the_file() {
             let (mut download, watched) = open_watched(&dir, checkpoint, algorithm);
             let sink = download.store.sink();
             watched.wait_until_read(4 * SEGMENT);
-            while !matches!(download.events.recv().await, Some(StoreEvent::PrefixVerified { .. })) {
+            while !matches!(download.events.recv().await, Some(KeeperEvent::PrefixVerified { .. }))
+            {
             }
             send(&sink, &object, 4 * SEGMENT + 1000, TOTAL).await;
             let checksum = checksum_of(algorithm, &object);
@@ -442,7 +443,7 @@ async fn missing_segment_or_existing_output_keeps_the_partial() {
     assert_eq!(checkpoint.prefixes[0].len_bytes, 776);
 
     let mut download = open(&dir, checkpoint);
-    while !matches!(download.events.recv().await, Some(StoreEvent::PrefixVerified { .. })) {}
+    while !matches!(download.events.recv().await, Some(KeeperEvent::PrefixVerified { .. })) {}
     send(&download.store.sink(), &object, TOTAL - 1, TOTAL).await;
     fs::write(dir.path().join("film"), "older").unwrap();
     let (error, kept) = download.store.finish(PUBLISH, Expected::default()).await.unwrap_err();
@@ -466,7 +467,7 @@ async fn bytes_that_do_not_follow_fail_and_are_not_stored() {
         store(0);
         store(offset);
         let event = download.events.recv().await.unwrap();
-        assert!(matches!(event, StoreEvent::Failed(_)), "{event:?} at {offset}");
+        assert!(matches!(event, KeeperEvent::Failed(_)), "{event:?} at {offset}");
         store(100);
         let checkpoint = read_checkpoint(&download.store.stop().await.unwrap().unwrap());
         let stored = checkpoint.prefixes.iter().map(|prefix| prefix.len_bytes).sum::<u64>();
@@ -540,7 +541,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
         storage::open(file, &paths(&dir).partial, Some(TOTAL), StorageKind::Auto, Allocation::Auto)
             .unwrap();
     let (events, _events) = mpsc::unbounded_channel();
-    let store = Store::open(StoreOptions {
+    let store = KeeperHandle::open(KeeperOptions {
         place: Place::Partial(partial),
         storage: Arc::new(Failing(opened.storage)),
         writers: Writers::new(Crew::Threads, 1, BUDGET),
