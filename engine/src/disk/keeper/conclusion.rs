@@ -9,7 +9,7 @@ use crate::disk::pieces::first_bad;
 use crate::disk::prove::{Expected, refuse_size};
 use crate::disk::publish::PublishOptions;
 use crate::disk::writer::Begun;
-use crate::fault_point::{self, Bug};
+use crate::fault_point;
 use crate::model::config::DigestAlgorithm;
 use crate::model::digest_tree::{self, SegmentHasher};
 use crate::model::error::{Error, ErrorKind, Kept};
@@ -141,7 +141,7 @@ impl Keeper {
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
         let sync = options.sync && !self.place.syncs_at_once();
-        if sync && !self.sync_failed && !fault_point::has(Bug::NoDataSync) {
+        if sync && !self.sync_failed && !fault_point::has_bug!(NoDataSync) {
             self.sync_now();
         }
         if let Some(failure) = &self.failure {
