@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
-    Allocation, Checksum, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Foreign,
-    Resume, Selection, StorageKind,
+    Allocation, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Foreign, Resume,
+    StorageKind,
 };
 use url::Url;
 
@@ -19,7 +19,6 @@ use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
 use crate::metalink;
-use crate::refresh::RefreshCommand;
 use crate::render::{
     Voice, escape, stderr_is_terminal, stdout_is_terminal, stdout_waits_for_bytes,
 };
@@ -31,8 +30,10 @@ use crate::sums::{ChecksumArg, Sums};
 use crate::units::size;
 
 mod address;
+mod download;
 
 pub(crate) use address::url;
+use download::Output;
 
 /// Above this many connections most servers refuse and none gets faster.
 const MANY_CONNECTIONS: usize = 16;
@@ -161,108 +162,21 @@ impl GetPlan {
         engine: &Engine,
         item: &Item,
     ) -> Result<DownloadBuilder, Failure> {
-        let output = &self.output;
         for url in &item.urls {
             self.request.allow(url)?;
         }
         let url = &item.urls[0];
         // A server that offers URLs of others gets nobody's secrets sent there.
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
-        let mut download = self
-            .request
-            .apply(engine.download(url), url, own)
-            .connections(output.connections)
-            .resume(output.resume)
-            .foreign(output.foreign)
-            .existing(output.existing)
-            .if_changed(output.if_changed)
-            .in_place(output.in_place)
-            .storage(output.storage)
-            .allocation(output.allocation)
-            .sync(output.sync)
-            .digest(output.digest)
-            .remote_time(output.remote_time)
-            .small_all_or_nothing(self.several());
-        for (name, value) in &item.headers {
-            download = download.header(name, value);
-        }
-        if let Some(sink) = &self.sink {
-            download = download.output(sink.name());
-        } else if let Some(file) = item.out.as_ref().or(output.file.as_ref()) {
-            download = download.output(file);
-        }
-        match (&output.directory, &item.dir) {
-            (Some(directory), Some(inner)) => download = download.directory(directory.join(inner)),
-            (Some(directory), None) | (None, Some(directory)) => {
-                download = download.directory(directory);
-            }
-            (None, None) => {}
-        }
-        for mirror in item.urls[1..].iter().chain(&output.mirrors) {
-            download = download.mirror(mirror);
-        }
-        if let Some(command) = &output.refresh {
-            download = download.refresh(command.clone());
-        }
-        if let Some(checksum) = item.checksum.as_ref().or(output.checksum.as_ref()) {
-            download = download.checksum(checksum.clone());
-        } else if let Some(sums) = &output.sums {
-            let file = item.out.as_ref().or(output.file.as_ref());
-            download = download.checksum(sums.find(url, file.map(PathBuf::as_path))?.clone());
-        }
-        if let Some(pieces) = &item.pieces {
-            download = download.pieces(pieces.clone());
-        }
-        if let Some(bytes) = output.max_size_bytes {
-            download = download.max_size_bytes(bytes);
-        }
-        if let Some(bytes) = output.min_split_bytes {
-            download = download.min_split_bytes(bytes);
-        }
-        if let Some(bytes) = item.size_bytes.or(output.expected_size_bytes) {
-            download = download.expected_size_bytes(bytes);
-        }
-        if let Some(bytes) = output.segment_size_bytes {
-            download = download.segment_size_bytes(bytes);
-        }
-        if let Some(selection) = &output.selection {
-            download = download.range(selection.clone());
-        }
-        Ok(download)
+        let download = self.request.apply(engine.download(url), url, own);
+        let download = download.small_all_or_nothing(self.several());
+        self.output.apply(download, item, self.sink.as_ref())
     }
 }
 
 fn are_of_one_origin(one: &str, other: &str) -> bool {
     let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
     origin(one) == origin(other)
-}
-
-#[derive(Debug)]
-struct Output {
-    file: Option<PathBuf>,
-    directory: Option<PathBuf>,
-    connections: Connections,
-    resume: Resume,
-    foreign: Foreign,
-    existing: Existing,
-    if_changed: bool,
-    in_place: bool,
-    checksum: Option<Checksum>,
-    expected_size_bytes: Option<u64>,
-    max_size_bytes: Option<u64>,
-    /// Where a list of digests is, and what it says.
-    sums_place: Option<String>,
-    sums: Option<Arc<Sums>>,
-    mirrors: Vec<String>,
-    refresh: Option<RefreshCommand>,
-    storage: StorageKind,
-    allocation: Allocation,
-    segment_size_bytes: Option<u64>,
-    min_split_bytes: Option<u64>,
-    selection: Option<Selection>,
-    sync: bool,
-    digest: bool,
-    remote_time: bool,
 }
 
 /// Resolves the flags of `haul URL...`.
