@@ -21,8 +21,8 @@ use haul_engine::{Checksum, Pieces};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
+use crate::address;
 use crate::exit::Failure;
-use crate::plan;
 use crate::render::escape;
 use crate::text::{self, Lines};
 
@@ -228,7 +228,7 @@ fn urls(text: &str) -> Result<Item, Reason> {
 }
 
 fn url(text: &str) -> Result<String, Reason> {
-    plan::url(text).map_err(|failure| {
+    address::url(text).map_err(|failure| {
         (
             failure.message,
             failure.hint.map_or(GRAMMAR.to_owned(), |hint| format!("{hint}; {GRAMMAR}")),

@@ -13,11 +13,13 @@
 
 #![deny(missing_docs)]
 
+mod address;
 mod args;
 mod aria2;
 mod bench;
 mod cookies;
 mod demo;
+mod document;
 mod exec;
 mod exit;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use haul_engine::{Engine, MetalinkFile, redact_url};
+use haul_engine::MetalinkFile;
 
+use crate::address;
+use crate::document::{Documents, is_remote};
 use crate::exit::Failure;
 use crate::input::Item;
-use crate::plan::{self, GetPlan};
-use crate::render::escape;
-use crate::sums;
 
 /// A longer document is refused, in bytes.
 const MOST_BYTES: usize = 8 << 20;
@@ -16,24 +15,21 @@ const MOST_BYTES: usize = 8 << 20;
 /// A document that a server sends and that is none is that server's failure.
 const PROTOCOL: u8 = 7;
 
-/// The items of all documents, in their order, and lines for the user.
+/// The items of the documents at these places, in their order, and lines for the user. Where
+/// `--output` names one file, there can be only one item.
 ///
 /// # Errors
 /// When one cannot be read; exit 2 for a file that is no Metalink, exit 7 for
 /// such an answer of a server.
 pub(crate) async fn items(
-    plan: &GetPlan,
-    engine: &Engine,
+    places: &[String],
+    names_one_file: bool,
+    documents: &Documents<'_>,
 ) -> Result<(Vec<Item>, Vec<String>), Failure> {
     let (mut items, mut notes) = (Vec::new(), Vec::new());
-    for place in &plan.metalinks {
-        let remote = place.contains("://");
-        let (shown, bytes) = if remote {
-            let url = plan::url(place)?;
-            (redact_url(&url), plan.document(engine, &url)?.bytes(MOST_BYTES).await?)
-        } else {
-            (escape(place), sums::read(place, MOST_BYTES)?)
-        };
+    for place in places {
+        let remote = is_remote(place);
+        let (shown, bytes) = documents.read(place, MOST_BYTES).await?;
         let files = MetalinkFile::parse(&bytes).map_err(|error| {
             let mut failure = Failure::from(error);
             failure.message = format!("--metalink {shown}: {}", failure.message);
@@ -45,16 +41,16 @@ pub(crate) async fn items(
         for file in files {
             notes.extend(file.notes.iter().map(|note| format!("--metalink {shown}: {note}")));
             for url in &file.urls {
-                plan::url(url)?;
+                address::url(url)?;
             }
             items.push(Item { offered_by: remote.then(|| place.clone()), ..item(file) });
         }
     }
-    if items.len() > 1 && plan.names_one_file() {
+    if items.len() > 1 && names_one_file {
         let text = "--output names one file and cannot go with a --metalink of several";
         return Err(Failure::usage(text).hint("use --dir DIR"));
     }
-    if plan.names_one_file() {
+    if names_one_file {
         items.iter_mut().for_each(|item| (item.out, item.dir) = (None, None));
     }
     Ok((items, notes))

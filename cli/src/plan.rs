@@ -9,12 +9,13 @@ use haul_engine::{
     Allocation, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Foreign, Resume,
     StorageKind,
 };
-use url::Url;
 
+use crate::address::{self, are_of_one_origin};
 use crate::args::{
-    AllocationArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg,
+    AllocationArg, ChecksumArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg,
     MetalinkArgs, ProgressArg, StorageArg, TalkArgs,
 };
+use crate::document::Documents;
 use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::input::Item;
@@ -26,13 +27,11 @@ use crate::request::{self, Request};
 use crate::settings::{self, HostPattern};
 use crate::share::{MaxFailures, Shard};
 use crate::sink::Sink;
-use crate::sums::{ChecksumArg, Sums};
+use crate::sums::Sums;
 use crate::units::size;
 
-mod address;
 mod download;
 
-pub(crate) use address::url;
 use download::Output;
 
 /// Above this many connections most servers refuse and none gets faster.
@@ -118,39 +117,29 @@ impl GetPlan {
     }
 
     /// Whether `--output` was given.
-    pub(crate) fn names_one_file(&self) -> bool {
+    fn names_one_file(&self) -> bool {
         self.output.file.is_some() || self.sink.is_some()
     }
 
-    /// Reads the documents that the flags name: a list of digests, Metalinks,
-    /// whose files it gives, with lines for the user.
+    /// Reads the documents that the flags name: a list of digests, and Metalinks,
+    /// whose files it returns with lines for the user.
     ///
     /// # Errors
-    /// When one cannot be had or used.
+    /// When one cannot be fetched, read or used.
     pub(crate) async fn load(
         &mut self,
         engine: &Engine,
     ) -> Result<(Vec<Item>, Vec<String>), Failure> {
+        let object = self.urls.first().map(String::as_str);
+        let documents = Documents { engine, request: &self.request, object };
         if let Some(place) = &self.output.sums_place {
-            let sums = Arc::new(Sums::load(place, self, engine).await?);
+            let sums = Arc::new(Sums::load(place, &documents).await?);
             for plan in self.hosts.iter_mut().map(|(_, plan)| plan) {
                 plan.output.sums = Some(Arc::clone(&sums));
             }
             self.output.sums = Some(sums);
         }
-        metalink::items(self, engine).await
-    }
-
-    /// The request for a document at `url`. What the flags say of the object's
-    /// requests goes to the origin of the object alone.
-    ///
-    /// # Errors
-    /// Exit 2 when the URL is not allowed.
-    pub(crate) fn document(&self, engine: &Engine, url: &str) -> Result<DownloadBuilder, Failure> {
-        self.request.allow(url)?;
-        // Without an object, the Metalink is what the flags are of.
-        let own = self.urls.first().is_none_or(|first| are_of_one_origin(first, url));
-        Ok(self.request.apply(engine.download(url), url, own))
+        metalink::items(&self.metalinks, self.names_one_file(), &documents).await
     }
 
     /// The download of an item, with every option set.
@@ -172,11 +161,6 @@ impl GetPlan {
         let download = download.small_all_or_nothing(self.several());
         self.output.apply(download, item, self.sink.as_ref())
     }
-}
-
-fn are_of_one_origin(one: &str, other: &str) -> bool {
-    let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
-    origin(one) == origin(other)
 }
 
 /// Resolves the flags of `haul URL...`.
@@ -250,7 +234,7 @@ pub(crate) fn resolve(
         let text = format!("{flag} is of one object and cannot go with {of_metalink}");
         return Err(Failure::usage(text).hint(*hint));
     }
-    let mirrors = args.alternatives.mirror.iter().map(|text| url(text));
+    let mirrors = args.alternatives.mirror.iter().map(|text| address::url(text));
     let mirrors = mirrors.collect::<Result<Vec<_>, _>>()?;
     let sink = match &args.output.output {
         Some(name) => output_sink(name, args.output.dir.as_deref())?,

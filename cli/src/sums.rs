@@ -4,47 +4,18 @@
 mod entries;
 
 use std::path::Path;
-use std::str::FromStr;
 
-use haul_engine::{Checksum, Engine, redact_url};
+use haul_engine::Checksum;
 use url::Url;
 
 use self::entries::Entry;
-
+use crate::document::Documents;
 use crate::exit::Failure;
-use crate::plan::{self, GetPlan};
 use crate::render::escape;
 use crate::text;
-use crate::units::size;
 
 /// A longer list is refused, in bytes.
 const MOST_BYTES: usize = 4 << 20;
-
-/// A value of `--checksum`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum ChecksumArg {
-    /// The digest itself.
-    Digest(Checksum),
-    /// A list of them, a file or a URL.
-    List(String),
-}
-
-impl FromStr for ChecksumArg {
-    type Err = haul_engine::Error;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let lower = text.to_ascii_lowercase();
-        if lower.starts_with("http://") || lower.starts_with("https://") {
-            return Ok(Self::List(text.to_owned()));
-        }
-        match text.parse() {
-            Ok(digest) => Ok(Self::Digest(digest)),
-            // What names a digest's algorithm, or looks like one, is meant as one.
-            Err(_) if Path::new(text).is_file() => Ok(Self::List(text.to_owned())),
-            Err(error) => Err(error),
-        }
-    }
-}
 
 /// A list that was read.
 #[derive(Debug)]
@@ -58,17 +29,8 @@ impl Sums {
     ///
     /// # Errors
     /// When it cannot be read, and exit 2 for one without a digest.
-    pub(crate) async fn load(
-        place: &str,
-        plan: &GetPlan,
-        engine: &Engine,
-    ) -> Result<Self, Failure> {
-        let (shown, bytes) = if place.contains("://") {
-            let url = plan::url(place)?;
-            (redact_url(&url), plan.document(engine, &url)?.bytes(MOST_BYTES).await?)
-        } else {
-            (escape(place), read(place, MOST_BYTES)?)
-        };
+    pub(crate) async fn load(place: &str, documents: &Documents<'_>) -> Result<Self, Failure> {
+        let (shown, bytes) = documents.read(place, MOST_BYTES).await?;
         let entries = entries::parse(&text::decode(&bytes), place);
         if entries.is_empty() {
             return Err(Failure::usage(format!("--checksum {shown} has no digest in it"))
@@ -118,24 +80,6 @@ impl Sums {
         ))
         .hint("give the digest itself, ALGO=HEX, or with --output the name that the list has"))
     }
-}
-
-/// A file of at most so many bytes.
-///
-/// # Errors
-/// Exit 3.
-pub(crate) fn read(path: &str, most_bytes: usize) -> Result<Vec<u8>, Failure> {
-    use std::io::Read as _;
-
-    let shown = escape(path);
-    let cannot = |error: std::io::Error| Failure::local(format!("cannot read {shown}: {error}"));
-    let file = std::fs::File::open(path).map_err(cannot)?;
-    let mut bytes = Vec::new();
-    file.take(most_bytes as u64 + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    if bytes.len() > most_bytes {
-        return Err(Failure::local(format!("{shown} is longer than {}", size(most_bytes as u64))));
-    }
-    Ok(bytes)
 }
 
 fn percent_decoded(text: &str) -> String {
@@ -210,14 +154,5 @@ mod tests {
         for (url, digits) in [("http://h/1/a.iso", &one), ("http://h/2/a.iso", &two)] {
             assert_eq!(sums.find(url, None).unwrap().to_string(), format!("sha256={digits}"));
         }
-    }
-
-    #[test]
-    fn a_digest_is_not_taken_for_a_list() {
-        let digits = "ab".repeat(32);
-        let parsed = |text: &str| text.parse::<ChecksumArg>();
-        assert!(matches!(parsed(&digits), Ok(ChecksumArg::Digest(_))));
-        assert!(matches!(parsed("https://h/SHA256SUMS"), Ok(ChecksumArg::List(_))));
-        assert!(parsed("no-such-file").unwrap_err().to_string().contains("no-such-file"));
     }
 }

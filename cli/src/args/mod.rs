@@ -20,7 +20,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 pub(crate) use self::alternatives::{AlternativeArgs, MetalinkArgs};
 pub(crate) use self::commands::{BenchArgs, DemoArgs, MeasuredStorage, PlayArgs, VerifyArgs};
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
-pub(crate) use self::integrity::IntegrityArgs;
+pub(crate) use self::integrity::{ChecksumArg, IntegrityArgs};
 pub(crate) use self::many::ListArgs;
 pub(crate) use self::output::{
     AllocationArg, ContinueArg, ExistingArg, FileArgs, LockedArg, OutputArgs, StorageArg,

@@ -31,11 +31,11 @@ use self::judge::Point;
 use self::machine::Ticks;
 use self::measure::{Ended, Limits, Sample};
 use self::report::Report;
+use crate::address;
 use crate::args::{BenchArgs, MeasuredStorage};
 use crate::blocking;
 use crate::exit::{self, Failure};
 use crate::origin::Origin;
-use crate::plan;
 use crate::render::{self, View, Voice, to_stderr, to_stdout};
 use crate::request::{self, Request};
 use crate::scratch::Scratch;
@@ -87,7 +87,7 @@ impl BenchPlan {
 /// # Errors
 /// Exit 2, as for `haul URL...`.
 pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
-    let url = args.url.as_deref().map(plan::url).transpose()?;
+    let url = args.url.as_deref().map(address::url).transpose()?;
     let (mut engine, request) = request::resolve(args.request)?;
     if url.is_none() {
         // The way to the origin inside this process has nothing between.

@@ -37,7 +37,7 @@ const COMMANDS: [&str; 9] =
 ///
 /// # Errors
 /// As [`url`]; exit 2 for the name of a file, too.
-pub(super) fn typed(text: &str) -> Result<(String, bool), Failure> {
+pub(crate) fn typed(text: &str) -> Result<(String, bool), Failure> {
     if text == "-" {
         return Err(Failure::usage("not a URL: `-`")
             .hint("`haul -i -` downloads what standard input lists; -o - writes to stdout"));
@@ -170,6 +170,13 @@ fn is_slip(scheme: &str) -> bool {
         && scheme.chars().all(|c| "htps".contains(c))
         && scheme.contains('t')
         && scheme.trim_end_matches('s').ends_with(['p', 't'])
+}
+
+/// Whether two URLs have scheme, host and port in common, so that a secret for one may go to
+/// the other.
+pub(crate) fn are_of_one_origin(one: &str, other: &str) -> bool {
+    let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
+    origin(one) == origin(other)
 }
 
 fn is_http(text: &str) -> bool {
