@@ -10,7 +10,6 @@ use std::str::FromStr;
 use haul_engine::Summary;
 
 use crate::exit::{EXEC, Failure};
-use crate::plan::GetPlan;
 use crate::render::{Voice, escape};
 use crate::signals::Stop;
 use crate::words;
@@ -58,14 +57,19 @@ impl Exec {
     }
 }
 
-/// Runs the plan's command, if it has one, on the file of a download that is complete. Not on
-/// one that was complete before: the command ran when it became so.
+/// Runs the command, if there is one, on the file of a download that has completed. A file
+/// that was complete before this run is left alone, because the command ran when it became so.
 ///
 /// # Errors
 /// Exit 13 when it cannot be started, fails, or is ended because the run is stopped.
-pub(crate) async fn run(plan: &GetPlan, of: &Summary, mut stop: Stop) -> Result<(), Failure> {
-    let Some(exec) = plan.exec.as_ref().filter(|_| !of.unchanged) else { return Ok(()) };
-    let file = &of.output;
+pub(crate) async fn run(
+    exec: Option<&Exec>,
+    completed: &Summary,
+    voice: Voice,
+    mut stop: Stop,
+) -> Result<(), Failure> {
+    let Some(exec) = exec.filter(|_| !completed.unchanged) else { return Ok(()) };
+    let file = &completed.output;
     let program = &exec.words[0];
     let shown = escape(program);
     let failed = |what: String| {
@@ -74,8 +78,8 @@ pub(crate) async fn run(plan: &GetPlan, of: &Summary, mut stop: Stop) -> Result<
     };
     let mut command = tokio::process::Command::new(program);
     command.args(exec.arguments(file)).stdin(Stdio::null()).kill_on_drop(true);
-    // Programs read nothing but events there.
-    if plan.voice == Voice::Json
+    // A program that reads haul's stdout expects nothing but events there.
+    if voice == Voice::Json
         && let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned()
     {
         command.stdout(stderr);

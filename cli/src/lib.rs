@@ -20,6 +20,7 @@ mod bench;
 mod cookies;
 mod demo;
 mod document;
+mod drive;
 mod exec;
 mod exit;
 #[cfg(any(test, feature = "fuzzing"))]

@@ -4,41 +4,11 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use clap::{Args, ValueEnum};
-
-use crate::args::{self, HelpArgs};
+use crate::args::{self, CompletionsArgs, ManArgs, Shell};
 use crate::aria2;
 use crate::exit::{self, Failure};
 use crate::render::{stdout_is_terminal, to_stdout};
 use crate::words;
-
-/// Print the completions of a shell.
-#[derive(Debug, Args)]
-pub(crate) struct CompletionsArgs {
-    /// Whose: bash, zsh or fish
-    #[arg(value_name = "SHELL", hide_possible_values = true)]
-    shell: Shell,
-    #[command(flatten)]
-    help: HelpArgs,
-}
-
-/// The shells that are tested.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Shell {
-    Bash,
-    Zsh,
-    Fish,
-}
-
-/// Print the manual page, in roff.
-#[derive(Debug, Args)]
-pub(crate) struct ManArgs {
-    /// The page of this command, or of `aria2c`, instead of the whole program's
-    #[arg(value_name = "COMMAND")]
-    command: Option<String>,
-    #[command(flatten)]
-    help: HelpArgs,
-}
 
 /// Prints the completions of a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> u8 {

@@ -12,8 +12,8 @@ use haul_engine::{
 
 use crate::address::{self, are_of_one_origin};
 use crate::args::{
-    AllocationArg, ChecksumArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg,
-    MetalinkArgs, ProgressArg, StorageArg, TalkArgs,
+    AllocationArg, ChecksumArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs,
+    LockedArg, MetalinkArgs, ProgressArg, StorageArg, TalkArgs,
 };
 use crate::document::Documents;
 use crate::exec::Exec;

@@ -17,9 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 use haul_engine::redact_url;
 use serde::{Deserialize, Serialize};
 
+use crate::drive::Outcome;
 use crate::exit::Failure;
 use crate::input::Item;
-use crate::jobs::Outcome;
 use crate::render::escape;
 
 /// So long a line may not be on the disk yet.

@@ -1,51 +1,18 @@
 //! `haul status` and `haul clean`: the partial downloads that lie here.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use clap::Args;
 use haul_engine::{
     Error, ErrorKind, PartialInfo, PartialState, ValidatorKind, find_partials, partial_info,
     remove_partial,
 };
 use serde::Serialize;
 
-use crate::args::HelpArgs;
+use crate::args::{CleanArgs, StatusArgs};
 use crate::exit::{self, Failure};
 use crate::render::{escape, tell, to_stdout};
-use crate::units::{self, duration, plural, size};
-
-/// List partial downloads: how far they are, of which host, how old.
-#[derive(Debug, Args)]
-pub(crate) struct StatusArgs {
-    /// A directory, or one partial: its output's name or NAME.part [.]
-    #[arg(value_name = "FILE or DIR")]
-    place: Option<PathBuf>,
-    /// Print one JSON object a line on stdout
-    #[arg(long)]
-    json: bool,
-    #[command(flatten)]
-    help: HelpArgs,
-}
-
-/// Remove partial downloads that nobody continues.
-#[derive(Debug, Args)]
-pub(crate) struct CleanArgs {
-    /// Where to look; directories below it are left alone [.]
-    #[arg(value_name = "DIR")]
-    dir: Option<PathBuf>,
-    /// Remove what was not continued for so long: 12h, 7d; 0 is everything
-    #[arg(long, value_name = "TIME", value_parser = units::parse_age, required_unless_present = "max_total")]
-    older_than: Option<Duration>,
-    /// Remove the oldest until the rest takes at most this of the disk
-    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
-    max_total: Option<u64>,
-    /// Say what would be removed
-    #[arg(long)]
-    dry_run: bool,
-    #[command(flatten)]
-    help: HelpArgs,
-}
+use crate::units::{duration, plural, size};
 
 /// Lists the partial downloads of a directory, or one.
 ///

@@ -149,3 +149,63 @@ pub(crate) enum MeasuredStorage {
     /// What a download would choose
     Auto,
 }
+
+/// List partial downloads: how far they are, of which host, how old.
+#[derive(Debug, Args)]
+pub(crate) struct StatusArgs {
+    /// A directory, or one partial: its output's name or NAME.part [.]
+    #[arg(value_name = "FILE or DIR")]
+    pub(crate) place: Option<PathBuf>,
+    /// Print one JSON object a line on stdout
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Remove partial downloads that nobody continues.
+#[derive(Debug, Args)]
+pub(crate) struct CleanArgs {
+    /// Where to look; directories below it are left alone [.]
+    #[arg(value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
+    /// Remove what was not continued for so long: 12h, 7d; 0 is everything
+    #[arg(long, value_name = "TIME", value_parser = units::parse_age, required_unless_present = "max_total")]
+    pub(crate) older_than: Option<Duration>,
+    /// Remove the oldest until the rest takes at most this of the disk
+    #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
+    pub(crate) max_total: Option<u64>,
+    /// Say what would be removed
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Print the completions of a shell.
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArgs {
+    /// Whose: bash, zsh or fish
+    #[arg(value_name = "SHELL", hide_possible_values = true)]
+    pub(crate) shell: Shell,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// The shells that are tested.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    Bash,
+    Zsh,
+    Fish,
+}
+
+/// Print the manual page, in roff.
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The page of this command, or of `aria2c`, instead of the whole program's
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}

@@ -18,7 +18,10 @@ use std::str::FromStr;
 use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 pub(crate) use self::alternatives::{AlternativeArgs, MetalinkArgs};
-pub(crate) use self::commands::{BenchArgs, DemoArgs, MeasuredStorage, PlayArgs, VerifyArgs};
+pub(crate) use self::commands::{
+    BenchArgs, CleanArgs, CompletionsArgs, DemoArgs, ManArgs, MeasuredStorage, PlayArgs, Shell,
+    StatusArgs, VerifyArgs,
+};
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
 pub(crate) use self::integrity::{ChecksumArg, IntegrityArgs};
 pub(crate) use self::many::ListArgs;
@@ -28,8 +31,6 @@ pub(crate) use self::output::{
 pub(crate) use self::request::RequestArgs;
 pub(crate) use self::transfer::TransferArgs;
 pub(crate) use self::ways::WayArgs;
-use crate::packaging::{CompletionsArgs, ManArgs};
-use crate::stale::{CleanArgs, StatusArgs};
 
 const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-help}";
 

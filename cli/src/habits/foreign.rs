@@ -3,15 +3,12 @@
 use std::collections::VecDeque;
 use std::ffi::OsString;
 
-use super::table::{HABITS, Means};
+use super::table::{HABITS, Means, NOT_QUIET};
 use super::values::{by_value, is_url};
 use super::{Flag, Walk};
 use crate::aria2;
 use crate::exit::Failure;
 use crate::units;
-
-/// Stands for taking back `--quiet`.
-pub(super) const NOT_QUIET: &str = "not quiet";
 
 /// What the flag of this name means here, if it is of curl, wget or aria2.
 pub(super) fn habit(flag: &Flag<'_>) -> Option<&'static Means> {

@@ -23,6 +23,9 @@ pub(super) enum Means {
     Never(&'static str, &'static str),
 }
 
+/// Stands for taking back `--quiet`.
+pub(super) const NOT_QUIET: &str = "not quiet";
+
 const ANY: &str = "would accept any certificate, which no habit can ask for";
 const CACERT: &str = "--cacert FILE trusts the authorities in FILE; --insecure accepts any \
                       certificate: whoever sits between can read and change everything";
@@ -89,7 +92,7 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (&["--silent"], Flags(&["--quiet"])),
     (&["--no-progress-meter", "--no-verbose"], Flags(&["--progress=none"])),
     // Beside `-q`, which it takes back.
-    (&["--show-progress"], Flags(&[super::foreign::NOT_QUIET])),
+    (&["--show-progress"], Flags(&[NOT_QUIET])),
     (&["--spider"], Flags(&["--dry-run"])),
     (&["--timestamping"], Flags(&["--if-changed"])),
     (&["--fail-early"], Flags(&["--max-failures=0"])),

@@ -1,4 +1,4 @@
-use super::foreign::NOT_QUIET;
+use super::table::NOT_QUIET;
 use super::table::{HABITS, Means};
 use super::*;
 use crate::args;

@@ -22,10 +22,11 @@ use haul_engine::{Download, Engine, Reader, redact_url};
 use self::guard::Guard;
 use self::server::{Idle, Server};
 use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
+use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
-use crate::jobs::{self, Curfew, Outcome, Queue};
+use crate::jobs;
 use crate::plan::{self, GetPlan};
 use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
 use crate::signals::{Interrupt, Stop};
@@ -100,7 +101,7 @@ pub(crate) async fn run(
     // end says so, or has no terminal.
     let awaits_first = player.is_empty() && !open && !end_when_complete && stderr_is_terminal();
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
-    let mut queue = Queue::of(&get);
+    let mut queue = Queue::new(get.waits_for_others);
     let (outcome, serving) = loop {
         let server = match server.take() {
             Some(server) => server,
@@ -108,7 +109,7 @@ pub(crate) async fn run(
         };
         let download = get.download(&engine, &item)?.start()?;
         let serving = Serving::begin(server, &download, &player, open, awaits_first, &view);
-        let outcome = jobs::drive(download, 1, &*view, &mut curfew).await;
+        let outcome = drive(download, 1, &*view, &mut curfew).await;
         match queue.wait(outcome, 1, &*view, &mut curfew).await {
             Some(outcome) => break (outcome, serving),
             // The port is to be free again.
@@ -123,7 +124,9 @@ pub(crate) async fn run(
     }
     match outcome {
         Outcome::Completed(summary) => {
-            if let Err(failure) = exec::run(&get, &summary, stop.clone()).await {
+            if let Err(failure) =
+                exec::run(get.exec.as_ref(), &summary, get.voice, stop.clone()).await
+            {
                 // Whoever watches it goes on.
                 view.failed(1, &failure);
                 code = failure.exit;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use haul_engine::{Event, Plan, Progress};
 
 use super::lines::{self, Lines};
-use super::row::{speed, standstill};
+use super::row::{percent, speed, standstill};
 use super::total::Total;
 use super::{Ended, View, to_stderr, to_stdout};
 use crate::exit::Failure;
@@ -157,16 +157,6 @@ impl Pace {
         }
         due
     }
-}
-
-/// The whole percent that is done, where the size is known.
-pub(crate) fn percent(progress: &Progress) -> Option<u64> {
-    let total = progress.total_bytes?;
-    if total == 0 {
-        return Some(100);
-    }
-    // The last percent is not shown before it is there.
-    u64::try_from(u128::from(progress.bytes.min(total)) * 100 / u128::from(total)).ok()
 }
 
 fn progress_line(name: &str, progress: &Progress) -> String {

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use haul_engine::Progress;
 
-use super::plain::percent;
 use crate::units::{duration, eta, rate, size};
 
 /// A shorter silence is a pause as networks have them.
@@ -46,6 +45,16 @@ pub(super) fn whole(time: Duration) -> String {
         seconds @ 1..60 => format!("{seconds} s"),
         _ => duration(time),
     }
+}
+
+/// The whole percent that is done, where the size is known.
+pub(super) fn percent(progress: &Progress) -> Option<u64> {
+    let total = progress.total_bytes?;
+    if total == 0 {
+        return Some(100);
+    }
+    // The last percent is not shown before it is there.
+    u64::try_from(u128::from(progress.bytes.min(total)) * 100 / u128::from(total)).ok()
 }
 
 /// The speed, once it means something.

@@ -1,0 +1,208 @@
+//! Follows one download to its end, whatever ends it: itself, a signal, its time, or another
+//! haul that has the name of its output.
+
+use std::time::Duration;
+
+use haul_engine::{Download, Event, Events, Summary};
+
+use crate::exit::{self, Failure};
+use crate::render::View;
+use crate::signals::{Interrupt, Stop};
+use crate::units::duration;
+
+/// How long the last events of a cancelled download are waited for.
+const LAST_EVENTS: Duration = Duration::from_millis(100);
+
+/// How soon it is looked whether another haul has ended, and how rarely at last: where the
+/// server names the file, each look is a request.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const LOOK_RARELY: Duration = Duration::from_secs(8);
+
+/// How one download ended.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The output is complete and published.
+    Completed(Box<Summary>),
+    /// It was only planned, and the view has printed the plan.
+    Planned,
+    /// Its output exists and was left as it is, and the view was told.
+    Skipped,
+    /// It failed; [`drive`] leaves it to its caller to tell the view.
+    Failed(Failure),
+    /// It was stopped by a signal; this many bytes are kept.
+    Interrupted {
+        /// Bytes of the object that the next run need not fetch.
+        kept_bytes: u64,
+    },
+}
+
+/// What may end one download early: a signal, or the end of its time.
+#[derive(Debug, Clone)]
+pub(crate) struct Curfew {
+    stop: Stop,
+    max_time: Duration,
+    ends: Option<tokio::time::Instant>,
+}
+
+/// Which of them it was.
+pub(crate) enum Early {
+    Signal(Interrupt),
+    Time,
+}
+
+impl Curfew {
+    /// Of a download that begins now.
+    pub(crate) fn from_now(stop: Stop, max_time: Option<Duration>) -> Self {
+        let ends = max_time.and_then(|time| tokio::time::Instant::now().checked_add(time));
+        Self { stop, max_time: max_time.unwrap_or_default(), ends }
+    }
+
+    /// Waits for it; cancel safe.
+    pub(crate) async fn reached(&mut self) -> Early {
+        let time = async {
+            match self.ends {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            interrupt = self.stop.requested() => Early::Signal(interrupt),
+            () = time => Early::Time,
+        }
+    }
+
+    /// Tells of a download that was ended, of which so many bytes are kept.
+    pub(crate) fn outcome(
+        &self,
+        early: &Early,
+        kept_bytes: Option<u64>,
+        id: usize,
+        view: &dyn View,
+    ) -> Outcome {
+        match early {
+            Early::Signal(interrupt) => {
+                view.cancelled(id, interrupt.exit_code(), kept_bytes.is_some());
+                Outcome::Interrupted { kept_bytes: kept_bytes.unwrap_or(0) }
+            }
+            Early::Time => {
+                let text = format!("not complete after {}: stopped", duration(self.max_time));
+                let failure = Failure::new(exit::LIMIT, "limit-reached", text)
+                    .hint("--max-time is the time that it may take");
+                Outcome::Failed(Failure { resumable: kept_bytes.is_some(), ..failure })
+            }
+        }
+    }
+}
+
+/// Follows one download to its end, tells the view, and cancels it when it is
+/// to end early.
+pub(crate) async fn drive(
+    mut download: Download,
+    id: usize,
+    view: &dyn View,
+    curfew: &mut Curfew,
+) -> Outcome {
+    let mut events = download.events();
+    let (mut started, mut complete) = (false, false);
+    // Not at once: an early timer wakes the runtime for each of thousands of small files.
+    let interval = view.interval();
+    let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+    let ended = loop {
+        tokio::select! {
+            biased;
+            early = curfew.reached() => break Err(early),
+            event = events.next() => match event {
+                // The error itself comes from `wait`, with its hint.
+                Some(Event::Failed { .. }) => {}
+                Some(event) => {
+                    view.event(id, &event);
+                    match event {
+                        Event::Started(_) => started = true,
+                        Event::Completed(_) => complete = true,
+                        _ => {}
+                    }
+                }
+                None => tokio::select! {
+                    early = curfew.reached() => break Err(early),
+                    ended = download.wait() => break Ok(ended),
+                },
+            },
+            _ = tick.tick(), if !complete => match started {
+                true => view.progress(id, &download.progress()),
+                false => view.connecting(id, &download.progress()),
+            },
+        }
+    };
+    match ended {
+        Ok(Ok(summary)) => Outcome::Completed(Box::new(summary)),
+        Ok(Err(error)) => Outcome::Failed(error.into()),
+        Err(early) => match cancel(download, events, id, view).await {
+            Ok(kept_bytes) => curfew.outcome(&early, kept_bytes, id, view),
+            Err(ended) => ended,
+        },
+    }
+}
+
+/// Stops a download. Tells how much of it is kept for the next run, or how it
+/// ended where that came first.
+async fn cancel(
+    download: Download,
+    mut events: Events,
+    id: usize,
+    view: &dyn View,
+) -> Result<Option<u64>, Outcome> {
+    let bytes = download.progress().bytes;
+    let checkpoint = match download.cancel().await {
+        Ok(checkpoint) => checkpoint,
+        Err(error) => return Err(Outcome::Failed(error.into())),
+    };
+    // The signal and the end of the download may have crossed.
+    while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
+        if let Event::Completed(summary) = event {
+            view.event(id, &Event::Completed(summary.clone()));
+            return Err(Outcome::Completed(Box::new(summary)));
+        }
+    }
+    Ok(checkpoint.map(|_| bytes))
+}
+
+/// Waits where another haul has the name of the output, if that is asked for.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    waits: bool,
+    told: bool,
+    next: Duration,
+}
+
+impl Queue {
+    pub(crate) fn new(waits: bool) -> Self {
+        Self { waits, told: false, next: LOOK_AGAIN }
+    }
+
+    /// `None` where the download is to be tried again now; else its outcome, which may be that
+    /// it was ended while it waited.
+    pub(crate) async fn wait(
+        &mut self,
+        outcome: Outcome,
+        id: usize,
+        view: &dyn View,
+        curfew: &mut Curfew,
+    ) -> Option<Outcome> {
+        let failure = match outcome {
+            Outcome::Failed(failure) if self.waits && failure.is_of_another_haul() => failure,
+            outcome => return Some(outcome),
+        };
+        if !std::mem::replace(&mut self.told, true) {
+            view.note(id, "locked", &format!("waiting: {}", failure.message));
+        }
+        tokio::select! {
+            early = curfew.reached() => Some(curfew.outcome(&early, None, id, view)),
+            () = tokio::time::sleep(self.next) => {
+                self.next = (self.next * 2).min(LOOK_RARELY);
+                None
+            }
+        }
+    }
+}
