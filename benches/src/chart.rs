@@ -3,7 +3,6 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Report, ranked, title};
 use crate::scenario::Outcome;
 use crate::track::Lane;
 
@@ -32,11 +31,11 @@ text{fill:#e6edf3}.dim{fill:#9198a1}.page{fill:#0d1117}.rail{fill:#21262d}\
 .b-haul{fill:#4493f8}.b-peer{fill:#6e7681}.b-aside{fill:#d29922}\
 .mark{stroke:#e6edf3}.limit{stroke:#f85149}}";
 
-/// The whole chart.
+/// The whole chart. `machine` is a sentence about where it was measured.
 #[must_use]
-pub fn svg(report: &Report) -> String {
+pub fn svg(outcomes: &[Outcome], rounds: u32, machine: &str) -> String {
     let outcomes: Vec<&Outcome> =
-        report.outcomes.iter().filter(|outcome| outcome.size_bytes > 0).collect();
+        outcomes.iter().filter(|outcome| outcome.size_bytes > 0).collect();
     let heights = outcomes.iter().map(|outcome| HEAD + ROW * outcome.lanes.len() as f64 + GAP);
     let height = TOP + heights.sum::<f64>() + MARGIN;
     let mut text = format!(
@@ -46,10 +45,10 @@ pub fn svg(report: &Report) -> String {
          <rect class=\"page\" width=\"100%\" height=\"100%\" rx=\"8\"/>\n"
     );
     line(&mut text, "big", MARGIN, 34.0, "start", "Wall time, shorter is better");
-    let rounds = if report.rounds == 1 { "the round" } else { "all rounds" };
+    let rounds = if rounds == 1 { "the round" } else { "all rounds" };
     let legend = format!("bar: least of {rounds} · tick: median · dashes: what the server allows");
     line(&mut text, "dim", MARGIN, 56.0, "start", &legend);
-    line(&mut text, "dim", MARGIN, 74.0, "start", &shorten(&report.machine.sentence(), 130));
+    line(&mut text, "dim", MARGIN, 74.0, "start", &shorten(machine, 130));
     let mut y = TOP;
     for outcome in outcomes {
         block(&mut text, outcome, y);
@@ -60,12 +59,12 @@ pub fn svg(report: &Report) -> String {
 }
 
 fn block(text: &mut String, outcome: &Outcome, top: f64) {
-    line(text, "head", MARGIN, top + 20.0, "start", &title(outcome));
+    line(text, "head", MARGIN, top + 20.0, "start", &outcome.title());
     let (left, room) = (MARGIN + LABEL, WIDTH - 2.0 * MARGIN - LABEL - FIGURE);
     let longest = scale_end(outcome);
     let x = |seconds: f64| left + room * (seconds / longest).min(1.0);
     let first = top + HEAD - 14.0;
-    for (index, lane) in ranked(outcome).into_iter().enumerate() {
+    for (index, lane) in outcome.ranked().into_iter().enumerate() {
         let y = first + ROW * index as f64;
         let (middle, bar_top) = (y + ROW / 2.0 + 4.0, y + (ROW - BAR) / 2.0);
         let class = if lane.haul { "haul" } else { "name" };
@@ -157,7 +156,6 @@ fn line(text: &mut String, class: &str, x: f64, y: f64, anchor: &str, words: &st
 mod tests {
     use super::*;
     use crate::contender::Role;
-    use crate::report::Machine;
     use crate::servers::Traffic;
     use crate::track::Sample;
 
@@ -195,9 +193,7 @@ mod tests {
             bars: Vec::new(),
         };
         assert_eq!(scale_end(&outcome), 6.0);
-        let machine = Machine::here();
-        let report = Report { v: 2, machine, rounds: 1, seed: 1, outcomes: vec![outcome] };
-        let text = svg(&report);
+        let text = svg(&[outcome], 1, "a machine");
         assert!(text.contains("lftp &lt;pget&gt; &amp; co"), "{text}");
         assert!(text.contains("50.00 s →") && text.contains("over 30 s →"), "{text}");
         assert_eq!(text.matches("class=\"limit\"").count(), 1);

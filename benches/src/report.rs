@@ -159,7 +159,7 @@ impl Report {
     pub fn text(&self) -> String {
         let mut text = String::new();
         for outcome in &self.outcomes {
-            let _ = writeln!(text, "\n{}", title(outcome));
+            let _ = writeln!(text, "\n{}", outcome.title());
             let table = table(outcome);
             let widths: Vec<usize> = (0..table[0].len())
                 .map(|column| {
@@ -197,7 +197,7 @@ impl Report {
             self.seed
         );
         for outcome in &self.outcomes {
-            let _ = writeln!(text, "\n### {}\n", title(outcome));
+            let _ = writeln!(text, "\n### {}\n", outcome.title());
             for (index, row) in table(outcome).iter().enumerate() {
                 let _ = writeln!(text, "| {} |", row.join(" | "));
                 if index == 0 {
@@ -241,7 +241,7 @@ impl Report {
         };
         save(json, &(serde_json::to_string_pretty(self)? + "\n"))?;
         save(markdown, &self.markdown())?;
-        save(svg, &chart::svg(self))
+        save(svg, &chart::svg(&self.outcomes, self.rounds, &self.machine.sentence()))
     }
 
     /// haul's lanes that ended with an error or a wrong file.
@@ -277,33 +277,8 @@ fn sentence(bar: &Bar) -> String {
     )
 }
 
-/// The scenario, what was fetched and to where.
-#[must_use]
-pub fn title(outcome: &Outcome) -> String {
-    let what = match (outcome.size_bytes, outcome.files) {
-        (0, _) => String::new(),
-        (size, 0 | 1) => format!("{} ", show_size(size)),
-        (size, files) => format!("{files} files, {} together, ", show_size(size)),
-    };
-    match &outcome.output {
-        output if output.is_empty() => outcome.scenario.to_owned(),
-        output => format!("{}: {what}to {output}", outcome.scenario),
-    }
-}
-
-/// The lanes with the fastest first. Runs on objects of different sizes are not ranked.
-#[must_use]
-pub fn ranked(outcome: &Outcome) -> Vec<&Lane> {
-    let mut lanes: Vec<&Lane> = outcome.lanes.iter().collect();
-    if outcome.size_bytes > 0 {
-        let least = |lane: &Lane| lane.wall().map_or(f64::INFINITY, |wall| wall.min);
-        lanes.sort_by(|a, b| least(a).total_cmp(&least(b)));
-    }
-    lanes
-}
-
 fn table(outcome: &Outcome) -> Vec<Vec<String>> {
-    let lanes = ranked(outcome);
+    let lanes = outcome.ranked();
     let names = std::iter::once("contender".to_owned())
         .chain(lanes.iter().map(|lane| lane.name.clone()))
         .collect();

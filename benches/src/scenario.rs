@@ -20,6 +20,7 @@ use crate::Failure;
 use crate::args::{Args, Scenario};
 use crate::contender::{Abilities, Contender, Found, Manner};
 use crate::origin::{Origin, make_object};
+use crate::size::show_size;
 use crate::track::Lane;
 use crate::verify;
 use bar::Bar;
@@ -43,6 +44,33 @@ pub struct Outcome {
     pub notes: Vec<String>,
     /// The project's bars that this scenario measures.
     pub bars: Vec<Bar>,
+}
+
+impl Outcome {
+    /// The scenario, what was fetched and to where.
+    #[must_use]
+    pub fn title(&self) -> String {
+        let what = match (self.size_bytes, self.files) {
+            (0, _) => String::new(),
+            (size, 0 | 1) => format!("{} ", show_size(size)),
+            (size, files) => format!("{files} files, {} together, ", show_size(size)),
+        };
+        match &self.output {
+            output if output.is_empty() => self.scenario.to_owned(),
+            output => format!("{}: {what}to {output}", self.scenario),
+        }
+    }
+
+    /// The lanes with the fastest first. Runs on objects of different sizes are not ranked.
+    #[must_use]
+    pub fn ranked(&self) -> Vec<&Lane> {
+        let mut lanes: Vec<&Lane> = self.lanes.iter().collect();
+        if self.size_bytes > 0 {
+            let least = |lane: &Lane| lane.wall().map_or(f64::INFINITY, |wall| wall.min);
+            lanes.sort_by(|a, b| least(a).total_cmp(&least(b)));
+        }
+        lanes
+    }
 }
 
 /// Everything the scenarios share.
