@@ -37,22 +37,22 @@ See it work: haul demo. To continue a download, run the same command again.
 
 Exit codes:
   0   every download is complete, and verified where a digest was given
-  1   a defect of haul
+  1   an internal error of haul
   2   the command line or a setting cannot be used
-  3   a local file: it exists, is locked or cannot be written, or the disk failed
-  4   the network, after the retries; the partial is kept
-  5   TLS
-  6   refused or expired (401, 403, 407, 410), or a proxy refuses
+  3   a local file exists, is locked or cannot be written, or the disk failed
+  4   the network failed, after the retries; the partial is kept
+  5   TLS failed
+  6   access is refused or expired (401, 403, 407, 410), or a proxy refuses
   7   the server broke the protocol; nothing wrong was stored
-  8   another HTTP error status
+  8   the server answered with another HTTP error status
   9   a digest differs; the file was not published
   10  the object changed, and the download could not go on
   11  the disk or a quota is full, or the file is too large for it
-  12  a limit that you set: --max-time, --max-filesize, --expect-size
-  13  --exec failed; the file is published
+  12  a limit that you set was reached: --max-time, --max-filesize, --expect-size
+  13  the command of --exec failed; the file is published
   129, 130, 143
       interrupted by SIGHUP, SIGINT, SIGTERM; the same command continues
-Of several downloads the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13 counts.";
+With several downloads, the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13 counts.";
 
 /// A failure, ready to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]

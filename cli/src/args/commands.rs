@@ -1,4 +1,4 @@
-//! Flags of the other commands.
+//! The flags of the commands other than `get`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,9 +11,9 @@ use crate::units;
 
 /// Show a download that is killed and continues, in five seconds and without a network.
 ///
-/// A server inside the process gives each connection little, and haul downloads from it into
-/// a temporary directory. The download is killed midway with SIGKILL and run again, the file
-/// is verified, and the directory is removed.
+/// A server inside the process serves slow connections, and haul downloads from it into a temporary
+/// directory. The download is killed midway with SIGKILL and run again. Then the file is verified
+/// and the directory is removed.
 #[derive(Debug, Args)]
 pub(crate) struct DemoArgs {
     /// Print one JSON object on stdout, and nothing else
@@ -23,25 +23,25 @@ pub(crate) struct DemoArgs {
     pub(crate) help: HelpArgs,
 }
 
-/// Measure throughput, without a URL against an origin of its own on loopback.
+/// Measure throughput, against a server inside the process unless a URL is given.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
-    /// What to measure with; without it an origin inside this process
+    /// URL to measure with [a server inside the process]
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
-    /// Most that a run fetches [64M; without a URL the object's size, 256M]
+    /// Fetch at most SIZE in a run [64M]; without a URL, the size of the object [256M]
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) size: Option<u64>,
-    /// End a run this long after its first byte [2s with a URL]
+    /// End a run TIME after its first byte [2s with a URL]
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) time: Option<Duration>,
-    /// How often each is measured [3, with --storage and a URL 1]
+    /// Measure each setting N times [3; 1 with --storage and a URL]
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     pub(crate) rounds: Option<usize>,
-    /// Where the temporary directory is made [the system's]
+    /// Make the temporary directory in DIR [the system's]
     #[arg(short, long, value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Measure these numbers of connections [1,2,4,8,16]
+    /// Measure with these numbers of connections [1,2,4,8,16]
     #[arg(
         short = 'x',
         long,
@@ -52,26 +52,27 @@ pub(crate) struct BenchArgs {
         value_parser = units::parse_count
     )]
     pub(crate) connections: Vec<usize>,
-    /// Only this: the whole object into null, pwrite, mmap or auto
+    /// Measure only these: null, pwrite, mmap or auto, with commas between
     ///
-    /// Several with commas. null keeps nothing. Without --connections their number is haul's
-    /// own choice. Otherwise the network is measured with null, and then all of them with the
-    /// embedded origin
+    /// The whole object is downloaded into each of them, and null discards the bytes. Without
+    /// --connections, haul chooses the number of connections itself. Without --storage, the network
+    /// is measured with null, and then every storage is measured against the server inside the
+    /// process.
     #[arg(long, value_name = "KIND", value_delimiter = ',', hide_possible_values = true)]
     pub(crate) storage: Vec<MeasuredStorage>,
-    /// Leave out the syncs before publishing
+    /// Skip the syncs before publishing
     #[arg(long)]
     pub(crate) no_sync: bool,
     /// Print one JSON object on stdout
     #[arg(long)]
     pub(crate) json: bool,
-    /// Errors and the result only
+    /// Print only errors and the result
     #[arg(short, long)]
     pub(crate) quiet: bool,
-    /// Write the table as Markdown to FILE
+    /// Write the table to FILE as Markdown
     #[arg(long, value_name = "FILE")]
     pub(crate) export_markdown: Option<PathBuf>,
-    /// Draw the speeds as SVG into FILE
+    /// Draw the speeds into FILE as SVG
     #[arg(long, value_name = "FILE")]
     pub(crate) export_svg: Option<PathBuf>,
     #[command(flatten)]
@@ -83,30 +84,31 @@ pub(crate) struct BenchArgs {
 /// Serve the object on loopback while it downloads, for a player or a browser.
 #[derive(Debug, Args)]
 pub(crate) struct PlayArgs {
-    /// What to download and play, http:// or https://
+    /// URL to download and play, http:// or https://
     ///
-    /// The first line on stdout is where it is served, on loopback only; the page that shows it is
-    /// that URL's parent. It ends when the download is complete and whoever came has left, or at
-    /// Ctrl-C
+    /// The first line on stdout is the address where the object is served, on loopback only; the
+    /// parent of that address is a page that plays it. haul exits when the download is complete and
+    /// every reader has left, or at Ctrl-C.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
-    /// Serve on this port of 127.0.0.1 [any free one]
+    /// Serve on port N of 127.0.0.1 [any free port]
     #[arg(long, value_name = "N")]
     pub(crate) port: Option<u16>,
-    /// Start this player on it: CMD and its arguments, then the URL
+    /// Start this player, with the address as its last argument
     ///
-    /// Split at spaces; no shell reads it. With a player, haul ends when it has ended and the
-    /// download is complete
+    /// CMD is split at spaces, and no shell reads it. haul then exits when the player has ended and
+    /// the download is complete.
     #[arg(long, value_name = "CMD")]
     pub(crate) player: Option<String>,
-    /// Open a browser at the page that plays it
+    /// Open the page that plays it in a browser
     ///
-    /// With $BROWSER, else the desktop's
+    /// The browser is $BROWSER, or else the desktop's default.
     #[arg(long)]
     pub(crate) open: bool,
-    /// End once it is complete and nobody reads it, whether or not anybody ever came
+    /// Exit once it is complete and nobody reads it, even if nobody ever did
     ///
-    /// So it is without a terminal, too. On a terminal it otherwise waits for the first reader
+    /// This is the default without a terminal. On a terminal, haul otherwise waits for the first
+    /// reader.
     #[arg(long)]
     pub(crate) end_when_complete: bool,
     #[command(flatten)]
@@ -118,16 +120,16 @@ pub(crate) struct PlayArgs {
 /// Check a finished file against a digest, or a partial against its checkpoint.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
-    /// A finished file, or a partial download: its output's name or NAME.part
+    /// A finished file, or a partial download by its output's name or NAME.part
     ///
-    /// Of a partial, all that its checkpoint says is stored is read and hashed. Exit 9 when
-    /// something is not right
+    /// For a partial, every byte that its checkpoint lists as stored is read and hashed. The exit
+    /// code is 9 when something differs.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
-    /// The digest the finished file must have, as ALGO=HEX
+    /// Digest that the finished file must have
     #[arg(long, value_name = "ALGO=HEX", value_parser = parsed::<Checksum>, conflicts_with = "repair")]
     pub(crate) checksum: Option<Checksum>,
-    /// Record what is not right as missing, for the next run of the download to fetch
+    /// Mark damaged segments as missing, so that the next run fetches them
     #[arg(long)]
     pub(crate) repair: bool,
     /// Print JSON lines on stdout
@@ -137,26 +139,26 @@ pub(crate) struct VerifyArgs {
     pub(crate) help: HelpArgs,
 }
 
-/// Values of `--storage` of `haul bench`.
+/// The values of `--storage` in `haul bench`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum MeasuredStorage {
-    /// Nothing is kept
+    /// Discard the bytes
     Null,
-    /// Positioned writes
+    /// Use positioned writes
     Pwrite,
-    /// Mapped windows
+    /// Write through mapped windows
     Mmap,
-    /// What a download would choose
+    /// Choose as a download would
     Auto,
 }
 
-/// List partial downloads: how far they are, of which host, how old.
+/// List partial downloads with their progress, host and age.
 #[derive(Debug, Args)]
 pub(crate) struct StatusArgs {
-    /// A directory, or one partial: its output's name or NAME.part [.]
+    /// A directory, or one partial by its output's name or NAME.part [.]
     #[arg(value_name = "FILE or DIR")]
     pub(crate) place: Option<PathBuf>,
-    /// Print one JSON object a line on stdout
+    /// Print JSON lines on stdout
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
@@ -166,26 +168,26 @@ pub(crate) struct StatusArgs {
 /// Remove partial downloads that nobody continues.
 #[derive(Debug, Args)]
 pub(crate) struct CleanArgs {
-    /// Where to look; directories below it are left alone [.]
+    /// Directory to clean; those below it are left alone [.]
     #[arg(value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
-    /// Remove what was not continued for so long: 12h, 7d; 0 is everything
+    /// Remove partials that were not continued for TIME: 12h, 7d; 0 removes all
     #[arg(long, value_name = "TIME", value_parser = units::parse_age, required_unless_present = "max_total")]
     pub(crate) older_than: Option<Duration>,
-    /// Remove the oldest until the rest takes at most this of the disk
+    /// Remove the oldest until the rest takes up at most SIZE
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) max_total: Option<u64>,
-    /// Say what would be removed
+    /// Only print what would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
 }
 
-/// Print the completions of a shell.
+/// Print the completions for a shell.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// Whose: bash, zsh or fish
+    /// The shell: bash, zsh or fish
     #[arg(value_name = "SHELL", hide_possible_values = true)]
     pub(crate) shell: Shell,
     #[command(flatten)]
@@ -200,10 +202,10 @@ pub(crate) enum Shell {
     Fish,
 }
 
-/// Print the manual page, in roff.
+/// Print the manual page: as text on a terminal, as roff elsewhere.
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
-    /// The page of this command, or of `aria2c`, instead of the whole program's
+    /// Print the page of this command, or of `aria2c`, instead of haul's
     #[arg(value_name = "COMMAND")]
     pub(crate) command: Option<String>,
     #[command(flatten)]

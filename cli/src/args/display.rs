@@ -1,49 +1,50 @@
-//! What is said and how.
+//! What haul prints, and how.
 
 use clap::{ArgAction, Args, ValueEnum};
 
-/// What is said and how.
+/// What haul prints, and how.
 #[derive(Debug, Args)]
 pub(crate) struct TalkArgs {
-    /// Errors only
+    /// Print errors only
     #[arg(short, long, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
-    /// More details
+    /// Print more details
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// auto, bar, plain, json or none [auto]
+    /// Show progress as auto, bar, plain, json or none [auto]
     #[arg(
         long,
         value_name = "HOW",
         hide_possible_values = true,
-        long_help = "How progress is shown on stderr: `bar` on a terminal, `plain` lines, `json` \
-                     (as --json), `none`; `auto` is a bar on a terminal and plain lines elsewhere"
+        long_help = "Choose how progress is shown on stderr: a `bar` on a terminal, `plain` lines, \
+                     `json` (the same as --json) or `none`. `auto` is a bar on a terminal and \
+                     plain lines elsewhere."
     )]
     pub(crate) progress: Option<ProgressArg>,
-    /// Events as JSON lines on stdout
+    /// Print events as JSON lines on stdout
     #[arg(long)]
     pub(crate) json: bool,
     /// Ring the terminal's bell at the end, and notify the desktop
     ///
-    /// With OSC 9, which iTerm2, WezTerm, kitty and Ghostty turn into a notification. Only where
-    /// stderr is a terminal, and not after Ctrl-C
+    /// The notification is OSC 9, which iTerm2, WezTerm, kitty and Ghostty show. It needs a
+    /// terminal on stderr and is left out after Ctrl-C.
     #[arg(long, hide_short_help = true)]
     pub(crate) notify: bool,
     /// Print the plan and fetch nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// As --dry-run, with the head of the response
+    /// Like --dry-run, and print the head of the response
     ///
-    /// The request is the one that a download begins with, so the head is that of the first
-    /// range. Values that are secrets are left out of it
+    /// The request is the one that a download begins with, so the head is that of the first range.
+    /// Secret values are left out.
     #[arg(short = 'I', long, hide_short_help = true)]
     pub(crate) head: bool,
-    /// Leave out the settings of config.toml and of the environment
+    /// Ignore config.toml and the HAUL_* environment variables
     #[arg(long, hide_short_help = true)]
     pub(crate) no_config: bool,
 }
 
-/// The help flags, the same for each command.
+/// The help flags, which every command has.
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
     /// Print the common flags
@@ -54,7 +55,7 @@ pub(crate) struct HelpArgs {
     pub(crate) help_all: Option<bool>,
 }
 
-/// Values of `--progress`.
+/// The values of `--progress`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ProgressArg {
     Auto,

@@ -12,20 +12,20 @@ use crate::units;
 /// What the object must be.
 #[derive(Debug, Args)]
 pub(crate) struct IntegrityArgs {
-    /// The digest the file must have, as ALGO=HEX
+    /// Publish the file only if it has this digest
     ///
-    /// Bare HEX tells the algorithm by its length. Or a list of digests, a file or a URL, as
-    /// sha256sum writes it, that has the name of the file
+    /// Bare HEX implies the algorithm by its length. A list of digests, a file or a URL as
+    /// sha256sum writes it, can be given instead if it has the file's name in it.
     #[arg(long, value_name = "ALGO=HEX", value_parser = parsed::<ChecksumArg>)]
     pub(crate) checksum: Option<ChecksumArg>,
-    /// The size that the object must have
+    /// Require this size of the object
     ///
-    /// Any other is exit 12, and nothing is stored where the server tells the size
+    /// Any other size is exit 12, and nothing is stored if the server announces the size.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) expect_size: Option<u64>,
-    /// The size that the object may have at most
+    /// Refuse an object that is larger than SIZE
     ///
-    /// A larger one is exit 12, and nothing is stored where the server tells the size
+    /// A larger object is exit 12, and nothing is stored if the server announces the size.
     #[arg(long, hide_short_help = true, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) max_filesize: Option<u64>,
 }
@@ -35,7 +35,7 @@ pub(crate) struct IntegrityArgs {
 pub(crate) enum ChecksumArg {
     /// The digest itself.
     Digest(Checksum),
-    /// A list of them, a file or a URL.
+    /// A list of digests, in a file or at a URL.
     List(String),
 }
 
@@ -49,7 +49,7 @@ impl FromStr for ChecksumArg {
         }
         match text.parse() {
             Ok(digest) => Ok(Self::Digest(digest)),
-            // What names a digest's algorithm, or looks like one, is meant as one.
+            // A text that names a digest's algorithm or looks like a digest is meant as one.
             Err(_) if Path::new(text).is_file() => Ok(Self::List(text.to_owned())),
             Err(error) => Err(error),
         }

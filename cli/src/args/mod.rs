@@ -1,6 +1,6 @@
 //! The syntax of the command line: which flags exist, what their values look
-//! like, what their help says. What they mean together is decided in
-//! [`crate::plan`]. The help lists flags in the order of the groups here.
+//! like and what their help says. [`crate::plan`] decides what they mean
+//! together. The help lists flags in the order of the groups here.
 
 mod alternatives;
 mod commands;
@@ -58,12 +58,12 @@ pub(crate) struct Cli {
     pub(crate) get: GetArgs,
 }
 
-/// The commands; a command line without one is `get`. What their flags are is defined once
-/// one of them is named: it is half of the whole definition.
+/// The commands; a command line without one is `get`. The flags of a command are defined only once
+/// it is named, because they are half of the whole definition.
 #[derive(Debug, Subcommand)]
 #[command(defer = true)]
 pub(crate) enum Command {
-    // What each does is said at its flags: they are defined last, and what is said there counts.
+    // The text about each command stands at its flags, because they are defined last and win.
     #[command(arg_required_else_help = true)]
     Get(GetArgs),
     Demo(DemoArgs),
@@ -83,7 +83,7 @@ pub(crate) enum Command {
 /// Download the objects at these URLs.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// What to download, http:// or https://
+    /// URL of an object, http:// or https://
     #[arg(value_name = "URL", required_unless_present_any = ["input_file", "metalink"])]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]
@@ -96,7 +96,7 @@ pub(crate) struct GetArgs {
     pub(crate) help: HelpArgs,
 }
 
-/// What a download is told, whichever command it is of.
+/// The flags of a download, whichever command runs it.
 #[derive(Debug, Args)]
 pub(crate) struct DownloadArgs {
     #[command(flatten)]
@@ -111,22 +111,22 @@ pub(crate) struct DownloadArgs {
     pub(crate) transfer: TransferArgs,
     #[command(flatten)]
     pub(crate) request: RequestArgs,
-    /// Download what a browser's "Copy as cURL" asks for; - reads it from stdin
+    /// Download what a browser's "Copy as cURL" asks for; - reads stdin
     ///
-    /// COMMAND is the whole text as one word, 'curl ...', as made for bash or for cmd: its URL,
-    /// headers, cookies, user agent, referer and login are taken. What sends a body is refused.
-    /// From stdin its secrets are not in the list of processes
+    /// COMMAND is the whole text as one word, 'curl ...', as a browser makes it for bash or for
+    /// cmd. Its URL, headers, cookies, user agent, referer and login are used. A command that sends
+    /// a body is refused. On stdin its secrets stay out of the list of processes.
     #[arg(long, hide_short_help = true, value_name = "COMMAND")]
-    // `habits` has put the words of it in its place before this is read.
+    // Before this is read, `habits` has replaced it by the words of the command.
     pub(crate) from_curl: Option<String>,
     #[command(flatten)]
     pub(crate) talk: TalkArgs,
 }
 
-/// The definition of the command line; that of a command's flags comes with
+/// The definition of the command line. The flags of a command are added by
 /// [`clap::Command::build`], or when the command is named in what is parsed.
 pub(crate) fn definition() -> clap::Command {
-    // What each command has in common, and clap does not hand down by itself.
+    // clap does not hand these down to the commands by itself.
     Cli::command()
         .help_template(TEMPLATE)
         .mut_subcommands(|command| command.help_template(TEMPLATE).hide(true))
@@ -134,16 +134,14 @@ pub(crate) fn definition() -> clap::Command {
 
 /// Reads the command line.
 ///
-/// # Errors
-/// What clap has to print: help, the version, or a usage error (exit 2).
+/// # Errors The help, the version, or a usage error (exit 2), which clap prints.
 pub(crate) fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, clap::Error> {
     of_matches(&definition().try_get_matches_from(args)?)
 }
 
-/// What a command line that was read already says.
+/// Turns a command line that clap has matched into a command.
 ///
-/// # Errors
-/// As [`parse`].
+/// # Errors As [`parse`].
 pub(crate) fn of_matches(matches: &clap::ArgMatches) -> Result<Command, clap::Error> {
     let cli = Cli::from_arg_matches(matches)?;
     Ok(cli.command.unwrap_or(Command::Get(cli.get)))

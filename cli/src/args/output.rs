@@ -1,4 +1,4 @@
-//! Where the bytes go, what may be there already, and how the file comes to be.
+//! Where the bytes go, what may be there already, and how the file is written.
 
 use std::path::PathBuf;
 
@@ -9,18 +9,17 @@ use crate::exec::Exec;
 /// Where the bytes go and what may be there already.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Write to FILE, - is stdout [the server's name, else the URL's]
+    /// Write to FILE; - is stdout [the server's name, else the URL's]
     ///
-    /// A relative FILE is below --dir. With a `/` at its end it is a directory, as --dir has one.
-    /// `-` is stdout, written in order while it comes from
-    /// several connections, as is a device or a FIFO: nothing is kept then, a digest that
-    /// differs is exit 9 when the bytes are out, and a reader that goes away is exit 3. Also
-    /// --out
+    /// A relative FILE is below --dir, and a FILE that ends with `/` is a directory, as with --dir.
+    /// `-`, a device or a FIFO is written in order while several connections fetch. Nothing is kept
+    /// on disk then: a digest that differs is exit 9 after the bytes have gone out, and a reader
+    /// that goes away is exit 3. Also spelled --out.
     #[arg(short, long, alias = "out", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Write into DIR, which is created [.]
+    /// Write into DIR, creating it if needed [.]
     ///
-    /// Also --output-dir and -P
+    /// Also spelled --output-dir and -P.
     #[arg(short, long, alias = "output-dir", short_alias = 'P', value_name = "DIR")]
     pub(crate) dir: Option<PathBuf>,
     /// Continue a partial: auto, always, never [auto]
@@ -32,21 +31,23 @@ pub(crate) struct OutputArgs {
         require_equals = true,
         default_missing_value = "auto",
         hide_possible_values = true,
-        long_help = "Continue a partial download: `auto` when the object is provably the same, \
-                     else restart and say so; `foreign` also one that curl, wget, aria2 or \
-                     Firefox left, once its first, its last and another MiB, fetched again, were \
-                     the same, and any other program's with --checksum (what differs is left as \
-                     it is, exit 3); `always` as `foreign`, and one of haul's own also when only \
-                     the size tells; `never`. The value is only read after `=`"
+        long_help = "Continue a partial download. `auto` continues if the object is provably the \
+                     same, and otherwise starts over and says so. `foreign` also continues what \
+                     curl, wget, aria2 or Firefox left, once its first, its last and one other \
+                     MiB have been fetched again and are the same; with --checksum it continues \
+                     any other program's file as well. A file that differs is left as it is \
+                     (exit 3). `always` does what `foreign` does, and also continues haul's own \
+                     partial when only the size matches. `never` starts over. The value is read \
+                     only after `=`."
     )]
     pub(crate) r#continue: Option<ContinueArg>,
-    /// When the file exists: verify, skip, error, overwrite [verify]
+    /// If the file exists: verify, skip, error, overwrite [verify]
     ///
-    /// `verify` asks the server once: a file that is provably the object already is complete,
-    /// exit 0, and any other is left as it is, exit 3. The proof is the size together with the
-    /// version that haul recorded or the server's time, or the digest of --checksum. `skip`
-    /// counts any file as done without a look at it, `error` refuses any file, and `overwrite`
-    /// replaces it when the new one is complete
+    /// `verify` asks the server once. A file that is provably the object already counts as complete
+    /// (exit 0), and any other is left as it is (exit 3). The proof is the size together with the
+    /// version that haul recorded or the server's modification time, or the digest of --checksum.
+    /// `skip` counts any existing file as done without looking at it, `error` refuses any, and
+    /// `overwrite` replaces it once the new file is complete.
     #[arg(
         long,
         hide_short_help = true,
@@ -55,39 +56,39 @@ pub(crate) struct OutputArgs {
         conflicts_with_all = ["overwrite", "no_clobber", "skip_existing", "auto_rename"]
     )]
     pub(crate) existing: Option<ExistingArg>,
-    /// Replace an existing file, at the very end
+    /// Replace an existing file once the new one is complete
     ///
-    /// The same as --existing=overwrite
+    /// The same as --existing=overwrite.
     #[arg(long, conflicts_with_all = ["no_clobber", "skip_existing", "auto_rename"])]
     pub(crate) overwrite: bool,
-    /// Replace no file [the default]
+    /// Never replace a file [the default]
     ///
-    /// The same as --existing=verify
+    /// The same as --existing=verify.
     #[arg(long, hide_short_help = true, conflicts_with_all = ["skip_existing", "auto_rename"])]
     pub(crate) no_clobber: bool,
-    /// Leave what exists as it is, and count it as done
+    /// Leave an existing file as it is and count it as done
     ///
-    /// Its size and content are not looked at. The same as --existing=skip
+    /// Neither its size nor its content is checked. The same as --existing=skip.
     #[arg(long, conflicts_with = "auto_rename")]
     pub(crate) skip_existing: bool,
-    /// Write to `name (1).ext` when the file exists
+    /// Write to `name (1).ext` if the file exists
     ///
-    /// Also when that file is the same object: it gets a copy beside it. The number is the first
-    /// that no file has and no other haul is writing. An interrupted download continues under
-    /// the number that it has
+    /// This applies even if that file is the same object, which then gets a copy beside it. The
+    /// number is the first that no file has and no other haul is writing. An interrupted download
+    /// continues under its own number.
     #[arg(long, hide_short_help = true)]
     pub(crate) auto_rename: bool,
-    /// When another haul downloads to the same name: error, wait [error]
+    /// If another haul downloads to the same name: error, wait [error]
     ///
-    /// `wait` waits until that download has ended and then goes on as if it were started now:
-    /// what the other one completed is complete, and what it left is continued
+    /// `wait` waits until that download has ended and then goes on as if started at that moment:
+    /// what the other one completed counts as complete, and what it left is continued.
     #[arg(long, hide_short_help = true, value_name = "HOW", hide_possible_values = true)]
     pub(crate) locked: Option<LockedArg>,
     /// Replace the file only if the server has another version
     ///
-    /// The file's time is asked about (If-Modified-Since), and the entity tag that a run with
-    /// this flag left in the extended attribute user.haul.version (If-None-Match). Unchanged
-    /// is exit 0; what changed takes the old file's place when it is complete
+    /// haul sends the file's time (If-Modified-Since), and the entity tag that an earlier run with
+    /// this flag stored in the extended attribute user.haul.version (If-None-Match). An unchanged
+    /// object is exit 0; a changed one takes the old file's place once it is complete.
     #[arg(
         long,
         hide_short_help = true,
@@ -98,59 +99,59 @@ pub(crate) struct OutputArgs {
     pub(crate) if_changed: bool,
     /// Write to the file's own name from the start, not to NAME.part
     ///
-    /// For programs that rename it themselves: until the end only NAME.haul tells that it is not
-    /// complete. With --overwrite the old file is gone at once
+    /// This is for programs that rename the file themselves. Until the end, only NAME.haul shows
+    /// that the file is incomplete. With --overwrite the old file is gone at once.
     #[arg(long, hide_short_help = true, conflicts_with = "auto_rename")]
     pub(crate) no_part: bool,
 }
 
-/// How the file is written and what it gets.
+/// How the file is written, and which attributes it gets.
 #[derive(Debug, Args)]
 pub(crate) struct FileArgs {
-    /// Accepted and without effect: naming the file as the server does is the default
+    /// Accepted without effect: the server's name is the default
     #[arg(short = 'O', hide_short_help = true)]
     pub(crate) remote_name: bool,
-    /// Publish without syncing data and directory to the disk
+    /// Publish without syncing the data and the directory to the disk
     #[arg(long, hide_short_help = true)]
     pub(crate) no_sync: bool,
-    /// Leave out the BLAKE3 hash of the whole file
+    /// Skip the BLAKE3 hash of the whole file
     ///
-    /// An interrupted download then continues only from what was synced
+    /// An interrupted download then continues only from what was synced.
     #[arg(long, hide_short_help = true)]
     pub(crate) no_digest: bool,
     /// Give the file the server's modification time [the default]
     #[arg(long, hide_short_help = true, overrides_with = "no_remote_time")]
     pub(crate) remote_time: bool,
-    /// Give the file the time of its completion
+    /// Give the file the time at which it was completed
     #[arg(long, hide_short_help = true, overrides_with = "remote_time")]
     pub(crate) no_remote_time: bool,
-    /// How bytes get into the file
+    /// Choose how bytes are written to the file
     #[arg(long, hide_short_help = true, value_name = "KIND")]
     pub(crate) storage: Option<StorageArg>,
-    /// Whether the disk's blocks are reserved before the first byte
+    /// Choose whether disk blocks are reserved before the first byte
     #[arg(long, hide_short_help = true, value_name = "HOW")]
     pub(crate) file_allocation: Option<AllocationArg>,
-    /// Run CMD on each file that is complete; {} is the file
+    /// Run CMD on each completed file; {} stands for the file
     ///
-    /// Without {} the file comes last. CMD is split into words at spaces, where quotes and
-    /// backslashes mean what they mean to a shell, and no shell reads it. When it fails, the
-    /// exit code is 13, and the file stays
+    /// Without {}, the file is the last argument. CMD is split into words at spaces; quotes and
+    /// backslashes work as in a shell, but no shell reads it. If CMD fails, the exit code is 13 and
+    /// the file stays.
     #[arg(long, hide_short_help = true, value_name = "CMD")]
     pub(crate) exec: Option<Exec>,
 }
 
-/// Values of `--file-allocation`.
+/// The values of `--file-allocation`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum AllocationArg {
-    /// Reserve where the file system can
+    /// Reserve blocks where the file system can
     Auto,
-    /// Do not reserve: the file is sparse at first
+    /// Reserve nothing; the file is sparse at first
     None,
-    /// Reserve, or fail
+    /// Reserve blocks, or fail
     Falloc,
 }
 
-/// Values of `--existing`.
+/// The values of `--existing`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ExistingArg {
     Verify,
@@ -159,7 +160,7 @@ pub(crate) enum ExistingArg {
     Overwrite,
 }
 
-/// Values of `--locked`.
+/// The values of `--locked`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LockedArg {
     Error,
@@ -167,8 +168,8 @@ pub(crate) enum LockedArg {
 }
 
 impl OutputArgs {
-    /// What `--existing` says, or one of the flags that are short for it; `None` where the file
-    /// is to get another name.
+    /// What to do with an existing file, as `--existing` or one of its short forms says; `None`
+    /// where the new file is to get another name.
     pub(crate) fn existing(&self) -> Option<ExistingArg> {
         match self {
             Self { auto_rename: true, .. } => None,
@@ -179,7 +180,7 @@ impl OutputArgs {
     }
 }
 
-/// Values of `--continue`.
+/// The values of `--continue`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ContinueArg {
     Auto,
@@ -188,14 +189,14 @@ pub(crate) enum ContinueArg {
     Never,
 }
 
-/// Values of `--storage`.
+/// The values of `--storage`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageArg {
-    /// The mapped file where its blocks are reserved, positioned writes elsewhere and while
+    /// Map the file where its blocks are reserved, and use positioned writes elsewhere and while
     /// the network outruns the map
     Auto,
-    /// The mapped file, with a note where that is impossible
+    /// Map the file, with a note where that is impossible
     Mmap,
-    /// Positioned writes
+    /// Use positioned writes
     Pwrite,
 }
