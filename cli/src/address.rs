@@ -1,4 +1,4 @@
-//! What is a URL that can be downloaded; of what is none, what was probably meant.
+//! Decides whether a text is a URL that can be downloaded, and guesses what was meant if it is not.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use url::Url;
 use crate::exit::Failure;
 use crate::render::escape;
 
-/// What haul does not do, by the beginning of its URLs, and what does it.
+/// What haul cannot download, by the beginning of the URL, with a hint at what can.
 const OTHERS: &[(&str, &str)] = &[
     ("magnet:", "haul does not speak BitTorrent; aria2c and transmission-cli do"),
     ("ftp://", "curl, wget and lftp speak FTP"),
@@ -32,11 +32,11 @@ const OTHERS: &[(&str, &str)] = &[
 const COMMANDS: [&str; 9] =
     ["get", "demo", "play", "bench", "verify", "status", "clean", "completions", "man"];
 
-/// A URL of the command line, and whether blanks or quotes around it were taken off, which
-/// belong to no URL.
+/// A URL of the command line, and whether blanks or quotes around it, which belong to no URL, were
+/// removed.
 ///
 /// # Errors
-/// As [`url`]; exit 2 for the name of a file, too.
+/// As [`url`], and exit 2 for the name of a local file.
 pub(crate) fn typed(text: &str) -> Result<(String, bool), Failure> {
     if text == "-" {
         return Err(Failure::usage("not a URL: `-`")
@@ -62,10 +62,10 @@ pub(crate) fn typed(text: &str) -> Result<(String, bool), Failure> {
     Ok((url(text)?, false))
 }
 
-/// A URL that can be asked for, as it was given.
+/// A URL that can be requested, unchanged.
 ///
 /// # Errors
-/// Exit 2 with a hint. A query or a password in the text is not quoted.
+/// Exit 2 with a hint. The query and the password of the text are not quoted.
 pub(crate) fn url(text: &str) -> Result<String, Failure> {
     if text.chars().any(char::is_control) {
         return Err(Failure::usage("a URL has a line break or another control character in it")
@@ -91,7 +91,7 @@ pub(crate) fn url(text: &str) -> Result<String, Failure> {
     }
 }
 
-/// What text that is no URL of http or https is told.
+/// The failure for a text that is not an http or https URL.
 fn no_url(text: &str) -> Failure {
     let shown = quoted(text);
     let failure = Failure::usage(format!("not a URL: `{shown}`"));
@@ -121,7 +121,7 @@ fn quoted(text: &str) -> String {
     if text.contains("://") {
         return redact_url(text);
     }
-    // `http:/host` has a scheme all the same, which would be taken for the host below.
+    // `http:/host` begins with a scheme, which would be taken for the host below.
     let end = text.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(text.len());
     let after = text[end..].trim_start_matches([':', ';', '/', '\\']);
     let slipped = end + after.len() < text.len() && is_slip(&text[..end].to_ascii_lowercase());
@@ -133,7 +133,8 @@ fn quoted(text: &str) -> String {
     format!("{before}{shown}")
 }
 
-/// The URL that a text with a slip in its beginning, or with something around it, was meant as.
+/// The URL that was probably meant by a text with a typing mistake in its beginning or with
+/// something around it.
 fn meant(text: &str) -> Option<String> {
     let text = text.trim_matches(is_around);
     if let Some((_, inner)) = text.split_once("://").filter(|(_, inner)| is_http(inner)) {
@@ -147,7 +148,7 @@ fn meant(text: &str) -> Option<String> {
     let after = rest.trim_start_matches([':', ';', '/', '\\']);
     let separator = &rest[..rest.len() - after.len()];
     let scheme = match scheme.to_ascii_lowercase().as_str() {
-        // `//host/path`, as pages link.
+        // Pages write links as `//host/path`.
         "" if separator.contains("//") => "https",
         slip if is_slip(slip) && !separator.is_empty() => {
             if slip.ends_with('s') {
@@ -163,8 +164,8 @@ fn meant(text: &str) -> Option<String> {
     named.map(|_| url)
 }
 
-/// Whether a scheme is one that fingers make of http or https: its letters, some of them once
-/// too often or left out.
+/// Whether a scheme looks like a mistyped http or https: made of their letters, some repeated or
+/// left out.
 fn is_slip(scheme: &str) -> bool {
     (3..=7).contains(&scheme.len())
         && scheme.chars().all(|c| "htps".contains(c))
@@ -172,7 +173,7 @@ fn is_slip(scheme: &str) -> bool {
         && scheme.trim_end_matches('s').ends_with(['p', 't'])
 }
 
-/// Whether two URLs have scheme, host and port in common, so that a secret for one may go to
+/// Whether two URLs have the same scheme, host and port, so that a secret for one may be sent to
 /// the other.
 pub(crate) fn are_of_one_origin(one: &str, other: &str) -> bool {
     let origin = |url: &str| Url::parse(url).ok().map(|url| url.origin());
@@ -184,7 +185,7 @@ fn is_http(text: &str) -> bool {
     scheme.is_some_and(|it| it.eq_ignore_ascii_case("http") || it.eq_ignore_ascii_case("https"))
 }
 
-/// What stands around a URL that was copied out of a text.
+/// Whether a character can surround a URL that was copied out of a text.
 fn is_around(c: char) -> bool {
     c.is_whitespace() || "'\"`<>\u{2018}\u{2019}\u{201c}\u{201d}\u{200b}\u{feff}".contains(c)
 }

@@ -1,9 +1,9 @@
-//! `haul-aria2c`: haul for programs that call aria2c, yt-dlp above all, which
-//! picks its way of calling a downloader by the name of the program.
+//! `haul-aria2c`: haul for programs that call aria2c, above all yt-dlp, which decides by a
+//! downloader's name how to call it.
 //!
-//! aria2's words are turned into haul's, and haul's exit codes into aria2's.
-//! What has no meaning here is left out: silently where haul does it anyway or
-//! has nothing like it, with a note where it is not known at all.
+//! aria2's words are turned into haul's, and haul's exit codes into aria2's. An option without a
+//! meaning here is left out: silently if haul does the same anyway or has nothing like it, and with
+//! a note if the option is unknown.
 
 mod page;
 
@@ -17,7 +17,7 @@ use crate::units::parse_size;
 
 pub(crate) use page::definition;
 
-/// What yt-dlp always gives: as small as possible. haul knows better what is too small.
+/// yt-dlp always asks for the smallest part possible, and haul knows better what is too small.
 const LEAST_SPLIT_BYTES: u64 = 1 << 20;
 
 /// What an option of aria2 means here.
@@ -25,16 +25,16 @@ const LEAST_SPLIT_BYTES: u64 = 1 << 20;
 enum Meaning {
     /// This flag of haul, with the value.
     Value(&'static str),
-    /// Parts of one decision, taken when all words are read.
+    /// One of several options that are decided together, once all words are read.
     Split,
-    /// A proxy; an empty one is none, whatever the environment says.
+    /// A proxy; an empty one means none, whatever the environment says.
     Proxy(&'static str),
-    /// A time or a number of which 0 is no bound.
+    /// A time or a number, where 0 means no limit.
     Unbounded(&'static str),
-    /// Tries, of which 0 is no bound.
+    /// A number of tries, where 0 means no limit.
     Tries,
     DryRun,
-    /// The smallest part, where it is larger than what haul takes by itself.
+    /// The smallest part, if it is larger than the one haul would choose.
     MinSplit,
     Rename,
     Continue,
@@ -46,7 +46,7 @@ enum Meaning {
     Quiet,
     Sequential,
     Version,
-    /// Nothing.
+    /// It means nothing here.
     None,
 }
 
@@ -55,8 +55,8 @@ use Meaning::{
     RemoteTime, Rename, Sequential, Split, Tries, Unbounded, Value, Version,
 };
 
-/// The long options, with the letter of the short one, whether a value follows
-/// as a word of its own, and the meaning.
+/// The long options, each with the letter of the short one, whether a value follows as a word of
+/// its own, and the meaning.
 const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("all-proxy", None, true, Proxy("--proxy")),
     ("allow-overwrite", None, false, AllowOverwrite),
@@ -118,8 +118,8 @@ const OPTIONS: &[(&str, Option<char>, bool, Meaning)] = &[
     ("version", Some('v'), false, Version),
 ];
 
-/// The meaning of a long option that has a simple one: whether a value follows, and the flag of
-/// haul that takes it, or nothing.
+/// The meaning of a long option, if it is a simple one: whether a value follows, and the flag of
+/// haul that takes the value, if any.
 pub(crate) fn plain_meaning(long: &str) -> Option<(bool, Option<&'static str>)> {
     let (_, _, wants_value, meaning) = OPTIONS.iter().find(|(name, ..)| *name == long)?;
     match meaning {
@@ -129,17 +129,17 @@ pub(crate) fn plain_meaning(long: &str) -> Option<(bool, Option<&'static str>)> 
     }
 }
 
-/// haul's words for a command line of aria2.
+/// An aria2 command line in haul's words.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Translated {
     words: Vec<OsString>,
-    /// One line each.
+    /// One line for each.
     notes: Vec<String>,
     version: bool,
 }
 
-/// Runs haul as aria2c would be run with these arguments, the program's name
-/// first, and returns one of aria2's exit codes.
+/// Runs haul as aria2c would be run with these arguments, the program's name first, and returns one
+/// of aria2's exit codes.
 pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let translated = match translate(args.into_iter().skip(1)) {
         Ok(translated) => translated,
@@ -149,7 +149,7 @@ pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     if translated.version {
-        // In the place and form in which aria2's callers look for it.
+        // Callers of aria2 look for the version in this place and form.
         to_stdout(&[format!("haul-aria2c version {}", env!("CARGO_PKG_VERSION"))]);
         return ExitCode::SUCCESS;
     }
@@ -158,17 +158,17 @@ pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     ExitCode::from(exit_code(crate::run_for_end(words.collect())))
 }
 
-/// Whether the program was called by the name of the other one.
+/// Whether the program was called by aria2c's name.
 pub(crate) fn is_name_of(program: &OsStr) -> bool {
     let name = std::path::Path::new(program).file_name().unwrap_or_default();
     name.as_bytes().windows(6).any(|part| part == b"aria2c")
 }
 
-/// aria2's code (its manual, "Exit status") for how haul ended.
+/// The exit code that aria2 has (its manual, "Exit status") for the way haul ended.
 fn exit_code(end: End) -> u8 {
     match (end.word, end.status) {
         (exit::OUTPUT_EXISTS, _) => return 13,
-        // Another program is at it: "the same file".
+        // Another program is downloading "the same file".
         (exit::LOCKED, _) => return 11,
         (_, Some(404 | 410)) => return 3,
         // "Temporary overloading or maintenance".
@@ -184,17 +184,17 @@ fn exit_code(end: End) -> u8 {
         6 => 24,
         7 | 8 => 22,
         9 => 32,
-        // Resuming was not possible, and starting over neither.
+        // Resuming was not possible, and neither was starting over.
         10 => 8,
         11 => 9,
-        // The time was over, which is `--stop` there.
+        // The time given by aria2's `--stop` is over.
         12 => 7,
         129 | 130 | 143 => 7,
         _ => 1,
     }
 }
 
-/// Decisions that several options are part of.
+/// Decisions that several options contribute to.
 #[derive(Debug, Default)]
 struct Decisions {
     connections: Option<u32>,
@@ -229,7 +229,7 @@ fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failur
             });
             let Some((long, _, wants_value, meaning)) = known else {
                 out.notes.push(format!("note: {name} is not known here and is left out"));
-                // A word that is neither an option nor a URL belongs to it.
+                // A following word that is neither an option nor a URL is its value.
                 let stray = |next: &OsString| !next.as_bytes().starts_with(b"-") && !is_url(next);
                 if value.is_none() {
                     words.next_if(stray);
@@ -272,7 +272,7 @@ fn take(
             out.words.push(word);
         }
         Unbounded(flag) => {
-            // Of an option that is given twice the last one counts, 0 too.
+            // The last of several equal options counts, even if it is 0.
             out.words.retain(|word| !word.as_bytes().starts_with(flag.as_bytes()));
             if !value.is_some_and(is_zero) {
                 take(Value(flag), value, decisions, out)?;
@@ -302,8 +302,8 @@ fn take(
             decisions.connections = Some(decisions.connections.map_or(count, |old| old.min(count)));
         }
         Meaning::None => {}
-        // aria2 goes on with whatever lies there, and so writes into it. haul
-        // goes on with what it can prove, and replaces the rest at the end.
+        // aria2 continues whatever file is there by writing into it. haul continues what it can
+        // prove, and replaces anything else at the end.
         Continue => {
             decisions.continues |= on;
             decisions.overwrite |= on;
@@ -313,13 +313,13 @@ fn take(
         RemoteTime => decisions.remote_time = on,
         Checksum => {
             let text = value.unwrap_or_default().to_string_lossy().into_owned();
-            // aria2 writes sha-256, haul sha256.
+            // aria2 writes sha-256 where haul writes sha256.
             let text = text.strip_prefix("sha-").map_or(text.clone(), |rest| format!("sha{rest}"));
             out.words.push(format!("--checksum={text}").into());
         }
         Header => {
             let text = value.unwrap_or_default();
-            // A header without a value is sent by nobody.
+            // A header without a value is not sent.
             let colon = text.as_bytes().iter().position(|byte| *byte == b':');
             let value = colon.map(|at| text.as_bytes()[at + 1..].trim_ascii());
             if value.is_some_and(|value| !value.is_empty()) {
@@ -350,7 +350,7 @@ fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) 
     ];
     out.words.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| flag.into()));
     if urls.len() > 1 && !decisions.sequential {
-        // To aria2 they are places of one file.
+        // To aria2, several URLs are places of one file.
         out.notes.push(format!("note: {} more URLs of the same file are left out", urls.len() - 1));
         urls.truncate(1);
     }
@@ -383,8 +383,8 @@ impl std::fmt::Display for Name {
     }
 }
 
-/// The options in one word: a long one, or short ones of which the last may
-/// have its value right behind it.
+/// The options in one word: one long option, or short ones of which the last may have its value
+/// right behind it.
 fn options_of(word: &OsStr) -> Vec<(Name, Option<OsString>)> {
     let bytes = word.as_bytes();
     if let Some(long) = bytes.strip_prefix(b"--") {
@@ -403,7 +403,7 @@ fn options_of(word: &OsStr) -> Vec<(Name, Option<OsString>)> {
             options.push((Name::Short(letter), (!value.is_empty()).then(|| value.into())));
             break;
         }
-        // `-c=false` and `-ctrue` are how aria2 reads them.
+        // aria2 reads `-c=false` and `-ctrue` in this way.
         let value = rest.strip_prefix('=').unwrap_or(rest);
         if matches!(value, "true" | "false") {
             options.push((Name::Short(letter), Some(value.into())));

@@ -1,11 +1,10 @@
-//! `--load-cookies`: a cookie file in the format that Netscape's browser began
-//! and that curl, wget and yt-dlp write, and the jar that it fills.
+//! `--load-cookies`: the cookie file format that Netscape's browser introduced and that curl, wget
+//! and yt-dlp write, and the jar that such a file fills.
 //!
-//! A line has seven fields with TABs between them: domain, whether hosts below
-//! it get the cookie too, path, whether it is for https only, when it expires
-//! (seconds since 1970, 0 for never), name and value. `#` begins a comment,
-//! except that `#HttpOnly_` before a domain is part of the format. No text made
-//! here has a name or a value of the file in it: they are secrets.
+//! A line has seven fields with TABs between them: domain, whether hosts below it get the cookie
+//! too, path, whether it is for https only, when it expires (seconds since 1970, 0 for never), name
+//! and value. `#` begins a comment, except that `#HttpOnly_` before a domain is part of the format.
+//! No message made here contains a name or a value from the file, because they are secrets.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -21,23 +20,23 @@ use crate::render::escape;
 use crate::text;
 use crate::units::{plural, size};
 
-/// No cookie file is larger, in bytes; a device that never ends is none.
+/// A longer file, such as an endless device, is refused; in bytes.
 const MAX_BYTES: u64 = 16 << 20;
 
-/// What is kept and sent is bounded, since servers choose it: bytes of one cookie,
-/// cookies of a run, and bytes of one request's field.
+/// Bounds on what is kept and sent, since servers choose it: the bytes of one cookie, the cookies
+/// of a run, and the bytes of one request's field.
 const MAX_COOKIE_BYTES: usize = 4096;
 const MAX_COOKIES: usize = 3000;
 const MAX_FIELD_BYTES: usize = 8 << 10;
 
-/// Whether a value of `--load-cookies` is the cookies themselves, as in curl: it has a `=`, and
-/// no file has that name.
+/// Whether a value of `--load-cookies` is a list of cookies itself, as in curl: it contains a `=`,
+/// and no file has that name.
 pub(crate) fn are_typed(given: &Path) -> bool {
     given.to_str().is_some_and(|text| text.contains('=')) && given.symlink_metadata().is_err()
 }
 
-/// The cookies of a run, of all its downloads together: those of a file, and those that
-/// servers set meanwhile, which end with the run.
+/// The cookies of a run, shared by all its downloads: those of a file, and those that servers set
+/// during the run and that end with it.
 #[derive(Default)]
 pub(crate) struct Jar(Mutex<CookieStore>);
 
@@ -48,12 +47,12 @@ impl std::fmt::Debug for Jar {
 }
 
 impl Jar {
-    /// Reads a cookie file, and says what of it deserves a warning. Cookies
-    /// that have expired are left out.
+    /// Reads a cookie file, and returns a warning if some lines of it are ignored. Expired cookies
+    /// are left out.
     ///
     /// # Errors
-    /// Exit 3 when the file cannot be read, or no line of it is a cookie and
-    /// some are something else.
+    /// Exit 3 when the file cannot be read, or when some of its lines are no cookies and none is
+    /// one.
     pub(crate) fn load(path: &Path) -> Result<(Self, Option<String>), Failure> {
         let shown = escape(&path.to_string_lossy());
         let unreadable =
@@ -80,7 +79,7 @@ impl Jar {
     }
 
     fn lock(&self) -> MutexGuard<'_, CookieStore> {
-        // The store is whole between any two of its calls.
+        // A panic in another thread leaves the store whole, because each of its calls does.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -90,8 +89,8 @@ impl CookieJar for Jar {
         let url = Url::parse(url).ok()?;
         let store = self.lock();
         let mut found = store.matches(&url);
-        // RFC 6265 section 5.4: the longest path first. The rest in an order of
-        // its own, so that the same run sends the same.
+        // RFC 6265 section 5.4 wants the longest path first. The name orders the rest, so that the
+        // same run always sends the same field.
         found.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
         let mut field = String::new();
         for cookie in found {
@@ -116,8 +115,8 @@ impl CookieJar for Jar {
         {
             return;
         }
-        // What others register names below is nobody's to set cookies for, except where
-        // it is a host itself, for that host alone (RFC 6265 section 5.3, step 5).
+        // Nobody may set a cookie for a domain below which others register names, except such a
+        // domain that is itself a host, for that host alone (RFC 6265 section 5.3, step 5).
         let domain = cookie.domain().map(|domain| domain.trim_matches('.').to_ascii_lowercase());
         if let Some(domain) = domain.filter(|domain| is_public_suffix(domain)) {
             if url.host_str() != Some(&domain) {
@@ -127,13 +126,13 @@ impl CookieJar for Jar {
         }
         let mut store = self.lock();
         if store.iter_any().count() < MAX_COOKIES {
-            // What the rules of RFC 6265 section 5.3 refuse is not stored.
+            // A cookie that the rules of RFC 6265 section 5.3 refuse is not stored.
             let _ = store.insert_raw(&cookie, &url);
         }
     }
 }
 
-/// Whether a cookie is what its name promises (RFC 6265bis section 4.1.3).
+/// Whether a cookie keeps the promise of its name's prefix (RFC 6265bis section 4.1.3).
 fn keeps_its_prefix(cookie: &RawCookie<'_>) -> bool {
     let has = |prefix: &str| {
         let name = cookie.name().as_bytes();
@@ -149,7 +148,7 @@ fn is_public_suffix(domain: &str) -> bool {
     psl::suffix(domain.as_bytes()).is_some_and(|suffix| suffix == domain)
 }
 
-/// The cookies, and the numbers of the lines, from 1, that are none.
+/// The cookies, and the numbers (from 1) of the lines that are none.
 fn parse(text: &str) -> (CookieStore, Vec<usize>) {
     let (mut store, mut ignored) = (CookieStore::default(), Vec::new());
     for (number, line) in (1..).zip(text.lines()) {
@@ -164,7 +163,7 @@ fn parse(text: &str) -> (CookieStore, Vec<usize>) {
     (store, ignored)
 }
 
-/// `None` for a line that is no cookie.
+/// Adds the cookie of a line; `None` if the line is no cookie.
 fn add(store: &mut CookieStore, line: &str) -> Option<()> {
     // A cookie without a value may have lost its last TAB.
     let mut fields = line.splitn(7, '\t');
@@ -289,7 +288,7 @@ mod tests {
             jar.set_cookie(from, &format!("a=1; Domain={domain}"));
             assert_eq!(jar.cookies(from), None, "{domain}");
         }
-        // As a host it is one of its own.
+        // A public suffix that is a host may set cookies for itself.
         for (host, below) in [("github.io", "a.github.io"), ("localhost", "a.localhost")] {
             jar.set_cookie(&format!("http://{host}/"), &format!("b=2; Domain={host}"));
             assert_eq!(jar.cookies(&format!("http://{host}/")).as_deref(), Some("b=2"));

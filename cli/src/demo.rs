@@ -1,13 +1,13 @@
 //! `haul demo`: a download that is killed and continues, for somebody who has never seen haul.
 //!
-//! Nothing in it is acted. The object comes from an origin inside this process, which gives each
-//! connection little, so that many are visibly faster than one. This same executable downloads
-//! it in a child process with its usual bar: the first run gets SIGKILL, the second continues.
-//! The numbers are those of the origin, which counts what it sends, and of the checkpoint
+//! Nothing in it is staged. The object comes from an origin inside this process, which caps each
+//! connection, so that many connections are visibly faster than one. This same executable downloads
+//! the object in a child process with its usual bar: the first run gets SIGKILL, the second
+//! continues. The numbers come from the origin, which counts what it sends, and from the checkpoint
 //! that the first run left.
 //!
-//! Everything is in a temporary directory, what the runs remember of the origin too. Settings
-//! and proxies of the user play no part.
+//! Everything is in a temporary directory, including what the runs remember of the origin. The
+//! user's settings and proxies are ignored.
 
 use std::fs;
 use std::io;
@@ -33,34 +33,34 @@ use crate::units::{duration, rate, size};
 /// The name of the file.
 const NAME: &str = "demo.bin";
 
-/// With 16 connections, which haul finds to be worth having, both runs together take four seconds, and
+/// With 16 connections, which haul finds worth opening, both runs together take four seconds, and
 /// the kill comes shortly after the second checkpoint.
 const OBJECT_BYTES: u64 = 56 << 20;
 const CONNECTION_BYTES_PER_SECOND: u64 = 1 << 20;
 
-/// The first run is killed when so much was sent.
+/// The first run is killed when this share of the object was sent.
 const KILLED_AT_PERCENT: u64 = 60;
 
-/// How often it is looked at how much was sent.
+/// How often the amount sent is checked.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// So that the eye sees the bar stop before it goes on.
+/// Lets the eye see the bar stop before it goes on.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// A run that takes longer will not end.
+/// A run that takes longer is taken to hang.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Of a digest so many digits are shown, which people compare.
+/// How many digits of the digest are shown; people compare no more.
 const DIGITS: usize = 16;
 
 /// The variables that would lead a run through a proxy.
 const PROXIES: [&str; 3] = ["http_proxy", "all_proxy", "ALL_PROXY"];
 
-/// Shows it, and returns the exit code.
+/// Runs the demo and returns the exit code.
 ///
 /// # Errors
-/// A failure of a run with its exit code, exit 9 where the file is not what was served, and
-/// whatever keeps the demo from starting or tidying up.
+/// The failure of a run with its exit code, exit 9 if the file is not what was served, or whatever
+/// keeps the demo from starting or cleaning up.
 pub(crate) async fn run(args: &DemoArgs, stop: Stop) -> Result<u8, Failure> {
     let parent = std::path::absolute(std::env::temp_dir())
         .map_err(|error| Failure::local(format!("there is no temporary directory: {error}")))?;
@@ -95,7 +95,7 @@ pub(crate) async fn run(args: &DemoArgs, stop: Stop) -> Result<u8, Failure> {
     }
 }
 
-/// Why a demo does not come to its end.
+/// Why a demo stops before its end.
 enum Halt {
     Failure(Failure),
     Interrupted(Interrupt),
@@ -120,13 +120,13 @@ struct Report {
     blake3_ok: bool,
     /// The time of both runs.
     seconds: f64,
-    /// The least that one connection takes at its cap.
+    /// The least time that one connection needs at its cap.
     one_connection_seconds: f64,
 }
 
 struct Demo<'a> {
     origin: Origin,
-    /// Where the runs work.
+    /// The directory in which the runs work.
     directory: PathBuf,
     captions: &'a Captions,
     quiet: bool,
@@ -135,7 +135,7 @@ struct Demo<'a> {
 
 impl Demo<'_> {
     async fn show(mut self) -> Result<Report, Halt> {
-        // Ctrl-Z would stop the origin, and leave a run that draws over the shell's prompt.
+        // Ctrl-Z would stop the origin, and would leave a child that draws over the shell's prompt.
         let _unstopped = signal(SignalKind::from_raw(libc::SIGTSTP));
         let captions = self.captions;
         let cap = CONNECTION_BYTES_PER_SECOND;
@@ -197,7 +197,7 @@ impl Demo<'_> {
         })
     }
 
-    /// Runs haul until it ends, or until `enough`, when it is killed. Returns how long it ran.
+    /// Runs haul until it ends, or kills it once `enough` is ready. Returns how long it ran.
     async fn run_until(&self, enough: impl Future<Output = ()>) -> Result<(Duration, Ended), Halt> {
         let url = self.origin.url(NAME);
         self.captions.command(&format!("haul --no-config {url}"));
@@ -227,7 +227,7 @@ impl Demo<'_> {
         Ok((took, ended?))
     }
 
-    /// This executable, as a process that shares the terminal and nothing else of the user's.
+    /// Starts this executable as a process that shares the user's terminal and nothing else.
     fn start(&self, url: &str) -> io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command
@@ -243,14 +243,14 @@ impl Demo<'_> {
         for name in PROXIES {
             command.env_remove(name);
         }
-        // Ctrl-C is for the demo alone: a run that had it too would say how to continue.
+        // Ctrl-C is for the demo alone: a child that received it too would say how to continue.
         if !background_is_stopped() {
             command.process_group(0);
         }
         command.spawn()
     }
 
-    /// Waits until so much of the object was sent.
+    /// Waits until this share of the object was sent.
     async fn has_sent(&self, percent: u64) {
         let mut look = tokio::time::interval(LOOK);
         while self.origin.sent_bytes() < OBJECT_BYTES / 100 * percent {
@@ -265,7 +265,7 @@ impl Demo<'_> {
         }
     }
 
-    /// Hashes the file and what it should be; returns how the digest begins.
+    /// Hashes the file and what it should be, and returns the first digits of the digest.
     async fn verified(&self) -> Result<String, Failure> {
         let (object, file) = (self.origin.object().clone(), self.directory.join(NAME));
         let expected = blake3::Hash::from_bytes(blocking(move || object.blake3()).await?);
@@ -290,7 +290,7 @@ enum Ended {
     Killed,
 }
 
-/// What a run says that ended before it should have. Why, it has told itself.
+/// The failure for a run that ended too early. The run itself has already said why.
 fn early(status: ExitStatus) -> Failure {
     if status.success() {
         return Failure::internal("the download was complete before it could be killed");
@@ -307,7 +307,7 @@ fn lost(error: &io::Error) -> Failure {
     Failure::internal(format!("the process of the download cannot be waited for: {error}"))
 }
 
-/// What the checkpoint of `output` has for the next run.
+/// How many bytes the checkpoint of `output` holds for the next run.
 fn stored_bytes(output: &Path) -> u64 {
     let state = haul_engine::partial_info(output).ok().and_then(|info| info.state.ok());
     state.map_or(0, |state| state.stored_bytes)
@@ -319,7 +319,7 @@ fn hash(file: &Path) -> io::Result<blake3::Hash> {
     Ok(hasher.finalize())
 }
 
-/// Whether the terminal stops processes of the background that write to it (`stty tostop`).
+/// Whether the terminal stops background processes that write to it (`stty tostop`).
 fn background_is_stopped() -> bool {
     rustix::termios::tcgetattr(io::stderr())
         .is_ok_and(|state| state.local_modes.contains(LocalModes::TOSTOP))

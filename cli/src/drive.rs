@@ -1,5 +1,5 @@
-//! Follows one download to its end, whatever ends it: itself, a signal, its time, or another
-//! haul that has the name of its output.
+//! Follows one download until it ends: by itself, by a signal, because its time is up, or because
+//! another haul holds the name of its output.
 
 use std::time::Duration;
 
@@ -10,11 +10,11 @@ use crate::render::View;
 use crate::signals::{Interrupt, Stop};
 use crate::units::duration;
 
-/// How long the last events of a cancelled download are waited for.
+/// How long to wait for the last events of a cancelled download.
 const LAST_EVENTS: Duration = Duration::from_millis(100);
 
-/// How soon it is looked whether another haul has ended, and how rarely at last: where the
-/// server names the file, each look is a request.
+/// The first and the longest interval between looks at whether another haul has ended. Where the
+/// server names the file, each look costs a request.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_RARELY: Duration = Duration::from_secs(8);
 
@@ -25,11 +25,11 @@ pub(crate) enum Outcome {
     Completed(Box<Summary>),
     /// It was only planned, and the view has printed the plan.
     Planned,
-    /// Its output exists and was left as it is, and the view was told.
+    /// The output existed and was left as it is, and the view was told.
     Skipped,
-    /// It failed; [`drive`] leaves it to its caller to tell the view.
+    /// It failed. [`drive`] leaves it to the caller to tell the view.
     Failed(Failure),
-    /// It was stopped by a signal; this many bytes are kept.
+    /// A signal stopped it.
     Interrupted {
         /// Bytes of the object that the next run need not fetch.
         kept_bytes: u64,
@@ -44,20 +44,20 @@ pub(crate) struct Curfew {
     ends: Option<tokio::time::Instant>,
 }
 
-/// Which of them it was.
+/// What ended a download early.
 pub(crate) enum Early {
     Signal(Interrupt),
     Time,
 }
 
 impl Curfew {
-    /// Of a download that begins now.
+    /// The curfew of a download that begins now.
     pub(crate) fn from_now(stop: Stop, max_time: Option<Duration>) -> Self {
         let ends = max_time.and_then(|time| tokio::time::Instant::now().checked_add(time));
         Self { stop, max_time: max_time.unwrap_or_default(), ends }
     }
 
-    /// Waits for it; cancel safe.
+    /// Waits until the download has to end; cancel safe.
     pub(crate) async fn reached(&mut self) -> Early {
         let time = async {
             match self.ends {
@@ -72,7 +72,8 @@ impl Curfew {
         }
     }
 
-    /// Tells of a download that was ended, of which so many bytes are kept.
+    /// The outcome of a download that was ended early with this many bytes kept; the view is told
+    /// of a signal.
     pub(crate) fn outcome(
         &self,
         early: &Early,
@@ -95,8 +96,8 @@ impl Curfew {
     }
 }
 
-/// Follows one download to its end, tells the view, and cancels it when it is
-/// to end early.
+/// Follows one download to its end, reports to the view, and cancels the download if it has to end
+/// early.
 pub(crate) async fn drive(
     mut download: Download,
     id: usize,
@@ -105,7 +106,8 @@ pub(crate) async fn drive(
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
-    // Not at once: an early timer wakes the runtime for each of thousands of small files.
+    // The first tick is not immediate: an early timer would wake the runtime for each of thousands
+    // of small files.
     let interval = view.interval();
     let mut tick = tokio::time::interval_at(tokio::time::Instant::now() + interval, interval);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -114,7 +116,7 @@ pub(crate) async fn drive(
             biased;
             early = curfew.reached() => break Err(early),
             event = events.next() => match event {
-                // The error itself comes from `wait`, with its hint.
+                // `wait` returns the error itself, with its hint.
                 Some(Event::Failed { .. }) => {}
                 Some(event) => {
                     view.event(id, &event);
@@ -145,8 +147,8 @@ pub(crate) async fn drive(
     }
 }
 
-/// Stops a download. Tells how much of it is kept for the next run, or how it
-/// ended where that came first.
+/// Stops a download. Returns how much of it is kept for the next run, or how it ended if that came
+/// first.
 async fn cancel(
     download: Download,
     mut events: Events,
@@ -168,7 +170,7 @@ async fn cancel(
     Ok(checkpoint.map(|_| bytes))
 }
 
-/// Waits where another haul has the name of the output, if that is asked for.
+/// Waits while another haul holds the name of the output, if that was asked for.
 #[derive(Debug)]
 pub(crate) struct Queue {
     waits: bool,
@@ -181,8 +183,8 @@ impl Queue {
         Self { waits, told: false, next: LOOK_AGAIN }
     }
 
-    /// `None` where the download is to be tried again now; else its outcome, which may be that
-    /// it was ended while it waited.
+    /// Returns `None` if the download is to be tried again now, or else its outcome, which may be
+    /// that it was ended while it waited.
     pub(crate) async fn wait(
         &mut self,
         outcome: Outcome,

@@ -14,10 +14,10 @@ use crate::render::{Voice, escape};
 use crate::signals::Stop;
 use crate::words;
 
-/// What stands for the file.
+/// The placeholder for the file.
 const FILE: &str = "{}";
 
-/// A command, in words of which at least one is there.
+/// A command, split into at least one word.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exec {
     words: Vec<String>,
@@ -39,9 +39,9 @@ impl FromStr for Exec {
 }
 
 impl Exec {
-    /// The words after the program's name, for this file.
+    /// The words after the program's name, with this file in them.
     fn arguments(&self, file: &Path) -> Vec<OsString> {
-        // What begins with a hyphen would be taken for an option.
+        // A name that begins with a hyphen would be taken for an option.
         let dashed = file.as_os_str().as_bytes().starts_with(b"-");
         let file = if dashed { Path::new(".").join(file) } else { file.to_owned() };
         let with_file = |word: &String| {

@@ -1,5 +1,5 @@
-//! What a failure means for the shell: an exit code, a stable word for
-//! programs, and the lines a person reads.
+//! What a failure means for the shell: an exit code, a stable word for programs, and lines for
+//! people.
 
 use haul_engine::{Error, ErrorKind};
 
@@ -11,27 +11,27 @@ pub(crate) const INTERNAL: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A local file is in the way or cannot be written.
 pub(crate) const LOCAL: u8 = 3;
-/// The server's certificate, or the handshake.
+/// The server's certificate or the handshake failed.
 pub(crate) const TLS: u8 = 5;
-/// The server or the proxy refuses, or the link expired.
+/// The server or the proxy refuses, or the link has expired.
 pub(crate) const DENIED: u8 = 6;
-/// A limit that the user set.
+/// A limit that the user set was reached.
 pub(crate) const LIMIT: u8 = 12;
-/// The command on a complete file failed.
+/// The command run on a complete file failed.
 pub(crate) const EXEC: u8 = 13;
-/// The bytes are not those of the digest.
+/// The bytes do not have the expected digest.
 pub(crate) const DIGEST: u8 = 9;
 
-/// A file has the name already.
+/// The output exists already.
 pub(crate) const OUTPUT_EXISTS: &str = "output-exists";
-/// Somebody else downloads there.
+/// Another haul downloads to the same output.
 pub(crate) const LOCKED: &str = "locked";
 
-/// Which code stands for several failed downloads: the first of these that
-/// occurred. Usage errors come before any download and are not outranked by one.
+/// Which code a run of several failed downloads ends with: the first of these that occurred. Usage
+/// errors come before any download, so no download outranks them.
 const PRECEDENCE: [u8; 13] = [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, 8, 12, 4, 13];
 
-/// What the codes mean, at the end of the whole help and of the manual page.
+/// What the codes mean, printed at the end of the full help and of the manual page.
 pub(crate) const MEANINGS: &str = "\
 See it work: haul demo. To continue a download, run the same command again.
 
@@ -54,12 +54,12 @@ Exit codes:
       interrupted by SIGHUP, SIGINT, SIGTERM; the same command continues
 With several downloads, the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13 counts.";
 
-/// A failure, ready to be told.
+/// A failure, ready to be reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Failure {
     /// The exit code.
     pub(crate) exit: u8,
-    /// A word that programs may compare.
+    /// A stable word that programs may compare.
     pub(crate) word: &'static str,
     /// Cause and consequence in one line.
     pub(crate) message: String,
@@ -67,9 +67,9 @@ pub(crate) struct Failure {
     pub(crate) hint: Option<String>,
     /// Whether the same command continues.
     pub(crate) resumable: bool,
-    /// Whether nothing is said of it.
+    /// Whether nothing is printed about it.
     pub(crate) silent: bool,
-    /// The HTTP status that it is of.
+    /// The HTTP status that caused it.
     pub(crate) status: Option<u16>,
 }
 
@@ -78,14 +78,14 @@ pub(crate) struct Failure {
 pub(crate) struct End {
     /// The exit code.
     pub(crate) code: u8,
-    /// The word of the failure that the code is of; empty where it is of none.
+    /// The word of the failure that the code comes from; empty if there is none.
     pub(crate) word: &'static str,
-    /// The HTTP status that this failure is of.
+    /// The HTTP status of that failure.
     pub(crate) status: Option<u16>,
 }
 
 impl End {
-    /// The same, after one more failure: the worst decides, of equal ones the first.
+    /// Adds one more failure. The worst one decides, and among equals the first.
     pub(crate) fn and(self, failure: &Failure) -> Self {
         let code = worst([self.code, failure.exit]);
         if code == self.code { self } else { Self::from(failure) }
@@ -115,17 +115,17 @@ impl Failure {
         Self::new(LOCAL, "local-file", message)
     }
 
-    /// Whether it is that the output exists.
+    /// Whether the cause is an output that exists already.
     pub(crate) fn is_of_existing(&self) -> bool {
         self.word == OUTPUT_EXISTS
     }
 
-    /// Whether it is that another download has the output's name.
+    /// Whether the cause is another download to the same output.
     pub(crate) fn is_of_another_haul(&self) -> bool {
         self.word == LOCKED
     }
 
-    /// A defect of haul or of what it stands on.
+    /// A defect of haul or of what it is built on.
     pub(crate) fn internal(message: impl Into<String>) -> Self {
         Self::new(INTERNAL, "internal", message)
     }
@@ -135,7 +135,7 @@ impl Failure {
         Self { exit, word, message, hint: None, resumable: false, silent: false, status: None }
     }
 
-    /// The same, of which only the exit code tells.
+    /// Prints nothing about the failure, so that only the exit code shows it.
     pub(crate) fn silent(mut self) -> Self {
         self.silent = true;
         self
@@ -178,8 +178,8 @@ fn code(kind: ErrorKind) -> (u8, &'static str) {
         ErrorKind::ObjectChanged => (10, "object-changed"),
         ErrorKind::DiskFull => (11, "disk-full"),
         ErrorKind::LimitReached => (LIMIT, "limit-reached"),
-        // A cancellation that no signal asked for is a defect; those a signal
-        // asked for do not come this way.
+        // A cancellation that no signal asked for is a defect. Those that a signal asked for never
+        // get here.
         ErrorKind::Cancelled => (INTERNAL, "cancelled"),
         _ => (INTERNAL, "internal"),
     }

@@ -1,18 +1,18 @@
-//! What must hold for any bytes in a list of downloads; it panics where it does
-//! not. The target in `tests/fuzz` feeds it with what a fuzzer finds, the test
-//! below with the kept inputs and with random changes of them.
+//! Properties that must hold for any bytes in a list of downloads; a violation panics. The target
+//! in `tests/fuzz` feeds them with a fuzzer's findings, and the test below with the kept inputs and
+//! random changes of them.
 
 use std::path::{Component, Path};
 
 use crate::input::{Fault, Item, Items};
 
-/// No sentence about a line is longer, in bytes.
+/// No sentence about a line may be longer, in bytes.
 const LONGEST_SENTENCE_BYTES: usize = 2000;
 
-/// The bytes of an input file.
+/// Checks the bytes of an input file.
 ///
 /// # Panics
-/// Where an item is not what it may be, or a refusal would steer a terminal.
+/// If an item is not what it may be, or if a refusal would steer a terminal.
 pub fn input_file(bytes: &[u8]) {
     let lines = bytes.split(|byte| matches!(byte, b'\n' | b'\r')).count();
     let mut entries = 0;
@@ -58,7 +58,7 @@ fn stays_below(path: &Path) -> bool {
         && path.components().next().is_some()
 }
 
-/// Written here again on purpose: not with the tables of what escapes them.
+/// Written again on purpose, so that the tables of the escaping code do not check themselves.
 fn steers(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}')

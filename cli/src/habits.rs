@@ -1,12 +1,11 @@
 //! Flags of curl, wget and aria2, typed by habit.
 //!
-//! Before the command line is read, its words are gone through once, here. A flag that haul does
-//! not have is looked up in [`table`], and becomes haul's words, nothing, or a usage error that
-//! names haul's flag ([`foreign`]). A flag that haul has is left alone, unless its value can only
-//! be meant for the flag of that name in another program ([`ours`]): `-r 0-99` is a range, `-s`
-//! before a word is quiet. [`values`] tells values apart.
-//! What is not known to either is left to the parser. So these flags are in no help text, and
-//! no setting can have their names.
+//! Before the command line is parsed, its words pass through here once. A flag that haul does not
+//! have is looked up in [`table`] and becomes haul's words, nothing, or a usage error that names
+//! haul's flag ([`foreign`]). A flag that haul has is left alone, unless its value can only be
+//! meant for the flag of that name in another program ([`ours`]): `-r 0-99` is a range, and `-s`
+//! before a word means quiet. [`values`] tells values apart. Words that neither knows are left to
+//! the parser. Foreign flags therefore appear in no help text, and no setting can have their names.
 
 mod curl;
 mod foreign;
@@ -24,12 +23,11 @@ use crate::exit::Failure;
 use foreign::{habit, takes_value};
 use values::is_url;
 
-/// The command line in haul's own words, the program's name first; `definition` is its
-/// definition.
+/// Puts the command line, the program's name first, into haul's own words; `definition` defines it.
 ///
 /// # Errors
-/// Exit 2 for a flag that means something else here, or cannot be. No value is quoted: it may
-/// be a secret.
+/// Exit 2 for a flag that means something else here or that haul cannot honour. No value is quoted,
+/// because it may be a secret.
 pub(crate) fn in_our_words(
     definition: &Command,
     words: Vec<OsString>,
@@ -41,7 +39,7 @@ pub(crate) fn in_our_words(
     let named = words.get(1).and_then(|word| word.to_str());
     let play;
     let (ours, at) = match named.and_then(|name| definition.find_subcommand(name)) {
-        // It has the flags of a command line without a command.
+        // `get` has the flags of a command line without a command.
         Some(command) if command.get_name() == "get" => (definition, 2),
         Some(command) if command.get_name() == "play" => {
             play = PlayArgs::augment_args(Command::new("play"));
@@ -75,21 +73,21 @@ pub(crate) fn in_our_words(
     walk.finish()
 }
 
-/// The words so far, and what only the whole line decides.
+/// The words so far, and the decisions that depend on the whole line.
 struct Walk<'a> {
     ours: &'a Command,
     out: Vec<OsString>,
-    /// Where the flags begin in it.
+    /// The index at which the flags begin.
     at: usize,
-    /// Whether `--insecure` is typed.
+    /// Whether `--insecure` was typed.
     insecure: bool,
-    /// Words that are no flags and no values: all, and those that are URLs.
+    /// How many words are neither flags nor values, and how many of them are URLs.
     bare: usize,
     urls: usize,
     has_list: bool,
-    /// Where in `out` a word is that follows `-O`, and may be wget's name of the output.
+    /// The index in `out` of a word that follows `-O` and may be the name of wget's output.
     named: Option<usize>,
-    /// A word that follows `-c`, where curl has the file of its cookies.
+    /// A word that follows `-c`, where curl expects its cookie file.
     after_c: bool,
     loud: bool,
     mirrors: bool,
@@ -127,7 +125,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Takes a word that begins with a hyphen, and what belongs to it of those that follow.
+    /// Handles a word that begins with a hyphen, together with the following words that belong to
+    /// it.
     fn flag(&mut self, word: &str, rest: &mut VecDeque<OsString>) -> Result<(), Failure> {
         let next = rest.front().and_then(|word| word.to_str());
         let no_value_follows = next.is_none_or(|word| word.starts_with('-') || is_url(word));
@@ -136,7 +135,7 @@ impl<'a> Walk<'a> {
         }
         match word {
             "-nc" => self.push("--no-clobber"),
-            // wget's words about directories that it would make; haul makes none.
+            // wget's flags about directories that it would create; haul creates none.
             "-np" => {}
             "-nd" | "-nH" if no_value_follows => {}
             _ => self.letters(word, rest)?,
@@ -162,7 +161,7 @@ impl<'a> Walk<'a> {
             return Ok(());
         };
         if !arg.get_action().takes_values() {
-            // aria2's way of saying it.
+            // aria2 writes switches in this way.
             match (value, name) {
                 (Some("true"), _) => self.push(format!("--{name}")),
                 (Some("false"), "remote-time") => self.push("--no-remote-time"),
@@ -186,7 +185,7 @@ impl<'a> Walk<'a> {
         self.ours(&flag, arg.get_id().as_str(), value, as_typed, rest)
     }
 
-    /// The value that follows as a word of its own, and both words.
+    /// Splits off the following word as the value, and keeps both words.
     fn with_next(
         &self,
         flag: &str,
@@ -197,7 +196,7 @@ impl<'a> Walk<'a> {
         (value, words.into_iter().flatten().collect())
     }
 
-    /// One word of short flags.
+    /// Handles one word of short flags.
     fn letters(&mut self, word: &str, rest: &mut VecDeque<OsString>) -> Result<(), Failure> {
         let letters = &word[1..];
         for (at, letter) in letters.char_indices() {
@@ -217,7 +216,7 @@ impl<'a> Walk<'a> {
                         continue;
                     }
                     None => {
-                        // Told by the parser.
+                        // The parser reports it.
                         self.push(format!("-{letter}{behind}"));
                         return Ok(());
                     }
@@ -302,7 +301,7 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// The flag of haul of this name.
+/// The flag of haul that has this name.
 fn find<'a>(command: &'a Command, flag: &Flag<'_>) -> Option<&'a Arg> {
     command.get_arguments().find(|arg| match flag {
         Flag::Long(name) => {

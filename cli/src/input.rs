@@ -1,14 +1,12 @@
-//! Lists of downloads: `--input-file`, read as it comes and never held whole.
+//! Lists of downloads: `--input-file`, read as it arrives and never held whole.
 //!
-//! A line is a URL, several with TABs between them (mirrors), or one JSON
-//! object. Indented lines below a URL are aria2's options for it, lines that
-//! begin with `#` are comments. So a URL is known to be complete only when the
-//! line after it is there.
+//! A line is a URL, several URLs with TABs between them (mirrors), or one JSON object. Indented
+//! lines below a URL are its options in aria2's format, and lines that begin with `#` are comments.
+//! A URL is therefore known to be complete only once the next line is there.
 //!
-//! [`Items`] yields one [`Item`] or one [`Fault`] for each entry. After a fault
-//! in a line the reading goes on with the next entry: whether anything runs
-//! then is for `source` to decide. Errors quote lines through `quote`, because
-//! lists hold signed URLs and headers.
+//! [`Items`] yields one [`Item`] or one [`Fault`] for each entry. After a fault in a line, reading
+//! continues with the next entry; `source` decides whether anything runs then. Errors quote lines
+//! through `quote`, because lists hold signed URLs and headers.
 
 mod json;
 mod options;
@@ -26,23 +24,23 @@ use crate::exit::Failure;
 use crate::render::escape;
 use crate::text::{self, Lines};
 
-/// A longer line is no list's: it bounds what one item can hold in memory.
+/// A longer line is refused, which bounds the memory of one item.
 const MAX_LINE_BYTES: usize = 64 << 10;
 
-/// What a list's lines are, for errors.
+/// The grammar of a list's lines, for errors.
 const GRAMMAR: &str = "a line is a URL, several with TABs between them, `#` and a comment, or a \
                        JSON object; indented KEY=VALUE lines below a URL are its options";
 
 /// One download of a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Item {
-    /// What the list calls it, if it gives it a name.
+    /// The name that the list gives it, if any.
     pub(crate) id: Option<String>,
-    /// Where it can be had; never empty. All but the first are mirrors.
+    /// Where to fetch it from; never empty. All but the first are mirrors.
     pub(crate) urls: Vec<String>,
-    /// Below its directory, one or more ordinary components.
+    /// A path below its directory: one or more ordinary components.
     pub(crate) out: Option<PathBuf>,
-    /// Below `--dir`, ordinary components only.
+    /// A path below `--dir`: ordinary components only.
     pub(crate) dir: Option<PathBuf>,
     /// The size that the object must have, in bytes.
     pub(crate) size_bytes: Option<u64>,
@@ -52,27 +50,27 @@ pub(crate) struct Item {
     pub(crate) pieces: Option<Pieces>,
     /// Request headers, for the URL's own origin.
     pub(crate) headers: Vec<(String, String)>,
-    /// The URL of the document that a server offered this with.
+    /// The URL of the document in which a server offered this item.
     pub(crate) offered_by: Option<String>,
     /// Names of options that mean nothing here.
     pub(crate) ignored: Vec<String>,
 }
 
 impl Item {
-    /// The download of a URL without anything more.
+    /// The download of a URL, with nothing else set.
     pub(crate) fn of_url(url: String) -> Self {
         Self { urls: vec![url], ..Self::default() }
     }
 
-    /// The first 8 bytes, big-endian, of the SHA-256 of its identity: stable over
-    /// runs and machines, for shards and results.
+    /// The first 8 bytes, big-endian, of the SHA-256 of its identity. Shards and results rely on
+    /// its being stable across runs and machines.
     pub(crate) fn key(&self) -> u64 {
         let hash: [u8; 32] = Sha256::digest(self.identity()).into();
         hash[..8].iter().fold(0, |key, &byte| key << 8 | u64::from(byte))
     }
 
-    /// What tells it from all others: its id, else its first URL without a
-    /// login and a fragment, and its output where it has one. May be secret.
+    /// What distinguishes it from all others: its id, or else its first URL without a login and a
+    /// fragment, together with its output if it has one. May be secret.
     pub(crate) fn identity(&self) -> String {
         if let Some(id) = &self.id {
             return id.clone();
@@ -100,19 +98,19 @@ impl Item {
 pub(crate) enum Fault {
     /// An entry cannot be used: its line, from 1, and what is wrong with it.
     Line(u64, Failure),
-    /// The list cannot be read on.
+    /// The rest of the list cannot be read.
     Read(io::Error),
 }
 
-/// A reason without its place: cause, and the next step.
+/// A reason without its line: the cause, and the next step.
 type Reason = (String, String);
 
-/// The items of a list in its order, each with the line it begins in, from 1.
+/// The items of a list in order, each with the line on which it begins, from 1.
 #[derive(Debug)]
 pub(crate) struct Items<R> {
     lines: Lines<R>,
     line: u64,
-    /// The first line of the next entry, read to see that the one before it has ended.
+    /// The first line of the next entry, read to see that the previous one has ended.
     ahead: Option<(u64, String)>,
     ended: bool,
 }
@@ -130,7 +128,7 @@ impl<R: Read> Items<R> {
         Self { lines: Lines::new(reader, MAX_LINE_BYTES), line: 0, ahead: None, ended: false }
     }
 
-    /// The next line that says something.
+    /// The next line that is neither empty nor a comment.
     fn next_line(&mut self) -> io::Result<Line> {
         loop {
             let text = match self.lines.next()? {
@@ -179,7 +177,7 @@ impl<R: Read> Items<R> {
         };
         loop {
             match self.next_line()? {
-                // Of an entry that is refused anyway, the first fault is told.
+                // Only the first fault of a refused entry is reported.
                 Line::Text(text) if is_indented(&text) => {
                     if let Ok(entry) = &mut item
                         && let Err(reason) = options::add(entry, &text)
@@ -191,7 +189,7 @@ impl<R: Read> Items<R> {
                     self.ahead = Some((self.line, text));
                     break;
                 }
-                // It may have been meant for this entry.
+                // The bad line may have been meant for this entry.
                 Line::Bad(reason) => {
                     item = item.and(Err(fault(self.line, reason)));
                     break;
@@ -236,7 +234,7 @@ fn url(text: &str) -> Result<String, Reason> {
     })
 }
 
-/// A path of a list, which stays below where it is put.
+/// A path from a list, which must stay below the directory that it is put in.
 fn inner_path(key: &str, text: &str) -> Result<PathBuf, Reason> {
     let refuse = |why: &str| {
         Err(reason(

@@ -1,4 +1,4 @@
-//! Runs the downloads, some at a time, and says how the run ended.
+//! Runs the downloads, several at a time, and decides how the run ends.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::signals::Stop;
 use crate::sink::Sink;
 use crate::source::{Next, Source};
 
-/// Downloads what the source gives and returns the exit code.
+/// Downloads everything that the source yields and returns how the run ended.
 pub(crate) async fn run(
     mut source: Source,
     plan: Arc<GetPlan>,
@@ -90,7 +90,7 @@ pub(crate) async fn run(
         render::notify(&notification(&ended, &tally.last));
     }
     match stop.now() {
-        // A signal that came when all was done changes nothing.
+        // A signal that came after everything was done changes nothing.
         Some(interrupt) if ended_early || tally.end.code != exit::OK => {
             view.interrupted(tally.kept_bytes);
             interrupt.exit_code().into()
@@ -107,8 +107,8 @@ pub(crate) async fn run(
     }
 }
 
-/// How many downloads run at a time: as many as asked for, else more while
-/// they are small, because of a small one most of the time is waiting.
+/// How many downloads run at a time: as many as asked for, or else more of them while they are
+/// small, because a small download spends most of its time waiting.
 #[derive(Debug)]
 struct Width {
     now: usize,
@@ -137,16 +137,16 @@ impl Width {
     }
 }
 
-/// What the downloads of a run came to so far.
+/// The totals of a run so far.
 #[derive(Debug, Default)]
 struct Tally {
-    /// How many have ended by themselves.
+    /// How many downloads have ended by themselves.
     count: u64,
-    /// What the run would end with.
+    /// How the run would end now.
     end: End,
     ended: Ended,
     kept_bytes: u64,
-    /// What the last one that ended is called.
+    /// The name of the last download that ended.
     last: String,
 }
 
@@ -179,14 +179,14 @@ impl Tally {
         }
     }
 
-    /// A download failed.
+    /// Counts a failed download.
     fn fail(&mut self, failure: &Failure) {
         self.count += 1;
         self.end = self.end.and(failure);
         self.ended.failed += 1;
     }
 
-    /// What it all came to, of so many where that is known.
+    /// The final counts, where `expected` is the number of all downloads if it is known.
     fn ended_of(&mut self, expected: Option<usize>, elapsed: Duration) -> Ended {
         let ended = std::mem::take(&mut self.ended);
         let begun = self.count + ended.stopped;
@@ -195,7 +195,7 @@ impl Tally {
     }
 }
 
-/// What a download is called that may have no file: without secrets.
+/// A name without secrets for a download that may have no file.
 fn called(item: &Item) -> String {
     match &item.out {
         Some(out) => file_name(out),
@@ -203,7 +203,7 @@ fn called(item: &Item) -> String {
     }
 }
 
-/// The words of `--notify`.
+/// The text of the `--notify` notification.
 fn notification(ended: &Ended, last: &str) -> String {
     let failed = match ended.failed {
         0 => String::new(),
@@ -246,7 +246,7 @@ async fn one(
     outcome
 }
 
-/// [`attempt`], again where another haul was to be waited for.
+/// Runs [`attempt`], and again after another haul that was to be waited for.
 async fn unlocked(
     plan: &GetPlan,
     engine: &Engine,
@@ -264,7 +264,7 @@ async fn unlocked(
     }
 }
 
-/// One download; a failure is not told yet.
+/// Runs one download. The view has not been told of a failure yet.
 async fn attempt(
     plan: &GetPlan,
     engine: &Engine,
@@ -299,7 +299,7 @@ async fn attempt(
     }
 }
 
-/// As [`attempt`], of one that is written in order while it comes.
+/// Does the same as [`attempt`] for a download that is written in order while it arrives.
 async fn streamed(
     download: DownloadBuilder,
     sink: Sink,
@@ -316,14 +316,14 @@ async fn streamed(
         Err(failure) => return Outcome::Failed(failure),
     };
     let outcome = drive(download, id, view, curfew).await;
-    // Whatever the download came to, what is here is on its way to who reads.
+    // However the download ended, the bytes that have arrived are still on their way to the reader.
     let written = tokio::select! {
         biased;
         early = curfew.reached() => return curfew.outcome(&early, None, id, view),
         written = written => written,
     };
     match written {
-        // It is why the download ended.
+        // The failed write is why the download ended.
         Ok(Err(failure)) => Outcome::Failed(failure),
         _ => outcome,
     }

@@ -1,15 +1,22 @@
 //! The `haul` command as a library: everything but `main`.
 //!
-//! What a command line says is put into haul's own words in `habits`, read in `args` (syntax) and resolved in `plan`
-//! (meaning, in the engine's types), its requests in `request`. `sums` and `metalink` read
-//! documents that tell of digests and mirrors, `text` decodes whatever people's files are in, `refresh` has links replaced. `source` gives the
-//! downloads of a run, those of a list as `input` reads them; `jobs` runs them and tells a view
-//! of `render`, and `sink` writes what goes to stdout, a device or a FIFO; `exec` runs the user's
-//! command on what is complete; `exit` turns failures into exit codes; `signals` ends a run in
-//! order and in time. `play` serves an object while it downloads; `bench` measures, against `origin` where
-//! no URL is given; `demo` shows a download from it that is killed and continues, both in a `scratch` directory; `verify` checks what lies
-//! here; `stale` lists and removes partials; `packaging` prints completions and the manual page.
-//! The engine does the rest, and is used through its public interface only.
+//! A command line passes through three modules: `habits` puts it into haul's own words, `args`
+//! parses it (syntax), and `plan` resolves it into the engine's types (meaning), with `request` for
+//! the flags that shape requests. `address` judges URLs; `document` reads what flags name, which
+//! `sums` takes for digests and `metalink` for files and mirrors; `text` decodes files whatever
+//! their encoding; `refresh` replaces expired links.
+//!
+//! `source` yields the downloads of a run, including those of a list that `input` reads. `jobs`
+//! runs them and `drive` follows each to its end, reporting to a view of `render`; `sink` writes to
+//! stdout, a device or a FIFO; `exec` runs the user's command on completed files; `results` records
+//! how each ended. `exit` turns failures into exit codes, and `signals` ends a run in order and in
+//! time.
+//!
+//! `play` serves an object while it downloads. `bench` measures, against `origin` unless a URL is
+//! given, and `demo` shows a download from `origin` that is killed and continues; both work in a
+//! `scratch` directory. `verify` checks files, `stale` lists and removes partial downloads, and
+//! `packaging` prints completions and the manual page. The engine does the rest, and only its
+//! public interface is used.
 
 #![deny(missing_docs)]
 
@@ -70,11 +77,11 @@ use settings::{HostPattern, Places, Settled};
 use signals::Stop;
 use source::{Mine, Source};
 
-/// Runs the command of these arguments, the program's name first, and returns
-/// the exit code that `haul --help-all` and the manual promise. Signal handlers
-/// are installed once a download is about to start, and may end the process.
+/// Runs the command that these arguments describe, the program's name first, and returns the exit
+/// code that `haul --help-all` and the manual promise. Signal handlers are installed once a
+/// download is about to start, and they may end the process.
 ///
-/// Called by a name with `aria2c` in it, it is [`run_as_aria2c`].
+/// If the program's name contains `aria2c`, this is [`run_as_aria2c`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     if args.first().is_some_and(|name| aria2::is_name_of(name)) {
@@ -84,8 +91,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run_for_end(args: Vec<OsString>) -> End {
-    // To make it is a sixth of the time that a start takes, and to free it a twelfth: once for
-    // all who read it, and not at all.
+    // Building the definition takes a sixth of the time of a start, and freeing it a twelfth. So it
+    // is built once for all its readers and never freed.
     let mut definition = ManuallyDrop::new(args::definition());
     let ours = habits::in_our_words(&definition, args)
         .and_then(|words| settings::with_settings(&mut definition, words));
@@ -106,7 +113,7 @@ fn run_for_end(args: Vec<OsString>) -> End {
             let said = text.to_string();
             let harmless = harmless(&said, &args);
             if harmless == said.trim_end() {
-                // Help for a reader that has gone is no failure.
+                // A reader of the help that has gone away is no failure.
                 let _ = text.print();
             } else {
                 render::to_stderr(&[harmless]);
@@ -132,8 +139,8 @@ fn run_for_end(args: Vec<OsString>) -> End {
     })
 }
 
-/// What the parser says, which quotes arguments as they are: URLs in it redacted,
-/// and nothing in it that steers a terminal.
+/// The parser's message, which quotes arguments as typed, with its URLs redacted and without
+/// anything that steers a terminal.
 fn harmless(said: &str, args: &[OsString]) -> String {
     let mut said = said.to_owned();
     for arg in args.iter().filter_map(|arg| arg.to_str()) {
@@ -178,14 +185,14 @@ fn get(
         };
         notes.iter().for_each(|text| view.warning(text));
         source.add(items, &mine);
-        // A task of its own: whatever wakes the future that the runtime blocks on costs a
-        // system call, even from the runtime's own thread.
+        // The run is a task of its own, because whatever wakes the future that the runtime blocks
+        // on costs a system call, even from the runtime's own thread.
         let run = tokio::spawn(jobs::run(source, Arc::new(plan), engine, results, view, stop));
         run.await.map_err(|panic| Failure::internal(format!("the run failed: {panic}")))
     })
 }
 
-/// The command, whose flags know where they were said if nobody typed them.
+/// Adds to the flags that nobody typed where they were set.
 fn told_where(mut command: Command, places: &Places) -> Command {
     match &mut command {
         Command::Get(args) => places.tell(&mut args.how.request.ways),
@@ -195,15 +202,15 @@ fn told_where(mut command: Command, places: &Places) -> Command {
     command
 }
 
-/// What the command line with a host's settings comes to.
+/// Resolves the command line together with the settings of a host.
 fn with_host<T>(
     pattern: &HostPattern,
     words: &[OsString],
     places: &Places,
     resolve: impl FnOnce(Command) -> Option<Result<T, Failure>>,
 ) -> Result<T, Failure> {
-    // Only what the settings of one host have in common with the typed words can
-    // be wrong here: each by itself was read before.
+    // Each setting was parsed on its own before. Only its combination with the typed words can be
+    // wrong here.
     let cannot = || Err(Failure::usage("they cannot go with the rest of the command line"));
     let parsed = args::parse(words.to_vec()).ok().map(|command| told_where(command, places));
     let resolved = parsed.and_then(resolve).unwrap_or_else(cannot);
@@ -246,7 +253,7 @@ fn demo(args: &DemoArgs) -> Result<u8, Failure> {
     within_runtime(Network::Plain, async |stop| demo::run(args, stop).await)
 }
 
-/// Does on a thread of its own what would hold the network up.
+/// Runs work on a thread of its own that would otherwise hold up the network.
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, Failure> {
@@ -255,8 +262,8 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Failure::internal(format!("a worker thread failed: {error}")))
 }
 
-/// Runs the work on a new runtime, with signals turned into its `Stop`. Nothing
-/// that is left over afterwards can hold the process.
+/// Runs the work on a new runtime, with signals turned into its `Stop`. Whatever is left running
+/// afterwards cannot hold the process.
 fn within_runtime<F, T>(network: Network, work: impl FnOnce(Stop) -> F) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
@@ -271,10 +278,9 @@ where
     ended
 }
 
-/// Says no when too few files can be opened for the runtime, a few connections
-/// and the files of a download. Looked at before anything is fetched: without
-/// descriptors the runtime panics, and a file would be published whose
-/// directory cannot be synced.
+/// Refuses to start when too few files can be opened for the runtime, a few connections and the
+/// files of a download. This is checked before anything is fetched: without descriptors the runtime
+/// would panic, or a file would be published whose directory cannot be synced.
 fn leave_room_for_descriptors() -> Result<(), Failure> {
     const NEEDED: usize = 24;
     let opened: std::io::Result<Vec<_>> =
@@ -289,30 +295,28 @@ fn leave_room_for_descriptors() -> Result<(), Failure> {
     }
 }
 
-/// Keeps glibc's heap from giving memory back after each burst of buffers: the
-/// thread of the network would then fault in the same pages again and again,
-/// 14,000 of them for a GiB. glibc raises its bounds to what a program has shown
-/// to need (mallopt(3), the dynamic mmap threshold; 32 MiB is the most that it
-/// takes). The memory itself is never touched. Other allocators see a request
-/// and its end.
+/// Keeps glibc's heap from giving memory back after each burst of buffers. The network thread would
+/// otherwise fault in the same pages again and again, 14,000 of them for a GiB. glibc raises its
+/// bounds to what a program has shown to need (mallopt(3), the dynamic mmap threshold, at most 32
+/// MiB). The memory itself is never touched, and other allocators see only a request and its
+/// release.
 fn keep_the_heap() {
     const SHOWN_BYTES: usize = (32 << 20) - (64 << 10);
     drop(std::hint::black_box(Vec::<u8>::with_capacity(SHOWN_BYTES)));
 }
 
-/// On how many threads the network runs.
+/// How many threads the network runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Network {
-    /// One is enough to receive, because the engine copies, hashes and stores on
-    /// threads of its own, and more of them would only wake each other.
+    /// One thread is enough to receive, because the engine copies, hashes and stores on threads of
+    /// its own. More would only wake each other.
     Plain,
-    /// To decrypt costs as much as to receive: the connections are spread over
-    /// some cores.
+    /// Decrypting costs as much as receiving, so the connections are spread over several cores.
     Decrypting,
 }
 
 impl Network {
-    /// Beyond these the disk, or the memory, is what is waited for.
+    /// With more threads than these, the disk or the memory is the bottleneck.
     const MOST_THREADS: usize = 4;
 
     fn of(may_decrypt: bool) -> Self {

@@ -1,4 +1,4 @@
-//! `--metalink`: what Metalink documents tell of, as items to download.
+//! `--metalink`: the files that Metalink documents describe, as items to download.
 
 use std::path::Path;
 
@@ -12,15 +12,15 @@ use crate::input::Item;
 /// A longer document is refused, in bytes.
 const MOST_BYTES: usize = 8 << 20;
 
-/// A document that a server sends and that is none is that server's failure.
+/// If a server answers with something that is no Metalink, that is the server's failure.
 const PROTOCOL: u8 = 7;
 
-/// The items of the documents at these places, in their order, and lines for the user. Where
-/// `--output` names one file, there can be only one item.
+/// The items of the documents at these places, in order, and lines for the user. If `--output`
+/// names one file, there can be only one item.
 ///
 /// # Errors
-/// When one cannot be read; exit 2 for a file that is no Metalink, exit 7 for
-/// such an answer of a server.
+/// When a document cannot be read; exit 2 for a file that is no Metalink, and exit 7 for a server's
+/// answer that is none.
 pub(crate) async fn items(
     places: &[String],
     names_one_file: bool,

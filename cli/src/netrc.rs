@@ -1,10 +1,9 @@
 //! `--netrc`: logins by host from a file, with the grammar that curl reads.
 //!
-//! A word is what stands between blanks, or between double quotes with the
-//! escapes `\n`, `\r`, `\t` and a backslash before any other character. `#`
-//! begins a comment where a keyword may stand, so that a password may begin
-//! with it. A macro (`macdef`) ends at an empty line. No text made here has a
-//! word of the file in it: they are secrets.
+//! Words are separated by blanks, or enclosed in double quotes with the escapes `\n`, `\r`, `\t`
+//! and a backslash before any other character. `#` begins a comment only where a keyword may stand,
+//! so a password may begin with it. A macro (`macdef`) ends at an empty line. No message made here
+//! contains a word of the file, because they are secrets.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -18,15 +17,15 @@ use crate::render::escape;
 use crate::text;
 use crate::units::size;
 
-/// No netrc is larger, in bytes; a device that never ends is none.
+/// A longer file, such as an endless device, is refused; in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// What a netrc says.
+/// The contents of a netrc.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Netrc {
     /// The logins, in the file's order.
     pub(crate) credentials: Vec<HostCredential>,
-    /// The lines, from 1, with something that means nothing.
+    /// The lines, from 1, with something that has no meaning.
     ignored: Vec<usize>,
     /// The faults that cost a login.
     malformed: Vec<Malformed>,
@@ -39,11 +38,11 @@ struct Malformed {
     what: &'static str,
 }
 
-/// Reads the file of `--netrc-file`, else `$NETRC`, else `~/.netrc`, and says
-/// what of it deserves a warning. Only the last of these may be missing.
+/// Reads the file of `--netrc-file`, or else `$NETRC`, or else `~/.netrc`, and returns warnings
+/// about its contents. Only the last of these files may be missing.
 ///
 /// # Errors
-/// Exit 3 when the file cannot be read, or is malformed and has no login that can be used.
+/// Exit 3 when the file cannot be read, or when it is malformed and has no usable login.
 pub(crate) fn load(file: Option<PathBuf>) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let Some(path) = file.or_else(|| set("NETRC")) else {
@@ -85,7 +84,7 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     if !faults.is_empty() {
         warnings.push(format!("a login in {shown} is left out: {}", faults.join(", ")));
     }
-    // Like curl, which uses it all the same.
+    // curl uses such a file all the same.
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
         warnings.push(format!("others may read the passwords in {shown}: chmod 600 helps"));
     }
@@ -108,7 +107,7 @@ enum Next {
     MacroName,
 }
 
-/// What was read of one machine.
+/// The words read so far about one machine.
 #[derive(Default)]
 struct Entry {
     line: usize,
@@ -117,8 +116,8 @@ struct Entry {
     password: Option<String>,
 }
 
-/// Reads the text of a netrc. Where a quote does not end on its line or a keyword has
-/// no value, the entry that it is in is left out, and all others count.
+/// Reads the text of a netrc. If a quote does not end on its line or a keyword has no value, its
+/// entry is left out, and all others count.
 fn parse(text: &str) -> Netrc {
     let mut netrc = Netrc::default();
     let mut entry: Option<Entry> = None;
@@ -135,7 +134,7 @@ fn parse(text: &str) -> Netrc {
             }
             let Some((word, after)) = split_word(rest) else {
                 netrc.malformed.push(Malformed { line, what: "has a quote without its end" });
-                // Up to the next machine nothing is known to be of anybody.
+                // Up to the next machine, it is unknown whom the words belong to.
                 (entry, next) = (None, Next::Keyword);
                 break;
             };
@@ -175,7 +174,7 @@ fn parse(text: &str) -> Netrc {
 }
 
 impl Netrc {
-    /// A machine without a login has nothing to send, and a login with a colon
+    /// Adds an entry. A machine without a login has nothing to send, and a login with a colon
     /// cannot be sent.
     fn add(&mut self, entry: Option<Entry>) {
         let Some(Entry { line, host, login, password }) = entry else { return };
@@ -212,8 +211,7 @@ fn keyword(word: &str) -> Option<Keyword> {
     })
 }
 
-/// The word that `rest` begins with and what comes after it; `None` for a quote
-/// that does not end.
+/// The first word of `rest` and what comes after it; `None` for a quote that does not end.
 fn split_word(rest: &str) -> Option<(String, &str)> {
     let Some(quoted) = rest.strip_prefix('"') else {
         let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
@@ -248,7 +246,7 @@ mod tests {
     #[track_caller]
     fn read_as(text: &str, expected: &[(&str, &str, &str)]) {
         let expected: Vec<_> = expected.iter().map(|(h, u, p)| credential(h, u, p)).collect();
-        // `Debug` of a credential hides what differs, on purpose.
+        // A credential's `Debug` hides on purpose what differs.
         let found = parse(text);
         assert!(found.credentials == expected, "{text:?}: {found:?}");
         assert_eq!(found.ignored, [0; 0], "{text:?}");

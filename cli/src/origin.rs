@@ -1,7 +1,7 @@
 //! The embedded origin: an HTTP server on loopback with one [`Object`].
 //!
-//! `haul bench` measures with it, so it is as fast as it can be; `haul demo` has it give each
-//! connection little, so that many connections are visibly faster than one.
+//! `haul bench` measures with it, so it is as fast as possible. `haul demo` has it cap each
+//! connection, so that many connections are visibly faster than one.
 
 mod body;
 mod object;
@@ -26,7 +26,7 @@ use self::body::{Pace, Pieces};
 pub(crate) use self::object::Object;
 use crate::exit::Failure;
 
-/// A running origin; it ends when this is dropped.
+/// A running origin, which ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Origin {
     address: SocketAddr,
@@ -38,24 +38,23 @@ pub(crate) struct Origin {
 #[derive(Debug, Clone)]
 struct Served {
     object: Object,
-    /// The most that a connection is given.
+    /// The rate cap of each connection.
     bytes_per_second: Option<u64>,
-    /// What the bodies of all responses came to.
+    /// Counts the bytes of all bodies sent.
     sent: Arc<AtomicU64>,
 }
 
 impl Origin {
-    /// Serves an object of `size_bytes` on a free port of 127.0.0.1, from a
-    /// thread and a runtime of its own: it does not share the time of the
-    /// runtime that downloads.
+    /// Serves an object of `size_bytes` on a free port of 127.0.0.1. It has a thread and a runtime
+    /// of its own, so it takes no time from the runtime that downloads.
     ///
     /// # Errors
-    /// A failure naming what there is none of: a port or a thread.
+    /// A failure that names what is lacking: a port or a thread.
     pub(crate) fn start(size_bytes: u64) -> Result<Self, Failure> {
         Self::serving(Object::new(size_bytes), None)
     }
 
-    /// The same, with so many bytes a second for each connection.
+    /// Does the same, with each connection capped at this rate.
     ///
     /// # Errors
     /// As [`Origin::start`].
@@ -92,7 +91,7 @@ impl Origin {
         Ok(Self { address, served, thread: Some((stop, handle)) })
     }
 
-    /// The URL of the object, which has whatever name it is asked for by.
+    /// The URL of the object, which answers to any name.
     pub(crate) fn url(&self, name: &str) -> String {
         format!("http://{}/{name}", self.address)
     }
@@ -102,7 +101,7 @@ impl Origin {
         &self.served.object
     }
 
-    /// How many bytes of bodies it has sent so far, those sent twice counted twice.
+    /// How many bytes of bodies it has sent so far; bytes sent twice count twice.
     pub(crate) fn sent_bytes(&self) -> u64 {
         self.served.sent.load(Ordering::Relaxed)
     }
@@ -123,7 +122,7 @@ async fn accept(listener: TcpListener, served: Served) {
             Ok((stream, _)) => {
                 tokio::spawn(serve(stream, served.clone()));
             }
-            // Out of descriptors: those in use come back when a run ends.
+            // No descriptors are left; those in use come back when a run ends.
             Err(_) => tokio::time::sleep(std::time::Duration::from_millis(10)).await,
         }
     }
@@ -142,13 +141,13 @@ async fn serve(stream: TcpStream, served: Served) {
         });
         async move { Ok::<_, Infallible>(response) }
     });
-    // A client that closes early is how a stolen lease ends, not a failure.
+    // A client closes early when a lease is stolen, which is no failure.
     let _ = hyper::server::conn::http1::Builder::new()
         .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-/// The head of a response, and which bytes of the object are its body.
+/// The head of a response, and the bytes of the object that are its body.
 fn respond<B>(request: &Request<B>, object: &Object) -> Response<Range<u64>> {
     let (headers, size, etag) = (request.headers(), object.size_bytes(), object.etag());
     let mut response = Response::new(0..0);
@@ -193,7 +192,7 @@ fn respond<B>(request: &Request<B>, object: &Object) -> Response<Range<u64>> {
     response
 }
 
-/// Whether a list of entity tags has `etag` or is `*`.
+/// Whether a list of entity tags contains `etag` or is `*`.
 fn lists(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bool {
     headers
         .get_all(name)
@@ -207,12 +206,12 @@ fn lists(headers: &HeaderMap, name: header::HeaderName, etag: &str) -> bool {
 pub(crate) enum Wanted {
     /// These bytes, at least one.
     Part(Range<u64>),
-    /// None that the object has.
+    /// Bytes that the object does not have.
     Unsatisfiable,
 }
 
-/// One byte range of an object (RFC 9110 section 14.1.2); `None` for what a
-/// server may ignore: other units, several ranges, malformed ones.
+/// One byte range of an object (RFC 9110 section 14.1.2); `None` for fields that a server may
+/// ignore: other units, several ranges, and malformed ones.
 pub(crate) fn parse_range(text: &str, size: u64) -> Option<Wanted> {
     let (first, last) = text.strip_prefix("bytes=")?.split_once('-')?;
     let range = match (first.trim(), last.trim()) {

@@ -1,5 +1,5 @@
-//! `haul completions` and `haul man`: what a package has besides the program,
-//! made from the same definition that parses the command line.
+//! `haul completions` and `haul man`: the files that a package needs beside the program, made from
+//! the definition that parses the command line.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use crate::exit::{self, Failure};
 use crate::render::{stdout_is_terminal, to_stdout};
 use crate::words;
 
-/// Prints the completions of a shell.
+/// Prints the completions for a shell.
 pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
     let shell = match args.shell {
         Shell::Bash => clap_complete::Shell::Bash,
@@ -23,8 +23,8 @@ pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
     exit::OK
 }
 
-/// The signs of the bar, for the page of the whole program. The signs themselves are in
-/// roff's own words for them.
+/// Explains the signs of the bar on the main manual page. The signs are spelled in roff's own
+/// words.
 const LEGEND: &str = r#".SH "THE BAR"
 Below the line of numbers a terminal shows a map of the object, from its first byte on the left to its last on the right:
 .TP
@@ -40,16 +40,16 @@ here
 What is being fetched now is in colour. The signs in brackets are those of a terminal without UTF\-8. The line above has percentage, bytes, speed, the time left at that speed, and the connections that fetch now; where nothing comes it says for how long, and when haul gives up waiting. NO_COLOR, TERM=dumb and a pipe switch colours off, CLICOLOR_FORCE switches them on.
 "#;
 
-/// Prints a manual page: in roff for a file or a package, and as people read it on a terminal.
+/// Prints a manual page: as roff for a file or a package, and as text on a terminal.
 ///
 /// # Errors
-/// Exit 2 for a command that there is not.
+/// Exit 2 for an unknown command.
 pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     let mut program = whole();
     program.build();
     let mut command = match &args.command {
         None => program,
-        // A name of the program rather than a command of it.
+        // This is a name of the program rather than a command of it.
         Some(name) if name == "aria2c" => aria2::definition(),
         Some(name) => {
             let found = program.get_subcommands().find(|command| command.get_name() == name);
@@ -73,7 +73,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     if !stdout_is_terminal() {
         print(&page);
     } else if !shown(&["man", "-l", "-"].map(str::to_owned), &page) {
-        // Without man, what the flags' help says is most of the page.
+        // Without man, the help of the flags replaces most of the page.
         let text = command.render_long_help().to_string();
         let pager = std::env::var("PAGER").ok().and_then(|pager| words::split(&pager).ok());
         let pager = pager.unwrap_or_else(|| vec!["less".to_owned()]);
@@ -84,20 +84,20 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
     Ok(exit::OK)
 }
 
-/// Gives a text to a program that shows it; whether that could be started and had
-/// nothing against it.
+/// Pipes a text into a program that shows it. Returns whether the program could be started and
+/// succeeded.
 fn shown(words: &[String], text: &[u8]) -> bool {
     let Some((program, arguments)) = words.split_first() else { return false };
     let child = Command::new(program).args(arguments).stdin(Stdio::piped()).spawn();
     let Ok(mut child) = child else { return false };
     if let Some(mut stdin) = child.stdin.take() {
-        // Whoever has read enough closes it.
+        // A reader who has seen enough closes the pipe.
         let _ = stdin.write_all(text);
     }
     child.wait().is_ok_and(|status| status.success())
 }
 
-/// The definition with the commands that `--help` leaves out.
+/// The definition, including the commands that `--help` hides.
 fn whole() -> clap::Command {
     args::definition().mut_subcommands(|command| command.hide(false))
 }

@@ -1,5 +1,5 @@
-//! What the flags mean together: validated requests, outputs and voices, in
-//! the engine's types. Nothing after this module sees a flag.
+//! What the flags mean together: validated requests, outputs and voices, in the engine's types. No
+//! module after this one sees a flag.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,54 +34,54 @@ mod download;
 
 use download::Output;
 
-/// Above this many connections most servers refuse and none gets faster.
+/// Most servers refuse more connections than this, and few get faster.
 const MANY_CONNECTIONS: usize = 16;
 
-/// The segment sizes that the engine takes, in bytes.
+/// The smallest segment that the engine takes, in bytes.
 const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A `get` that can be run.
 #[derive(Debug)]
 pub(crate) struct GetPlan {
-    /// What to download first.
+    /// The URLs to download first.
     pub(crate) urls: Vec<String>,
-    /// The list of what to download then; `-` is standard input.
+    /// The list of further downloads; `-` is standard input.
     pub(crate) list: Option<PathBuf>,
     /// Metalinks whose files are downloaded after these URLs.
     pub(crate) metalinks: Vec<String>,
-    /// Which part of all this is this run's.
+    /// The part of all this that belongs to this run.
     pub(crate) shard: Option<Shard>,
-    /// Where the ends of items are recorded.
+    /// The file that records how items end.
     pub(crate) results: Option<PathBuf>,
-    /// When to start no more.
+    /// When to start no more items.
     pub(crate) max_failures: Option<MaxFailures>,
     /// The engine's settings.
     pub(crate) engine: EngineConfig,
-    /// Downloads at a time, where that was said.
+    /// Downloads at a time, if given.
     pub(crate) jobs: Option<usize>,
-    /// How to tell of it.
+    /// How the run is reported.
     pub(crate) voice: Voice,
-    /// An output that exists counts as done.
+    /// Whether an existing output counts as done.
     pub(crate) skip_existing: bool,
-    /// Another haul that downloads to the same name is waited for.
+    /// Whether to wait for another haul that downloads to the same name.
     pub(crate) waits_for_others: bool,
     /// How long one download may take.
     pub(crate) max_time: Option<Duration>,
-    /// What is run on each complete file.
+    /// The command to run on each complete file.
     pub(crate) exec: Option<Exec>,
-    /// Print the plan and fetch nothing.
+    /// Whether to print the plan and fetch nothing.
     pub(crate) dry_run: bool,
-    /// Ring and notify at the end.
+    /// Whether to ring and notify at the end.
     pub(crate) notify: bool,
-    /// Print the head of the response with it.
+    /// Whether to print the head of the response with the plan.
     pub(crate) head: bool,
-    /// Lines to tell before the start.
+    /// Lines to print before the start.
     pub(crate) warnings: Vec<String>,
-    /// Where the bytes go that are not to be kept in a file.
+    /// Where the bytes go if they are not kept in a file.
     pub(crate) sink: Option<Sink>,
     request: Request,
     output: Output,
-    /// What is other for the downloads of some hosts.
+    /// Per-host overrides.
     hosts: Vec<(HostPattern, GetPlan)>,
 }
 
@@ -91,27 +91,27 @@ impl GetPlan {
         self.urls.len() > 1 || self.list.is_some() || !self.metalinks.is_empty()
     }
 
-    /// Whether TLS is to be expected. Not of a list: what it holds is not known
-    /// yet, and most are of small files.
+    /// Whether TLS is to be expected. A list does not count, because its contents are not known yet
+    /// and most lists are of small files.
     pub(crate) fn may_decrypt(&self) -> bool {
         self.urls.iter().any(|url| url.starts_with("https:"))
     }
 
-    /// Has the downloads of these hosts go by another plan.
+    /// Sets another plan for the downloads of these hosts.
     pub(crate) fn add_host(&mut self, pattern: HostPattern, plan: GetPlan) {
-        // A section without a rate has one all the same, for its hosts a wider section's
-        // does not count.
+        // A section without a rate sets an unlimited one, because a wider section's rate does not
+        // apply to its hosts.
         let rate = plan.engine.limit_rate_bytes_per_second.unwrap_or(0);
         self.engine.host_rates.push((pattern.as_str().to_owned(), rate));
         self.hosts.push((pattern, plan));
     }
 
-    /// Has segments of this size, where none was chosen.
+    /// Sets the segment size, unless one was chosen.
     pub(crate) fn prefer_segment_size(&mut self, bytes: u64) {
         self.output.segment_size_bytes.get_or_insert(bytes);
     }
 
-    /// The plan by which an object of this URL is downloaded.
+    /// The plan for downloading an object of this URL.
     pub(crate) fn for_url(&self, url: &str) -> &Self {
         settings::best_fit(&self.hosts, url).map_or(self, |(_, plan)| plan)
     }
@@ -121,8 +121,8 @@ impl GetPlan {
         self.output.file.is_some() || self.sink.is_some()
     }
 
-    /// Reads the documents that the flags name: a list of digests, and Metalinks,
-    /// whose files it returns with lines for the user.
+    /// Reads the documents that the flags name: a list of digests, and Metalinks. Returns the items
+    /// of the Metalinks, with lines for the user.
     ///
     /// # Errors
     /// When one cannot be fetched, read or used.
@@ -145,7 +145,7 @@ impl GetPlan {
     /// The download of an item, with every option set.
     ///
     /// # Errors
-    /// Exit 2 when the list of digests has none of it, or a URL of it is not allowed.
+    /// Exit 2 when the list of digests has none for it, or one of its URLs is not allowed.
     pub(crate) fn download(
         &self,
         engine: &Engine,
@@ -155,7 +155,7 @@ impl GetPlan {
             self.request.allow(url)?;
         }
         let url = &item.urls[0];
-        // A server that offers URLs of others gets nobody's secrets sent there.
+        // If a server offers URLs of other origins, the user's secrets are not sent there.
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
         let download = self.request.apply(engine.download(url), url, own);
         let download = download.small_all_or_nothing(self.several());
@@ -166,7 +166,7 @@ impl GetPlan {
 /// Resolves the flags of `haul URL...`.
 ///
 /// # Errors
-/// Exit 2 for a value or a combination that cannot be; both flags are named.
+/// Exit 2 for a value or a combination that is impossible; both flags are named.
 pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
     let mut plan = resolve(&args.urls, args.list, args.metalinks, args.how)?;
     let speaks = !matches!(plan.voice, Voice::Quiet | Voice::Json);
@@ -179,7 +179,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
     Ok(plan)
 }
 
-/// Resolves the flags of the downloads of these URLs and this list.
+/// Resolves the flags for downloading these URLs and this list.
 ///
 /// # Errors
 /// As [`resolve_get`].
@@ -243,7 +243,7 @@ pub(crate) fn resolve(
     let mut voice = voice(&args.talk)?;
     if let Some(sink) = &sink {
         check_sink(sink, &args, &list, voice)?;
-        // As curl has it: a bar and the bytes on one terminal would spoil both.
+        // As in curl: a bar and the bytes on one terminal would spoil both.
         if *sink == Sink::Stdout && stdout_is_terminal() && args.talk.progress.is_none() {
             voice = voice.without_progress();
         }
@@ -278,7 +278,7 @@ pub(crate) fn resolve(
             Some(ContinueArg::Never) => Resume::Never,
         },
         foreign: match (args.output.r#continue, existing) {
-            // Any file at all is to be refused, or counts as done.
+            // Any file at all is to be refused or to count as done.
             (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
             (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
             _ => Foreign::Leave,
@@ -337,7 +337,7 @@ pub(crate) fn resolve(
     })
 }
 
-/// A storage of the command line as the engine names it.
+/// The engine's name for a storage of the command line.
 pub(crate) fn storage(arg: StorageArg) -> StorageKind {
     match arg {
         StorageArg::Auto => StorageKind::Auto,
@@ -346,12 +346,12 @@ pub(crate) fn storage(arg: StorageArg) -> StorageKind {
     }
 }
 
-/// Whether a value of `--output` names the directory and not the file.
+/// Whether a value of `--output` names a directory.
 fn is_directory(output: &Path) -> bool {
     output.as_os_str().as_encoded_bytes().ends_with(b"/")
 }
 
-/// What `--output` names, if that is no ordinary file.
+/// The sink that `--output` names, unless it is an ordinary file.
 fn output_sink(file: &Path, directory: Option<&Path>) -> Result<Option<Sink>, Failure> {
     match directory.filter(|_| file != Path::new("-")) {
         Some(directory) => Sink::of(&directory.join(file)),
@@ -359,7 +359,7 @@ fn output_sink(file: &Path, directory: Option<&Path>) -> Result<Option<Sink>, Fa
     }
 }
 
-/// Refuses what is about files, or about stdout, beside a sink.
+/// Refuses flags about files or stdout that cannot be combined with this sink.
 fn check_sink(
     sink: &Sink,
     args: &DownloadArgs,
@@ -408,7 +408,7 @@ fn voice(talk: &TalkArgs) -> Result<Voice, Failure> {
         _ if talk.quiet => Voice::Quiet,
         ProgressArg::None => Voice::Plain { verbose, progress: false },
         ProgressArg::Plain => plain,
-        // A bar that was asked for needs a terminal all the same.
+        // A bar needs a terminal even if it was asked for.
         ProgressArg::Auto | ProgressArg::Bar if terminal => Voice::Bar { verbose },
         ProgressArg::Auto | ProgressArg::Bar => plain,
     })

@@ -1,8 +1,7 @@
-//! `--refresh-cmd`: a command that prints a fresh URL for a link that expired.
+//! `--refresh-cmd`: a command that prints a fresh URL for an expired link.
 //!
-//! No shell has part in it. The words of the command are those that the user
-//! wrote; the URL, which a server may have chosen, reaches it in the
-//! environment only.
+//! No shell is involved. The words of the command are the user's, and the URL, which a server may
+//! have chosen, is passed only in the environment.
 
 use std::process::Stdio;
 use std::str::FromStr;
@@ -18,7 +17,7 @@ use crate::words;
 /// How long the command may take.
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// More of what it prints is not read, in bytes.
+/// Output beyond this is not read, in bytes.
 const MOST_BYTES: u64 = 64 << 10;
 
 /// The words of a command, at least one.
@@ -79,7 +78,7 @@ impl RefreshCommand {
     }
 }
 
-/// The first line, trimmed; all is read, so that no write of the command fails.
+/// The first line, trimmed. All output is read, so that no write of the command fails.
 async fn first_line(stream: Option<impl AsyncRead + Unpin>) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut bytes = Vec::new();
@@ -89,7 +88,7 @@ async fn first_line(stream: Option<impl AsyncRead + Unpin>) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// A line of the command as it may be shown: without the secrets of URLs.
+/// A line of the command as it may be shown, without the secrets in URLs.
 fn harmless(line: &str) -> String {
     let word = |word: &str| match word.contains("://") {
         true => redact_url(word),

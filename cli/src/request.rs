@@ -21,10 +21,10 @@ use crate::text;
 /// The shape of the requests, the same for every URL of a run.
 #[derive(Debug, Default)]
 pub(crate) struct Request {
-    /// Lines to tell before the start.
+    /// Lines to print before the start.
     pub(crate) warnings: Vec<String>,
     headers: Vec<(String, String)>,
-    /// Each request says that its own URL led to it.
+    /// Each request names its own URL as its referrer.
     refers_to_itself: bool,
     login: Option<(String, String)>,
     host_logins: Vec<HostCredential>,
@@ -37,8 +37,10 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// Checks that the URL may be requested.
+    ///
     /// # Errors
-    /// Exit 2 for a URL without TLS, where only those with it are to be asked for.
+    /// Exit 2 for a URL without TLS if only https is allowed.
     pub(crate) fn allow(&self, url: &str) -> Result<(), Failure> {
         let is_https = Url::parse(url).is_ok_and(|url| url.scheme() == "https");
         if is_https || !self.https_only {
@@ -50,8 +52,8 @@ impl Request {
         ))
     }
 
-    /// Sets these options on a download; headers and the login, which are for one
-    /// origin, only if it is theirs.
+    /// Sets these options on a download. Headers and the login are for one origin, and are set only
+    /// if the URL is of that origin (`own`).
     pub(crate) fn apply(
         &self,
         mut download: DownloadBuilder,
@@ -83,11 +85,10 @@ impl Request {
     }
 }
 
-/// The Referer that stands for the URL itself.
+/// Stands for the URL itself in a Referer.
 pub(crate) const ITSELF: &str = "*";
 
-/// A URL as the Referer of itself, without a login and a fragment (RFC 9110 section
-/// 10.1.3).
+/// A URL as its own Referer, without a login and a fragment (RFC 9110 section 10.1.3).
 pub(crate) fn referer_of(url: &str) -> Option<String> {
     let mut url = Url::parse(url).ok()?;
     url.set_username("").and_then(|()| url.set_password(None)).ok()?;
@@ -95,8 +96,8 @@ pub(crate) fn referer_of(url: &str) -> Option<String> {
     Some(url.into())
 }
 
-/// Where it is remembered what servers have shown: `$XDG_STATE_HOME/haul`, else
-/// `~/.local/state/haul`. Paths that are not absolute are not meant.
+/// The directory in which haul remembers what servers can do: `$XDG_STATE_HOME/haul`, or else
+/// `~/.local/state/haul`. Relative paths in these variables are ignored.
 fn state_directory() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
     let state = absolute("XDG_STATE_HOME")
@@ -107,8 +108,8 @@ fn state_directory() -> Option<PathBuf> {
 /// Resolves the flags that shape requests, for the engine and for each download.
 ///
 /// # Errors
-/// Exit 2 for a header or a login that cannot be sent, exit 3 for a netrc that cannot be used. Their values are not
-/// quoted: they are often secret.
+/// Exit 2 for a header or a login that cannot be sent, and exit 3 for a netrc that cannot be used.
+/// Their values are not quoted, because they are often secret.
 pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Failure> {
     let RequestArgs { headers: given, user_agent, referer, identity, patience, trust, ways } = args;
     let mut engine = EngineConfig::default();
@@ -184,7 +185,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     let mut retry = RetryPolicy::default();
     if let Some(attempts) = patience.retry {
         retry.max_attempts = attempts;
-        // Whoever asks for it waits for a server that is yet to come up, too.
+        // A user who asks for retries also waits for a server that has yet to come up.
         retry.max_hopeless_attempts = attempts;
     }
     retry.max_time = patience.retry_max_time.filter(|time| !time.is_zero());
@@ -204,7 +205,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     Ok((engine, request))
 }
 
-/// The proxies of the flags and settings, else of the environment.
+/// The proxies of the flags and settings, or else of the environment.
 fn proxies(ways: &WayArgs) -> Result<Proxies, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let refused = |flag: &str, error: &haul_engine::Error| {
@@ -264,7 +265,7 @@ fn headers(given: &[String]) -> Result<Vec<(String, String)>, Failure> {
     Ok(headers)
 }
 
-/// The fields, of which a request has one for its cookies (RFC 6265 section 5.4).
+/// Joins the cookies into one field, since a request has only one (RFC 6265 section 5.4).
 fn with_one_cookie_field(headers: Vec<(String, String)>) -> Vec<(String, String)> {
     let (cookies, mut rest): (Vec<_>, Vec<_>) =
         headers.into_iter().partition(|(name, _)| name.eq_ignore_ascii_case("Cookie"));
@@ -274,10 +275,10 @@ fn with_one_cookie_field(headers: Vec<(String, String)>) -> Vec<(String, String)
     rest
 }
 
-/// A header line, given by `flag`, in its two parts. The value is not quoted in errors.
+/// Splits a header line, given by `flag`, into its two parts. The value is not quoted in errors.
 ///
 /// # Errors
-/// Exit 2 for what is no header, and for what would begin another one.
+/// Exit 2 for a line that is no header, or that would begin another one.
 pub(crate) fn header(flag: &str, line: &str) -> Result<(String, String), Failure> {
     let grammar = format!("write {flag} 'Name: value'");
     let Some((name, value)) = line.split_once(':') else {
@@ -294,7 +295,7 @@ pub(crate) fn header(flag: &str, line: &str) -> Result<(String, String), Failure
     Ok((name.to_owned(), sendable(&format!("{flag} `{name}`"), value.to_owned())?))
 }
 
-/// Refuses what would end a header line and begin another.
+/// Refuses a value that would end its header line and begin another.
 pub(crate) fn sendable(flag: &str, value: String) -> Result<String, Failure> {
     if value.contains(['\r', '\n', '\0']) {
         return Err(Failure::usage(format!(

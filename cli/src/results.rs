@@ -1,9 +1,8 @@
-//! `--results`: a file with one JSON line for each item that ended, only ever
-//! appended to. The next run with the same file passes over what is complete
-//! in it and still there.
+//! `--results`: a file with one JSON line for each item that ended, which is only ever appended to.
+//! The next run with the same file skips the items that are complete in it and still exist.
 //!
-//! A line is written at once and synced within a second, on a thread of its
-//! own. Processes on one machine may share the file: a line is one write.
+//! A line is written at once and synced within a second, on a thread of its own. Processes on one
+//! machine may share the file, because a line is one write.
 
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
@@ -22,17 +21,17 @@ use crate::exit::Failure;
 use crate::input::Item;
 use crate::render::escape;
 
-/// So long a line may not be on the disk yet.
+/// How long a line may not be on the disk yet.
 const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A longer line was written by nobody here.
+/// haul writes no longer line.
 const MAX_LINE_BYTES: u64 = 1 << 20;
 
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 struct Record {
     v: u32,
-    /// Of the item, 16 hexadecimal digits.
+    /// The item's key, 16 hexadecimal digits.
     key: String,
     id: Option<String>,
     url: String,
@@ -65,9 +64,8 @@ pub(crate) struct Results {
 }
 
 impl Results {
-    /// Opens the file, which is created if needed, and reads which items are
-    /// complete: those whose last line says so and whose file has the size it
-    /// says.
+    /// Opens the file, creating it if needed, and reads which items are complete: those whose last
+    /// line says so and whose file has the recorded size.
     ///
     /// # Errors
     /// Exit 3 when it cannot be read or written.
@@ -148,15 +146,15 @@ impl Results {
                 record.error = Some("interrupted".to_owned());
             }
         }
-        // A path that is no UTF-8 cannot be looked for again.
+        // A path that is not UTF-8 could not be found again.
         record.output = record.output.filter(|path| path.to_str().is_some());
         if let (Ok(line), Some(lines)) = (serde_json::to_string(&record), &self.lines) {
-            // A writer that failed says so at the end.
+            // A writer that failed reports it at the end.
             let _ = lines.send(line + "\n");
         }
     }
 
-    /// Waits until all is on the disk.
+    /// Waits until everything is on the disk.
     ///
     /// # Errors
     /// Exit 3 when something was not written.
@@ -175,7 +173,7 @@ impl Results {
     }
 }
 
-/// The keys of the items that are complete, and whose files are here.
+/// The keys of the items that are complete and whose files exist.
 fn complete(file: &File) -> io::Result<HashSet<u64>> {
     let mut keys = HashSet::new();
     let mut reader = BufReader::new(file);
@@ -185,7 +183,7 @@ fn complete(file: &File) -> io::Result<HashSet<u64>> {
         if reader.by_ref().take(MAX_LINE_BYTES).read_until(b'\n', &mut line)? == 0 {
             return Ok(keys);
         }
-        // One that a crash cut short says nothing, nor does another program's.
+        // A line that a crash cut short says nothing, and neither does another program's.
         let Ok(record) = serde_json::from_slice::<Record>(&line) else { continue };
         let Ok(key) = u64::from_str_radix(&record.key, 16) else { continue };
         let here = record.status == Status::Complete
@@ -200,7 +198,7 @@ fn complete(file: &File) -> io::Result<HashSet<u64>> {
     }
 }
 
-/// A line that a crash cut short must not swallow the next one.
+/// Ends a line that a crash cut short, so that it does not swallow the next one.
 fn end_last_line(file: &File) -> io::Result<()> {
     let len = file.metadata()?.len();
     let mut last = [b'\n'];

@@ -9,8 +9,8 @@ use crate::exit::Failure;
 use crate::render::escape;
 use crate::signals::Stop;
 
-/// A directory that is gone when this is dropped, and when a second Ctrl-C ends
-/// the process at once.
+/// A directory that is removed when this is dropped, and when a second Ctrl-C ends the process at
+/// once.
 #[derive(Debug)]
 pub(crate) struct Scratch {
     path: PathBuf,
@@ -18,12 +18,12 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// A new directory of `command` in `parent`, which must exist.
+    /// Creates a new directory of `command` in `parent`, which must exist.
     ///
     /// # Errors
-    /// Exit 3 when it cannot be made.
+    /// Exit 3 when it cannot be created.
     pub(crate) fn create(parent: &Path, command: &str, stop: &Stop) -> Result<Self, Failure> {
-        // Made and not opened: a name that someone else put there is an error.
+        // The directory must be new: a name that someone else put there is an error.
         for attempt in 0..100 {
             let path = parent.join(format!("haul-{command}-{}-{attempt}", std::process::id()));
             match fs::DirBuilder::new().mode(0o700).create(&path) {
@@ -38,7 +38,7 @@ impl Scratch {
         Err(Self::refused(parent, &io::ErrorKind::AlreadyExists.into()))
     }
 
-    /// The same in a `parent` that is made where there is none, and stays.
+    /// Does the same in a `parent` that is created if needed and then stays.
     ///
     /// # Errors
     /// As [`Scratch::create`].
@@ -52,12 +52,12 @@ impl Scratch {
         Failure::local(format!("no temporary directory can be made in `{parent}`: {error}"))
     }
 
-    /// Where it is.
+    /// Its path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Removes it now, so that whoever says that it is gone is right.
+    /// Removes it now, so that a message that it is gone is true.
     ///
     /// # Errors
     /// Exit 3 when some of it is left.

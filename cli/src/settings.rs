@@ -1,11 +1,11 @@
-//! Defaults of the user's own: `config.toml` and `HAUL_*` variables.
+//! The user's own defaults: `config.toml` and `HAUL_*` variables.
 //!
-//! Both say what the command line could say, so both become words of it, put
-//! before those that were typed: there the last one counts and lists add. So a
-//! setting is read, checked and documented exactly as its flag is.
+//! Both say what the command line could say, so both become words of it, placed before the typed
+//! ones. There the last one counts, and lists add up. A setting is therefore read, checked and
+//! documented exactly as its flag is.
 //!
-//! A section `[host."NAME"]` has settings for the downloads of one host: their
-//! command line is the general one with the section's words before the typed.
+//! A section `[host."NAME"]` has settings for the downloads of one host. Their command line is the
+//! general one, with the section's words before the typed ones.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -21,15 +21,15 @@ use crate::exit::Failure;
 use crate::render::escape;
 use crate::text;
 
-/// What only a command line can say.
+/// Flags that only the command line can give.
 const NO_SETTINGS: [&str; 7] =
     ["help", "help-all", "version", "no-config", "output", "from-curl", "head"];
 
-/// No settings file is larger; one that is, is another kind of file.
+/// A larger file is not a settings file.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// What is of the whole run, or of the one way that all its connections go, and
-/// so cannot be another thing for one host.
+/// Flags that apply to the whole run, or to the one way that all its connections take, and so
+/// cannot differ for one host.
 const OF_THE_RUN: [&str; 29] = [
     "cacert",
     "cert",
@@ -62,7 +62,7 @@ const OF_THE_RUN: [&str; 29] = [
     "verbose",
 ];
 
-/// The table of the sections of hosts.
+/// The table that holds the sections of hosts.
 const HOSTS: &str = "host";
 
 /// A command line with the settings in it.
@@ -70,13 +70,13 @@ const HOSTS: &str = "host";
 pub(crate) struct Settled {
     /// Its words, the program's name first.
     pub(crate) words: Vec<OsString>,
-    /// What they say, if they were read already.
+    /// The parsed words, if they were parsed already.
     pub(crate) matches: Option<ArgMatches>,
-    /// The same with the settings of one host.
+    /// For each section, the command line with that host's settings.
     pub(crate) hosts: Vec<(HostPattern, Vec<OsString>)>,
-    /// Where flags were said that nobody typed.
+    /// Where the flags come from that nobody typed.
     pub(crate) places: Places,
-    /// What is worth a word.
+    /// Notes for the user.
     pub(crate) notes: Vec<String>,
 }
 
@@ -86,18 +86,19 @@ impl Settled {
     }
 }
 
-/// Where settings of the whole run stand: by the id of their flag, as errors name it.
+/// Where the settings for the whole run stand, by the id of their flag, so that errors can name the
+/// place.
 #[derive(Debug, Default)]
 pub(crate) struct Places(BTreeMap<String, String>);
 
 impl Places {
     fn of<'a>(settings: impl Iterator<Item = &'a Setting>) -> Self {
-        // The last one of a flag counts, here as among the words.
+        // The last setting of a flag counts, as among the words.
         Self(settings.map(|setting| (setting.id.clone(), setting.place.clone())).collect())
     }
 
-    /// Has the flags of the ways to a server know where they were said: what fails there
-    /// names it.
+    /// Tells the flags about the way to a server where they were set, so that failures name the
+    /// place.
     pub(crate) fn tell(&self, ways: &mut WayArgs) {
         ways.proxy_from = self.0.get("proxy").cloned();
     }
@@ -115,7 +116,7 @@ impl HostPattern {
         parsed.ok().map(|host| Self(format!("{prefix}{host}")))
     }
 
-    /// How well it fits this host, as URLs have it; the name itself best.
+    /// How well it fits this host, written as in URLs; the name itself fits best.
     pub(crate) fn fit(&self, host: &str) -> Option<usize> {
         match self.0.strip_prefix('*') {
             None => (self.0 == host).then_some(usize::MAX),
@@ -129,7 +130,7 @@ impl HostPattern {
     }
 }
 
-/// What is said of the host of this URL, by the pattern that fits it best.
+/// The value for the host of this URL, from the pattern that fits it best.
 pub(crate) fn best_fit<'a, T>(
     hosts: &'a [(HostPattern, T)],
     url: &str,
@@ -143,23 +144,22 @@ pub(crate) fn best_fit<'a, T>(
     fitting.max_by_key(|(fit, ..)| *fit).map(|(_, of, what)| (of, what))
 }
 
-/// The typed words of a download by the `definition` of the command line, the program's
-/// name first, with those of the settings before them. A flag that was typed, and each that excludes it, is
-/// not taken from the settings.
+/// The typed words of a download, the program's name first, with those of the settings before them;
+/// `definition` defines the command line. A flag that was typed, and each that it excludes, is not
+/// taken from the settings.
 ///
 /// # Errors
-/// Exit 2 for a setting that is not a flag, or a value that its flag does not
-/// take; exit 3 for a file that cannot be read. A value is not quoted where
-/// its flag takes secrets.
+/// Exit 2 for a setting that is not a flag, or a value that its flag does not take; exit 3 for a
+/// file that cannot be read. A value is not quoted if its flag takes secrets.
 pub(crate) fn with_settings(
     definition: &mut Command,
     typed: Vec<OsString>,
 ) -> Result<Settled, Failure> {
     let Ok(all) = definition.try_get_matches_from_mut(&typed) else {
-        // What is wrong with it is told by whoever reads it next.
+        // The next parser of these words reports what is wrong with them.
         return Ok(Settled::as_typed(typed, None));
     };
-    // The commands that download.
+    // Only these commands download.
     let named = all.subcommand_matches("get").or(all.subcommand_matches("play"));
     if all.subcommand_name().is_some() && named.is_none() {
         return Ok(Settled::as_typed(typed, Some(all)));
@@ -194,7 +194,7 @@ pub(crate) fn with_settings(
         before.iter().cloned().chain(words).chain(rest.iter().cloned()).collect::<Vec<_>>()
     };
     let of_host = |(pattern, own): &(HostPattern, Vec<Setting>)| {
-        // What the host has to say counts more than what is said for all.
+        // A host's settings take precedence over the general ones.
         let mut outdoing = given.clone();
         outdoing.extend(own.iter().map(|setting| setting.id.as_str()));
         (pattern.clone(), with(&[(&settings, &outdoing), (own, &given)]))
@@ -203,24 +203,25 @@ pub(crate) fn with_settings(
     Ok(Settled { words: with(&[(&settings, &given)]), matches: None, hosts, places, notes })
 }
 
-/// What the file says.
+/// The contents of the file.
 #[derive(Debug, Default)]
 struct File {
     settings: Vec<Setting>,
     hosts: Vec<(HostPattern, Vec<Setting>)>,
 }
 
-/// One flag with the words that say it.
+/// One flag, with the words that set it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Setting {
     id: String,
-    /// Where it stands.
+    /// Where it was set.
     place: String,
     words: Vec<String>,
 }
 
 impl Setting {
-    /// Whether what was typed leaves no place for this. Of lists both count.
+    /// Whether the typed words override this setting. Lists are never overridden, because they add
+    /// up.
     fn is_outdone(&self, definition: &Command, given: &BTreeSet<&str>) -> bool {
         let Some(arg) = definition.get_arguments().find(|arg| arg.get_id() == self.id.as_str())
         else {
@@ -241,8 +242,8 @@ impl Setting {
     }
 }
 
-/// Where the file is: `$XDG_CONFIG_HOME/haul/config.toml`, else below `~/.config`.
-/// A relative directory is ignored, as the XDG specification asks.
+/// The path of the file: `$XDG_CONFIG_HOME/haul/config.toml`, or else below `~/.config`. A relative
+/// directory is ignored, as the XDG specification requires.
 fn path() -> Option<PathBuf> {
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
     let home = || absolute("HOME").map(|home| home.join(".config"));
@@ -272,7 +273,7 @@ fn of_file(definition: &Command) -> Result<File, Failure> {
 fn of_text(definition: &Command, text: &str, path: &Path) -> Result<File, Failure> {
     let shown = escape(&path.to_string_lossy());
     let mut table = text.parse::<Table>().map_err(|error| {
-        // Its own text quotes the line, which may hold a password.
+        // The parser's own message quotes the line, which may contain a password.
         let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
         Failure::usage(format!("{shown}, line {line}: {}", escape(error.message())))
             .hint("a setting is `flag = value`, as in `connections = 8` or `no-sync = true`")
@@ -304,7 +305,7 @@ fn no_section(key: &str, shown: &str) -> Failure {
         .hint("a section begins with [host.\"example.org\"], and the settings follow below it")
 }
 
-/// The settings of a table; `shown` is where it is.
+/// The settings in a table; `shown` names its place.
 fn of_table(definition: &Command, table: &Table, shown: &str) -> Result<Vec<Setting>, Failure> {
     let place = |key: &str| format!("`{}` in {shown}", escape(key));
     let settings = table.iter().map(|(key, value)| {
@@ -318,8 +319,8 @@ fn of_table(definition: &Command, table: &Table, shown: &str) -> Result<Vec<Sett
     settings.collect()
 }
 
-/// `HAUL_` and a long flag, in capitals with `_` for `-`. A variable that is nearly one gets a
-/// note; all others may belong to another program.
+/// The settings in variables: `HAUL_` and a long flag, in capitals with `_` for `-`. A variable
+/// that is almost one gets a note, and all others may belong to another program.
 fn of_environment(
     definition: &Command,
     variables: impl Iterator<Item = (OsString, OsString)>,
@@ -360,7 +361,7 @@ fn nearest<'a>(definition: &'a Command, key: &str) -> Option<&'a str> {
     (near.0 <= (key.len() / 3).clamp(1, 3)).then_some(near.1)
 }
 
-/// How many letters are to be put in, taken out or changed.
+/// The number of letters to insert, remove or change.
 fn distance(one: &str, other: &str) -> usize {
     let other: Vec<char> = other.chars().collect();
     let mut row: Vec<usize> = (0..=other.len()).collect();
@@ -426,12 +427,12 @@ fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure
     let alone = ["haul"].into_iter().chain(words.iter().map(String::as_str)).chain(["http://h/"]);
     match args::parse(alone.map(OsString::from)) {
         Ok(_) => found(words),
-        // A flag that needs another one may have it from elsewhere.
+        // The flag that it needs may be set elsewhere.
         Err(error) if error.kind() == clap::error::ErrorKind::MissingRequiredArgument => {
             found(words)
         }
         Err(error) => {
-            // After the last colon clap has the grammar; before it, the value.
+            // In clap's message, the grammar follows the last colon, and the value comes before it.
             let said = error.to_string();
             let first = said.lines().next().unwrap_or_default();
             let grammar = first.rsplit_once("': ").map_or("", |(_, grammar)| grammar);

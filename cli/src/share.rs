@@ -1,5 +1,4 @@
-//! `--shard` and `--max-failures`: which items are this run's, and how many
-//! may fail.
+//! `--shard` and `--max-failures`: which items belong to this run, and how many of them may fail.
 
 use std::str::FromStr;
 
@@ -11,12 +10,12 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    /// Whether an item of this key is this run's.
+    /// Whether an item with this key belongs to this shard.
     pub(crate) fn has(self, key: u64) -> bool {
         key % self.count == self.index
     }
 
-    /// Reads `I/N`, `/N` or `auto`; `variable` gives the environment.
+    /// Reads `I/N`, `/N` or `auto`; `variable` reads the environment.
     ///
     /// # Errors
     /// What is wrong with it, in a few words.
@@ -59,17 +58,17 @@ impl Shard {
 /// How many items may fail before no more are started.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum MaxFailures {
-    /// So many.
+    /// This many items.
     Count(u64),
-    /// So many in a hundred of those that ended.
+    /// This percentage of the items that have ended.
     Percent(f64),
 }
 
-/// Fewer items than these say nothing about a percentage.
+/// With fewer items than this, a percentage says nothing.
 const MIN_ENDED: u64 = 100;
 
 impl MaxFailures {
-    /// Whether more failed than may.
+    /// Whether more items failed than may.
     pub(crate) fn exceeded(self, failed: u64, ended: u64) -> bool {
         match self {
             Self::Count(most) => failed > most,

@@ -1,7 +1,7 @@
-//! SIGINT, SIGTERM and SIGHUP: an orderly stop with an end to its patience.
+//! SIGINT, SIGTERM and SIGHUP: an orderly stop, with a deadline.
 //!
-//! The signals are received on a thread and a runtime of their own, so that a
-//! download that hangs cannot keep the process from ending in time.
+//! The signals are received on a thread and a runtime of their own, so that a download that hangs
+//! cannot keep the process from ending in time.
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -14,11 +14,11 @@ use rustix::process::{Pid, Signal as Deadly, WaitOptions, kill_process, waitpid}
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
-/// How long after the first signal the process ends, whatever hangs: a little
-/// under the promised two seconds.
+/// How long after the first signal the process ends, whatever hangs: slightly less than the
+/// promised two seconds.
 const PATIENCE: Duration = Duration::from_millis(1900);
 
-/// Why the run is to stop.
+/// Why the run has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {
     /// SIGHUP: the terminal went away.
@@ -40,14 +40,14 @@ impl Interrupt {
     }
 }
 
-/// Tells whoever waits that the run is to stop; cheap to clone.
+/// Tells tasks that the run has to stop; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
     seen: watch::Receiver<Option<Interrupt>>,
     leftovers: Arc<Mutex<Leftovers>>,
 }
 
-/// What must not outlive the process, even if it must end at once.
+/// What must not outlive the process, even if it has to end at once.
 #[derive(Debug, Default)]
 struct Leftovers {
     scratch: Option<PathBuf>,
@@ -60,7 +60,7 @@ impl Leftovers {
     }
 
     fn remove(&mut self) {
-        // First, since it may write into the directory until it has ended.
+        // The process goes first, because it may write into the directory until it has ended.
         if let Some(helper) = self.helper.take() {
             let _ = kill_process(helper, Deadly::KILL);
             let has_ended = || !matches!(waitpid(Some(helper), WaitOptions::NOHANG), Ok(None));
@@ -82,29 +82,29 @@ impl Stop {
     pub(crate) async fn requested(&mut self) -> Interrupt {
         match self.seen.wait_for(Option::is_some).await.map(|seen| *seen) {
             Ok(Some(interrupt)) => interrupt,
-            // Without the listening thread no signal comes.
+            // Without the listening thread no signal can come.
             _ => std::future::pending().await,
         }
     }
 
-    /// The signal that came, if one did.
+    /// The signal that came, if any.
     pub(crate) fn now(&self) -> Option<Interrupt> {
         *self.seen.borrow()
     }
 
-    /// One that never comes.
+    /// A stop that never comes.
     #[cfg(test)]
     pub(crate) fn never() -> Self {
         Self { seen: watch::channel(None).1, leftovers: Arc::default() }
     }
 
-    /// Names a directory that is removed even if the process must end at once.
+    /// Names a directory to remove even if the process has to end at once.
     pub(crate) fn set_scratch(&self, directory: Option<PathBuf>) {
         self.leftovers().scratch = directory;
     }
 
-    /// Names a child process that is killed even if this one must end at once. It has not
-    /// been waited for: afterwards its number may be another's.
+    /// Names a child process to kill even if this one has to end at once. The child must not have
+    /// been waited for, because its number may belong to another process afterwards.
     pub(crate) fn set_helper(&self, helper: Option<Pid>) {
         self.leftovers().helper = helper;
     }
@@ -114,16 +114,16 @@ impl Stop {
     }
 }
 
-/// Starts listening. From here on the signals do not end the process at once.
+/// Starts listening. From now on, the signals do not end the process at once.
 ///
 /// # Errors
-/// When the thread, its runtime or a handler cannot be had.
+/// When the thread, its runtime or a handler cannot be created.
 pub(crate) fn listen() -> io::Result<Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (tell, seen) = watch::channel(None);
     let stop = Stop { seen, leftovers: Arc::default() };
     let told = stop.clone();
-    // The handlers are in place before anything starts that they would protect.
+    // The handlers are in place before anything starts that they protect.
     let signals = {
         let _context = runtime.enter();
         Signals::install()?
@@ -141,8 +141,8 @@ async fn supervise(mut signals: Signals, tell: &watch::Sender<Option<Interrupt>>
     tokio::pin!(patience);
     let last = loop {
         tokio::select! {
-            // A session that ends may send SIGHUP and SIGTERM together: only a second
-            // wish of the person ends at once.
+            // A session that ends may send SIGHUP and SIGTERM together, so only a second Ctrl-C
+            // ends the process at once.
             next = signals.next() => if next == Interrupt::Keyboard {
                 break next;
             },
@@ -168,7 +168,7 @@ struct Signals {
 
 impl Signals {
     fn install() -> io::Result<Self> {
-        // nohup starts its command with SIGHUP ignored, and it must stay so.
+        // nohup starts its command with SIGHUP ignored, and it has to stay ignored.
         let hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         Ok(Self {
             hangup,
@@ -196,7 +196,7 @@ fn hangup_is_ignored() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| hangup_bit(&status))
 }
 
-/// Whether the mask of ignored signals in `/proc/PID/status` has SIGHUP, its lowest bit.
+/// Whether SIGHUP, the lowest bit, is in the mask of ignored signals of `/proc/PID/status`.
 fn hangup_bit(status: &str) -> bool {
     status
         .lines()
@@ -214,9 +214,9 @@ pub(crate) enum Mapped {
     Checked,
 }
 
-/// A file that somebody else truncates while a piece of it is copied into its map, or
-/// hashed, raises SIGBUS. This makes it a message and exit code 3 instead of a silent
-/// death; the checkpoint stays.
+/// Explains SIGBUS, which is raised if somebody else truncates a file while a piece of it is copied
+/// into its map or hashed. The process then prints a message and exits with code 3 instead of dying
+/// silently; the checkpoint stays.
 #[allow(unsafe_code)]
 pub(crate) fn explain_bus_errors(mapped: Mapped) {
     extern "C" fn of_partial(_signal: libc::c_int) {
@@ -229,20 +229,19 @@ hint: run the same command again, or use --storage pwrite\n");
 hint: verify it again when nothing else writes to it\n");
     }
     fn end(message: &'static [u8]) -> ! {
-        // SAFETY: write(2) is async-signal-safe, and the pointer and length are
-        // those of a static array.
+        // SAFETY: write(2) is async-signal-safe, and the pointer and length are those of a static
+        // array.
         unsafe { libc::write(2, message.as_ptr().cast(), message.len()) };
-        // SAFETY: _exit(2) is async-signal-safe and does not return, so the
-        // faulting access is never repeated and no destructor or other handler
-        // runs on the broken state.
+        // SAFETY: _exit(2) is async-signal-safe and does not return, so the faulting access is
+        // never repeated, and no destructor or other handler runs on the broken state.
         unsafe { libc::_exit(3) }
     }
     let handler: extern "C" fn(libc::c_int) = match mapped {
         Mapped::Partial => of_partial,
         Mapped::Checked => of_checked,
     };
-    // SAFETY: the handler only calls async-signal-safe functions and ends the
-    // process; SIGBUS has no other handler here that would be replaced.
+    // SAFETY: the handler only calls async-signal-safe functions and ends the process, and SIGBUS
+    // has no other handler here that would be replaced.
     unsafe { libc::signal(libc::SIGBUS, handler as libc::sighandler_t) };
 }
 
@@ -269,7 +268,7 @@ mod tests {
         stop.set_helper(Pid::from_raw(child.id().cast_signed()));
         assert!(!stop.leftovers().is_empty());
         stop.leftovers().remove();
-        // It was waited for already, so that there is nothing to wait for.
+        // The child was already waited for.
         assert!(child.wait().is_err() && !directory.exists());
     }
 }

@@ -1,6 +1,5 @@
-//! Outputs that are no files: stdout, devices and FIFOs. What goes there is
-//! written in order while it comes, by a thread of its own, because writing waits
-//! for whoever reads.
+//! Outputs that are not files: stdout, devices and FIFOs. Bytes are written there in order as they
+//! arrive, by a thread of its own, because writing waits for the reader.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
@@ -16,8 +15,8 @@ use tokio::sync::oneshot;
 use crate::exit::Failure;
 use crate::render::escape;
 
-/// What a pipe is asked to hold, in bytes: the most that Linux gives anybody.
-/// The usual 64 KiB make reader and writer wait for one another all the time.
+/// The capacity that a pipe is asked for, in bytes: the most that Linux grants to everybody. With
+/// the usual 64 KiB, reader and writer keep waiting for each other.
 const PIPE_BYTES: usize = 1 << 20;
 
 /// Where the bytes go.
@@ -37,7 +36,7 @@ impl Sink {
         if output == Path::new("-") || output == Path::new("/dev/stdout") {
             return Ok(Some(Self::Stdout));
         }
-        // Whatever is wrong with it is said when it is opened.
+        // Whatever is wrong with it is reported when it is opened.
         let Ok(metadata) = std::fs::metadata(output) else { return Ok(None) };
         let kind = metadata.file_type();
         if kind.is_socket() {
@@ -49,7 +48,7 @@ impl Sink {
         Ok(special.then(|| Self::Special(output.to_owned())))
     }
 
-    /// What it is called in messages.
+    /// Its name in messages.
     pub(crate) fn name(&self) -> PathBuf {
         match self {
             Self::Stdout => PathBuf::from("-"),
@@ -59,19 +58,18 @@ impl Sink {
 
     fn open(&self) -> io::Result<File> {
         match self {
-            // Not by std's handle, which looks for line ends.
+            // std's own handle would look for line ends.
             Self::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
-            // Of a FIFO this waits for who reads.
+            // Opening a FIFO waits for its reader.
             Self::Special(path) => OpenOptions::new().write(true).open(path),
         }
     }
 
-    /// Writes all of `stream`, and tells how that ended: an error of the
-    /// download is not this one's. The thread is not waited for when the process
-    /// is to end.
+    /// Writes all of `stream`, and returns how that ended; an error of the download does not count.
+    /// The thread is not waited for when the process ends.
     ///
     /// # Errors
-    /// Without a thread.
+    /// When the thread cannot be started.
     pub(crate) fn take(
         self,
         stream: ByteStream,
@@ -79,7 +77,7 @@ impl Sink {
         let (tell, told) = oneshot::channel();
         let write = move || {
             let written = self.write(stream);
-            // Nobody waits for a download that was interrupted.
+            // Nobody waits for an interrupted download.
             let _ = tell.send(written.map_err(|error| self.failure(&error)));
         };
         thread::Builder::new()
@@ -91,7 +89,7 @@ impl Sink {
 
     fn write(&self, mut stream: ByteStream) -> io::Result<()> {
         let mut file = self.open()?;
-        // What is no pipe has no such size, and not everybody may set it.
+        // Only a pipe has such a size, and not everybody may set it.
         let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
         while let Ok(Some(bytes)) = stream.next_blocking() {
             file.write_all(&bytes)?;

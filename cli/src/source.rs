@@ -1,11 +1,9 @@
-//! What a run downloads, in order: the URLs of the command line, then the list
-//! of `--input-file`.
+//! What a run downloads, in order: the URLs of the command line, then the list of `--input-file`.
 //!
-//! A list that is a regular file is read twice: once to refuse it whole for a
-//! bad line before anything starts, once to run it. What comes from a pipe is
-//! read once, while earlier items run already, so a bad line is a failed item.
-//! Either is read on a thread of its own, a few items ahead, because reading
-//! a pipe waits.
+//! A list in a regular file is read twice: once to refuse it as a whole for a bad line before
+//! anything starts, and once to run it. A list from a pipe is read once, while earlier items
+//! already run, so a bad line there is a failed item. Either is read on a thread of its own, a few
+//! items ahead, because reading a pipe waits.
 
 use std::collections::hash_map::RandomState;
 use std::collections::{HashSet, VecDeque};
@@ -23,20 +21,20 @@ use crate::render::escape;
 use crate::share::Shard;
 use crate::units::plural;
 
-/// So many items are handed over together of a list that never makes its reader wait:
-/// each time costs a change of threads.
+/// How many items are handed over together if the list never makes its reader wait: each handover
+/// costs a switch of threads.
 const TOGETHER: usize = 64;
 
-/// So many times as much is read ahead of what runs.
+/// How many such batches are read ahead.
 const AHEAD: usize = 2;
 
-/// The same of a pipe, whose items are handed over one by one as they come.
+/// How many items are read ahead of a pipe, where they are handed over one by one as they arrive.
 const AHEAD_OF_PIPE: usize = 64;
 
-/// Options without a meaning here are named so many times at most.
+/// How many unknown options are named at most.
 const MAX_NOTES: usize = 32;
 
-/// What comes next. Items are numbered from 1, those that cannot be used too.
+/// What comes next. Items are numbered from 1, including those that cannot be used.
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Something to download.
@@ -47,12 +45,12 @@ pub(crate) enum Next {
     Note(String),
 }
 
-/// Which items are this run's.
+/// Which items belong to this run.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Mine {
-    /// Only those of this shard.
+    /// Only items of this shard.
     pub(crate) shard: Option<Shard>,
-    /// None of these keys: they are complete.
+    /// The keys of items that are complete and left out.
     pub(crate) complete: HashSet<u64>,
 }
 
@@ -62,13 +60,13 @@ pub(crate) struct Source {
     /// First the URLs, then what was taken from the list.
     urls: VecDeque<Next>,
     list: Option<mpsc::Receiver<Vec<Next>>>,
-    /// How many downloads there are; of a pipe nobody knows before its end.
+    /// How many downloads there are; for a pipe this is unknown before its end.
     count: Option<usize>,
 }
 
 impl Source {
-    /// These URLs, and the list in this file; `-` is standard input. A list in
-    /// a regular file was read to its end and found good.
+    /// The source of these URLs and of the list in this file; `-` is standard input. A list in a
+    /// regular file has been read to its end and found valid.
     ///
     /// # Errors
     /// Exit 3 for a file that cannot be read, exit 2 for a bad line in it.
@@ -85,8 +83,8 @@ impl Source {
         Ok(Self { urls, list, count })
     }
 
-    /// More items, after the URLs and before the list. They are numbered from
-    /// where the URLs end, so a list beside them begins with their numbers again.
+    /// Adds items after the URLs and before the list. They are numbered from where the URLs end, so
+    /// the items of a list beside them repeat their numbers.
     pub(crate) fn add(&mut self, items: Vec<Item>, mine: &Mine) {
         let first = self.urls.len() + 1;
         let items = (first..).zip(items).map(|(number, item)| Next::Item(number, item));
@@ -95,13 +93,13 @@ impl Source {
         self.urls.extend(items);
     }
 
-    /// How many downloads there are in all, those that cannot be used too; `None` where a
-    /// list comes from a pipe.
+    /// How many downloads there are in all, including those that cannot be used; `None` if a list
+    /// comes from a pipe.
     pub(crate) fn count(&self) -> Option<usize> {
         self.count
     }
 
-    /// The next one; cancel safe. `None` at the end.
+    /// The next one, or `None` at the end; cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Next> {
         loop {
             if let Some(next) = self.urls.pop_front() {
@@ -111,19 +109,19 @@ impl Source {
         }
     }
 
-    /// Whether nothing more comes, as far as is known.
+    /// Whether nothing more will come, as far as is known.
     pub(crate) fn has_ended(&self) -> bool {
         self.urls.is_empty()
             && self.list.as_ref().is_none_or(|list| list.is_closed() && list.is_empty())
     }
 }
 
-/// How many of these are downloads, and not notes.
+/// How many of these are downloads and not notes.
 fn downloads<'a>(items: impl IntoIterator<Item = &'a Next>) -> usize {
     items.into_iter().filter(|next| !matches!(next, Next::Note(_))).count()
 }
 
-/// Has a list read, and tells how many downloads are in it, if it has an end in sight.
+/// Starts reading a list, and returns how many downloads it contains, unless it comes from a pipe.
 fn read_ahead(
     path: &Path,
     before: usize,
@@ -154,7 +152,7 @@ fn read_ahead(
             }
         }
     };
-    // Not waited for: a read of a pipe may never end, and the process must.
+    // The thread is not waited for: a read of a pipe may never end, and the process must.
     thread::Builder::new()
         .name("haul-list".to_owned())
         .spawn(feed)
@@ -162,8 +160,8 @@ fn read_ahead(
     Ok((receiver, count))
 }
 
-/// Reads a list to its end and refuses it for its first fault. Returns how many of its
-/// items are this run's.
+/// Reads a list to its end and refuses it for its first fault. Returns how many of its items belong
+/// to this run.
 fn check(name: &str, file: File, mine: Mine) -> Result<usize, Failure> {
     let mut count = 0;
     for next in Chosen::new(List::new(name, file, 0), mine) {
@@ -179,14 +177,14 @@ fn check(name: &str, file: File, mine: Mine) -> Result<usize, Failure> {
     Ok(count)
 }
 
-/// The items of a list with their numbers, and no two alike.
+/// The items of a list with their numbers. No two of them may collide.
 struct List<'a, R> {
     name: &'a str,
     items: Items<R>,
     number: usize,
     identities: Seen,
     outputs: Seen,
-    /// The files that are beside the outputs while they are downloaded.
+    /// The files that haul keeps beside the outputs during a download.
     beside: Seen,
     notes: VecDeque<String>,
     ignored: HashSet<String>,
@@ -206,7 +204,7 @@ impl<'a, R: io::Read> List<'a, R> {
         }
     }
 
-    /// Whether the item collides with an earlier one.
+    /// The failure of an item that collides with an earlier one.
     fn twin(&mut self, item: &Item) -> Option<Failure> {
         let identity = item.identity();
         if !self.identities.insert(&identity) {
@@ -288,8 +286,8 @@ impl<R> List<'_, R> {
     }
 }
 
-/// Those items that are this run's, and at the end a word about those that an
-/// earlier run completed.
+/// The items that belong to this run, and at the end a note about those that an earlier run
+/// completed.
 struct Chosen<I> {
     items: I,
     mine: Mine,
@@ -308,7 +306,7 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
     fn next(&mut self) -> Option<Next> {
         for next in self.items.by_ref() {
             let Next::Item(_, item) = &next else { return Some(next) };
-            // The key costs a hash: not without a need for it.
+            // The key costs a hash, so it is computed only if needed.
             if self.mine.shard.is_none() && self.mine.complete.is_empty() {
                 return Some(next);
             }
@@ -331,7 +329,7 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
     }
 }
 
-/// What the files beside an output add to its name.
+/// The endings of the files that haul keeps beside an output.
 const BESIDE: [&str; 3] = [".part", ".haul", ".hau~"];
 
 fn with(output: &Path, ending: &str) -> PathBuf {
@@ -340,8 +338,8 @@ fn with(output: &Path, ending: &str) -> PathBuf {
     path.into()
 }
 
-/// What was there already, as hashes of eight bytes: of a million items two
-/// that differ are taken for the same once in thirty million lists.
+/// The set of what was there already, as hashes of eight bytes. Of a million items, two different
+/// ones are taken for the same once in thirty million lists.
 #[derive(Debug, Default)]
 struct Seen {
     hasher: RandomState,
@@ -349,7 +347,7 @@ struct Seen {
 }
 
 impl Seen {
-    /// Whether it is new.
+    /// Adds a thing, and returns whether it is new.
     fn insert(&mut self, thing: &(impl std::hash::Hash + ?Sized)) -> bool {
         self.hashes.insert(self.hasher.hash_one(thing))
     }

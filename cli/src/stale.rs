@@ -1,4 +1,4 @@
-//! `haul status` and `haul clean`: the partial downloads that lie here.
+//! `haul status` and `haul clean`: the partial downloads in a directory.
 
 use std::path::Path;
 use std::time::{Duration, SystemTime};
@@ -14,7 +14,7 @@ use crate::exit::{self, Failure};
 use crate::render::{escape, tell, to_stdout};
 use crate::units::{duration, plural, size};
 
-/// Lists the partial downloads of a directory, or one.
+/// Lists the partial downloads of a directory, or one of them.
 ///
 /// # Errors
 /// Exit 3 when the directory or the one partial cannot be read.
@@ -38,8 +38,8 @@ pub(crate) fn status(args: &StatusArgs) -> Result<u8, Failure> {
 /// Removes stale partial downloads.
 ///
 /// # Errors
-/// Exit 3 when the directory cannot be read. A partial that cannot be removed
-/// is told of, and the others are removed all the same.
+/// Exit 3 when the directory cannot be read. A partial that cannot be removed is reported, and the
+/// others are removed all the same.
 pub(crate) fn clean(args: &CleanArgs) -> Result<u8, Failure> {
     let dir = args.dir.as_deref().unwrap_or(Path::new("."));
     let found = find_partials(dir)?;
@@ -73,13 +73,13 @@ pub(crate) fn clean(args: &CleanArgs) -> Result<u8, Failure> {
     Ok(code)
 }
 
-/// It runs again since it was looked at, so it is not stale.
+/// Whether the partial is in use again since it was listed, and so is not stale.
 fn has_begun(error: &Error) -> bool {
     error.kind() == ErrorKind::Locked
 }
 
-/// What is to go, the oldest first. What runs is never stale, but takes its
-/// part of the total.
+/// The partials to remove, the oldest first. A running download is never stale, but it counts
+/// towards the total.
 fn stale<'a>(found: &'a [PartialInfo], args: &CleanArgs, now: SystemTime) -> Vec<&'a PartialInfo> {
     let mut resting: Vec<&PartialInfo> = found.iter().filter(|info| !info.running).collect();
     resting.sort_by_key(|info| info.modified);
@@ -95,12 +95,12 @@ fn stale<'a>(found: &'a [PartialInfo], args: &CleanArgs, now: SystemTime) -> Vec
     resting
 }
 
-/// As a user would type it.
+/// A path as a user would type it.
 fn shown(output: &Path) -> String {
     escape(&output.strip_prefix(".").unwrap_or(output).to_string_lossy())
 }
 
-/// Zero for a time in the future: a clock was set back.
+/// The age; zero for a time in the future, since clocks are set back.
 fn age(info: &PartialInfo, now: SystemTime) -> Duration {
     now.duration_since(info.modified).unwrap_or_default()
 }
@@ -132,7 +132,7 @@ fn line(info: &PartialInfo, now: SystemTime) -> String {
 fn done(state: &PartialState) -> String {
     match state.total_bytes {
         Some(total) if total > 0 => {
-            // Down, so that 100 % is all of it.
+            // The percentage is rounded down, so that 100 % means everything.
             let percent = u128::from(state.stored_bytes) * 100 / u128::from(total);
             format!("{} of {} ({percent} %)", size(state.stored_bytes), size(total))
         }
@@ -162,7 +162,7 @@ struct Record<'a> {
     host: Option<&'a str>,
     age_s: u64,
     running: bool,
-    /// Why the checkpoint tells nothing.
+    /// Why the checkpoint says nothing.
     problem: Option<&'a str>,
 }
 

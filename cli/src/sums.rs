@@ -1,5 +1,5 @@
-//! `--checksum` with a list of digests, such as `SHA256SUMS`: which digest of it is
-//! the file's. What the lines say is read in [`entries`].
+//! `--checksum` with a list of digests, such as `SHA256SUMS`: finds the digest of the file.
+//! [`entries`] reads the lines.
 
 mod entries;
 
@@ -39,7 +39,7 @@ impl Sums {
         Ok(Self { shown, entries })
     }
 
-    /// The digest of the file that `url` names, else of `output`.
+    /// The digest of the file that `url` names, or else of `output`.
     ///
     /// # Errors
     /// Exit 2 when neither is in the list.
@@ -51,14 +51,14 @@ impl Sums {
         let of_output = output.and_then(Path::file_name).map(|name| name.to_string_lossy());
         let of_output: Vec<String> = of_output.into_iter().map(Into::into).collect();
         for path in [&of_url, &of_output] {
-            // Of several directories with such a file, the one that is most like the URL's.
+            // If several directories have such a file, the one most like the URL's is taken.
             let fit = |entry: &Entry| (entry.fit(path), entry.checksum.algorithm().digest_bytes());
             let best = self.entries.iter().max_by_key(|entry| fit(entry));
             if let Some(entry) = best.filter(|entry| entry.fit(path) > 0) {
                 return Ok(&entry.checksum);
             }
         }
-        // Digests without a name, as beside the file that they are of.
+        // Digests without a name, as in a file beside the one they belong to.
         let nameless = self.entries.iter().all(|entry| entry.name.is_none());
         let mut algorithms: Vec<_> =
             self.entries.iter().map(|entry| entry.checksum.algorithm()).collect();

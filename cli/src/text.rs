@@ -1,10 +1,9 @@
-//! Text as people's files and their servers have it: lists of downloads and of
-//! digests, netrc, cookies, headers, settings.
+//! Text as users and servers write it: lists of downloads and of digests, netrc, cookies, headers,
+//! settings.
 //!
-//! Such a file is in UTF-8, in UTF-16 where PowerShell or Notepad wrote it, or in
-//! an older encoding of one byte a character; a byte order mark may begin it, and a
-//! line ends with LF, CR and LF, or CR. [`Lines`] reads it all, and never holds
-//! more than a line of it.
+//! Such a file is in UTF-8, in UTF-16 if PowerShell or Notepad wrote it, or in an older encoding of
+//! one byte per character. A byte order mark may begin it, and its lines end with LF, CR and LF, or
+//! CR. [`Lines`] reads all of these, and never holds more than one line.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -14,7 +13,7 @@ use encoding_rs::{CoderResult, Decoder, Encoding, UTF_8, UTF_16BE, UTF_16LE, WIN
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     Text(String),
-    /// It is longer than it may be, and was skipped.
+    /// The line is longer than allowed, and was skipped.
     TooLong,
 }
 
@@ -23,7 +22,7 @@ pub(crate) enum Line {
 pub(crate) struct Lines<R> {
     reader: BufReader<Narrow<R>>,
     longest_bytes: usize,
-    /// The last line ended with CR: an LF that follows is part of that end.
+    /// The last line ended with CR, so an LF that follows is part of that end.
     after_return: bool,
 }
 
@@ -67,8 +66,8 @@ impl<R: Read> Lines<R> {
     }
 }
 
-/// A line in UTF-8, else in the encoding that browsers take for it: whatever is in
-/// one line changes no other.
+/// Decodes a line as UTF-8, or else in the encoding that browsers assume. The bytes of one line
+/// affect no other.
 fn line(bytes: &[u8], too_long: bool) -> Line {
     if too_long {
         return Line::TooLong;
@@ -79,11 +78,11 @@ fn line(bytes: &[u8], too_long: bool) -> Line {
     })
 }
 
-/// A whole text that was read, with LF at the end of each line but the last.
+/// Decodes a whole text, with LF at the end of each line but the last.
 pub(crate) fn decode(bytes: &[u8]) -> String {
     let mut lines = Lines::new(bytes, usize::MAX);
     let mut text = String::with_capacity(bytes.len());
-    // Bytes can always be read.
+    // Reading from a slice cannot fail.
     while let Ok(Some(line)) = lines.next() {
         if let Line::Text(line) = line {
             text += &line;
@@ -93,8 +92,8 @@ pub(crate) fn decode(bytes: &[u8]) -> String {
     text
 }
 
-/// Bytes in which a line end is one byte: UTF-16 turned into UTF-8, all else as it
-/// is, without a byte order mark.
+/// Bytes in which a line end is one byte: UTF-16 becomes UTF-8, and everything else stays as it is,
+/// without a byte order mark.
 struct Narrow<R> {
     reader: R,
     state: State,
@@ -102,12 +101,12 @@ struct Narrow<R> {
 
 enum State {
     Unread,
-    /// As it is; these bytes come first.
+    /// The bytes pass unchanged; these come first.
     Plain(Vec<u8>),
     Wide {
-        /// `None` when everything is decoded.
+        /// `None` once everything is decoded.
         decoder: Option<Box<Decoder>>,
-        /// Read and not decoded yet.
+        /// The bytes read and not decoded yet.
         raw: Vec<u8>,
         ended: bool,
     },
@@ -120,13 +119,13 @@ impl<R> std::fmt::Debug for Narrow<R> {
 }
 
 impl<R: Read> Narrow<R> {
-    /// Reads enough to tell the encoding.
+    /// Reads enough to recognise the encoding.
     fn begin(&mut self) -> io::Result<()> {
         const ENOUGH: usize = 4;
         let mut start = Vec::with_capacity(ENOUGH);
         (&mut self.reader).take(ENOUGH as u64).read_to_end(&mut start)?;
         let told = Encoding::for_bom(&start);
-        // Without a mark: text begins with two characters that everybody has.
+        // Without a mark, the first two characters tell, since every encoding has them.
         let guessed = match start[..] {
             [low, 0, next, 0] if low != 0 && next != 0 => Some(UTF_16LE),
             [0, low, 0, next] if low != 0 && next != 0 => Some(UTF_16BE),
@@ -191,7 +190,7 @@ mod tests {
         text.encode_utf16().flat_map(bytes).collect()
     }
 
-    /// One byte at a time, as a pipe may give it.
+    /// Yields one byte at a time, as a pipe may.
     struct Dripping<'a>(&'a [u8]);
 
     impl Read for Dripping<'_> {

@@ -1,16 +1,16 @@
-//! Quantities as people write and read them. Everything else counts in bytes,
-//! bytes a second and [`Duration`].
+//! Quantities as people write and read them. Everything else counts in bytes, bytes a second and
+//! [`Duration`].
 
 use std::time::Duration;
 
 use haul_engine::Connections;
-/// A size for people, as the engine's own messages have it.
+/// A size for people, worded as in the engine's own messages.
 pub(crate) use haul_engine::size_words as size;
 
 const KIB: u64 = 1 << 10;
 
-/// Reads a size in bytes: decimal digits with an optional fraction and one of
-/// `K`, `M`, `G`, `T` (powers of 1024, as curl and aria2 have them).
+/// Reads a size in bytes: decimal digits with an optional fraction and one of `K`, `M`, `G`, `T`
+/// (powers of 1024, as in curl and aria2).
 ///
 /// # Errors
 /// The grammar, for a text that does not follow it or does not fit in 64 bits.
@@ -18,7 +18,7 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     scaled(text).ok_or_else(|| "write digits and K, M or G: 1M, 500k, 1.5G".to_owned())
 }
 
-/// Reads a rate in bytes a second; the grammar of [`parse_size`]. 0 is no limit.
+/// Reads a rate in bytes a second, in the grammar of [`parse_size`]. 0 is no limit.
 ///
 /// # Errors
 /// The grammar.
@@ -38,8 +38,8 @@ fn scaled(text: &str) -> Option<u64> {
     decimal(digits, factor)
 }
 
-/// Reads a time: digits with an optional fraction and `ms`, `s`, `m` or `h`;
-/// without a unit seconds. Zero is refused, because no timeout can be met in it.
+/// Reads a time: digits with an optional fraction and `ms`, `s`, `m` or `h`; without a unit,
+/// seconds. Zero is refused, because no timeout can be met in it.
 ///
 /// # Errors
 /// The grammar.
@@ -48,7 +48,7 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     time.ok_or_else(|| "write a time above zero with ms, s, m or h: 15s, 500ms, 2m".to_owned())
 }
 
-/// Reads an age: the grammar of [`parse_duration`] with `d` for days, and zero.
+/// Reads an age, in the grammar of [`parse_duration`] with `d` for days, and zero allowed.
 ///
 /// # Errors
 /// The grammar.
@@ -105,8 +105,8 @@ pub(crate) fn parse_connections(text: &str) -> Result<Connections, String> {
         .map_err(|_| "write a whole number, 1 or more, or auto".to_owned())
 }
 
-/// `digits[.digits]` times `factor`, rounded down; `None` when malformed or too
-/// large. Exact where floating point would not be.
+/// `digits[.digits]` times `factor`, rounded down; `None` if malformed or too large. Exact where
+/// floating point would not be.
 fn decimal(text: &str, factor: u64) -> Option<u64> {
     let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
     let digits_only = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! `haul verify`: is what lies here what it should be?
+//! `haul verify`: checks a finished file against a digest, or a partial against its checkpoint.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,10 +12,10 @@ use crate::render::{self, Voice, escape, to_stdout};
 use crate::signals;
 use crate::units::{plural, size};
 
-/// Checks the file, tells of it, and returns the exit code.
+/// Checks the file, prints the result, and returns the exit code.
 ///
 /// # Errors
-/// Exit 2 when the flags do not fit what the file is. Everything else is told.
+/// Exit 2 when the flags do not fit the file. Everything else is printed.
 pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors(signals::Mapped::Checked);
     let shown = escape(&args.file.to_string_lossy());
@@ -126,7 +126,7 @@ fn partial_lines(report: &PartialReport) -> Vec<String> {
     lines
 }
 
-/// How it is told.
+/// How the result is printed.
 struct Told {
     json: bool,
     start: Instant,
@@ -157,7 +157,7 @@ enum Body<'a> {
         file: &'a str,
         bytes: u64,
         blake3: String,
-        /// Null without `--checksum`; another digest is an error event.
+        /// Null without `--checksum`; a digest that differs is an error event.
         matches: Option<bool>,
     },
     #[serde(rename = "partial")]
@@ -165,7 +165,7 @@ enum Body<'a> {
         output: &'a str,
         total: Option<u64>,
         claimed_bytes: u64,
-        /// Here as well, but from a run with --no-digest.
+        /// Stored as well, but by a run with --no-digest.
         unhashed_bytes: u64,
         bad_bytes: u64,
         bad: Vec<Bad>,
@@ -173,7 +173,7 @@ enum Body<'a> {
     },
 }
 
-/// Half open: `end` is the offset after the last byte.
+/// A half-open range: `end` is the offset after the last byte.
 #[derive(Serialize)]
 struct Bad {
     segment: u32,

@@ -1,9 +1,9 @@
-//! A command in one text, split into words as a shell would, with nothing
-//! expanded and no shell started.
+//! Splits the text of a command into words as a shell would, with nothing expanded and no shell
+//! started.
 
-/// The words: separated by white space, which counts in single and double
-/// quotes and after a backslash. In single quotes everything is itself, in
-/// double quotes a backslash only before `"` and `\`.
+/// The words of a text. White space separates them, except in single and double quotes and after a
+/// backslash. Single quotes keep everything literal; in double quotes a backslash is special only
+/// before `"` and `\`.
 ///
 /// # Errors
 /// What is not closed, in words.

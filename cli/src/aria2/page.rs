@@ -22,7 +22,7 @@ of time (the same command continues), 8 cannot resume, 9 disk full, 11 another p
 13 the file exists, 17 a local file, 22 HTTP, 24 refused, 28 usage, 29 the server is busy, 32 digest \
 mismatch, 1 anything else.";
 
-/// The command as a page shows it. It parses nothing.
+/// The command for the manual page. It parses nothing.
 pub(crate) fn definition() -> Command {
     let options = OPTIONS.iter().filter_map(|(long, short, wants_value, meaning)| {
         let arg = Arg::new(*long).long(*long).help(help(*meaning)?);
@@ -47,7 +47,7 @@ pub(crate) fn definition() -> Command {
         .arg(Arg::new("URL").help("What to download").num_args(0..))
 }
 
-/// What an option does; `None` for nothing.
+/// The help of an option; `None` if it has no effect.
 fn help(meaning: Meaning) -> Option<String> {
     let text = match meaning {
         Value(flag) => return Some(format!("As haul's {flag}")),

@@ -1,4 +1,4 @@
-//! The chart of a report: speed over connections, and what each storage takes.
+//! The chart of a report: speed over connections, and the cost of each storage.
 
 use std::fmt::Write as _;
 
@@ -14,11 +14,11 @@ const BOTTOM: f64 = 352.0;
 const INK: &str = "#1f2933";
 const FAINT: &str = "#7b8794";
 const GRID: &str = "#e4e7eb";
-/// Of each storage, in the order in which they first come.
+/// The colours of the storages, in the order of their first appearance.
 const COLOURS: [&str; 4] = ["#2563eb", "#0f9d76", "#d97706", "#9333ea"];
 const CHOSEN: &str = "#dc2626";
 
-/// An SVG document that needs nothing else to be shown.
+/// An SVG document that stands alone.
 pub(super) fn svg(report: &Report) -> String {
     let counts = {
         let mut counts: Vec<usize> = report.runs.iter().map(|point| point.connections).collect();
@@ -80,7 +80,7 @@ impl Chart {
         self.label(24.0, 50.0, "start", 12, FAINT, &subtitle);
     }
 
-    /// Speed over the number of connections, a line for each storage.
+    /// Draws the speed over the number of connections, with one line for each storage.
     fn lines(&mut self, panel: Panel, report: &Report, counts: &[usize]) {
         let Panel { left, right } = panel;
         let fastest =
@@ -137,7 +137,7 @@ impl Chart {
         }
     }
 
-    /// A bar for each point, with the name of its storage.
+    /// Draws a bar for each point, with the name of its storage.
     fn bars(&mut self, panel: Panel, title: &str, points: &[Point]) {
         let Panel { left, right } = panel;
         let fastest = points.iter().map(|point| point.max_bytes_per_second).fold(0.0, f64::max);
@@ -225,7 +225,7 @@ struct Scale {
     top: f64,
     step: f64,
     ticks: u32,
-    /// In bytes a second, and its name.
+    /// The unit in bytes a second, and its name.
     unit: (f64, &'static str),
 }
 
@@ -233,7 +233,7 @@ impl Scale {
     /// An axis that reaches `fastest` bytes a second.
     fn to(fastest: f64) -> Self {
         let fastest = fastest.max(1.0);
-        // Round in the unit in which the labels are written.
+        // The steps are round in the unit of the labels.
         let fits = |unit: &&(f64, &str)| fastest / unit.0 < 1000.0;
         let (unit, name) = UNITS.iter().find(fits).copied().unwrap_or(UNITS[4]);
         let rough = fastest / unit / 5.0;
@@ -244,12 +244,12 @@ impl Scale {
         Self { top: step * ticks, step, ticks: ticks as u32, unit: (unit, name) }
     }
 
-    /// All in one unit, so that they compare at a glance.
+    /// The label of a tick. All labels share one unit, so that they compare at a glance.
     fn label(&self, tick: u32) -> String {
         let (unit, name) = self.unit;
         match tick {
             0 => "0".to_owned(),
-            // Without what binary fractions add.
+            // Rounding removes what binary fractions add.
             _ => format!("{} {name}", (self.step / unit * f64::from(tick) * 1e3).round() / 1e3),
         }
     }
@@ -277,7 +277,7 @@ fn shorten(text: &str, most: usize) -> String {
     text.chars().take(most - 1).chain(['…']).collect()
 }
 
-/// A text as the content of an element (XML 1.0 section 2.4).
+/// Escapes a text for the content of an element (XML 1.0 section 2.4).
 fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -1,5 +1,5 @@
-//! What measured runs say: medians and spread, the speed of one connection, a
-//! number of connections to use, and when not to believe any of it.
+//! The conclusions from measured runs: medians and spread, the speed of one connection, a
+//! recommended number of connections, and reasons not to believe any of it.
 
 use haul_engine::NoticeCode;
 use serde::Serialize;
@@ -8,18 +8,18 @@ use super::machine::Load;
 use super::measure::Sample;
 use crate::units::{plural, rate};
 
-/// A smaller number of connections is recommended when it reaches this part of
-/// the best speed: the rest is noise, and connections are the server's cost.
+/// A smaller number of connections is recommended if it reaches this fraction of the best speed.
+/// The rest is noise, and connections cost the server.
 const GOOD_ENOUGH: f64 = 0.95;
 
-/// A connection of many counts as being as fast as one alone down to this part.
+/// A connection among many counts as being as fast as one alone down to this fraction.
 const SAME_SPEED: f64 = 0.8;
 
-/// More than this between the slowest and the fastest round, as a part of the
+/// A larger difference than this between the slowest and the fastest round, as a fraction of the
 /// median, is noise.
 const NOISY: f64 = 0.25;
 
-/// Runs that are shorter say more about starting than about speed.
+/// Shorter runs say more about starting than about speed.
 const SHORT_SECONDS: f64 = 0.1;
 
 /// The rounds with one number of connections and one storage.
@@ -27,25 +27,25 @@ const SHORT_SECONDS: f64 = 0.1;
 pub(super) struct Point {
     pub(super) connections: usize,
     pub(super) storage: &'static str,
-    /// Of the median round, as are all numbers that are no minimum or maximum.
+    /// From the median round, as are all numbers that are not a minimum or maximum.
     pub(super) seconds: f64,
     pub(super) bytes_per_second: f64,
     pub(super) ttfb_s: Option<f64>,
     pub(super) bytes: u64,
     pub(super) min_bytes_per_second: f64,
     pub(super) max_bytes_per_second: f64,
-    /// Of each round, in their order.
+    /// The rate of each round, in their order.
     pub(super) rounds_bytes_per_second: Vec<f64>,
     #[serde(skip)]
     pub(super) steady_bytes_per_second: f64,
 }
 
 impl Point {
-    /// What the rounds with the same settings came to; `None` without any.
+    /// The point that these rounds make; `None` without rounds.
     pub(super) fn of(samples: &[Sample]) -> Option<Self> {
         let mut sorted: Vec<&Sample> = samples.iter().collect();
         sorted.sort_by(|a, b| a.rate().total_cmp(&b.rate()));
-        // Of two the slower one: nothing is promised that was not reached.
+        // Of two middle rounds the slower one counts: no speed is promised that was not reached.
         let median = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
         Some(Self {
             connections: samples.iter().map(|sample| sample.connections).max()?,
@@ -61,7 +61,7 @@ impl Point {
         })
     }
 
-    /// From the slowest to the fastest round, as a part of the median.
+    /// The difference between the slowest and the fastest round, as a fraction of the median.
     pub(super) fn spread(&self) -> f64 {
         (self.max_bytes_per_second - self.min_bytes_per_second) / self.bytes_per_second.max(1e-9)
     }
@@ -73,16 +73,16 @@ fn median_of(values: impl Iterator<Item = f64>) -> Option<f64> {
     sorted.get(sorted.len().checked_sub(1)? / 2).copied()
 }
 
-/// The speed of one connection, where more of them are faster in proportion.
+/// The speed of one connection, if more of them are proportionally faster.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub(super) struct PerConnection {
     pub(super) bytes_per_second: f64,
-    /// Up to this many connections.
+    /// It holds up to this many connections.
     pub(super) up_to: usize,
 }
 
-/// Sees a cap of each connection: a number of connections and four times that
-/// number, with all that were tried between them, have the same speed each.
+/// Detects a cap on each connection: a number of connections and four times that number, with all
+/// that were tried between them, have the same speed for each connection.
 pub(super) fn per_connection(points: &[Point]) -> Option<PerConnection> {
     let each = |point: &Point| point.steady_bytes_per_second / point.connections as f64;
     let first = points.first()?;
@@ -106,8 +106,8 @@ pub(super) struct Advice {
     pub(super) reason: String,
 }
 
-/// The fewest connections that are as fast as any, or nearly so. `points` go
-/// from few connections to many.
+/// The fewest connections that are as fast as any, or nearly so. `points` are sorted by their
+/// number of connections.
 pub(super) fn advise(points: &[Point], ranges: bool, cap: Option<PerConnection>) -> Option<Advice> {
     let fastest = points
         .iter()
@@ -135,7 +135,7 @@ pub(super) fn advise(points: &[Point], ranges: bool, cap: Option<PerConnection>)
     Some(Advice { connections, reason })
 }
 
-/// Why the numbers may not be what they seem, each with its remedy.
+/// Reasons why the numbers may mislead, each with its remedy.
 pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>) -> Vec<String> {
     let mut warnings = Vec::new();
     let busy = load.and_then(Load::warning);
@@ -173,7 +173,7 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
         ));
     }
     for (code, text) in samples.iter().flat_map(|sample| &sample.notices) {
-        // What a run says of its own restart or name is not of the measurement.
+        // Notices about the run's own restart or file name do not concern the measurement.
         let telling = matches!(
             code,
             NoticeCode::ConnectionLimit | NoticeCode::StorageFallback | NoticeCode::SingleStream

@@ -1,10 +1,10 @@
-//! Who else used this machine while it measured, from /proc. Without it
-//! nothing is said.
+//! Who else used this machine during the measurement, according to /proc. Without /proc, nothing is
+//! reported.
 
 use std::fs;
 
-/// More than this many cores used by others, or this part of the time given to
-/// other machines, disturbs.
+/// The load that disturbs: this many cores used by other programs, or this fraction of the time
+/// taken by other machines.
 const OTHERS: f64 = 0.25;
 const STOLEN: f64 = 0.05;
 
@@ -18,12 +18,12 @@ pub(super) struct Ticks {
     cores: usize,
 }
 
-/// What was used between two readings.
+/// The load between two readings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
     /// Cores that other programs kept busy, on average.
     pub(super) others_cores: f64,
-    /// The part of the time in which the hypervisor ran something else.
+    /// The fraction of the time in which the hypervisor ran something else.
     pub(super) stolen: f64,
     pub(super) cores: usize,
 }
@@ -50,11 +50,11 @@ impl Ticks {
             line.strip_prefix("cpu")
                 .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
         };
-        // The name of a process may have spaces and parentheses in it.
+        // A process name may contain spaces and parentheses.
         let mut fields = own.rsplit_once(')')?.1.split_whitespace().skip(11);
         let mut own_ticks = || fields.next()?.parse::<u64>().ok();
         Some(Self {
-            // Guests are in user and nice already.
+            // Guest time is already included in user and nice.
             all: times.iter().take(8).sum(),
             // user, nice, system, irq, softirq
             busy: at(0) + at(1) + at(2) + at(5) + at(6),
@@ -64,7 +64,7 @@ impl Ticks {
         })
     }
 
-    /// What was used since; `None` if no time has passed.
+    /// The load since then; `None` if no time has passed.
     pub(super) fn until(self, later: Self) -> Option<Load> {
         let all = later.all.checked_sub(self.all).filter(|&ticks| ticks > 0)? as f64;
         let busy = later.busy.saturating_sub(self.busy);
@@ -79,7 +79,7 @@ impl Ticks {
 }
 
 impl Load {
-    /// What disturbed, and what to do about it.
+    /// A warning about what disturbed, with a remedy.
     pub(super) fn warning(self) -> Option<String> {
         if self.stolen > STOLEN {
             return Some(format!(

@@ -14,11 +14,11 @@ use crate::exit::{self, Failure};
 use crate::render::{View, to_stderr};
 use crate::signals::{Interrupt, Stop};
 
-/// How often it is looked at. The engine's own numbers are at most 100 ms old,
-/// and the moment they change is seen this exactly.
+/// How often progress is checked. The engine's own numbers are at most 100 ms old, and their
+/// changes are noticed this precisely.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// When a run has told enough. It is cancelled then.
+/// When a run has told enough and is cancelled.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Limits {
     /// After this many bytes.
@@ -34,32 +34,32 @@ impl Limits {
     }
 }
 
-/// What one run came to.
+/// The result of one run.
 #[derive(Debug, Clone)]
 pub(super) struct Sample {
-    /// The number asked for; with `auto` the most there were.
+    /// The number asked for; with `auto`, the highest that was reached.
     pub(super) connections: usize,
     pub(super) storage: &'static str,
     pub(super) bytes: u64,
     pub(super) seconds: f64,
     pub(super) ttfb_s: Option<f64>,
-    /// BLAKE3 of a whole object: of the file where there is one.
+    /// BLAKE3 of a whole object, computed from the file if there is one.
     pub(super) hash: Option<[u8; 32]>,
-    /// Whether the server gives byte ranges.
+    /// Whether the server supports byte ranges.
     pub(super) ranges: bool,
-    /// Lines that the engine had for the user.
+    /// The engine's notices for the user.
     pub(super) notices: Vec<(NoticeCode, String)>,
     /// Rounds of backoff.
     pub(super) retries: u32,
 }
 
 impl Sample {
-    /// Bytes a second, the wait for the first byte included.
+    /// Bytes a second, including the wait for the first byte.
     pub(super) fn rate(&self) -> f64 {
         self.bytes as f64 / self.seconds.max(1e-9)
     }
 
-    /// Bytes a second once they came.
+    /// Bytes a second after the first byte.
     pub(super) fn steady_rate(&self) -> f64 {
         let waited = self.ttfb_s.unwrap_or(0.0).min(self.seconds * 0.9);
         self.bytes as f64 / (self.seconds - waited).max(1e-9)
@@ -69,14 +69,14 @@ impl Sample {
 /// How a run ended.
 pub(super) enum Ended {
     Sample(Sample),
-    /// It failed or was interrupted, which was told; the exit code.
+    /// It failed or was interrupted, and that was reported; the exit code.
     Early(u8),
 }
 
-/// Downloads what `builder` has prepared and measures it.
+/// Runs the download that `builder` describes and measures it.
 ///
 /// # Errors
-/// What keeps it from starting, and a file that cannot be read again.
+/// What keeps it from starting, or a file that cannot be read back.
 pub(super) async fn run(
     builder: DownloadBuilder,
     into: (&Path, StorageKind),
@@ -112,7 +112,7 @@ pub(super) async fn run(
 }
 
 enum Followed {
-    /// With the file, where one was published.
+    /// The sample, with the file if one was published.
     Sample(Sample, Option<std::path::PathBuf>),
     Early(u8),
 }
@@ -144,7 +144,7 @@ async fn follow(
             biased;
             interrupt = stop.requested() => break Err(Some(interrupt)),
             event = events.next() => match event {
-                // The error itself comes from `wait`, with its hint.
+                // `wait` returns the error itself, with its hint.
                 Some(Event::Failed { .. }) => {}
                 Some(Event::Notice(notice)) => sample.notices.push((notice.code, notice.message)),
                 Some(Event::Retry { .. }) => sample.retries += 1,
@@ -207,15 +207,15 @@ async fn follow(
     }
 }
 
-/// A run that reached a limit left these.
+/// Removes what a run left that reached a limit.
 fn remove_partial(directory: &Path) {
     for name in ["object.part", "object.haul"] {
         let _ = fs::remove_file(directory.join(name));
     }
 }
 
-/// Reads the file, because the engine's own hash is of the bytes received and
-/// says nothing of where they were put.
+/// Hashes the file and removes it. The engine's own hash covers the bytes received, and says
+/// nothing about where they were stored.
 fn hash_and_remove(file: &Path) -> io::Result<[u8; 32]> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs::File::open(file)?)?;

@@ -1,16 +1,15 @@
-//! `haul bench`: what a server gives, by the number of connections, and what
-//! this machine's storage costs.
+//! `haul bench`: the speed of a server by the number of connections, and the cost of this machine's
+//! storage.
 //!
-//! Two series of downloads through the engine, each in several rounds of
-//! shuffled order. The first varies the number of connections and keeps
-//! nothing, so that only the network counts; of a server it fetches no more
-//! than [`SURVEY_BYTES`] or [`SURVEY_TIME`] a run. The second stores the
-//! embedded origin's object in each way with the number that won, so that only
-//! the storage counts. With `--storage` there is one series only: whole objects
-//! into the storages that were named.
+//! There are two series of downloads through the engine, each with several rounds in shuffled
+//! order. The first varies the number of connections and keeps nothing, so that only the network
+//! counts; from a server it fetches no more than [`SURVEY_BYTES`] or [`SURVEY_TIME`] per run. The
+//! second stores the embedded origin's object in each way, with the number of connections that won,
+//! so that only the storage counts. With `--storage` there is a single series: whole objects into
+//! the named storages.
 //!
-//! [`measure`] runs a download, [`judge`] draws the conclusions, [`report`] and
-//! [`chart`] show them, [`machine`] tells who else was busy here.
+//! [`measure`] runs a download, [`judge`] draws the conclusions, [`report`] and [`chart`] show
+//! them, and [`machine`] tells who else was busy here.
 
 mod chart;
 mod judge;
@@ -58,12 +57,12 @@ const DEFAULT_ROUNDS: usize = 3;
 #[derive(Debug)]
 pub(crate) struct BenchPlan {
     url: Option<String>,
-    /// Of the embedded origin's object.
+    /// The size of the embedded origin's object.
     object_bytes: u64,
     limits: Limits,
     directory: PathBuf,
     connections: Vec<Connections>,
-    /// Those that were named; without any there are two series.
+    /// The named storages; without any there are two series.
     storages: Vec<StorageKind>,
     rounds: usize,
     sync: bool,
@@ -90,7 +89,7 @@ pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let url = args.url.as_deref().map(address::url).transpose()?;
     let (mut engine, request) = request::resolve(args.request)?;
     if url.is_none() {
-        // The way to the origin inside this process has nothing between.
+        // Nothing stands between this process and the origin inside it.
         engine.proxies = Proxies::default();
         engine.http_version = HttpVersion::Auto;
     }
@@ -103,7 +102,7 @@ pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
         (true, true) => vec![Connections::Auto],
         (false, _) => counts.into_iter().map(Connections::Fixed).collect(),
     };
-    // Storages that are named get whole objects, unless a limit is named too.
+    // Named storages get whole objects, unless a limit is given too.
     let survey = url.is_some() && !named;
     let limits = Limits {
         bytes: args.size.filter(|_| url.is_some()).or(survey.then_some(SURVEY_BYTES)),
@@ -140,7 +139,7 @@ fn storage(named: MeasuredStorage) -> StorageKind {
 /// Why a measurement ends without a report.
 enum Halt {
     Failure(Failure),
-    /// It was told of; the exit code.
+    /// The failure was reported; the exit code.
     Told(u8),
 }
 
@@ -172,7 +171,7 @@ pub(crate) async fn run(plan: BenchPlan, stop: Stop) -> u8 {
 async fn measure(plan: &BenchPlan, stop: &Stop) -> Result<Report, Halt> {
     let scratch = Scratch::create_below(&plan.directory, "bench", stop)
         .map_err(|failure| failure.hint("name another with --dir DIR"))?;
-    // Without a URL, and for what the storage costs.
+    // The origin is needed without a URL, and for the cost of storage.
     let needs_origin = plan.url.is_none() || plan.storages.is_empty();
     let origin = if needs_origin { Some(Embedded::start(plan.object_bytes).await?) } else { None };
     let embedded = origin.as_ref().map(|origin| &origin.source);
@@ -243,7 +242,7 @@ fn publish(plan: &BenchPlan, report: &Report) -> Result<(), Failure> {
 #[derive(Debug, Clone)]
 struct Source {
     url: String,
-    /// BLAKE3 of the object, where it is known.
+    /// BLAKE3 of the object, if it is known.
     expected: Option<[u8; 32]>,
     limits: Limits,
 }
@@ -264,7 +263,7 @@ impl Embedded {
     }
 }
 
-/// What is varied.
+/// The parameters that vary.
 #[derive(Debug, Clone, Copy)]
 struct Setting {
     connections: Connections,
@@ -273,9 +272,9 @@ struct Setting {
 
 /// The rounds of some settings.
 struct Series {
-    /// Of each setting those of its rounds, in the order of the settings.
+    /// The rounds of each setting, in the order of the settings.
     samples: Vec<Vec<Sample>>,
-    /// Whether all whole objects were the right one; `None` without any.
+    /// Whether every whole object was the right one; `None` if there was none.
     right: Option<bool>,
 }
 
@@ -297,7 +296,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// Says before the first byte what will be fetched.
+    /// Announces what will be fetched, before the first byte.
     fn announce(&self, source: &Source, settings: &[Setting]) {
         if self.plan.voice != Voice::Meter {
             return;
@@ -322,7 +321,7 @@ impl Bench<'_> {
         )]);
     }
 
-    /// What caches do on first use is not part of any one setting. Whole objects
+    /// Whether the caches are filled by a first run, so that no setting pays for it. Whole objects
     /// of somebody's server are not fetched for that.
     fn warms_up(&self, source: &Source) -> bool {
         source.expected.is_some() || source.limits.bytes.is_some() || source.limits.time.is_some()
@@ -340,14 +339,14 @@ impl Bench<'_> {
         }
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); settings.len()];
         for _ in 0..self.plan.rounds {
-            // Whoever always comes after the same one profits or suffers from it.
+            // A setting that always came after the same one would profit or suffer from it.
             let mut order: Vec<usize> = (0..settings.len()).collect();
             fastrand::shuffle(&mut order);
             for index in order {
                 samples[index].push(self.one(source, settings[index]).await?);
             }
         }
-        // Without a known object all must at least agree.
+        // Without a known object, all must at least agree.
         let mut hashes = samples.iter().flatten().filter_map(|sample| sample.hash).peekable();
         let right = source.expected.or(hashes.peek().copied());
         let right = hashes.map(|hash| Some(hash) == right).reduce(|a, b| a && b);
@@ -355,7 +354,7 @@ impl Bench<'_> {
     }
 
     async fn one(&self, source: &Source, setting: Setting) -> Result<Sample, Halt> {
-        // A new engine each time: no connection of the run before is reused.
+        // A new engine for each run, so that no connection is reused.
         let engine = Engine::new(self.plan.engine.clone()).map_err(Failure::from)?;
         let builder = self
             .plan
@@ -383,7 +382,7 @@ fn each_storage(settings: &[Setting]) -> Vec<Setting> {
     firsts
 }
 
-/// Without byte ranges all numbers of connections are one.
+/// Without byte ranges, all numbers of connections amount to one.
 fn one_connection(settings: &mut Vec<Setting>) {
     settings.iter_mut().for_each(|setting| setting.connections = Connections::Fixed(1));
     settings.dedup_by_key(|setting| setting.storage);

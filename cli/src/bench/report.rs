@@ -1,5 +1,5 @@
-//! The report of a measurement: as a table for the terminal, as Markdown and,
-//! by its fields, as JSON.
+//! The report of a measurement: as a table for the terminal, as Markdown and, by its fields, as
+//! JSON.
 
 use serde::Serialize;
 
@@ -15,16 +15,15 @@ pub(super) struct Report {
     pub(super) url: String,
     /// The most that a run fetched.
     pub(super) bytes: u64,
-    /// By number of connections, with storages that were named by those first.
+    /// By number of connections; if storages were named, by storage first.
     pub(super) runs: Vec<Point>,
-    /// The embedded origin's object into each storage with the recommended
-    /// connections, for what the storage costs.
+    /// The embedded origin's object in each storage with the recommended connections, for the cost
+    /// of the storage.
     pub(super) storages: Vec<Point>,
     pub(super) recommended_connections: Option<usize>,
     pub(super) recommended_because: Option<String>,
     pub(super) per_connection: Option<PerConnection>,
-    /// Whether all whole objects were the right one; `null` where every run
-    /// ended at its limit.
+    /// Whether every whole object was the right one; `null` if every run ended at its limit.
     pub(super) blake3_ok: Option<bool>,
     pub(super) warnings: Vec<String>,
 }
@@ -33,7 +32,7 @@ impl Report {
     /// The report of the first series.
     pub(super) fn of(url: String, survey: &Series) -> Self {
         let runs = survey.points();
-        // Several storages are compared elsewhere: one of them tells of the network.
+        // Several storages are compared elsewhere; one of them represents the network.
         let first = runs.first().map(|point| point.storage);
         let network: Vec<Point> =
             runs.iter().filter(|point| Some(point.storage) == first).cloned().collect();
@@ -57,14 +56,14 @@ impl Report {
     pub(super) fn add_storages(&mut self, series: &Series) {
         self.storages = series.points();
         self.blake3_ok = match (self.blake3_ok, series.right) {
-            // A server's object that was never whole is not vouched for by ours.
+            // Our own object does not vouch for a server's object that was never fetched whole.
             (None, Some(true)) => None,
             (Some(a), Some(b)) => Some(a && b),
             (a, b) => b.or(a),
         };
     }
 
-    /// Adds why the numbers may mislead.
+    /// Adds reasons why the numbers may mislead.
     pub(super) fn add_warnings(&mut self, samples: &[Sample], load: Option<Load>) {
         let points: Vec<Point> = self.runs.iter().chain(&self.storages).cloned().collect();
         self.warnings = judge::warnings(&points, samples, load);

@@ -1,9 +1,9 @@
-//! `--from-curl`: what a browser's "Copy as cURL" gives, in haul's words.
+//! `--from-curl`: the command that a browser's "Copy as cURL" yields, in haul's words.
 //!
-//! The text is split as the shell would that it was made for (bash, or Windows' cmd) with nothing
-//! expanded. Its flags become haul's; what asks for something else than a download, and what is
-//! not known, is refused by name. No text made here has a value in it: they are the secrets of
-//! somebody's session.
+//! The text is split as its shell would split it (bash, or Windows' cmd), with nothing expanded.
+//! Its flags become haul's. A flag that asks for something other than a download, or that is
+//! unknown, is refused by name. No message made here contains a value, because the values are the
+//! secrets of somebody's session.
 
 use std::ffi::OsString;
 use std::io::Read as _;
@@ -15,10 +15,10 @@ use url::Url;
 use crate::exit::Failure;
 use crate::render::escape;
 
-/// No command is longer, in bytes.
+/// A longer command is refused; in bytes.
 const MAX_BYTES: u64 = 1 << 20;
 
-/// Flags without an effect on what is fetched, or that haul acts by anyway.
+/// Flags that do not affect what is fetched, or that haul obeys anyway.
 const NOTHING: &[&str] = &[
     "--compressed",
     "--globoff",
@@ -45,7 +45,7 @@ const NOTHING: &[&str] = &[
     "--create-dirs",
 ];
 
-/// Flags with a value that haul has, too.
+/// Flags with a value that haul has as well.
 const SAME: &[&str] = &[
     "--referer",
     "--user",
@@ -98,8 +98,8 @@ const LETTERS: &[(char, &str)] = &[
     ('E', "--cert"),
 ];
 
-/// Fields that are about the browser's own connection, cache and place in the file: haul sends
-/// its own, or none.
+/// Fields about the browser's own connection, cache and position in the file. haul sends its own,
+/// or none.
 const OWN_FIELDS: &[&str] = &[
     "accept-encoding",
     "range",
@@ -118,8 +118,8 @@ const OWN_FIELDS: &[&str] = &[
     "expect",
 ];
 
-/// haul's words for a command of curl; `-` is read from standard input. `insecure` says that the
-/// user has typed haul's flag of that name.
+/// haul's words for a curl command; `-` reads it from standard input. `insecure` says that the user
+/// has typed haul's flag of that name.
 pub(super) fn words(given: OsString, insecure: bool) -> Result<Vec<String>, Failure> {
     let text = if given == "-" {
         let mut text = String::new();
@@ -178,7 +178,7 @@ fn translate(typed: Vec<String>, insecure: bool) -> Result<Vec<String>, Failure>
                     }
                     fields.push(format!("Cookie: {cookies}"));
                 }
-                // Where the browser was in the file.
+                // It is the range that the browser had reached.
                 "--range" => drop(wanted()?),
                 "--request" => {
                     let method = wanted()?.to_ascii_uppercase();
@@ -228,7 +228,7 @@ fn sends(why: &str) -> Failure {
     )
 }
 
-/// A field of the browser's request as a word of haul.
+/// A field of the browser's request as one of haul's words.
 fn header(field: &str, url: &str) -> Result<Option<String>, Failure> {
     if field.starts_with('@') {
         return Err(refuse("has the headers of a file")
@@ -249,7 +249,7 @@ fn header(field: &str, url: &str) -> Result<Option<String>, Failure> {
         let host = url.host_str()?.to_owned();
         Some(url.port().map_or(host.clone(), |port| format!("{host}:{port}")))
     };
-    // HTTP/2's own begin with a colon.
+    // The pseudo-fields of HTTP/2 begin with a colon.
     if name.is_empty() || value.is_empty() || OWN_FIELDS.iter().any(|own| is(own)) {
         return Ok(None);
     }
@@ -260,7 +260,7 @@ fn header(field: &str, url: &str) -> Result<Option<String>, Failure> {
     })
 }
 
-/// The flags in a word, by their long names, and the value that it has behind the last one.
+/// The flags in a word by their long names, and the value that follows the last one directly.
 fn flags(word: &str) -> Vec<(String, Option<String>)> {
     if word.starts_with("--") {
         return match word.split_once('=') {
@@ -304,7 +304,7 @@ fn split(text: &str) -> Result<Vec<String>, Failure> {
     bash(text)
 }
 
-/// What cmd takes away before the program sees its line.
+/// Undoes the quoting that cmd removes before the program sees its line.
 fn without_carets(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text.chars().filter(|c| *c != '\r').peekable();
@@ -318,8 +318,8 @@ fn without_carets(text: &str) -> String {
     plain
 }
 
-/// Words as Windows' C runtime reads them: quotes hold words together, a backslash means
-/// something only before a quote.
+/// Splits words as Windows' C runtime does: quotes hold words together, and a backslash is special
+/// only before a quote.
 fn cmd(text: &str) -> Result<Vec<String>, Failure> {
     let mut words = Vec::new();
     let (mut word, mut quoted): (Option<String>, bool) = (None, false);
@@ -356,7 +356,7 @@ fn cmd(text: &str) -> Result<Vec<String>, Failure> {
     Ok(words)
 }
 
-/// Words as bash reads them, with nothing expanded.
+/// Splits words as bash does, with nothing expanded.
 fn bash(text: &str) -> Result<Vec<String>, Failure> {
     let open = || refuse("has a quote that is not closed");
     let mut words = Vec::new();
@@ -420,10 +420,10 @@ fn double_quoted(rest: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<()
     }
 }
 
-/// bash's `$'...'`.
+/// Reads bash's `$'...'`.
 fn ansi_quoted(rest: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<(), Failure> {
     let open = || refuse("has a quote that is not closed");
-    // Bytes, since `\x` gives those of UTF-8 one by one.
+    // The text is collected as bytes, since `\x` yields the bytes of UTF-8 one by one.
     let mut bytes = Vec::new();
     let push = |bytes: &mut Vec<u8>, c: char| {
         bytes.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
@@ -465,7 +465,7 @@ fn scalar(rest: &mut Peekable<Chars<'_>>, digits: usize) -> char {
     number(rest, 16, digits).and_then(char::from_u32).unwrap_or('\u{fffd}')
 }
 
-/// The number in at most so many digits that follow.
+/// Reads a number of at most this many digits.
 fn number(rest: &mut Peekable<Chars<'_>>, radix: u32, digits: usize) -> Option<u32> {
     let mut number = None;
     for _ in 0..digits {

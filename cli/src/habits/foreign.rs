@@ -10,7 +10,7 @@ use crate::aria2;
 use crate::exit::Failure;
 use crate::units;
 
-/// What the flag of this name means here, if it is of curl, wget or aria2.
+/// What this flag means here, if it belongs to curl, wget or aria2.
 pub(super) fn habit(flag: &Flag<'_>) -> Option<&'static Means> {
     let typed = flag.typed();
     HABITS.iter().find(|(names, _)| names.contains(&typed.as_str())).map(|(_, means)| means)
@@ -22,7 +22,7 @@ pub(super) fn takes_value(means: &Means) -> bool {
 }
 
 impl Walk<'_> {
-    /// A flag that haul does not have. `false` where nobody knows it.
+    /// Handles a flag that haul does not have. Returns `false` if no program knows it.
     pub(super) fn foreign(
         &mut self,
         flag: &Flag<'_>,
@@ -82,7 +82,8 @@ impl Walk<'_> {
         Ok(true)
     }
 
-    /// aria2's `-k SIZE`. Alone it is curl's, and no habit switches TLS off.
+    /// Handles aria2's `-k SIZE`. A `-k` alone is curl's, and no habit may switch certificate
+    /// checks off.
     pub(super) fn min_split(
         &mut self,
         behind: &str,

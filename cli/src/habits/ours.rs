@@ -1,5 +1,5 @@
-//! Flags that haul has, where the value or what follows can only be meant for the flag of that
-//! name in another program.
+//! Flags that haul has, where the value or the following word can only be meant for another
+//! program's flag of that name.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -9,7 +9,7 @@ use super::{Flag, Walk, curl};
 use crate::exit::Failure;
 
 impl Walk<'_> {
-    /// A flag of haul with its value, where that may be meant for another program's flag.
+    /// Handles a flag of haul whose value may be meant for another program's flag.
     pub(super) fn ours(
         &mut self,
         flag: &Flag<'_>,
@@ -76,7 +76,7 @@ impl Walk<'_> {
                      haul -i -",
                 );
             }
-            // wget's takes none: it leaves the environment's proxies out.
+            // wget's `--no-proxy` takes no value and ignores the environment's proxies.
             ("--no-proxy", _) if is_url(&text) => {
                 self.push("--proxy=");
                 value.into_iter().for_each(|url| rest.push_front(url));
@@ -103,8 +103,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// wget's `-O NAME`, and curl's `-O`, which is what haul does anyway. Whether the rest of
-    /// the word was taken.
+    /// Handles wget's `-O NAME` and curl's `-O`, which asks for haul's default. Returns whether the
+    /// rest of the word was consumed.
     pub(super) fn remote_name(&mut self, behind: &str, rest: &mut VecDeque<OsString>) -> bool {
         if behind == "-" || behind.contains(['.', '/']) {
             self.push(format!("--output={behind}"));
@@ -125,7 +125,8 @@ impl Walk<'_> {
         false
     }
 
-    /// `--from-curl`: the words of a command of curl, before haul's own, which count more.
+    /// Handles `--from-curl`: the words of the curl command go before the typed ones, which take
+    /// precedence.
     fn curl(&mut self, value: OsString) -> Result<(), Failure> {
         let words = curl::words(value, self.insecure)?;
         self.urls += 1;

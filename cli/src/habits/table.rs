@@ -1,25 +1,25 @@
-//! What flags of curl, wget and aria2 mean here, where haul has no flag of that name.
+//! What flags of curl, wget and aria2 mean here, if haul has no flag of that name.
 
 use Means::{Flags, Never, No, Nothing, Switch, Unless, Value};
 
-/// What a foreign flag comes to.
+/// How a foreign flag is handled.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Means {
-    /// haul does so by itself.
+    /// haul does this anyway.
     Nothing,
-    /// The same of a flag with a value.
+    /// haul does this anyway, and the flag has a value.
     No,
-    /// These words of haul.
+    /// The flag becomes these words of haul.
     Flags(&'static [&'static str]),
-    /// These flags of haul, each with the value.
+    /// The flag becomes these flags of haul, each with the value.
     Value(&'static [&'static str]),
-    /// These words, unless `=false` follows, as aria2 has it.
+    /// The flag becomes these words unless `=false` follows, as in aria2.
     Switch(&'static [&'static str]),
-    /// Nothing, and with `=false` as [`Means::Never`].
+    /// The flag does nothing, but with `=false` it is refused like [`Means::Never`].
     Unless(&'static str, &'static str),
-    /// Decided by the value, in [`super::values`].
+    /// The value decides, in [`super::values`].
     ByValue,
-    /// It cannot be: why, and what does it instead.
+    /// The flag is refused, with the reason and an alternative.
     Never(&'static str, &'static str),
 }
 
@@ -73,9 +73,9 @@ const VERSION: Means = Never(
     "--if-changed compares with the file that is here, and keeps its version beside it",
 );
 
-/// The flags, in the spelling that is typed.
+/// The flags, spelled as they are typed.
 pub(super) const HABITS: &[(&[&str], Means)] = &[
-    // What haul does anyway.
+    // Flags that ask for what haul does anyway.
     (&["-L", "--location", "-f", "--fail", "-S", "--show-error"], Nothing),
     (&["-J", "--remote-header-name", "--content-disposition"], Nothing),
     (&["--remote-name", "--remote-name-all", "--trust-server-names"], Nothing),
@@ -88,10 +88,10 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (&["--keep-session-cookies", "--no-dns-cache", "--no-hsts", "--no-iri"], Nothing),
     (&["--tcp-nodelay", "--tcp-fastopen", "--proxytunnel"], Nothing),
     (&["--retry-delay", "--waitretry", "--retry-wait", "--keepalive-time"], No),
-    // The same by another name.
+    // Flags that have another name in haul.
     (&["--silent"], Flags(&["--quiet"])),
     (&["--no-progress-meter", "--no-verbose"], Flags(&["--progress=none"])),
-    // Beside `-q`, which it takes back.
+    // It takes back `-q`.
     (&["--show-progress"], Flags(&[NOT_QUIET])),
     (&["--spider"], Flags(&["--dry-run"])),
     (&["--timestamping"], Flags(&["--if-changed"])),
@@ -129,7 +129,7 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (&["--disable-ipv6"], Switch(&["--ipv4"])),
     (&["--http-no-cache"], Switch(&["--header=Cache-Control: no-cache"])),
     (&["--check-certificate"], Unless(ANY, CACERT)),
-    // What cannot be.
+    // Flags that haul cannot honour.
     (&["--no-check-certificate", "--proxy-insecure"], TLS),
     (&["--data", "--data-raw", "--data-binary", "--data-urlencode", "--data-ascii"], BODY),
     (&["-F", "--form", "--form-string", "--post-data", "--post-file", "--body-data"], BODY),

@@ -1,5 +1,5 @@
-//! One download as a JSON object: `id`, `url` or `urls`, `out`, `dir`, `size`,
-//! `digest`, `headers`.
+//! One download as a JSON object with `id`, `url` or `urls`, `out`, `dir`, `size`, `digest` and
+//! `headers`.
 
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ const GRAMMAR: &str = "an object has `url` or `urls`, and may have `id`, `out`, 
 
 /// The item that a line describes.
 pub(super) fn item(line: &str) -> Result<Item, Reason> {
-    // The parser's texts name places and tokens, never what a string holds.
+    // The parser's messages name places and tokens, but never the contents of a string.
     let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
         reason(
             format!("`{}` is no JSON object: column {}", quote::json(line), error.column()),

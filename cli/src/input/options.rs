@@ -5,8 +5,8 @@ use haul_engine::Checksum;
 use super::{GRAMMAR, Item, Reason, inner_path, quote, reason};
 use crate::request;
 
-/// Adds what an indented line says to the entry it belongs to. What means
-/// nothing here is remembered by its name.
+/// Adds the option on an indented line to the entry it belongs to. An option without a meaning here
+/// is remembered by name.
 pub(super) fn add(item: &mut Item, line: &str) -> Result<(), Reason> {
     let line = line.trim();
     let Some((key, value)) = line.split_once('=') else {
@@ -31,14 +31,14 @@ pub(super) fn add(item: &mut Item, line: &str) -> Result<(), Reason> {
     Ok(())
 }
 
-/// A digest in the grammar of `--checksum`, of aria2, or `ALGO:HEX`.
+/// A digest as `--checksum` or aria2 writes it, or as `ALGO:HEX`.
 pub(super) fn checksum(text: &str) -> Result<Checksum, Reason> {
     let text = text.trim().replacen(':', "=", 1);
     text.parse::<Checksum>()
         .map_err(|error| (error.to_string(), error.hint().unwrap_or(GRAMMAR).to_owned()))
 }
 
-/// A header as one line.
+/// A header, written as one line.
 pub(super) fn header(line: &str) -> Result<(String, String), Reason> {
     request::header("header", line).map_err(told)
 }

@@ -1,16 +1,16 @@
-//! Quoting lines of a list in errors: without their secrets, and short.
+//! Quotes lines of a list in errors, without their secrets and shortened.
 
 use haul_engine::redact_url;
 
 use crate::render::escape;
 
-/// So much of a line is quoted, in characters.
+/// How much of a line is quoted, in characters.
 const SHOWN: usize = 120;
 
-/// What stands for a text that may be a secret.
+/// Replaces a text that may be a secret.
 const HIDDEN: &str = "…";
 
-/// A line of URLs.
+/// Quotes a line of URLs.
 pub(super) fn line(text: &str) -> String {
     if text.starts_with('{') {
         return json(text);
@@ -22,14 +22,13 @@ pub(super) fn line(text: &str) -> String {
     short(&escape(&fields.join("\t")))
 }
 
-/// The name of an option, without what it is set to.
+/// Quotes the name of an option, without its value.
 pub(super) fn key(text: &str) -> String {
     let name = text.trim().split(['=', ':', ' ', '\t']).next().unwrap_or_default();
     short(&escape(name))
 }
 
-/// A line of JSON: keys and punctuation as they are, URLs redacted, all else
-/// hidden.
+/// Quotes a line of JSON: keys and punctuation as they are, URLs redacted, and all else hidden.
 pub(super) fn json(line: &str) -> String {
     let mut shown = String::new();
     let mut rest = line;
@@ -46,11 +45,11 @@ pub(super) fn json(line: &str) -> String {
         shown += &format!("\"{text}\"");
         rest = after;
     }
-    // What follows an unpaired quote was taken as a text above.
+    // Whatever follows an unpaired quote was treated as a text above.
     short(&escape(&(shown + &punctuation(rest))))
 }
 
-/// What is between the texts of a JSON line.
+/// The punctuation between the texts of a JSON line.
 fn punctuation(text: &str) -> String {
     let mut shown = String::new();
     for c in text.chars() {
@@ -63,7 +62,7 @@ fn punctuation(text: &str) -> String {
     shown
 }
 
-/// What a JSON string holds, as it is written, and what follows it.
+/// The contents of a JSON string as written, and what follows it.
 fn string(text: &str) -> (&str, &str) {
     let mut escaped = false;
     for (at, byte) in text.bytes().enumerate() {

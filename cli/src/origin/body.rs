@@ -1,5 +1,5 @@
-//! The bodies of the embedded origin's responses, as fast as they are asked for or at the
-//! pace of their connection.
+//! The bodies of the embedded origin's responses, sent as fast as they are read or at the pace of
+//! their connection.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -15,18 +15,18 @@ use tokio::time::{Instant, Sleep};
 
 use super::object::Object;
 
-/// At a pace, pieces are this small: many a second, so that the speed is smooth.
+/// The size of the pieces of a paced body. They are small, so that many go out per second and the
+/// speed is smooth.
 const PACED_BYTES: usize = 16 << 10;
 
-/// A connection may make up for as much time as this, in which a timer was late or nothing
-/// was asked for.
+/// How much lost time a connection may make up for when a timer was late or nothing was requested.
 const CATCH_UP: Duration = Duration::from_millis(50);
 
-/// The pace of one connection, which the responses on it share.
+/// The pace of one connection, shared by the responses on it.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
     bytes_per_second: u64,
-    /// Elapsed when the next piece may go.
+    /// Elapses when the next piece may be sent.
     timer: Arc<Mutex<Pin<Box<Sleep>>>>,
 }
 
@@ -37,7 +37,7 @@ impl Pace {
         Self { bytes_per_second, timer: Arc::new(Mutex::new(Box::pin(timer))) }
     }
 
-    /// Returns ready with `bytes` taken from the connection's time.
+    /// Returns ready once `bytes` were taken from the connection's time.
     fn poll_take(&self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
         let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         ready!(timer.as_mut().poll(context));
@@ -47,21 +47,21 @@ impl Pace {
     }
 }
 
-/// When the piece after one of `bytes` may go, which itself was due at `due` and goes now.
+/// When the next piece may be sent after one of `bytes` that was due at `due` and is sent now.
 fn next_due(due: Instant, now: Instant, bytes: usize, bytes_per_second: u64) -> Instant {
     let from = now.checked_sub(CATCH_UP).map_or(due, |earliest| due.max(earliest));
     from + Duration::from_secs_f64(bytes as f64 / bytes_per_second as f64)
 }
 
-/// A body that gives the object's pieces out without copying them.
+/// A body that hands out the object's pieces without copying them.
 #[derive(Debug)]
 pub(super) struct Pieces {
     pub(super) object: Object,
-    /// What is still to be sent.
+    /// What remains to be sent.
     pub(super) range: Range<u64>,
-    /// Without one the body is as fast as its reader.
+    /// Without a pace, the body is as fast as its reader.
     pub(super) pace: Option<Pace>,
-    /// Counts what all bodies have sent.
+    /// Counts the bytes that all bodies have sent.
     pub(super) sent: Arc<AtomicU64>,
 }
 
@@ -127,7 +127,7 @@ mod tests {
                 assert_eq!(pieces.collect().await.unwrap().to_bytes().len(), 100_000);
             }
             assert_eq!(sent.load(Ordering::Relaxed), 200_000);
-            // The first piece has nothing to wait for, and a little is made up for.
+            // The first piece need not wait, and a little lost time is made up for.
             let least = Duration::from_secs_f64((200_000.0 - 16_384.0) / f64::from(1 << 20));
             assert!(begun.elapsed() + CATCH_UP >= least, "{:?}", begun.elapsed());
         });

@@ -1,22 +1,21 @@
 //! The object of the embedded origin, whose bytes derive from their position.
 //!
-//! The origin has to be much faster than what it measures, so no byte is computed when
-//! it is asked for. The object is cut into blocks of 64 KiB, and each block is
-//! a view into one table of random bytes. Where the view begins is different
-//! modulo 4096 for any 4096 blocks in a row, and after those the views move on
-//! by a whole block. Two pieces at different multiples of 4 KiB are therefore
-//! never the same stretch of the table (up to 32 GiB, where it begins again),
-//! and a piece in the wrong place changes the object's hash.
+//! The origin has to be much faster than what it measures, so it computes no byte on request. The
+//! object is cut into blocks of 64 KiB, and each block is a view into one table of random bytes.
+//! For any 4096 blocks in a row, the views begin at different offsets modulo 4096; after those they
+//! move on by a whole block. Two pieces at different multiples of 4 KiB are therefore never the
+//! same stretch of the table (up to 32 GiB, where it begins again), and a piece in the wrong place
+//! changes the object's hash.
 
 use bytes::Bytes;
 
 /// The size of a block, and of a frame of a body, in bytes.
 pub(super) const BLOCK_BYTES: u64 = 64 << 10;
 
-/// Views begin at this many different places before they move on by a block.
+/// How many different offsets the views begin at before they move on by a block.
 const RESIDUES: u64 = 4096;
 
-/// How often they move on before it begins again.
+/// How often the views move on before they begin again.
 const LAPS: u64 = 128;
 
 /// An object that is never stored.
@@ -35,7 +34,7 @@ impl Object {
         Self { table: table.into(), size_bytes }
     }
 
-    /// Its strong entity tag: the size tells everything about it.
+    /// Its strong entity tag. The size alone determines the object.
     pub(super) fn etag(&self) -> String {
         format!("\"haul-1-{:x}\"", self.size_bytes)
     }
@@ -55,7 +54,7 @@ impl Object {
         self.table.slice(range.start as usize..range.end as usize)
     }
 
-    /// BLAKE3 of the whole object, from its definition and not from any download.
+    /// The BLAKE3 hash of the whole object, computed from its definition and not from any download.
     pub(crate) fn blake3(&self) -> [u8; 32] {
         let mut hasher = blake3::Hasher::new();
         let mut position = 0;
@@ -68,10 +67,10 @@ impl Object {
     }
 }
 
-/// Where in the table block `block` begins.
+/// The offset in the table at which block `block` begins.
 fn view_start(block: u64) -> u64 {
-    // Odd factors and a xor with the upper half are permutations of the 4096
-    // residues, without a constant distance between neighbours.
+    // Multiplying by odd factors and xoring with the upper half permute the 4096 residues without
+    // leaving a constant distance between neighbours.
     let mut residue = block % RESIDUES;
     residue = (residue * 2477) % RESIDUES;
     residue ^= residue >> 6;
@@ -79,7 +78,7 @@ fn view_start(block: u64) -> u64 {
     residue + (block / RESIDUES % LAPS) * BLOCK_BYTES
 }
 
-/// The finaliser of SplitMix64: random enough, the same everywhere.
+/// The finaliser of SplitMix64, which is random enough and the same everywhere.
 fn mix(word: u64) -> u64 {
     let mut z = word.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -101,7 +100,7 @@ mod tests {
             let piece = object.piece(position).slice(..4096);
             assert!(seen.insert(*blake3::hash(&piece).as_bytes()), "{position}");
         }
-        // The same beyond the first lap, by where the views begin.
+        // Beyond the first lap the same holds for where the views begin.
         let starts: HashSet<u64> = (0..RESIDUES * LAPS).map(view_start).collect();
         assert_eq!(starts.len() as u64, RESIDUES * LAPS);
         let residues: HashSet<u64> = (0..RESIDUES).map(|block| view_start(block) % 4096).collect();

@@ -1,4 +1,4 @@
-//! From what the flags came to, to the calls of the engine's builder.
+//! Turns the resolved flags into calls of the engine's builder.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::refresh::RefreshCommand;
 use crate::sink::Sink;
 use crate::sums::Sums;
 
-/// The flags that every download of a run obeys, in the engine's types.
+/// The flags that apply to every download of a run, in the engine's types.
 #[derive(Debug)]
 pub(super) struct Output {
     pub(super) file: Option<PathBuf>,
@@ -28,7 +28,7 @@ pub(super) struct Output {
     pub(super) checksum: Option<Checksum>,
     pub(super) expected_size_bytes: Option<u64>,
     pub(super) max_size_bytes: Option<u64>,
-    /// Where a list of digests is, and what it says.
+    /// The place of a list of digests, and its contents once it is read.
     pub(super) sums_place: Option<String>,
     pub(super) sums: Option<Arc<Sums>>,
     pub(super) mirrors: Vec<String>,
@@ -44,8 +44,8 @@ pub(super) struct Output {
 }
 
 impl Output {
-    /// Sets these options, and what the item says of itself, on its download. An item's own
-    /// word counts before the flags.
+    /// Sets these options, and what the item itself specifies, on the item's download. The item
+    /// takes precedence over the flags.
     ///
     /// # Errors
     /// Exit 2 when the list of digests has none for the item.

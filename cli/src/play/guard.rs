@@ -1,10 +1,10 @@
-//! Who may ask the endpoint, and for what.
+//! Decides who may request the endpoint, and what.
 //!
-//! It listens on loopback, which every web page and every program of this
-//! machine can reach. Against pages: the `Host` must be ours, which a name that
-//! was rebound to 127.0.0.1 is not; an `Origin` must be ours; what a browser
-//! marks as asked for by another site is refused. Against guessing: the path
-//! begins with 128 random bits. Nothing but the one object and its page is here.
+//! The endpoint listens on loopback, which every web page and every program on this machine can
+//! reach. Against pages, the `Host` must be ours, which a name rebound to 127.0.0.1 is not; an
+//! `Origin` must be ours; and a request that the browser marks as coming from another site is
+//! refused. Against guessing, the path begins with 128 random bits. Nothing but the one object and
+//! its page is served.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,17 +12,17 @@ use std::io::{self, Read as _};
 use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use http::{Method, StatusCode, Uri};
 
-/// How a browser says who caused a request (Fetch Metadata).
+/// The field in which a browser says who caused a request (Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
-/// What is asked for.
+/// What a request asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The object.
     Object,
-    /// The page that shows it.
+    /// The page that plays it.
     Page,
-    /// How the download stands, for the page.
+    /// The state of the download, for the page.
     Status,
 }
 
@@ -38,7 +38,7 @@ impl Guard {
     /// A guard with a new token for an object of this name.
     ///
     /// # Errors
-    /// When the system gives no randomness.
+    /// When the system provides no randomness.
     pub(crate) fn new(port: u16, name: &str) -> io::Result<Self> {
         Ok(Self { port, token: secret()?, name: name.to_owned() })
     }
@@ -53,7 +53,7 @@ impl Guard {
         format!("http://127.0.0.1:{}/{}/", self.port, self.token)
     }
 
-    /// What the request asks for.
+    /// Decides what the request asks for.
     ///
     /// # Errors
     /// The status that refuses it.
@@ -98,7 +98,7 @@ impl Guard {
     }
 }
 
-/// The one value of a field; `None` when it is missing, sent twice or no text.
+/// The value of a field; `None` if it is missing, sent twice or no text.
 fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let mut values = headers.get_all(name).iter();
     let value = values.next()?.to_str().ok()?;
@@ -108,20 +108,20 @@ fn one<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
 /// 128 bits of the system's randomness, in hexadecimal.
 ///
 /// # Errors
-/// When there is none.
+/// When the system provides none.
 pub(super) fn secret() -> io::Result<String> {
     let mut bytes = [0; 16];
     File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// Whether both are equal, in a time that does not tell where they differ.
+/// Whether both are equal, compared in a time that does not reveal where they differ.
 fn same(one: &str, other: &str) -> bool {
     let differences = one.bytes().zip(other.bytes()).fold(0, |sum, (a, b)| sum | (a ^ b));
     one.len() == other.len() && differences == 0
 }
 
-/// A name as one segment of a path (RFC 3986 section 3.3).
+/// Encodes a name as one segment of a path (RFC 3986 section 3.3).
 fn encoded(name: &str) -> String {
     let mut text = String::new();
     for byte in name.bytes() {

@@ -1,9 +1,8 @@
 //! `haul play`: an object served on loopback while it downloads.
 //!
-//! The download is an ordinary one. Beside it, `server` answers players and
-//! browsers from readers of the engine, which have fetched first what is read;
-//! `guard` decides who may ask at all; `mp4` reads what a film needs before it
-//! plays; `page` tells a browser how it goes.
+//! The download is an ordinary one. Beside it, `server` answers players and browsers from readers
+//! of the engine, which fetches first what is being read; `guard` decides who may ask at all; `mp4`
+//! reads what a film needs before it plays; `page` shows a browser the progress.
 
 mod guard;
 mod mp4;
@@ -32,11 +31,11 @@ use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
 use crate::signals::{Interrupt, Stop};
 use crate::source::{Mine, Source};
 
-/// Who may come so soon after the last connection ended, or after the download
-/// did, is still served.
+/// A client that connects within this time after the last connection or the download has ended is
+/// still served.
 const LINGER: Duration = Duration::from_secs(5);
 
-/// Fine ones: what is read is fetched from the beginning of its segment on.
+/// The segments are small, because a read fetches from the beginning of its segment.
 const SEGMENT_BYTES: u64 = 256 << 10;
 
 /// A `play` that can be run.
@@ -53,7 +52,7 @@ pub(crate) struct PlayPlan {
 /// Resolves the flags of `haul play`.
 ///
 /// # Errors
-/// Exit 2, as [`plan::resolve`], and where there is no such player.
+/// Exit 2, as [`plan::resolve`], or when the player does not exist.
 pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
     let PlayArgs { url, port, player, open, end_when_complete, how, help: _ } = args;
     let player: Vec<String> = match &player {
@@ -82,7 +81,7 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
 /// Serves and downloads until both are over, and returns the exit code.
 ///
 /// # Errors
-/// What prevents it before anything is fetched.
+/// Whatever prevents it before anything is fetched.
 pub(crate) async fn run(
     plan: PlayPlan,
     engine: Engine,
@@ -97,8 +96,8 @@ pub(crate) async fn run(
     let mut server = Some(Server::bind(port).await?);
     get.load(&engine).await?;
     let item = Item::of_url(get.urls[0].clone());
-    // Whoever has to carry the address to a player needs time; a script that wants the
-    // end says so, or has no terminal.
+    // A person who has to carry the address to a player needs time. A script that wants the end
+    // says so, or has no terminal.
     let awaits_first = player.is_empty() && !open && !end_when_complete && stderr_is_terminal();
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
     let mut queue = Queue::new(get.waits_for_others);
@@ -112,7 +111,7 @@ pub(crate) async fn run(
         let outcome = drive(download, 1, &*view, &mut curfew).await;
         match queue.wait(outcome, 1, &*view, &mut curfew).await {
             Some(outcome) => break (outcome, serving),
-            // The port is to be free again.
+            // The port has to be free for the next attempt.
             None => serving.stop().await,
         }
     };
@@ -127,7 +126,7 @@ pub(crate) async fn run(
             if let Err(failure) =
                 exec::run(get.exec.as_ref(), &summary, get.voice, stop.clone()).await
             {
-                // Whoever watches it goes on.
+                // A viewer may go on watching.
                 view.failed(1, &failure);
                 code = failure.exit;
             }
@@ -142,7 +141,7 @@ pub(crate) async fn run(
             return Ok(stop.now().map_or(exit::OK, Interrupt::exit_code));
         }
     }
-    // Complete and published: only whoever watches it keeps it going.
+    // The file is complete and published. Only viewers keep the process going now.
     let watched = async {
         let player = player_ended.await.ok().flatten();
         let linger = if player.is_some() { Duration::ZERO } else { LINGER };
@@ -162,12 +161,12 @@ pub(crate) async fn run(
     Ok(code)
 }
 
-/// The tasks that serve a download. They end with this value: nothing is served after the
+/// The tasks that serve a download. They end when this is dropped: nothing is served after the
 /// process is told to stop.
 struct Serving {
     tasks: tokio::task::JoinSet<()>,
     idle: Idle,
-    /// Tells of the player once it was started, if there is one.
+    /// Yields the player's end once it was started, if there is a player.
     player_ended: tokio::sync::oneshot::Receiver<Option<Ended>>,
 }
 
@@ -184,7 +183,7 @@ impl Serving {
         let (started, player_ended) = tokio::sync::oneshot::channel();
         let idle = server.idle();
         let (told, player) = (Arc::clone(view), player.to_vec());
-        // It waits from the beginning: what it waits for has the line then.
+        // This reader waits from the beginning, so that the bytes it waits for are fetched first.
         let film = film_first(reader.clone());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
@@ -206,13 +205,13 @@ impl Serving {
         Self { tasks, idle, player_ended }
     }
 
-    /// Ends the tasks and waits for that.
+    /// Ends the tasks and waits until they have ended.
     async fn stop(mut self) {
         self.tasks.shutdown().await;
     }
 }
 
-/// What to do with the address, and how it ends.
+/// Explains what to do with the address, and when serving ends.
 fn how_to_use(guard: &Guard, awaits_first: bool) -> String {
     let end = match awaits_first {
         true => "when it is complete and whoever came has left, or with Ctrl-C",
@@ -237,15 +236,15 @@ fn is_program(name: &str) -> bool {
     std::env::split_paths(&places).any(|dir| is_one(&dir.join(name)))
 }
 
-/// Has what a film needs fetched before the rest.
+/// Has the parts that a film needs first fetched before the rest.
 async fn film_first(mut reader: Reader) {
-    // A download that fails is told of by itself.
+    // The download reports its own failure.
     let _ = mp4::read_moov(&mut reader).await;
 }
 
 type Ended = tokio::task::JoinHandle<()>;
 
-/// Tells where it is served and starts what was asked for. Returns the end of
+/// Prints the address and starts the programs that were asked for. Returns a task that ends with
 /// the player.
 fn begin(guard: &Guard, player: &[String], open: bool) -> Option<Ended> {
     let (endpoint, page) = (guard.endpoint(), guard.page());
@@ -255,7 +254,7 @@ fn begin(guard: &Guard, player: &[String], open: bool) -> Option<Ended> {
     drop(stdout);
     if open {
         let browser = std::env::var("BROWSER").unwrap_or_else(|_| BROWSER.to_owned());
-        // A browser that is open already returns at once: its end means nothing.
+        // An already open browser returns at once, so its end means nothing.
         if let Some(browser) = spawn(browser.split_whitespace(), &page) {
             tokio::task::spawn_blocking(|| reap(browser));
         }
@@ -266,13 +265,13 @@ fn begin(guard: &Guard, player: &[String], open: bool) -> Option<Ended> {
 
 const BROWSER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
-/// Starts a program on what is served. The download goes on without it.
+/// Starts a program on the address. The download continues without it if that fails.
 fn spawn<'a>(mut words: impl Iterator<Item = &'a str>, url: &str) -> Option<Child> {
     let program = words.next()?;
     let child = Command::new(program)
         .args(words)
         .arg(url)
-        // The first line of stdout is the endpoint, and all of it is ours.
+        // The first line of stdout is the address, and nobody else may write there.
         .stdout(Stdio::null())
         .spawn();
     match child {

@@ -1,36 +1,35 @@
-//! Where an MP4 keeps what a player needs first.
+//! Finds what a player needs first in an MP4.
 //!
-//! A film is a row of boxes (ISO/IEC 14496-12 section 4.2). The `moov` box says
-//! where each sample lies; without it nothing plays, and it may come after the
-//! media data. So the heads of the boxes are read one after the other, which
-//! costs one short request for each that lies far away, and `moov` as a whole:
-//! reading is what has it fetched before the rest.
+//! A film is a row of boxes (ISO/IEC 14496-12 section 4.2). The `moov` box says where each sample
+//! lies. Nothing plays without it, and it may come after the media data. So the heads of the boxes
+//! are read one after the other, which costs one short request for each that lies far away, and
+//! then `moov` as a whole. Reading has these bytes fetched before the rest.
 
 use std::io::{self, SeekFrom};
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncSeek, AsyncSeekExt as _};
 
-/// What the first box of a film may be; anything else is no MP4 or QuickTime.
+/// The possible first boxes of a film; anything else is no MP4 or QuickTime file.
 const FIRST: [&[u8; 4]; 7] = [b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp"];
 
-/// Films have a few boxes; those cut into fragments have their `moov` first.
+/// Films have a few boxes, and fragmented films have their `moov` first.
 const MAX_BOXES: usize = 64;
 
-/// No film has a larger one; what says so is not believed.
+/// No film has a larger `moov`; a head that claims so is not believed.
 const MAX_MOOV_BYTES: u64 = 256 << 20;
 
-/// A box: where its head is and where it ends.
+/// Where the head of a box is and where the box ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Header {
     kind: [u8; 4],
-    /// `None`: it goes to the end of the file.
+    /// `None` if it extends to the end of the file.
     end: Option<u64>,
 }
 
 /// Reads `moov`, wherever it lies, and returns whether there was one.
 ///
 /// # Errors
-/// Those of the reader. That it is no MP4 is none.
+/// Those of the reader. A file that is no MP4 is no error.
 pub(crate) async fn read_moov<R>(reader: &mut R) -> io::Result<bool>
 where
     R: AsyncRead + AsyncSeek + Unpin,
@@ -56,7 +55,7 @@ where
     Ok(false)
 }
 
-/// The head of the box at `position`; `None` at the end, and for what is none.
+/// The head of the box at `position`; `None` at the end of the file and for bytes that are no head.
 async fn read_header<R>(reader: &mut R, position: u64) -> io::Result<Option<Header>>
 where
     R: AsyncRead + Unpin,

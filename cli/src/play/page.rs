@@ -1,9 +1,9 @@
-//! The page that plays the object and shows how its download goes.
+//! The page that plays the object and shows the download's progress.
 
 use haul_engine::{Metadata, Progress};
 use serde::Serialize;
 
-/// One file, without a resource from anywhere else.
+/// One file that loads nothing from anywhere else.
 const PAGE: &str = include_str!("page.html");
 
 /// The page, whose script and style carry this nonce.
@@ -11,7 +11,7 @@ pub(super) fn html(nonce: &str) -> String {
     PAGE.replace("NONCE", nonce)
 }
 
-/// What the page may do: nothing but play the object and ask how it goes.
+/// What the page may do: play the object and ask for the progress, and nothing else.
 pub(super) fn policy(nonce: &str) -> String {
     format!(
         "default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; media-src \
@@ -19,7 +19,7 @@ pub(super) fn policy(nonce: &str) -> String {
     )
 }
 
-/// How a download stands.
+/// The state of a download.
 #[derive(Debug, Serialize)]
 pub(super) struct Status<'a> {
     name: &'a str,
@@ -31,15 +31,15 @@ pub(super) struct Status<'a> {
     connections: usize,
     eta_s: Option<f64>,
     complete: bool,
-    /// The object in equal cells: how much of each is stored in percent, plus
-    /// 1000 while it is being fetched.
+    /// The object in equal cells, each with the percentage that is stored, plus 1000 while it is
+    /// being fetched.
     map: Vec<u16>,
 }
 
 impl<'a> Status<'a> {
     pub(super) fn of(metadata: &'a Metadata, content_type: &'a str, progress: &Progress) -> Self {
         let cell = |cell: &haul_engine::MapCell| {
-            // Rounded down: only what is whole shows as whole.
+            // The value is rounded down, so that only complete cells look complete.
             (cell.done * 100.0).floor().clamp(0.0, 100.0) as u16 + 1000 * u16::from(cell.active)
         };
         Self {

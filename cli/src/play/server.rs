@@ -27,13 +27,13 @@ use super::page::{self, Status};
 use crate::exit::Failure;
 use crate::origin::{Wanted, parse_range};
 
-/// Connections at once. A player has a few; those that send no request give way.
+/// How many connections there may be at once. A player opens a few; idle ones give way to new ones.
 const MAX_CONNECTIONS: usize = 64;
 
-/// A request's head must come within this time, the next one on a connection too.
+/// How soon a request's head must come, on a kept connection as well.
 const HEAD_WITHIN: Duration = Duration::from_secs(15);
 
-/// The largest piece of a body, and of what waits for a slow player.
+/// The largest piece of a body, and the most that waits for a slow player.
 const FRAME_BYTES: usize = 64 << 10;
 
 /// See the module's documentation.
@@ -44,7 +44,7 @@ pub(crate) struct Server {
     open: Arc<watch::Sender<Open>>,
 }
 
-/// How many connections there are, and whether there ever was one.
+/// How many connections are open, and whether there ever was one.
 #[derive(Debug, Clone, Copy, Default)]
 struct Open {
     now: usize,
@@ -56,18 +56,18 @@ struct Open {
 pub(crate) struct Idle(watch::Receiver<Open>);
 
 impl Idle {
-    /// Whether nobody has ever come.
+    /// Whether nobody has ever connected.
     pub(crate) fn has_had_nobody(&self) -> bool {
         !self.0.borrow().ever
     }
 
-    /// Waits until somebody has come.
+    /// Waits until somebody has connected.
     pub(crate) async fn for_the_first(&mut self) {
-        // An error is the server's end.
+        // An error means that the server has ended.
         let _ = self.0.wait_for(|open| open.ever).await;
     }
 
-    /// Waits until nobody has been connected for so long.
+    /// Waits until nobody has been connected for this time.
     pub(crate) async fn for_at_least(mut self, time: Duration) {
         loop {
             if self.0.wait_for(|open| open.now == 0).await.is_err() {
@@ -81,7 +81,7 @@ impl Idle {
     }
 }
 
-/// One connection, as long as its task lives.
+/// Counts one connection for as long as its task lives.
 struct Counted(Arc<watch::Sender<Open>>);
 
 impl Counted {
@@ -98,10 +98,10 @@ impl Drop for Counted {
 }
 
 impl Server {
-    /// Listens on this port of 127.0.0.1; 0 is any that is free.
+    /// Listens on this port of 127.0.0.1; 0 is any free port.
     ///
     /// # Errors
-    /// Exit 3 when it cannot be had.
+    /// Exit 3 when the port is not available.
     pub(crate) async fn bind(port: u16) -> Result<Self, Failure> {
         let unusable = |error: std::io::Error| {
             Failure::local(format!("cannot serve on port {port} of 127.0.0.1: {error}"))
@@ -122,7 +122,7 @@ impl Server {
         Idle(self.open.subscribe())
     }
 
-    /// Answers until it is dropped.
+    /// Answers requests until it is dropped.
     pub(crate) async fn serve(self, guard: Arc<Guard>, monitor: Monitor, reader: Reader) {
         let player = Arc::new(Played { guard, monitor, reader });
         let mut connections: Vec<Connection> = Vec::new();
@@ -132,8 +132,8 @@ impl Server {
             while tasks.try_join_next().is_some() {}
             connections.retain(|connection| !connection.task.is_finished());
             if connections.len() >= MAX_CONNECTIONS {
-                // The oldest that asks for nothing gives way. One that was told to
-                // may take a moment; when all are being answered, one has to end.
+                // The oldest idle connection gives way. One that was already told to may take a
+                // moment. When all are being answered, one of them has to end.
                 let silent = connections.iter().position(Connection::is_silent);
                 match silent {
                     Some(silent) => connections.swap_remove(silent).task.abort(),
@@ -143,7 +143,7 @@ impl Server {
                 continue;
             }
             let Ok((stream, _)) = self.listener.accept().await else {
-                // Out of descriptors: those in use come back.
+                // No descriptors are left; those in use come back.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
@@ -175,7 +175,7 @@ impl Connection {
     }
 }
 
-/// A response under way.
+/// Counts a response under way.
 struct Answering(Arc<AtomicUsize>);
 
 impl Answering {
@@ -197,7 +197,7 @@ async fn talk(stream: TcpStream, played: &Arc<Played>, answering: &Arc<AtomicUsi
         let response = played.answer(&request, Answering::new(answering));
         async move { Ok::<_, Infallible>(response) }
     });
-    // A player that seeks closes its connection: that is no failure.
+    // A player that seeks closes its connection, which is no failure.
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
@@ -236,7 +236,7 @@ impl Played {
         let policy = HeaderName::from_static("cross-origin-resource-policy");
         set(&mut parts.headers, policy, "same-origin");
         if head {
-            // A response without a body tells the length of the one it would have.
+            // A response without a body states the length of the one it would have.
             if let Some(length) = body.left() {
                 set(&mut parts.headers, header::CONTENT_LENGTH, &length.to_string());
             }
@@ -248,12 +248,13 @@ impl Played {
         Response::from_parts(parts, body)
     }
 
-    /// The object, or the part of it that is asked for (RFC 9110 section 14).
+    /// The object, or the requested part of it (RFC 9110 section 14).
     fn object(&self, asked: &HeaderMap, metadata: &Metadata) -> Response<Answer> {
         let mut response = Response::new(Answer::Text(None));
         let fields = response.headers_mut();
         set(fields, header::CONTENT_TYPE, &content_type(metadata));
-        // What a server calls a page is not one here, with its script and its links.
+        // An object that its server calls a page must not act as one here, with its scripts and
+        // links.
         set(fields, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
         let etag = metadata.etag.as_deref();
         let etag = etag.filter(|_| metadata.validator == ValidatorKind::StrongEtag);
@@ -292,7 +293,7 @@ impl Played {
 
     fn bytes(&self, range: Range<u64>, length: Option<u64>) -> Answer {
         let mut reader = self.reader.clone();
-        // From the start an offset is known at once.
+        // Seeking from the start takes effect at once.
         let _ = Pin::new(&mut reader).start_seek(SeekFrom::Start(range.start));
         let left = range.end - range.start;
         Answer::Object { reader: Box::new(reader), left, length, guard: None }
@@ -306,7 +307,7 @@ fn refused(status: StatusCode) -> Response<Answer> {
     match status {
         StatusCode::METHOD_NOT_ALLOWED => set(fields, header::ALLOW, "GET, HEAD"),
         StatusCode::SERVICE_UNAVAILABLE => set(fields, header::RETRY_AFTER, "1"),
-        // Who asks for what is not here has no business with the connection.
+        // A client that asks for something else has no business with the connection.
         _ => set(fields, header::CONNECTION, "close"),
     }
     response
@@ -326,13 +327,13 @@ fn text(kind: &str, text: String) -> Response<Answer> {
 }
 
 fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
-    // What cannot be in a field came from a server; it is left out.
+    // A value that cannot be in a field came from a server and is left out.
     if let Ok(value) = HeaderValue::from_str(value) {
         fields.insert(name, value);
     }
 }
 
-/// What the server calls it, or, where that says nothing, what its name does.
+/// The type that the server states, or else the one that the file's name suggests.
 fn content_type(metadata: &Metadata) -> String {
     let told = metadata.content_type.as_deref().map(str::trim).unwrap_or_default();
     let media = told.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -362,7 +363,7 @@ fn content_type(metadata: &Metadata) -> String {
 /// The body of an answer.
 enum Answer {
     Text(Option<Bytes>),
-    /// Bytes of the object, as they come.
+    /// Bytes of the object, as they arrive.
     Object {
         reader: Box<Reader>,
         left: u64,
@@ -396,8 +397,8 @@ impl Body for Answer {
                 let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(FRAME_BYTES);
                 let mut piece = vec![0; wanted];
                 let mut buffer = ReadBuf::new(&mut piece);
-                // A version that was given up, or a download that failed, ends the
-                // body before its length: the player sees that it is cut.
+                // If the version was given up or the download failed, the body ends before its
+                // length, and the player sees that it is cut.
                 ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
                 let read = buffer.filled().len();
                 if read == 0 {

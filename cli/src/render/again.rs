@@ -1,4 +1,4 @@
-//! The command line of this run, for whoever is to type it again.
+//! The command line of this run, for a user who has to type it again.
 
 use haul_engine::redact_url;
 
@@ -13,14 +13,13 @@ const SECRET_FLAGS: [&str; 8] = [
     "--exec",
     "--http-user",
 ];
-/// Those whose values are cookies, unless they are files.
+/// The flags whose values are cookies, unless they are files.
 const COOKIE_FLAGS: [&str; 3] = ["--load-cookies", "--cookies", "--cookie"];
 const SECRET_LETTERS: [char; 2] = ['u', 'H'];
-/// A longer command is found in the shell's history more easily.
+/// A longer command is easier to find in the shell's history.
 const LONGEST: usize = 400;
 
-/// This process's command line as a shell reads it, if none of it is, or may
-/// be, a secret.
+/// This process's command line as a shell reads it, unless some of it is, or may be, a secret.
 pub(crate) fn command() -> Option<String> {
     let words: Option<Vec<String>> =
         std::env::args_os().map(|word| word.into_string().ok()).collect();
@@ -38,7 +37,7 @@ fn quoted(words: &[String]) -> Option<String> {
     (line.len() <= LONGEST).then_some(line)
 }
 
-/// Whether a word, or the one after it, has cookies in it.
+/// Whether a word, or the one after it, contains cookies.
 fn gives_cookies(word: &str, next: &str) -> bool {
     match word.split_once('=') {
         None if word.starts_with("--") => COOKIE_FLAGS.contains(&word) && next.contains('='),
@@ -60,7 +59,7 @@ fn is_secret(word: &str) -> bool {
         || url.contains("://") && redact_url(url) != url
 }
 
-/// A word as a shell reads it back; `None` for what steers a terminal.
+/// Quotes a word for a shell; `None` if it would steer a terminal.
 fn quote(word: &str) -> Option<String> {
     if super::escape(word) != word {
         return None;

@@ -1,5 +1,5 @@
-//! Bars on a terminal: one line of numbers and one that shows which parts of
-//! the object are here and where the connections are.
+//! Bars on a terminal: one line of numbers, and one that shows which parts of the object are here
+//! and where the connections are.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
@@ -16,10 +16,10 @@ use super::total::{Total, terminal_shows_progress};
 use super::{Ended, Palette, View, to_stderr, to_stdout};
 use crate::exit::Failure;
 
-/// Wider than this a bar says no more.
+/// A bar that is wider than this says no more.
 const WIDEST: usize = 120;
 
-/// A server that has not answered for so long is worth a word.
+/// A server that has not answered for this long is mentioned.
 const SLOW_ANSWER: Duration = Duration::from_secs(3);
 
 /// One bar for each running download.
@@ -33,16 +33,16 @@ pub(crate) struct Bar {
     in_tab: bool,
 }
 
-/// What is below the lines.
+/// What stands below the printed lines.
 #[derive(Debug, Default)]
 struct Bars {
     running: BTreeMap<usize, ProgressBar>,
-    /// How many columns the names of these take.
+    /// How many columns the name of each takes.
     names: BTreeMap<usize, usize>,
-    /// The line of all of them, where there are several.
+    /// The line for all of them together, if there are several.
     last: Option<ProgressBar>,
     total: Total,
-    /// The columns for which they were drawn.
+    /// The width for which they were drawn.
     width: usize,
     stopped: bool,
 }
@@ -71,14 +71,14 @@ impl Bar {
         self.bars.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Writes above the bars.
+    /// Prints lines above the bars.
     fn say(&self, lines: &[String]) {
         if !lines.is_empty() {
             self.multi.suspend(|| to_stderr(lines));
         }
     }
 
-    /// Takes a download's bar away.
+    /// Removes a download's bar.
     fn close(&self, id: usize) {
         let mut bars = self.bars();
         bars.total.gone(id);
@@ -94,8 +94,8 @@ impl Bar {
         }
     }
 
-    /// Puts lines into a download's bar, which is made for it: as many as there
-    /// is room for with all the others.
+    /// Puts lines into a download's bar, which is created if needed. It gets as many lines as there
+    /// is room for beside all the others.
     fn show(&self, bars: &mut Bars, id: usize, mut lines: Vec<String>, width: usize) {
         self.clear_wrapped(bars, width);
         let new = usize::from(!bars.running.contains_key(&id));
@@ -120,8 +120,8 @@ impl Bar {
         }
     }
 
-    /// A terminal that became narrower has wrapped each line of the bars into
-    /// several, of which only the last would be drawn over.
+    /// Clears the bars after the terminal became narrower. It has then wrapped each of their lines
+    /// into several, and only the last of those would be drawn over.
     fn clear_wrapped(&self, bars: &mut Bars, width: usize) {
         let before = std::mem::replace(&mut bars.width, width);
         if width >= before {
@@ -173,7 +173,7 @@ impl View for Bar {
         let mut lines = self.lines.event(id, event);
         if let Event::Started(_) = event {
             if self.lines.several() && !self.lines.verbose() {
-                // Each has a bar of its own that says it.
+                // Each download has a bar of its own that shows it.
                 lines.clear();
             } else if self.lines.verbose() && !self.lines.several() {
                 lines.push(format!("  {}", legend(self.shades, self.palette)));
@@ -255,8 +255,8 @@ impl View for Bar {
 /// The exit code of a run that Ctrl-C ended.
 const BY_KEYBOARD: u8 = 130;
 
-/// Takes back the `^C` that the terminal has written into the line below the bars:
-/// else they would be cleared one row too low.
+/// Takes back the `^C` that the terminal has echoed into the line below the bars. Otherwise they
+/// would be cleared one row too low.
 fn take_back_echo() {
     use rustix::termios::LocalModes;
     let echoes = rustix::termios::tcgetattr(io::stdin())
@@ -267,14 +267,14 @@ fn take_back_echo() {
     }
 }
 
-/// The rows there are, as far as that can be told.
+/// How many rows the terminal has, as far as is known.
 fn terminal_rows() -> usize {
     let rows = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_row.into());
     rows.filter(|&rows| rows > 0).unwrap_or(24)
 }
 
-/// The columns a line may fill: one less than there are, because some terminals
-/// wrap when the last one is written.
+/// How many columns a line may fill: one fewer than the terminal has, because some terminals wrap
+/// when the last one is written.
 pub(super) fn terminal_width() -> usize {
     let real = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_col.into());
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());

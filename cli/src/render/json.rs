@@ -1,5 +1,5 @@
-//! JSON lines on stdout, one event each, for programs. Integers are raw, sizes
-//! are bytes, times are seconds.
+//! JSON lines on stdout, one event each, for programs. Integers are exact, sizes are in bytes, and
+//! times are in seconds.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,7 +16,7 @@ use crate::exit::Failure;
 pub(crate) struct Json {
     lines: Lines,
     start: Instant,
-    // Held over stamping and writing, so that `t` never runs backwards in the output.
+    // Held while an event is stamped and written, so that `t` never runs backwards in the output.
     order: Mutex<()>,
 }
 
@@ -33,11 +33,11 @@ impl Json {
 
 fn record(id: usize, since_start: Duration, body: &Body<'_>) -> String {
     let record = Record { v: 1, id, t: seconds(since_start), body };
-    // Nothing in a record can fail to serialise: its keys are strings, its numbers finite.
+    // A record cannot fail to serialise: its keys are strings and its numbers finite.
     serde_json::to_string(&record).unwrap_or_default()
 }
 
-/// Seconds with milliseconds.
+/// Seconds, rounded to milliseconds.
 fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e3).round() / 1e3
 }
@@ -126,7 +126,7 @@ enum Body<'a> {
 
 impl View for Json {
     fn interval(&self) -> Duration {
-        // Four a second and download; the contract allows ten.
+        // Each download reports four times a second; the contract allows ten.
         Duration::from_millis(250)
     }
 

@@ -13,38 +13,38 @@ use super::{Ended, Palette, again, escape};
 use crate::exit::{self, Failure};
 use crate::units::{duration, plural, rate, size};
 
-/// How much is said.
+/// How much is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Detail {
-    /// What went otherwise than asked for.
+    /// Only what differs from what was asked for.
     Less,
-    /// Also the plan and the summary.
+    /// The plan and the summary as well.
     Usual,
-    /// Also where from, how, and how many requests it took.
+    /// Also where bytes come from, how they are stored, and how many requests were made.
     More,
 }
 
-/// Turns what happens into lines, with the download's name where there are several.
+/// Turns events into lines, with the download's name if there are several.
 #[derive(Debug)]
 pub(crate) struct Lines {
     palette: Palette,
     detail: Detail,
     several: bool,
-    /// Of the downloads that run.
+    /// The names of the running downloads.
     names: Mutex<HashMap<usize, Name>>,
-    /// Those that are told at the end, with what each is called; `None` where each is told as it
-    /// comes.
+    /// The failures that are reported at the end, each with the download's name; `None` if each is
+    /// reported when it happens.
     failures: Mutex<Option<Vec<(String, Failure)>>>,
 }
 
-/// So many failures are kept for the end, and all further ones told as they come.
+/// How many failures are kept for the end. Further ones are reported when they happen.
 const MAX_FAILURES: usize = 1000;
 
-/// What a download is called.
+/// The name of a download.
 #[derive(Debug)]
 enum Name {
-    /// Its URL, before there is a file. Of thousands in a list few are spoken of, so it
-    /// is made fit to be shown only then.
+    /// Its URL, before there is a file. It is made fit for display only when needed, because few of
+    /// the thousands in a list are ever mentioned.
     Url(String),
     File(String),
 }
@@ -63,12 +63,12 @@ impl Lines {
         Self { palette, detail, several, names: Mutex::default(), failures: Mutex::default() }
     }
 
-    /// A download begins, with this URL.
+    /// A download of this URL begins.
     pub(crate) fn begin(&self, id: usize, url: &str) {
         self.set_name(id, Name::Url(url.to_owned()));
     }
 
-    /// It has ended and is not spoken of again.
+    /// The download has ended and is not mentioned again.
     pub(crate) fn end(&self, id: usize) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
@@ -77,13 +77,13 @@ impl Lines {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(id, name);
     }
 
-    /// The name of a download that runs.
+    /// The name of a running download.
     pub(crate) fn name(&self, id: usize) -> String {
         let names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         names.get(&id).map_or_else(|| "haul".to_owned(), Name::shown)
     }
 
-    /// The lines of an event; most have one.
+    /// The lines for an event; most events have one.
     pub(crate) fn event(&self, id: usize, event: &Event) -> Vec<String> {
         match event {
             Event::Started(started) => self.started(id, started),
@@ -110,7 +110,7 @@ impl Lines {
         format!("{} {}{}", self.palette.note("note:"), self.prefix(id), escape(text))
     }
 
-    /// From now on failures of downloads are told by [`Self::ended`], and once.
+    /// From now on, [`Self::ended`] reports the failures of downloads, once each.
     pub(crate) fn keep_failures(&self) {
         self.failures().get_or_insert_default();
     }
@@ -119,12 +119,12 @@ impl Lines {
         self.failures.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The lines of a failure; none where it is kept for the end.
+    /// The lines for a failure; none if it is kept for the end.
     pub(crate) fn failure(&self, id: usize, failed: &Failure) -> Vec<String> {
         // Most causes name the download themselves.
         let named = failed.message.contains(&self.name(id));
         let prefix = if named { String::new() } else { self.prefix(id) };
-        // Those of the run itself are of no download that is counted.
+        // Failures of the run itself belong to no download that is counted.
         if let Some(kept) = self.failures().as_mut().filter(|kept| kept.len() < MAX_FAILURES)
             && id > 0
         {
@@ -139,13 +139,13 @@ impl Lines {
         self.several
     }
 
-    /// Whether more is said than usual.
+    /// Whether more is printed than usual.
     pub(crate) fn verbose(&self) -> bool {
         self.detail == Detail::More
     }
 
-    /// The last lines of a run of several downloads: what it came to, and what failed. A hint
-    /// that several have in common is told with the first.
+    /// The last lines of a run of several downloads: the totals, and the failures. A hint that
+    /// several failures share is printed with the first.
     pub(crate) fn ended(&self, ended: &Ended) -> Vec<String> {
         let kept = self.failures().take().unwrap_or_default();
         let all = ended.downloaded + ended.skipped + ended.failed + ended.stopped + ended.waiting;
@@ -257,7 +257,7 @@ impl Lines {
     }
 }
 
-/// The lines that tell of a failure: cause, next step, and what became of the partial.
+/// The lines that describe a failure: the cause, the next step, and what became of the partial.
 pub(crate) fn failure(palette: Palette, prefix: &str, failure: &Failure) -> Vec<String> {
     let mut lines = vec![format!("{} {prefix}{}", palette.bad("error:"), escape(&failure.message))];
     lines.extend(hints(palette, failure));
@@ -320,8 +320,8 @@ pub(crate) fn planned(plan: &Plan, with_head: bool) -> Vec<String> {
     lines
 }
 
-/// The head of the response: its status, then its fields. What a session or a signed URL is in
-/// is not shown.
+/// The head of the response: its status, then its fields. Fields that may contain a session or a
+/// signed URL are hidden.
 pub(crate) fn head(plan: &Plan) -> Vec<String> {
     let status = http::StatusCode::from_u16(plan.status).ok();
     let words = status.and_then(|status| status.canonical_reason()).unwrap_or_default();
@@ -344,17 +344,17 @@ pub(crate) fn validator_word(validator: ValidatorKind) -> &'static str {
     }
 }
 
-/// The last component of a path, fit for a terminal.
+/// The last component of a path, made safe for a terminal.
 pub(crate) fn file_name(path: &Path) -> String {
     escape(&path.file_name().unwrap_or(path.as_os_str()).to_string_lossy())
 }
 
-/// A path as a user would type it, fit for a terminal.
+/// A path as a user would type it, made safe for a terminal.
 fn place(path: &Path) -> String {
     escape(&path.strip_prefix(".").unwrap_or(path).to_string_lossy())
 }
 
-/// What begins; nothing where a note says already that the size is not known.
+/// The line that announces a download; none if a note has already said that the size is unknown.
 fn plan_line(name: &str, started: &Started) -> Option<String> {
     let total = size(started.total_bytes?);
     let resumed = match started.resumed_bytes {
@@ -380,7 +380,7 @@ fn storage_words(started: &Started) -> String {
     format!("storage {}{why}", started.storage)
 }
 
-/// What the summary line is made of.
+/// The facts of the summary line.
 struct Facts<'a> {
     place: &'a str,
     bytes: u64,
@@ -389,7 +389,7 @@ struct Facts<'a> {
     elapsed: Duration,
 }
 
-/// Why it was not faster, which is why there were not more connections.
+/// Why the download was not faster, which is also why there were no more connections.
 fn limited_by_line(limited_by: LimitedBy) -> String {
     match limited_by {
         LimitedBy::Connection { bytes_per_second } => {
@@ -414,7 +414,7 @@ fn limited_by_line(limited_by: LimitedBy) -> String {
 
 fn summary_line(palette: Palette, facts: &Facts<'_>) -> String {
     let fetched = facts.bytes.saturating_sub(facts.resumed_bytes);
-    // A file of no time at all has no speed worth telling.
+    // A download that took no time has no speed worth printing.
     let mean = rate(fetched as f64 / facts.elapsed.as_secs_f64().max(1e-3));
     let mut line = format!(
         "{}: {}, {} in {}, {mean}",
@@ -487,7 +487,7 @@ mod tests {
             assert!(found[0].ends_with(&format!("downloaded, 879 KiB, {failed} failed:")));
             assert_eq!(found[1..], told);
         }
-        // Of one that a list has there is nothing to count.
+        // A download from a list has nothing to count here.
         lines.keep_failures();
         fail(&lines);
         let one = Ended { failed: 1, ..Ended::default() };

@@ -4,10 +4,10 @@ use haul_engine::MapCell;
 
 use super::Palette;
 
-/// From missing to here.
+/// The signs from missing to complete.
 pub(super) type Shades = [char; 5];
 
-/// Blocks, or ASCII where the locale says that nothing else can be shown.
+/// Blocks, or ASCII if the locale cannot show them.
 pub(super) fn shades() -> &'static Shades {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
         .iter()
@@ -19,7 +19,7 @@ pub(super) fn shades() -> &'static Shades {
     if utf8 { &['·', '░', '▒', '▓', '█'] } else { &['.', '-', '+', '*', '#'] }
 }
 
-/// What the signs of the map mean.
+/// Explains the signs of the map.
 pub(super) fn legend(shades: &Shades, palette: Palette) -> String {
     let [missing, little, some, most, here] = shades;
     let active = match palette {
@@ -51,10 +51,10 @@ pub(super) fn map(cells: &[MapCell], width: usize, shades: &Shades, palette: Pal
     line
 }
 
-/// What column `column` of `width` shows: the mean of the cells under it,
-/// weighted by how much of each it covers.
+/// The cell in column `column` of `width`: the mean of the cells under it, weighted by how much of
+/// each it covers.
 fn sample(cells: &[MapCell], column: usize, width: usize) -> MapCell {
-    // In units of 1/width of a cell, so that the borders are whole numbers.
+    // Positions are in units of 1/width of a cell, so that the borders are whole numbers.
     let (start, end) = (column * cells.len(), (column + 1) * cells.len());
     let (mut done, mut active) = (0.0_f32, false);
     let under = start / width..end.div_ceil(width);
@@ -66,7 +66,7 @@ fn sample(cells: &[MapCell], column: usize, width: usize) -> MapCell {
     MapCell { done: done / (end - start) as f32, active }
 }
 
-/// Empty and full only where it is exactly so.
+/// The shade of a cell. Only exact values look empty or full.
 fn shade(done: f32, shades: &Shades) -> char {
     match done {
         done if done <= 0.0 => shades[0],
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(map(&[1.0, 0.0], 6), "███···");
         assert_eq!(map(&[1.0, 1.0, 1.0, 0.0, 0.0, 0.0], 3), "█▒·");
         assert_eq!(map(&[1.0; 256], 39), "█".repeat(39));
-        // One byte missing is not full, one byte there is not empty.
+        // A cell with one byte missing is not full, and one with a single byte is not empty.
         assert_eq!(map(&[0.99, 0.01], 2), "▓░");
         for width in 1..=120 {
             assert_eq!(map(&[0.0, 0.5, 1.0], width).chars().count(), width);

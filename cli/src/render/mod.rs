@@ -1,7 +1,7 @@
-//! How a run is told: to a person on stderr, to a program on stdout.
+//! How a run is reported: to a person on stderr, to a program on stdout.
 //!
-//! A [`View`] receives what happens; which one is chosen by a [`Voice`]. Human
-//! units and human sentences exist below this module only.
+//! A [`View`] receives what happens, and a [`Voice`] selects the view. Human units and human
+//! sentences exist only below this module.
 
 pub(crate) mod again;
 mod bar;
@@ -28,7 +28,7 @@ use lines::{Detail, Lines};
 pub(crate) use lines::{file_name, validator_word};
 pub(crate) use notify::notify;
 
-/// In which form a run is told.
+/// The form in which a run is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Voice {
     /// Bars on a terminal, with the lines of `Plain` above them.
@@ -40,33 +40,32 @@ pub(crate) enum Voice {
     Plain {
         /// More details.
         verbose: bool,
-        /// Lines of progress between the first and the last.
+        /// Progress lines between the first and the last.
         progress: bool,
     },
-    /// JSON lines on stdout, errors for people on stderr.
+    /// JSON lines on stdout, and errors for people on stderr.
     Json,
-    /// Errors on stderr.
+    /// Only errors, on stderr.
     Quiet,
     /// Notes, and bars on a terminal, around the table of a measurement.
     Meter,
 }
 
-/// Receives what happens to the downloads of a run; `id` counts them from 1,
-/// and 0 is the run itself. Called from the runtime's threads, so nothing in it
-/// may wait.
+/// Receives what happens to the downloads of a run. `id` counts them from 1, and 0 is the run
+/// itself. The calls come from the runtime's threads, so none of them may wait.
 pub(crate) trait View: Send + Sync {
     /// How often [`View::progress`] is wanted.
     fn interval(&self) -> Duration;
-    /// So many downloads are to come, where that is known. Told before the first.
+    /// How many downloads are to come, if that is known. Called before the first.
     fn expect(&self, _count: Option<usize>) {}
-    /// [`View::ended`] will be told, so failures need not be before: a view that says nothing
-    /// at the end tells each as it comes.
+    /// Announces that [`View::ended`] will be called, so that failures may wait until then. A view
+    /// that prints nothing at the end reports each when it happens.
     fn will_end(&self) {}
-    /// A download begins, with this URL.
+    /// A download of this URL begins.
     fn begin(&self, id: usize, url: &str);
-    /// An event of the engine, except its failure.
+    /// An event of the engine, other than a failure.
     fn event(&self, id: usize, event: &Event);
-    /// There is no response yet; called as often as [`View::progress`] would be.
+    /// There is no response yet. Called as often as [`View::progress`] would be.
     fn connecting(&self, _id: usize, _progress: &Progress) {}
     /// A snapshot, once the download has started.
     fn progress(&self, id: usize, progress: &Progress);
@@ -74,42 +73,42 @@ pub(crate) trait View: Send + Sync {
     fn planned(&self, id: usize, plan: &Plan, head: bool);
     /// The download failed.
     fn failed(&self, id: usize, failure: &Failure);
-    /// The download was stopped by a signal, whose exit code this is.
+    /// A signal with this exit code stopped the download.
     fn cancelled(&self, id: usize, exit: u8, resumable: bool);
-    /// It has ended, and this was told; its number does not come again.
+    /// The download has ended, and how was reported before. Its number is not used again.
     fn end(&self, id: usize);
-    /// The run was stopped by a signal, after all its downloads were.
+    /// A signal stopped the run, after it had stopped all its downloads.
     fn interrupted(&self, kept_bytes: u64);
     /// A run of several downloads has ended, in whatever way.
     fn ended(&self, _ended: &Ended) {}
-    /// A line that is no error, with a stable word for programs.
+    /// A line that is not an error, with a stable word for programs.
     fn note(&self, id: usize, code: &str, text: &str);
-    /// A line of the run itself.
+    /// A line about the run itself.
     fn warning(&self, text: &str) {
         self.note(0, "warning", text);
     }
 }
 
-/// What the downloads of a run came to.
+/// The totals of a run's downloads.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ended {
-    /// Complete ones that were fetched.
+    /// Downloads that were fetched and are complete.
     pub(crate) downloaded: u64,
-    /// Those of which nothing had to be fetched.
+    /// Downloads that had nothing to fetch.
     pub(crate) skipped: u64,
-    /// Failed ones.
+    /// Downloads that failed.
     pub(crate) failed: u64,
-    /// Those that a signal stopped.
+    /// Downloads that a signal stopped.
     pub(crate) stopped: u64,
-    /// Those that did not begin, as far as is known.
+    /// Downloads that did not begin, as far as is known.
     pub(crate) waiting: u64,
-    /// The bytes of the complete ones.
+    /// Bytes of the complete downloads.
     pub(crate) bytes: u64,
-    /// The time of it all.
+    /// The duration of the run.
     pub(crate) elapsed: Duration,
 }
 
-/// The view of this voice, for one download or for several.
+/// The view for this voice, for one download or for several.
 pub(crate) fn view(voice: Voice, several: bool) -> Arc<dyn View> {
     let palette = Palette::of_stderr();
     let lines = |detail| Lines::new(several, detail, palette);
@@ -129,7 +128,7 @@ pub(crate) fn view(voice: Voice, several: bool) -> Arc<dyn View> {
 }
 
 impl Voice {
-    /// The same, of which nothing moves.
+    /// The same voice without moving progress.
     pub(crate) fn without_progress(self) -> Self {
         match self {
             Self::Bar { verbose } | Self::Plain { verbose, .. } => {
@@ -145,8 +144,8 @@ pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether stdout was led into a pipe or a file by somebody who sits at a terminal: after curl's
-/// habit the body is expected there. Of cron and CI, stderr is no terminal either.
+/// Whether somebody at a terminal has redirected stdout into a pipe or a file and so, as with curl,
+/// may expect the body there. Under cron and CI, stderr is no terminal either.
 pub(crate) fn stdout_waits_for_bytes() -> bool {
     let kind = rustix::fs::fstat(io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
     let is_led = matches!(kind, Ok(FileType::Fifo | FileType::RegularFile | FileType::Socket));
@@ -158,17 +157,17 @@ pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Tells of a failure outside of any download.
+/// Prints a failure that belongs to no download.
 pub(crate) fn tell(failure: &Failure) {
     to_stderr(&lines::failure(Palette::of_stderr(), "", failure));
 }
 
-/// Writes lines to stderr. Nobody is left to tell if that fails.
+/// Writes lines to stderr. If that fails, there is nobody left to tell.
 pub(crate) fn to_stderr(lines: &[String]) {
     write_lines(io::stderr().lock(), lines);
 }
 
-/// Writes lines to stdout. A reader that has gone must not end a download.
+/// Writes lines to stdout. A reader that has gone away must not end a download.
 pub(crate) fn to_stdout(lines: &[String]) {
     write_lines(io::stdout().lock(), lines);
 }
@@ -182,8 +181,8 @@ fn write_lines(mut out: impl io::Write, lines: &[String]) {
     let _ = out.flush();
 }
 
-/// A text from a server, a URL or a path as it may go to a terminal: control
-/// characters and those that change the direction of writing are spelled out.
+/// Makes a text from a server, a URL or a path safe for a terminal: control characters, and those
+/// that change the direction of writing, are spelled out.
 pub(crate) fn escape(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut safe, c| {
         let bidi = matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
@@ -211,8 +210,8 @@ impl Palette {
     #[cfg(test)]
     pub(crate) const COLOUR: Self = Self { on: true };
 
-    /// What stderr and the environment allow: NO_COLOR first, then
-    /// CLICOLOR_FORCE, then a terminal that is not dumb.
+    /// The colours that stderr and the environment allow: NO_COLOR decides first, then
+    /// CLICOLOR_FORCE, then whether the terminal is dumb.
     fn of_stderr() -> Self {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let forced = std::env::var_os("CLICOLOR_FORCE").is_some_and(|value| value != "0");
@@ -223,12 +222,12 @@ impl Palette {
         if self.on { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
 
-    /// For what is complete.
+    /// For something complete.
     pub(crate) fn good(self, text: &str) -> String {
         self.paint("1;32", text)
     }
 
-    /// For the word `error`, and for what failed.
+    /// For the word `error`, and for failed items.
     pub(crate) fn bad(self, text: &str) -> String {
         self.paint("1;31", text)
     }
@@ -243,7 +242,7 @@ impl Palette {
         self.paint("1;36", text)
     }
 
-    /// For the cells that are being fetched.
+    /// For cells that are being fetched.
     pub(crate) fn active(self, text: &str) -> String {
         self.paint("36", text)
     }

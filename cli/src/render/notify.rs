@@ -1,20 +1,20 @@
-//! A word to somebody who does not look: the bell, and a notification of the desktop
-//! in terminals that show those (OSC 9).
+//! Notifies a user who is not looking: the bell, and a desktop notification in terminals that
+//! support it (OSC 9).
 
 use std::io::{self, Write as _};
 
 use super::{escape, stderr_is_terminal};
 
-/// Tells that a run has ended, where stderr is a terminal.
+/// Announces that a run has ended, if stderr is a terminal.
 pub(crate) fn notify(text: &str) {
     if stderr_is_terminal() {
         let mut stderr = io::stderr().lock();
-        // Nobody is left to tell if that fails.
+        // If that fails, there is nobody left to tell.
         let _ = stderr.write_all(sequence(text).as_bytes()).and_then(|()| stderr.flush());
     }
 }
 
-/// The bell by itself, since most terminals know no notifications.
+/// The bell stands by itself too, since most terminals know no notifications.
 fn sequence(text: &str) -> String {
     format!("\x07\x1b]9;{}\x1b\\", escape(text))
 }

@@ -1,4 +1,4 @@
-//! Lines on stderr, and the view that has nothing but errors.
+//! Lines on stderr, and the view that prints nothing but errors.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -13,10 +13,10 @@ use super::{Ended, View, to_stderr, to_stdout};
 use crate::exit::Failure;
 use crate::units::{eta, plural, rate, size};
 
-/// A line of progress comes at the latest after this time.
+/// A progress line comes after this time at the latest.
 const LONGEST_SILENCE: Duration = Duration::from_secs(10);
 
-/// And not sooner than this after the one before, however fast it goes.
+/// A progress line comes no sooner than this after the one before, however fast the download is.
 const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
 
 /// Lines for a log or a pipe.
@@ -27,7 +27,7 @@ pub(crate) struct Plain {
     paces: Mutex<Paces>,
 }
 
-/// When lines of progress are due, and what that of all downloads says.
+/// When progress lines are due, for each download and for all together.
 #[derive(Debug, Default)]
 struct Paces {
     of_each: HashMap<usize, Pace>,
@@ -44,7 +44,7 @@ impl Plain {
         self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Says how far all of them are, where there are several.
+    /// Prints the progress of all downloads together, if there are several.
     fn tell_total(&self, paces: &mut Paces, now: Instant) {
         if !self.progress || !self.lines.several() {
             return;
@@ -136,7 +136,7 @@ impl View for Plain {
     }
 }
 
-/// When the next line of progress is due.
+/// When the next progress line is due.
 #[derive(Debug)]
 struct Pace {
     last: Instant,
@@ -148,7 +148,7 @@ impl Pace {
         Self { last: now, tenth }
     }
 
-    /// Whether a line is due, which is then taken as written.
+    /// Whether a line is due; if so, it counts as written.
     fn is_due(&mut self, now: Instant, tenth: u64) -> bool {
         let silence = now.duration_since(self.last);
         let due = silence >= LONGEST_SILENCE || tenth != self.tenth && silence >= SHORTEST_SILENCE;
@@ -179,7 +179,7 @@ fn progress_line(name: &str, progress: &Progress) -> String {
     line + ", " + &plural(progress.connections as u64, "connection", "connections")
 }
 
-/// Errors only.
+/// Prints only errors.
 #[derive(Debug)]
 pub(crate) struct Quiet {
     lines: Lines,

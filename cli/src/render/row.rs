@@ -1,5 +1,5 @@
-//! The line of numbers of one download, in columns that are the same in the lines
-//! of all downloads of a run.
+//! The line of numbers of one download. Its columns line up with those of the other downloads of a
+//! run.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use haul_engine::Progress;
 
 use crate::units::{duration, eta, rate, size};
 
-/// A shorter silence is a pause as networks have them.
+/// A shorter silence is an ordinary pause of the network.
 const WORTH_A_WORD: Duration = Duration::from_secs(3);
 
-/// The speed of less than this is noise.
+/// A speed measured for less than this is noise.
 const TELLING: Duration = Duration::from_secs(1);
 
-/// So much of a name is worth more than the next number.
+/// This much of a name is worth more than the next number.
 const NAME_COLUMNS: usize = 12;
 
-/// What stands in place of speed and time left, where nothing comes: at length, and short.
+/// The words that replace speed and time left while nothing arrives: a long and a short form.
 pub(super) fn standstill(progress: &Progress) -> Option<[String; 2]> {
     let word = |word: &str| Some([word.to_owned(), word.to_owned()]);
     if progress.syncing {
@@ -39,7 +39,7 @@ pub(super) fn standstill(progress: &Progress) -> Option<[String; 2]> {
     Some([long, short])
 }
 
-/// A time of which tenths of a second tell nothing.
+/// A time for which tenths of a second say nothing.
 pub(super) fn whole(time: Duration) -> String {
     match time.as_secs() {
         seconds @ 1..60 => format!("{seconds} s"),
@@ -47,24 +47,24 @@ pub(super) fn whole(time: Duration) -> String {
     }
 }
 
-/// The whole percent that is done, where the size is known.
+/// The whole percentage that is done, if the size is known.
 pub(super) fn percent(progress: &Progress) -> Option<u64> {
     let total = progress.total_bytes?;
     if total == 0 {
         return Some(100);
     }
-    // The last percent is not shown before it is there.
+    // The last percent is not shown before it is reached.
     u64::try_from(u128::from(progress.bytes.min(total)) * 100 / u128::from(total)).ok()
 }
 
-/// The speed, once it means something.
+/// The speed, once it is meaningful.
 pub(super) fn speed(progress: &Progress) -> Option<f64> {
     let tells = progress.measured_for >= TELLING && progress.bytes_per_second >= 1.0;
     tells.then_some(progress.bytes_per_second)
 }
 
-/// The line in at most `width` columns: as much as there is room for, the last numbers
-/// given up first. The name's column is `names` wide, as the longest of all lines has it.
+/// The line in at most `width` columns, as full as they allow; the last numbers are dropped first.
+/// The column of names is `names` wide, the width of the longest.
 pub(super) fn row(
     name: &str,
     names: usize,
@@ -74,7 +74,7 @@ pub(super) fn row(
 ) -> String {
     let texts = texts(progress, several);
     let wanted = names.min(NAME_COLUMNS);
-    // Alone, the speed is worth more than the name, which was told at the start.
+    // Alone, the speed is worth more than the name, which was printed at the start.
     let worth_less = if several { texts.len() } else { texts.len() - 1 };
     let with_name = texts.iter().take(worth_less).find(|text| columns(text) + 2 + wanted <= width);
     if let Some(text) = with_name {
@@ -90,15 +90,15 @@ pub(super) fn row(
     )
 }
 
-/// What may follow the name, the most first. Each number has the same place whatever
-/// it is, so that nothing jumps, and lines below one another are a table.
+/// The candidates for the text after the name, the fullest first. Each number keeps its place
+/// whatever its value, so that nothing jumps and lines below one another form a table.
 fn texts(progress: &Progress, several: bool) -> Vec<String> {
     let done = size(progress.bytes);
     let (percent, bytes) = match (percent(progress), progress.total_bytes) {
         (Some(percent), Some(total)) => {
             (format!("{:>4}  ", format!("{percent}%")), format!("{done:>8} / {:>8}", size(total)))
         }
-        // The columns of the others are kept free.
+        // The columns that other lines use are kept free.
         _ if several => (" ".repeat(6), format!("{done:>8}{:11}", "")),
         _ => (String::new(), format!("{done:>8}")),
     };
@@ -119,7 +119,7 @@ fn texts(progress: &Progress, several: bool) -> Vec<String> {
         false if several => (" ".repeat(12), " ".repeat(8)),
         false => (String::new(), String::new()),
     };
-    // Where there is no percentage, the bytes are what is done.
+    // Where there is no percentage, the bytes show the progress.
     let few = if known { percent.clone() } else { format!("{done:>8}  ") };
     vec![
         format!("{percent}{bytes}  {speed:>10}{labelled}  {:>2} conn", progress.connections),
@@ -132,19 +132,19 @@ fn texts(progress: &Progress, several: bool) -> Vec<String> {
     ]
 }
 
-/// How many columns a text takes, or a little more: whatever may be wide is
-/// counted as wide, so that a line never wraps.
+/// How many columns a text takes, or slightly more: every character that may be wide counts as
+/// wide, so that a line never wraps.
 pub(super) fn columns(text: &str) -> usize {
     text.chars().map(char_columns).sum()
 }
 
 fn char_columns(c: char) -> usize {
-    // U+2500 to U+25FF are the map's own blocks and the ellipsis is at U+2026.
+    // The map's own blocks are U+2500 to U+25FF, and the ellipsis is U+2026.
     if c < '\u{1100}' || ('\u{2010}'..='\u{25ff}').contains(&c) { 1 } else { 2 }
 }
 
-/// A text in lines of at most `width` columns, broken between words but not between a number
-/// and its unit. What is longer has a line to itself.
+/// Breaks a text into lines of at most `width` columns, between words but not between a number and
+/// its unit. A longer word has a line to itself.
 pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -167,7 +167,7 @@ pub(super) fn wrap(text: &str, width: usize) -> Vec<String> {
     lines
 }
 
-/// A text in at most `width` columns; what is cut out of its middle is shown as `…`.
+/// Shortens a text to at most `width` columns; `…` shows what was cut out of its middle.
 pub(super) fn shorten(text: &str, width: usize) -> String {
     if columns(text) <= width {
         return text.to_owned();

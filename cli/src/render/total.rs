@@ -1,5 +1,5 @@
-//! All downloads of a run together: the last line below the bars, the same among plain lines,
-//! and what a terminal shows in its tab (OSC 9;4).
+//! All downloads of a run together: the last line below the bars, the same among plain lines, and
+//! the progress that a terminal shows in its tab (OSC 9;4).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Write as _};
@@ -10,7 +10,7 @@ use haul_engine::{Progress, Summary};
 use super::row::{columns, shorten, speed};
 use crate::units::{eta, rate, size};
 
-/// What of one download counts in the total.
+/// What one download contributes to the total.
 #[derive(Debug, Clone, Copy, Default)]
 struct Part {
     bytes: u64,
@@ -22,20 +22,20 @@ struct Part {
 /// The downloads of a run so far.
 #[derive(Debug, Default)]
 pub(super) struct Total {
-    /// How many there are in all, where that is known.
+    /// How many there are in all, if known.
     expected: Option<u64>,
     begun: BTreeSet<usize>,
     running: BTreeMap<usize, Part>,
-    /// That have ended, in whatever way.
+    /// How many have ended, in whatever way.
     ended: u64,
     failed: u64,
     complete_bytes: u64,
-    /// What the terminal was told last, in percent.
+    /// The percentage last sent to the terminal.
     told: Option<u64>,
 }
 
 impl Total {
-    /// So many downloads there are in all.
+    /// Sets how many downloads there are in all.
     pub(super) fn expect(&mut self, count: Option<usize>) {
         self.expected = count.map(|count| count as u64);
     }
@@ -58,7 +58,7 @@ impl Total {
         );
     }
 
-    /// A download has begun, and nothing else is known of it.
+    /// A download has begun, and nothing else is known about it.
     pub(super) fn connecting(&mut self, id: usize) {
         self.running.entry(id).or_default();
     }
@@ -78,12 +78,12 @@ impl Total {
         }
     }
 
-    /// A download shows nothing any more.
+    /// A download is no longer shown.
     pub(super) fn gone(&mut self, id: usize) {
         self.running.remove(&id);
     }
 
-    /// A download has ended, and how was told before.
+    /// A download has ended; how was reported before.
     pub(super) fn end(&mut self, id: usize) {
         if self.begun.remove(&id) {
             self.ended += 1;
@@ -94,18 +94,18 @@ impl Total {
         self.complete_bytes + self.running.values().map(|part| part.bytes).sum::<u64>()
     }
 
-    /// How many have not begun, where that is known.
+    /// How many have not begun, if known.
     fn waiting(&self) -> Option<u64> {
         Some(self.expected?.saturating_sub(self.ended + self.begun.len() as u64))
     }
 
-    /// The bytes of all, where each has begun and tells its size.
+    /// The bytes of all downloads, if each has begun and has a known size.
     fn total_bytes(&self) -> Option<u64> {
         let running = self.running.values().map(|part| part.total_bytes).sum::<Option<u64>>()?;
         (self.waiting() == Some(0)).then_some(self.complete_bytes + running)
     }
 
-    /// The whole percent: of the bytes, or of the downloads where not all sizes are known.
+    /// The whole percentage: of the bytes, or of the downloads if not all sizes are known.
     pub(super) fn percent(&self) -> Option<u64> {
         if let Some(total) = self.total_bytes().filter(|total| *total > 0) {
             return u64::try_from(u128::from(self.bytes().min(total)) * 100 / u128::from(total))
@@ -120,7 +120,7 @@ impl Total {
         Some((done * 100.0 / expected as f64) as u64)
     }
 
-    /// How many are how far: `1/6 done, 2 running, 3 waiting`.
+    /// The counts by state: `1/6 done, 2 running, 3 waiting`.
     fn counts(&self) -> String {
         let done = self.ended.saturating_sub(self.failed);
         let mut counts = match self.expected {
@@ -139,19 +139,19 @@ impl Total {
         counts
     }
 
-    /// Bytes a second of all that run.
+    /// The combined speed of the running downloads, in bytes a second.
     fn speed(&self) -> f64 {
         self.running.values().map(|part| part.bytes_per_second).sum()
     }
 
-    /// The time left, where all sizes are known.
+    /// The time left, if all sizes are known.
     fn left(&self) -> Option<String> {
         let speed = self.speed();
         let left = self.total_bytes()?.saturating_sub(self.bytes()) as f64;
         (speed > 1.0).then(|| eta(Duration::from_secs_f64(left / speed)))
     }
 
-    /// The line of a log.
+    /// The line for a log.
     pub(super) fn sentence(&self) -> String {
         let mut line = format!("{}: {}", self.counts(), size(self.bytes()));
         if let Some(total) = self.total_bytes() {
@@ -193,7 +193,7 @@ impl Total {
         fitting.map_or_else(|| shorten(&candidates[5], width), Clone::clone)
     }
 
-    /// Tells a terminal that shows it in its tab, where it changed.
+    /// Sends the percentage to a terminal that shows it in its tab, if it has changed.
     pub(super) fn tell_terminal(&mut self) {
         let percent = self.percent();
         if percent != self.told {
@@ -202,7 +202,7 @@ impl Total {
         }
     }
 
-    /// Takes it out of the tab.
+    /// Removes the percentage from the tab.
     pub(super) fn clear_terminal(&mut self) {
         if self.told.take().is_some() {
             write_terminal(None);
@@ -220,8 +220,8 @@ pub(super) fn write_terminal(percent: Option<u64>) {
     let _ = stderr.write_all(sequence.as_bytes()).and_then(|()| stderr.flush());
 }
 
-/// Whether the terminal is one of those that show it. To others the sequence is
-/// unknown, and to some a notification.
+/// Whether the terminal is one of those that show the percentage. Others do not know the sequence,
+/// and some take it for a notification.
 pub(super) fn terminal_shows_progress() -> bool {
     let variable = |name: &str| std::env::var(name).unwrap_or_default();
     let iterm = variable("TERM_PROGRAM") == "iTerm.app" && variable("TERM_FEATURES").contains('P');
@@ -267,7 +267,7 @@ mod tests {
             assert!(columns(&total.line(width)) <= width, "{width}");
         }
         assert_eq!(total.line(39), "1/6 done, 2 running  4 MiB/s");
-        // These cannot even begin.
+        // These downloads cannot even begin.
         total.failed(5);
         total.failed(6);
         assert_eq!(

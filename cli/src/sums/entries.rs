@@ -20,7 +20,7 @@ use haul_engine::{Checksum, DigestAlgorithm};
 /// One digest of a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
-    /// Of which file it is, where that is told: a name or a path, of any system.
+    /// The file that it belongs to, if that is stated: a name or a path, of any system.
     pub(super) name: Option<String>,
     pub(super) checksum: Checksum,
 }
@@ -33,25 +33,25 @@ impl Entry {
             let pairs = parts.iter().rev().zip(path.iter().rev());
             pairs.take_while(|(ours, theirs)| !ours.is_empty() && ours == theirs).count()
         };
-        // A backslash is part of a name to some systems.
+        // On some systems a backslash is part of a name.
         let (unix, windows) = (name.split('/').collect(), name.split(['/', '\\']).collect());
         common(unix).max(common(windows))
     }
 }
 
-/// What the lines before the next one have left open.
+/// What the lines so far have left open.
 #[derive(Default)]
 struct Open {
-    /// What the line after certutil's heading is the digest of.
+    /// The file and the algorithm of the digest on the line after certutil's heading.
     headed: Option<(Option<String>, Option<DigestAlgorithm>)>,
-    /// `Algorithm` and `Hash` of Get-FileHash, one a line.
+    /// `Algorithm` and `Hash` of Get-FileHash, one per line.
     algorithm: Option<DigestAlgorithm>,
     hash: Option<Checksum>,
 }
 
-/// The entries of a list that was at `place`.
+/// The entries of a list that was read from `place`.
 pub(super) fn parse(text: &str, place: &str) -> Vec<Entry> {
-    // Of 64 digits alone the list's name tells that they are of BLAKE3.
+    // If there are only 64 digits, the list's name tells whether they are BLAKE3.
     let name = place.rsplit('/').next().unwrap_or_default().to_ascii_lowercase();
     let blake3 = name.starts_with("b3") || name.contains("blake3") || name.ends_with(".b3");
     let usual = blake3.then_some(DigestAlgorithm::Blake3);
@@ -60,13 +60,13 @@ pub(super) fn parse(text: &str, place: &str) -> Vec<Entry> {
     for line in text.lines() {
         match lines.last_mut().filter(|last| continues(last, line)) {
             Some(last) => *last += line,
-            // A clear-signed text has a dash and a blank before a line with a dash.
+            // In a clear-signed text, a line with a dash is preceded by a dash and a blank.
             None => lines.push(line.strip_prefix("- ").unwrap_or(line).to_owned()),
         }
     }
     for line in &lines {
         entries.extend(open.take(line, usual));
-        // A hash by itself waits for the path that the next line may have.
+        // A hash on its own waits for the path that may be on the next line.
         if open.hash.is_none() {
             entries.extend(entry(line, usual));
         }
@@ -75,7 +75,7 @@ pub(super) fn parse(text: &str, place: &str) -> Vec<Entry> {
     entries
 }
 
-/// Whether a line has more groups of the digest that `before` has the first ones of.
+/// Whether a line continues the groups of the digest that `before` began.
 fn continues(before: &str, line: &str) -> bool {
     const MOST_DIGITS: usize = 128;
     let Some((_, value)) = before.split_once(':') else { return false };
@@ -87,7 +87,7 @@ fn continues(before: &str, line: &str) -> bool {
 }
 
 impl Open {
-    /// What a line says together with those before it.
+    /// The entry that a line completes together with those before it.
     fn take(&mut self, line: &str, usual: Option<DigestAlgorithm>) -> Option<Entry> {
         if let Some((name, algorithm)) = self.headed.take()
             && let Some(checksum) = hex(line).and_then(|hex| checksum(&hex, algorithm.or(usual)))
@@ -118,13 +118,13 @@ impl Open {
         self.hash.take().map(|checksum| Entry { name, checksum })
     }
 
-    /// A hash that no path followed is a digest alone.
+    /// The entry for a hash that no path followed.
     fn end(self) -> Option<Entry> {
         self.hash.map(|checksum| Entry { name: None, checksum })
     }
 }
 
-/// What a line by itself says. `usual` is the algorithm that it need not name.
+/// The entry on a line by itself. `usual` is the algorithm that need not be named.
 fn entry(line: &str, usual: Option<DigestAlgorithm>) -> Option<Entry> {
     if let Some(entry) = tagged(line) {
         return Some(entry);
@@ -137,12 +137,12 @@ fn entry(line: &str, usual: Option<DigestAlgorithm>) -> Option<Entry> {
     let (first, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
     let (prefixed, algorithm) = without_algorithm(first);
     if let Some(checksum) = checksum(bare(prefixed), algorithm.or(usual)) {
-        // One of the two characters between digest and name was taken above.
+        // One of the two characters between digest and name was removed above.
         let name = rest.strip_prefix([' ', '*']).unwrap_or(rest);
         let name = if escaped { unescaped(name) } else { bare(name.trim_start()).to_owned() };
         return Some(Entry { name: Some(name).filter(|name| !name.is_empty()), checksum });
     }
-    // Get-FileHash.
+    // The format of Get-FileHash.
     let (second, path) = rest.trim_start().split_once([' ', '\t']).unwrap_or((rest.trim(), ""));
     if let (Some(algorithm), path) = (algorithm_of(first), path.trim())
         && let Some(checksum) = checksum(second, Some(algorithm))
@@ -153,7 +153,7 @@ fn entry(line: &str, usual: Option<DigestAlgorithm>) -> Option<Entry> {
     name_first(line, usual)
 }
 
-/// `ALGO (NAME) = HEX`; cksum has Base64 there at times.
+/// `ALGO (NAME) = HEX`, where cksum sometimes has Base64.
 fn tagged(line: &str) -> Option<Entry> {
     let (algorithm, rest) = line.split_once('(')?;
     let (name, digits) = rest.rsplit_once(')')?;
@@ -184,7 +184,7 @@ fn name_first(line: &str, usual: Option<DigestAlgorithm>) -> Option<Entry> {
     Some(Entry { name: named.then(|| name.to_owned()), checksum })
 }
 
-/// A digest in one word; bare digits tell their algorithm by their number.
+/// A digest in one word. The number of bare digits determines their algorithm.
 fn checksum(digits: &str, algorithm: Option<DigestAlgorithm>) -> Option<Checksum> {
     let bare: Checksum = digits.parse().ok().filter(|_| !digits.contains('='))?;
     match algorithm {
@@ -193,14 +193,14 @@ fn checksum(digits: &str, algorithm: Option<DigestAlgorithm>) -> Option<Checksum
     }
 }
 
-/// The digits of a text that is nothing but groups of them.
+/// The digits of a text that consists only of groups of them.
 fn hex(text: &str) -> Option<String> {
     let digits: String = text.split_whitespace().collect();
     let all = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
     all.then_some(digits)
 }
 
-/// A value without an algorithm and a sign before it: `sha256:HEX`, `SHA256 = HEX`.
+/// Splits off an algorithm and the sign after it: `sha256:HEX`, `SHA256 = HEX`.
 fn without_algorithm(text: &str) -> (&str, Option<DigestAlgorithm>) {
     let parts = text.split_once([':', '=']);
     match parts.and_then(|(name, rest)| Some((algorithm_of(name)?, rest))) {
@@ -222,12 +222,12 @@ fn algorithm_of(name: &str) -> Option<DigestAlgorithm> {
     })
 }
 
-/// Without what surrounds it in JSON, Markdown and tables.
+/// Removes what surrounds a text in JSON, Markdown and tables.
 fn bare(text: &str) -> &str {
     text.trim().trim_matches(['"', '\'', '`', ',', '|', ';']).trim()
 }
 
-/// `\\`, `\n` and `\r`, as GNU writes them.
+/// Undoes `\\`, `\n` and `\r`, as GNU writes them.
 fn unescaped(name: &str) -> String {
     let mut plain = String::with_capacity(name.len());
     let mut chars = name.chars();
@@ -249,7 +249,7 @@ fn unescaped(name: &str) -> String {
 mod tests {
     use super::*;
 
-    /// The entries of a list, as `NAME ALGO=HEX`, without a name `- ALGO=HEX`.
+    /// The entries of a list, as `NAME ALGO=HEX`, or `- ALGO=HEX` without a name.
     fn read(text: &str, place: &str) -> Vec<String> {
         let shown = |entry: Entry| {
             format!("{} {}", entry.name.unwrap_or_else(|| "-".to_owned()), entry.checksum)
