@@ -238,7 +238,7 @@ fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failur
             };
             let value = match value {
                 None if *wants_value => Some(words.next().ok_or_else(|| {
-                    Failure::usage(format!("--{long} wants a value and none follows"))
+                    Failure::usage(format!("--{long} needs a value, and none follows"))
                 })?),
                 value => value,
             };
@@ -297,7 +297,7 @@ fn take(
         Split => {
             let text = value.unwrap_or_default().to_string_lossy().into_owned();
             let count: u32 = text.parse().ok().filter(|count| *count > 0).ok_or_else(|| {
-                Failure::usage(format!("`{}` is no number of connections", escape(&text)))
+                Failure::usage(format!("`{}` is not a number of connections", escape(&text)))
             })?;
             decisions.connections = Some(decisions.connections.map_or(count, |old| old.min(count)));
         }
@@ -351,7 +351,7 @@ fn finish(decisions: &Decisions, mut urls: Vec<OsString>, out: &mut Translated) 
     out.words.extend(flags.iter().filter(|(_, on)| *on).map(|(flag, _)| flag.into()));
     if urls.len() > 1 && !decisions.sequential {
         // To aria2, several URLs are places of one file.
-        out.notes.push(format!("note: {} more URLs of the same file are left out", urls.len() - 1));
+        out.notes.push(format!("note: {} more URLs of the same file are ignored", urls.len() - 1));
         urls.truncate(1);
     }
     if !urls.is_empty() {

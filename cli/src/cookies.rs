@@ -62,19 +62,25 @@ impl Jar {
         file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
         if bytes.len() as u64 > MAX_BYTES {
             let most = size(MAX_BYTES);
-            return Err(Failure::local(format!("{shown} has more than {most}: no cookie file")));
+            return Err(Failure::local(format!(
+                "{shown} is longer than {most}, so it is not a cookie file"
+            )));
         }
         let (store, ignored) = parse(&text::decode(&bytes));
         let Some(first) = ignored.first() else { return Ok((Self(Mutex::new(store)), None)) };
         if store.iter_any().next().is_none() {
             return Err(Failure::local(format!(
-                "{shown} is no cookie file: line {first} has not the seven fields of Netscape's \
-                 format"
+                "{shown} is not a cookie file: line {first} does not have the seven fields of \
+                 Netscape's format"
             ))
             .hint("export it as `Netscape` or `cookies.txt`; the lines are not shown, since they are secrets"));
         }
-        let count = plural(ignored.len() as u64, "line is", "lines are");
-        let warning = format!("{shown}: {count} no cookie and ignored, the first is line {first}");
+        let count = plural(
+            ignored.len() as u64,
+            "line that is not a cookie is",
+            "lines that are not cookies are",
+        );
+        let warning = format!("{shown}: {count} ignored, the first is line {first}");
         Ok((Self(Mutex::new(store)), Some(warning)))
     }
 

@@ -155,7 +155,7 @@ impl Demo<'_> {
         let kept_bytes = stored_bytes(&self.directory.join(NAME));
         captions.note(
             "killed:",
-            "the process got SIGKILL midway, which leaves no time to save anything. The same \
+            "the process received SIGKILL midway, which leaves no time to save anything. The same \
              command continues:",
         );
         self.pause().await?;
@@ -270,7 +270,7 @@ impl Demo<'_> {
         let (object, file) = (self.origin.object().clone(), self.directory.join(NAME));
         let expected = blake3::Hash::from_bytes(blocking(move || object.blake3()).await?);
         let found = blocking(move || hash(&file)).await?.map_err(|error| {
-            Failure::local(format!("the downloaded file cannot be read again: {error}"))
+            Failure::local(format!("the downloaded file cannot be read back: {error}"))
         })?;
         if found != expected {
             return Err(Failure::new(
@@ -278,7 +278,7 @@ impl Demo<'_> {
                 "digest-mismatch",
                 "the downloaded file is not what was served: its BLAKE3 differs",
             )
-            .hint("run it again; if it stays so, report it with the output of haul --version"));
+            .hint("run it again; if this persists, report it with the output of haul --version"));
         }
         Ok(format!("{}…", &found.to_hex()[..DIGITS]))
     }
@@ -304,7 +304,7 @@ fn early(status: ExitStatus) -> Failure {
 }
 
 fn lost(error: &io::Error) -> Failure {
-    Failure::internal(format!("the process of the download cannot be waited for: {error}"))
+    Failure::internal(format!("cannot wait for the process of the download: {error}"))
 }
 
 /// How many bytes the checkpoint of `output` holds for the next run.

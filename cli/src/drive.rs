@@ -89,7 +89,7 @@ impl Curfew {
             Early::Time => {
                 let text = format!("not complete after {}: stopped", duration(self.max_time));
                 let failure = Failure::new(exit::LIMIT, "limit-reached", text)
-                    .hint("--max-time is the time that it may take");
+                    .hint("--max-time sets how long it may take");
                 Outcome::Failed(Failure { resumable: kept_bytes.is_some(), ..failure })
             }
         }

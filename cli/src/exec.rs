@@ -29,7 +29,7 @@ impl FromStr for Exec {
     fn from_str(text: &str) -> Result<Self, String> {
         let mut words = words::split(text)?;
         if words.first().is_none_or(|program| program.is_empty() || program.contains(FILE)) {
-            return Err("the first word is the program".to_owned());
+            return Err("the first word has to be the program".to_owned());
         }
         if !words.iter().any(|word| word.contains(FILE)) {
             words.push(FILE.to_owned());

@@ -261,15 +261,17 @@ impl<'a> Walk<'a> {
 
     fn finish(mut self) -> Result<Vec<OsString>, Failure> {
         if self.after_c && self.urls > 0 {
-            return Err(Failure::usage("-c is --continue here, and the word after it is no URL")
-                .hint(
-                    "curl's cookie jar has no flag: cookies that servers set are kept for the run, \
+            return Err(Failure::usage(
+                "-c is --continue here, and the word after it is not a URL",
+            )
+            .hint(
+                "curl's cookie jar has no flag: cookies that servers set are kept for the run, \
                  and -b FILE reads a file",
-                ));
+            ));
         }
         if self.mirrors && self.bare == 0 && self.urls == 0 && !self.has_list {
             return Err(Failure::usage(
-                "--mirror takes another URL of the same file, and no first one is given",
+                "--mirror takes another URL of the same file, and the first one is missing",
             )
             .hint(
                 "haul URL --mirror URL2 fetches one file from both; wget's --mirror fetches whole \

@@ -146,7 +146,7 @@ impl<R: Read> Items<R> {
             if text.contains('\0') {
                 return Ok(bad(
                     format!("`{}` has a NUL in it", quote::line(&text)),
-                    "a list is a text, one download a line",
+                    "a list is a text with one download per line",
                 ));
             }
             if !text.trim().is_empty() && !text.starts_with('#') {

@@ -98,7 +98,7 @@ pub(crate) async fn run(
         stopped => {
             if stopped.is_none() && !all {
                 view.warning(&format!(
-                    "{} of {} failed, more than --max-failures: nothing more was started",
+                    "{} of {} failed, more than --max-failures allows: nothing more was started",
                     ended.failed, tally.count
                 ));
             }

@@ -211,7 +211,8 @@ fn with_host<T>(
 ) -> Result<T, Failure> {
     // Each setting was parsed on its own before. Only its combination with the typed words can be
     // wrong here.
-    let cannot = || Err(Failure::usage("they cannot go with the rest of the command line"));
+    let cannot =
+        || Err(Failure::usage("they cannot be combined with the rest of the command line"));
     let parsed = args::parse(words.to_vec()).ok().map(|command| told_where(command, places));
     let resolved = parsed.and_then(resolve).unwrap_or_else(cannot);
     resolved.map_err(|mut failure| {
@@ -287,7 +288,7 @@ fn leave_room_for_descriptors() -> Result<(), Failure> {
         (0..NEEDED).map(|_| std::fs::File::open("/dev/null")).collect();
     match opened.as_ref().err().and_then(Errno::from_io_error) {
         Some(error @ (Errno::MFILE | Errno::NFILE)) => Err(Failure::local(format!(
-            "not even {NEEDED} files can be opened, nothing was fetched: {}",
+            "not even {NEEDED} files can be opened, so nothing was fetched: {}",
             std::io::Error::from(error)
         ))
         .hint("raise the limit of open files (ulimit -n)")),

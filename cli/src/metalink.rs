@@ -47,7 +47,7 @@ pub(crate) async fn items(
         }
     }
     if items.len() > 1 && names_one_file {
-        let text = "--output names one file and cannot go with a --metalink of several";
+        let text = "--output names one file and cannot be combined with a --metalink of several";
         return Err(Failure::usage(text).hint("use --dir DIR"));
     }
     if names_one_file {

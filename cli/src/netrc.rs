@@ -70,7 +70,7 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     file.take(MAX_BYTES + 1).read_to_end(&mut bytes).map_err(unreadable)?;
     if bytes.len() as u64 > MAX_BYTES {
         let most = size(MAX_BYTES);
-        return Err(Failure::local(format!("{shown} has more than {most}: no netrc")));
+        return Err(Failure::local(format!("{shown} is longer than {most}, so it is not a netrc")));
     }
     let netrc = parse(&text::decode(&bytes));
     let told = |Malformed { line, what }: &Malformed| format!("line {line} {what}");
@@ -86,12 +86,11 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     }
     // curl uses such a file all the same.
     if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
-        warnings.push(format!("others may read the passwords in {shown}: chmod 600 helps"));
+        warnings.push(format!("others can read the passwords in {shown}: chmod 600 prevents it"));
     }
     if !netrc.ignored.is_empty() {
         let lines: Vec<String> = netrc.ignored.iter().map(ToString::to_string).collect();
-        warnings
-            .push(format!("{shown} says nothing that is understood in line {}", lines.join(", ")));
+        warnings.push(format!("{shown} has something unknown in line {}", lines.join(", ")));
     }
     Ok((netrc.credentials, warnings))
 }
@@ -133,7 +132,7 @@ fn parse(text: &str) -> Netrc {
                 break;
             }
             let Some((word, after)) = split_word(rest) else {
-                netrc.malformed.push(Malformed { line, what: "has a quote without its end" });
+                netrc.malformed.push(Malformed { line, what: "has a quote that is not closed" });
                 // Up to the next machine, it is unknown whom the words belong to.
                 (entry, next) = (None, Next::Keyword);
                 break;
@@ -167,7 +166,7 @@ fn parse(text: &str) -> Netrc {
     if next == Next::Keyword {
         netrc.add(entry);
     } else {
-        let what = "ends with a keyword without its value";
+        let what = "ends with a keyword that has no value";
         netrc.malformed.push(Malformed { line: asked_at, what });
     }
     netrc

@@ -26,7 +26,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
 /// Explains the signs of the bar on the main manual page. The signs are spelled in roff's own
 /// words.
 const LEGEND: &str = r#".SH "THE BAR"
-Below the line of numbers a terminal shows a map of the object, from its first byte on the left to its last on the right:
+Below the line of numbers, a terminal shows a map of the object, from its first byte on the left to its last on the right:
 .TP
 \fB\[u00B7]\fR (or .)
 missing
@@ -37,7 +37,7 @@ partly here, from little to most
 \fB\[u2588]\fR (or #)
 here
 .PP
-What is being fetched now is in colour. The signs in brackets are those of a terminal without UTF\-8. The line above has percentage, bytes, speed, the time left at that speed, and the connections that fetch now; where nothing comes it says for how long, and when haul gives up waiting. NO_COLOR, TERM=dumb and a pipe switch colours off, CLICOLOR_FORCE switches them on.
+The parts being fetched are in colour. A terminal without UTF\-8 shows the signs in brackets. The line above the map has the percentage, the bytes, the speed, the time left at that speed, and how many connections are fetching. While nothing arrives, it says for how long, and when haul gives up waiting. NO_COLOR, TERM=dumb and a pipe switch colours off, and CLICOLOR_FORCE switches them on.
 "#;
 
 /// Prints a manual page: as roff for a file or a package, and as text on a terminal.
@@ -58,7 +58,7 @@ pub(crate) fn man(args: &ManArgs) -> Result<u8, Failure> {
                     program.get_subcommands().map(clap::Command::get_name).collect();
                 let quoted = crate::render::escape(name);
                 return Err(Failure::usage(format!("there is no command `{quoted}`"))
-                    .hint(format!("there are {}, aria2c", names.join(", "))));
+                    .hint(format!("the commands are {}, aria2c", names.join(", "))));
             };
             command.clone().name(format!("haul-{name}"))
         }

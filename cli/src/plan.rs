@@ -172,7 +172,7 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
     let speaks = !matches!(plan.voice, Voice::Quiet | Voice::Json);
     if speaks && plan.sink.is_none() && !plan.dry_run && stdout_waits_for_bytes() {
         plan.warnings.push(
-            "nothing goes to stdout: the bytes go into a file, and with `-o -` to stdout"
+            "nothing goes to stdout: the bytes go into a file, and `-o -` sends them to stdout"
                 .to_owned(),
         );
     }
@@ -205,7 +205,7 @@ pub(crate) fn resolve(
     let of_several = if file.is_some() { "--input-file" } else { "several URLs" };
     let several = urls.len() > 1 || file.is_some();
     if several && args.output.output.is_some() {
-        let text = format!("--output names one file and cannot go with {of_several}");
+        let text = format!("--output names one file and cannot be combined with {of_several}");
         return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
     }
     let (checksum, sums_place) = match args.integrity.checksum.clone() {
@@ -231,7 +231,7 @@ pub(crate) fn resolve(
         (checksum.is_some(), "--checksum", "use one command for each URL, or a list of digests"),
     ];
     if let Some((_, flag, hint)) = of_one.iter().find(|(given, ..)| many && *given) {
-        let text = format!("{flag} is of one object and cannot go with {of_metalink}");
+        let text = format!("{flag} describes one object and cannot be combined with {of_metalink}");
         return Err(Failure::usage(text).hint(*hint));
     }
     let mirrors = args.alternatives.mirror.iter().map(|text| address::url(text));
@@ -390,7 +390,7 @@ fn voice(talk: &TalkArgs) -> Result<Voice, Failure> {
     let asked = talk.progress.unwrap_or(ProgressArg::Auto);
     let cannot = |flag: &str| {
         let asked = format!("{asked:?}").to_lowercase();
-        Err(Failure::usage(format!("{flag} and --progress {asked} cannot go together")))
+        Err(Failure::usage(format!("{flag} and --progress {asked} cannot be combined")))
     };
     if talk.json {
         return match asked {
@@ -420,7 +420,7 @@ fn segment_size(bytes: u64) -> Result<u64, Failure> {
     }
     let words = size(bytes);
     Err(Failure::usage(format!(
-        "--segment-size: {bytes} bytes ({words}) are no power of two from 1M"
+        "--segment-size: {bytes} bytes ({words}) is not a power of two of 1M or more"
     ))
     .hint("write 1M, 2M, 4M and so on"))
 }

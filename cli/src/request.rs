@@ -286,7 +286,7 @@ pub(crate) fn header(flag: &str, line: &str) -> Result<(String, String), Failure
     };
     if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
         let name = escape(name);
-        return Err(Failure::usage(format!("{flag} `{name}` is no header name")).hint(grammar));
+        return Err(Failure::usage(format!("{flag} `{name}` is not a header name")).hint(grammar));
     }
     let value = value.trim_matches([' ', '\t']);
     if value.is_empty() {

@@ -259,12 +259,12 @@ fn of_file(definition: &Command) -> Result<File, Failure> {
         Ok(found) if found.is_file() && found.len() <= MAX_FILE_BYTES => {}
         Ok(_) => {
             return Err(Failure::local(format!(
-                "the settings {shown} are no regular file of at most 1 MiB"
+                "the settings {shown} are not a regular file of at most 1 MiB"
             ))
-            .hint("--no-config leaves them out"));
+            .hint("--no-config ignores them"));
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(File::default()),
-        Err(error) => return Err(cannot_read(error).hint("--no-config leaves them out")),
+        Err(error) => return Err(cannot_read(error).hint("--no-config ignores them")),
     }
     let bytes = fs::read(&path).map_err(cannot_read)?;
     of_text(definition, &text::decode(&bytes), &path)
@@ -290,9 +290,9 @@ fn of_text(definition: &Command, text: &str, path: &Path) -> Result<File, Failur
         let Value::Table(section) = section else { return Err(no_section(name, &shown)) };
         let place = format!("[host.\"{}\"] of {shown}", escape(name));
         let pattern = HostPattern::new(name)
-            .ok_or_else(|| Failure::usage(format!("{place}: this is no name of a host")))?;
+            .ok_or_else(|| Failure::usage(format!("{place}: this is not the name of a host")))?;
         if let Some(key) = section.keys().find(|key| OF_THE_RUN.contains(&key.as_str())) {
-            return Err(Failure::usage(format!("`{key}` in {place} is of the whole run"))
+            return Err(Failure::usage(format!("`{key}` in {place} applies to the whole run"))
                 .hint("write it above all sections, or on the command line"));
         }
         hosts.push((pattern, of_table(definition, section, &place)?));
@@ -301,7 +301,7 @@ fn of_text(definition: &Command, text: &str, path: &Path) -> Result<File, Failur
 }
 
 fn no_section(key: &str, shown: &str) -> Failure {
-    Failure::usage(format!("`{}` in {shown} is no section of a host", escape(key)))
+    Failure::usage(format!("`{}` in {shown} is not a section for a host", escape(key)))
         .hint("a section begins with [host.\"example.org\"], and the settings follow below it")
 }
 
@@ -312,7 +312,7 @@ fn of_table(definition: &Command, table: &Table, shown: &str) -> Result<Vec<Sett
         let arg = flag(definition, key, &place(key))?;
         let values = values(value).ok_or_else(|| {
             Failure::usage(format!("{} has a value of a kind that no flag takes", place(key)))
-                .hint("write a text, a number, true or false, or a list of these")
+                .hint("write a string, a number, true or false, or a list of these")
         })?;
         setting(arg, &values, &place(key))
     });
@@ -336,14 +336,15 @@ fn of_environment(
                 let (shown, near) =
                     (escape(name_after), near.to_ascii_uppercase().replace('-', "_"));
                 notes.push(format!(
-                    "the variable HAUL_{shown} is no setting and ignored: did you mean HAUL_{near}?"
+                    "the variable HAUL_{shown} is not a setting and is ignored: did you mean \
+                     HAUL_{near}?"
                 ));
             }
             continue;
         };
         let place = format!("the variable {}", name.to_string_lossy());
         let Ok(value) = value.into_string() else {
-            return Err(Failure::usage(format!("{place} is no UTF-8")));
+            return Err(Failure::usage(format!("{place} is not UTF-8")));
         };
         settings.push(setting(arg, &[value], &place)?);
     }
@@ -380,11 +381,13 @@ fn flag<'a>(definition: &'a Command, key: &str, place: &str) -> Result<&'a Arg, 
     let named = |arg: &&Arg| arg.get_long() == Some(key) && !NO_SETTINGS.contains(&key);
     definition.get_arguments().find(named).ok_or_else(|| {
         let hint = match nearest(definition, key) {
-            Some(near) => format!("did you mean `{near}`? haul --help-all tells all flags"),
-            None => "a setting has the name of a long flag without the hyphens; haul --help-all"
-                .to_owned(),
+            Some(near) => format!("did you mean `{near}`? haul --help-all lists all flags"),
+            None => {
+                "a setting has the name of a long flag without the hyphens; see haul --help-all"
+                    .to_owned()
+            }
         };
-        Failure::usage(format!("{place} is no setting")).hint(hint)
+        Failure::usage(format!("{place} is not a setting")).hint(hint)
     })
 }
 
@@ -436,8 +439,9 @@ fn setting(arg: &Arg, values: &[String], place: &str) -> Result<Setting, Failure
             let said = error.to_string();
             let first = said.lines().next().unwrap_or_default();
             let grammar = first.rsplit_once("': ").map_or("", |(_, grammar)| grammar);
-            Err(Failure::usage(format!("{place} has a value that --{long} does not take"))
-                .hint(if grammar.is_empty() { "haul --help-all tells it" } else { grammar }))
+            Err(Failure::usage(format!("{place} has a value that --{long} does not take")).hint(
+                if grammar.is_empty() { "haul --help-all says which it takes" } else { grammar },
+            ))
         }
     }
 }
@@ -468,8 +472,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_place() {
         for (text, cause) in [
-            ("conections = 8", "`conections` in /c/config.toml is no setting"),
-            ("output = \"x\"", "`output` in /c/config.toml is no setting"),
+            ("conections = 8", "`conections` in /c/config.toml is not a setting"),
+            ("output = \"x\"", "`output` in /c/config.toml is not a setting"),
             ("connections = 0", "`connections` in /c/config.toml has a value"),
             ("connections = [1, 2]", "is a list, and --connections takes one value"),
             ("no-sync = \"maybe\"", "is neither true nor false"),
@@ -500,11 +504,14 @@ mod tests {
             assert_eq!(file.hosts[0].0.fit(host), None, "{host}");
         }
         for (text, cause) in [
-            ("[host.\"a b\"]", "[host.\"a b\"] of /c/config.toml: this is no name of a host"),
-            ("[host.h]\njobs = 2", "`jobs` in [host.\"h\"] of /c/config.toml is of the whole run"),
-            ("[host.h]\nnope = 2", "`nope` in [host.\"h\"] of /c/config.toml is no setting"),
-            ("[host]\nretry = 2", "`retry` in /c/config.toml is no section of a host"),
-            ("host = 1", "is no section of a host"),
+            ("[host.\"a b\"]", "[host.\"a b\"] of /c/config.toml: this is not the name of a host"),
+            (
+                "[host.h]\njobs = 2",
+                "`jobs` in [host.\"h\"] of /c/config.toml applies to the whole run",
+            ),
+            ("[host.h]\nnope = 2", "`nope` in [host.\"h\"] of /c/config.toml is not a setting"),
+            ("[host]\nretry = 2", "`retry` in /c/config.toml is not a section for a host"),
+            ("host = 1", "is not a section for a host"),
         ] {
             let failure = words(text).unwrap_err();
             assert!(failure.message.contains(cause), "{text}: {}", failure.message);
@@ -526,7 +533,7 @@ mod tests {
         let (settings, notes) =
             of(&[("HAUL_CONECTIONS", "8"), ("HAUL_URL", "1"), ("HAULAGE", "x")]).unwrap();
         assert!(settings.is_empty());
-        let note = "the variable HAUL_CONECTIONS is no setting and ignored: did you mean \
+        let note = "the variable HAUL_CONECTIONS is not a setting and is ignored: did you mean \
                     HAUL_CONNECTIONS?";
         assert_eq!(notes, [note]);
         let failure = of(&[("HAUL_JOBS", "many")]).unwrap_err();

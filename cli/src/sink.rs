@@ -80,10 +80,9 @@ impl Sink {
             // Nobody waits for an interrupted download.
             let _ = tell.send(written.map_err(|error| self.failure(&error)));
         };
-        thread::Builder::new()
-            .name("haul-output".to_owned())
-            .spawn(write)
-            .map_err(|error| Failure::internal(format!("no thread to write with: {error}")))?;
+        thread::Builder::new().name("haul-output".to_owned()).spawn(write).map_err(|error| {
+            Failure::internal(format!("cannot start a thread to write with: {error}"))
+        })?;
         Ok(told)
     }
 

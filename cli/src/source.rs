@@ -153,10 +153,9 @@ fn read_ahead(
         }
     };
     // The thread is not waited for: a read of a pipe may never end, and the process must.
-    thread::Builder::new()
-        .name("haul-list".to_owned())
-        .spawn(feed)
-        .map_err(|error| Failure::internal(format!("no thread to read the list: {error}")))?;
+    thread::Builder::new().name("haul-list".to_owned()).spawn(feed).map_err(|error| {
+        Failure::internal(format!("cannot start a thread to read the list: {error}"))
+    })?;
     Ok((receiver, count))
 }
 
@@ -245,8 +244,7 @@ impl<'a, R: io::Read> List<'a, R> {
         for name in &item.ignored {
             if self.ignored.len() < MAX_NOTES && self.ignored.insert(name.clone()) {
                 let name = escape(name);
-                self.notes
-                    .push_back(format!("the list's option `{name}` is not known and ignored"));
+                self.notes.push_back(format!("the list's option `{name}` is unknown and ignored"));
             }
         }
     }
@@ -272,7 +270,8 @@ impl<R: io::Read> Iterator for List<'_, R> {
             Err(Fault::Line(line, failure)) => Next::Fault(self.number, self.at(line, failure)),
             Err(Fault::Read(error)) => {
                 let name = self.name;
-                let failure = Failure::local(format!("cannot read on in the list {name}: {error}"));
+                let failure =
+                    Failure::local(format!("cannot read further in the list {name}: {error}"));
                 Next::Fault(self.number, failure)
             }
         })
@@ -323,7 +322,7 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
             0 => None,
             count => {
                 let items = plural(count, "item is", "items are");
-                Some(Next::Note(format!("{items} complete as the results say, and skipped")))
+                Some(Next::Note(format!("{items} complete according to the results, and skipped")))
             }
         }
     }

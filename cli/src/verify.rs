@@ -22,14 +22,14 @@ pub(crate) fn run(args: &VerifyArgs) -> Result<u8, Failure> {
     let partial = is_partial(&args.file);
     if partial && args.checksum.is_some() {
         return Err(Failure::usage(format!(
-            "--checksum is of a finished file, and {shown} is a partial download"
+            "--checksum checks a finished file, and {shown} is a partial download"
         ))
         .hint("give --checksum to the download: it is published only if it matches"));
     }
     if !partial && args.repair && args.file.exists() {
         return Err(Failure::usage(format!(
-            "--repair is of a partial download, and {shown} is none: there is no checkpoint that \
-             says how to repair it"
+            "--repair repairs a partial download, and {shown} is not one: no checkpoint says how \
+             to repair it"
         ))
         .hint("a partial is named NAME.part, with NAME.haul beside it"));
     }
@@ -98,7 +98,7 @@ fn of_partial(args: &VerifyArgs, told: &Told) -> Result<(), Failure> {
         ),
     )
     .hint(format!(
-        "haul verify --repair {output} has the next run of the download fetch them again"
+        "haul verify --repair {output} makes the next run of the download fetch them again"
     )))
 }
 
@@ -107,7 +107,7 @@ fn partial_lines(report: &PartialReport) -> Vec<String> {
     let output = escape(&report.output.to_string_lossy());
     let right = size(report.claimed_bytes - report.bad_bytes());
     let of = report.total_bytes.map(|total| format!(" of {}", size(total))).unwrap_or_default();
-    let mut lines = vec![format!("{output}.part: {right}{of} are here and right")];
+    let mut lines = vec![format!("{output}.part: {right}{of} are here and correct")];
     if report.unhashed_bytes > 0 {
         let more = size(report.unhashed_bytes);
         lines.push(format!("{more} more cannot be checked: they were stored with --no-digest"));
@@ -118,8 +118,7 @@ fn partial_lines(report: &PartialReport) -> Vec<String> {
     }
     if report.repaired {
         lines.push(format!(
-            "repaired: {output}.haul has {} as missing; run the download again, and it fetches \
-             them",
+            "repaired: {output}.haul lists {} as missing; run the download again to fetch them",
             plural(report.bad.len() as u64, "segment", "segments")
         ));
     }

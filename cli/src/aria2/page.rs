@@ -10,11 +10,12 @@ use super::{
 const ABOUT: &str = "haul for programs that call aria2c";
 
 const LONG_ABOUT: &str = "\
-Downloads as haul does, by the words of aria2c and with its exit codes, so that programs that know \
-aria2c can use it: yt-dlp --downloader haul-aria2c URL. It is haul called by this name; any \
-other one with `aria2c` in it does as well.\n\n\
-Options of aria2c without a meaning here are read and left out, unknown ones with a note. Several \
-URLs are places of one file to aria2c: the first is taken. haul's own settings file is not read.";
+Downloads like haul, but takes the options of aria2c and returns its exit codes, so that programs \
+that call aria2c can use it: yt-dlp --downloader haul-aria2c URL. It is haul under another name; \
+any name with `aria2c` in it works.\n\n\
+Options of aria2c that have no meaning here are accepted and ignored, unknown ones with a note. \
+To aria2c, several URLs are sources of one file, and the first is used. haul's own settings file \
+is not read.";
 
 const EXIT_STATUS: &str = "\
 The exit codes are those of aria2c: 0 complete, 3 not found, 6 network or TLS, 7 interrupted or out \
@@ -44,32 +45,33 @@ pub(crate) fn definition() -> Command {
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args(options)
-        .arg(Arg::new("URL").help("What to download").num_args(0..))
+        .arg(Arg::new("URL").help("URLs to download").num_args(0..))
 }
 
 /// The help of an option; `None` if it has no effect.
 fn help(meaning: Meaning) -> Option<String> {
     let text = match meaning {
-        Value(flag) => return Some(format!("As haul's {flag}")),
-        Split => "At most so many connections; of several such options the smallest",
-        Unbounded(flag) => return Some(format!("As haul's {flag}; 0 is no bound")),
-        Tries => "As haul's --retry; 0 is no bound",
-        DryRun => "Fetch nothing, and print what would be",
-        Proxy("--http-proxy") => "The proxy of http URLs; an empty one is none",
-        Proxy("--https-proxy") => "The proxy of https URLs; an empty one is none",
-        Proxy(_) => "As haul's --proxy; an empty one is none",
-        MinSplit => "As haul's --min-split-size, from 1M on",
-        Rename => "Number the file where its name is taken [true]",
+        Value(flag) => return Some(format!("Same as haul's {flag}")),
+        Split => "Maximum number of connections; the smallest of several such options counts",
+        Unbounded(flag) => return Some(format!("Same as haul's {flag}; 0 means no limit")),
+        Tries => "Same as haul's --retry; 0 means no limit",
+        DryRun => "Print what would be fetched, and fetch nothing",
+        Proxy("--http-proxy") => "Proxy for http URLs; an empty one means none",
+        Proxy("--https-proxy") => "Proxy for https URLs; an empty one means none",
+        Proxy(_) => "Same as haul's --proxy; an empty one means none",
+        MinSplit => "Same as haul's --min-split-size, 1M or more",
+        Rename => "Number the file if its name is taken [true]",
         Continue => {
-            "Continue a partial that belongs to it, also one that aria2c or a browser left; replace anything else"
+            "Continue a matching partial, even one that aria2c or a browser left; replace \
+             anything else"
         }
         AllowOverwrite => "Replace the file",
         CheckCertificate => "`false` is haul's --insecure [true]",
-        RemoteTime => "Give the file the time that the server says [false]",
-        Checksum => "As haul's --checksum: sha-256=HEX",
-        Header => "As haul's --header; one without a value is left out",
-        Quiet => "As haul's --quiet",
-        Sequential => "Every URL is a file of its own",
+        RemoteTime => "Give the file the server's modification time [false]",
+        Checksum => "Same as haul's --checksum: sha-256=HEX",
+        Header => "Same as haul's --header; one without a value is ignored",
+        Quiet => "Same as haul's --quiet",
+        Sequential => "Treat every URL as a file of its own",
         Version => "Print the version",
         Meaning::None => return None,
     };

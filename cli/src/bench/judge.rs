@@ -117,7 +117,7 @@ pub(super) fn advise(points: &[Point], ranges: bool, cap: Option<PerConnection>)
     let connections = chosen.connections;
     let most = points.last()?.connections;
     let reason = if !ranges {
-        "the server gives no byte ranges, so one connection is all there can be".to_owned()
+        "the server supports no byte ranges, so only one connection is possible".to_owned()
     } else if points.len() == 1 {
         "no other number was measured".to_owned()
     } else if connections == points.first()?.connections {
@@ -159,8 +159,8 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
     warnings.extend(busy);
     if let Some(short) = points.iter().find(|point| point.seconds < SHORT_SECONDS) {
         warnings.push(format!(
-            "a run took only {:.0} ms, which says more of starting than of speed: measure more \
-             with --size",
+            "a run took only {:.0} ms, which says more about starting than about speed: measure \
+             more with --size",
             short.seconds * 1e3
         ));
     }
@@ -168,7 +168,7 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
     if retries > 0 {
         warnings.push(format!(
             "the server failed {} (a limit of requests or connections, or too much load): the \
-             speeds have waits in them; measure fewer connections with -x",
+             speeds include waits; measure fewer connections with -x",
             plural(retries.into(), "time", "times")
         ));
     }

@@ -103,7 +103,7 @@ pub(super) async fn run(
     }
     if let Some(file) = file {
         let hash = blocking(move || hash_and_remove(&file)).await?.map_err(|error| {
-            Failure::local(format!("the downloaded file cannot be read again: {error}"))
+            Failure::local(format!("the downloaded file cannot be read back: {error}"))
         })?;
         sample.hash = Some(hash);
     }

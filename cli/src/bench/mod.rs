@@ -233,7 +233,7 @@ fn publish(plan: &BenchPlan, report: &Report) -> Result<(), Failure> {
             "digest-mismatch",
             "a downloaded object is not the one that was served: its BLAKE3 differs",
         )
-        .hint("run it again; if it stays so, report it with the output of haul --version"));
+        .hint("run it again; if this persists, report it with the output of haul --version"));
     }
     Ok(())
 }

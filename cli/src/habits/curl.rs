@@ -129,7 +129,7 @@ pub(super) fn words(given: OsString, insecure: bool) -> Result<Vec<String>, Fail
         })?;
         text
     } else {
-        given.into_string().map_err(|_| refuse("is no UTF-8"))?
+        given.into_string().map_err(|_| refuse("is not UTF-8"))?
     };
     let mut typed = split(&text)?.into_iter();
     let program = typed.next().unwrap_or_default();
@@ -141,8 +141,9 @@ pub(super) fn words(given: OsString, insecure: bool) -> Result<Vec<String>, Fail
 }
 
 fn refuse(why: &str) -> Failure {
-    Failure::usage(format!("the text of --from-curl {why}"))
-        .hint("in the browser's network tools: Copy as cURL (bash), then --from-curl 'TEXT', or -")
+    Failure::usage(format!("the text of --from-curl {why}")).hint(
+        "use Copy as cURL (bash) in the browser's network tools, then --from-curl 'TEXT', or -",
+    )
 }
 
 fn translate(typed: Vec<String>, insecure: bool) -> Result<Vec<String>, Failure> {
@@ -173,7 +174,7 @@ fn translate(typed: Vec<String>, insecure: bool) -> Result<Vec<String>, Failure>
                 "--cookie" => {
                     let cookies = wanted()?;
                     if !cookies.contains('=') {
-                        return Err(refuse("has the cookies of a file")
+                        return Err(refuse("reads cookies from a file")
                             .hint("give the file to haul itself: --load-cookies FILE"));
                     }
                     fields.push(format!("Cookie: {cookies}"));
@@ -185,14 +186,14 @@ fn translate(typed: Vec<String>, insecure: bool) -> Result<Vec<String>, Failure>
                     match method.as_str() {
                         "GET" => {}
                         "HEAD" => words.push("--head".to_owned()),
-                        _ => return Err(sends("asks with another method than GET")),
+                        _ => return Err(sends("asks for another method than GET")),
                     }
                 }
                 "--insecure" if insecure => {}
                 "--insecure" => {
                     return Err(refuse("accepts any certificate (--insecure)").hint(
-                        "take it out, or type --insecure for haul itself: whoever sits between \
-                         can then read and change everything, the cookies too",
+                        "remove it, or type --insecure for haul itself: anyone on the path can \
+                         then read and change everything, including the cookies",
                     ));
                 }
                 name if name.starts_with("--data")
@@ -203,8 +204,8 @@ fn translate(typed: Vec<String>, insecure: bool) -> Result<Vec<String>, Failure>
                 }
                 name => {
                     let name = escape(name);
-                    return Err(refuse(&format!("has {name}, which haul does not know there"))
-                        .hint("take it out, or add haul's own flag beside --from-curl"));
+                    return Err(refuse(&format!("has {name}, which haul does not support there"))
+                        .hint("remove it, or add haul's own flag beside --from-curl"));
                 }
             }
         }
@@ -231,7 +232,7 @@ fn sends(why: &str) -> Failure {
 /// A field of the browser's request as one of haul's words.
 fn header(field: &str, url: &str) -> Result<Option<String>, Failure> {
     if field.starts_with('@') {
-        return Err(refuse("has the headers of a file")
+        return Err(refuse("reads headers from a file")
             .hint("give the file to haul itself: --header @FILE"));
     }
     let Some((name, value)) = field.split_once(':') else {
@@ -457,7 +458,7 @@ fn ansi_quoted(rest: &mut Peekable<Chars<'_>>, word: &mut String) -> Result<(), 
             c => push(&mut bytes, c),
         }
     }
-    word.push_str(&String::from_utf8(bytes).map_err(|_| refuse("is no UTF-8"))?);
+    word.push_str(&String::from_utf8(bytes).map_err(|_| refuse("is not UTF-8"))?);
     Ok(())
 }
 

@@ -46,7 +46,7 @@ impl Walk<'_> {
             None if takes_value(means) => rest.pop_front(),
             value => value.map(OsString::from),
         };
-        let missing = || Failure::usage(format!("{typed} wants a value and none follows"));
+        let missing = || Failure::usage(format!("{typed} needs a value, and none follows"));
         let is_off = value.as_ref().is_some_and(|value| value == "false");
         match means {
             Means::Nothing | Means::No => {}

@@ -44,14 +44,15 @@ impl Walk<'_> {
             }
             ("-r", _) if is_url(&text) => {
                 return refuse(
-                    "is --limit-rate here; wget's fetches sites, and haul the URLs that it is given",
+                    "is --limit-rate here; wget's fetches sites, and haul fetches only the URLs \
+                     that it is given",
                     "wget --recursive fetches sites; haul -i FILE fetches a list of URLs",
                 );
             }
             ("-d", _) if is_data(&text) => {
                 return refuse(
                     "is --dir here; curl's sends a body, and haul only fetches (GET)",
-                    "curl sends; a directory of that name is --dir ./NAME",
+                    "send it with curl; for a directory of that name, write --dir ./NAME",
                 );
             }
             ("-e", _) if text.starts_with("robots=") => return Ok(()),
@@ -59,21 +60,21 @@ impl Walk<'_> {
                 return refuse(
                     "is --user-agent here; curl's is a proxy's login, which would be sent to the \
                      server",
-                    "--proxy http://NAME:PASS@HOST:PORT has the login of a proxy; -A is the user \
-                     agent too",
+                    "--proxy http://NAME:PASS@HOST:PORT gives a proxy's login; -A also sets the \
+                     user agent",
                 );
             }
             ("-b", _) if is_url(&text) => {
                 return refuse(
-                    "is --load-cookies here; wget's goes to the background, and haul does not",
-                    "a shell does it: nohup haul -q URL &",
+                    "is --load-cookies here; wget's runs in the background, and haul does not",
+                    "use a shell: nohup haul -q URL &",
                 );
             }
             ("-i" | "--input-file", _) if is_url(&text) => {
                 return refuse(
                     "takes a file with URLs, not a URL",
-                    "curl's -i, the response's head, is -I here; of a list on the web: curl URL | \
-                     haul -i -",
+                    "curl's -i, the response's head, is -I here; for a list on the web: curl URL \
+                     | haul -i -",
                 );
             }
             // wget's `--no-proxy` takes no value and ignores the environment's proxies.

@@ -26,25 +26,25 @@ pub(super) enum Means {
 /// Stands for taking back `--quiet`.
 pub(super) const NOT_QUIET: &str = "not quiet";
 
-const ANY: &str = "would accept any certificate, which no habit can ask for";
+const ANY: &str = "would accept any certificate, which only haul's own flag can ask for";
 const CACERT: &str = "--cacert FILE trusts the authorities in FILE; --insecure accepts any \
-                      certificate: whoever sits between can read and change everything";
+                      certificate: anyone on the path can read and change everything";
 const TLS: Means = Never(ANY, CACERT);
 const BODY: Means = Never(
     "sends a body, and haul only fetches (GET)",
-    "curl sends; a link that its response names can then be given to haul",
+    "send it with curl; a link in the response can then be given to haul",
 );
 const SITE: Means = Never(
-    "is about whole sites, and haul fetches the URLs that it is given",
+    "is about whole sites, and haul fetches only the URLs that it is given",
     "wget --recursive fetches sites; haul -i FILE fetches a list of URLs",
 );
 const LOG: Means = Never(
     "names a log file, and haul writes none",
-    "what it says is on stderr: 2>> FILE; --json has events on stdout",
+    "messages go to stderr: 2>> FILE; --json prints events on stdout",
 );
 const BACKGROUND: Means = Never(
-    "goes to the background, and haul does not",
-    "a shell does it: nohup haul -q URL & (a run that ended early is continued by the same command)",
+    "runs in the background, and haul does not",
+    "use a shell: nohup haul -q URL & (the same command continues a run that ended early)",
 );
 const JAR: Means = Never(
     "writes cookies to a file, and haul writes none",
@@ -52,25 +52,25 @@ const JAR: Means = Never(
 );
 const HEAD: Means = Never(
     "prints the response's head with the body, and haul prints none while it downloads",
-    "-I prints the head and fetches nothing; -v tells more",
+    "-I prints the head and fetches nothing; -v prints more",
 );
 const LOGIN: Means = Never(
-    "gives a part of a login by itself",
-    "write both as --user NAME:PASS, or keep them in ~/.netrc and say -n",
+    "gives only a part of a login",
+    "write both as --user NAME:PASS, or keep them in ~/.netrc and use -n",
 );
 const SPEED: Means = Never(
-    "gives up what is slow, and haul only gives up what is silent",
-    "--stall-timeout TIME bounds silence, --max-time TIME the whole",
+    "gives up slow connections, and haul gives up only silent ones",
+    "--stall-timeout TIME limits silence, --max-time TIME limits the whole download",
 );
 const TORRENT: Means =
     Never("is about BitTorrent, which haul does not speak", "aria2c and transmission-cli do");
 const RPC: Means = Never(
-    "makes a server for other programs of it, which haul is not",
-    "--json tells programs what happens; the library haul-engine does it in their process",
+    "makes a server for other programs, and haul is none",
+    "--json reports events to programs; the library haul-engine downloads inside them",
 );
 const VERSION: Means = Never(
-    "compares with a file's version kept elsewhere",
-    "--if-changed compares with the file that is here, and keeps its version beside it",
+    "compares with a version that is kept elsewhere",
+    "--if-changed compares with the existing file, and keeps its version with it",
 );
 
 /// The flags, spelled as they are typed.
@@ -167,7 +167,7 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (
         &["--proxy-user", "--proxy-password"],
         Never(
-            "gives a proxy's login by itself",
+            "gives a proxy's login separately",
             "write it into the proxy's URL: --proxy http://NAME:PASS@HOST:PORT",
         ),
     ),
@@ -189,7 +189,7 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (
         &["--write-out"],
         Never(
-            "prints by a format, and haul has none",
+            "prints by a format, and haul does not",
             "--json prints what happened as JSON lines, for jq",
         ),
     ),
@@ -197,31 +197,32 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
         &["--wait", "--random-wait"],
         Never(
             "waits between files, and haul does not",
-            "-j 1 fetches one file at a time, --limit-rate RATE slows all down",
+            "-j 1 fetches one file at a time, and --limit-rate RATE slows everything down",
         ),
     ),
     (&["-z", "--time-cond", "--etag-save", "--etag-compare"], VERSION),
-    (&["--start-pos"], Never("starts in the middle", "--range N- fetches from there on")),
+    (&["--start-pos"], Never("starts in the middle", "--range N- fetches from byte N on")),
     (
         &["--fail-with-body"],
         Never(
-            "stores the error's page, and haul never stores one",
-            "leave it out: an error is exit 4 to 8, and its status is told",
+            "stores the error page, and haul never does",
+            "leave it out: an error is exit 4 to 8, and its status is printed",
         ),
     ),
     (
         &["--remove-on-error"],
         Never(
-            "removes what an error left",
-            "leave it out: the final name only ever has a complete file; haul clean removes partials",
+            "removes what a failed download left",
+            "leave it out: the final name only ever holds a complete file; haul clean removes \
+             partials",
         ),
     ),
     (&["--connect-to"], Never("is not known here", "--resolve HOST:PORT:ADDR connects elsewhere")),
     (
         &["--capath", "--ca-directory"],
-        Never("is not known here", "--cacert FILE trusts what one file has"),
+        Never("is not known here", "--cacert FILE trusts the authorities in one file"),
     ),
-    (&["--dns-timeout"], Never("is not known here", "--connect-timeout bounds the look-up too")),
+    (&["--dns-timeout"], Never("is not known here", "--connect-timeout includes the look-up")),
     (
         &["-K", "--config", "--execute", "--conf-path"],
         Never(
@@ -232,7 +233,7 @@ pub(super) const HABITS: &[(&[&str], Means)] = &[
     (
         &["--next", "-:"],
         Never(
-            "begins other flags for another URL, and haul's flags are for all its URLs",
+            "begins separate flags for another URL, and haul's flags apply to all its URLs",
             "give several URLs after each other, or use one command for each",
         ),
     ),

@@ -21,9 +21,9 @@ pub(super) fn by_value(typed: &str, text: &str) -> Result<Vec<String>, Failure> 
         "-C" | "--continue-at" if text == "-" => vec!["--continue=always".to_owned()],
         "-C" | "--continue-at" => {
             return refuse(
-                "takes only `-` here: haul finds by itself where to go on",
-                "-c continues where that is proven, -C - as -c=always; --range N- fetches from \
-                 byte N on",
+                "takes only `-` here: haul finds by itself where to continue",
+                "-c continues where that is proven, and -C - means -c=always; --range N- fetches \
+                 from byte N on",
             );
         }
         "-T" if units::parse_duration(text).is_ok() => {
@@ -32,15 +32,15 @@ pub(super) fn by_value(typed: &str, text: &str) -> Result<Vec<String>, Failure> 
         "-T" => {
             return refuse(
                 "sends a file, and haul only fetches (GET)",
-                "wget's -T SECONDS is taken: it is --connect-timeout and --stall-timeout",
+                "wget's -T SECONDS is accepted: it is --connect-timeout and --stall-timeout",
             );
         }
         "-X" | "--request" if text.eq_ignore_ascii_case("get") => Vec::new(),
         "-X" | "--request" if text.eq_ignore_ascii_case("head") => vec!["--head".to_owned()],
         "-X" | "--request" => {
             return refuse(
-                "asks with another method, and haul only fetches (GET)",
-                "curl sends; a link that its response names can then be given to haul",
+                "asks for another method, and haul only fetches (GET)",
+                "send it with curl; a link in the response can then be given to haul",
             );
         }
         "--proto" | "--proto-redir" => {

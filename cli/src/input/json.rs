@@ -14,7 +14,7 @@ pub(super) fn item(line: &str) -> Result<Item, Reason> {
     // The parser's messages name places and tokens, but never the contents of a string.
     let object: Map<String, Value> = serde_json::from_str(line).map_err(|error| {
         reason(
-            format!("`{}` is no JSON object: column {}", quote::json(line), error.column()),
+            format!("`{}` is not a JSON object: column {}", quote::json(line), error.column()),
             GRAMMAR,
         )
     })?;
@@ -45,16 +45,16 @@ pub(super) fn item(line: &str) -> Result<Item, Reason> {
             ("headers", Value::Object(headers)) => {
                 for (name, value) in headers {
                     let Value::String(value) = value else {
-                        return Err(wrong("headers", "an object of texts"));
+                        return Err(wrong("headers", "an object of strings"));
                     };
                     item.headers.push(options::header(&format!("{name}: {value}"))?);
                 }
             }
-            ("id", _) => return Err(wrong("id", "a text or a number")),
-            ("url", _) => return Err(wrong("url", "a text")),
+            ("id", _) => return Err(wrong("id", "a string or a number")),
+            ("url", _) => return Err(wrong("url", "a string")),
             ("urls", _) => return Err(wrong("urls", "an array of URLs")),
-            ("out" | "dir" | "digest" | "checksum", _) => return Err(wrong(&key, "a text")),
-            ("headers", _) => return Err(wrong("headers", "an object of texts")),
+            ("out" | "dir" | "digest" | "checksum", _) => return Err(wrong(&key, "a string")),
+            ("headers", _) => return Err(wrong("headers", "an object of strings")),
             _ => item.ignored.push(key),
         }
     }
@@ -66,7 +66,7 @@ pub(super) fn item(line: &str) -> Result<Item, Reason> {
 
 fn plain(key: &str, text: String) -> Result<String, Reason> {
     if text.is_empty() || text.chars().any(char::is_control) {
-        return Err(wrong(key, "a text without control characters"));
+        return Err(wrong(key, "a string without control characters"));
     }
     Ok(text)
 }

@@ -62,7 +62,7 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
     if let Some(program) = player.first().filter(|program| !is_program(program)) {
         let program = escape(program);
         return Err(Failure::usage(format!(
-            "--player: there is no program `{program}`, nothing was started"
+            "--player: there is no program `{program}`, so nothing was started"
         ))
         .hint(
             "install it or give its path; without --player the address is printed for any player",
@@ -72,8 +72,8 @@ pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
     get.prefer_segment_size(SEGMENT_BYTES);
     if let Some(sink) = &get.sink {
         let name = escape(&sink.name().to_string_lossy());
-        return Err(Failure::usage(format!("--output {name} and haul play cannot go together"))
-            .hint("what is played is read again and again: give it a file"));
+        return Err(Failure::usage(format!("--output {name} and haul play cannot be combined"))
+            .hint("a player reads the object again and again: give it a file"));
     }
     Ok(PlayPlan { get, port: port.unwrap_or(0), player, open, end_when_complete })
 }
@@ -191,7 +191,9 @@ impl Serving {
                 let Some(metadata) = monitor.opened().await else { return };
                 let guard = match Guard::new(server.port(), &metadata.name) {
                     Ok(guard) => Arc::new(guard),
-                    Err(error) => return to_stderr(&[format!("error: no secret path: {error}")]),
+                    Err(error) => {
+                        return to_stderr(&[format!("error: cannot make a secret path: {error}")]);
+                    }
                 };
                 let ended = begin(&guard, &player, open);
                 if player.is_empty() && !open {
@@ -214,8 +216,8 @@ impl Serving {
 /// Explains what to do with the address, and when serving ends.
 fn how_to_use(guard: &Guard, awaits_first: bool) -> String {
     let end = match awaits_first {
-        true => "when it is complete and whoever came has left, or with Ctrl-C",
-        false => "when it is complete and nobody reads it, or with Ctrl-C",
+        true => "when the download is complete and every reader has left, or with Ctrl-C",
+        false => "when the download is complete and nobody reads it, or with Ctrl-C",
     };
     format!(
         "open that address in a player (mpv ADDRESS, vlc ADDRESS), or {} in a browser; it ends {end}",

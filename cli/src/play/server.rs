@@ -105,7 +105,7 @@ impl Server {
     pub(crate) async fn bind(port: u16) -> Result<Self, Failure> {
         let unusable = |error: std::io::Error| {
             Failure::local(format!("cannot serve on port {port} of 127.0.0.1: {error}"))
-                .hint("choose another with --port, or none for any that is free")
+                .hint("choose another with --port, or leave it out for any free port")
         };
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(unusable)?;
         let port = listener.local_addr().map_err(unusable)?.port();

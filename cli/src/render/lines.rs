@@ -183,7 +183,7 @@ impl Lines {
             );
         }
         if failures > 0 && ended.failed > failures {
-            lines.push(format!("  and {} more, told above", ended.failed - failures));
+            lines.push(format!("  and {} more, listed above", ended.failed - failures));
         }
         lines
     }
@@ -284,7 +284,7 @@ fn hints(palette: Palette, failure: &Failure) -> Vec<String> {
 /// The last line of a run that a signal stopped.
 pub(crate) fn interrupted(kept_bytes: u64) -> String {
     if kept_bytes == 0 {
-        return "interrupted: nothing was kept; the same command starts anew".to_owned();
+        return "interrupted: nothing was kept; the same command starts over".to_owned();
     }
     let command = again::command()
         .map_or_else(|| " the same command".to_owned(), |command| format!(":\n  {command}"));
@@ -482,7 +482,7 @@ mod tests {
                 "    hint: check it",
                 "  http://h/b: no such host",
             ];
-            told.extend((failed > 2).then_some("  and 3 more, told above"));
+            told.extend((failed > 2).then_some("  and 3 more, listed above"));
             let found = lines.ended(&ended);
             assert!(found[0].ends_with(&format!("downloaded, 879 KiB, {failed} failed:")));
             assert_eq!(found[1..], told);

@@ -157,7 +157,7 @@ fn a_host_has_a_speed_of_its_own() {
 fn what_is_of_the_run_is_no_setting_of_a_host() {
     let (sandbox, origin) = (Sandbox::new(), Origin::serving(&object(SIZE)));
     for (text, cause) in [
-        ("[host.\"127.0.0.1\"]\njobs = 2\n", "is of the whole run"),
+        ("[host.\"127.0.0.1\"]\njobs = 2\n", "applies to the whole run"),
         ("[host.\"127.0.0.1\"]\nconnections = 0\n", "[host.\"127.0.0.1\"]"),
         ("[hosts.\"127.0.0.1\"]\nretry = 1\n", "`hosts`"),
     ] {
