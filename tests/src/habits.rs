@@ -304,37 +304,38 @@ impl Habit {
 const INTRODUCTION: &str = "\
 # Coming from curl, wget or aria2
 
-Most of what your fingers know works: haul takes the flags of the three programs that mean the same here. What
-cannot be ends at once (exit 2), and names the flag that does it. Where two programs give one letter two meanings,
-haul follows aria2 for the shape of the download (`-x`, `-j`, `-d`) and curl for the shape of the request (`-H`, `-A`,
-`-e`, `-u`). No habit switches certificates off: `--insecure` has to be typed out.
+Most of what your fingers know works: haul takes the flags of the three programs that mean the same here. A flag that
+haul cannot honour ends the command at once (exit 2) with a message that names the alternative. Where two programs give
+one letter two meanings, haul follows aria2 for the shape of the download (`-x`, `-j`, `-d`) and curl for the shape of
+the request (`-H`, `-A`, `-e`, `-u`). No foreign flag switches certificate checks off: `--insecure` has to be typed out.
 
-What only a logged-in browser can fetch: *Copy as cURL* in its network tools, then
+For a file that only a logged-in browser can fetch, choose *Copy as cURL* in its network tools, then run
 
     haul --from-curl 'curl https://...'       # or --from-curl -, paste, Ctrl-D
 
-It takes URL, headers, cookies, user agent, referer and login. Cookies and headers go to that URL's own origin and no
-other, and nothing of them is printed. For programs that call `aria2c` there is `haul-aria2c`.
+This uses the URL, headers, cookies, user agent, referer and login. Cookies and headers go only to that URL's own
+origin, and none of them is printed. For programs that call `aria2c` there is `haul-aria2c`.
 
-Some letters do another thing than you may expect, and nobody can tell which one you meant: wget's `-o LOG` is the
-output here, aria2's `-t SECONDS` is `--retry` and its `-m TRIES` is `--max-time`, wget's `-nv` is `-n -v`. A file that
-exists is never overwritten or renamed unasked.
+Some letters mean something else here than you may expect, and haul cannot tell which you meant: wget's `-o LOG` is the
+output, aria2's `-t SECONDS` is `--retry` and its `-m TRIES` is `--max-time`, wget's `-nv` is `-n -v`. An existing file
+is never overwritten or renamed unasked.
 
 ## What they left
 
-`haul -c=always URL`, or `-C -`, goes on with a file that another program began, where it began: the same command
-without it leaves the file alone (exit 3).
+`haul -c=always URL`, or `-C -`, continues in place a file that another program began. Without that flag, the same
+command leaves the file alone (exit 3).
 
-| left by | what is there | what shows that it is of the object |
+| left by | what is there | what shows that it belongs to the object |
 |---|---|---|
 | curl, wget | `NAME`, shorter than the object | its first, its last and one other MiB, fetched again |
 | Firefox | `NAME.part` or `STEM.xxxxxxxx.EXT.part`, and an empty `NAME` | the same |
-| aria2 | `NAME` and `NAME.aria2` | the same, of the pieces that `NAME.aria2` tells; the others are fetched |
+| aria2 | `NAME` and `NAME.aria2` | the same, for the pieces that `NAME.aria2` lists; the others are fetched |
 | others | `NAME.crdownload`, `NAME.part` alone | the same, and `--checksum` in the end |
 
-Anything else is exit 3, and no file is changed: a byte that differs, a hole, a file that a program still has open for
-writing, one of another user or with a second name. What is continued is `NAME.part` with its checkpoint until it is complete;
-should the digest differ in the end, or the object have changed, the file is back as it was. `NAME.aria2` stays until then.
+Anything else is exit 3 and changes no file: a byte that differs, a hole, a file that a program still has open for
+writing, and a file of another user or with a second name. A continued file becomes `NAME.part`, with its checkpoint,
+until it is complete. If the digest differs in the end, or the object has changed, the file is put back as it was.
+`NAME.aria2` stays until then.
 
 haul's tests type each line of the tables below.
 ";
