@@ -20,6 +20,7 @@ mod inbox;
 mod learning;
 pub(crate) mod observer;
 mod opening;
+pub(crate) mod options;
 mod proving;
 pub(crate) mod refresh;
 mod requests;
@@ -56,35 +57,26 @@ use crate::disk::partial::{self, Paths};
 use crate::disk::place::Place;
 use crate::disk::prove::{ALTERED_HINT, PartProof, refuse_larger, refuse_size};
 use crate::disk::publish::PublishOptions;
-use crate::disk::storage::Storage;
-use crate::disk::storage::window::Window;
 use crate::driver::control::{Steering, Stop};
-use crate::driver::cookies::CookieJar;
 use crate::driver::engine::EngineInner;
-use crate::driver::observer::Observers;
-use crate::driver::refresh::Refresher;
+use crate::driver::options::Options;
 use crate::driver::shared::Shared;
 use crate::driver::turns::Turn;
 use crate::fault_point;
-use crate::model::config::{
-    Allocation, Checksum, Connections, DigestAlgorithm, Existing, Foreign, Pieces, Resume,
-    RetryPolicy, StorageKind,
-};
+use crate::model::config::{Checksum, Connections, DigestAlgorithm, Existing, Resume};
 use crate::model::digest_claims::Claims;
 use crate::model::digest_fields::{self, FieldDigests};
 use crate::model::error::{Error, ErrorKind, Kept};
 use crate::model::event::{Event, LimitedBy, Notice, NoticeCode, Plan, Started, Summary};
 use crate::model::name;
-use crate::model::planner::{
-    Action, Failure, LeaseEnd, LeaseId, Planner, Reach, Settings, SourceId,
-};
+use crate::model::planner::{Action, Failure, LeaseEnd, LeaseId, Planner, Reach, SourceId};
 use crate::model::range::ByteRange;
 use crate::model::rate::RateEstimator;
 use crate::model::redact::{redact, redact_url};
 use crate::model::resource::Resource;
 use crate::model::response::{Asked, Verdict, classify};
 use crate::model::segment::segment_size;
-use crate::model::selection::{Selected, Selection};
+use crate::model::selection::Selected;
 use crate::net::connect::{Origin, is_same_origin};
 use crate::net::failures::{FetchError, FetchErrorKind};
 use crate::net::fetcher::{
@@ -102,124 +94,6 @@ const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 /// How far leases go beyond what is stored without a gap, in bytes, when a digest
 /// needs the bytes in order: it is to find them in the page cache.
 const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
-
-/// A login for one host.
-#[derive(Debug, Clone)]
-pub(crate) struct HostLogin {
-    /// As URLs have it; `None` is the host that the caller named.
-    pub(crate) host: Option<String>,
-    /// Marked as sensitive.
-    pub(crate) authorization: HeaderValue,
-}
-
-/// Everything the caller chose for one download.
-#[derive(Clone)]
-pub(crate) struct Options {
-    pub(crate) url: Url,
-    /// Which bytes of the object are wanted; all without it.
-    pub(crate) selection: Option<Selection>,
-    /// Where else the object is.
-    pub(crate) mirrors: Vec<Mirror>,
-    pub(crate) refresh: Option<Refresher>,
-    /// What the parts of the object must hash to.
-    pub(crate) pieces: Option<Pieces>,
-    pub(crate) output: Option<PathBuf>,
-    pub(crate) directory: PathBuf,
-    pub(crate) connections: Connections,
-    /// Sent to the URL's own origin only.
-    pub(crate) private_headers: HeaderMap,
-    /// Sent to their hosts only; the first that fits counts.
-    pub(crate) host_logins: Vec<HostLogin>,
-    pub(crate) cookies: Option<Arc<dyn CookieJar>>,
-    pub(crate) existing: Existing,
-    /// Fetch nothing where the output is the object already.
-    pub(crate) if_changed: bool,
-    /// The data has the final name from the start.
-    pub(crate) in_place: bool,
-    pub(crate) resume: Resume,
-    /// What becomes of what another program began.
-    pub(crate) foreign: Foreign,
-    pub(crate) checksum: Option<Checksum>,
-    pub(crate) expected_size_bytes: Option<u64>,
-    pub(crate) max_size_bytes: Option<u64>,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) stall_timeout: Duration,
-    /// The same for the first byte of all.
-    pub(crate) first_byte_timeout: Duration,
-    pub(crate) storage: StorageKind,
-    /// Where the bytes are given out from, in order, instead of being kept.
-    pub(crate) window: Option<Arc<Window>>,
-    pub(crate) allocation: Allocation,
-    /// Who is told.
-    pub(crate) observers: Observers,
-    /// Where the program keeps the bytes itself.
-    pub(crate) own_storage: Option<Arc<dyn Storage>>,
-    pub(crate) sync: bool,
-    /// Whether BLAKE3 is computed.
-    pub(crate) digest: bool,
-    pub(crate) remote_time: bool,
-    pub(crate) max_redirects: u32,
-    pub(crate) allow_downgrade: bool,
-    pub(crate) segment_size_bytes: Option<u64>,
-    pub(crate) limit_rate_bytes_per_second: Option<u64>,
-    /// Higher ones come first.
-    pub(crate) priority: i32,
-    /// The least share of the first response.
-    pub(crate) first_range_bytes: u64,
-    /// No smaller part is split off; 0 for any.
-    pub(crate) min_split_bytes: u64,
-    /// It is wanted as it is, without a content coding, and waits for no turn among the
-    /// engine's downloads.
-    pub(crate) document: bool,
-    /// Of what size an object is all or nothing, at most.
-    pub(crate) small_bytes: u64,
-    /// Of the jitter of the waits.
-    pub(crate) seed: u64,
-}
-
-impl Options {
-    /// Whether no file is written and no checkpoint kept.
-    fn keeps_nothing(&self) -> bool {
-        self.storage == StorageKind::Null || self.window.is_some() || self.own_storage.is_some()
-    }
-
-    /// Whether nothing that was stored can be read again.
-    fn forgets_bytes(&self) -> bool {
-        self.storage == StorageKind::Null && self.own_storage.is_none()
-    }
-
-    /// Whether what another program began may become the output.
-    fn continues_foreign(&self) -> bool {
-        self.foreign == Foreign::Continue
-            && self.resume != Resume::Never
-            && self.existing != Existing::Rename
-            && self.selection.is_none()
-            && !self.in_place
-            && !self.if_changed
-            && !self.keeps_nothing()
-    }
-
-    /// The names that belong to `output`.
-    fn paths(&self, output: &Path) -> Paths {
-        if self.in_place { Paths::in_place(output) } else { Paths::of(output) }
-    }
-}
-
-fn settings(options: &Options) -> Settings {
-    Settings {
-        connections: options.connections,
-        stall_timeout: options.stall_timeout,
-        first_byte_timeout: options.first_byte_timeout,
-        retry: options.retry,
-        first_range_bytes: options.first_range_bytes,
-        min_split_bytes: options.min_split_bytes,
-        // Told with each tick, since it may change.
-        speed_limited: false,
-        ranges_only: options.selection.is_some(),
-        refreshes: options.refresh.is_some(),
-        seed: options.seed,
-    }
-}
 
 /// How a run of the driver ended.
 pub(crate) enum Outcome {
@@ -336,12 +210,12 @@ impl Driver {
         plan_only: bool,
     ) -> Box<Self> {
         let turn = engine.turns.enter(options.priority, !plan_only && !options.document);
-        let mut planner = Planner::new(settings(&options));
+        let mut planner = Planner::new(options.settings());
         planner.allow(0, None, Duration::ZERO);
         if options.checksum.is_some() || options.pieces.is_some() {
             planner.use_together();
         }
-        let mirrors = options.mirrors.clone();
+        let mirrors = options.other_sources.clone();
         let mut driver = Box::new(Self {
             shared,
             plan_only,

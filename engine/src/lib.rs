@@ -73,6 +73,7 @@ pub use model::event::{
     ValidatorKind,
 };
 pub use model::metalink::MetalinkFile;
+pub use model::options::DownloadOptions;
 pub use model::selection::Selection;
 
 /// The URL without userinfo, query and fragment, escaped for a terminal: what

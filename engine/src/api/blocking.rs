@@ -52,20 +52,13 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::api::handle::{self, Monitor};
 use crate::api::reader::BlockingReader;
+use crate::api::setters::setters;
 use crate::api::stream;
-use crate::disk::storage::Storage;
 use crate::driver::control::Stop;
-use crate::driver::cookies::CookieJar;
-use crate::driver::observer::Observer;
-use crate::driver::refresh::Refresh;
-use crate::model::config::{
-    Allocation, Checksum, Connections, EngineConfig, Existing, Foreign, HostCredential, Pieces,
-    Resume, RetryPolicy, StorageKind,
-};
+use crate::model::config::{Connections, EngineConfig};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Event, Metadata, Plan, Progress, Summary};
-use crate::model::metalink::MetalinkFile;
-use crate::model::selection::Selection;
+use crate::model::options::DownloadOptions;
 use crate::net::transport::Transport;
 
 /// How long stopped downloads may take to record what they had, at the end of
@@ -173,7 +166,13 @@ impl Engine {
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`] or
     /// [`DownloadBuilder::plan`].
     pub fn download(&self, url: &str) -> DownloadBuilder {
-        DownloadBuilder { builder: self.engine.download(url), runtime: Arc::clone(&self.runtime) }
+        self.download_with(url, DownloadOptions::default())
+    }
+
+    /// The same with options that are set already.
+    pub fn download_with(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
+        let builder = self.engine.download_with(url, options);
+        DownloadBuilder { builder, runtime: Arc::clone(&self.runtime) }
     }
 }
 
@@ -185,60 +184,13 @@ pub struct DownloadBuilder {
     runtime: Arc<Runtime>,
 }
 
-/// One line for each option of the builder that is wrapped.
-macro_rules! options {
-    ($($name:ident($($argument:ident: $kind:ty),+);)+) => {
-        impl DownloadBuilder {$(
-            #[doc = concat!("As [`crate::DownloadBuilder::", stringify!($name), "`].")]
-            pub fn $name(mut self, $($argument: $kind),+) -> Self {
-                self.builder = self.builder.$name($($argument),+);
-                self
-            }
-        )+}
-    };
-}
-
-options! {
-    output(path: impl Into<PathBuf>);
-    directory(dir: impl Into<PathBuf>);
-    connections(connections: Connections);
-    header(name: &str, value: &str);
-    basic_auth(user: &str, password: &str);
-    host_credentials(credentials: Vec<HostCredential>);
-    cookies(jar: Arc<dyn CookieJar>);
-    resume(resume: Resume);
-    foreign(foreign: Foreign);
-    existing(existing: Existing);
-    if_changed(on: bool);
-    in_place(on: bool);
-    range(selection: Selection);
-    checksum(checksum: Checksum);
-    mirror(url: &str);
-    refresh(refresh: impl Refresh + 'static);
-    pieces(pieces: Pieces);
-    metalink(file: &MetalinkFile);
-    expected_size_bytes(bytes: u64);
-    max_size_bytes(bytes: u64);
-    retry(policy: RetryPolicy);
-    stall_timeout(timeout: Duration);
-    storage(kind: StorageKind);
-    store_in(storage: Arc<dyn Storage>);
-    observe(observer: impl Observer + 'static);
-    allocation(allocation: Allocation);
-    sync(sync: bool);
-    digest(digest: bool);
-    remote_time(on: bool);
-    max_redirects(count: u32);
-    allow_downgrade(on: bool);
-    small_all_or_nothing(on: bool);
-    segment_size_bytes(bytes: u64);
-    window_bytes(bytes: u64);
-    min_split_bytes(bytes: u64);
-    limit_rate(bytes_per_second: u64);
-    priority(priority: i32);
-}
+setters!(DownloadBuilder);
 
 impl DownloadBuilder {
+    fn inner(&mut self) -> &mut crate::DownloadBuilder {
+        &mut self.builder
+    }
+
     /// Starts the download on the engine's thread and returns at once.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use crate::disk::crew::Crew;
 use crate::driver::guard::GuardedTransport;
 use crate::model::config::EngineConfig;
 use crate::model::error::Error;
+use crate::model::options::DownloadOptions;
 use crate::net::http::HttpTransport;
 use crate::net::transport::Transport;
 
@@ -71,6 +72,22 @@ impl Engine {
     /// A download of `url`; nothing happens until [`DownloadBuilder::start`]
     /// or [`DownloadBuilder::plan`].
     pub fn download(&self, url: &str) -> DownloadBuilder {
-        DownloadBuilder::new(Arc::clone(&self.inner), url)
+        self.download_with(url, DownloadOptions::default())
+    }
+
+    /// The same with options that are set already.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
+    /// let mut options = haul_engine::DownloadOptions::default();
+    /// options.directory = "films".into();
+    /// for url in ["https://example.org/1.mp4", "https://example.org/2.mp4"] {
+    ///     engine.download_with(url, options.clone()).start()?.wait().await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn download_with(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
+        DownloadBuilder::new(Arc::clone(&self.inner), url, options)
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub mod guide;
 pub(crate) mod handle;
 pub(crate) mod reader;
+mod setters;
 pub mod storage;
 pub(crate) mod stream;
 pub mod transport;

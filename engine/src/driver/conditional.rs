@@ -103,7 +103,7 @@ impl Driver {
     /// What is recorded with the published file, for the next time. Where the time and the
     /// size tell as much, it costs two system calls for each of thousands of files.
     pub(super) fn note(&self) -> Option<Note> {
-        let whole = self.options.selection.is_none();
+        let whole = self.options.range.is_none();
         let etag = self.expected.as_ref().and_then(|resource| resource.validator.etag.as_ref());
         let note = whole.then(|| Note::of(etag));
         match self.options.existing {

@@ -30,7 +30,7 @@ impl Driver {
         // What is given out as it comes, or not kept, is proven by nothing that is
         // told later; who gave pieces has had a Metalink.
         let useless = self.options.window.is_some() || self.options.forgets_bytes();
-        let known = self.options.pieces.is_some() || self.options.selection.is_some();
+        let known = self.options.pieces.is_some() || self.options.range.is_some();
         if total < LEAST_BYTES || useless || known {
             return;
         }
@@ -53,7 +53,7 @@ impl Driver {
             headers,
             max_redirects: self.options.max_redirects,
             allow_downgrade,
-            patience: self.options.stall_timeout,
+            patience: self.options.patience(),
         };
         self.errands.spawn(async move {
             let outcome = match tokio::time::timeout(WITHIN, errand.run(url.clone())).await {

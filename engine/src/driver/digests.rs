@@ -40,7 +40,7 @@ impl Driver {
             _ => return,
         };
         let mut digests = digest_fields::read(headers, range.is_some());
-        if self.options.selection.is_some() {
+        if self.options.range.is_some() {
             // What is said of the whole object says nothing of parts of it.
             (digests.object, digests.md5) = (None, None);
         }

@@ -33,7 +33,7 @@ impl Driver {
     /// Whether a finished file can be shown to be what is wanted. What is recorded of a file
     /// says nothing of parts of the object.
     fn can_be_shown(&self) -> bool {
-        self.options.selection.is_none() || self.options.checksum.is_some()
+        self.options.range.is_none() || self.options.checksum.is_some()
     }
 
     /// Where a finished file has the name and stays: ends the download, well if that file is

@@ -219,7 +219,7 @@ impl Driver {
             url: url.clone(),
             selected: self.selected.clone(),
             expected: Resource { total, ..resource.clone() },
-            patience: self.options.stall_timeout,
+            patience: self.options.patience(),
         })
     }
 }

@@ -10,7 +10,7 @@ impl Driver {
     /// bytes do not follow each other there, the first ones that do: a shorter
     /// response than asked for is nothing unusual.
     pub(super) fn in_object(&self, range: ByteRange) -> ByteRange {
-        let Some(selection) = &self.options.selection else { return range };
+        let Some(selection) = &self.options.range else { return range };
         match &self.selected {
             Some(selected) => selected.in_object(range).unwrap_or(ByteRange::new(0, 1)),
             None => selection.opening(range.len()),
@@ -19,7 +19,7 @@ impl Driver {
 
     /// Whether the bytes of an earlier run are those that are wanted.
     pub(super) fn wants_the_same(&self, earlier: Option<&Selected>) -> bool {
-        match (&self.options.selection, earlier) {
+        match (&self.options.range, earlier) {
             (None, None) => true,
             (Some(wanted), Some(earlier)) => {
                 wanted.of(earlier.object_bytes).as_ref() == Ok(earlier)
@@ -42,7 +42,7 @@ impl Driver {
     /// # Errors
     /// When the object has not the bytes that are wanted.
     pub(super) fn select(&mut self, lease: LeaseId, verdict: Verdict) -> Result<Verdict, Failure> {
-        let Some(selection) = self.options.selection.clone() else { return Ok(verdict) };
+        let Some(selection) = self.options.range.clone() else { return Ok(verdict) };
         let object_bytes = match &verdict {
             Verdict::Partial { resource, .. } => resource.total,
             Verdict::Unsatisfied { total } => *total,

@@ -17,8 +17,12 @@ mod network;
 mod pieces;
 #[cfg(feature = "proxy")]
 mod proxy;
+#[cfg(feature = "serde")]
+pub mod serialized;
 
 /// How many connections a download uses at once.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Connections {
@@ -32,6 +36,8 @@ pub enum Connections {
 }
 
 /// Whether a partial download of an earlier run is continued.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Resume {
@@ -46,6 +52,8 @@ pub enum Resume {
 }
 
 /// What happens when the output already exists.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Existing {
@@ -73,6 +81,8 @@ impl Existing {
 }
 
 /// What becomes of a file that another program began and did not complete.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Foreign {
@@ -97,6 +107,8 @@ pub enum Foreign {
 }
 
 /// How bytes get into the file.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum StorageKind {
@@ -122,6 +134,8 @@ pub enum StorageKind {
 }
 
 /// Whether the disk's blocks are reserved before the first byte is stored.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Allocation {
@@ -138,7 +152,7 @@ pub enum Allocation {
 }
 
 /// A digest algorithm for [`Checksum`].
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DigestAlgorithm {
@@ -290,6 +304,8 @@ impl FromStr for Checksum {
 ///
 /// Hosts are compared as URLs have them: in any case, with or without the
 /// brackets of an IPv6 address; ports are not compared.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostCredential {
     /// The host; `None` is the host of the URL that was given, whichever it is,
@@ -309,6 +325,8 @@ impl fmt::Debug for HostCredential {
 
 /// Bounds of retrying. One attempt is one round of backoff of the whole
 /// download without any progress; a byte not held before resets the count.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Rounds without progress before the download fails. Default 10.
@@ -318,13 +336,17 @@ pub struct RetryPolicy {
     /// no byte of the object has ever come and nothing of an earlier run is here. Never more than [`Self::max_attempts`]. Default 1.
     pub max_hopeless_attempts: u32,
     /// The first wait; doubled each round. Default 1 s.
+    #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
     pub base: Duration,
     /// The longest wait between two rounds. Default 30 s.
+    #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
     pub max_backoff: Duration,
     /// The longest Retry-After that is honoured. Default 120 s.
+    #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
     pub max_retry_after: Duration,
     /// The longest time that rounds without progress may take together, their waits
     /// included: a round that would begin later does not. Default `None`, no bound.
+    #[cfg_attr(feature = "serde", serde(with = "serialized::maybe_seconds"))]
     pub max_time: Option<Duration>,
 }
 

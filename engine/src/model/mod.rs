@@ -24,6 +24,7 @@ pub mod layout;
 pub mod link_fields;
 pub mod metalink;
 pub mod name;
+pub mod options;
 pub(crate) mod panicked;
 pub mod planner;
 pub mod range;

@@ -39,14 +39,16 @@ use url::Url;
 use self::disk::SlowDisk;
 use self::server::Network;
 use self::world::{Shared, lock};
-use crate::api::download::{DownloadBuilder, Target};
+use crate::api::download::DownloadBuilder;
 use crate::api::handle::launch;
 use crate::disk::crew::Crew;
 use crate::driver::cookies::CookieJar;
 use crate::driver::engine::EngineInner;
+use crate::driver::options::Target;
 use crate::model::config::{Checksum, Connections, EngineConfig, HttpVersion};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Event, NoticeCode, Summary};
+use crate::model::options::DownloadOptions;
 use crate::net::http::HttpTransport;
 
 /// Of all simulated objects, so that small ones have many segments.
@@ -162,7 +164,9 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
     if let Some((bytes_per_second, fast_bytes)) = wish.slow_disk {
         engine.writers.slow_down(SlowDisk::new(world, bytes_per_second, fast_bytes));
     }
-    let builder = DownloadBuilder::new(engine, wish.url).directory(dir).output("film");
+    let builder = DownloadBuilder::new(engine, wish.url, DownloadOptions::default())
+        .directory(dir)
+        .output("film");
     let builder = wished(builder.sync(wish.sync), wish);
     // Everything is dropped with the runtime: what a kill leaves is on the disk.
     runtime.block_on(async {

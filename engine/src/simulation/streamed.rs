@@ -7,7 +7,6 @@ use super::faults::{Fault, Position};
 use super::tests::{SEEDS_OF_A_ROW, VERSIONS, any_world, for_seeds, seeds, wish};
 use super::world::lock;
 use super::*;
-use crate::api::download::Target;
 use crate::api::handle::launch_stream;
 use crate::disk::storage::window::Window;
 
@@ -37,15 +36,19 @@ struct Manner {
 fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
     let runtime = simulated_runtime();
     let engine = super::engine(world, EngineConfig::default());
-    let builder = DownloadBuilder::new(engine, "http://origin.test/film.mp4?sig=secret");
+    let builder = DownloadBuilder::new(
+        engine,
+        "http://origin.test/film.mp4?sig=secret",
+        DownloadOptions::default(),
+    );
     let builder = wished(builder, wish);
     runtime.block_on(async {
-        let (engine, mut options) = builder.resolve(Target::Stream).expect("a good wish");
+        let window = Arc::new(Window::new(manner.window_segments * SEGMENT_BYTES));
+        let target = Target::Stream(Arc::clone(&window));
+        let (engine, mut options) = builder.resolve(target).expect("a good wish");
         options.segment_size_bytes = Some(SEGMENT_BYTES);
         options.first_range_bytes = 4 * SEGMENT_BYTES;
         options.seed = wish.seed;
-        let window = Arc::new(Window::new(manner.window_segments * SEGMENT_BYTES));
-        options.window = Some(Arc::clone(&window));
         let (mut download, mut stream) = launch_stream(engine, options, Arc::clone(&window));
         let reader = async {
             let mut random = fastrand::Rng::with_seed(seed);

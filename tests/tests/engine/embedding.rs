@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, DownloadBuilder, Engine, ErrorKind, Event, Existing, StorageKind, ValidatorKind,
+    Connections, DigestAlgorithm, DownloadBuilder, DownloadOptions, Engine, ErrorKind, Event, Existing, Pieces, Resume, StorageKind, ValidatorKind,
 };
 use haul_tests::prelude::*;
 
@@ -284,4 +284,29 @@ fn null_storage_has_nothing_to_continue_and_no_other_digest() {
         assert_eq!(running.wait().await.unwrap_err().kind(), ErrorKind::DigestMismatch);
         sandbox.assert_nothing_left();
     });
+}
+
+#[test]
+fn options_can_be_written_and_read() {
+    let mut options = DownloadOptions::default();
+    options.output = Some("film.mp4".into());
+    options.connections = Connections::Fixed(8);
+    options.headers.push(("A".to_owned(), "b".to_owned()));
+    options.range = Some("0-99,-100".parse().unwrap());
+    options.checksum = Some(format!("md5={}", "0a".repeat(16)).parse().unwrap());
+    options.pieces = Some(Pieces::new(DigestAlgorithm::Sha1, 1 << 20, [[7; 20], [8; 20]]).unwrap());
+    options.retry.max_time = Some(Duration::from_millis(1500));
+    options.stall_timeout = Some(Duration::from_secs(5));
+    let text = serde_json::to_string(&options).unwrap();
+    assert_eq!(serde_json::from_str::<DownloadOptions>(&text).unwrap(), options);
+
+    let text = r#"{"connections": {"fixed": 8}, "resume": "never", "stall_timeout": 2.5,
+            "checksum": "blake3=xyz"}"#;
+    let error = serde_json::from_str::<DownloadOptions>(text).unwrap_err().to_string();
+    assert!(error.contains("blake3=xyz"), "{error}");
+    let read: DownloadOptions = serde_json::from_str(r#"{"resume": "never"}"#).unwrap();
+    let mut expected = DownloadOptions::default();
+    expected.resume = Resume::Never;
+    assert_eq!(read, expected);
+    assert!(serde_json::from_str::<DownloadOptions>(r#"{"resumes": "never"}"#).is_err());
 }
