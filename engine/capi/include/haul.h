@@ -664,7 +664,7 @@ haul_code haul_options_set_expected_size(haul_options *options, uint64_t bytes);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_connections(haul_options *options, uint32_t connections);
 
-// At most so many bytes a second, at least 1; `haul_download_set_rate` changes it. Default no limit.
+// At most so many bytes a second; 0, the default, is no limit. `haul_download_set_rate` changes it.
 //
 // Threads: any.
 //
@@ -728,8 +728,8 @@ haul_code haul_options_set_continue_foreign(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_retries(haul_options *options, uint32_t rounds);
 
-// Without a byte for so many milliseconds a connection is given up. Default 30000, and
-// 300000 for the first byte of all.
+// Without a byte for so many milliseconds a connection is given up. From 100 to 86400000. Default
+// 30000, and 300000 for the first byte of all.
 //
 // Threads: any.
 //

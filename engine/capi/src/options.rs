@@ -1,11 +1,13 @@
 //! The options of a download.
 
 use std::ffi::{c_char, c_void};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use haul_engine::blocking::DownloadBuilder;
-use haul_engine::{Checksum, Connections, Existing, Foreign, Resume, RetryPolicy, Selection};
+use haul_engine::{
+    Checksum, Connections, DownloadOptions, Existing, Foreign, Resume, RetryPolicy, Selection,
+};
 
 use crate::engine::Engine;
 use crate::failure::{Code, Failure, entry, entry_free};
@@ -25,14 +27,17 @@ pub const HAUL_RESUME_NEVER: i32 = 2;
 pub struct Options(Mutex<DownloadBuilder>);
 
 impl Options {
-    fn change(&self, change: impl FnOnce(DownloadBuilder) -> DownloadBuilder) {
-        // A builder that is whole between any two statements.
-        let mut builder = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        *builder = change(builder.clone());
+    fn lock(&self) -> MutexGuard<'_, DownloadBuilder> {
+        // The builder is whole between any two statements.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut DownloadOptions)) {
+        change(self.lock().options_mut());
     }
 
     pub(crate) fn builder(&self) -> DownloadBuilder {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.lock().clone()
     }
 }
 
@@ -92,7 +97,7 @@ pub unsafe extern "C" fn haul_options_set_output(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let file = unsafe { path(file, "file") }?;
-        options.change(|it| it.output(file));
+        options.change(|it| it.output = Some(file));
         Ok(())
     })
 }
@@ -114,7 +119,7 @@ pub unsafe extern "C" fn haul_options_set_directory(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let directory = unsafe { path(directory, "directory") }?;
-        options.change(|it| it.directory(directory));
+        options.change(|it| it.directory = directory);
         Ok(())
     })
 }
@@ -137,7 +142,7 @@ pub unsafe extern "C" fn haul_options_set_checksum(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let checksum: Checksum = unsafe { text(checksum, "checksum") }?.parse()?;
-        options.change(|it| it.checksum(checksum));
+        options.change(|it| it.checksum = Some(checksum));
         Ok(())
     })
 }
@@ -153,7 +158,7 @@ pub unsafe extern "C" fn haul_options_set_expected_size(options: *mut Options, b
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.expected_size_bytes(bytes));
+        options.change(|it| it.expected_size_bytes = Some(bytes));
         Ok(())
     })
 }
@@ -172,12 +177,12 @@ pub unsafe extern "C" fn haul_options_set_connections(
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.connections(number(connections)));
+        options.change(|it| it.connections = number(connections));
         Ok(())
     })
 }
 
-/// At most so many bytes a second, at least 1; `haul_download_set_rate` changes it. Default no limit.
+/// At most so many bytes a second; 0, the default, is no limit. `haul_download_set_rate` changes it.
 ///
 /// Threads: any.
 ///
@@ -191,7 +196,8 @@ pub unsafe extern "C" fn haul_options_set_rate(
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.limit_rate(bytes_per_second.max(1)));
+        let rate = (bytes_per_second > 0).then_some(bytes_per_second);
+        options.change(|it| it.limit_rate_bytes_per_second = rate);
         Ok(())
     })
 }
@@ -217,7 +223,7 @@ pub unsafe extern "C" fn haul_options_add_header(
         let name = unsafe { text(name, "name") }?;
         // SAFETY: the contract above.
         let value = unsafe { text(value, "value") }?;
-        options.change(|it| it.header(name, value));
+        options.change(|it| it.headers.push((name.to_owned(), value.to_owned())));
         Ok(())
     })
 }
@@ -242,7 +248,7 @@ pub unsafe extern "C" fn haul_options_set_login(
         let user = unsafe { text(user, "user") }?;
         // SAFETY: the contract above.
         let password = unsafe { text(password, "password") }?;
-        options.change(|it| it.basic_auth(user, password));
+        options.change(|it| it.basic_auth = Some((user.to_owned(), password.to_owned())));
         Ok(())
     })
 }
@@ -260,7 +266,7 @@ pub unsafe extern "C" fn haul_options_set_overwrite(options: *mut Options, on: b
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
         let existing = if on { Existing::Replace } else { Existing::Refuse };
-        options.change(|it| it.existing(existing));
+        options.change(|it| it.existing = existing);
         Ok(())
     })
 }
@@ -282,7 +288,7 @@ pub unsafe extern "C" fn haul_options_set_resume(options: *mut Options, resume: 
             HAUL_RESUME_NEVER => Resume::Never,
             _ => return Err(Failure::Argument("resume", "it is none of HAUL_RESUME_*")),
         };
-        options.change(|it| it.resume(resume));
+        options.change(|it| it.resume = resume);
         Ok(())
     })
 }
@@ -303,7 +309,7 @@ pub unsafe extern "C" fn haul_options_set_continue_foreign(
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
         let foreign = if on { Foreign::Continue } else { Foreign::Leave };
-        options.change(|it| it.foreign(foreign));
+        options.change(|it| it.foreign = foreign);
         Ok(())
     })
 }
@@ -324,13 +330,13 @@ pub unsafe extern "C" fn haul_options_set_retries(options: *mut Options, rounds:
             max_hopeless_attempts: rounds,
             ..RetryPolicy::default()
         };
-        options.change(|it| it.retry(policy));
+        options.change(|it| it.retry = policy);
         Ok(())
     })
 }
 
-/// Without a byte for so many milliseconds a connection is given up. Default 30000, and
-/// 300000 for the first byte of all.
+/// Without a byte for so many milliseconds a connection is given up. From 100 to 86400000. Default
+/// 30000, and 300000 for the first byte of all.
 ///
 /// Threads: any.
 ///
@@ -344,7 +350,7 @@ pub unsafe extern "C" fn haul_options_set_stall_timeout(
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.stall_timeout(Duration::from_millis(milliseconds)));
+        options.change(|it| it.stall_timeout = Some(Duration::from_millis(milliseconds)));
         Ok(())
     })
 }
@@ -361,7 +367,7 @@ pub unsafe extern "C" fn haul_options_set_sync(options: *mut Options, on: bool) 
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.sync(on));
+        options.change(|it| it.sync = on);
         Ok(())
     })
 }
@@ -378,7 +384,7 @@ pub unsafe extern "C" fn haul_options_set_digest(options: *mut Options, on: bool
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.digest(on));
+        options.change(|it| it.digest = on);
         Ok(())
     })
 }
@@ -395,7 +401,7 @@ pub unsafe extern "C" fn haul_options_set_priority(options: *mut Options, priori
     entry(|| {
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.priority(priority));
+        options.change(|it| it.priority = priority);
         Ok(())
     })
 }
@@ -418,7 +424,7 @@ pub unsafe extern "C" fn haul_options_add_mirror(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let url = unsafe { text(url, "url") }?;
-        options.change(|it| it.mirror(url));
+        options.change(|it| it.mirrors.push(url.to_owned()));
         Ok(())
     })
 }
@@ -440,7 +446,7 @@ pub unsafe extern "C" fn haul_options_set_range(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let selection: Selection = unsafe { text(ranges, "ranges") }?.parse()?;
-        options.change(|it| it.range(selection));
+        options.change(|it| it.range = Some(selection));
         Ok(())
     })
 }
@@ -471,7 +477,8 @@ pub unsafe extern "C" fn haul_options_set_refresh(
         }
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
-        options.change(|it| it.refresh(refresher));
+        let mut builder = options.lock();
+        *builder = builder.clone().refresh(refresher);
         Ok(())
     })
 }
