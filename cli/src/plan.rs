@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
-    Allocation, Connections, DownloadBuilder, Engine, EngineConfig, Existing, Foreign, Resume,
-    StorageKind,
+    Allocation, Connections, DownloadBuilder, DownloadOptions, Engine, EngineConfig, Existing, Foreign, Resume, StorageKind,
 };
 
 use crate::address::{self, are_of_one_origin};
@@ -108,7 +107,7 @@ impl GetPlan {
 
     /// Sets the segment size, unless one was chosen.
     pub(crate) fn prefer_segment_size(&mut self, bytes: u64) {
-        self.output.segment_size_bytes.get_or_insert(bytes);
+        self.output.options.segment_size_bytes.get_or_insert(bytes);
     }
 
     /// The plan for downloading an object of this URL.
@@ -118,7 +117,7 @@ impl GetPlan {
 
     /// Whether `--output` was given.
     fn names_one_file(&self) -> bool {
-        self.output.file.is_some() || self.sink.is_some()
+        self.output.options.output.is_some() || self.sink.is_some()
     }
 
     /// Reads the documents that the flags name: a list of digests, and Metalinks. Returns the items
@@ -157,7 +156,8 @@ impl GetPlan {
         let url = &item.urls[0];
         // If a server offers URLs of other origins, the user's secrets are not sent there.
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
-        let download = self.request.apply(engine.download(url), url, own);
+        let download = engine.download_with(url, self.output.options.clone());
+        let download = self.request.apply(download, url, own);
         let download = download.small_all_or_nothing(self.several());
         self.output.apply(download, item, self.sink.as_ref())
     }
@@ -268,49 +268,46 @@ pub(crate) fn resolve(
         ));
     }
     let existing = args.output.existing();
-    let output = Output {
-        file: args.output.output,
-        directory: args.output.dir,
-        connections,
-        resume: match args.output.r#continue {
-            None | Some(ContinueArg::Auto | ContinueArg::Foreign) => Resume::Auto,
-            Some(ContinueArg::Always) => Resume::Always,
-            Some(ContinueArg::Never) => Resume::Never,
-        },
-        foreign: match (args.output.r#continue, existing) {
-            // Any file at all is to be refused or to count as done.
-            (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
-            (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
-            _ => Foreign::Leave,
-        },
-        existing: match existing {
-            None => Existing::Rename,
-            Some(ExistingArg::Verify) => Existing::Verify,
-            Some(ExistingArg::Skip | ExistingArg::Error) => Existing::Refuse,
-            Some(ExistingArg::Overwrite) => Existing::Replace,
-        },
-        if_changed: args.output.if_changed,
-        in_place: args.output.no_part,
-        checksum,
-        sums_place,
-        sums: None,
-        mirrors,
-        refresh: args.alternatives.refresh_cmd,
-        storage: storage(args.file.storage.unwrap_or(StorageArg::Auto)),
-        expected_size_bytes: args.integrity.expect_size,
-        max_size_bytes: args.integrity.max_filesize,
-        allocation: match args.file.file_allocation {
-            None | Some(AllocationArg::Auto) => Allocation::Auto,
-            Some(AllocationArg::None) => Allocation::Sparse,
-            Some(AllocationArg::Falloc) => Allocation::Reserve,
-        },
-        min_split_bytes: args.transfer.min_split_size,
-        segment_size_bytes: args.transfer.segment_size.map(segment_size).transpose()?,
-        selection: args.transfer.range,
-        sync: !args.file.no_sync,
-        digest: !args.file.no_digest,
-        remote_time: !args.file.no_remote_time,
+    let mut options = DownloadOptions::default();
+    options.output = args.output.output;
+    options.connections = connections;
+    options.resume = match args.output.r#continue {
+        None | Some(ContinueArg::Auto | ContinueArg::Foreign) => Resume::Auto,
+        Some(ContinueArg::Always) => Resume::Always,
+        Some(ContinueArg::Never) => Resume::Never,
     };
+    options.foreign = match (args.output.r#continue, existing) {
+        // Any file at all is to be refused or to count as done.
+        (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
+        (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
+        _ => Foreign::Leave,
+    };
+    options.existing = match existing {
+        None => Existing::Rename,
+        Some(ExistingArg::Verify) => Existing::Verify,
+        Some(ExistingArg::Skip | ExistingArg::Error) => Existing::Refuse,
+        Some(ExistingArg::Overwrite) => Existing::Replace,
+    };
+    options.if_changed = args.output.if_changed;
+    options.in_place = args.output.no_part;
+    options.checksum = checksum;
+    options.mirrors = mirrors;
+    options.storage = storage(args.file.storage.unwrap_or(StorageArg::Auto));
+    options.expected_size_bytes = args.integrity.expect_size;
+    options.max_size_bytes = args.integrity.max_filesize;
+    options.allocation = match args.file.file_allocation {
+        None | Some(AllocationArg::Auto) => Allocation::Auto,
+        Some(AllocationArg::None) => Allocation::Sparse,
+        Some(AllocationArg::Falloc) => Allocation::Reserve,
+    };
+    options.min_split_bytes = args.transfer.min_split_size;
+    options.segment_size_bytes = args.transfer.segment_size.map(segment_size).transpose()?;
+    options.range = args.transfer.range;
+    options.sync = !args.file.no_sync;
+    options.digest = !args.file.no_digest;
+    options.remote_time = !args.file.no_remote_time;
+    let (directory, refresh) = (args.output.dir, args.alternatives.refresh_cmd);
+    let output = Output { options, directory, sums_place, sums: None, refresh };
     let jobs = args.transfer.jobs;
     Ok(GetPlan {
         urls,

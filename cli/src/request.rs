@@ -60,28 +60,22 @@ impl Request {
         url: &str,
         own: bool,
     ) -> DownloadBuilder {
-        if let Some(itself) = referer_of(url).filter(|_| own && self.refers_to_itself) {
-            download = download.header("Referer", &itself);
+        let options = download.options_mut();
+        if own {
+            let itself = referer_of(url).filter(|_| self.refers_to_itself);
+            let itself = itself.map(|itself| ("Referer".to_owned(), itself));
+            options.headers = itself.into_iter().chain(self.headers.iter().cloned()).collect();
+            options.basic_auth.clone_from(&self.login);
         }
-        for (name, value) in self.headers.iter().filter(|_| own) {
-            download = download.header(name, value);
+        options.host_credentials.clone_from(&self.host_logins);
+        options.retry = self.retry;
+        options.stall_timeout = self.stall_timeout;
+        options.max_redirects = self.max_redirects.unwrap_or(options.max_redirects);
+        options.allow_downgrade = self.allow_downgrade;
+        match &self.cookies {
+            Some(jar) => download.cookies(Arc::clone(jar)),
+            None => download,
         }
-        if let Some((name, password)) = self.login.as_ref().filter(|_| own) {
-            download = download.basic_auth(name, password);
-        }
-        if let Some(timeout) = self.stall_timeout {
-            download = download.stall_timeout(timeout);
-        }
-        if let Some(count) = self.max_redirects {
-            download = download.max_redirects(count);
-        }
-        if let Some(jar) = &self.cookies {
-            download = download.cookies(Arc::clone(jar));
-        }
-        download
-            .host_credentials(self.host_logins.clone())
-            .retry(self.retry)
-            .allow_downgrade(self.allow_downgrade)
     }
 }
 

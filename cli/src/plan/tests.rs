@@ -106,7 +106,10 @@ fn an_output_with_a_slash_at_its_end_is_a_directory() {
         [(&["-o", "a/", "http://h/"][..], "a/"), (&["-o", "a/", "-d", "b", "http://h/"], "b/a/")]
     {
         let plan = resolve(words).unwrap();
-        assert_eq!((plan.output.file, plan.output.directory), (None, Some(directory.into())));
+        assert_eq!(
+            (plan.output.options.output, plan.output.directory),
+            (None, Some(directory.into()))
+        );
     }
     assert!(resolve(&["-o", "a/", "http://h/a", "http://h/b"]).is_ok());
 }
@@ -131,7 +134,11 @@ fn what_other_programs_left_is_continued_only_where_that_was_asked_for() {
         (&["-c=always", "--skip-existing"], Resume::Always, Foreign::Leave),
     ] {
         let plan = resolve(&[words, &["http://h/"]].concat()).unwrap();
-        assert_eq!((plan.output.resume, plan.output.foreign), (resume, foreign), "{words:?}");
+        assert_eq!(
+            (plan.output.options.resume, plan.output.options.foreign),
+            (resume, foreign),
+            "{words:?}"
+        );
     }
 }
 
@@ -153,14 +160,18 @@ fn values_reach_the_engines_types() {
         "http://h/",
     ])
     .unwrap();
-    assert_eq!(plan.output.connections, Connections::Fixed(20));
+    assert_eq!(plan.output.options.connections, Connections::Fixed(20));
     assert!(plan.warnings[0].contains("20 connections"));
-    assert_eq!(plan.output.resume, Resume::Always);
-    assert_eq!(plan.output.foreign, Foreign::Continue);
-    assert_eq!(plan.output.existing, Existing::Replace);
-    assert_eq!(plan.output.storage, StorageKind::Pwrite);
-    assert_eq!(plan.output.segment_size_bytes, Some(4 << 20));
-    assert!(!plan.output.sync && !plan.output.digest && !plan.output.remote_time);
+    assert_eq!(plan.output.options.resume, Resume::Always);
+    assert_eq!(plan.output.options.foreign, Foreign::Continue);
+    assert_eq!(plan.output.options.existing, Existing::Replace);
+    assert_eq!(plan.output.options.storage, StorageKind::Pwrite);
+    assert_eq!(plan.output.options.segment_size_bytes, Some(4 << 20));
+    assert!(
+        !plan.output.options.sync
+            && !plan.output.options.digest
+            && !plan.output.options.remote_time
+    );
     assert_eq!(plan.engine.limit_rate_bytes_per_second, Some(2 << 20));
     for size in ["3M", "512K", "0"] {
         assert!(refused(&["--segment-size", size, "http://h/"]).contains("1M"));
