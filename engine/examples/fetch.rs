@@ -11,7 +11,7 @@ use haul_engine::{Engine, EngineConfig, Event};
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let url = std::env::args().nth(1).ok_or("give a URL")?;
     let engine = Engine::new(EngineConfig::default())?;
-    let mut download = engine.download(&url).start()?;
+    let download = engine.download(&url).start()?;
     let mut events = download.events();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     loop {

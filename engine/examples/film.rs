@@ -27,7 +27,7 @@ fn tell_what_is_here(file: &str) {
 /// Fetches all of it, or until `percent` of it are here; whether it is complete.
 async fn fetch(url: &str, file: &str, percent: u64) -> Result<bool, Error> {
     let engine = Engine::new(EngineConfig::default())?;
-    let mut download = engine.download(url).output(file).start()?;
+    let download = engine.download(url).output(file).start()?;
     let mut events = download.events();
     let mut tick = tokio::time::interval(Duration::from_millis(50));
     loop {

@@ -21,7 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut monitors, mut running) = (Vec::new(), tokio::task::JoinSet::new());
     for url in args {
         // What is wrong with a URL is told before anything is fetched of it.
-        let mut download = engine.download(&url).directory(&directory).start()?;
+        let download = engine.download(&url).directory(&directory).start()?;
         monitors.push(download.monitor());
         let url = haul_engine::redact_url(&url);
         running.spawn(async move { (url, download.wait().await) });

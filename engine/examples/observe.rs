@@ -47,7 +47,7 @@ pub async fn run(url: &str, directory: &str) -> Result<Vec<String>, Error> {
     let engine = Engine::new(EngineConfig::default())?;
     let log = Arc::new(Log::default());
     let told = Arc::clone(&log);
-    let mut download = engine
+    let download = engine
         .download(url)
         .directory(directory)
         .observe(told)

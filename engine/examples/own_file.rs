@@ -110,7 +110,7 @@ impl Checkpoints for OwnFile {
 pub async fn run(url: &str, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let engine = Engine::new(EngineConfig::default())?;
     let storage = Arc::new(OwnFile::open(path)?);
-    let mut download = engine.download(url).store_in(storage).start()?;
+    let download = engine.download(url).store_in(storage).start()?;
     let summary = download.wait().await?;
     println!(
         "{} bytes, of which {} were here; blake3 {}",

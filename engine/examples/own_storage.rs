@@ -77,7 +77,7 @@ impl SegmentWriter for Writer {
 pub async fn run(url: &str) -> Result<Vec<u8>, Error> {
     let engine = Engine::new(EngineConfig::default())?;
     let storage = Arc::new(Segments::default());
-    let mut download = engine.download(url).store_in(storage.clone()).start()?;
+    let download = engine.download(url).store_in(storage.clone()).start()?;
     let summary = download.wait().await?;
     println!("{} bytes, blake3 {}", summary.bytes, summary.blake3_hex().unwrap_or_default());
 

@@ -82,7 +82,7 @@ pub async fn run_shelf(size: usize) -> Result<Vec<u8>, Error> {
     let shelf = Arc::new(Shelf { object: object.into() });
     let engine = Engine::with_transport(EngineConfig::default(), shelf)?;
     let memory = MemoryStorage::new(1 << 30);
-    let mut download = engine
+    let download = engine
         .download("shelf://here/film.mp4")
         .connections(Connections::Fixed(4))
         .store_in(Arc::new(memory.clone()))

@@ -13,7 +13,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let (url, file) = args.next().zip(args.next()).ok_or("give a URL and a file")?;
     let engine = Engine::new(EngineConfig::default())?;
-    let mut download = engine.download(&url).output(&file).start()?;
+    let download = engine.download(&url).output(&file).start()?;
 
     let mut reader = download.reader();
     let mut few = [0; 16];

@@ -26,7 +26,7 @@ async fn fetch(url: &str, service: &str, file: &str) -> Result<(), Error> {
             Ok::<_, Error>(String::from_utf8_lossy(&answer).trim().to_owned())
         }
     };
-    let mut download = engine.download(url).output(file).refresh(fresh_link).start()?;
+    let download = engine.download(url).output(file).refresh(fresh_link).start()?;
     let summary = download.wait().await?;
     println!("{} bytes with {} fresh links", summary.bytes, asked.load(Ordering::Relaxed));
     Ok(())

@@ -21,12 +21,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (url, file) = args.next().zip(args.next()).ok_or("give a URL and a file")?;
     let engine = Engine::new(EngineConfig::default())?;
     let one = Connections::Fixed(1);
-    let mut download =
+    let download =
         engine.download(&url).output(&file).connections(one).limit_rate(1 << 20).start()?;
     let mut events = download.events();
-    if let Some(object) = download.opened().await {
-        println!("{}, {:?} bytes, {:?}", object.name, object.total_bytes, object.content_type);
-    }
+    let object = download.opened().await?;
+    println!("{}, {:?} bytes, {:?}", object.name, object.total_bytes, object.content_type);
     after(500, &download, "at 1 MiB/s").await;
 
     download.pause();

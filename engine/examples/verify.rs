@@ -11,7 +11,7 @@ use haul_engine::{Checksum, Engine, EngineConfig, Error, ErrorKind, verify_file}
 
 async fn fetch(url: &str, file: &str, checksum: Checksum) -> Result<(), Error> {
     let engine = Engine::new(EngineConfig::default())?;
-    let mut download = engine.download(url).output(file).checksum(checksum.clone()).start()?;
+    let download = engine.download(url).output(file).checksum(checksum.clone()).start()?;
     let summary = download.wait().await?;
     println!("published with {}", checksum.algorithm());
 

@@ -11,7 +11,7 @@
 //!
 //! # async fn example() -> Result<(), haul_engine::Error> {
 //! let engine = Engine::new(EngineConfig::default())?;
-//! let mut download = engine
+//! let download = engine
 //!     .download("https://example.org/film.mp4")
 //!     .directory("films")
 //!     .connections(Connections::Fixed(8))
@@ -49,7 +49,7 @@ mod simulation;
 pub use api::blocking;
 pub use api::download::DownloadBuilder;
 pub use api::engine::Engine;
-pub use api::handle::{Download, Events, Monitor};
+pub use api::handle::{Control, Download, Events, Monitor};
 pub use api::reader::{BlockingReader, Reader};
 pub use api::stream::ByteStream;
 pub use api::{guide, storage, transport};

@@ -188,7 +188,7 @@ impl Serving {
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
             let serve = async {
-                let Some(metadata) = monitor.opened().await else { return };
+                let Ok(metadata) = monitor.opened().await else { return };
                 let guard = match Guard::new(server.port(), &metadata.name) {
                     Ok(guard) => Arc::new(guard),
                     Err(error) => {

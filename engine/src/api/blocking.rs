@@ -38,23 +38,22 @@
 use std::fmt;
 use std::future::{poll_fn, ready};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::mpsc::RecvTimeoutError;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Context;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::api::handle::{self, Monitor};
+use crate::api::handle::{self, Control};
 use crate::api::reader::BlockingReader;
 use crate::api::setters::setters;
 use crate::api::stream;
-use crate::driver::control::Stop;
 use crate::model::config::{Connections, EngineConfig};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Event, Metadata, Plan, Progress, Summary};
@@ -201,7 +200,7 @@ impl DownloadBuilder {
             let _inside = self.runtime.handle.enter();
             self.builder.start()?
         };
-        Download::follow(inner, self.runtime)
+        Ok(Download::follow(inner, self.runtime))
     }
 
     /// As [`crate::DownloadBuilder::stream`]: the object in order, from memory.
@@ -214,7 +213,7 @@ impl DownloadBuilder {
             self.builder.stream()?
         };
         let handle = self.runtime.handle.clone();
-        Ok((Download::follow(inner, self.runtime)?, ByteStream { stream, handle }))
+        Ok((Download::follow(inner, self.runtime), ByteStream { stream, handle }))
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -247,54 +246,6 @@ impl DownloadBuilder {
     }
 }
 
-/// How a download ended, for everybody who asks.
-#[derive(Debug, Default)]
-struct Ending {
-    result: Mutex<Option<Result<Summary, Error>>>,
-    changed: Condvar,
-}
-
-impl Ending {
-    fn set(&self, result: Result<Summary, Error>) {
-        lock(&self.result).get_or_insert(result);
-        self.changed.notify_all();
-    }
-
-    /// The end, if it comes until `deadline`.
-    fn wait(&self, deadline: Option<Instant>) -> Option<Result<Summary, Error>> {
-        let mut result = lock(&self.result);
-        loop {
-            if result.is_some() {
-                return result.clone();
-            }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            result = match left {
-                Some(Duration::ZERO) => return None,
-                Some(left) => {
-                    let woken = self.changed.wait_timeout(result, left);
-                    woken.unwrap_or_else(PoisonError::into_inner).0
-                }
-                None => self.changed.wait(result).unwrap_or_else(PoisonError::into_inner),
-            };
-        }
-    }
-}
-
-/// Whoever drops this has told how the download ended: that its runtime was
-/// lost, if nothing else.
-struct Ender(Arc<Ending>);
-
-impl Drop for Ender {
-    fn drop(&mut self) {
-        self.0.set(Err(Error::lost()));
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // What they hold is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// A running download: follow it, steer it, read from it, from any threads.
 ///
 /// Dropping it stops the work and leaves a state that the same download
@@ -315,91 +266,89 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// # }
 /// ```
 #[derive(Debug)]
+#[must_use = "a download stops when its handle is dropped"]
 pub struct Download {
-    /// Locked for moments only.
-    inner: Mutex<handle::Download>,
-    monitor: Monitor,
-    ending: Arc<Ending>,
+    inner: handle::Download,
     runtime: Arc<Runtime>,
 }
 
 impl Download {
-    /// Has the runtime tell how it ends.
-    fn follow(mut inner: handle::Download, runtime: Arc<Runtime>) -> Result<Self, Error> {
-        let ending = Arc::new(Ending::default());
-        let outcome = inner.take_outcome().ok_or_else(Error::lost)?;
-        let (ender, running) = (Ender(Arc::clone(&ending)), runtime.running.clone());
-        let monitor = inner.monitor();
-        let told = monitor.clone();
+    /// Has the runtime live until it ends.
+    fn follow(inner: handle::Download, runtime: Arc<Runtime>) -> Self {
+        let (running, control) = (runtime.running.clone(), inner.control());
         runtime.handle.spawn(async move {
             // Given back when the download has ended, which the last drop waits for.
             let _running = running;
-            if let Ok(result) = outcome.await {
-                ender.0.set(result);
-            } else if let Some(Err(error)) = told.ended() {
-                ender.0.set(Err(error));
-            }
+            control.ended().await;
         });
-        Ok(Self { inner: Mutex::new(inner), monitor, ending, runtime })
+        Self { inner, runtime }
+    }
+
+    /// As [`crate::Download::control`].
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.inner.control()
     }
 
     /// As [`crate::Download::progress`].
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.monitor.progress()
+        self.inner.progress()
     }
 
     /// As [`crate::Download::metadata`].
     #[must_use]
     pub fn metadata(&self) -> Option<Metadata> {
-        self.monitor.metadata()
+        self.inner.metadata()
     }
 
-    /// Waits until that is known; `None` when the download failed before.
+    /// As [`crate::Download::opened`].
+    ///
+    /// # Errors
+    /// Whatever ended the download before.
     ///
     /// # Panics
     /// On a thread that drives asynchronous tasks.
-    #[must_use]
-    pub fn opened(&self) -> Option<Metadata> {
-        self.runtime.handle.block_on(self.monitor.opened())
+    pub fn opened(&self) -> Result<Metadata, Error> {
+        self.runtime.handle.block_on(self.inner.opened())
     }
 
     /// As [`crate::Download::events`].
     #[must_use]
     pub fn events(&self) -> Events {
-        Events { events: lock(&self.inner).events(), handle: self.runtime.handle.clone() }
+        Events { events: self.inner.events(), handle: self.runtime.handle.clone() }
     }
 
     /// As [`crate::Download::reader`].
     #[must_use]
     pub fn reader(&self) -> Reader {
-        let reader = lock(&self.inner).reader().into_blocking();
+        let reader = self.inner.reader().into_blocking();
         Reader { reader, handle: self.runtime.handle.clone() }
     }
 
     /// As [`crate::Download::pause`].
     pub fn pause(&self) {
-        lock(&self.inner).pause();
+        self.inner.pause();
     }
 
     /// As [`crate::Download::resume`].
     pub fn resume(&self) {
-        lock(&self.inner).resume();
+        self.inner.resume();
     }
 
     /// As [`crate::Download::set_rate`].
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        lock(&self.inner).set_rate(bytes_per_second);
+        self.inner.set_rate(bytes_per_second);
     }
 
     /// As [`crate::Download::set_connections`].
     pub fn set_connections(&self, connections: Connections) {
-        lock(&self.inner).set_connections(connections);
+        self.inner.set_connections(connections);
     }
 
     /// As [`crate::Download::set_priority`].
     pub fn set_priority(&self, priority: i32) {
-        lock(&self.inner).set_priority(priority);
+        self.inner.set_priority(priority);
     }
 
     /// Waits for the end, however often and by however many threads it is called.
@@ -411,8 +360,7 @@ impl Download {
     /// On a thread that drives asynchronous tasks.
     #[track_caller]
     pub fn wait(&self) -> Result<Summary, Error> {
-        self.runtime.may_wait();
-        self.ending.wait(None).unwrap_or_else(|| Err(Error::lost()))
+        self.runtime.handle.block_on(self.inner.wait())
     }
 
     /// Waits for the end, but only so long: `None` while the download runs.
@@ -421,46 +369,32 @@ impl Download {
     /// On a thread that drives asynchronous tasks.
     #[track_caller]
     pub fn wait_timeout(&self, timeout: Duration) -> Option<Result<Summary, Error>> {
-        self.runtime.may_wait();
-        // A time that has no name is beyond any end.
-        self.ending.wait(Instant::now().checked_add(timeout))
+        let wait = async { tokio::time::timeout(timeout, self.inner.wait()).await.ok() };
+        self.runtime.handle.block_on(wait)
     }
 
-    /// Stops, waits until what was stored is recorded, and says where the
-    /// checkpoint is, if there was anything to keep. A download that ended
-    /// before is no error.
+    /// As [`Control::cancel`].
     ///
     /// # Errors
-    /// [`ErrorKind::Internal`] for a defect of the engine.
+    /// As [`Control::cancel`].
     ///
     /// # Panics
     /// On a thread that drives asynchronous tasks.
     #[track_caller]
     pub fn cancel(&self) -> Result<Option<PathBuf>, Error> {
-        lock(&self.inner).send_stop(Stop::Keep);
-        match self.wait() {
-            Ok(_) => Ok(None),
-            Err(error) if error.kind() == ErrorKind::Internal => Err(error),
-            Err(error) => Ok(error.checkpoint().map(Path::to_owned)),
-        }
+        self.runtime.handle.block_on(self.control().cancel())
     }
 
-    /// Stops and removes what is stored, also what an earlier run had stored,
-    /// with its checkpoint. A download that was complete before stays complete.
+    /// As [`Control::cancel_and_remove`].
     ///
     /// # Errors
-    /// When it cannot be removed; [`ErrorKind::Locked`] when another download
-    /// goes on from it already.
+    /// As [`Control::cancel_and_remove`].
     ///
     /// # Panics
     /// On a thread that drives asynchronous tasks.
     #[track_caller]
     pub fn cancel_and_remove(&self) -> Result<(), Error> {
-        let (asked, in_place) = {
-            let mut inner = lock(&self.inner);
-            (inner.send_stop(Stop::Remove), inner.is_in_place())
-        };
-        handle::remove_what_is_left(self.wait().map(drop), asked, in_place)
+        self.runtime.handle.block_on(self.control().cancel_and_remove())
     }
 }
 

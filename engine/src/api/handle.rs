@@ -1,10 +1,13 @@
 //! The handle of a running download.
 
 use std::fmt;
+use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 use crate::api::reader::Reader;
 use crate::api::stream::ByteStream;
@@ -25,7 +28,7 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
         Arc::new(Shared::new(options.limit_rate_bytes_per_second, options.observers.clone()));
     let in_place = options.in_place;
     let (stop, stopped) = oneshot::channel();
-    let (done, outcome) = oneshot::channel();
+    let (end, ended) = watch::channel(None);
     let driver = Driver::new(engine, options, Arc::clone(&shared), false);
     let told = Arc::clone(&shared);
     let lost_runtime = LostRuntime(Arc::clone(&shared));
@@ -39,17 +42,12 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
             Ok(summary) => told.end(&Event::Completed(summary.clone())),
             Err(error) => failed(&told, error),
         }
-        // The handle may be gone; the events and the checkpoint tell it all.
-        let _ = done.send(result);
+        // The handles may be gone; the events and the checkpoint tell it all.
+        end.send_replace(Some(Box::new(result)));
     });
-    Download {
-        shared,
-        stop: Some(stop),
-        outcome: Some(outcome),
-        ended: None,
-        events_taken: false,
-        in_place,
-    }
+    let stop = Mutex::new(Some(stop));
+    let task = Task { shared, stop, ended, events_taken: AtomicBool::new(false), in_place };
+    Download { control: Control(Arc::new(task)) }
 }
 
 /// The same of one whose bytes are taken from `window`.
@@ -59,7 +57,7 @@ pub(crate) fn launch_stream(
     window: Arc<Window>,
 ) -> (Download, ByteStream) {
     let download = launch(engine, options);
-    let stream = ByteStream::new(Arc::clone(&download.shared), window);
+    let stream = ByteStream::new(Arc::clone(&download.control.0.shared), window);
     (download, stream)
 }
 
@@ -90,6 +88,39 @@ impl Drop for LostRuntime {
     }
 }
 
+/// A download's task as its handles know it.
+struct Task {
+    shared: Arc<Shared>,
+    /// Fires, or is dropped, to stop.
+    stop: Mutex<Option<oneshot::Sender<Stop>>>,
+    ended: watch::Receiver<Option<Box<Result<Summary, Error>>>>,
+    events_taken: AtomicBool,
+    in_place: bool,
+}
+
+impl Task {
+    fn take_stop(&self) -> Option<oneshot::Sender<Stop>> {
+        self.shared.leave();
+        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Whether it still ran, so that its end is in answer to this.
+    fn stop(&self, how: Stop) -> bool {
+        self.take_stop().is_some_and(|stop| stop.send(how).is_ok())
+    }
+
+    async fn wait(&self) -> Result<Summary, Error> {
+        let mut ended = self.ended.clone();
+        match ended.wait_for(Option::is_some).await.as_deref() {
+            Ok(Some(result)) => (**result).clone(),
+            _ => match self.shared.contents.ended() {
+                Some(Err(error)) => Err(error),
+                _ => Err(Error::lost()),
+            },
+        }
+    }
+}
+
 /// A running download: follow it, steer it, read from it.
 ///
 /// Dropping it stops the work and leaves a state that the same download
@@ -97,42 +128,36 @@ impl Drop for LostRuntime {
 /// start the next download to the same output at once: it waits, 10 s at most, until
 /// this one has recorded its state.
 ///
-/// ```no_run
-/// use haul_engine::{Connections, Engine, EngineConfig, Event};
+/// One task awaits [`Self::wait`], or the download itself, while others steer and cancel it
+/// through a [`Control`]:
 ///
+/// ```no_run
+/// use haul_engine::{Connections, Engine, EngineConfig};
+///
+/// # async fn interrupted() {}
 /// # async fn example() -> Result<(), haul_engine::Error> {
 /// let engine = Engine::new(EngineConfig::default())?;
-/// let mut download = engine.download("https://example.org/film.mp4").start()?;
-/// let mut events = download.events();
-/// if let Some(object) = download.opened().await {
-///     println!("{}: {:?} bytes", object.name, object.total_bytes);
-/// }
-/// download.set_connections(Connections::Fixed(2));
-/// download.set_rate(Some(500_000));
-/// download.pause();
-/// while let Some(event) = events.next().await {
-///     if let Event::Paused = event {
-///         break; // nothing is received from here on
-///     }
-/// }
-/// download.set_rate(None);
-/// download.resume();
-/// if let Err(error) = download.wait().await {
-///     // Where the state is that another process continues from, days later.
+/// let download = engine.download("https://example.org/film.mp4").start()?;
+/// let object = download.opened().await?;
+/// println!("{}: {:?} bytes", object.name, object.total_bytes);
+///
+/// let control = download.control();
+/// tokio::spawn(async move {
+///     control.set_connections(Connections::Fixed(2));
+///     control.set_rate(Some(500_000));
+///     interrupted().await;
+///     control.stop();
+/// });
+/// if let Err(error) = download.await {
+///     // Another process continues from this checkpoint, even days later.
 ///     println!("{error}; resumable: {}, {:?}", error.is_resumable(), error.checkpoint());
 /// }
 /// # Ok(())
 /// # }
 /// ```
+#[must_use = "a download stops when its handle is dropped"]
 pub struct Download {
-    shared: Arc<Shared>,
-    /// Fires, or is dropped, to stop.
-    stop: Option<oneshot::Sender<Stop>>,
-    outcome: Option<oneshot::Receiver<Result<Summary, Error>>>,
-    /// What came of it, once that was waited for.
-    ended: Option<Box<Result<Summary, Error>>>,
-    events_taken: bool,
-    in_place: bool,
+    control: Control,
 }
 
 impl fmt::Debug for Download {
@@ -142,83 +167,191 @@ impl fmt::Debug for Download {
 }
 
 impl Download {
-    /// How it stands, at most 100 ms old; cheap.
+    fn task(&self) -> &Task {
+        &self.control.0
+    }
+
+    /// A handle that steers and cancels the download from any task. It does not keep the
+    /// download going.
+    #[must_use]
+    pub fn control(&self) -> Control {
+        self.control.clone()
+    }
+
+    /// How the download stands, at most 100 ms old; cheap.
     #[must_use]
     pub fn progress(&self) -> Progress {
-        self.shared.progress()
+        self.task().shared.progress()
     }
 
     /// The events from the beginning, for one listener; a second call gives a
     /// stream that has ended. At most 256 wait for a slow listener: of those
     /// that are lost before them [`Event::Lagged`] tells the number, and the
     /// last event is never among them.
-    pub fn events(&mut self) -> Events {
-        let first = !std::mem::replace(&mut self.events_taken, true);
-        Events { shared: first.then(|| Arc::clone(&self.shared)) }
+    #[must_use]
+    pub fn events(&self) -> Events {
+        let first = !self.task().events_taken.swap(true, Ordering::Relaxed);
+        Events { shared: first.then(|| Arc::clone(&self.task().shared)) }
     }
 
     /// What is known of the object; `None` before the first response was
     /// accepted, while the download starts over, and after it failed.
     #[must_use]
     pub fn metadata(&self) -> Option<Metadata> {
-        self.shared.contents.metadata()
+        self.task().shared.contents.metadata()
     }
 
-    /// Waits until that is known; `None` when the download failed before.
-    pub async fn opened(&self) -> Option<Metadata> {
-        self.shared.contents.opened().await
+    /// Waits until that is known, also of a file that turns out to be complete already.
+    ///
+    /// # Errors
+    /// Whatever ended the download before.
+    pub async fn opened(&self) -> Result<Metadata, Error> {
+        self.task().shared.contents.opened().await
     }
 
     /// A reader at the object's start. Any number of them may read at once.
     #[must_use]
     pub fn reader(&self) -> Reader {
-        Reader::new(&self.shared)
+        Reader::new(&self.task().shared)
     }
 
-    /// A view of it that can be given away.
+    /// A view of the download that can be given away.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
-        Monitor { shared: Arc::clone(&self.shared) }
+        Monitor { shared: Arc::clone(&self.task().shared) }
     }
 
+    /// As [`Control::pause`].
+    pub fn pause(&self) {
+        self.control.pause();
+    }
+
+    /// As [`Control::resume`].
+    pub fn resume(&self) {
+        self.control.resume();
+    }
+
+    /// As [`Control::set_rate`].
+    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+        self.control.set_rate(bytes_per_second);
+    }
+
+    /// As [`Control::set_connections`].
+    pub fn set_connections(&self, connections: Connections) {
+        self.control.set_connections(connections);
+    }
+
+    /// As [`Control::set_priority`].
+    pub fn set_priority(&self, priority: i32) {
+        self.control.set_priority(priority);
+    }
+
+    /// As [`Control::cancel`].
+    ///
+    /// # Errors
+    /// As [`Control::cancel`].
+    pub async fn cancel(self) -> Result<Option<PathBuf>, Error> {
+        self.control.cancel().await
+    }
+
+    /// As [`Control::cancel_and_remove`].
+    ///
+    /// # Errors
+    /// As [`Control::cancel_and_remove`].
+    pub async fn cancel_and_remove(self) -> Result<(), Error> {
+        self.control.cancel_and_remove().await
+    }
+
+    /// Waits for the end. May be called by several tasks, dropped and called again, before
+    /// it returned and afterwards: the result stays the same.
+    ///
+    /// # Errors
+    /// Whatever ended the download; [`ErrorKind::Internal`] when the runtime went away.
+    pub async fn wait(&self) -> Result<Summary, Error> {
+        self.task().wait().await
+    }
+}
+
+impl Drop for Download {
+    fn drop(&mut self) {
+        drop(self.task().take_stop());
+    }
+}
+
+impl IntoFuture for Download {
+    type Output = Result<Summary, Error>;
+    type IntoFuture = Pin<Box<dyn Future<Output = Self::Output> + Send>>;
+
+    /// [`Download::wait`]; dropping the future drops the download.
+    fn into_future(self) -> Self::IntoFuture {
+        Box::pin(async move { self.wait().await })
+    }
+}
+
+/// Steers and cancels a download from any task, from [`Download::control`].
+///
+/// It does not keep the download going: that ends when the [`Download`] is dropped. Calls
+/// after the end have no effect.
+#[derive(Clone)]
+pub struct Control(Arc<Task>);
+
+impl fmt::Debug for Control {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Control {
     /// Ends all requests and sends none until [`Self::resume`];
     /// [`Event::Paused`] tells when nothing more is received. Bytes that came
     /// are kept and recorded within a second, like those of a download that is
     /// stopped; it keeps its lock. Without usable ranges
-    /// ([`Metadata::ranges`]) what came is given up instead, and a resumed
+    /// ([`Metadata::ranges`]) they are discarded instead, and a resumed
     /// download begins again from zero.
     ///
-    /// It gives up its place among the engine's active downloads, and comes in line
+    /// The download gives up its place among the engine's active downloads, and queues
     /// again with [`Self::resume`].
     ///
     /// Paused before its end a download waits for ever; one that had every byte
     /// already is published all the same.
     pub fn pause(&self) {
-        self.shared.control.set_paused(true);
+        self.0.shared.control.set_paused(true);
     }
 
     /// Goes on after [`Self::pause`]. Whether the object is still the same is
     /// checked with every response, as always.
     pub fn resume(&self) {
-        self.shared.control.set_paused(false);
+        self.0.shared.control.set_paused(false);
     }
 
-    /// At most so many bytes a second from now on, all connections of this
-    /// download together; `None` is no limit but the engine's. A rate of 0
-    /// counts as 1.
+    /// Limits the download to this many bytes a second from now on, all of its connections
+    /// together; `None` is no limit but the engine's. A rate of 0 counts as 1.
     pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        self.shared.limiter.set_rate(bytes_per_second);
+        self.0.shared.limiter.set_rate(bytes_per_second);
     }
 
-    /// So many connections from now on. With a lower number those beyond it end
+    /// Uses this many connections from now on. With a lower number those beyond it end
     /// at once, without loss of what they brought.
     pub fn set_connections(&self, connections: Connections) {
-        self.shared.control.set_connections(connections);
+        self.0.shared.control.set_connections(connections);
     }
 
-    /// Another priority from now on; see [`crate::DownloadBuilder::priority`].
+    /// Sets another priority; see [`crate::DownloadOptions::priority`].
     pub fn set_priority(&self, priority: i32) {
-        self.shared.control.set_priority(priority);
+        self.0.shared.control.set_priority(priority);
+    }
+
+    /// Asks the download to stop and to record what is stored, and returns at once.
+    /// [`Download::wait`] then returns [`ErrorKind::Cancelled`] with the checkpoint, unless
+    /// the download ended before.
+    pub fn stop(&self) {
+        self.0.stop(Stop::Keep);
+    }
+
+    /// Waits until it has ended, whichever way.
+    #[cfg(feature = "blocking")]
+    pub(crate) async fn ended(&self) {
+        let _ = self.0.ended.clone().wait_for(Option::is_some).await;
     }
 
     /// Stops, records what was stored, and says where the checkpoint is, if
@@ -229,9 +362,9 @@ impl Download {
     /// # Errors
     /// [`ErrorKind::Internal`] when the runtime went away, or for a defect of the
     /// engine.
-    pub async fn cancel(mut self) -> Result<Option<PathBuf>, Error> {
-        self.send_stop(Stop::Keep);
-        match self.wait().await {
+    pub async fn cancel(&self) -> Result<Option<PathBuf>, Error> {
+        self.stop();
+        match self.0.wait().await {
             Ok(_) => Ok(None),
             Err(error) if error.kind() == ErrorKind::Internal => Err(error),
             Err(error) => Ok(error.checkpoint().map(Path::to_owned)),
@@ -242,68 +375,22 @@ impl Download {
     /// with its checkpoint. A download that was complete before stays complete.
     ///
     /// # Errors
-    /// When it cannot be removed, or the runtime went away.
-    pub async fn cancel_and_remove(mut self) -> Result<(), Error> {
-        let asked = self.send_stop(Stop::Remove);
-        let ended = self.wait().await.map(drop);
-        let in_place = self.in_place;
+    /// When it cannot be removed, or the runtime went away; [`ErrorKind::Locked`] when
+    /// another download goes on from it already.
+    pub async fn cancel_and_remove(&self) -> Result<(), Error> {
+        let asked = self.0.stop(Stop::Remove);
+        let ended = self.0.wait().await.map(drop);
+        let in_place = self.0.in_place;
         let removed =
             tokio::task::spawn_blocking(move || remove_what_is_left(ended, asked, in_place));
         removed.await.unwrap_or_else(|_| Err(Error::lost()))
-    }
-
-    /// Whether its data has the final name from the start.
-    #[cfg(feature = "blocking")]
-    pub(crate) fn is_in_place(&self) -> bool {
-        self.in_place
-    }
-
-    /// Whether it still ran, so that its end is in answer to this.
-    pub(crate) fn send_stop(&mut self, how: Stop) -> bool {
-        self.shared.leave();
-        self.stop.take().is_some_and(|stop| stop.send(how).is_ok())
-    }
-
-    /// Its end, for somebody who waits in another way; [`Self::wait`] is of no
-    /// use then.
-    #[cfg(feature = "blocking")]
-    pub(crate) fn take_outcome(&mut self) -> Option<oneshot::Receiver<Result<Summary, Error>>> {
-        self.outcome.take()
-    }
-
-    /// Waits for the end. May be dropped and called again, before it returned and
-    /// afterwards: the result stays the same.
-    ///
-    /// # Errors
-    /// Whatever ended the download; [`ErrorKind::Internal`] when the runtime went away.
-    pub async fn wait(&mut self) -> Result<Summary, Error> {
-        if let Some(outcome) = self.outcome.as_mut() {
-            let told = outcome.await;
-            let result = told.unwrap_or_else(|_| match self.shared.contents.ended() {
-                Some(Err(error)) => Err(error),
-                _ => Err(Error::lost()),
-            });
-            self.outcome = None;
-            self.ended = Some(Box::new(result));
-        }
-        self.ended.as_deref().cloned().unwrap_or_else(|| Err(Error::lost()))
-    }
-}
-
-impl Drop for Download {
-    fn drop(&mut self) {
-        self.shared.leave();
     }
 }
 
 /// After [`Stop::Remove`], to which the end is the answer if it was `asked` in time: a
 /// download that failed by itself, just now or long ago, has kept its checkpoint, unless
 /// somebody removed that since. Blocks.
-pub(crate) fn remove_what_is_left(
-    ended: Result<(), Error>,
-    asked: bool,
-    in_place: bool,
-) -> Result<(), Error> {
+fn remove_what_is_left(ended: Result<(), Error>, asked: bool, in_place: bool) -> Result<(), Error> {
     let Err(error) = ended else { return Ok(()) };
     if let Some(checkpoint) = error.checkpoint() {
         return match checkpoint.exists() {
@@ -342,14 +429,11 @@ impl Monitor {
     }
 
     /// As [`Download::opened`].
-    pub async fn opened(&self) -> Option<Metadata> {
+    ///
+    /// # Errors
+    /// As [`Download::opened`].
+    pub async fn opened(&self) -> Result<Metadata, Error> {
         self.shared.contents.opened().await
-    }
-
-    /// How it ended, as its readers are told; `None` while it runs.
-    #[cfg(feature = "blocking")]
-    pub(crate) fn ended(&self) -> Option<Result<(), Error>> {
-        self.shared.contents.ended()
     }
 }
 

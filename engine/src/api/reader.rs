@@ -46,7 +46,7 @@ const PIECE_BYTES: u64 = 128 << 10;
 /// use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
 ///
 /// # async fn example(engine: &haul_engine::Engine) -> Result<(), Box<dyn std::error::Error>> {
-/// let mut download = engine.download("https://example.org/film.mp4").start()?;
+/// let download = engine.download("https://example.org/film.mp4").start()?;
 /// let mut reader = download.reader();
 /// let mut end = Vec::new();
 /// reader.seek(SeekFrom::End(-1024)).await?;
@@ -147,7 +147,7 @@ impl Reader {
     /// use std::io::Read as _;
     ///
     /// # async fn example(engine: &haul_engine::Engine) -> Result<(), Box<dyn std::error::Error>> {
-    /// let mut download = engine.download("https://example.org/film.mp4").start()?;
+    /// let download = engine.download("https://example.org/film.mp4").start()?;
     /// let mut reader = download.reader().into_blocking();
     /// let first = std::thread::spawn(move || {
     ///     let mut magic = [0; 8];
@@ -237,17 +237,13 @@ async fn piece(
 
 /// The object's size, once it is known.
 async fn total_bytes(shared: Arc<Shared>) -> io::Result<u64> {
-    match (shared.contents.opened().await, shared.contents.look(None, 0)) {
-        (Some(open), _) => open.total_bytes.ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::Unsupported,
-                "nothing can be found from the end of an object whose size is not known",
-            )
-        }),
-        // It failed before.
-        (None, Some(Err(error))) => Err(io_error(error)),
-        (None, _) => Err(io_error(Error::lost())),
-    }
+    let object = shared.contents.opened().await.map_err(io_error)?;
+    object.total_bytes.ok_or_else(|| {
+        io::Error::new(
+            io::ErrorKind::Unsupported,
+            "nothing can be found from the end of an object whose size is not known",
+        )
+    })
 }
 
 /// While this exists the driver knows of a reader that waits.

@@ -35,7 +35,7 @@ use crate::model::error::Error;
 /// ```no_run
 /// # async fn example(engine: &haul_engine::Engine) -> Result<(), haul_engine::Error> {
 /// # fn consume(_: &[u8]) {}
-/// let (mut download, mut stream) = engine.download("https://example.org/film.tar").stream()?;
+/// let (download, mut stream) = engine.download("https://example.org/film.tar").stream()?;
 /// while let Some(bytes) = stream.next().await? {
 ///     consume(&bytes);
 /// }

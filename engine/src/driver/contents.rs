@@ -121,12 +121,15 @@ impl Contents {
         }
     }
 
-    /// Waits until that is known; `None` when the download ended before.
-    pub(crate) async fn opened(&self) -> Option<Metadata> {
+    /// Waits until that is known.
+    ///
+    /// # Errors
+    /// Whatever ended the download before.
+    pub(crate) async fn opened(&self) -> Result<Metadata, Error> {
         let look = || match &self.state().source {
             Source::Unknown => None,
-            Source::Open(open) => Some(Some(open.metadata.clone())),
-            Source::Ended(_) => Some(None),
+            Source::Open(open) => Some(Ok(open.metadata.clone())),
+            Source::Ended(error) => Some(Err(error.clone())),
         };
         self.alarm.wait(look).await
     }

@@ -21,7 +21,7 @@ pub(crate) enum Stop {
 }
 
 #[derive(Debug, Default)]
-struct Wishes {
+struct Current {
     paused: bool,
     connections: Option<Connections>,
     priority: Option<i32>,
@@ -45,24 +45,24 @@ pub(crate) struct Steering {
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Control {
-    wishes: Mutex<Wishes>,
+pub(crate) struct Wishes {
+    current: Mutex<Current>,
     changed: Notify,
 }
 
-impl Control {
+impl Wishes {
     pub(crate) fn set_paused(&self, paused: bool) {
-        self.wishes().paused = paused;
+        self.current().paused = paused;
         self.changed.notify_one();
     }
 
     pub(crate) fn set_connections(&self, connections: Connections) {
-        self.wishes().connections = Some(connections);
+        self.current().connections = Some(connections);
         self.changed.notify_one();
     }
 
     pub(crate) fn set_priority(&self, priority: i32) {
-        self.wishes().priority = Some(priority);
+        self.current().priority = Some(priority);
         self.changed.notify_one();
     }
 
@@ -77,7 +77,7 @@ impl Control {
     }
 
     pub(crate) fn steering(&self) -> Steering {
-        let mut wishes = self.wishes();
+        let mut wishes = self.current();
         Steering {
             paused: wishes.paused,
             connections: wishes.connections.take(),
@@ -88,19 +88,19 @@ impl Control {
 
     /// The name of another reader, which stands nowhere yet.
     pub(crate) fn new_reader(&self) -> u64 {
-        let mut wishes = self.wishes();
+        let mut wishes = self.current();
         wishes.next_reader += 1;
         wishes.next_reader
     }
 
     /// A reader reads here, and need not wait.
     pub(crate) fn reads(&self, reader: u64, position: u64) {
-        self.wishes().readers.insert(reader, Want { position, waiting: None });
+        self.current().readers.insert(reader, Want { position, waiting: None });
     }
 
     /// A reader waits for the byte at `position`.
     pub(crate) fn waits(&self, reader: u64, position: u64) {
-        let mut wishes = self.wishes();
+        let mut wishes = self.current();
         wishes.next_wait += 1;
         let waiting = Some(wishes.next_wait);
         wishes.readers.insert(reader, Want { position, waiting });
@@ -110,11 +110,11 @@ impl Control {
 
     /// A reader is gone.
     pub(crate) fn left(&self, reader: u64) {
-        self.wishes().readers.remove(&reader);
+        self.current().readers.remove(&reader);
     }
 
-    fn wishes(&self) -> MutexGuard<'_, Wishes> {
+    fn current(&self) -> MutexGuard<'_, Current> {
         // Plain data that is whole between any two statements.
-        self.wishes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Notify;
 
 use crate::driver::contents::Contents;
-use crate::driver::control::Control;
+use crate::driver::control::Wishes;
 use crate::driver::guard::Panicked;
 use crate::driver::observer::{Observer, Observers, Watchers};
 use crate::model::event::{Event, Progress};
@@ -27,7 +27,7 @@ struct Waiting {
 /// See the module's documentation.
 pub(crate) struct Shared {
     /// What the handle asks.
-    pub(crate) control: Control,
+    pub(crate) control: Wishes,
     /// What can be read.
     pub(crate) contents: Contents,
     /// The download ends soon, and gives its output up.
@@ -49,7 +49,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn new(rate_bytes_per_second: Option<u64>, observers: Observers) -> Self {
         Self {
-            control: Control::default(),
+            control: Wishes::default(),
             contents: Contents::default(),
             leaving: Arc::default(),
             limiter: Arc::new(Limiter::new(rate_bytes_per_second)),

@@ -158,7 +158,7 @@ fn errors_come_before_anything_is_done_or_from_waiting() {
         let error = engine.download("ftp://127.0.0.1/x").start().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput);
         let running = download(&engine, &origin, &sandbox).start().unwrap();
-        assert!(running.opened().is_none());
+        assert!(running.opened().is_err());
         assert_eq!(running.wait().unwrap_err().http_status(), Some(404));
         let error = download(&engine, &origin, &sandbox).plan().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::HttpStatus);

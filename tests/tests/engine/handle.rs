@@ -249,7 +249,7 @@ fn metadata_tells_of_the_object_and_no_secret() {
 
         let gone = Origin::start(|_, _| Response::empty(404));
         let running = download(&gone, &Sandbox::new()).start().unwrap();
-        assert!(running.opened().await.is_none());
+        assert!(running.opened().await.is_err());
     });
 }
 

@@ -419,7 +419,7 @@ fn a_complete_download_bears_every_call_in_every_order() {
         running.set_connections(Connections::Fixed(1));
         running.set_priority(3);
         running.resume();
-        assert!(soon("metadata", running.opened()).await.is_some());
+        assert!(soon("metadata", running.opened()).await.is_ok());
         let mut late = running.reader();
         let mut bytes = Vec::new();
         soon("a late reader", late.read_to_end(&mut bytes)).await.unwrap();
@@ -468,7 +468,7 @@ fn a_failed_download_bears_every_call_in_every_order() {
         assert_eq!(again.http_status(), Some(410));
         running.pause();
         running.resume();
-        assert!(soon("metadata", running.opened()).await.is_none());
+        assert!(soon("metadata", running.opened()).await.is_err());
         for reader in [&mut reader, &mut running.reader()] {
             reader.seek(io::SeekFrom::Start(SIZE - 10)).await.unwrap();
             let failed = soon("a reader", reader.read(&mut [0; 10])).await.unwrap_err();
@@ -507,7 +507,7 @@ fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
         assert_eq!(running.cancel().await.unwrap(), Some(sandbox.checkpoint("film")));
         let failed = soon("a reader that waited", reading).await.unwrap().unwrap_err();
         assert_eq!(inner(&failed).kind(), ErrorKind::Cancelled);
-        assert!(soon("metadata", monitor.opened()).await.is_none());
+        assert!(soon("metadata", monitor.opened()).await.is_err());
 
         // A future that is dropped while it waits has no effect.
         let mut running = start().unwrap();
@@ -527,7 +527,7 @@ fn a_stream_that_fails_tells_the_status() {
         assert_eq!((error.kind(), error.http_status()), (ErrorKind::HttpStatus, Some(404)));
         let failed = soon("reading", stream.read(&mut [0; 10])).await.unwrap_err();
         assert_eq!(inner(&failed).http_status(), Some(404));
-        assert!(soon("metadata", download.opened()).await.is_none());
+        assert!(soon("metadata", download.opened()).await.is_err());
         download.wait().await.unwrap_err();
     });
 }
@@ -1013,7 +1013,7 @@ fn a_dropped_download_can_be_started_again_at_once() {
         let ask = || engine.download(&origin.url("/film")).output(sandbox.path("film"));
         for round in 1..=5 {
             let running = ask().start().unwrap();
-            assert!(soon("metadata", running.opened()).await.is_some(), "round {round}");
+            assert!(soon("metadata", running.opened()).await.is_ok(), "round {round}");
             until_bytes(&running, round * MIB / 2).await;
             drop(running);
         }
@@ -1047,7 +1047,7 @@ fn a_download_that_has_not_seen_that_it_was_dropped_is_waited_for() {
         let [hold, held] = [(); 2].map(|()| Arc::<AtomicBool>::default());
         let slow = Slow(Arc::clone(&hold), Arc::clone(&held));
         let running = ask().observe(slow).start().unwrap();
-        assert!(soon("metadata", running.opened()).await.is_some());
+        assert!(soon("metadata", running.opened()).await.is_ok());
         hold.store(true, Ordering::Relaxed);
         // Not by the runtime's clock: one of its threads is held up, and the other may sleep.
         while !held.load(Ordering::Relaxed) {
