@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use haul_engine::{Engine, EngineConfig, Error, Event, Observer, Progress};
+use haul_engine::{DownloadId, Engine, EngineConfig, Error, Event, Observer, Progress};
 
 /// Writes a log of a download. It is called by the download's own task, so it does
 /// nothing that takes time.
@@ -16,7 +16,7 @@ pub struct Log {
 }
 
 impl Observer for Log {
-    fn event(&self, event: &Event) {
+    fn event(&self, _: DownloadId, event: &Event) {
         let line = match event {
             Event::Queued => "waits for its turn".to_owned(),
             Event::Started(started) => {
@@ -31,7 +31,7 @@ impl Observer for Log {
         self.lines.lock().unwrap().push(line);
     }
 
-    fn progress(&self, progress: &Progress) {
+    fn progress(&self, _: DownloadId, progress: &Progress) {
         const MIB: f64 = 1_048_576.0;
         eprint!(
             "\r{:.1} MiB, {:.1} MiB/s, {} connections ",

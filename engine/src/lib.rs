@@ -69,8 +69,8 @@ pub use model::config::{
 pub use model::config::{Proxies, Proxy, ProxyKind};
 pub use model::error::{Error, ErrorKind};
 pub use model::event::{
-    Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started, Summary,
-    ValidatorKind,
+    DownloadId, Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started,
+    Summary, ValidatorKind,
 };
 pub use model::metalink::MetalinkFile;
 pub use model::options::DownloadOptions;

@@ -56,7 +56,7 @@ use crate::api::setters::setters;
 use crate::api::stream;
 use crate::model::config::{Connections, EngineConfig};
 use crate::model::error::{Error, ErrorKind};
-use crate::model::event::{Event, Metadata, Plan, Progress, Summary};
+use crate::model::event::{DownloadId, Event, Metadata, Plan, Progress, Summary};
 use crate::model::options::DownloadOptions;
 use crate::net::transport::Transport;
 
@@ -282,6 +282,12 @@ impl Download {
             control.ended().await;
         });
         Self { inner, runtime }
+    }
+
+    /// As [`crate::Download::id`].
+    #[must_use]
+    pub fn id(&self) -> DownloadId {
+        self.inner.id()
     }
 
     /// As [`crate::Download::control`].

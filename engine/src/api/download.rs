@@ -95,8 +95,8 @@ impl DownloadBuilder {
     /// As [`DownloadBuilder::start`], and whatever the request meets.
     pub async fn plan(self) -> Result<Plan, Error> {
         let (engine, options) = self.resolve(Target::Output)?;
-        let driver =
-            Driver::new(engine, options, Arc::new(Shared::new(None, Observers::default())), true);
+        let shared = Arc::new(Shared::new(engine.next_id(), None, Observers::default()));
+        let driver = Driver::new(engine, options, shared, true);
         let (_keep, never) = oneshot::channel();
         match driver.run(never).await? {
             Outcome::Planned(plan) => Ok(*plan),

@@ -20,12 +20,12 @@ use crate::driver::shared::Shared;
 use crate::driver::{Driver, Outcome};
 use crate::model::config::Connections;
 use crate::model::error::{Error, ErrorKind};
-use crate::model::event::{Event, Metadata, Progress, Summary};
+use crate::model::event::{DownloadId, Event, Metadata, Progress, Summary};
 
 /// Runs a download on the current runtime.
 pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
-    let shared =
-        Arc::new(Shared::new(options.limit_rate_bytes_per_second, options.observers.clone()));
+    let (rate, observers) = (options.limit_rate_bytes_per_second, options.observers.clone());
+    let shared = Arc::new(Shared::new(engine.next_id(), rate, observers));
     let in_place = options.in_place;
     let (stop, stopped) = oneshot::channel();
     let (end, ended) = watch::channel(None);
@@ -171,6 +171,12 @@ impl Download {
         &self.control.0
     }
 
+    /// Which download of the engine this is, as its observers are told.
+    #[must_use]
+    pub fn id(&self) -> DownloadId {
+        self.task().shared.id
+    }
+
     /// A handle that steers and cancels the download from any task. It does not keep the
     /// download going.
     #[must_use]
@@ -302,6 +308,12 @@ impl fmt::Debug for Control {
 }
 
 impl Control {
+    /// Which download of the engine this is, as its observers are told.
+    #[must_use]
+    pub fn id(&self) -> DownloadId {
+        self.0.shared.id
+    }
+
     /// Ends all requests and sends none until [`Self::resume`];
     /// [`Event::Paused`] tells when nothing more is received. Bytes that came
     /// are kept and recorded within a second, like those of a download that is
@@ -416,6 +428,12 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
+    /// Which download of the engine this is, as its observers are told.
+    #[must_use]
+    pub fn id(&self) -> DownloadId {
+        self.shared.id
+    }
+
     /// As [`Download::progress`]; the last one after the download ended.
     #[must_use]
     pub fn progress(&self) -> Progress {

@@ -86,6 +86,22 @@ macro_rules! setters {
             /// called in the order in which they were added.
             observe(observer: impl $crate::Observer + 'static)
                 |it| it.attached.observers.add(std::sync::Arc::new(observer));
+            /// Calls a function with the progress ten times a second, under the same
+            /// conditions as an [`crate::Observer`].
+            ///
+            /// ```no_run
+            /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
+            /// let download = engine
+            ///     .download("https://example.org/film.mp4")
+            ///     .on_progress(|now| eprint!("\r{} bytes", now.bytes))
+            ///     .start()?;
+            /// download.await?;
+            /// # Ok(())
+            /// # }
+            /// ```
+            on_progress(call: impl Fn(&$crate::Progress) + Send + Sync + 'static)
+                |it| it.attached.observers.add(
+                    std::sync::Arc::new($crate::driver::observer::OnProgress(call)));
         }
     };
     ($builder:ident, options: $(

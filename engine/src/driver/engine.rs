@@ -1,6 +1,7 @@
 //! What all downloads of an engine share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
@@ -13,6 +14,7 @@ use crate::disk::writer::Writers;
 use crate::driver::turns::Turns;
 use crate::model::admission::Bounds;
 use crate::model::config::EngineConfig;
+use crate::model::event::DownloadId;
 use crate::net::fetcher::RESERVE_BYTES;
 use crate::net::hosts::Hosts;
 use crate::net::limiter::Limiter;
@@ -38,6 +40,7 @@ pub(crate) struct EngineInner {
     host_limiters: Vec<(String, Arc<Limiter>)>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) hosts: Option<Hosts>,
+    next_id: AtomicU64,
 }
 
 impl EngineInner {
@@ -67,6 +70,7 @@ impl EngineInner {
                 .map(|(host, rate)| (host.clone(), Some(*rate).filter(|rate| *rate > 0)))
                 .map(|(host, rate)| (host, Arc::new(Limiter::new(rate))))
                 .collect(),
+            next_id: AtomicU64::new(0),
             hosts: config.state_directory.clone().map(Hosts::of),
             user_agent: HeaderValue::from_str(&config.user_agent).ok(),
             budget_bytes,
@@ -76,6 +80,11 @@ impl EngineInner {
 }
 
 impl EngineInner {
+    /// Of the next download.
+    pub(crate) fn next_id(&self) -> DownloadId {
+        DownloadId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
+    }
+
     /// The speed limits of a download of `host`, without its own.
     pub(crate) fn limiters(&self, host: Option<&str>) -> impl Iterator<Item = &Arc<Limiter>> {
         let fit = |of: &str| match (of.strip_prefix('*'), host?) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::driver::guard::{self, Panicked, Part};
-use crate::model::event::{Event, Progress};
+use crate::model::event::{DownloadId, Event, Progress};
 
 /// Is told what happens to a download, as it happens; see
 /// [`crate::DownloadBuilder::observe`].
@@ -16,8 +16,8 @@ use crate::model::event::{Event, Progress};
 /// # Contract
 /// - The calls come one at a time, in the order in which things happen, from the
 ///   task that runs the download, on the runtime that it was started on. That task
-///   waits meanwhile: to block is to stop the download. Who has more to do sends
-///   itself a message.
+///   waits meanwhile: to block is to stop the download. An observer with long work
+///   queues it for a task of its own.
 /// - Observers are called in the order in which they were added, before the event can
 ///   be had from [`crate::Download::events`]. [`Event::Lagged`] is not among them.
 /// - The last call is [`Event::Completed`] or [`Event::Failed`], before
@@ -28,30 +28,42 @@ use crate::model::event::{Event, Progress};
 ///   not called again, the others are. A panic in the last call changes nothing, since
 ///   the download has ended.
 ///
-/// Any `Fn(&Event)` is an observer of events.
+/// Any `Fn(&Event)` is an observer of events. One observer may serve several downloads,
+/// whose calls it tells apart by their id ([`crate::Download::id`]).
 pub trait Observer: Send + Sync {
-    /// Something happened.
-    fn event(&self, event: &Event);
+    /// Something happened to the download `id`.
+    fn event(&self, id: DownloadId, event: &Event);
 
-    /// How it stands, ten times a second while it runs.
-    fn progress(&self, progress: &Progress) {
-        let _ = progress;
+    /// How the download `id` stands, ten times a second while it runs.
+    fn progress(&self, id: DownloadId, progress: &Progress) {
+        let _ = (id, progress);
     }
 }
 
 impl<F: Fn(&Event) + Send + Sync> Observer for F {
-    fn event(&self, event: &Event) {
+    fn event(&self, _: DownloadId, event: &Event) {
         self(event);
     }
 }
 
 impl<T: Observer + ?Sized> Observer for Arc<T> {
-    fn event(&self, event: &Event) {
-        (**self).event(event);
+    fn event(&self, id: DownloadId, event: &Event) {
+        (**self).event(id, event);
     }
 
-    fn progress(&self, progress: &Progress) {
-        (**self).progress(progress);
+    fn progress(&self, id: DownloadId, progress: &Progress) {
+        (**self).progress(id, progress);
+    }
+}
+
+/// Tells a closure of the progress.
+pub(crate) struct OnProgress<F>(pub(crate) F);
+
+impl<F: Fn(&Progress) + Send + Sync> Observer for OnProgress<F> {
+    fn event(&self, _: DownloadId, _: &Event) {}
+
+    fn progress(&self, _: DownloadId, progress: &Progress) {
+        (self.0)(progress);
     }
 }
 
@@ -83,18 +95,22 @@ struct Watcher {
 impl Watchers {
     /// # Errors
     /// When one of them panics; the others are told all the same.
-    pub(crate) fn event(&self, event: &Event) -> Result<(), Panicked> {
-        self.tell(|observer| observer.event(event))
+    pub(crate) fn event(&self, id: DownloadId, event: &Event) -> Result<(), Panicked> {
+        self.tell(|observer| observer.event(id, event))
     }
 
     /// # Errors
     /// As [`Self::event`].
-    pub(crate) fn progress(&self, progress: impl FnOnce() -> Progress) -> Result<(), Panicked> {
+    pub(crate) fn progress(
+        &self,
+        id: DownloadId,
+        progress: impl FnOnce() -> Progress,
+    ) -> Result<(), Panicked> {
         if self.0.is_empty() {
             return Ok(());
         }
         let progress = progress();
-        self.tell(|observer| observer.progress(&progress))
+        self.tell(|observer| observer.progress(id, &progress))
     }
 
     fn tell(&self, of: impl Fn(&dyn Observer)) -> Result<(), Panicked> {

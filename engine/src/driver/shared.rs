@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use crate::driver::contents::Contents;
 use crate::driver::control::Wishes;
 use crate::driver::guard::Panicked;
-use crate::driver::observer::{Observer, Observers, Watchers};
-use crate::model::event::{Event, Progress};
+use crate::driver::observer::{Observers, Watchers};
+use crate::model::event::{DownloadId, Event, Progress};
 use crate::net::limiter::Limiter;
 
 /// So many events wait for a slow listener; older ones are dropped and counted.
@@ -26,6 +26,7 @@ struct Waiting {
 
 /// See the module's documentation.
 pub(crate) struct Shared {
+    pub(crate) id: DownloadId,
     /// What the handle asks.
     pub(crate) control: Wishes,
     /// What can be read.
@@ -47,8 +48,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn new(rate_bytes_per_second: Option<u64>, observers: Observers) -> Self {
+    pub(crate) fn new(
+        id: DownloadId,
+        rate_bytes_per_second: Option<u64>,
+        observers: Observers,
+    ) -> Self {
         Self {
+            id,
             control: Wishes::default(),
             contents: Contents::default(),
             leaving: Arc::default(),
@@ -71,7 +77,7 @@ impl Shared {
 
     pub(crate) fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
         change(&mut lock(&self.progress));
-        let told = self.observers.progress(|| self.progress());
+        let told = self.observers.progress(self.id, || self.progress());
         told.unwrap_or_else(|panicked| self.blame(panicked));
     }
 
@@ -89,7 +95,7 @@ impl Shared {
 
     /// Tells all observers, the queue last.
     pub(crate) fn send(&self, event: &Event) {
-        let told = self.observers.event(event);
+        let told = self.observers.event(self.id, event);
         told.unwrap_or_else(|panicked| self.blame(panicked));
         self.queue.event(event);
     }
@@ -130,7 +136,7 @@ struct Queue {
     changed: Notify,
 }
 
-impl Observer for Queue {
+impl Queue {
     /// When the listener is slow the oldest one is lost, never the newest.
     fn event(&self, event: &Event) {
         let mut waiting = lock(&self.waiting);

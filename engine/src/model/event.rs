@@ -1,5 +1,6 @@
 //! What a download tells while it runs: events, snapshots and the summary.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -87,6 +88,29 @@ impl NoticeCode {
             Self::Address => "address",
             Self::Other => "notice",
         }
+    }
+}
+
+/// Tells the downloads of an engine apart, in the order in which they were started.
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DownloadId(u64);
+
+impl DownloadId {
+    pub(crate) fn new(number: u64) -> Self {
+        Self(number)
+    }
+
+    /// The number, from 0.
+    #[must_use]
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for DownloadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -13,7 +13,8 @@ use haul_engine::transport::{
     Answering, Body, HttpTransport, Transport, TransportError, TransportErrorKind, body_of,
 };
 use haul_engine::{
-    Connections, DownloadBuilder, Engine, EngineConfig, ErrorKind, Event, Observer, Progress,
+    Connections, DownloadBuilder, DownloadId, Engine, EngineConfig, ErrorKind, Event, Observer,
+    Progress,
 };
 use haul_tests::origin::Response as Answer;
 use haul_tests::prelude::*;
@@ -413,7 +414,7 @@ fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_t
     leaks::checked(async {
         struct Named(&'static str, Arc<Mutex<Vec<String>>>);
         impl Observer for Named {
-            fn event(&self, event: &Event) {
+            fn event(&self, _: DownloadId, event: &Event) {
                 let word = match event {
                     Event::Started(_) => "started",
                     Event::Completed(_) => "completed",
@@ -422,7 +423,7 @@ fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_t
                 self.1.lock().unwrap().push(format!("{} {word}", self.0));
             }
 
-            fn progress(&self, progress: &Progress) {
+            fn progress(&self, _: DownloadId, progress: &Progress) {
                 assert!(progress.total_bytes.is_none_or(|total| progress.bytes <= total));
                 let mut calls = self.1.lock().unwrap();
                 if !calls.iter().any(|call| call == "progress") {
