@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
 
+use futures_core::Stream;
 use tokio::sync::{oneshot, watch};
 
 use crate::api::reader::Reader;
@@ -197,7 +199,7 @@ impl Download {
     #[must_use]
     pub fn events(&self) -> Events {
         let first = !self.task().events_taken.swap(true, Ordering::Relaxed);
-        Events { shared: first.then(|| Arc::clone(&self.task().shared)) }
+        Events { shared: first.then(|| Arc::clone(&self.task().shared)), next: None }
     }
 
     /// What is known of the object; `None` before the first response was
@@ -455,9 +457,12 @@ impl Monitor {
     }
 }
 
-/// The events of a download, from [`Download::events`].
+/// The events of a download, from [`Download::events`]. Also a [`Stream`], for programs that
+/// use its combinators.
 pub struct Events {
     shared: Option<Arc<Shared>>,
+    /// What the stream waits for.
+    next: Option<Pin<Box<dyn Future<Output = Option<Event>> + Send + Sync>>>,
 }
 
 impl fmt::Debug for Events {
@@ -470,9 +475,27 @@ impl Events {
     /// The next event; `None` after the last one, which is
     /// [`Event::Completed`] or [`Event::Failed`]. May be dropped and called again.
     pub async fn next(&mut self) -> Option<Event> {
+        // It would take the wake-up.
+        self.next = None;
         match &self.shared {
             Some(shared) => shared.next().await,
             None => None,
         }
+    }
+}
+
+impl Stream for Events {
+    type Item = Event;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Event>> {
+        let this = &mut *self;
+        let Some(shared) = &this.shared else { return Poll::Ready(None) };
+        let next = this.next.get_or_insert_with(|| {
+            let shared = Arc::clone(shared);
+            Box::pin(async move { shared.next().await })
+        });
+        let event = ready!(next.as_mut().poll(cx));
+        this.next = None;
+        Poll::Ready(event)
     }
 }

@@ -4,9 +4,10 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
+use futures_core::Stream;
 use tokio::io::{AsyncRead, ReadBuf};
 
 use crate::api::reader::block_on;
@@ -29,7 +30,8 @@ use crate::model::error::Error;
 /// RFC 9110 section 8.8.1), and passes over what was given out. Else it fails
 /// with [`ErrorKind::ObjectChanged`](crate::ErrorKind::ObjectChanged).
 ///
-/// Dropped before the end it ends the download, with
+/// It is an [`AsyncRead`] and a [`Stream`] besides, so it can be the body of a response:
+/// the stream ends after an error. Dropped before the end it ends the download, with
 /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
 ///
 /// ```no_run
@@ -49,6 +51,8 @@ pub struct ByteStream {
     /// For `AsyncRead`: what was taken and not read.
     rest: Bytes,
     next: Option<Pending>,
+    /// For `Stream`: it has given out the error that ended the download.
+    failed: bool,
 }
 
 type Pending = Pin<Box<dyn Future<Output = Result<Option<Bytes>, Error>> + Send + Sync>>;
@@ -61,7 +65,7 @@ impl std::fmt::Debug for ByteStream {
 
 impl ByteStream {
     pub(crate) fn new(shared: Arc<Shared>, window: Arc<Window>) -> Self {
-        Self { shared, window, rest: Bytes::new(), next: None }
+        Self { shared, window, rest: Bytes::new(), next: None, failed: false }
     }
 
     /// How many bytes were given out.
@@ -81,6 +85,16 @@ impl ByteStream {
         }
         self.next = None;
         next(&self.shared, &self.window).await
+    }
+
+    fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Bytes>, Error>> {
+        let pending = self.next.get_or_insert_with(|| {
+            let (shared, window) = (Arc::clone(&self.shared), Arc::clone(&self.window));
+            Box::pin(async move { next(&shared, &window).await })
+        });
+        let bytes = ready!(pending.as_mut().poll(cx));
+        self.next = None;
+        Poll::Ready(bytes)
     }
 
     /// The same for code that is not asynchronous. It blocks: to be called on a
@@ -113,6 +127,22 @@ impl Drop for ByteStream {
     }
 }
 
+impl Stream for ByteStream {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        if !self.rest.is_empty() {
+            return Poll::Ready(Some(Ok(std::mem::take(&mut self.rest))));
+        }
+        if self.failed {
+            return Poll::Ready(None);
+        }
+        let item = ready!(self.poll_bytes(cx)).transpose();
+        self.failed = matches!(item, Some(Err(_)));
+        Poll::Ready(item)
+    }
+}
+
 impl AsyncRead for ByteStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -124,23 +154,10 @@ impl AsyncRead for ByteStream {
             return Poll::Ready(Ok(()));
         }
         if this.rest.is_empty() {
-            let (shared, window) = (Arc::clone(&this.shared), Arc::clone(&this.window));
-            let mut pending = this
-                .next
-                .take()
-                .unwrap_or_else(|| Box::pin(async move { next(&shared, &window).await }));
-            match pending.as_mut().poll(cx) {
-                Poll::Pending => {
-                    this.next = Some(pending);
-                    return Poll::Pending;
-                }
-                Poll::Ready(bytes) => {
-                    let Some(bytes) = bytes.map_err(io::Error::other)? else {
-                        return Poll::Ready(Ok(()));
-                    };
-                    this.rest = bytes;
-                }
-            }
+            let Some(bytes) = ready!(this.poll_bytes(cx)).map_err(io::Error::other)? else {
+                return Poll::Ready(Ok(()));
+            };
+            this.rest = bytes;
         }
         let given = this.rest.split_to(this.rest.len().min(buffer.remaining()));
         buffer.put_slice(&given);
