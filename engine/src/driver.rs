@@ -12,6 +12,7 @@ pub(crate) mod control;
 pub(crate) mod cookies;
 mod described;
 mod digests;
+pub(crate) mod downloads;
 mod ending;
 pub(crate) mod engine;
 mod finished;

@@ -48,7 +48,7 @@ mod simulation;
 #[cfg(feature = "blocking")]
 pub use api::blocking;
 pub use api::download::DownloadBuilder;
-pub use api::engine::Engine;
+pub use api::engine::{Engine, EngineBuilder};
 pub use api::handle::{Control, Download, Events, Monitor};
 pub use api::reader::{BlockingReader, Reader};
 pub use api::stream::ByteStream;

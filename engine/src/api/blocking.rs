@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead as _, ReadBuf};
 use tokio::runtime::Handle;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::api::handle::{self, Control};
 use crate::api::reader::BlockingReader;
@@ -67,28 +67,25 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 /// A thread that drives the downloads of one engine.
 struct Runtime {
     handle: Handle,
-    /// Dropped to end the thread, once nobody holds `running`.
+    /// Dropped to shut the engine down and end the thread.
     stop: Option<oneshot::Sender<()>>,
-    /// A clone is held for every download that runs.
-    running: Option<mpsc::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Runtime {
-    fn start() -> io::Result<Self> {
+    fn start(engine: crate::Engine) -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel();
-        let (running, mut all_ended) = mpsc::channel(1);
         let thread = thread::Builder::new().name("haul-runtime".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 let _ = stopped.await;
-                let _ = tokio::time::timeout(LAST_WORK, all_ended.recv()).await;
+                let _ = tokio::time::timeout(LAST_WORK, engine.shutdown()).await;
             });
             // Name lookups may take long, and nobody waits for them any more.
             runtime.shutdown_background();
         })?;
-        Ok(Self { handle, stop: Some(stop), running: Some(running), thread: Some(thread) })
+        Ok(Self { handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Panics on a thread that drives tasks: waiting there would hold them up.
@@ -101,7 +98,6 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop = None;
-        self.running = None;
         if let Some(thread) = self.thread.take() {
             // It cannot wait for itself, where a callback dropped the last handle.
             if thread.thread().id() != thread::current().id() {
@@ -146,12 +142,26 @@ impl Engine {
         Self::on(crate::Engine::with_transport(config, transport)?)
     }
 
-    fn on(engine: crate::Engine) -> Result<Self, Error> {
-        let runtime = Runtime::start().map_err(|error| {
+    pub(crate) fn on(engine: crate::Engine) -> Result<Self, Error> {
+        let runtime = Runtime::start(engine.clone()).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("the runtime cannot be started: {error}"))
                 .with_source(error)
         })?;
         Ok(Self { engine, runtime: Arc::new(runtime) })
+    }
+
+    /// As [`crate::Engine::builder`]; [`crate::EngineBuilder::build_blocking`] makes the engine.
+    pub fn builder() -> crate::EngineBuilder {
+        crate::Engine::builder()
+    }
+
+    /// As [`crate::Engine::shutdown`].
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    #[track_caller]
+    pub fn shutdown(&self) {
+        self.runtime.handle.block_on(self.engine.shutdown());
     }
 
     /// What it shares with downloads, without the runtime. For haul's own tests.
@@ -200,7 +210,7 @@ impl DownloadBuilder {
             let _inside = self.runtime.handle.enter();
             self.builder.start()?
         };
-        Ok(Download::follow(inner, self.runtime))
+        Ok(Download { inner, runtime: self.runtime })
     }
 
     /// As [`crate::DownloadBuilder::stream`]: the object in order, from memory.
@@ -213,7 +223,7 @@ impl DownloadBuilder {
             self.builder.stream()?
         };
         let handle = self.runtime.handle.clone();
-        Ok((Download::follow(inner, self.runtime), ByteStream { stream, handle }))
+        Ok((Download { inner, runtime: self.runtime }, ByteStream { stream, handle }))
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -273,17 +283,6 @@ pub struct Download {
 }
 
 impl Download {
-    /// Has the runtime live until it ends.
-    fn follow(inner: handle::Download, runtime: Arc<Runtime>) -> Self {
-        let (running, control) = (runtime.running.clone(), inner.control());
-        runtime.handle.spawn(async move {
-            // Given back when the download has ended, which the last drop waits for.
-            let _running = running;
-            control.ended().await;
-        });
-        Self { inner, runtime }
-    }
-
     /// As [`crate::Download::id`].
     #[must_use]
     pub fn id(&self) -> DownloadId {

@@ -3,13 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use tokio::sync::oneshot;
-
 use crate::api::handle::{Download, launch, launch_stream};
 use crate::api::setters::setters;
 use crate::api::stream::ByteStream;
 use crate::disk::storage::MemoryStorage;
 use crate::disk::storage::window::Window;
+use crate::driver::downloads::Stopper;
 use crate::driver::engine::EngineInner;
 use crate::driver::observer::Observers;
 use crate::driver::options::{Attached, Options, Target};
@@ -61,13 +60,14 @@ impl DownloadBuilder {
     ///
     /// # Errors
     /// [`crate::ErrorKind::InvalidInput`] for a URL, header or size that cannot be
-    /// used; nothing was done then.
+    /// used, and [`crate::ErrorKind::Cancelled`] after [`crate::Engine::shutdown`]; nothing was
+    /// done then.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
     pub fn start(self) -> Result<Download, Error> {
         let (engine, options) = self.resolve(Target::Output)?;
-        Ok(launch(engine, options))
+        launch(engine, options)
     }
 
     /// Starts the download on the current tokio runtime, to be read in order from
@@ -85,7 +85,7 @@ impl DownloadBuilder {
     pub fn stream(self) -> Result<(Download, ByteStream), Error> {
         let window = Arc::new(Window::new(self.options.window_bytes));
         let (engine, options) = self.resolve(Target::Stream(Arc::clone(&window)))?;
-        Ok(launch_stream(engine, options, window))
+        launch_stream(engine, options, window)
     }
 
     /// What a download would do: one request whose body is dropped; nothing is
@@ -95,10 +95,10 @@ impl DownloadBuilder {
     /// As [`DownloadBuilder::start`], and whatever the request meets.
     pub async fn plan(self) -> Result<Plan, Error> {
         let (engine, options) = self.resolve(Target::Output)?;
-        let shared = Arc::new(Shared::new(engine.next_id(), None, Observers::default()));
-        let driver = Driver::new(engine, options, shared, true);
-        let (_keep, never) = oneshot::channel();
-        match driver.run(never).await? {
+        let (stopper, stopped) = Stopper::new();
+        let entry = engine.downloads.enter(&stopper)?;
+        let shared = Arc::new(Shared::new(entry.id, None, Observers::default()));
+        match Driver::new(engine, options, shared, true).run(stopped).await? {
             Outcome::Planned(plan) => Ok(*plan),
             Outcome::Completed(_) => Err(Error::lost()),
         }
@@ -125,7 +125,7 @@ impl DownloadBuilder {
         let most = self.options.max_size_bytes.unwrap_or(u64::MAX).min(most_bytes as u64);
         self.options.max_size_bytes = Some(most);
         let (engine, options) = self.resolve(Target::Document(memory.clone()))?;
-        launch(engine, options).wait().await?;
+        launch(engine, options)?.wait().await?;
         Ok(memory.take())
     }
 

@@ -1,13 +1,18 @@
 //! The engine: what all downloads of a program share.
 
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderValue;
 
 use crate::api::download::DownloadBuilder;
+use crate::api::setters::setters;
 use crate::disk::crew::Crew;
 use crate::driver::guard::GuardedTransport;
-use crate::model::config::EngineConfig;
+use crate::model::config::{
+    ClientCertificate, EngineConfig, HostAddress, HttpVersion, Interface, IpFamily,
+};
 use crate::model::error::Error;
 use crate::model::options::DownloadOptions;
 use crate::net::http::HttpTransport;
@@ -26,11 +31,23 @@ pub struct Engine {
 }
 
 impl Engine {
+    /// Builds an engine from settings that are given one by one.
+    ///
+    /// ```
+    /// use haul_engine::Engine;
+    ///
+    /// let engine = Engine::builder().max_active(8).limit_rate(100_000_000).build()?;
+    /// # Ok::<(), haul_engine::Error>(())
+    /// ```
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder::default()
+    }
+
     /// An engine with these settings. Needs no runtime.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] for a CA file that cannot be read or
-    /// holds no certificate, or a user agent that is no header value.
+    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, a CA file that
+    /// cannot be read or holds no certificate, or a user agent that is no header value.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
         let transport = Arc::new(HttpTransport::new(&config)?);
         Self::over(config, transport)
@@ -41,7 +58,8 @@ impl Engine {
     /// number.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] for a user agent that is no header value.
+    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, or a user agent
+    /// that is no header value.
     pub fn with_transport(
         config: EngineConfig,
         transport: Arc<dyn Transport>,
@@ -50,6 +68,7 @@ impl Engine {
     }
 
     fn over(config: EngineConfig, transport: Arc<dyn Transport>) -> Result<Self, Error> {
+        config.check()?;
         if HeaderValue::from_str(&config.user_agent).is_err() {
             return Err(Error::new(
                 crate::ErrorKind::InvalidInput,
@@ -57,6 +76,23 @@ impl Engine {
             ));
         }
         Ok(Self { inner: Arc::new(EngineInner::new(config, transport, Crew::Threads)) })
+    }
+
+    /// Ends the engine in order: refuses new downloads with
+    /// [`crate::ErrorKind::Cancelled`], stops those that run, as [`crate::Control::stop`]
+    /// does, and returns when each of them has recorded what it stored. All clones are shut
+    /// down with it. May be called again.
+    ///
+    /// ```no_run
+    /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
+    /// let download = engine.download("https://example.org/film.mp4").start()?;
+    /// engine.shutdown().await;
+    /// assert!(download.await.is_err_and(|error| error.is_resumable()));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn shutdown(&self) {
+        self.inner.downloads.shut_down().await;
     }
 
     /// Whether nothing is held of what downloads share: no connection is in use, and
@@ -89,5 +125,70 @@ impl Engine {
     /// ```
     pub fn download_with(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
         DownloadBuilder::new(Arc::clone(&self.inner), url, options)
+    }
+}
+
+/// Builds an [`Engine`], from [`Engine::builder`].
+#[derive(Debug, Clone, Default)]
+#[must_use = "nothing is built before build()"]
+pub struct EngineBuilder {
+    config: EngineConfig,
+    transport: Option<Arc<dyn Transport>>,
+}
+
+setters! { EngineBuilder, EngineConfig in config:
+    connect_timeout(timeout: Duration) => connect_timeout = timeout;
+    memory_budget_bytes(bytes: usize) => memory_budget_bytes = bytes;
+    max_connections(most: usize) => max_connections = Some(most);
+    max_connections_per_host(most: usize) => max_connections_per_host = Some(most);
+    max_active(downloads: usize) => max_active = Some(downloads);
+    limit_rate(bytes_per_second: u64) => limit_rate_bytes_per_second = Some(bytes_per_second);
+    host_rates(rates: Vec<(String, u64)>) => host_rates = rates;
+    ca_file(path: impl Into<PathBuf>) => ca_file = Some(path.into());
+    insecure(on: bool) => insecure = on;
+    client_certificate(files: ClientCertificate) => client_certificate = Some(files);
+    http_version(version: HttpVersion) => http_version = version;
+    interface(interface: Interface) => interface = Some(interface);
+    ip_family(family: IpFamily) => ip_family = Some(family);
+    resolve(addresses: Vec<HostAddress>) => resolve = addresses;
+    user_agent(agent: impl Into<String>) => user_agent = agent.into();
+    state_directory(path: impl Into<PathBuf>) => state_directory = Some(path.into());
+    writer_threads(count: usize) => writer_threads = Some(count);
+}
+
+#[cfg(feature = "proxy")]
+setters! { EngineBuilder, EngineConfig in config:
+    proxies(proxies: crate::Proxies) => proxies = proxies;
+}
+
+impl EngineBuilder {
+    fn inner(&mut self) -> &mut Self {
+        self
+    }
+
+    /// Uses a transport of the program, see [`Engine::with_transport`].
+    pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
+        self.transport = Some(transport);
+        self
+    }
+
+    /// Makes the engine. Needs no runtime.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn build(self) -> Result<Engine, Error> {
+        match self.transport {
+            Some(transport) => Engine::with_transport(self.config, transport),
+            None => Engine::new(self.config),
+        }
+    }
+
+    /// Makes an engine for a program without a runtime.
+    ///
+    /// # Errors
+    /// As [`crate::blocking::Engine::new`].
+    #[cfg(feature = "blocking")]
+    pub fn build_blocking(self) -> Result<crate::blocking::Engine, Error> {
+        crate::blocking::Engine::on(self.build()?)
     }
 }

@@ -4,18 +4,19 @@ use std::fmt;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_core::Stream;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 
 use crate::api::reader::Reader;
 use crate::api::stream::ByteStream;
 use crate::disk::partial;
 use crate::disk::storage::window::Window;
 use crate::driver::control::Stop;
+use crate::driver::downloads::Stopper;
 use crate::driver::engine::EngineInner;
 use crate::driver::options::Options;
 use crate::driver::shared::Shared;
@@ -25,16 +26,18 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{DownloadId, Event, Metadata, Progress, Summary};
 
 /// Runs a download on the current runtime.
-pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
+pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Result<Download, Error> {
+    let (stopper, stopped) = Stopper::new();
+    let entry = engine.downloads.enter(&stopper)?;
     let (rate, observers) = (options.limit_rate_bytes_per_second, options.observers.clone());
-    let shared = Arc::new(Shared::new(engine.next_id(), rate, observers));
+    let shared = Arc::new(Shared::new(entry.id, rate, observers));
     let in_place = options.in_place;
-    let (stop, stopped) = oneshot::channel();
     let (end, ended) = watch::channel(None);
     let driver = Driver::new(engine, options, Arc::clone(&shared), false);
     let told = Arc::clone(&shared);
     let lost_runtime = LostRuntime(Arc::clone(&shared));
     tokio::spawn(async move {
+        let _entry = entry;
         let _lost_runtime = lost_runtime;
         let result = driver.run(stopped).await.and_then(|outcome| match outcome {
             Outcome::Completed(summary) => Ok(*summary),
@@ -47,9 +50,8 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Download {
         // The handles may be gone; the events and the checkpoint tell it all.
         end.send_replace(Some(Box::new(result)));
     });
-    let stop = Mutex::new(Some(stop));
-    let task = Task { shared, stop, ended, events_taken: AtomicBool::new(false), in_place };
-    Download { control: Control(Arc::new(task)) }
+    let task = Task { shared, stopper, ended, events_taken: AtomicBool::new(false), in_place };
+    Ok(Download { control: Control(Arc::new(task)) })
 }
 
 /// The same of one whose bytes are taken from `window`.
@@ -57,10 +59,10 @@ pub(crate) fn launch_stream(
     engine: Arc<EngineInner>,
     options: Options,
     window: Arc<Window>,
-) -> (Download, ByteStream) {
-    let download = launch(engine, options);
+) -> Result<(Download, ByteStream), Error> {
+    let download = launch(engine, options)?;
     let stream = ByteStream::new(Arc::clone(&download.control.0.shared), window);
-    (download, stream)
+    Ok((download, stream))
 }
 
 /// Tells readers and the listener how it ended.
@@ -93,22 +95,17 @@ impl Drop for LostRuntime {
 /// A download's task as its handles know it.
 struct Task {
     shared: Arc<Shared>,
-    /// Fires, or is dropped, to stop.
-    stop: Mutex<Option<oneshot::Sender<Stop>>>,
+    stopper: Arc<Stopper>,
     ended: watch::Receiver<Option<Box<Result<Summary, Error>>>>,
     events_taken: AtomicBool,
     in_place: bool,
 }
 
 impl Task {
-    fn take_stop(&self) -> Option<oneshot::Sender<Stop>> {
-        self.shared.leave();
-        self.stop.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
     /// Whether it still ran, so that its end is in answer to this.
     fn stop(&self, how: Stop) -> bool {
-        self.take_stop().is_some_and(|stop| stop.send(how).is_ok())
+        self.shared.leave();
+        self.stopper.stop(how)
     }
 
     async fn wait(&self) -> Result<Summary, Error> {
@@ -282,7 +279,7 @@ impl Download {
 
 impl Drop for Download {
     fn drop(&mut self) {
-        drop(self.task().take_stop());
+        self.control.stop();
     }
 }
 
@@ -360,12 +357,6 @@ impl Control {
     /// the download ended before.
     pub fn stop(&self) {
         self.0.stop(Stop::Keep);
-    }
-
-    /// Waits until it has ended, whichever way.
-    #[cfg(feature = "blocking")]
-    pub(crate) async fn ended(&self) {
-        let _ = self.0.ended.clone().wait_for(Option::is_some).await;
     }
 
     /// Stops, records what was stored, and says where the checkpoint is, if

@@ -1,9 +1,16 @@
 //! The setters that both builders have: one line for each option.
 
-/// Implements them for a builder whose `inner` gives the [`crate::DownloadBuilder`].
+/// Implements them for a builder whose `inner` gives the [`crate::DownloadBuilder`]; or, of
+/// any builder, setters of the fields of a part of what `inner` gives.
 macro_rules! setters {
     ($builder:ident) => {
-        $crate::api::setters::setters! { $builder, options:
+        impl $builder {
+            /// The options as they are set so far, to read and to change.
+            pub fn options_mut(&mut self) -> &mut $crate::DownloadOptions {
+                &mut self.inner().options
+            }
+        }
+        $crate::api::setters::setters! { $builder, DownloadOptions in options:
             output(path: impl Into<std::path::PathBuf>) => output = Some(path.into());
             directory(directory: impl Into<std::path::PathBuf>) => directory = directory.into();
             connections(connections: $crate::Connections) => connections = connections;
@@ -104,22 +111,16 @@ macro_rules! setters {
                     std::sync::Arc::new($crate::driver::observer::OnProgress(call)));
         }
     };
-    ($builder:ident, options: $(
+    ($builder:ident, $of:ident in $part:ident: $(
         $name:ident($($argument:ident: $kind:ty),+) => $field:ident = $value:expr;
     )+) => {
-        impl $builder {
-            /// The options as they are set so far, to read and to change.
-            pub fn options_mut(&mut self) -> &mut $crate::DownloadOptions {
-                &mut self.inner().options
-            }
-            $(
-            #[doc = concat!("Sets [`crate::DownloadOptions::", stringify!($field), "`].")]
+        impl $builder {$(
+            #[doc = concat!("Sets [`crate::", stringify!($of), "::", stringify!($field), "`].")]
             pub fn $name(mut self, $($argument: $kind),+) -> Self {
-                self.inner().options.$field = $value;
+                self.inner().$part.$field = $value;
                 self
             }
-            )+
-        }
+        )+}
     };
     ($builder:ident, others: $(
         $(#[$doc:meta])+ $name:ident($($argument:ident: $kind:ty),+) |$it:ident| $set:expr;

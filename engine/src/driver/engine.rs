@@ -1,7 +1,6 @@
 //! What all downloads of an engine share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::HeaderValue;
 
@@ -11,18 +10,14 @@ use crate::disk::holds::Holds;
 use crate::disk::keeper::Endings;
 use crate::disk::unnamed::Directories;
 use crate::disk::writer::Writers;
+use crate::driver::downloads::Downloads;
 use crate::driver::turns::Turns;
 use crate::model::admission::Bounds;
 use crate::model::config::EngineConfig;
-use crate::model::event::DownloadId;
 use crate::net::fetcher::RESERVE_BYTES;
 use crate::net::hosts::Hosts;
 use crate::net::limiter::Limiter;
 use crate::net::transport::Transport;
-
-/// Each fetcher reserves 256 KiB while it waits for the network; below this
-/// budget too few connections could work at once.
-const MIN_BUDGET_BYTES: usize = 4 << 20;
 
 pub(crate) struct EngineInner {
     pub(crate) config: EngineConfig,
@@ -40,14 +35,14 @@ pub(crate) struct EngineInner {
     host_limiters: Vec<(String, Arc<Limiter>)>,
     pub(crate) turns: Arc<Turns>,
     pub(crate) hosts: Option<Hosts>,
-    next_id: AtomicU64,
+    pub(crate) downloads: Arc<Downloads>,
 }
 
 impl EngineInner {
     pub(crate) fn new(config: EngineConfig, transport: Arc<dyn Transport>, crew: Crew) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 }).max(1);
-        let budget_bytes = config.memory_budget_bytes.max(MIN_BUDGET_BYTES);
+        let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 });
+        let budget_bytes = config.memory_budget_bytes;
         // With a reservation for each, none waits for what another one holds.
         let reservable = budget_bytes / RESERVE_BYTES as usize;
         let bounds = Bounds {
@@ -70,7 +65,7 @@ impl EngineInner {
                 .map(|(host, rate)| (host.clone(), Some(*rate).filter(|rate| *rate > 0)))
                 .map(|(host, rate)| (host, Arc::new(Limiter::new(rate))))
                 .collect(),
-            next_id: AtomicU64::new(0),
+            downloads: Arc::default(),
             hosts: config.state_directory.clone().map(Hosts::of),
             user_agent: HeaderValue::from_str(&config.user_agent).ok(),
             budget_bytes,
@@ -80,11 +75,6 @@ impl EngineInner {
 }
 
 impl EngineInner {
-    /// Of the next download.
-    pub(crate) fn next_id(&self) -> DownloadId {
-        DownloadId::new(self.next_id.fetch_add(1, Ordering::Relaxed))
-    }
-
     /// The speed limits of a download of `host`, without its own.
     pub(crate) fn limiters(&self, host: Option<&str>) -> impl Iterator<Item = &Arc<Limiter>> {
         let fit = |of: &str| match (of.strip_prefix('*'), host?) {

@@ -12,6 +12,7 @@ pub use proxy::{Proxies, Proxy, ProxyKind};
 
 use crate::model::error::{Error, ErrorKind};
 use crate::model::redact::redact_url;
+use crate::model::size::exact_words;
 
 mod network;
 mod pieces;
@@ -363,7 +364,13 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Settings of an [`crate::Engine`], shared by all its downloads.
+/// Each connection reserves 256 KiB while it waits for the network; below this
+/// budget too few could work at once.
+pub(crate) const MIN_BUDGET_BYTES: usize = 4 << 20;
+
+/// Settings of an [`crate::Engine`], shared by all its downloads. The setters of
+/// [`crate::EngineBuilder`] have the same names. A value out of range is
+/// [`ErrorKind::InvalidInput`] when the engine is made.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct EngineConfig {
@@ -385,7 +392,7 @@ pub struct EngineConfig {
     /// ones the one that was started first. [`crate::Event::Queued`] tells of it.
     /// Default: no bound but that of the connections.
     pub max_active: Option<usize>,
-    /// All downloads together receive at most this many bytes a second.
+    /// All downloads together receive at most this many bytes a second, at least 1.
     pub limit_rate_bytes_per_second: Option<u64>,
     /// All downloads of one host together receive at most so many bytes a second,
     /// beside the limit above: a host as their URLs name it, or `*.` and a
@@ -447,6 +454,33 @@ impl Default for EngineConfig {
             state_directory: None,
             writer_threads: None,
         }
+    }
+}
+
+impl EngineConfig {
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] for a value that is out of range, which is quoted.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let invalid = |message: String| Err(Error::new(ErrorKind::InvalidInput, message));
+        if self.memory_budget_bytes < MIN_BUDGET_BYTES {
+            let size = exact_words(self.memory_budget_bytes as u64);
+            return invalid(format!("a memory budget of {size} is too small: 4 MiB is the least"));
+        }
+        let at_least_one = [
+            ("connections", self.max_connections),
+            ("connections to a host", self.max_connections_per_host),
+            ("active downloads", self.max_active),
+            ("writer threads", self.writer_threads),
+        ];
+        if let Some((what, _)) = at_least_one.iter().find(|(_, most)| *most == Some(0)) {
+            return invalid(format!("nothing can be downloaded with 0 {what}"));
+        }
+        if self.limit_rate_bytes_per_second == Some(0) {
+            return invalid(
+                "a rate of 0 bytes a second would never end: 1 is the least".to_owned(),
+            );
+        }
+        Ok(())
     }
 }
 

@@ -45,7 +45,7 @@ use crate::disk::crew::Crew;
 use crate::driver::cookies::CookieJar;
 use crate::driver::engine::EngineInner;
 use crate::driver::options::Target;
-use crate::model::config::{Checksum, Connections, EngineConfig, HttpVersion};
+use crate::model::config::{Checksum, Connections, EngineConfig, HttpVersion, MIN_BUDGET_BYTES};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Event, NoticeCode, Summary};
 use crate::model::options::DownloadOptions;
@@ -157,7 +157,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
         limit_rate_bytes_per_second: wish.limit_rate_bytes_per_second,
         max_connections_per_host: wish.per_host,
         // The least there is.
-        memory_budget_bytes: 0,
+        memory_budget_bytes: MIN_BUDGET_BYTES,
         ..EngineConfig::default()
     };
     let engine = engine(world, config);
@@ -178,7 +178,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
             options.small_bytes = 0;
         }
         options.seed = wish.seed;
-        let mut download = launch(engine, options);
+        let mut download = launch(engine, options).expect("an engine that runs");
         let mut events = download.events();
         let killed = async {
             match until {

@@ -49,7 +49,8 @@ fn read(world: &Shared, wish: &Wish, manner: Manner, seed: u64) -> Got {
         options.segment_size_bytes = Some(SEGMENT_BYTES);
         options.first_range_bytes = 4 * SEGMENT_BYTES;
         options.seed = wish.seed;
-        let (download, mut stream) = launch_stream(engine, options, Arc::clone(&window));
+        let (download, mut stream) =
+            launch_stream(engine, options, Arc::clone(&window)).expect("an engine that runs");
         let reader = async {
             let mut random = fastrand::Rng::with_seed(seed);
             let mut bytes = Vec::new();
