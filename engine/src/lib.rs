@@ -51,6 +51,7 @@ pub use api::download::DownloadBuilder;
 pub use api::engine::{Engine, EngineBuilder};
 pub use api::handle::{Control, Download, Events, Monitor};
 pub use api::reader::{BlockingReader, Reader};
+pub use api::remote::RemoteReader;
 pub use api::stream::ByteStream;
 pub use api::{guide, storage, transport};
 pub use disk::partials::{PartialInfo, PartialState, find_partials, partial_info, remove_partial};

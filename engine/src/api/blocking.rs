@@ -46,7 +46,7 @@ use std::task::Context;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead as _, ReadBuf};
+use tokio::io::{AsyncRead as _, AsyncSeek as _, ReadBuf};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
@@ -142,7 +142,7 @@ impl Engine {
         Self::on(crate::Engine::with_transport(config, transport)?)
     }
 
-    pub(crate) fn on(engine: crate::Engine) -> Result<Self, Error> {
+    fn on(engine: crate::Engine) -> Result<Self, Error> {
         let runtime = Runtime::start(engine.clone()).map_err(|error| {
             Error::new(ErrorKind::Internal, format!("the runtime cannot be started: {error}"))
                 .with_source(error)
@@ -178,10 +178,31 @@ impl Engine {
         self.download_with(url, DownloadOptions::default())
     }
 
-    /// The same with options that are set already.
+    /// As [`crate::Engine::open`].
+    ///
+    /// # Errors
+    /// As [`crate::DownloadBuilder::open`].
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn open(&self, url: &str) -> Result<RemoteReader, Error> {
+        self.download(url).open()
+    }
+
+    /// The same as [`Self::download`] with options that are set already.
     pub fn download_with(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
         let builder = self.engine.download_with(url, options);
         DownloadBuilder { builder, runtime: Arc::clone(&self.runtime) }
+    }
+}
+
+impl crate::EngineBuilder {
+    /// Makes an engine for a program without a runtime.
+    ///
+    /// # Errors
+    /// As [`Engine::new`].
+    pub fn build_blocking(self) -> Result<Engine, Error> {
+        Engine::on(self.build()?)
     }
 }
 
@@ -238,6 +259,18 @@ impl DownloadBuilder {
         self.runtime.may_wait();
         let plan = self.runtime.handle.spawn(self.builder.plan());
         self.runtime.handle.block_on(plan).unwrap_or_else(|_| Err(Error::lost()))
+    }
+
+    /// As [`crate::DownloadBuilder::open`].
+    ///
+    /// # Errors
+    /// As [`crate::DownloadBuilder::open`].
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn open(self) -> Result<RemoteReader, Error> {
+        let reader = self.runtime.handle.block_on(self.builder.open())?;
+        Ok(RemoteReader { reader, runtime: self.runtime })
     }
 
     /// As [`crate::DownloadBuilder::bytes`]: the whole into memory, for
@@ -462,6 +495,52 @@ impl Seek for Reader {
     fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
         self.handle.block_on(ready(()));
         self.reader.seek(to)
+    }
+}
+
+/// As [`crate::RemoteReader`], from [`Engine::open`]; a clone stands where the original does.
+///
+/// # Panics
+/// Reading does, on a thread that drives asynchronous tasks.
+#[derive(Debug, Clone)]
+pub struct RemoteReader {
+    reader: crate::RemoteReader,
+    runtime: Arc<Runtime>,
+}
+
+impl RemoteReader {
+    /// As [`crate::RemoteReader::metadata`].
+    #[must_use]
+    pub fn metadata(&self) -> &Metadata {
+        self.reader.metadata()
+    }
+
+    /// As [`crate::RemoteReader::total_bytes`].
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.reader.total_bytes()
+    }
+
+    /// As [`crate::RemoteReader::fetched_bytes`].
+    #[must_use]
+    pub fn fetched_bytes(&self) -> u64 {
+        self.reader.fetched_bytes()
+    }
+}
+
+impl Read for RemoteReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let mut buffer = ReadBuf::new(buffer);
+        let read = |cx: &mut Context<'_>| Pin::new(&mut self.reader).poll_read(cx, &mut buffer);
+        self.runtime.handle.block_on(poll_fn(read))?;
+        Ok(buffer.filled().len())
+    }
+}
+
+impl Seek for RemoteReader {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        Pin::new(&mut self.reader).start_seek(to)?;
+        Ok(self.reader.position())
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use http::HeaderValue;
 
 use crate::api::download::DownloadBuilder;
+use crate::api::remote::RemoteReader;
 use crate::api::setters::setters;
 use crate::disk::crew::Crew;
 use crate::driver::guard::GuardedTransport;
@@ -111,7 +112,19 @@ impl Engine {
         self.download_with(url, DownloadOptions::default())
     }
 
-    /// The same with options that are set already.
+    /// Opens the object of `url` for reading where it is: only the bytes that are read are
+    /// fetched, and nothing is written. With options: [`DownloadBuilder::open`].
+    ///
+    /// # Errors
+    /// As [`DownloadBuilder::open`].
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime with I/O and time enabled.
+    pub async fn open(&self, url: &str) -> Result<RemoteReader, Error> {
+        self.download(url).open().await
+    }
+
+    /// The same as [`Self::download`] with options that are set already.
     ///
     /// ```no_run
     /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
@@ -181,14 +194,5 @@ impl EngineBuilder {
             Some(transport) => Engine::with_transport(self.config, transport),
             None => Engine::new(self.config),
         }
-    }
-
-    /// Makes an engine for a program without a runtime.
-    ///
-    /// # Errors
-    /// As [`crate::blocking::Engine::new`].
-    #[cfg(feature = "blocking")]
-    pub fn build_blocking(self) -> Result<crate::blocking::Engine, Error> {
-        crate::blocking::Engine::on(self.build()?)
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod engine;
 pub mod guide;
 pub(crate) mod handle;
 pub(crate) mod reader;
+pub(crate) mod remote;
 mod setters;
 pub mod storage;
 pub(crate) mod stream;

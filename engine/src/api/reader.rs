@@ -330,7 +330,7 @@ impl AsyncSeek for Reader {
     }
 }
 
-fn before_start() -> io::Error {
+pub(super) fn before_start() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "a position before the start of the object")
 }
 

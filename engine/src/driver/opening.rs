@@ -457,6 +457,10 @@ impl Driver {
             name: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
             output,
             total_bytes: resource.total,
+            object_bytes: match &self.selected {
+                Some(selected) => Some(selected.object_bytes),
+                None => resource.total,
+            },
             content_type: resource.content_type.clone(),
             ranges: resource.ranges,
             validator: resource.validator.kind(),

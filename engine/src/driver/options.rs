@@ -265,7 +265,7 @@ fn pieces_cannot(why: &str) -> Error {
     invalid(format!("pieces cannot be compared: {why}"))
 }
 
-fn cannot_go_together(one: &str, other: &str) -> Error {
+pub(crate) fn cannot_go_together(one: &str, other: &str) -> Error {
     invalid(format!("{one} cannot go with {other}"))
 }
 

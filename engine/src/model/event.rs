@@ -199,8 +199,11 @@ pub struct Metadata {
     pub name: String,
     /// Where the complete file will be.
     pub output: PathBuf,
-    /// The object's size in bytes; where the server told none, once it is complete.
+    /// The size in bytes of what is downloaded: of the object, or of a range of it. Where
+    /// the server told none, it is known once the download is complete.
     pub total_bytes: Option<u64>,
+    /// The size of the whole object in bytes, if the server told it.
+    pub object_bytes: Option<u64>,
     /// The `Content-Type` as the server sent it.
     pub content_type: Option<String>,
     /// Whether byte ranges are used. Without, bytes come in order only, and

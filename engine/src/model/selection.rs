@@ -127,6 +127,12 @@ impl fmt::Display for Beyond {
 }
 
 impl Selection {
+    /// One range, which must not be empty; the object may end before it does.
+    #[must_use]
+    pub(crate) fn between(range: ByteRange) -> Self {
+        Self(vec![Part::Between(range)])
+    }
+
     /// What the first request asks for, before the object's size is known: about
     /// `want_bytes` of the first part. Where only the size tells where that is, one
     /// byte, for the size.
