@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
-    Allocation, Connections, DownloadBuilder, DownloadOptions, Engine, EngineConfig, Existing, Foreign, Resume, StorageKind,
+    Allocation, Connections, DownloadBuilder, DownloadOptions, Engine, EngineConfig, Existing,
+    Foreign, Resume, StorageKind,
 };
 
 use crate::address::{self, are_of_one_origin};

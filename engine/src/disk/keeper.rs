@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 // Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
 use tokio::time::Instant;
 
+pub(crate) use self::ending::Published;
 use self::ending::{End, Ending, run};
 pub(crate) use self::endings::Endings;
 pub(crate) use self::handle::{KeeperHandle, KeeperOptions};

@@ -4,7 +4,8 @@ use url::Url;
 
 use crate::model::charset::percent_decode;
 use crate::model::error::{Error, ErrorKind};
-use crate::model::redact::redact_url;
+use crate::model::name;
+use crate::model::redact::{redact, redact_url};
 use crate::net::transport::Transport;
 
 /// The URL without a fragment and without its login, and that login.
@@ -44,6 +45,37 @@ pub(crate) fn parse_url(
 /// An error of what the program asks for.
 pub(crate) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
+}
+
+/// Where a `Location` that `base` answered with leads. No server is to lead to
+/// what a program's own transport reaches by another scheme.
+///
+/// # Errors
+/// Why it is not followed.
+pub(super) fn follow(
+    transport: &dyn Transport,
+    base: &Url,
+    location: &str,
+    allow_downgrade: bool,
+) -> Result<Url, String> {
+    let refuse = |why: String| Err(format!("{} redirects {why}: not followed", redact(base)));
+    let Ok(mut target) = base.join(location) else {
+        return refuse(format!("to `{}`", name::brief(&redact_url(location))));
+    };
+    let (from, to) = (base.scheme(), target.scheme());
+    if !transport.speaks(to)
+        || !target.has_host()
+        || !(from == to || matches!(to, "http" | "https"))
+    {
+        return refuse(format!("to the scheme `{}`", name::brief(target.scheme())));
+    }
+    if base.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
+        return refuse("from https to http (--allow-downgrade allows it)".to_owned());
+    }
+    // Userinfo from a server is not a credential of ours.
+    let _ = target.set_username("");
+    let _ = target.set_password(None);
+    Ok(target)
 }
 
 #[cfg(test)]

@@ -1,22 +1,27 @@
 //! A file that another program began: it is continued if stored bytes, fetched again, are the
 //! same, and left as it is otherwise.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::*;
+use super::Driver;
 use crate::disk::foreign::{self, Found, Leftover, MOVE_HINT, Wanted};
+use crate::disk::output;
+use crate::disk::partial::{self, Paths};
+use crate::model::config::Existing;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::NoticeCode;
+use crate::model::resource::Resource;
 use crate::model::samples::Proof;
 use crate::model::size::size_words;
-use crate::net::url_proof::{self, Unproven};
 
 impl Driver {
     /// Whether what another program left is continued still: what this run has begun is not
     /// another program's, and what it gave up is not to be looked at again.
     pub(super) fn adopts(&self) -> bool {
         self.options.continues_foreign()
-            && self.believe_earlier
-            && self.kept.is_none()
-            && !self.plan_only
+            && self.opening.believes_earlier()
+            && !self.storing.keeps_place()
+            && !self.opening.is_plan_only()
     }
 
     /// Whether another program left something at these names, of which the first request then
@@ -35,14 +40,20 @@ impl Driver {
         Ok(is_there)
     }
 
-    /// Takes over what another program left of the object. True where that ended the download:
-    /// what is there is not of the object, and may not be replaced.
-    pub(super) async fn adopt_leftover(&mut self, output: &Path, resource: &Resource) -> bool {
+    /// Takes over what another program left of the object.
+    ///
+    /// # Errors
+    /// Where what is there is not of the object, and may not be replaced.
+    pub(super) async fn adopt_leftover(
+        &mut self,
+        output: &Path,
+        resource: &Resource,
+    ) -> Result<(), Error> {
         if !self.adopts() {
-            return false;
+            return Ok(());
         }
-        let error = match self.adopt(output, resource).await {
-            Ok(None) => return false,
+        match self.adopt(output, resource).await {
+            Ok(None) => {}
             Ok(Some((from, bytes))) => {
                 let message = format!(
                     "{} is continued: another program left {} of the object in it",
@@ -50,22 +61,23 @@ impl Driver {
                     size_words(bytes)
                 );
                 self.notice(NoticeCode::Adopted, message);
-                return false;
             }
-            Err(error) => error,
-        };
-        // A file that may be replaced is, in the end, if it is of no use.
-        if self.options.existing == Existing::Replace && error.kind() == ErrorKind::OutputExists {
-            self.notice(NoticeCode::Restarted, format!("{error}, until it is replaced"));
-            return false;
+            // A file that may be replaced is, in the end, if it is of no use.
+            Err(error)
+                if self.options.existing == Existing::Replace
+                    && error.kind() == ErrorKind::OutputExists =>
+            {
+                self.notice(NoticeCode::Restarted, format!("{error}, until it is replaced"));
+            }
+            Err(error) => return Err(error),
         }
-        self.end_with(error).await;
-        true
+        Ok(())
     }
 
     /// Whether what this run had taken over is back where it was, in the way of a new start.
     pub(super) fn is_given_back(&self) -> bool {
-        let Some(output) = self.output.as_ref().filter(|_| self.options.continues_foreign()) else {
+        let Some(output) = self.storing.output().filter(|_| self.options.continues_foreign())
+        else {
             return false;
         };
         let paths = self.options.paths(output);
@@ -80,11 +92,9 @@ impl Driver {
         output: &Path,
         resource: &Resource,
     ) -> Result<Option<(PathBuf, u64)>, Error> {
-        let crew = self.engine.writers.crew();
-        let lost = || Error::new(ErrorKind::Internal, "a file operation was lost");
         let paths = self.options.paths(output);
         let (total, ranges, coded) = (resource.total, resource.ranges, resource.encoding.is_some());
-        let (has_digest, seed) = (self.is_proven_by_digest(), self.options.seed);
+        let (has_digest, seed) = (self.options.is_proven_by_digest(), self.options.seed);
         let look_into = move || {
             output::finish_adopting(&paths)?;
             let Some(found) = foreign::find(&paths)? else { return Ok(None) };
@@ -101,13 +111,12 @@ impl Driver {
             };
             found.look_into(&paths, Wanted { total_bytes, obstacle, has_digest, seed })
         };
-        let looked = crew.blocking(look_into).await.unwrap_or_else(|| Err(lost()));
-        let Some(leftover) = looked? else { return Ok(None) };
+        let Some(leftover) = self.blocking(look_into).await? else { return Ok(None) };
         let request = self.request_for(output.to_owned(), resource);
         self.compare_leftover(&leftover, &request).await?;
         let from = leftover.found.path.clone();
         let adopt = move || output::adopt(&request, leftover);
-        let bytes = crew.blocking(adopt).await.unwrap_or_else(|| Err(lost()))?;
+        let bytes = self.blocking(adopt).await?;
         Ok(Some((from, bytes)))
     }
 
@@ -122,24 +131,14 @@ impl Driver {
     ) -> Result<(), Error> {
         let Leftover { found, samples, .. } = leftover;
         let Some(proof) = Proof::of_bytes(samples.iter().cloned()) else { return Ok(()) };
-        // As for a partial of another URL: there may be room for one response only.
-        let waiting: Vec<LeaseId> = self.running.keys().copied().collect();
-        waiting.into_iter().for_each(|lease| self.decide(lease, None));
-        let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
-        let asking =
-            self.asking(self.opener, &request.answered, &request.resource).ok_or_else(unusable)?;
-        match url_proof::holds(&proof, &*self.engine.transport, &self.counters, &asking).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(differs(found, samples.len())),
-            Err(Unproven { error, .. }) => {
-                let message = format!(
-                    "{} was left as it is: the parts of the object that would show whether it is \
-                     of the object cannot be fetched: {error}",
-                    found.path.display()
-                );
-                Err(Error::new(kind_of(error.kind), message)
-                    .with_hint("run it again, or choose another output"))
-            }
+        let path = found.path.display();
+        let shows = format!(
+            "{path} was left as it is: the parts of the object that would show whether it is of \
+             the object"
+        );
+        match self.sends(&proof, request, &shows).await? {
+            true => Ok(()),
+            false => Err(differs(found, samples.len())),
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) struct Open {
 }
 
 #[derive(Debug, Default)]
-enum Source {
+enum Availability {
     /// Nothing is known yet, or it is just being closed.
     #[default]
     Unknown,
@@ -36,7 +36,7 @@ enum Source {
 struct State {
     /// Which version this is of those that were opened here.
     version: u64,
-    source: Source,
+    availability: Availability,
     complete: bool,
 }
 
@@ -63,7 +63,7 @@ impl Contents {
 
     /// The version that is downloaded from now on.
     pub(crate) fn open(&self, open: Open) {
-        self.state().source = Source::Open(open);
+        self.state().availability = Availability::Open(open);
         self.alarm.ring();
     }
 
@@ -72,7 +72,7 @@ impl Contents {
     pub(crate) fn give_up(&self) {
         let mut state = self.state();
         state.version += 1;
-        state.source = Source::Unknown;
+        state.availability = Availability::Unknown;
         drop(state);
         self.alarm.ring();
     }
@@ -80,14 +80,14 @@ impl Contents {
     /// What is stored is somebody else's to change from now on; [`Self::end`]
     /// follows.
     pub(crate) fn close(&self) {
-        self.state().source = Source::Unknown;
+        self.state().availability = Availability::Unknown;
     }
 
     /// All of it is published, and stays readable.
     pub(crate) fn complete(&self, total_bytes: u64) {
         let mut state = self.state();
         state.complete = true;
-        if let Source::Open(open) = &mut state.source {
+        if let Availability::Open(open) = &mut state.availability {
             open.metadata.total_bytes = Some(total_bytes);
         }
         drop(state);
@@ -97,8 +97,8 @@ impl Contents {
     /// The download ended with this error; without effect when it had ended before.
     pub(crate) fn end(&self, error: &Error) {
         let mut state = self.state();
-        if !state.complete && !matches!(state.source, Source::Ended(_)) {
-            state.source = Source::Ended(error.clone());
+        if !state.complete && !matches!(state.availability, Availability::Ended(_)) {
+            state.availability = Availability::Ended(error.clone());
         }
         drop(state);
         self.alarm.ring();
@@ -107,16 +107,16 @@ impl Contents {
     /// Whether the download ended, and how; `None` while it runs.
     pub(crate) fn ended(&self) -> Option<Result<(), Error>> {
         let state = self.state();
-        match &state.source {
-            Source::Ended(error) => Some(Err(error.clone())),
+        match &state.availability {
+            Availability::Ended(error) => Some(Err(error.clone())),
             _ => state.complete.then_some(Ok(())),
         }
     }
 
     /// What is known of the object.
     pub(crate) fn metadata(&self) -> Option<Metadata> {
-        match &self.state().source {
-            Source::Open(open) => Some(open.metadata.clone()),
+        match &self.state().availability {
+            Availability::Open(open) => Some(open.metadata.clone()),
             _ => None,
         }
     }
@@ -126,10 +126,10 @@ impl Contents {
     /// # Errors
     /// Whatever ended the download before.
     pub(crate) async fn opened(&self) -> Result<Metadata, Error> {
-        let look = || match &self.state().source {
-            Source::Unknown => None,
-            Source::Open(open) => Some(Ok(open.metadata.clone())),
-            Source::Ended(error) => Some(Err(error.clone())),
+        let look = || match &self.state().availability {
+            Availability::Unknown => None,
+            Availability::Open(open) => Some(Ok(open.metadata.clone())),
+            Availability::Ended(error) => Some(Err(error.clone())),
         };
         self.alarm.wait(look).await
     }
@@ -142,10 +142,10 @@ impl Contents {
         if of.is_some_and(|of| of != version) {
             return Some(Err(given_up()));
         }
-        match &state.source {
-            Source::Unknown => None,
-            Source::Ended(error) => Some(Err(error.clone())),
-            Source::Open(open) => {
+        match &state.availability {
+            Availability::Unknown => None,
+            Availability::Ended(error) => Some(Err(error.clone())),
+            Availability::Open(open) => {
                 if open.metadata.total_bytes.is_some_and(|total| position >= total) {
                     return Some(Ok(Found::End { version }));
                 }
@@ -158,7 +158,7 @@ impl Contents {
     /// Whether what was read of a version just now was this version all the time.
     pub(crate) fn still_is(&self, version: u64) -> bool {
         let state = self.state();
-        state.version == version && matches!(state.source, Source::Open(_))
+        state.version == version && matches!(state.availability, Availability::Open(_))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -11,7 +11,7 @@ use crate::disk::keeper::Endings;
 use crate::disk::unnamed::Directories;
 use crate::disk::writer::Writers;
 use crate::driver::downloads::Downloads;
-use crate::driver::turns::Turns;
+use crate::driver::turns::Scheduler;
 use crate::model::admission::Bounds;
 use crate::model::config::EngineConfig;
 use crate::net::fetcher::RESERVE_BYTES;
@@ -33,7 +33,7 @@ pub(crate) struct EngineInner {
     pub(crate) limiter: Arc<Limiter>,
     /// Of hosts, in the order in which they count.
     host_limiters: Vec<(String, Arc<Limiter>)>,
-    pub(crate) turns: Arc<Turns>,
+    pub(crate) turns: Arc<Scheduler>,
     pub(crate) hosts: Option<Hosts>,
     pub(crate) downloads: Arc<Downloads>,
 }
@@ -53,7 +53,7 @@ impl EngineInner {
         Self {
             transport,
             writers: Writers::new(crew, threads, budget_bytes),
-            turns: Arc::new(Turns::new(bounds)),
+            turns: Arc::new(Scheduler::new(bounds)),
             directories: Arc::default(),
             unnamed: Arc::default(),
             endings: Arc::default(),

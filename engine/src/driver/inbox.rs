@@ -1,6 +1,10 @@
-//! The ways on which the driver is told what happened.
+//! The ways on which the driver is told what happened: news that others send, and the answers
+//! of tasks that it sent away itself.
+
+use std::future::{Future, pending};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::task::{JoinError, JoinSet};
 
 /// News from many, in order. Its memory, some KiB, is taken when the first one asks for
 /// the way in: most of a thousand downloads wait for their turn and have nobody yet who
@@ -18,17 +22,47 @@ impl<T> Inbox<T> {
     }
 
     /// What comes next; waits for it. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<T> {
-        match &mut self.0 {
-            // A sender of its own keeps it open.
-            Some((_, inbox)) => inbox.recv().await,
-            None => std::future::pending().await,
+    pub(super) async fn next(&mut self) -> T {
+        // A sender of its own keeps it open.
+        if let Some((_, inbox)) = &mut self.0
+            && let Some(news) = inbox.recv().await
+        {
+            return news;
         }
+        pending().await
     }
 
     /// Nothing that was sent, or is sent on the ways that were given out, comes any more.
     pub(super) fn forget(&mut self) {
         self.0 = None;
+    }
+}
+
+/// The errands of one part. Its memory is taken by the first errand, which most downloads
+/// never need.
+pub(super) struct Errands<T>(Option<JoinSet<T>>);
+
+impl<T: Send + 'static> Errands<T> {
+    pub(super) fn new() -> Self {
+        Self(None)
+    }
+
+    /// Starts one.
+    pub(super) fn send(&mut self, errand: impl Future<Output = T> + Send + 'static) {
+        self.0.get_or_insert_default().spawn(errand);
+    }
+
+    /// Waits for the next one to return. Cancel safe.
+    ///
+    /// # Errors
+    /// When its task panicked.
+    pub(super) async fn next(&mut self) -> Result<T, JoinError> {
+        if let Some(errands) = &mut self.0
+            && let Some(returned) = errands.join_next().await
+        {
+            return returned;
+        }
+        pending().await
     }
 }
 
@@ -47,13 +81,13 @@ mod tests {
         assert!(timeout(soon, inbox.next()).await.is_err(), "nobody can have told anything");
         let old = inbox.sender();
         old.send(1).unwrap();
-        assert_eq!(inbox.next().await, Some(1));
+        assert_eq!(inbox.next().await, 1);
         old.send(2).unwrap();
         inbox.forget();
         let new = inbox.sender();
         assert!(old.send(3).is_err());
         new.send(4).unwrap();
-        assert_eq!(inbox.next().await, Some(4));
+        assert_eq!(inbox.next().await, 4);
         drop(new);
         assert!(timeout(soon, inbox.next()).await.is_err(), "others may come");
     }

@@ -203,6 +203,11 @@ impl Options {
             && !self.keeps_nothing()
     }
 
+    /// Whether a digest was given: any source's bytes belong to one object then.
+    pub(super) fn is_proven_by_digest(&self) -> bool {
+        self.checksum.is_some() || self.pieces.is_some()
+    }
+
     /// The names that belong to `output`.
     pub(super) fn paths(&self, output: &Path) -> Paths {
         if self.in_place { Paths::in_place(output) } else { Paths::of(output) }

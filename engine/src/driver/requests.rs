@@ -1,401 +1,212 @@
-//! Requests: what they carry, and what comes back of them.
+//! The requests that are under way.
+//!
+//! There is one task, a fetcher, for each lease of the planner. The fetcher sends the request,
+//! reports the head of the response and waits: [`Requests::store`] or [`Requests::refuse`]
+//! answers it. Later commands shorten or cancel it. All fetchers of a download report into one
+//! inbox, in order, and the report that a lease ended is the last of that lease. What a request
+//! asked for and what its response said of its own bytes is kept here until then.
 
-use super::*;
-use crate::model::size::differing;
-use crate::net::digest_login;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use url::Url;
+
+use crate::disk::prove::{PartProof, RepeatProof};
+use crate::disk::writer::Sink;
+use crate::driver::inbox::Inbox;
+use crate::model::digest_fields::FieldDigests;
+use crate::model::planner::{LeaseId, SourceId};
+use crate::model::range::ByteRange;
+use crate::model::response::Asked;
+use crate::net::fetcher::{self, Command, Counters, Decision, Fetch, FetchEvent, RequestSpec};
 use crate::net::limiter::Limits;
 use crate::net::transport::Transport;
 
-impl Driver {
-    pub(super) fn fetch(
-        &mut self,
-        lease: LeaseId,
-        source: SourceId,
-        range: Option<ByteRange>,
-        conditional: bool,
-    ) {
-        if self.store.is_none() {
-            self.opener = source;
+/// A refused response this small is read to its end to keep its connection.
+const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
+
+pub(super) struct Requests {
+    fetchers: JoinSet<()>,
+    under_way: HashMap<LeaseId, Request>,
+    inbox: Inbox<FetchEvent>,
+    counters: Arc<Counters>,
+    /// A response has come, whatever it was.
+    heard: bool,
+}
+
+/// A request that is under way.
+pub(super) struct Request {
+    commands: mpsc::UnboundedSender<Command>,
+    pub(super) asked: Asked,
+    /// Which bytes that is of those that are wanted.
+    pub(super) wanted: Option<ByteRange>,
+    decision: Option<oneshot::Sender<Decision>>,
+    pub(super) source: SourceId,
+    pub(super) url: Url,
+    /// What the response says of its bytes, and which they are.
+    pub(super) digests: FieldDigests,
+    range: Option<ByteRange>,
+}
+
+/// A request that is to be sent.
+pub(super) struct Outgoing {
+    pub(super) lease: LeaseId,
+    pub(super) source: SourceId,
+    pub(super) spec: RequestSpec,
+    /// The bytes it asks for, of those that are wanted.
+    pub(super) wanted: Option<ByteRange>,
+    /// The same, of the object.
+    pub(super) range: Option<ByteRange>,
+    pub(super) limits: Limits,
+}
+
+impl Requests {
+    pub(super) fn new() -> Self {
+        Self {
+            fetchers: JoinSet::new(),
+            under_way: HashMap::new(),
+            inbox: Inbox::new(),
+            counters: Arc::default(),
+            heard: false,
         }
-        let of = &self.sources[source];
-        let url = of.current.clone();
-        let Some(origin) = Origin::of(&url) else { return };
+    }
+
+    /// Starts the fetcher of a request.
+    pub(super) fn send(&mut self, transport: Arc<dyn Transport>, outgoing: Outgoing) {
+        let Outgoing { lease, source, spec, wanted, range, limits } = outgoing;
         let (commands, receiver) = mpsc::unbounded_channel();
-        let wanted = range;
-        let start = wanted.map_or(0, ByteRange::start);
-        let range = wanted.map(|wanted| self.in_object(wanted));
-        let asked = range.map_or(Asked::Whole, Asked::Range);
-        let headers = self.headers_of(of, range, conditional);
-        let digests = FieldDigests::default();
-        self.running.insert(
-            lease,
-            Running {
-                commands,
-                asked,
-                wanted,
-                decision: None,
-                source,
-                url: url.clone(),
-                digests,
-                range: None,
-            },
-        );
+        let request = Request {
+            commands,
+            asked: range.map_or(Asked::Whole, Asked::Range),
+            wanted,
+            decision: None,
+            source,
+            url: spec.url.clone(),
+            digests: FieldDigests::default(),
+            range: None,
+        };
+        self.under_way.insert(lease, request);
         let fetch = Fetch {
             lease,
-            spec: RequestSpec { url, origin, headers },
-            start,
+            spec,
+            start: wanted.map_or(0, ByteRange::start),
             commands: receiver,
-            events: self.fetch_events.sender(),
+            events: self.inbox.sender(),
             counters: Arc::clone(&self.counters),
-            limits: self.limits(source),
+            limits,
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
         };
-        self.fetches.spawn(fetcher::run(Arc::clone(&self.engine.transport), fetch));
+        self.fetchers.spawn(fetcher::run(transport, fetch));
     }
 
-    /// The limits of what `source` sends: those of its host, wherever that redirects.
-    pub(super) fn limits(&self, source: SourceId) -> Limits {
-        let shared = self.engine.limiters(self.sources[source].given.host_str());
-        Limits::new(shared.cloned().chain([Arc::clone(&self.shared.limiter)]))
+    /// The next report of a fetcher; waits for it. Cancel safe.
+    pub(super) async fn next(&mut self) -> FetchEvent {
+        self.inbox.next().await
     }
 
-    /// The fields of a request to where `source` is now.
-    pub(super) fn headers_of(
-        &self,
-        source: &Source,
+    /// The head of a response to `lease` is here; its fetcher waits for `decision`.
+    pub(super) fn answered(
+        &mut self,
+        lease: LeaseId,
+        decision: oneshot::Sender<Decision>,
+    ) -> Option<&Request> {
+        self.heard = true;
+        let request = self.under_way.get_mut(&lease)?;
+        request.decision = Some(decision);
+        Some(request)
+    }
+
+    /// What the response says of its bytes, and which they are; `None` for all of them.
+    pub(super) fn claims(
+        &mut self,
+        lease: LeaseId,
+        digests: FieldDigests,
         range: Option<ByteRange>,
-        conditional: bool,
-    ) -> HeaderMap {
-        let mut headers = HeaderMap::new();
-        if let Some(agent) = &self.engine.user_agent {
-            headers.insert(header::USER_AGENT, agent.clone());
-        }
-        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        if let Some(login) = self.host_login(source) {
-            headers.insert(header::AUTHORIZATION, login.clone());
-        }
-        if let Some(cookies) = self.cookies(source) {
-            headers.insert(header::COOKIE, cookies);
-        }
-        // Custom headers and credentials are for the origin they were given for,
-        // and there they count more than a host's. A mirror elsewhere gets none.
-        if let Some(login) = self.own_login(source) {
-            headers.insert(header::AUTHORIZATION, login);
-        }
-        if is_same_origin(&source.current, &self.options.url)
-            || fault_point::has_bug!(SecretsToAnyone)
-        {
-            for name in self.options.private_headers.keys() {
-                // A server's own cookies go with those that were given.
-                let kept = headers.remove(name).filter(|_| name == header::COOKIE);
-                for value in self.options.private_headers.get_all(name) {
-                    headers.append(name.clone(), value.clone());
-                }
-                if let Some(both) = kept.and_then(|kept| joined_cookies(&headers[name], &kept)) {
-                    headers.insert(header::COOKIE, both);
-                }
-            }
-        }
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-        headers.remove(header::RANGE);
-        if let Some(range) = range
-            && let Ok(value) = HeaderValue::from_str(&range.to_header_value())
-        {
-            headers.insert(header::RANGE, value);
-        }
-        for (name, value) in self.conditions() {
-            if let Ok(value) = HeaderValue::from_str(&value) {
-                headers.insert(name, value);
-            }
-        }
-        if conditional
-            && let Some((name, value)) = source.precondition()
-            && let Ok(value) = HeaderValue::from_str(&value)
-        {
-            headers.insert(name, value);
-        }
-        headers
-    }
-
-    /// Shows the jar a response of `url`.
-    pub(super) fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
-        let Some(jar) = &self.options.cookies else { return };
-        let fields = headers.get_all(header::SET_COOKIE).iter();
-        for field in fields.filter_map(|field| field.to_str().ok()) {
-            let told = guard::call(Part::CookieJar, || jar.set_cookie(url.as_str(), field));
-            told.unwrap_or_else(|panicked| self.shared.blame(panicked));
+    ) {
+        if let Some(request) = self.under_way.get_mut(&lease) {
+            (request.digests, request.range) = (digests, range);
         }
     }
 
-    /// What the jar has for the URL that is asked now.
-    fn cookies(&self, source: &Source) -> Option<HeaderValue> {
-        let jar = self.options.cookies.as_ref()?;
-        let cookies = guard::call(Part::CookieJar, || jar.cookies(source.current.as_str()));
-        let cookies = cookies.unwrap_or_else(|panicked| {
-            self.shared.blame(panicked);
-            None
-        })?;
-        let mut value = HeaderValue::from_bytes(cookies.as_bytes()).ok()?;
-        value.set_sensitive(true);
-        Some(value)
-    }
-
-    /// The login of the host that is asked now.
-    pub(super) fn host_login(&self, source: &Source) -> Option<&HeaderValue> {
-        if fault_point::has_bug!(SecretsToAnyone) {
-            return self.options.host_logins.first().map(|login| &login.authorization);
-        }
-        // What was meant to go over TLS is not told to the path without it.
-        if source.downgraded && source.current.scheme() != "https" {
-            return None;
-        }
-        let host = source.current.host_str()?;
-        let named_by_caller = self.options.url.host_str() == Some(host);
-        let logins = &self.options.host_logins;
-        let found = logins.iter().find(|login| match &login.host {
-            Some(of) => of == host,
-            None => named_by_caller,
-        });
-        found.map(|login| &login.authorization)
-    }
-
-    /// What the server says of the login, where that tells more than the status.
-    fn words_of_login(&self, source: SourceId, headers: &HeaderMap) -> Option<String> {
-        let offered = digest_login::schemes(headers, &header::WWW_AUTHENTICATE);
-        let usable = ["basic", "digest", "bearer"];
-        let is_usable = |scheme: &String| usable.contains(&&*scheme.to_ascii_lowercase());
-        let named = offered.iter().map(|scheme| name::brief(scheme)).collect::<Vec<_>>().join(", ");
-        if !offered.is_empty() && !offered.iter().any(is_usable) {
-            return Some(format!("the server wants a login by {named}, which haul does not do"));
-        }
-        let sent = self.headers_of(&self.sources[source], None, false);
-        let again = "give another with -u";
-        sent.contains_key(header::AUTHORIZATION).then(|| match &*named {
-            "" => format!("the server refuses the login that it was given: {again}"),
-            _ => format!(
-                "the server, which takes {named}, refuses the login that it was given: {again}"
-            ),
-        })
-    }
-
-    pub(super) fn decide(&mut self, lease: LeaseId, range: Option<ByteRange>) {
-        let Some(running) = self.running.get_mut(&lease) else { return };
-        let Some(decision) = running.decision.take() else { return };
-        let proof = range.and_then(|range| running.proof(range));
-        let repeat = range.filter(|range| range.start() == 0).and_then(|_| self.repeat_proof());
-        let answer = match (range, &self.store) {
-            (Some(range), Some(store)) => {
-                Decision::Store { sink: store.sink(), range, proof, repeat }
-            }
-            _ => Decision::Drop,
-        };
+    /// Has the body stored that waits: the bytes in `range`, which `repeat` proves where they
+    /// were given out before.
+    pub(super) fn store(
+        &mut self,
+        lease: LeaseId,
+        range: ByteRange,
+        sink: Sink,
+        repeat: Option<RepeatProof>,
+    ) {
+        let Some(request) = self.under_way.get_mut(&lease) else { return };
+        let Some(decision) = request.decision.take() else { return };
+        let proof = request.proof(range);
         // A fetcher that is gone says so by its last event.
-        let _ = decision.send(answer);
+        let _ = decision.send(Decision::Store { sink, range, proof, repeat });
+    }
+
+    /// Has the response left that waits, if one does.
+    pub(super) fn refuse(&mut self, lease: LeaseId) {
+        if let Some(decision) = self.under_way.get_mut(&lease).and_then(|it| it.decision.take()) {
+            let _ = decision.send(Decision::Drop);
+        }
+    }
+
+    /// The same of all that wait: another request may be the only one that there is room for.
+    pub(super) fn refuse_all(&mut self) {
+        for decision in self.under_way.values_mut().filter_map(|it| it.decision.take()) {
+            let _ = decision.send(Decision::Drop);
+        }
     }
 
     pub(super) fn command(&self, lease: LeaseId, command: Command) {
-        if let Some(running) = self.running.get(&lease) {
-            let _ = running.commands.send(command);
+        if let Some(request) = self.under_way.get(&lease) {
+            let _ = request.commands.send(command);
         }
     }
 
-    pub(super) fn on_fetch_event(&mut self, event: FetchEvent) {
-        let now = self.now();
-        match event {
-            FetchEvent::Head { lease, status, headers, decision } => {
-                self.heard = true;
-                let Some(running) = self.running.get_mut(&lease) else { return };
-                running.decision = Some(decision);
-                let (asked, source, url) = (running.asked, running.source, running.url.clone());
-                self.keep_cookies(&url, &headers);
-                if matches!(status, 401 | 403 | 407 | 410) {
-                    let login = (status == 401).then(|| self.words_of_login(source, &headers));
-                    self.login_words = login.flatten();
-                }
-                if status == 304 && self.on_not_modified(lease, now) {
-                    return;
-                }
-                let expected = self.expected_of(source);
-                #[cfg(feature = "fault-points")]
-                let headers = crate::seeded_bugs::misread(headers, asked, expected.as_ref());
-                let verdict = classify(asked, status, &headers, expected.as_ref());
-                let verdict = match self.select(lease, verdict) {
-                    Ok(verdict) => verdict,
-                    Err(failure) => return self.planner.give_up(lease, failure, now),
-                };
-                if fault_point::has_bug!(StallIsProgress) {
-                    self.planner.on_received(lease, 0, now);
-                }
-                tracing::debug!(lease, status, "response");
-                if let Verdict::Whole { .. } = verdict {
-                    self.chunked = is_chunked(&headers);
-                }
-                if let Verdict::Redirect { location } = &verdict {
-                    return self.redirect(lease, location, now);
-                }
-                if let Some(failure) = self.wrong_size(&verdict) {
-                    self.decide(lease, None);
-                    return self.planner.give_up(lease, failure, now);
-                }
-                if let Verdict::Partial { .. } = &verdict
-                    && self.must_be_proven(source, &url)
-                {
-                    return self.hold_back(lease, source, url, now);
-                }
-                if let Verdict::Partial { resource, .. } = &verdict {
-                    self.learn_validator(source, &resource.validator);
-                }
-                self.on_digests(lease, &verdict, &headers, now);
-                self.note_links(source, &verdict, &headers);
-                self.head = self.plan_only.then_some((status, headers));
-                self.planner.on_verdict(lease, verdict, now);
-            }
-            FetchEvent::Received { lease, bytes } => {
-                if let Some(running) = self.running.get(&lease) {
-                    self.sources[running.source].redirects = 0;
-                }
-                self.bytes += bytes;
-                self.rate.forget_after(SILENCE, now);
-                self.rate.record(bytes, now);
-                self.planner.on_received(lease, bytes, now);
-            }
-            FetchEvent::Shrunk { lease, end } => self.planner.on_shrunk(lease, end, now),
-            FetchEvent::Ended { lease, position, how } => {
-                tracing::debug!(lease, position, ?how, "lease over");
-                self.running.remove(&lease);
-                let end = match how {
-                    Ended::Complete => LeaseEnd::Complete,
-                    Ended::Altered(altered) => {
-                        self.on_altered(altered, now);
-                        LeaseEnd::Complete
-                    }
-                    Ended::Unequal => {
-                        self.on_unequal(lease, now);
-                        LeaseEnd::Dropped
-                    }
-                    Ended::BodyEnded => LeaseEnd::BodyEnded,
-                    Ended::Dropped => LeaseEnd::Dropped,
-                    Ended::Failed(error) => {
-                        self.tell_tried(&error);
-                        let kind = error.kind;
-                        let failure = failure_of(error, self.heard);
-                        match kind {
-                            FetchErrorKind::Reset => LeaseEnd::Unanswered(failure),
-                            kind => {
-                                let refused = matches!(
-                                    kind,
-                                    FetchErrorKind::Connect | FetchErrorKind::Unreachable
-                                );
-                                LeaseEnd::Failed { failure, refused }
-                            }
-                        }
-                    }
-                };
-                self.planner.on_ended(lease, end, now);
-            }
-        }
+    /// The fetcher of `lease` sent its last report.
+    pub(super) fn ended(&mut self, lease: LeaseId) {
+        self.under_way.remove(&lease);
     }
 
-    /// Names the addresses that were tried, once for connections that fail together.
-    fn tell_tried(&self, error: &FetchError) {
-        if self.running.is_empty() {
-            for tried in &error.tried {
-                self.notice(NoticeCode::Address, format!("tried {tried}"));
-            }
-        }
+    /// Ends all fetchers, and waits until none of them stores any more.
+    pub(super) async fn end_all(&mut self) {
+        self.fetchers.shutdown().await;
+        self.under_way.clear();
     }
 
-    /// Of several sources, one whose object has not the size that was given.
-    fn wrong_size(&self, verdict: &Verdict) -> Option<Failure> {
-        let (Verdict::Partial { resource, .. } | Verdict::Whole { resource }) = verdict else {
-            return None;
-        };
-        let several = self.planner.live_sources() > 1;
-        let wanted = self.options.expected_size_bytes.filter(|_| several)?;
-        let total = resource.total.filter(|total| *total != wanted)?;
-        let (total, wanted) = differing(total, wanted);
-        let why = format!("the object there has {total}, and {wanted} were expected");
-        Some(Failure::new(ErrorKind::ObjectChanged, why))
+    /// Whether the task of a request panicked. Its lease has no end then: nothing else would
+    /// tell of it.
+    pub(super) fn has_panicked(&mut self) -> bool {
+        let ended = std::iter::from_fn(|| self.fetchers.try_join_next());
+        ended.fold(false, |any, one| any | one.is_err_and(|error| error.is_panic()))
     }
 
-    pub(super) fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
-        // Of the request itself: another lease may have been redirected meanwhile.
-        let Some(running) = self.running.get(&lease) else { return };
-        let (base, source) = (running.url.clone(), running.source);
-        let of = &mut self.sources[source];
-        of.redirects += 1;
-        let most = self.options.max_redirects;
-        let target = if of.redirects > most {
-            let from = redact(&base);
-            Err(format!("{from} redirects more than {most} times: not followed"))
-        } else {
-            follow(&*self.engine.transport, &base, location, self.options.allow_downgrade)
-        };
-        match target {
-            Ok(target) => {
-                of.leads_to(target);
-                self.watch(source);
-                self.locate(source);
-                self.planner.on_redirected(lease, now);
-            }
-            Err(why) => {
-                self.decide(lease, None);
-                self.planner.give_up(lease, Failure::new(ErrorKind::Protocol, why), now);
-            }
-        }
+    pub(super) fn get(&self, lease: LeaseId) -> Option<&Request> {
+        self.under_way.get(&lease)
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.under_way.len()
+    }
+
+    /// Whether any response has come so far.
+    pub(super) fn have_been_heard(&self) -> bool {
+        self.heard
+    }
+
+    /// What is counted, also of requests beside these.
+    pub(super) fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 
-/// Cookies that were given and those of the jar, of which a given one's name is left out.
-/// `None` where they cannot be told apart.
-fn joined_cookies(given: &HeaderValue, kept: &HeaderValue) -> Option<HeaderValue> {
-    let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
-    let given = given.to_str().ok()?;
-    let names: Vec<String> = given.split(';').map(name_of).collect();
-    let more = kept.to_str().ok()?.split("; ").filter(|pair| !names.contains(&name_of(pair)));
-    let mut both = given.trim_end_matches([';', ' ']).to_owned();
-    for pair in more {
-        both = both + "; " + pair;
+impl Request {
+    /// The proof of a part that is stored as it is sent.
+    fn proof(&self, stored: ByteRange) -> Option<PartProof> {
+        let claim = self.digests.part.clone().or_else(|| self.digests.md5.clone())?;
+        (self.range == Some(stored)).then(|| PartProof::new(claim, stored))
     }
-    let mut value = HeaderValue::from_str(&both).ok()?;
-    value.set_sensitive(true);
-    Some(value)
-}
-
-/// Where a `Location` that `base` answered with leads. No server is to lead to
-/// what a program's own transport reaches by another scheme.
-///
-/// # Errors
-/// Why it is not followed.
-pub(super) fn follow(
-    transport: &dyn Transport,
-    base: &Url,
-    location: &str,
-    allow_downgrade: bool,
-) -> Result<Url, String> {
-    let refuse = |why: String| Err(format!("{} redirects {why}: not followed", redact(base)));
-    let Ok(mut target) = base.join(location) else {
-        return refuse(format!("to `{}`", name::brief(&redact_url(location))));
-    };
-    let (from, to) = (base.scheme(), target.scheme());
-    if !transport.speaks(to)
-        || !target.has_host()
-        || !(from == to || matches!(to, "http" | "https"))
-    {
-        return refuse(format!("to the scheme `{}`", name::brief(target.scheme())));
-    }
-    if base.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
-        return refuse("from https to http (--allow-downgrade allows it)".to_owned());
-    }
-    // Userinfo from a server is not a credential of ours.
-    let _ = target.set_username("");
-    let _ = target.set_password(None);
-    Ok(target)
-}
-
-/// Whether the body tells its own end, unlike one that ends with the connection.
-pub(super) fn is_chunked(headers: &HeaderMap) -> bool {
-    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
-    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-    last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
 }

@@ -39,7 +39,7 @@ pub(crate) struct Shared {
     observers: Watchers,
     /// A part of the program that panicked, for which the download is to end.
     panicked: OnceLock<Panicked>,
-    queue: Queue,
+    queue: EventQueue,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -62,7 +62,7 @@ impl Shared {
             progress: Mutex::default(),
             observers: observers.watch(),
             panicked: OnceLock::new(),
-            queue: Queue::default(),
+            queue: EventQueue::default(),
         }
     }
 
@@ -131,12 +131,12 @@ impl Shared {
 
 /// The observer that keeps events for a listener who comes when it has time.
 #[derive(Debug, Default)]
-struct Queue {
+struct EventQueue {
     waiting: Mutex<Waiting>,
     changed: Notify,
 }
 
-impl Queue {
+impl EventQueue {
     /// When the listener is slow the oldest one is lost, never the newest.
     fn event(&self, event: &Event) {
         let mut waiting = lock(&self.waiting);

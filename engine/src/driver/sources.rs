@@ -1,41 +1,51 @@
-//! Where the object is asked for: the URL that was given and its mirrors, where
-//! each led to, and how links that expire are replaced.
+//! Where the object is asked for.
+//!
+//! A source is a URL that the caller gave or that the server named (RFC 6249). Three URLs are
+//! kept of each: the one that was *given*, by which a checkpoint is recognised and whose origin
+//! its login is for; the one that is *asked* again when its link has expired, which is the given
+//! one until the caller replaces it; and the *current* one, to which that redirected and which
+//! the next request goes to. The numbers of sources are the planner's, and so are the numbers
+//! of the hosts that they are at.
+//!
+//! The planner decides which source is used, and the loop tells it what came of that. Here it
+//! is decided where a source is now, whether a fresh URL is asked for, and when a link that
+//! expires is replaced. Fetching a fresh URL from the caller and the server's Metalink are
+//! errands of this part; what they bring back is [`News`].
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
-use super::requests::follow;
-use super::*;
-use crate::driver::address::parse_url;
-use crate::model::planner::{MAX_SOURCES, SourceId};
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use tokio::task::JoinError;
+use url::Url;
+
+use super::Mirror;
+use super::options::Options;
+use crate::driver::address::{follow, parse_url};
+use crate::driver::description::Described;
+use crate::driver::guard::{self, Panicked, Part};
+use crate::driver::inbox::Errands;
+use crate::driver::refresh::Refresher;
+use crate::model::planner::{Failure, MAX_SOURCES, PlaceId, SourceId};
+use crate::model::redact::{redact, redact_url};
 use crate::model::validator::Validator;
 use crate::model::{expiry, link_fields};
+use crate::net::connect::is_same_origin;
+use crate::net::transport::Transport;
 
 /// How long the caller may take for a fresh URL.
 const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 
-/// Another place that has the object, by the caller or by the server.
-#[derive(Debug, Clone)]
-pub(crate) struct Mirror {
-    pub(crate) url: Url,
-    /// The login that its URL had: for its own origin.
-    pub(crate) login: Option<HeaderValue>,
-}
-
-/// A place to ask, in the planner's numbering.
+/// A place to ask, which only [`Sources`] changes.
 #[derive(Debug, Clone)]
 pub(super) struct Source {
-    /// As it was given: what a checkpoint is of.
     pub(super) given: Url,
-    /// The same, or what replaced it: what is resolved again.
-    pub(super) url: Url,
+    /// The given one, or what replaced it: what is asked again when its link has expired.
+    asked: Url,
     /// What the caller's fresh URL, which is yet to be proven, is to replace.
-    pub(super) replaced: Option<Replaced>,
-    /// Which proof of where it leads is under way.
-    pub(super) proving: Option<u64>,
+    replaced: Option<Replaced>,
     login: Option<HeaderValue>,
-    /// Where that led to: what is asked.
     pub(super) current: Url,
-    pub(super) redirects: u32,
+    redirects: u32,
     /// Whether one of these redirects led from https to http.
     pub(super) downgraded: bool,
     /// Of the version that is there, once it is known.
@@ -44,14 +54,20 @@ pub(super) struct Source {
     replace_at: Option<Duration>,
 }
 
+/// A URL that a fresh one is to replace.
+#[derive(Debug, Clone)]
+struct Replaced {
+    url: Url,
+    refused: Option<Failure>,
+}
+
 impl Source {
-    pub(super) fn new(url: Url, login: Option<HeaderValue>) -> Self {
+    fn new(url: Url, login: Option<HeaderValue>) -> Self {
         Self {
             given: url.clone(),
             current: url.clone(),
-            url,
+            asked: url,
             replaced: None,
-            proving: None,
             login,
             redirects: 0,
             downgraded: false,
@@ -60,169 +76,265 @@ impl Source {
         }
     }
 
-    /// It redirected there.
-    pub(super) fn leads_to(&mut self, target: Url) {
-        self.downgraded |= self.current.scheme() == "https" && target.scheme() == "http";
-        self.current = target;
+    /// As if it had led there.
+    pub(super) fn at(&self, url: &Url) -> Self {
+        Self { current: url.clone(), ..self.clone() }
+    }
+
+    /// The login that was part of the source's own URL, for its origin.
+    pub(super) fn own_login(&self) -> Option<HeaderValue> {
+        self.login.clone().filter(|_| is_same_origin(&self.current, &self.given))
     }
 
     /// The field that makes it refuse to send another version than the known one.
-    pub(super) fn precondition(&self) -> Option<(header::HeaderName, String)> {
+    pub(super) fn precondition(&self) -> Option<(HeaderName, String)> {
         self.validator.as_ref()?.precondition()
+    }
+
+    /// Where a link in a response leads, which its own login is not for.
+    pub(super) fn link_to(&self, url: &Url) -> Self {
+        let mut link = Self { login: None, ..self.clone() };
+        link.leads_to(url.clone());
+        link
+    }
+
+    fn leads_to(&mut self, target: Url) {
+        self.downgraded |= self.current.scheme() == "https" && target.scheme() == "http";
+        self.current = target;
     }
 }
 
-/// A URL that a fresh one is to replace.
-#[derive(Debug, Clone)]
-pub(super) struct Replaced {
-    pub(super) url: Url,
-    /// What it was refused with; `None` when it was about to expire.
-    pub(super) refused: Option<Failure>,
+/// What came of an errand.
+pub(super) enum News {
+    Refreshed(Refreshed),
+    Described(Described),
+    /// The program's refresh function did.
+    Panicked(Panicked),
 }
 
 /// What came of asking the caller for a fresh URL.
 pub(super) struct Refreshed {
-    source: SourceId,
+    pub(super) source: SourceId,
     /// What the old one was refused with; `None` when it was about to expire.
-    refused: Option<Failure>,
-    outcome: Result<String, String>,
+    pub(super) refused: Option<Failure>,
+    /// Why there is none otherwise.
+    pub(super) outcome: Result<String, String>,
 }
 
-impl Driver {
-    /// The source that the object was, or is being, opened with.
-    pub(super) fn opener(&self) -> &Source {
-        &self.sources[self.opener]
-    }
+/// How it is found out anew where a source is.
+pub(super) enum Resolution {
+    /// It is not: this is what the source failed with.
+    Unresolved(Failure),
+    /// The caller is asked for a fresh URL.
+    Refreshing,
+    /// The URL that led here is asked again.
+    AskAgain,
+}
 
-    /// The URL that a checkpoint of this download is of.
-    pub(super) fn identity_url(&self) -> Url {
-        if self.is_proven_by_digest() {
-            self.options.url.clone()
-        } else {
-            self.opener().given.clone()
+pub(super) struct Sources {
+    list: Vec<Source>,
+    /// The source that the object is opened with.
+    opener: SourceId,
+    /// The hosts that sources are or were at; `None` where connections to a host have no bound.
+    hosts: Option<Vec<String>>,
+    refresher: Option<Refresher>,
+    /// Mirrors that the server named.
+    links: Vec<String>,
+    /// The Metalink that it named.
+    description: Option<String>,
+    /// What is wrong with the login, after a 401.
+    login_words: Option<String>,
+    errands: Errands<News>,
+}
+
+impl Sources {
+    pub(super) fn new(options: &Options, bound_by_host: bool) -> Self {
+        Self {
+            list: vec![Source::new(options.url.clone(), None)],
+            opener: 0,
+            hosts: bound_by_host.then(Vec::new),
+            refresher: options.refresh.clone(),
+            links: Vec::new(),
+            description: None,
+            login_words: None,
+            errands: Errands::new(),
         }
     }
 
-    /// Whether a digest was given: any source's bytes belong to one object then.
-    pub(super) fn is_proven_by_digest(&self) -> bool {
-        self.options.checksum.is_some() || self.options.pieces.is_some()
+    pub(super) fn get(&self, source: SourceId) -> &Source {
+        &self.list[source]
     }
 
-    /// The same, with more than one source.
-    pub(super) fn is_proven_among_several(&self) -> bool {
-        self.is_proven_by_digest() && self.sources.len() > 1
+    pub(super) fn count(&self) -> usize {
+        self.list.len()
     }
 
-    /// The source whose object the checkpoint is of; the first if none is.
-    pub(super) fn source_of(&self, matches: impl Fn(&Url) -> bool) -> SourceId {
-        self.sources.iter().position(|source| matches(&source.given)).unwrap_or(0)
+    /// The source that the object was, or is being, opened with.
+    pub(super) fn opener(&self) -> &Source {
+        &self.list[self.opener]
     }
 
-    /// What a response of `source` is judged by: size and coding are the
-    /// object's, the validator is its own.
-    pub(super) fn expected_of(&self, source: SourceId) -> Option<Resource> {
-        let validator = self.sources[source].validator.clone().unwrap_or_default();
-        self.expected_of_object().map(|expected| Resource { validator, ..expected })
+    pub(super) fn opener_id(&self) -> SourceId {
+        self.opener
     }
 
-    /// Which version `source` has.
+    pub(super) fn open_with(&mut self, source: SourceId) {
+        self.opener = source;
+    }
+
+    /// The source whose given URL this is.
+    pub(super) fn source_of(&self, matches: impl Fn(&Url) -> bool) -> Option<SourceId> {
+        self.list.iter().position(|source| matches(&source.given))
+    }
+
+    /// Takes part from now on, unless it does already or there are too many. The number it has.
+    pub(super) fn add(&mut self, mirror: Mirror) -> Option<SourceId> {
+        let Mirror { url, login } = mirror;
+        let known = self.list.iter().any(|it| it.given == url || it.current == url);
+        if known || self.list.len() >= MAX_SOURCES {
+            return None;
+        }
+        self.list.push(Source::new(url, login));
+        Some(self.list.len() - 1)
+    }
+
+    /// The host that `source` is at, where its connections count from now on.
+    pub(super) fn locate(&mut self, source: SourceId) -> Option<PlaceId> {
+        let hosts = self.hosts.as_mut()?;
+        let name = self.list[source].current.host_str().unwrap_or_default();
+        let known = hosts.iter().position(|host| host == name);
+        Some(known.unwrap_or_else(|| {
+            hosts.push(name.to_owned());
+            hosts.len() - 1
+        }))
+    }
+
+    /// The hosts by their numbers.
+    pub(super) fn hosts(&self) -> &[String] {
+        self.hosts.as_deref().unwrap_or_default()
+    }
+
+    /// Which version `source` has, once that is known.
+    pub(super) fn validator_of(&self, source: SourceId) -> Validator {
+        self.list[source].validator.clone().unwrap_or_default()
+    }
+
+    /// The object is opened with the version that the opener has.
+    pub(super) fn opened(&mut self, validator: Validator) {
+        self.set_validator(self.opener, validator);
+        self.delivers(self.opener);
+        self.settle_all();
+    }
+
     pub(super) fn set_validator(&mut self, source: SourceId, validator: Validator) {
-        self.sources[source].validator = Some(validator);
+        self.list[source].validator = Some(validator);
     }
 
     /// The same, where it is not known yet.
     pub(super) fn learn_validator(&mut self, source: SourceId, validator: &Validator) {
-        self.sources[source].validator.get_or_insert_with(|| validator.clone());
+        self.list[source].validator.get_or_insert_with(|| validator.clone());
     }
 
     /// The object may be another one from now on.
     pub(super) fn forget_validators(&mut self) {
-        self.sources.iter_mut().for_each(|source| source.validator = None);
+        self.list.iter_mut().for_each(|source| source.validator = None);
     }
 
-    /// The login that was part of the source's own URL, for its origin.
-    pub(super) fn own_login(&self, source: &Source) -> Option<HeaderValue> {
-        let own = is_same_origin(&source.current, &source.given);
-        source.login.clone().filter(|_| own)
+    /// Bytes of the object came from it: what it redirects from now on is counted anew.
+    pub(super) fn delivers(&mut self, source: SourceId) {
+        self.list[source].redirects = 0;
     }
 
-    /// Tells that a source is used no more.
-    pub(super) fn lost(&self, source: SourceId, why: &str, again: bool) {
-        let url = redact(&self.sources[source].given);
-        let then = if again { "trying the next mirror, from zero" } else { "not used any more" };
-        self.notice(NoticeCode::Mirror, format!("{url}: {why}; {then}"));
-    }
-
-    /// The planner wants to know again where `source` is.
-    pub(super) fn resolve(&mut self, source: SourceId, refused: Option<Failure>, again: bool) {
-        let now = self.now();
-        let can_refresh = self.can_refresh(source);
-        let of = &self.sources[source];
-        match refused {
-            Some(failure) if again && !can_refresh => {
-                self.planner.on_unresolved(source, failure, now);
-            }
-            Some(failure) if can_refresh && (again || of.current == of.url) => {
-                self.refresh(source, Some(failure));
-            }
-            _ => self.ask_the_original(source),
+    /// A request to `base` of this source was redirected.
+    ///
+    /// # Errors
+    /// Why it is not followed.
+    pub(super) fn redirect(
+        &mut self,
+        source: SourceId,
+        base: &Url,
+        location: &str,
+        transport: &dyn Transport,
+        options: &Options,
+    ) -> Result<(), String> {
+        let of = &mut self.list[source];
+        of.redirects += 1;
+        let most = options.max_redirects;
+        if of.redirects > most {
+            let from = redact(base);
+            return Err(format!("{from} redirects more than {most} times: not followed"));
         }
-    }
-
-    pub(super) fn ask_the_original(&mut self, source: SourceId) {
-        let of = &mut self.sources[source];
-        of.current = of.url.clone();
-        of.redirects = 0;
-        of.downgraded = false;
-        self.watch(source);
-        self.locate(source);
-        let now = self.now();
-        self.planner.on_resolved(source, true, now);
-    }
-
-    /// Sets when the URL of `source` is to be replaced.
-    pub(super) fn watch(&mut self, source: SourceId) {
-        let now = self.now();
-        let of = &self.sources[source];
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let can = of.current != of.url || self.can_refresh(source);
-        let within = expiry::expires_at(&of.current)
-            .filter(|_| can)
-            .and_then(|end| expiry::replace_within(end, unix.as_secs()));
-        self.sources[source].replace_at = within.map(|within| now + within);
-    }
-
-    /// Replaces links that are about to expire, each once for all connections.
-    pub(super) fn replace_expiring(&mut self) {
-        if self.store.is_none() || self.paused {
-            return;
-        }
-        let now = self.now();
-        for source in 0..self.sources.len() {
-            let of = &mut self.sources[source];
-            if of.replace_at.is_none_or(|at| at > now) {
-                continue;
-            }
-            of.replace_at = None;
-            tracing::debug!(source, "the link expires soon");
-            if of.current != of.url {
-                self.ask_the_original(source);
-            } else {
-                self.planner.hold(source);
-                self.refresh(source, None);
-            }
-        }
+        of.leads_to(follow(transport, base, location, options.allow_downgrade)?);
+        Ok(())
     }
 
     /// Only the caller's own URL is the caller's to refresh.
     fn can_refresh(&self, source: SourceId) -> bool {
-        source == 0 && self.options.refresh.is_some()
+        source == 0 && self.refresher.is_some()
+    }
+
+    /// What the planner is to be told that wants to know again where `source` is, which was
+    /// refused where it is now, and maybe where that was found `again`.
+    pub(super) fn resolve(
+        &mut self,
+        source: SourceId,
+        refused: Option<Failure>,
+        again: bool,
+    ) -> Resolution {
+        let can_refresh = self.can_refresh(source);
+        match refused {
+            Some(failure) if again && !can_refresh => Resolution::Unresolved(failure),
+            Some(failure) if can_refresh && (again || !self.is_redirected(source)) => {
+                self.refresh(source, Some(failure));
+                Resolution::Refreshing
+            }
+            _ => Resolution::AskAgain,
+        }
+    }
+
+    fn is_redirected(&self, source: SourceId) -> bool {
+        self.list[source].current != self.list[source].asked
+    }
+
+    /// The next request goes to the URL that led to where the source is now.
+    pub(super) fn ask_again(&mut self, source: SourceId, now: Duration) {
+        let of = &mut self.list[source];
+        of.current = of.asked.clone();
+        of.redirects = 0;
+        of.downgraded = false;
+        self.watch(source, now);
+    }
+
+    /// Sets when the URL of `source` is to be replaced.
+    pub(super) fn watch(&mut self, source: SourceId, now: Duration) {
+        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let can = self.is_redirected(source) || self.can_refresh(source);
+        let within = expiry::expires_at(&self.list[source].current)
+            .filter(|_| can)
+            .and_then(|end| expiry::replace_within(end, unix.as_secs()));
+        self.list[source].replace_at = within.map(|within| now + within);
+    }
+
+    /// Replaces the link of `source` if it is about to expire, once for all connections.
+    /// `None` while it is not.
+    pub(super) fn replace_expiring(
+        &mut self,
+        source: SourceId,
+        now: Duration,
+    ) -> Option<Resolution> {
+        self.list[source].replace_at.take_if(|at| *at <= now)?;
+        tracing::debug!(source, "the link expires soon");
+        if self.is_redirected(source) {
+            return Some(Resolution::AskAgain);
+        }
+        self.refresh(source, None);
+        Some(Resolution::Refreshing)
     }
 
     fn refresh(&mut self, source: SourceId, refused: Option<Failure>) {
-        let Some(refresher) = self.options.refresh.clone() else { return };
-        let url = self.sources[source].url.to_string();
-        self.errands.spawn(async move {
+        let Some(refresher) = self.refresher.clone() else { return };
+        let url = self.list[source].asked.to_string();
+        self.errands.send(async move {
             let asked = async {
                 let asking = guard::call(Part::Refresh, || refresher.0.refresh(&url))?;
                 guard::future(Part::Refresh, asking).await
@@ -230,95 +342,114 @@ impl Driver {
             let outcome = match tokio::time::timeout(REFRESH_WITHIN, asked).await {
                 Ok(Ok(Ok(text))) => Ok(text),
                 Ok(Ok(Err(error))) => Err(error.to_string()),
-                Ok(Err(panicked)) => return Returned::Panicked(panicked),
+                Ok(Err(panicked)) => return News::Panicked(panicked),
                 Err(_) => Err(format!("none came within {} s", REFRESH_WITHIN.as_secs())),
             };
-            Returned::Refreshed(Refreshed { source, refused, outcome })
+            News::Refreshed(Refreshed { source, refused, outcome })
         });
     }
 
-    pub(super) fn on_refreshed(&mut self, refreshed: Refreshed) {
+    /// Takes the caller's fresh URL, which counts once it is proven or needs no proof.
+    ///
+    /// # Errors
+    /// What the caller failed with, and why there is none.
+    pub(super) fn replace(
+        &mut self,
+        refreshed: Refreshed,
+        transport: &dyn Transport,
+    ) -> Result<Url, (Option<Failure>, String)> {
         let Refreshed { source, refused, outcome } = refreshed;
-        let parse = |text: String| match parse_url(text.trim(), &*self.engine.transport) {
+        let parse = |text: String| match parse_url(text.trim(), transport) {
             Ok((url, _)) => Ok(url),
             Err(error) => Err(error.to_string()),
         };
         match outcome.and_then(parse) {
-            Ok(url) => {
-                let message = format!("going on with a fresh link, {}", redact(&url));
-                self.notice(NoticeCode::Refreshed, message);
-                let of = &mut self.sources[source];
-                let before = std::mem::replace(&mut of.url, url.clone());
-                of.replaced = Some(Replaced { url: before, refused });
-                if !self.prove_fresh(source, &url) {
-                    self.ask_the_original(source);
-                }
+            Ok(fresh) => {
+                let of = &mut self.list[source];
+                let url = std::mem::replace(&mut of.asked, fresh.clone());
+                of.replaced = Some(Replaced { url, refused });
+                Ok(fresh)
             }
-            Err(why) => self.not_refreshed(source, refused, &why),
+            Err(why) => Err((refused, why)),
         }
     }
 
-    /// There is no fresh URL for `source`, for this reason.
-    pub(super) fn not_refreshed(&mut self, source: SourceId, refused: Option<Failure>, why: &str) {
-        let now = self.now();
-        if let Some(mut refused) = refused {
-            refused.message += &format!("; no fresh URL was to be had: {why}");
-            self.planner.on_unresolved(source, refused, now);
-        } else {
-            let message = format!("the link expires, and no fresh URL was to be had: {why}");
-            self.notice(NoticeCode::Refreshed, message);
-            self.planner.on_resolved(source, false, now);
-        }
+    /// Whatever URL `source` has counts from now on.
+    pub(super) fn settle(&mut self, source: SourceId) {
+        self.list[source].replaced = None;
+    }
+
+    /// The same, where it is this one: an earlier request may be answered while a fresh URL
+    /// is yet to be proven.
+    pub(super) fn settle_at(&mut self, source: SourceId, url: &Url) {
+        let of = &mut self.list[source];
+        of.replaced.take_if(|_| of.current == *url);
+    }
+
+    /// The same for all sources.
+    pub(super) fn settle_all(&mut self) {
+        self.list.iter_mut().for_each(|source| source.replaced = None);
+    }
+
+    /// A fresh URL of the caller's that was to be proven is another object: what it was to
+    /// replace is in its place again. `None` where there was none, otherwise what the replaced
+    /// one was refused with.
+    pub(super) fn take_back(&mut self, source: SourceId) -> Option<Option<Failure>> {
+        let of = &mut self.list[source];
+        let Replaced { url, refused } = of.replaced.take()?;
+        of.current.clone_from(&url);
+        of.asked = url;
+        Some(refused)
     }
 
     /// The response that the object is opened with may tell of mirrors (RFC 6249).
-    pub(super) fn note_links(&mut self, source: SourceId, verdict: &Verdict, headers: &HeaderMap) {
-        if self.store.is_none() && source == 0 && matches!(verdict, Verdict::Partial { .. }) {
-            let found = link_fields::duplicates(headers);
-            for link_fields::Duplicate { target, country } in &found {
-                tracing::debug!(mirror = %redact_url(target), ?country, "the server names a mirror");
-            }
-            self.links = found.into_iter().map(|found| found.target).collect();
-            self.description = link_fields::description(headers);
+    pub(super) fn note_links(&mut self, headers: &HeaderMap) {
+        let found = link_fields::duplicates(headers);
+        for link_fields::Duplicate { target, country } in &found {
+            tracing::debug!(mirror = %redact_url(target), ?country, "the server names a mirror");
         }
+        self.links = found.into_iter().map(|found| found.target).collect();
+        self.description = link_fields::description(headers);
     }
 
-    /// Takes in what shows that sources belong together: a digest that the server
-    /// sent. With a strong one, the mirrors that it names take part.
-    pub(super) fn join_sources(&mut self) {
-        let claims = self.claims.of_object();
-        let digests: Vec<&Checksum> = match &self.options.checksum {
-            Some(checksum) => vec![checksum],
-            None => claims.iter().map(|claim| &claim.checksum).collect(),
-        };
-        if digests.is_empty() {
-            return;
-        }
-        self.planner.use_together();
-        let is_weak = |algorithm| matches!(algorithm, DigestAlgorithm::Sha1 | DigestAlgorithm::Md5);
-        let strong = digests.iter().any(|digest| !is_weak(digest.algorithm()));
+    /// A Metalink tells of mirrors.
+    pub(super) fn add_links(&mut self, urls: Vec<String>) {
+        self.links.extend(urls);
+    }
+
+    /// The mirrors that the server named, each of them once.
+    pub(super) fn take_links(
+        &mut self,
+        transport: &dyn Transport,
+        allow_downgrade: bool,
+    ) -> Vec<Mirror> {
         let links = std::mem::take(&mut self.links);
-        if !strong || links.is_empty() {
-            return;
-        }
-        let base = self.opener().current.clone();
-        let allow = self.options.allow_downgrade;
-        let transport = &*self.engine.transport;
-        let followed = links.iter().filter_map(|link| follow(transport, &base, link, allow).ok());
-        let mirrors = followed.map(|url| Mirror { url, login: None }).collect();
-        self.add_mirrors(mirrors);
+        let base = &self.opener().current;
+        let follow = |link: &String| follow(transport, base, link, allow_downgrade).ok();
+        links.iter().filter_map(follow).map(|url| Mirror { url, login: None }).collect()
     }
 
-    /// Other places that have the object, which take part from now on.
-    pub(super) fn add_mirrors(&mut self, mirrors: Vec<Mirror>) {
-        for Mirror { url, login } in mirrors {
-            let known =
-                self.sources.iter().any(|source| source.given == url || source.current == url);
-            if !known && self.sources.len() < MAX_SOURCES {
-                self.sources.push(Source::new(url, login));
-                self.planner.add_sources(1);
-                self.locate(self.sources.len() - 1);
-            }
-        }
+    /// The Metalink that the response named which the object was opened with; told once.
+    pub(super) fn take_description(&mut self) -> Option<String> {
+        self.description.take()
+    }
+
+    /// Has the Metalink fetched.
+    pub(super) fn send(&mut self, errand: impl Future<Output = Described> + Send + 'static) {
+        self.errands.send(async move { News::Described(errand.await) });
+    }
+
+    /// What an errand brings; waits for it. Cancel safe.
+    pub(super) async fn next(&mut self) -> Result<News, JoinError> {
+        self.errands.next().await
+    }
+
+    /// What the server says of the login, if it refuses it.
+    pub(super) fn note_login(&mut self, words: Option<String>) {
+        self.login_words = words;
+    }
+
+    pub(super) fn login_words(&self) -> Option<&str> {
+        self.login_words.as_deref()
     }
 }

@@ -16,9 +16,9 @@ struct State {
 
 /// Those of one engine.
 #[derive(Debug)]
-pub(crate) struct Turns(Mutex<State>);
+pub(crate) struct Scheduler(Mutex<State>);
 
-impl Turns {
+impl Scheduler {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let admission = Admission::new(bounds);
         Self(Mutex::new(State { admission, bells: HashMap::new() }))
@@ -38,7 +38,7 @@ impl Turns {
         let by_host = state.admission.is_bound_by_host();
         state.bells.insert(id, Arc::clone(&bell));
         drop(state);
-        let last = Some(Asked::default());
+        let last = Some(Answer::default());
         Turn { turns: Arc::clone(self), id, priority, by_host, bell, last }
     }
 
@@ -63,7 +63,7 @@ impl Turns {
 
 /// What was asked last, and granted.
 #[derive(Debug, Default)]
-struct Asked {
+struct Answer {
     need: Need,
     hosts: Vec<HostNeed>,
     grant: Grant,
@@ -73,13 +73,13 @@ struct Asked {
 /// One download's place among the others, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    turns: Arc<Turns>,
+    turns: Arc<Scheduler>,
     id: MemberId,
     priority: i32,
     by_host: bool,
     bell: Arc<Notify>,
     /// `None` when another answer is due.
-    last: Option<Asked>,
+    last: Option<Answer>,
 }
 
 impl Turn {
@@ -98,9 +98,9 @@ impl Turn {
                 let grant = admission.ask(self.id, &hosts, need);
                 (grant, admission.allowed_at_hosts(self.id).collect())
             });
-            self.last = Some(Asked { need, hosts, grant, allowed_at_hosts });
+            self.last = Some(Answer { need, hosts, grant, allowed_at_hosts });
         }
-        let Asked { grant, allowed_at_hosts, .. } = self.last.get_or_insert_default();
+        let Answer { grant, allowed_at_hosts, .. } = self.last.get_or_insert_default();
         (*grant, allowed_at_hosts)
     }
 

@@ -178,7 +178,7 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
             options.small_bytes = 0;
         }
         options.seed = wish.seed;
-        let mut download = launch(engine, options).expect("an engine that runs");
+        let download = launch(engine, options).expect("an engine that runs");
         let mut events = download.events();
         let killed = async {
             match until {

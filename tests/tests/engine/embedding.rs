@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, DigestAlgorithm, DownloadBuilder, DownloadOptions, Engine, ErrorKind, Event, Existing, Pieces, Resume, StorageKind, ValidatorKind,
+    Connections, DigestAlgorithm, DownloadBuilder, DownloadOptions, Engine, ErrorKind, Event,
+    Existing, Pieces, Resume, StorageKind, ValidatorKind,
 };
 use haul_tests::prelude::*;
 

@@ -1,14 +1,30 @@
-//! A finished file that has the output's name already and stays: whether it is the object.
+//! The loop's step for an output that is the object already.
+//!
+//! Either the caller asked for the object only if it changed, or a finished file has the
+//! output's name and stays whatever it is: then all that is asked is whether it is the object.
+//! Both end the download well without a byte stored, and readers read the file that is there.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use super::*;
+use super::{Driver, Outcome};
+use crate::disk::conditional::Version;
+use crate::disk::partial;
+use crate::disk::partials;
+use crate::disk::readable::Readable;
+use crate::disk::storage::existing::ExistingFile;
 use crate::disk::verify::{FileReport, verify_file};
+use crate::driver::contents::Open;
+use crate::model::config::{Checksum, Existing};
 use crate::model::digest_fields::FieldDigest;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::Summary;
+use crate::model::layout::Layout;
+use crate::model::resource::Resource;
 use crate::model::size::differing;
 
-/// A file that is the object.
-struct Found {
+/// A file that was shown to be the object.
+struct Shown {
     version: Version,
     /// What hashing it has told, where that was the proof.
     report: Option<FileReport>,
@@ -21,10 +37,8 @@ impl Driver {
         if !self.can_be_shown() || !output.is_file() {
             return false;
         }
-        let has_tag = |version: &Version| version.has_strong_tag();
         if self.options.checksum.is_none() {
-            let version = Version::of(output).filter(has_tag);
-            self.known = version.map(|version| (output.to_owned(), version));
+            self.opening.know(output, Version::of(output).filter(Version::has_strong_tag));
         }
         self.planner.probe();
         true
@@ -38,55 +52,88 @@ impl Driver {
 
     /// Where a finished file has the name and stays: ends the download, well if that file is
     /// the object. False where the name is free.
-    pub(super) async fn end_with_finished(&mut self, output: &Path, resource: &Resource) -> bool {
+    ///
+    /// # Errors
+    /// Where that file was not shown to be the object.
+    pub(super) async fn end_with_finished(
+        &mut self,
+        output: &Path,
+        resource: &Resource,
+    ) -> Result<bool, Error> {
         // What this run has begun is ended by publishing it.
-        if self.options.existing != Existing::Verify
-            || self.options.keeps_nothing()
-            || self.kept.is_some()
-        {
-            return false;
+        if self.storing.keeps_place() {
+            return Ok(false);
         }
-        let replaces_empty = self.options.continues_foreign();
-        let paths = self.options.paths(output);
-        let Err(refused) = partial::refuse_finished(&paths, replaces_empty) else {
-            return false;
-        };
+        let Some(refused) = self.refuse_finished(output) else { return Ok(false) };
         if !self.can_be_shown() || !output.is_file() {
-            self.end_with(refused).await;
-            return true;
+            return Err(refused);
         }
-        match self.compared(output, resource).await {
-            Some(Ok(Found { version, report })) => {
-                self.end_unchanged(output.to_owned(), version, resource.clone());
-                if let (Some(Ok(Outcome::Completed(summary))), Some(report)) =
-                    (&mut self.ended, report)
-                {
-                    summary.blake3 = Some(report.blake3);
-                    summary.verified = report.verified.filter(|_| self.options.checksum.is_some());
-                }
-            }
-            other => self.end_with(other.and_then(Result::err).unwrap_or(refused)).await,
-        }
-        true
+        let compared = self.compared(output, resource).await;
+        let Shown { version, report } = compared.unwrap_or(Err(refused))?;
+        self.end_unchanged(output.to_owned(), version, resource.clone(), report);
+        Ok(true)
     }
 
     /// Whether [`Self::end_with_finished`] would end the download well.
     pub(super) async fn is_finished(&self, output: &Path, resource: &Resource) -> bool {
-        let stays = self.options.existing == Existing::Verify && !self.options.keeps_nothing();
-        let (paths, replaces_empty) =
-            (self.options.paths(output), self.options.continues_foreign());
-        stays
-            && self.can_be_shown()
-            && partial::refuse_finished(&paths, replaces_empty).is_err()
+        self.can_be_shown()
+            && self.refuse_finished(output).is_some()
             && output.is_file()
             && matches!(self.compared(output, resource).await, Some(Ok(_)))
     }
 
-    async fn compared(&self, output: &Path, of: &Resource) -> Option<Result<Found, Error>> {
-        let (checksum, told) = (self.options.checksum.clone(), self.claims.of_object());
+    /// Why nothing else may be stored at `output`, where what is there is compared.
+    fn refuse_finished(&self, output: &Path) -> Option<Error> {
+        if self.options.existing != Existing::Verify || self.options.keeps_nothing() {
+            return None;
+        }
+        let paths = self.options.paths(output);
+        partial::refuse_finished(&paths, self.options.continues_foreign()).err()
+    }
+
+    async fn compared(&self, output: &Path, of: &Resource) -> Option<Result<Shown, Error>> {
+        let (checksum, told) = (self.options.checksum.clone(), self.proofs.claimed());
         let (file, of) = (output.to_owned(), of.clone());
         let compare = move || compare(&file, &of, checksum.as_ref(), &told);
         self.engine.writers.crew().blocking(compare).await
+    }
+
+    /// Ends the download with the file that is here. Readers read it, and the metadata is what
+    /// is known of it.
+    pub(super) fn end_unchanged(
+        &mut self,
+        output: PathBuf,
+        version: Version,
+        resource: Resource,
+        report: Option<FileReport>,
+    ) {
+        partials::forget_published(&output);
+        let bytes = version.len_bytes();
+        self.meter.found(bytes);
+        self.storing.set_output(Some(output.clone()));
+        let metadata = self.metadata(&resource);
+        self.opening.expect(resource);
+        let contents = &self.shared.contents;
+        let layout = Layout { total: None, segment_size_bytes: 1 };
+        let stored = Readable::new(layout, Arc::clone(contents.alarm()));
+        stored.up_to(0, bytes);
+        contents.open(Open {
+            storage: Arc::new(ExistingFile::new(output, version)),
+            stored: Arc::new(stored),
+            metadata,
+            crew: self.engine.writers.crew(),
+        });
+        contents.complete(bytes);
+        self.publish_progress(false);
+        let of_checksum = self.options.checksum.is_some();
+        let summary = Summary {
+            unchanged: true,
+            bytes,
+            blake3: report.as_ref().map(|report| report.blake3),
+            verified: report.and_then(|report| report.verified).filter(|_| of_checksum),
+            ..self.summary()
+        };
+        self.ending.set(Ok(Outcome::Completed(Box::new(summary))));
     }
 }
 
@@ -100,7 +147,7 @@ fn compare(
     resource: &Resource,
     checksum: Option<&Checksum>,
     told: &[FieldDigest],
-) -> Result<Found, Error> {
+) -> Result<Shown, Error> {
     let refused = |why: &str| {
         let message = format!("{} exists {why}; it was left as it is", file.display());
         Error::new(ErrorKind::OutputExists, message)
@@ -118,7 +165,7 @@ fn compare(
     if checksum.is_none()
         && let Some(version) = Version::of(file).filter(|version| version.is_provably(resource))
     {
-        return Ok(Found { version, report: None });
+        return Ok(Shown { version, report: None });
     }
     let told = told.first().map(|field| &field.checksum);
     let Some(checksum) = checksum.or(told) else {
@@ -129,7 +176,7 @@ fn compare(
         return Err(refused(why).with_hint(COMPARE_HINT));
     };
     match verify_file(file, Some(checksum)) {
-        Ok(report) => Ok(Found { version: by_time, report: Some(report) }),
+        Ok(report) => Ok(Shown { version: by_time, report: Some(report) }),
         // What was to be fetched is not wrong: the file in its place is another one.
         Err(error) if error.kind() == ErrorKind::DigestMismatch => {
             Err(Error::new(ErrorKind::OutputExists, error.to_string()).with_hint(REPLACE_HINT))

@@ -1,48 +1,60 @@
 //! Parts of an object: what is asked for and what is answered count from the
 //! object's first byte, everything else from the first byte that is wanted.
 
-use super::*;
-use crate::model::selection::Selected;
+use super::Opening;
+use crate::model::error::ErrorKind;
+use crate::model::planner::Failure;
+use crate::model::range::ByteRange;
+use crate::model::resource::Resource;
+use crate::model::response::Verdict;
+use crate::model::selection::{Selected, Selection};
 use crate::model::size::exact_words;
 
-impl Driver {
+/// A verdict as if the wanted bytes were the object.
+pub(in crate::driver) struct Selecting {
+    pub(in crate::driver) verdict: Verdict,
+    /// What is to be told of a part that the object has not all of.
+    pub(in crate::driver) cut: Option<String>,
+}
+
+impl Opening {
     /// The bytes of the object that a lease of `range` asks for. Where the wanted
     /// bytes do not follow each other there, the first ones that do: a shorter
     /// response than asked for is nothing unusual.
-    pub(super) fn in_object(&self, range: ByteRange) -> ByteRange {
-        let Some(selection) = &self.options.range else { return range };
+    pub(in crate::driver) fn in_object(
+        &self,
+        selection: Option<&Selection>,
+        range: ByteRange,
+    ) -> ByteRange {
+        let Some(selection) = selection else { return range };
         match &self.selected {
             Some(selected) => selected.in_object(range).unwrap_or(ByteRange::new(0, 1)),
             None => selection.opening(range.len()),
         }
     }
 
-    /// Whether the bytes of an earlier run are those that are wanted.
-    pub(super) fn wants_the_same(&self, earlier: Option<&Selected>) -> bool {
-        match (&self.options.range, earlier) {
-            (None, None) => true,
-            (Some(wanted), Some(earlier)) => {
-                wanted.of(earlier.object_bytes).as_ref() == Ok(earlier)
-            }
-            _ => false,
-        }
+    pub(in crate::driver) fn selected(&self) -> Option<&Selected> {
+        self.selected.as_ref()
     }
 
-    /// What responses are compared with.
-    pub(super) fn expected_of_object(&self) -> Option<Resource> {
-        let mut expected = self.expected.clone()?;
-        if let Some(selected) = &self.selected {
-            expected.total = Some(selected.object_bytes);
-        }
-        Some(expected)
+    /// The size of the object of which `total` bytes are wanted.
+    pub(in crate::driver) fn object_bytes(&self, total: Option<u64>) -> Option<u64> {
+        self.selected.as_ref().map(|selected| selected.object_bytes).or(total)
     }
 
-    /// The verdict on a response, as if the wanted bytes were the object.
+    /// The verdict on a response to a request for `wanted`, as if the wanted bytes were the
+    /// object.
     ///
     /// # Errors
     /// When the object has not the bytes that are wanted.
-    pub(super) fn select(&mut self, lease: LeaseId, verdict: Verdict) -> Result<Verdict, Failure> {
-        let Some(selection) = self.options.range.clone() else { return Ok(verdict) };
+    pub(in crate::driver) fn select(
+        &mut self,
+        selection: Option<&Selection>,
+        wanted: Option<ByteRange>,
+        verdict: Verdict,
+    ) -> Result<Selecting, Failure> {
+        let mut cut = None;
+        let Some(selection) = selection else { return Ok(Selecting { verdict, cut }) };
         let object_bytes = match &verdict {
             Verdict::Partial { resource, .. } => resource.total,
             Verdict::Unsatisfied { total } => *total,
@@ -57,25 +69,19 @@ impl Driver {
             if selected.len_bytes().is_none() {
                 return Err(beyond("the ranges have more bytes than any file".to_owned()));
             }
-            if let Some(part) = selection.cut_by(object_bytes) {
-                self.notice(
-                    NoticeCode::RangeCut,
-                    format!(
-                        "the object has {}: of the range {part} there is only a part",
-                        exact_words(object_bytes)
-                    ),
-                );
-            }
+            cut = selection.cut_by(object_bytes).map(|part| {
+                let size = exact_words(object_bytes);
+                format!("the object has {size}: of the range {part} there is only a part")
+            });
             self.selected = Some(selected);
         }
-        let Some(selected) = &self.selected else { return Ok(verdict) };
+        let Some(selected) = &self.selected else { return Ok(Selecting { verdict, cut }) };
         let local = |mut resource: Resource| {
             resource.total = local_total(selected, resource.total);
             resource
         };
-        Ok(match verdict {
+        let verdict = match verdict {
             Verdict::Partial { range, resource } => {
-                let wanted = self.running.get(&lease).and_then(|running| running.wanted);
                 let range =
                     wanted.map_or(ByteRange::new(0, 0), |wanted| answered(selected, wanted, range));
                 Verdict::Partial { range, resource: local(resource) }
@@ -86,7 +92,8 @@ impl Driver {
             Verdict::Changed { seen } => Verdict::Changed { seen: local(seen) },
             Verdict::TagDiffers { seen } => Verdict::TagDiffers { seen: local(seen) },
             other => other,
-        })
+        };
+        Ok(Selecting { verdict, cut })
     }
 }
 
@@ -103,4 +110,16 @@ fn answered(selected: &Selected, wanted: ByteRange, got: ByteRange) -> ByteRange
 /// object only that it is another one matters.
 fn local_total(selected: &Selected, total: Option<u64>) -> Option<u64> {
     if total == Some(selected.object_bytes) { selected.len_bytes() } else { total }
+}
+
+/// Whether the bytes of an earlier run are those that are wanted.
+pub(in crate::driver) fn wants_the_same(
+    wanted: Option<&Selection>,
+    earlier: Option<&Selected>,
+) -> bool {
+    match (wanted, earlier) {
+        (None, None) => true,
+        (Some(wanted), Some(earlier)) => wanted.of(earlier.object_bytes).as_ref() == Ok(earlier),
+        _ => false,
+    }
 }

@@ -1,0 +1,274 @@
+//! The loop's step for what fetchers report.
+//!
+//! The head of a response passes through every part that has a say in it: the jar sees the
+//! cookies, the verdict is made relative to the wanted bytes, a redirect moves the source, a
+//! URL that leads elsewhere is proven first, digests are compared. Only what is left is the
+//! planner's to decide.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderMap};
+use tokio::sync::oneshot;
+
+use super::Driver;
+use crate::driver::failures::end_of;
+use crate::driver::opening::{NotModified, Selecting};
+use crate::driver::requests::{Outgoing, Request};
+use crate::fault_point;
+use crate::model::config::hex;
+use crate::model::digest_claims::Altered;
+use crate::model::digest_fields;
+use crate::model::error::ErrorKind;
+use crate::model::event::NoticeCode;
+use crate::model::planner::{Failure, LeaseEnd, LeaseId, SourceId};
+use crate::model::range::ByteRange;
+use crate::model::response::{Verdict, classify};
+use crate::model::size::differing;
+use crate::net::connect::Origin;
+use crate::net::failures::FetchError;
+use crate::net::fetcher::{Decision, Ended, FetchEvent, RequestSpec};
+use crate::net::limiter::Limits;
+
+impl Driver {
+    /// Sends the request of a lease.
+    pub(super) fn fetch(
+        &mut self,
+        lease: LeaseId,
+        source: SourceId,
+        wanted: Option<ByteRange>,
+        conditional: bool,
+    ) {
+        if !self.storing.is_open() {
+            self.sources.open_with(source);
+        }
+        let of = self.sources.get(source);
+        let url = of.current.clone();
+        let Some(origin) = Origin::of(&url) else { return };
+        let range =
+            wanted.map(|wanted| self.opening.in_object(self.options.range.as_ref(), wanted));
+        let mut conditions = self.opening.conditions(&self.options);
+        conditions.extend(of.precondition().filter(|_| conditional));
+        let headers = self.caller().headers(of, range, conditions);
+        let spec = RequestSpec { url, origin, headers };
+        let limits = self.limits(source);
+        let outgoing = Outgoing { lease, source, spec, wanted, range, limits };
+        self.requests.send(self.engine.transport.clone(), outgoing);
+    }
+
+    /// The limits of what `source` sends: those of its host, wherever that redirects.
+    pub(super) fn limits(&self, source: SourceId) -> Limits {
+        let shared = self.engine.limiters(self.sources.get(source).given.host_str());
+        Limits::new(shared.chain([&self.shared.limiter]).cloned())
+    }
+
+    /// Has the body stored that waits.
+    pub(super) fn store(&mut self, lease: LeaseId, range: ByteRange) {
+        let Some(sink) = self.storing.sink() else { return self.requests.refuse(lease) };
+        let repeat = if range.start() == 0 { self.ending.repeat_proof() } else { None };
+        self.requests.store(lease, range, sink, repeat);
+    }
+
+    pub(super) fn on_fetch_event(&mut self, event: FetchEvent) {
+        let now = self.now();
+        match event {
+            FetchEvent::Head { lease, status, headers, decision } => {
+                self.on_head(lease, status, headers, decision, now);
+            }
+            FetchEvent::Received { lease, bytes } => {
+                if let Some(request) = self.requests.get(lease) {
+                    self.sources.delivers(request.source);
+                }
+                self.meter.received(bytes, now);
+                self.planner.on_received(lease, bytes, now);
+            }
+            FetchEvent::Shrunk { lease, end } => self.planner.on_shrunk(lease, end, now),
+            FetchEvent::Ended { lease, position, how } => {
+                tracing::debug!(lease, position, ?how, "lease over");
+                self.requests.ended(lease);
+                let end = match how {
+                    Ended::Complete => LeaseEnd::Complete,
+                    Ended::Altered(altered) => {
+                        if let Some(altered) = self.proofs.on_altered(altered) {
+                            self.refuse(&altered, now);
+                        }
+                        LeaseEnd::Complete
+                    }
+                    Ended::Unequal => {
+                        self.planner.give_up(lease, self.ending.unequal(), now);
+                        LeaseEnd::Dropped
+                    }
+                    Ended::BodyEnded => LeaseEnd::BodyEnded,
+                    Ended::Dropped => LeaseEnd::Dropped,
+                    Ended::Failed(error) => {
+                        self.tell_tried(&error);
+                        end_of(error, self.requests.have_been_heard())
+                    }
+                };
+                self.planner.on_ended(lease, end, now);
+            }
+        }
+    }
+
+    fn on_head(
+        &mut self,
+        lease: LeaseId,
+        status: u16,
+        headers: HeaderMap,
+        decision: oneshot::Sender<Decision>,
+        now: Duration,
+    ) {
+        let Some(request) = self.requests.answered(lease, decision) else { return };
+        let Request { asked, wanted, source, .. } = *request;
+        let url = request.url.clone();
+        self.caller().keep_cookies(&url, &headers);
+        if matches!(status, 401 | 403 | 407 | 410) {
+            let of = self.sources.get(source);
+            let words = (status == 401).then(|| self.caller().words_of_login(of, &headers));
+            self.sources.note_login(words.flatten());
+        }
+        if status == 304 {
+            match self.opening.on_not_modified(&self.options) {
+                NotModified::Unasked => {}
+                NotModified::AskAgain => return self.planner.on_redirected(lease, now),
+                NotModified::Unchanged(output, version) => {
+                    self.requests.refuse(lease);
+                    let resource = version.resource();
+                    return self.end_unchanged(output, version, resource, None);
+                }
+            }
+        }
+        let expected = self.expected_of(source);
+        #[cfg(feature = "fault-points")]
+        let headers = crate::seeded_bugs::misread(headers, asked, expected.as_ref());
+        let verdict = classify(asked, status, &headers, expected.as_ref());
+        let selecting = self.opening.select(self.options.range.as_ref(), wanted, verdict);
+        let verdict = match selecting {
+            Ok(Selecting { verdict, cut }) => {
+                cut.into_iter().for_each(|message| self.notice(NoticeCode::RangeCut, message));
+                verdict
+            }
+            Err(failure) => return self.planner.give_up(lease, failure, now),
+        };
+        if fault_point::has_bug!(StallIsProgress) {
+            self.planner.on_received(lease, 0, now);
+        }
+        tracing::debug!(lease, status, "response");
+        if let Verdict::Whole { .. } = verdict {
+            self.opening.comes_whole(is_chunked(&headers));
+        }
+        if let Verdict::Redirect { location } = &verdict {
+            return self.redirect(lease, location, now);
+        }
+        if let Some(failure) = self.wrong_size(&verdict) {
+            self.requests.refuse(lease);
+            return self.planner.give_up(lease, failure, now);
+        }
+        if let Verdict::Partial { .. } = &verdict
+            && self.must_be_proven(source, &url)
+        {
+            return self.hold_back(lease, source, url, now);
+        }
+        if let Verdict::Partial { resource, .. } = &verdict {
+            self.sources.learn_validator(source, &resource.validator);
+        }
+        self.on_digests(lease, &verdict, &headers, now);
+        if !self.storing.is_open() && source == 0 && matches!(verdict, Verdict::Partial { .. }) {
+            self.sources.note_links(&headers);
+        }
+        self.opening.note_head(status, headers);
+        self.planner.on_verdict(lease, verdict, now);
+    }
+
+    /// Reads the digests in the fields of a response that holds our object.
+    fn on_digests(
+        &mut self,
+        lease: LeaseId,
+        verdict: &Verdict,
+        headers: &HeaderMap,
+        now: Duration,
+    ) {
+        // A digest that the user gave is proof enough.
+        if self.options.is_proven_by_digest() || fault_point::has_bug!(NoFieldDigests) {
+            return;
+        }
+        let range = match verdict {
+            // A part with all of the object, whose response may be cut: what is said of it
+            // is compared at the end.
+            Verdict::Partial { range, resource }
+                if range.start() == 0 && Some(range.end()) == resource.total =>
+            {
+                None
+            }
+            Verdict::Partial { range, .. } => Some(*range),
+            Verdict::Whole { .. } => None,
+            _ => return,
+        };
+        let mut digests = digest_fields::read(headers, range.is_some());
+        if self.options.range.is_some() {
+            // What is said of the whole object says nothing of parts of it.
+            (digests.object, digests.md5) = (None, None);
+        }
+        if let Some(range) = range
+            && let Some(altered) = self.proofs.on_part(range.start(), &digests)
+        {
+            self.refuse(&altered, now);
+        }
+        self.requests.claims(lease, digests, range);
+    }
+
+    fn refuse(&mut self, altered: &Altered, now: Duration) {
+        let Altered { claim, found, range } = altered;
+        let message = format!(
+            "bytes {range} have {}={}, but {claim} is expected",
+            claim.checksum.algorithm(),
+            hex(found)
+        );
+        self.planner.on_altered(Failure::new(ErrorKind::DigestMismatch, message), now);
+    }
+
+    /// Names the addresses that were tried, once for connections that fail together.
+    fn tell_tried(&self, error: &FetchError) {
+        if self.requests.count() == 0 {
+            for tried in &error.tried {
+                self.notice(NoticeCode::Address, format!("tried {tried}"));
+            }
+        }
+    }
+
+    /// Of several sources, one whose object has not the size that was given.
+    fn wrong_size(&self, verdict: &Verdict) -> Option<Failure> {
+        let (Verdict::Partial { resource, .. } | Verdict::Whole { resource }) = verdict else {
+            return None;
+        };
+        let several = self.planner.live_sources() > 1;
+        let wanted = self.options.expected_size_bytes.filter(|_| several)?;
+        let total = resource.total.filter(|total| *total != wanted)?;
+        let (total, wanted) = differing(total, wanted);
+        let why = format!("the object there has {total}, and {wanted} were expected");
+        Some(Failure::new(ErrorKind::ObjectChanged, why))
+    }
+
+    fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
+        // Of the request itself: another lease may have been redirected meanwhile.
+        let Some(Request { source, url, .. }) = self.requests.get(lease) else { return };
+        let (source, transport) = (*source, &*self.engine.transport);
+        match self.sources.redirect(source, url, location, transport, &self.options) {
+            Ok(()) => {
+                self.sources.watch(source, now);
+                self.locate(source);
+                self.planner.on_redirected(lease, now);
+            }
+            Err(why) => {
+                self.requests.refuse(lease);
+                self.planner.give_up(lease, Failure::new(ErrorKind::Protocol, why), now);
+            }
+        }
+    }
+}
+
+/// Whether the body tells its own end, unlike one that ends with the connection.
+fn is_chunked(headers: &HeaderMap) -> bool {
+    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+    let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+    last.is_some_and(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
+}

@@ -1,0 +1,372 @@
+//! The loop's step that opens the output with the first response of the object.
+//!
+//! The response tells size, version and maybe the name. It is judged against what the caller
+//! wants, a finished output may turn out to be the object already, and what another program
+//! left may be taken over. Then the output is opened, with what an earlier run left there, and
+//! the planner is told what is missing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use super::{Driver, Outcome};
+use crate::disk::fitting::{fitting, with_words};
+use crate::disk::keeper::KeeperOptions;
+use crate::disk::output::{self, Earlier, OpenedOutput};
+use crate::disk::prove::{refuse_larger, refuse_size};
+use crate::disk::readable::Readable;
+use crate::driver::contents::Open;
+use crate::driver::ending::Opener;
+use crate::model::config::{DigestAlgorithm, Existing};
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::{Event, Metadata, NoticeCode, Plan, Started};
+use crate::model::name;
+use crate::model::planner::{Failure, Reach};
+use crate::model::redact::redact;
+use crate::model::resource::Resource;
+use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size, segment_size};
+use crate::model::size::exact_words;
+
+/// How far leases go beyond what is stored without a gap, in bytes, when a digest
+/// needs the bytes in order: it is to find them in the page cache.
+const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
+
+impl Driver {
+    pub(super) async fn open(&mut self, resource: Resource) -> Result<(), Error> {
+        self.refuse_object(&resource)?;
+        let output = self.choose_name(&resource);
+        if self.opening.is_plan_only() {
+            let output = self.final_name(output);
+            self.planned(output, &resource).await;
+            return Ok(());
+        }
+        if let Some(version) = self.opening.is_unchanged(&self.options, &output, &resource) {
+            self.end_unchanged(output, version, resource, None);
+            return Ok(());
+        }
+        Box::pin(self.adopt_leftover(&output, &resource)).await?;
+        if Box::pin(self.end_with_finished(&output, &resource)).await? {
+            return Ok(());
+        }
+        if self.options.in_place && !self.options.keeps_nothing() && !self.storing.keeps_place() {
+            self.notice(
+                NoticeCode::InPlace,
+                "the file has its final name from the start: until the end only its checkpoint \
+                 tells that it is not complete"
+                    .to_owned(),
+            );
+        }
+        let mut request = self.request_for(output, &resource);
+        let mut start = match self.storing.take_place() {
+            Some(place) => output::Start::Over(place),
+            None => output::Start::Acquire { believe: self.opening.believes_earlier() },
+        };
+        let opened = loop {
+            let error = match self.open_output(&request, start).await {
+                Ok(opened) => break opened,
+                Err(error) => error,
+            };
+            let fitting = fitting(&request.output, &error);
+            let Some(output) = fitting.filter(|_| self.options.output.is_none()) else {
+                // What is in the way of this run is in the way of the next one.
+                if error.kind() == ErrorKind::LocalFile {
+                    self.opening.set_earlier(None);
+                }
+                return Err(with_words(error));
+            };
+            let name = output.file_name().unwrap_or_default().to_string_lossy();
+            let message = format!("the file system does not take the name: stored as {name}");
+            self.notice(NoticeCode::NameChanged, message);
+            request.output = output;
+            self.storing.release_name();
+            start = output::Start::Acquire { believe: self.opening.believes_earlier() };
+        };
+        self.storing.set_output(match &self.options.window {
+            Some(_) => self.options.output.clone(),
+            None => opened.place.output().map(Path::to_owned),
+        });
+        // One segment is one connection's, whatever the server bears.
+        if opened.checkpoint.segments.len() > 1 {
+            self.remember().await;
+        }
+        self.opened(resource, opened)
+    }
+
+    /// The output that was chosen, or that the response names.
+    fn choose_name(&self, resource: &Resource) -> PathBuf {
+        match &self.options.output {
+            Some(output) => self.options.directory.join(output),
+            None => {
+                let safe = name::file_name(
+                    resource.content_disposition.as_deref(),
+                    resource.content_type.as_deref(),
+                    self.options.url.path(),
+                    self.sources.opener().current.path(),
+                );
+                if safe.changed {
+                    let message = format!("the name was made safe: {}", safe.name);
+                    self.notice(NoticeCode::NameChanged, message);
+                }
+                self.options.directory.join(safe.name)
+            }
+        }
+    }
+
+    /// Says no to an object that is not what the caller wants.
+    fn refuse_object(&self, resource: &Resource) -> Result<(), Error> {
+        if let Some(found) = resource.total {
+            refuse_size(self.options.expected_size_bytes, found)?;
+            refuse_larger(self.options.max_size_bytes, found)?;
+        }
+        if let (true, Some(encoding)) = (self.options.document, &resource.encoding) {
+            let why = format!("the server insists on the coding `{}`", name::brief(encoding));
+            return Err(self.error_of(&Failure::new(ErrorKind::Protocol, why)));
+        }
+        self.ending.refuse_other_version(&Opener {
+            resource,
+            from: self.opening.opened_from(),
+            source: &self.sources.opener().current,
+            by_digest: self.options.is_proven_by_digest(),
+        })?;
+        if let (Some(pieces), Some(total)) = (&self.options.pieces, resource.total)
+            && !pieces.fit(total)
+        {
+            let (count, len) = (pieces.count(), exact_words(pieces.piece_bytes()));
+            let total = exact_words(total);
+            let message = format!("the object has {total}, which are not {count} pieces of {len}");
+            return Err(Error::new(ErrorKind::DigestMismatch, message));
+        }
+        Ok(())
+    }
+
+    /// What opening `output` for this object rests on.
+    pub(super) fn request_for(&self, output: PathBuf, resource: &Resource) -> output::Request {
+        output::Request {
+            output,
+            existing: self.options.existing,
+            replaces_empty: self.options.continues_foreign(),
+            in_place: self.options.in_place,
+            resume: self.options.resume,
+            storage: self.options.storage,
+            window: self.options.window.clone(),
+            allocation: self.options.allocation,
+            own_storage: self.options.own_storage.clone(),
+            segment_size_bytes: self.wanted_segment_size(resource.total),
+            small_bytes: self.options.small_bytes,
+            unnamed: Arc::clone(&self.engine.unnamed),
+            has_digest: self.options.is_proven_by_digest(),
+            told_digest: !self.proofs.claimed().is_empty(),
+            sync: self.options.sync,
+            // A digest binds the sources, so that the checkpoint is of the caller's URL.
+            url: match self.options.is_proven_by_digest() {
+                true => self.options.url.clone(),
+                false => self.sources.opener().given.clone(),
+            },
+            answered: self.opening.opened_from().unwrap_or(&self.sources.opener().current).clone(),
+            seed: self.options.seed,
+            resource: self.opening.claimed_or(resource, self.is_proven_among_several()),
+            selected: self.opening.selected().cloned(),
+        }
+    }
+
+    /// The name that the output would have now.
+    pub(super) fn final_name(&self, output: PathBuf) -> PathBuf {
+        match self.options.existing {
+            Existing::Rename => output::free_name(&output),
+            Existing::Refuse | Existing::Verify | Existing::Replace => output,
+        }
+    }
+
+    /// Opens the output; where the partial is of another URL, after it was shown
+    /// that both have the same bytes.
+    async fn open_output(
+        &mut self,
+        request: &output::Request,
+        start: output::Start,
+    ) -> Result<OpenedOutput, Error> {
+        if !self.options.keeps_nothing() {
+            let (holds, leaving) = (&self.engine.holds, &self.shared.leaving);
+            match self.storing.take_name(holds, &request.output, leaving).await {
+                // The locks tell which of the numbered names are free.
+                Err(_) if request.existing == Existing::Rename => {}
+                taken => taken?,
+            }
+        }
+        match output::open_at_once(request, &start)? {
+            Some(opened) => Ok(*opened),
+            // On the heap, so that not every small download has room for it.
+            None => Box::pin(self.open_in_time(request, start)).await,
+        }
+    }
+
+    async fn open_in_time(
+        &mut self,
+        request: &output::Request,
+        mut start: output::Start,
+    ) -> Result<OpenedOutput, Error> {
+        loop {
+            let asked = request.clone();
+            let opening = self.blocking(move || output::open(&asked, start)).await?;
+            let (place, proof) = match opening {
+                output::Opening::Ready(opened) => return Ok(*opened),
+                output::Opening::Prove(place, proof) => (place, proof),
+            };
+            self.opening.set_earlier(place.kept());
+            let shows = "what is here is of another URL, and the segments that would show whether \
+                         it is the same object";
+            let holds = self.sends(&proof, request, shows).await?;
+            start = output::Start::Proven(place, holds);
+        }
+    }
+
+    fn opened(&mut self, resource: Resource, opened: OpenedOutput) -> Result<(), Error> {
+        let OpenedOutput {
+            place,
+            storage,
+            unmapped,
+            checkpoint,
+            mut restored,
+            restored_bytes,
+            notices,
+        } = opened;
+        if self.options.pieces.is_some() {
+            // Whether they are good is told by their pieces.
+            restored.verifying.append(&mut restored.durable);
+        }
+        for (code, message) in notices {
+            self.notice(code, message);
+        }
+        if let Some(encoding) = &resource.encoding {
+            let message = format!(
+                "the server insists on the coding `{}`: the file holds the coded bytes",
+                name::brief(encoding)
+            );
+            self.notice(NoticeCode::ContentEncoding, message);
+        }
+        let segment_size_bytes = checkpoint.segment_size_bytes;
+        self.opening.set_earlier(None);
+        self.meter.opened(restored_bytes, segment_size_bytes);
+        let algorithm = self.expected_digests().algorithm();
+        let in_order = algorithm.is_some_and(|of| of != DigestAlgorithm::Blake3);
+        let window = self.options.window.clone();
+        self.planner.stay_within(match &window {
+            Some(window) => {
+                let blake3 = self.options.digest.then_some(DigestAlgorithm::Blake3);
+                window.choose_by(self.options.seed);
+                window.hash(algorithm.filter(|_| in_order).into_iter().chain(blake3));
+                Some(Reach::Window { bytes: window.capacity_bytes(), given: window.given() })
+            }
+            None => in_order.then_some(Reach::Frontier(IN_ORDER_REACH_BYTES)),
+        });
+        let stream = resource.total.is_none();
+        let storage_name = if stream { "stream" } else { storage.name() };
+        let stored =
+            Arc::new(Readable::new(checkpoint.layout(), Arc::clone(self.shared.contents.alarm())));
+        self.storing.open(|hold, events| KeeperOptions {
+            place,
+            storage: Arc::clone(&storage),
+            readable: Arc::clone(&stored),
+            writers: self.engine.writers.clone(),
+            checkpoint,
+            sync: self.options.sync,
+            directories: Arc::clone(&self.engine.directories),
+            endings: Arc::clone(&self.engine.endings),
+            digest: self.options.digest && window.is_none(),
+            expected: algorithm.filter(|_| window.is_none()),
+            window,
+            pieces: self.options.pieces.clone(),
+            hold,
+            events,
+        })?;
+        let metadata = self.metadata(&resource);
+        let crew = self.engine.writers.crew();
+        self.shared.contents.open(Open { storage, stored, metadata, crew });
+        self.shared.send(&Event::Started(Started {
+            url: redact(&self.sources.opener().current),
+            output: self.output(),
+            total_bytes: resource.total,
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            resumed_bytes: restored_bytes,
+            connections: self.requests.count(),
+            segment_size_bytes,
+            storage: storage_name,
+            unmapped,
+        }));
+        self.sources.opened(resource.validator.clone());
+        self.opening.expect(resource);
+        self.proofs.opened(self.opening.opened_from());
+        self.join_sources();
+        self.look_up_description();
+        let now = self.now();
+        self.planner.on_opened(segment_size_bytes, &restored, now);
+        self.publish_progress(false);
+        Ok(())
+    }
+
+    /// No larger than a piece, of which only the bad ones are fetched again.
+    fn wanted_segment_size(&self, total: Option<u64>) -> Option<u64> {
+        let chosen = self.options.segment_size_bytes;
+        let Some(pieces) = self.options.pieces.as_ref().filter(|_| chosen.is_none()) else {
+            return chosen;
+        };
+        let piece = 1 << pieces.piece_bytes().ilog2();
+        let usual = choose_segment_size(total.unwrap_or(0));
+        Some(usual.min(piece).max(MIN_CHOSEN_SEGMENT_BYTES))
+    }
+
+    pub(super) fn metadata(&self, resource: &Resource) -> Metadata {
+        let output = self.output();
+        let modified = resource.validator.last_modified.as_ref();
+        Metadata {
+            url: redact(&self.sources.opener().current),
+            name: output.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            output,
+            total_bytes: resource.total,
+            object_bytes: match self.opening.selected() {
+                Some(selected) => Some(selected.object_bytes),
+                None => resource.total,
+            },
+            content_type: resource.content_type.clone(),
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            etag: resource.validator.etag.as_ref().map(ToString::to_string),
+            last_modified: modified
+                .and_then(|it| UNIX_EPOCH.checked_add(Duration::from_secs(it.unix_seconds))),
+        }
+    }
+
+    async fn planned(&mut self, output: PathBuf, resource: &Resource) {
+        let size = segment_size(resource.total.unwrap_or(0), self.options.segment_size_bytes);
+        let (mut plan_output, mut resumable_bytes) = (PathBuf::new(), 0);
+        let unchanged = self.opening.is_unchanged(&self.options, &output, resource).is_some()
+            || self.is_finished(&output, resource).await;
+        if !self.options.keeps_nothing() {
+            let paths = self.options.paths(&output);
+            let read = move || match output::earlier(&paths) {
+                Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
+                _ => 0,
+            };
+            resumable_bytes = self.engine.writers.crew().blocking(read).await.unwrap_or(0);
+            plan_output = output;
+        }
+        let (status, headers) = self.opening.take_head();
+        let headers = headers.iter().map(|(name, value)| {
+            (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into_owned())
+        });
+        let plan = Plan {
+            status,
+            headers: headers.collect(),
+            url: redact(&self.sources.opener().current),
+            resumable_bytes,
+            unchanged,
+            output: plan_output,
+            total_bytes: resource.total,
+            ranges: resource.ranges,
+            validator: resource.validator.kind(),
+            connections: self.planner.limit(),
+            segment_size_bytes: size,
+        };
+        self.ending.set(Ok(Outcome::Planned(Box::new(plan))));
+    }
+}

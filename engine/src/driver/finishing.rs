@@ -1,0 +1,246 @@
+//! The loop's step when everything was received: it is published, or fetched again.
+//!
+//! What this download has shown of the server is recorded then, and what earlier ones have
+//! shown is looked up when a download begins.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::sync::atomic::Ordering;
+
+use super::{Driver, Outcome};
+use crate::disk::naming::Named;
+use crate::disk::prove::Expected;
+use crate::disk::publish::PublishOptions;
+use crate::model::config::Connections;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::event::{Event, LimitedBy, NoticeCode, Summary};
+use crate::model::resource::Resource;
+use crate::model::signature;
+use crate::net::connect::Origin;
+use crate::net::hosts::Remembered;
+
+/// Told of a file that was published where the file system cannot do better.
+const UNSURE_RENAME: &str = "the file system has neither links nor renaming without replacing: \
+                             that no file had the name was seen right before it was given";
+
+impl Driver {
+    /// Looks how far the reader of a stream is.
+    pub(super) async fn look_at_reader(&mut self) -> Result<(), Error> {
+        let Some(window) = self.options.window.as_ref().filter(|_| !self.ending.is_set()) else {
+            return Ok(());
+        };
+        self.planner.on_given(window.given(), self.meter.now());
+        if self.ending.is_drained() {
+            return self.finish().await;
+        }
+        if window.is_abandoned() {
+            return Err(Error::new(ErrorKind::Cancelled, "nobody reads the stream any more"));
+        }
+        Ok(())
+    }
+
+    /// Everything was received.
+    pub(super) async fn all_received(&mut self) -> Result<(), Error> {
+        let end = self.opening.total().unwrap_or(self.meter.bytes());
+        match self.ending.received_all(end)? {
+            true => self.finish().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Publishes what is stored, and ends the download with what comes of that.
+    async fn finish(&mut self) -> Result<(), Error> {
+        if !self.storing.is_open() {
+            return Ok(());
+        }
+        self.queue.give_back();
+        self.shared.send(&Event::Syncing);
+        self.publish_progress(true);
+        if let Some(panicked) = self.shared.panicked() {
+            return Err(panicked.into());
+        }
+        if self.opening.has_unproven_end() {
+            self.notice(
+                NoticeCode::UnprovenLength,
+                "only the end of the connection marks the end of the file: nothing proves that \
+                 it is whole"
+                    .to_owned(),
+            );
+        }
+        let modified = self.opening.expected().and_then(|it| it.validator.last_modified.as_ref());
+        let publish = PublishOptions {
+            existing: self.options.existing,
+            replaces_empty: self.options.continues_foreign(),
+            sync: self.options.sync,
+            modified_unix: modified
+                .filter(|_| self.options.remote_time)
+                .map(|modified| modified.unix_seconds),
+            note: self.opening.note(&self.options),
+        };
+        let expected = self.expected_digests();
+        let Some(finished) = self.storing.finish(publish, expected).await else { return Ok(()) };
+        let finished = match finished {
+            Err((error, _)) if self.fetch_again(&error) => return Ok(()),
+            Err((error, kept)) => Err(self.with_kept(error, kept).await),
+            Ok(finished) => Ok(finished),
+        };
+        let is_published = finished.is_ok();
+        let outcome = finished.map(|finished| {
+            self.meter.found(finished.bytes);
+            if finished.output.is_some() {
+                self.storing.set_output(finished.output);
+            }
+            if finished.named == Named::AfterLook {
+                self.notice(NoticeCode::Other, UNSURE_RENAME.to_owned());
+            }
+            self.shared.contents.complete(finished.bytes);
+            Outcome::Completed(Box::new(Summary {
+                bytes: finished.bytes,
+                resumed_bytes: self.meter.resumed_bytes(),
+                mapped_bytes: finished.mapped_bytes,
+                limited_by: self.limited_by(),
+                blake3: finished.blake3,
+                verified: finished.verified,
+                ..self.summary()
+            }))
+        });
+        self.ending.set(outcome);
+        if is_published {
+            self.note_other_content().await;
+        }
+        self.record().await;
+        self.publish_progress(true);
+        Ok(())
+    }
+
+    /// What is counted of the download, for its summary.
+    pub(super) fn summary(&self) -> Summary {
+        let counters = self.requests.counters();
+        let first = counters.first_byte.get();
+        Summary {
+            output: self.output(),
+            unchanged: false,
+            bytes: 0,
+            fetched_bytes: counters.body_bytes.load(Ordering::Relaxed),
+            resumed_bytes: 0,
+            mapped_bytes: 0,
+            requests: counters.requests.load(Ordering::Relaxed),
+            retries: self.planner.rounds(),
+            elapsed: self.now(),
+            time_to_first_byte: first.map(|at| self.meter.since_start(*at)),
+            connections: self.meter.most_connections(),
+            limited_by: None,
+            blake3: None,
+            verified: None,
+        }
+    }
+
+    /// Starts with what earlier downloads have shown of the server that answered.
+    pub(super) async fn remember(&mut self) {
+        let Some(hosts) = self.engine.hosts.clone() else { return };
+        let Some(origin) = Origin::of(&self.sources.opener().current) else { return };
+        let look_up = move || hosts.look_up(&origin);
+        let found = self.engine.writers.crew().blocking(look_up).await.flatten();
+        let Some(found) = found else { return };
+        if let Some(learned) = found.learned.filter(|_| self.is_auto()) {
+            self.planner.remember(learned);
+        }
+        if let Some(most_bytes) = found.part_bytes {
+            self.planner.limit_parts(most_bytes);
+        }
+    }
+
+    /// Keeps what this one has shown, for the next.
+    pub(super) async fn record(&self) {
+        let Some(hosts) = self.engine.hosts.clone() else { return };
+        let Some(origin) = Origin::of(&self.sources.opener().current) else { return };
+        // A slow reader shows nothing of the server.
+        let telling = self.is_auto() && self.limited_by() != Some(LimitedBy::Reader);
+        let learned = self.planner.learned().filter(|_| telling);
+        let shown = Remembered { learned, part_bytes: self.planner.part_limit_bytes() };
+        if shown == Remembered::default() {
+            return;
+        }
+        let record = move || hosts.record(&origin, shown);
+        // A hint that cannot be kept is no failure of the download.
+        let _ = self.engine.writers.crew().blocking(record).await;
+    }
+
+    fn is_auto(&self) -> bool {
+        self.options.connections == Connections::Auto
+    }
+
+    /// What kept the download from being faster.
+    pub(super) fn limited_by(&self) -> Option<LimitedBy> {
+        match self.planner.limited_by(self.now()) {
+            Some(LimitedBy::Disk) if self.options.window.is_some() => Some(LimitedBy::Reader),
+            found => found,
+        }
+    }
+
+    /// What the whole object must hash to.
+    pub(super) fn expected_digests(&self) -> Expected {
+        let checksum = self.options.checksum.clone();
+        // Without the bytes no hash but BLAKE3 is to be had.
+        let unread = checksum.is_some() || self.options.forgets_bytes();
+        let mut fields = if unread { Vec::new() } else { self.proofs.claimed() };
+        // Before anything is opened each can be computed.
+        if let Some(window) = &self.options.window
+            && self.opening.expected().is_some()
+        {
+            fields.retain(|field| window.hashes(field.checksum.algorithm()));
+        }
+        let pieces = self.options.pieces.clone();
+        Expected { checksum, fields, pieces, size_bytes: self.options.expected_size_bytes }
+    }
+
+    /// Whether the download begins again, since the complete object, which is
+    /// discarded already, was not what the server said of it, or not what the
+    /// user did while parts of it are of an earlier run or of several sources: those
+    /// may be what is wrong, and not what one server sends now.
+    fn fetch_again(&mut self, error: &Error) -> bool {
+        let several = self.planner.live_sources() > 1;
+        let resumed = self.meter.resumed_bytes() > 0;
+        let doubtful = self.options.checksum.is_none() || resumed || several;
+        if error.kind() != ErrorKind::DigestMismatch || !doubtful || self.is_given_back() {
+            return false;
+        }
+        // Reports of the old epoch must not reach the new one.
+        self.storing.forget_reports();
+        let now = self.now();
+        self.planner.refetch(&error.to_string(), now)
+    }
+
+    /// Says so where the published file is a page or the like, and its name or type
+    /// are of something else: a login or an error that came with status 200. And where it
+    /// only lists the parts of a film.
+    async fn note_other_content(&self) {
+        let Some(output) = self.storing.output().filter(|_| !self.options.keeps_nothing()) else {
+            return;
+        };
+        let kind = self.opening.expected().and_then(Resource::media_type);
+        let name = output.file_name().unwrap_or_default().to_string_lossy();
+        let wanted = signature::wanted(&name, kind.as_deref());
+        if wanted.is_none() && !signature::may_be_playlist(&name, kind.as_deref()) {
+            return;
+        }
+        let output = output.to_owned();
+        let read = move || -> std::io::Result<Vec<u8>> {
+            let mut first = Vec::new();
+            File::open(output)?.take(signature::READ_BYTES).read_to_end(&mut first)?;
+            Ok(first)
+        };
+        let first = self.engine.writers.crew().blocking(read).await;
+        let Some(Ok(first)) = first else { return };
+        if let Some(found) = signature::playlist(&first) {
+            let message = format!(
+                "this is {found}, which names the parts of a film: the film itself is not here; \
+                 yt-dlp URL, or ffmpeg -i URL -c copy FILE, fetches it"
+            );
+            self.notice(NoticeCode::Playlist, message);
+        } else if let (Some(wanted), Some(found)) = (wanted, signature::other_content(&first)) {
+            let message = format!("this is {found}, not {wanted}: a login page or an error?");
+            self.notice(NoticeCode::OtherContent, message);
+        }
+    }
+}
