@@ -7,9 +7,10 @@
 
 use super::*;
 use crate::model::config::{Connections, RetryPolicy};
+use crate::model::error::ErrorKind;
 use crate::model::response::Verdict;
 use crate::model::segment::choose_segment_size;
-use crate::model::validator::EntityTag;
+use crate::model::validator::{EntityTag, Validator};
 
 const STEP: Duration = Duration::from_millis(2);
 const MIB: u64 = 1 << 20;

@@ -3,9 +3,9 @@
 
 use super::*;
 use crate::model::config::{Connections, RetryPolicy};
-use crate::model::event::NoticeCode;
+use crate::model::error::ErrorKind;
 use crate::model::response::Verdict;
-use crate::model::validator::EntityTag;
+use crate::model::validator::{EntityTag, Validator};
 
 const SEGMENT: u64 = 1 << 20;
 

@@ -4,13 +4,29 @@ use std::time::Duration;
 
 #[cfg(doc)]
 use super::Planner;
-use super::SourceId;
 use crate::model::config::{Connections, RetryPolicy};
 use crate::model::error::ErrorKind;
 use crate::model::event::NoticeCode;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::LeaseId;
+
+/// Identifies a source within one download, from 0.
+pub type SourceId = usize;
+
+/// Identifies a host within one download.
+pub type PlaceId = usize;
+
+/// What a download could use of one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlaceNeed {
+    /// Which one.
+    pub place: PlaceId,
+    /// Leases at work there.
+    pub in_use: usize,
+    /// At most so many, were there no bound; no fewer than those at work.
+    pub limit: usize,
+}
 
 /// What the caller chose.
 #[derive(Debug, Clone)]
@@ -58,6 +74,15 @@ impl Failure {
     /// A failure of which no more is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self { kind, message: message.into(), status: None, hint: None, hopeless: false }
+    }
+
+    /// The failure that an HTTP status is.
+    pub(super) fn of_status(status: u16) -> Self {
+        let kind = match status {
+            401 | 403 | 407 | 410 => ErrorKind::AccessDenied,
+            _ => ErrorKind::HttpStatus,
+        };
+        Self::new(kind, format!("the server answered {status}")).with_status(status)
     }
 
     /// The same, by this HTTP status.

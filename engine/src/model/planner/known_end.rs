@@ -1,13 +1,14 @@
 //! Where the object ends: what earlier responses told of it, and how a total that
 //! may be the server's mistake is settled.
+//!
+//! The end is unknown, told, or *doubtful* until the byte behind it was asked for. That of
+//! a plain stream without a length is where it ended, and no earlier than one before it came.
 
-use std::time::Duration;
-
-use super::failing::status_failure;
-use super::{Failure, LeaseId, Phase, Planner};
+use super::action::Failure;
 use crate::model::error::ErrorKind;
 use crate::model::range::ByteRange;
 use crate::model::response::Verdict;
+use crate::model::segment::LeaseId;
 use crate::model::size::differing;
 
 /// See the module's documentation. It is of one version of the object.
@@ -22,6 +23,8 @@ pub(super) struct KnownEnd {
     doubtful: bool,
     /// Who asks for that byte.
     asked_by: Option<LeaseId>,
+    /// The end of the plain stream.
+    stream_ended_at: Option<u64>,
 }
 
 impl KnownEnd {
@@ -49,6 +52,48 @@ impl KnownEnd {
         self.least = self.least.max(position);
     }
 
+    /// The byte behind a doubtful end.
+    pub(super) fn behind(&self) -> Option<ByteRange> {
+        let total = self.total.filter(|_| self.doubtful)?;
+        Some(ByteRange::new(total, total + 1))
+    }
+
+    /// Who asks for that byte, if it was asked for.
+    pub(super) fn asked_by(&self) -> Option<LeaseId> {
+        self.asked_by
+    }
+
+    /// This lease asks for the byte behind the end.
+    pub(super) fn ask_by(&mut self, id: LeaseId) {
+        self.asked_by = Some(id);
+    }
+
+    /// The answer to a request for the byte behind the end. Whether that is the end.
+    pub(super) fn is_settled_by(&mut self, verdict: &Verdict) -> bool {
+        let settled = match verdict {
+            Verdict::Unsatisfied { total } => total.is_none() || *total == self.total,
+            Verdict::Whole { resource } => resource.total == self.total,
+            _ => false,
+        };
+        self.doubtful &= !settled;
+        settled
+    }
+
+    /// The plain stream is over.
+    pub(super) fn ended(&mut self, at: u64) {
+        self.stream_ended_at = Some(at);
+    }
+
+    /// Whether the plain stream is over.
+    pub(super) fn has_ended(&self) -> bool {
+        self.stream_ended_at.is_some()
+    }
+
+    /// Another plain stream may begin.
+    pub(super) fn begin_again(&mut self) {
+        self.stream_ended_at = None;
+    }
+
     /// Why a stream that ends at `end` is not the object that came before, if so.
     pub(super) fn contradiction(&self, end: u64) -> Option<Failure> {
         let (end, why) = match self.total {
@@ -64,54 +109,5 @@ impl KnownEnd {
         };
         let message = format!("the server ended the object after {end}, {why}");
         Some(Failure::new(ErrorKind::Protocol, message))
-    }
-}
-
-impl Planner {
-    /// Asks for the byte behind a doubtful end once everything else is here. Whether
-    /// that is under way.
-    pub(super) fn ask_behind(&mut self, now: Duration) -> bool {
-        let Some(total) = self.known_end.total.filter(|_| self.known_end.doubtful) else {
-            return false;
-        };
-        let asking = self.known_end.asked_by.is_some_and(|id| self.leases.contains_key(&id));
-        if asking {
-            return true;
-        }
-        let missing = self.map.as_ref().is_none_or(|map| map.missing_bytes() > 0);
-        if missing || !self.leases.is_empty() || self.allowed == 0 {
-            return false;
-        }
-        let Some(source) = self.pick(now) else { return true };
-        let behind = ByteRange::new(total, total + 1);
-        self.known_end.asked_by = Some(self.next_lease);
-        self.issue(source, behind, Some(behind), now);
-        true
-    }
-
-    pub(super) fn asks_behind(&self, id: LeaseId) -> bool {
-        self.known_end.asked_by == Some(id)
-    }
-
-    /// Judges the answer to a request for the byte behind the end.
-    pub(super) fn judge_end(&mut self, id: LeaseId, verdict: &Verdict, now: Duration) {
-        let total = self.known_end.total;
-        self.drop_response(id);
-        match verdict {
-            Verdict::Unsatisfied { total: told } if told.is_none() || *told == total => {
-                self.known_end.doubtful = false;
-            }
-            Verdict::Whole { resource } if resource.total == total => {
-                self.known_end.doubtful = false;
-            }
-            Verdict::Throttled { status, retry_after }
-            | Verdict::Status { status, transient: true, retry_after } => {
-                self.failed(id, status_failure(*status), *retry_after, now);
-            }
-            _ if self.phase == Phase::Running => self.sequential_of_any_version(
-                "the server tells the end of a part as the size of the object",
-            ),
-            _ => {}
-        }
     }
 }

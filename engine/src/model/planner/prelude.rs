@@ -8,12 +8,14 @@
 //! nothing: where the first connection goes on as fast beside others as it did
 //! alone, each is slow by itself, and all of them are wanted. One more is begun
 //! to find that out.
+//!
+//! It lasts from the opening of the output until it is over, once.
 
 use std::time::Duration;
 
-use super::wanted::Wanted;
-use super::{Lease, LeaseId, Phase, Planner};
-use crate::model::concurrency::Bound;
+use super::lease::Lease;
+use super::leases::Leases;
+use crate::model::segment::LeaseId;
 
 /// It is never longer.
 const AT_MOST: Duration = Duration::from_secs(5);
@@ -61,13 +63,10 @@ pub(super) struct Prelude {
     beside: Got,
 }
 
-impl Planner {
-    /// The output is open, and `first` goes on.
-    pub(super) fn begin_prelude(&mut self, first: LeaseId, now: Duration) {
-        let waits = self.somebody_waits();
-        let capped = self.concurrency.is_known_for() == Some(Bound::Connection);
-        let lease = self.leases.get(&first).filter(|_| waits && !capped && !self.whole);
-        self.prelude = lease.map(|lease| Prelude {
+impl Prelude {
+    /// The output is open, and somebody waits while the first response goes on.
+    pub(super) fn new((first, lease): (LeaseId, &Lease), now: Duration) -> Self {
+        Self {
             first,
             until: now + AT_MOST,
             used_up_at: lease.range.end(),
@@ -75,51 +74,38 @@ impl Planner {
             looked: (now, lease.position),
             alone: Got::default(),
             beside: Got::default(),
-        });
+        }
     }
 
-    /// Whether the beginning still lasts. To be asked whenever something came.
-    pub(super) fn watch_prelude(&mut self, now: Duration) {
-        let waits = self.somebody_waits();
-        let Some(prelude) = &mut self.prelude else { return };
+    /// Whether it goes on; `waits` when somebody waits now.
+    pub(super) fn lasts(&mut self, waits: bool, leases: &Leases, now: Duration) -> bool {
         if waits {
-            prelude.waited_at = now;
+            self.waited_at = now;
         }
-        let satisfied = now.saturating_sub(prelude.waited_at) > SATISFIED;
-        let over = satisfied || now >= prelude.until || self.phase != Phase::Running;
+        let satisfied = now.saturating_sub(self.waited_at) > SATISFIED;
         let goes_on = |lease: &&Lease| {
-            !over
+            !satisfied
+                && now < self.until
                 && !lease.leaving
-                && lease.position < prelude.used_up_at
+                && lease.position < self.used_up_at
                 && now.saturating_sub(lease.last_byte_at) <= SILENT
         };
-        let Some(first) = self.leases.get(&prelude.first).filter(goes_on) else {
-            self.prelude = None;
-            return;
-        };
-        let others = self.leases.iter().filter(|(id, _)| **id != prelude.first);
-        let disturbed = others.clone().any(|(_, lease)| lease.position > lease.start);
-        let got = if disturbed { &mut prelude.beside } else { &mut prelude.alone };
-        got.time += now.saturating_sub(prelude.looked.0);
-        got.bytes += first.position.saturating_sub(prelude.looked.1);
-        prelude.looked = (now, first.position);
-        let judged = prelude.alone.time >= ALONE && prelude.beside.time >= BESIDE;
-        if judged && prelude.beside.rate() >= prelude.alone.rate() * UNDISTURBED {
-            self.prelude = None;
-        }
+        let Some(first) = leases.get(self.first).filter(goes_on) else { return false };
+        let mut others = leases.iter().filter(|(id, _)| **id != self.first);
+        let disturbed = others.any(|(_, lease)| lease.has_progressed());
+        let got = if disturbed { &mut self.beside } else { &mut self.alone };
+        got.time += now.saturating_sub(self.looked.0);
+        got.bytes += first.position.saturating_sub(self.looked.1);
+        self.looked = (now, first.position);
+        let judged = self.alone.time >= ALONE && self.beside.time >= BESIDE;
+        !judged || self.beside.rate() < self.alone.rate() * UNDISTURBED
     }
 
-    fn somebody_waits(&self) -> bool {
-        self.wants.iter().any(|want| want.waiting.is_some())
-    }
-
-    /// Whether a lease may begin now: of what a reader has fetched, or of the rest.
-    pub(super) fn may_begin(&self, wanted: Option<Wanted>) -> bool {
-        let Some(prelude) = &self.prelude else { return true };
-        let near = wanted.is_some_and(|it| it.waits && it.ahead_bytes <= NEAR_BYTES);
-        let to_find_out = self.leases.len() <= 1
-            && prelude.alone.time >= ALONE_AT_MOST
-            && prelude.beside.time < BESIDE;
+    /// Whether a lease may begin now: so far ahead of a reader that waits, if it is for one.
+    pub(super) fn lets_begin(&self, ahead_bytes: Option<u64>, leases: &Leases) -> bool {
+        let near = ahead_bytes.is_some_and(|ahead_bytes| ahead_bytes <= NEAR_BYTES);
+        let to_find_out =
+            leases.len() <= 1 && self.alone.time >= ALONE_AT_MOST && self.beside.time < BESIDE;
         near || to_find_out
     }
 }

@@ -5,15 +5,20 @@
 //! binds together are used at once, each connection as fast as it is. Without
 //! one the first is used alone, and the next one, which may have other bytes,
 //! begins again from zero where it fails.
+//!
+//! A source is *live* until it is *gone* for good. It is *held* while the driver finds out its
+//! URL, *proven* once a response has shown that the object is there, and left alone for a
+//! while after each lease that failed.
 
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::{Action, Failure, Lease, LeaseId, Phase, Planner};
+use super::action::{PlaceId, PlaceNeed, SourceId};
+use super::lease::Lease;
+use super::leases::Leases;
+use super::limits::Limits;
 use crate::model::admission::Need;
-use crate::model::error::ErrorKind;
-
-/// Identifies a source within one download, from 0.
-pub type SourceId = usize;
+use crate::model::segment::LeaseId;
 
 /// More sources are not used: each segment remembers by a bit who brought of it.
 pub const MAX_SOURCES: usize = 32;
@@ -28,18 +33,36 @@ const MUCH_FASTER: f64 = 2.0;
 /// speed is used only by connections that it has.
 const HOPELESS: f64 = 0.05;
 
-/// Identifies a host within one download.
-pub type PlaceId = usize;
+/// What is at work, and how much more may be.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AtWork<'a> {
+    pub(super) leases: &'a Leases,
+    pub(super) limits: &'a Limits,
+    /// The most connections that the download is to have.
+    pub(super) limit: usize,
+    pub(super) now: Duration,
+}
 
-/// What a download could use of one host.
+/// What a lease without a byte means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PlaceNeed {
-    /// Which one.
-    pub place: PlaceId,
-    /// Leases at work there.
-    pub in_use: usize,
-    /// At most so many, were there no bound; no fewer than those at work.
-    pub limit: usize,
+pub(super) enum Strike {
+    /// Nobody else can be asked.
+    OfAll,
+    /// The source is left alone for a while.
+    Rests,
+    /// It is used no more.
+    Loses,
+}
+
+/// What a link that is refused means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Link {
+    /// Nothing: it was an old one.
+    Old,
+    /// It is to be found out again; `again` when that was done before.
+    Resolve { again: bool },
+    /// There is no other.
+    Expired,
 }
 
 /// What is known of one source.
@@ -105,6 +128,44 @@ impl Default for Sources {
 }
 
 impl Sources {
+    /// Adds `count` sources after those that are there, up to [`MAX_SOURCES`].
+    pub(super) fn add(&mut self, count: usize) {
+        for _ in 0..count.min(MAX_SOURCES - self.all.len()) {
+            self.all.extend(Self::default().all);
+        }
+    }
+
+    /// The first requests go to this one.
+    pub(super) fn prefer(&mut self, id: SourceId) {
+        self.preferred = id;
+    }
+
+    /// A digest binds them, so they are used at once.
+    pub(super) fn use_together(&mut self) {
+        self.together = !self.distrusted;
+    }
+
+    /// What they brought does not fit together: one after another is used. False when they
+    /// were not used at once.
+    pub(super) fn distrust(&mut self) -> bool {
+        let together = std::mem::take(&mut self.together);
+        self.distrusted |= together;
+        together
+    }
+
+    pub(super) fn are_together(&self) -> bool {
+        self.together && self.live_count() > 1
+    }
+
+    pub(super) fn live_count(&self) -> usize {
+        self.live().count()
+    }
+
+    /// The one that is used where one is.
+    pub(super) fn first(&self) -> Option<SourceId> {
+        self.live().next()
+    }
+
     fn live(&self) -> impl Iterator<Item = SourceId> {
         let others = (0..self.all.len()).filter(|id| *id != self.preferred);
         std::iter::once(self.preferred).chain(others).filter(|id| !self.all[*id].gone)
@@ -151,7 +212,7 @@ impl Sources {
         &mut self,
         id: SourceId,
         lease: LeaseId,
-        segments: std::ops::RangeInclusive<usize>,
+        segments: RangeInclusive<usize>,
     ) {
         let several = self.all.len() > 1;
         let source = &mut self.all[id];
@@ -178,355 +239,122 @@ impl Sources {
         *not_before = then.max(*not_before);
     }
 
-    /// Which sources brought of these segments, which are to be brought again.
-    fn forget_who_brought(&mut self, segments: &std::ops::Range<usize>) -> u32 {
+    /// These segments are to be brought again. The source that brought all of them, where the
+    /// object can be had without it.
+    pub(super) fn forget_who_brought(&mut self, segments: &Range<usize>) -> Option<SourceId> {
         let end = segments.end.min(self.brought.len());
         let bits = self.brought[segments.start.min(end)..end].iter_mut();
-        bits.fold(0, |all, bits| all | std::mem::take(bits))
-    }
-}
-
-/// Whether the reason is the source's, or that of the way to it.
-fn another_may_help(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::Network
-            | ErrorKind::Tls
-            | ErrorKind::AccessDenied
-            | ErrorKind::ProxyRefused
-            | ErrorKind::Protocol
-            | ErrorKind::HttpStatus
-            | ErrorKind::DigestMismatch
-            | ErrorKind::ObjectChanged
-    )
-}
-
-impl Planner {
-    /// Adds `count` sources after those that are there, up to [`MAX_SOURCES`].
-    pub fn add_sources(&mut self, count: usize) {
-        for _ in 0..count.min(MAX_SOURCES - self.sources.all.len()) {
-            self.sources.all.extend(Sources::default().all);
-        }
+        let bits = bits.fold(0, |all, bits| all | std::mem::take(bits));
+        let source = bits.trailing_zeros() as usize;
+        (bits.count_ones() == 1 && self.can_lose(source)).then_some(source)
     }
 
-    /// The first requests go to this source: an earlier run has bytes of it.
-    pub fn prefer(&mut self, source: SourceId) {
-        self.sources.preferred = source;
+    pub(super) fn set_place(&mut self, id: SourceId, place: PlaceId) {
+        self.all[id].place = place;
     }
 
-    /// A digest shows whether bytes of several sources belong together: from now
-    /// on they are used at once.
-    pub fn use_together(&mut self) {
-        self.sources.together = !self.sources.distrusted;
+    /// Nothing is asked of it until its URL is known.
+    pub(super) fn hold(&mut self, id: SourceId) {
+        self.all[id].held = true;
     }
 
-    /// How many sources are not given up.
-    #[must_use]
-    pub fn live_sources(&self) -> usize {
-        self.sources.live().count()
+    /// The driver has done what it can to find out its URL.
+    pub(super) fn release(&mut self, id: SourceId) {
+        self.all[id].held = false;
     }
 
-    /// Whether several sources are used at once.
-    #[must_use]
-    pub fn are_together(&self) -> bool {
-        self.sources.together && self.live_sources() > 1
+    /// There is a new URL, by which leases from `next` on ask.
+    pub(super) fn renew(&mut self, id: SourceId, next: LeaseId) {
+        self.all[id].proven = false;
+        self.all[id].asked_anew_from = next;
     }
 
-    /// What goes to `source` from now on goes to this host; at first all go to the
-    /// same one, 0.
-    pub fn set_place(&mut self, source: SourceId, place: PlaceId) {
-        self.sources.all[source].place = place;
-    }
-
-    /// The source that a lease was asked of.
-    #[must_use]
-    pub fn source_of(&self, lease: LeaseId) -> Option<SourceId> {
-        self.leases.get(&lease).map(|lease| lease.source)
-    }
-
-    /// No request goes to `source` before [`Self::on_resolved`].
-    pub fn hold(&mut self, source: SourceId) {
-        self.sources.all[source].held = true;
-    }
-
-    /// The driver has a URL for `source` again, a new one when `anew`. Until a
-    /// response shows that it is good, one request at a time asks.
-    pub fn on_resolved(&mut self, source: SourceId, anew: bool, now: Duration) {
-        let next = self.next_lease;
-        let source = &mut self.sources.all[source];
-        source.held = false;
-        if anew {
-            source.proven = false;
-            source.asked_anew_from = next;
-        }
-        self.schedule(now);
-    }
-
-    /// There is no URL for `source` that it gives the object for.
-    pub fn on_unresolved(&mut self, source: SourceId, failure: Failure, now: Duration) {
-        self.sources.all[source].held = false;
-        self.expired(source, failure, now);
-        self.schedule(now);
-    }
-
-    /// What the URL of `source` leads to now could not be compared with what is stored:
-    /// as a request that failed.
-    pub fn on_unproven(&mut self, source: SourceId, failure: Failure, now: Duration) {
-        self.sources.all[source].held = false;
-        self.ended_badly(source, failure, false, false, now);
-        self.schedule(now);
-    }
-
-    /// What the URL of `source` leads to now is another object than the one that is
-    /// stored, or nothing shows that it is the same.
-    pub fn on_other_object(&mut self, source: SourceId, why: &str, now: Duration) {
-        self.sources.all[source].held = false;
-        if self.sources.can_spare(source) {
-            self.fail_source(source, Failure::new(ErrorKind::ObjectChanged, why));
-        } else {
-            self.begin_anew(Some(source), why);
-        }
-        self.schedule(now);
-    }
-
-    /// What came of `lease` shows that its source is of no use, for a reason
-    /// that no verdict tells.
-    pub fn give_up(&mut self, lease: LeaseId, failure: Failure, now: Duration) {
-        let source = self.source_of(lease);
-        if self.is_tentative(lease) && source.is_some_and(|it| !self.sources.can_spare(it)) {
-            // What the first response brings is none the worse for it.
-            self.refused_beside(lease, now);
-            return self.schedule(now);
-        }
-        self.drop_response(lease);
-        match source {
-            Some(source) => self.fail_source(source, failure),
-            None => self.fail(failure),
-        }
-        self.schedule(now);
-    }
-
-    /// Asks the driver to find out the URL of `source` again.
-    pub(super) fn resolve(&mut self, source: SourceId) {
-        self.hold(source);
-        self.actions.push_back(Action::Resolve { source, refused: None, again: false });
-    }
-
-    /// Whether a refused link of `source` is looked up again.
-    pub(super) fn can_resolve(&self, source: SourceId) -> bool {
-        let may = self.phase == Phase::Running || self.settings.refreshes;
-        may && self.sources.all[source].resolved < 2
+    /// Whether a refused link is looked up again.
+    pub(super) fn can_resolve(&self, id: SourceId) -> bool {
+        self.all[id].resolved < 2
     }
 
     /// Whether no source's link is good, nor to be had again.
-    pub(super) fn has_expired(&self) -> bool {
-        self.sources.live().all(|id| self.sources.all[id].resolved >= 2)
+    pub(super) fn have_expired(&self) -> bool {
+        self.live().all(|id| !self.can_resolve(id))
     }
 
-    /// A request by `lease` was refused: the link may have expired.
-    pub(super) fn refused_access(
+    /// The link that `lease` asked by was refused, and may be looked up again if `may`.
+    pub(super) fn refused(&mut self, id: SourceId, lease: LeaseId, may: bool) -> Link {
+        let can_resolve = may && self.can_resolve(id);
+        let source = &mut self.all[id];
+        if source.held || lease < source.asked_anew_from {
+            return Link::Old;
+        }
+        if !can_resolve {
+            return Link::Expired;
+        }
+        source.resolved += 1;
+        source.held = true;
+        Link::Resolve { again: source.resolved > 1 }
+    }
+
+    /// Nothing more is asked of it.
+    pub(super) fn lose(&mut self, id: SourceId) {
+        self.all[id].gone = true;
+    }
+
+    /// Whether all that is stored is lost with it, where ranges are used.
+    pub(super) fn is_alone(&self, id: SourceId) -> bool {
+        !self.together && self.first() == Some(id)
+    }
+
+    /// A lease ended without a byte, after all had brought so many. `anew` when nothing is
+    /// stored, so that any source may be asked.
+    pub(super) fn strike(
         &mut self,
-        id: LeaseId,
-        source: SourceId,
-        failure: Failure,
+        id: SourceId,
+        anew: bool,
+        received_bytes: u64,
         now: Duration,
-    ) {
-        let can_resolve = self.can_resolve(source);
-        let of = &mut self.sources.all[source];
-        if of.held || id < of.asked_anew_from {
-            // It asked by the old link.
-            return;
+    ) -> Strike {
+        let ready = |id: SourceId| now >= self.all[id].not_before;
+        let others = self.together || anew;
+        if !others || !self.live().any(|other| other != id && ready(other)) {
+            return Strike::OfAll;
         }
-        if can_resolve {
-            of.resolved += 1;
-            let again = of.resolved > 1;
-            self.hold(source);
-            self.actions.push_back(Action::Resolve { source, refused: Some(failure), again });
-        } else {
-            self.expired(source, failure, now);
-        }
-    }
-
-    fn expired(&mut self, source: SourceId, failure: Failure, now: Duration) {
-        if self.phase != Phase::Running || self.sources.can_lose(source) {
-            return self.fail_source(source, failure);
-        }
-        let working = |lease: &&Lease| lease.source == source && !lease.leaving;
-        match self.leases.values().filter(working).count() {
-            // What streams already is allowed to end: it can be kept.
-            0 => self.dying = Some(failure),
-            // It may be their number that is refused, and they bring the rest.
-            others => self.refused(others, now),
-        }
-    }
-
-    /// The source is of no use: the download goes on with the others, begins
-    /// again with the next one where no digest binds them, or fails.
-    pub(super) fn fail_source(&mut self, id: SourceId, failure: Failure) {
-        if self.phase == Phase::Ended || self.sources.is_gone(id) {
-            return;
-        }
-        if !self.sources.can_lose(id) || !another_may_help(failure.kind) {
-            return self.fail(failure);
-        }
-        if self.given_out && self.begins_again_without(id) {
-            // What another source has may not follow on what was given out.
-            return self.fail(failure);
-        }
-        let wrong = matches!(failure.kind, ErrorKind::DigestMismatch | ErrorKind::ObjectChanged);
-        self.lose(id, &failure.message, wrong);
-    }
-
-    /// See [`Self::fail_source`]. What streams from it is kept, unless it is `wrong`.
-    pub(super) fn lose(&mut self, id: SourceId, why: &str, wrong: bool) {
-        let again = self.begins_again_without(id);
-        self.sources.all[id].gone = true;
-        self.speeds.forget(id);
-        self.actions.push_back(Action::Lost { source: id, why: why.to_owned(), again });
-        if again {
-            self.begin_with_next();
-        } else if wrong {
-            let of_it = self.leases.iter().filter(|(_, lease)| lease.source == id);
-            let ids: Vec<LeaseId> = of_it.map(|(id, _)| *id).collect();
-            ids.into_iter().for_each(|id| self.cancel(id, None));
-        }
-    }
-
-    /// Whether the loss of a source is that of all that is stored.
-    fn begins_again_without(&self, id: SourceId) -> bool {
-        let alone = self.sources.live().next() == Some(id);
-        self.whole || (!self.sources.together && alone)
-    }
-
-    fn begin_with_next(&mut self) {
-        self.count_anew();
-        self.resource = None;
-        self.drain(true);
-    }
-
-    /// What another source did wrong says nothing of the next one.
-    fn count_anew(&mut self) {
-        self.whole = false;
-        self.refusals.begin_with_next();
-        self.backoff.progress();
-        self.failures_in_a_row = 0;
-        self.lies_in_a_row = 0;
-        self.high_water = 0;
-        self.changes = 0;
-        self.refetched = false;
-        self.abandoned.clear();
-        self.given_up.clear();
-        self.wait_until = Duration::ZERO;
-        self.pause_until = Duration::ZERO;
-    }
-
-    /// As [`Self::refetch`], where the bytes are of several sources: which of
-    /// them are wrong is not known, so they are used one after another, each for
-    /// all of the object. False when none is left.
-    pub(super) fn refetch_from_one(&mut self, why: &str) -> bool {
-        let Some(first) = self.sources.live().next() else { return false };
-        if self.sources.together {
-            (self.sources.together, self.sources.distrusted) = (false, true);
-            self.count_anew();
-            self.restart(&format!(
-                "{why}; it came from several sources, now one at a time is asked"
-            ));
-        } else if self.sources.can_lose(first) {
-            self.lose(first, why, true);
-        } else {
-            return false;
-        }
-        true
-    }
-
-    /// Segments that are stored do not hash as a piece of the object must: they
-    /// are fetched again, as often as there are sources. The source that brought
-    /// all of them is used no more, where there is another.
-    pub fn on_bad_segments(
-        &mut self,
-        segments: std::ops::Range<usize>,
-        failure: &Failure,
-        now: Duration,
-    ) {
-        if matches!(self.phase, Phase::Draining { .. } | Phase::Ended) {
-            return;
-        }
-        if self.whole {
-            // A plain stream cannot be continued in its middle.
-            return self.on_altered(failure.clone(), now);
-        }
-        let bits = self.sources.forget_who_brought(&segments);
-        let source = bits.trailing_zeros() as usize;
-        if bits.count_ones() == 1 && self.sources.can_lose(source) {
-            if !self.sources.is_gone(source) {
-                self.lose(source, &failure.message, true);
-            }
-        } else {
-            let tries = self.bad.entry(segments.start).or_default();
-            *tries += 1;
-            if *tries > self.live_sources() {
-                return self.fail(failure.clone());
-            }
-        }
-        if let Some(map) = &mut self.map {
-            segments.for_each(|index| map.forget(index));
-        }
-        self.schedule(now);
-    }
-
-    /// A lease ended without a byte. True when that is this source's matter
-    /// alone, because others can be asked.
-    pub(super) fn strike(&mut self, id: SourceId, failure: &Failure, now: Duration) -> bool {
-        let others =
-            self.sources.together || self.phase == Phase::Opening && self.claimed.is_none();
-        let ready = |id: SourceId| now >= self.sources.all[id].not_before;
-        if !others || self.whole || !self.sources.live().any(|other| other != id && ready(other)) {
-            return false;
-        }
-        let received = self.received_bytes;
-        let source = &mut self.sources.all[id];
+        let source = &mut self.all[id];
         source.failures += 1;
         if source.failures == 1 {
-            source.received_then = received;
+            source.received_then = received_bytes;
         }
         source.not_before = source.not_before.max(now + REST * 2u32.pow(source.failures.min(5)));
-        if source.failures >= STRIKES && received > source.received_then {
-            self.lose(id, &failure.message, false);
-        } else if !self.sources.together {
-            // Nothing is stored yet: the next one may as well begin.
-            self.lose(id, &failure.message, false);
-        }
-        true
+        // Where nothing is stored yet, the next one may as well begin.
+        let loses = source.failures >= STRIKES && received_bytes > source.received_then;
+        if loses || !self.together { Strike::Loses } else { Strike::Rests }
     }
 
     /// Whether it could be asked now, if there is room for it.
     fn could_ask(&self, id: SourceId, now: Duration) -> bool {
-        let source = &self.sources.all[id];
+        let source = &self.all[id];
         !source.gone && !source.held && now >= source.not_before
     }
 
     /// Whether a request may go to the source now.
-    fn is_usable(&self, id: SourceId, now: Duration) -> bool {
-        let source = &self.sources.all[id];
+    fn is_usable(&self, id: SourceId, work: AtWork<'_>) -> bool {
+        let source = &self.all[id];
         let asks = |(lease, of): (&LeaseId, &Lease)| {
             of.source == id && !of.leaving && *lease >= source.asked_anew_from
         };
-        self.could_ask(id, now)
-            && self.has_room(id)
-            && (source.proven || !self.leases.iter().any(asks))
-    }
-
-    /// Whether its host's bound allows one more.
-    fn has_room(&self, id: SourceId) -> bool {
-        let place = self.sources.place(id);
-        let here = || self.leases.values().filter(|lease| lease.place == place).count();
-        self.rooms.as_ref().is_none_or(|rooms| rooms.get(place).is_some_and(|most| here() < *most))
+        let here = || work.leases.values().filter(|lease| lease.place == source.place).count();
+        self.could_ask(id, work.now)
+            && work.limits.has_room(source.place, here)
+            && (source.proven || !work.leases.iter().any(asks))
     }
 
     /// What of `need` could go to which host, in their order; those that nothing
     /// can go to are left out.
-    #[must_use]
-    pub fn need_by_place(&self, need: Need, now: Duration) -> Vec<PlaceNeed> {
+    pub(super) fn need_by_place(
+        &self,
+        need: Need,
+        leases: &Leases,
+        now: Duration,
+    ) -> Vec<PlaceNeed> {
         let mut needs: Vec<PlaceNeed> = Vec::new();
         let mut add = |place, in_use, limit: usize| {
             let at = needs.binary_search_by_key(&place, |it| it.place).unwrap_or_else(|at| {
@@ -536,13 +364,13 @@ impl Planner {
             needs[at].in_use += in_use;
             needs[at].limit = needs[at].limit.saturating_add(limit);
         };
-        for lease in self.leases.values() {
+        for lease in leases.values() {
             add(lease.place, 1, 0);
         }
-        for id in self.sources.live() {
-            match self.useful_leases(id, now) {
+        for id in self.live() {
+            match self.useful_leases(id, leases, now) {
                 0 => {}
-                limit => add(self.sources.place(id), 0, limit),
+                limit => add(self.place(id), 0, limit),
             }
         }
         for it in &mut needs {
@@ -553,39 +381,39 @@ impl Planner {
     }
 
     /// So many leases would be of use at a source, at most.
-    fn useful_leases(&self, id: SourceId, now: Duration) -> usize {
-        let Some(first) = self.sources.live().next() else { return 0 };
+    fn useful_leases(&self, id: SourceId, leases: &Leases, now: Duration) -> usize {
+        let Some(first) = self.first() else { return 0 };
         let could = |id: &SourceId| self.could_ask(*id, now);
-        let together = self.sources.together && self.sources.can_lose(first);
-        if !together || !self.sources.live().any(|id| could(&id)) {
+        let together = self.together && self.can_lose(first);
+        if !together || !self.live().any(|id| could(&id)) {
             // While none can be asked, the first is what is waited for.
             return if id == first { usize::MAX } else { 0 };
         }
         if !could(&id) {
             return 0;
         }
-        let source = &self.sources.all[id];
+        let source = &self.all[id];
         if !source.proven {
             // One is to show it, beside those that asked by an earlier link.
-            let earlier = self.leases.range(..source.asked_anew_from);
+            let earlier = leases.before(source.asked_anew_from);
             let here = earlier.filter(|(_, it)| it.source == id && it.place == source.place);
             return here.count() + 1;
         }
-        let speeds = self.sources.live().filter(could).filter_map(|id| self.speed_of(id, now));
+        let speeds = self.live().filter(could).filter_map(|id| self.speed_of(id, leases, now));
         let best = speeds.fold(0.0, f64::max);
-        match self.speed_of(id, now) {
+        match self.speed_of(id, leases, now) {
             Some(speed) if speed <= best * HOPELESS => 0,
             _ => usize::MAX,
         }
     }
 
     /// How fast one connection to the source is, if anything tells it.
-    fn speed_of(&self, id: SourceId, now: Duration) -> Option<f64> {
-        let leases = self.leases.values().filter(|lease| lease.source == id);
+    fn speed_of(&self, id: SourceId, leases: &Leases, now: Duration) -> Option<f64> {
+        let leases = leases.values().filter(|lease| lease.source == id);
         let telling = leases.filter(|lease| lease.is_telling(now));
         let speeds: Vec<f64> = telling.filter_map(|lease| lease.speed(now)).collect();
         if speeds.is_empty() {
-            return self.sources.all[id].typical;
+            return self.all[id].typical;
         }
         Some(speeds.iter().sum::<f64>() / speeds.len() as f64)
     }
@@ -594,16 +422,17 @@ impl Planner {
     /// has no connection at work, where there are enough for all; else that of
     /// the fastest idle connection, or of the fewest leases, among those that
     /// are about as fast as the best.
-    pub(super) fn pick(&self, now: Duration) -> Option<SourceId> {
-        let first = self.sources.live().next()?;
-        if !self.sources.together || !self.sources.can_lose(first) {
-            return self.is_usable(first, now).then_some(first);
+    pub(super) fn pick(&self, work: AtWork<'_>) -> Option<SourceId> {
+        let AtWork { leases, limit, now, .. } = work;
+        let first = self.first()?;
+        if !self.together || !self.can_lose(first) {
+            return self.is_usable(first, work).then_some(first);
         }
-        let usable = self.sources.live().filter(|id| self.is_usable(*id, now));
+        let usable = self.live().filter(|id| self.is_usable(*id, work));
         let known: Vec<(SourceId, usize, Option<f64>)> = usable
             .map(|id| {
-                let leases = self.leases.values().filter(|lease| lease.source == id).count();
-                (id, leases, self.speed_of(id, now))
+                let here = leases.values().filter(|lease| lease.source == id).count();
+                (id, here, self.speed_of(id, leases, now))
             })
             .collect();
         let untried = known.iter().find(|(_, leases, speed)| *leases == 0 && speed.is_none());
@@ -611,7 +440,7 @@ impl Planner {
             return Some(*id);
         }
         let best = known.iter().filter_map(|(.., speed)| *speed).fold(0.0, f64::max);
-        if self.limit() > self.live_sources() {
+        if limit > self.live_count() {
             let left_out = |(_, leases, speed): &&(SourceId, usize, Option<f64>)| {
                 *leases == 0 && speed.is_some_and(|speed| speed > best * HOPELESS)
             };
@@ -623,11 +452,7 @@ impl Planner {
             .iter()
             .filter(|(.., speed)| speed.is_none_or(|speed| speed * MUCH_FASTER >= best))
             .collect();
-        let idle = self.speeds.fastest_idle(|id| good.iter().any(|(of, ..)| *of == id));
+        let idle = leases.speeds().fastest_idle(|id| good.iter().any(|(of, ..)| *of == id));
         idle.or_else(|| good.iter().min_by_key(|(id, leases, _)| (*leases, *id)).map(|it| it.0))
     }
 }
-
-#[cfg(test)]
-#[path = "sources_tests.rs"]
-mod tests;

@@ -3,11 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::action::PlaceId;
 use super::*;
 use crate::model::config::{Connections, RetryPolicy};
-use crate::model::planner::{LeaseEnd, Restored, Settings};
-use crate::model::range::ByteRange;
-use crate::model::resource::Resource;
+use crate::model::error::ErrorKind;
 use crate::model::response::Verdict;
 use crate::model::validator::{EntityTag, Validator};
 
@@ -362,7 +361,7 @@ fn a_link_is_resolved_again_once_for_all_connections() {
     }
     world.planner.poll_action().unwrap();
     world.servers[0] = Server::Sends(9e6);
-    let ids: Vec<LeaseId> = world.planner.leases.keys().copied().collect();
+    let ids: Vec<LeaseId> = world.planner.leases.ids();
     for id in ids {
         world.planner.on_verdict(id, Verdict::Denied { status: 403 }, world.now);
     }
@@ -401,7 +400,7 @@ fn a_link_is_resolved_again_once_for_all_connections() {
     assert_eq!(world.resolved, [0]);
     assert_eq!(waiting.len(), 1, "one request finds out whether it is good");
     let id = waiting[0];
-    let range = world.planner.leases[&id].range;
+    let range = world.planner.leases.get(id).expect("alive").range;
     world.planner.on_verdict(id, Verdict::Partial { range, resource: resource("a") }, world.now);
     let more = std::iter::from_fn(|| world.planner.poll_action());
     assert_eq!(more.filter(|action| matches!(action, Action::Fetch { .. })).count(), 3);

@@ -1,33 +1,16 @@
-//! How fast connections are, and what follows for the length of leases.
+//! How fast connections are: those that wait for their next request, by what their last
+//! lease showed, and what a lease and a response usually take.
+//!
+//! The kept connections are in ascending order of speed, as the pool gives them out from
+//! the fastest on; more than 64 are not remembered.
 
 use std::time::Duration;
 
-use super::{Lease, Planner, SourceId};
-use crate::model::rate::RateEstimator;
+use super::action::SourceId;
+use super::lease::Lease;
 
-/// A lease of unknown speed is at most this long.
-const PROBE_LEASE_BYTES: u64 = 16 << 20;
-/// The same with several sources: a connection to a slow one is soon free for
-/// another.
-const SHORT_PROBE_BYTES: u64 = 4 << 20;
-/// A share of what is missing is at least this part of what the first request
-/// asks for.
-const MIN_SHARE: u64 = 4;
-/// All leases together stay within about this much of the file, unless requests
-/// are so dear that this would make too many.
-const FRONTIER_BYTES: u64 = 256 << 20;
-/// A lease should last this long at the measured speed.
-const LEASE_TIME_S: f64 = 4.0;
-/// A request's latency may cost at most one part in this many of its lease.
-const LATENCY_SHARE: f64 = 50.0;
 /// A shorter lease says little of its connection's speed.
 const TELLING_BYTES: u64 = 256 << 10;
-/// A response is judged by its own speed after this long.
-pub(super) const TELLING_TIME: Duration = Duration::from_millis(100);
-/// Silence means nothing before this.
-const QUIET: Duration = Duration::from_millis(300);
-/// Nor before this many of the connection's own pauses.
-const QUIET_PAUSES: u32 = 8;
 
 /// What is known of connections and their speed, in bytes a second.
 #[derive(Debug, Default)]
@@ -36,7 +19,7 @@ pub(super) struct Speeds {
     /// order, and whose they are: of a source, the pool takes the fastest first.
     idle: Vec<(f64, SourceId)>,
     /// The mean of the leases that ended.
-    pub(super) typical: f64,
+    typical: f64,
     /// Seconds to a response on a new connection, and on one that was kept.
     fresh_latency_s: Option<f64>,
     kept_latency_s: Option<f64>,
@@ -101,6 +84,11 @@ impl Speeds {
         }
     }
 
+    /// The mean speed of the leases that ended.
+    pub(super) fn typical(&self) -> f64 {
+        self.typical
+    }
+
     /// Seconds to a response on a connection that was kept.
     pub(super) fn kept_latency_s(&self) -> f64 {
         // A new one needs a round trip more, at least.
@@ -110,84 +98,5 @@ impl Speeds {
     /// Seconds to a response on a new connection.
     pub(super) fn fresh_latency_s(&self) -> f64 {
         self.fresh_latency_s.or(self.kept_latency_s).unwrap_or(0.0)
-    }
-}
-
-impl Lease {
-    /// Bytes a second since the response began; of a short time rather too low.
-    pub(super) fn mean_rate(&self, now: Duration) -> f64 {
-        let since = self.head_at.map_or(Duration::MAX, |head_at| now.saturating_sub(head_at));
-        (self.position - self.start) as f64 / since.as_secs_f64().max(0.05)
-    }
-
-    /// Whether this response's own speed says something.
-    pub(super) fn is_telling(&self, now: Duration) -> bool {
-        self.position > self.start
-            && self.head_at.is_some_and(|at| now.saturating_sub(at) >= TELLING_TIME)
-    }
-
-    /// Whether nothing came for much longer than it usually takes.
-    /// Silence before `since` is not counted.
-    pub(super) fn is_silent(&self, since: Duration, latency_s: f64, now: Duration) -> bool {
-        let patience = QUIET.max(self.pause * QUIET_PAUSES);
-        let patience = patience.as_secs_f64().max(latency_s * 3.0);
-        now.saturating_sub(self.last_byte_at.max(since)).as_secs_f64() > patience
-    }
-
-    /// The speed to reckon with, in bytes a second, where anything tells it.
-    pub(super) fn speed(&self, now: Duration) -> Option<f64> {
-        let measured = self.rate.rate(now);
-        if self.is_telling(now) {
-            return Some(measured);
-        }
-        self.expected.or((measured > 0.0).then_some(measured))
-    }
-}
-
-/// The estimator of a lease's speed.
-pub(super) fn estimator() -> RateEstimator {
-    RateEstimator::new(Duration::from_secs(2))
-}
-
-impl Planner {
-    /// How long the next lease should be, for a connection of `speed` bytes a
-    /// second: long enough that its request costs little, short enough that
-    /// all connections end together.
-    pub(super) fn lease_bytes(&self, speed: Option<f64>, now: Duration) -> u64 {
-        let Some(map) = &self.map else { return 0 };
-        let known = speed.and_then(|speed| Some((speed, self.time_left_s(speed, now)?)));
-        let Some((speed, left_s)) = known else {
-            // Connections that may still be added want theirs, too.
-            let share = map.missing_bytes() / self.concurrency.prospect() as u64;
-            let least = (self.settings.first_range_bytes / MIN_SHARE).clamp(1, PROBE_LEASE_BYTES);
-            let most = if self.are_together() { SHORT_PROBE_BYTES } else { PROBE_LEASE_BYTES };
-            return share.clamp(least.min(most), most);
-        };
-        let frontier = (FRONTIER_BYTES / self.limit().max(1) as u64) as f64;
-        let paid = speed * self.speeds.kept_latency_s() * LATENCY_SHARE;
-        let target = (speed * LEASE_TIME_S).min(frontier).max(paid);
-        let fair = speed * left_s;
-        // A rest that is not worth a request of its own goes with it.
-        let want = if fair < target * 1.5 { fair } else { target };
-        want.clamp(1.0, FRONTIER_BYTES as f64) as u64
-    }
-
-    /// Seconds until everything is here, if all connections and one more of
-    /// `joining` bytes a second went on as they do.
-    pub(super) fn time_left_s(&self, joining: f64, now: Duration) -> Option<f64> {
-        let map = self.map.as_ref()?;
-        let mut left = map.missing_bytes();
-        let mut speed = joining;
-        let mut unknown = 0;
-        for lease in self.leases.values() {
-            left += lease.rest_bytes();
-            match lease.speed(now) {
-                Some(known) => speed += known,
-                None => unknown += 1,
-            }
-        }
-        let known = self.leases.len() - unknown + usize::from(joining > 0.0);
-        let all = speed * (1.0 + unknown as f64 / known.max(1) as f64);
-        (all > 0.0).then(|| left as f64 / all)
     }
 }

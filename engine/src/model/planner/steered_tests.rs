@@ -123,7 +123,7 @@ fn a_reader_takes_the_only_connection_from_the_first_response() {
     let now = Duration::from_secs(1);
     planner.on_received(1, SEGMENT / 2, now);
     for position in [500 * SEGMENT + 7, 9 * SEGMENT] {
-        let lease = planner.next_lease - 1;
+        let lease = planner.leases.next_id() - 1;
         planner.want(vec![Want { position, waiting: Some(1) }], now);
         assert_eq!(cancelled(&actions(&mut planner)), [lease]);
         planner.on_ended(lease, LeaseEnd::Dropped, now);

@@ -1,7 +1,8 @@
-//! What the caller changes while a download runs.
+//! What the caller changes while a download runs, and what it could use.
 
 use std::time::Duration;
 
+use super::readers::Want;
 use super::{LeaseId, Phase, Planner};
 use crate::model::admission::Need;
 use crate::model::config::Connections;
@@ -10,22 +11,20 @@ impl Planner {
     /// Ends all leases and issues none until [`Self::resume`]. What they
     /// brought is kept, except of a plain stream, which begins again from zero.
     pub fn pause(&mut self, now: Duration) {
-        if std::mem::replace(&mut self.paused, true) {
+        if self.limits.set_paused(true) {
             return;
         }
-        if self.whole && self.phase == Phase::Running && !self.leases.is_empty() {
+        let streams = self.asking.is_whole() && self.phase == Phase::Running;
+        if streams && !self.leases.is_empty() {
             self.drain(false);
         }
-        let ids: Vec<LeaseId> = self.leases.keys().copied().collect();
-        for id in ids {
-            self.cancel(id, None);
-        }
+        self.cancel_all(self.leases.ids());
         self.schedule(now);
     }
 
     /// Goes on after [`Self::pause`].
     pub fn resume(&mut self, now: Duration) {
-        self.paused = false;
+        self.limits.set_paused(false);
         self.schedule(now);
     }
 
@@ -38,34 +37,43 @@ impl Planner {
     /// the rest. Those that are beyond it go on to their end. With `rooms`, so many
     /// at each host, in the order of their numbers; none beyond these.
     pub fn allow(&mut self, connections: usize, rooms: Option<Vec<usize>>, now: Duration) {
-        let other_rooms = rooms.is_some() && self.rooms != rooms;
-        self.rooms = rooms;
-        if std::mem::replace(&mut self.allowed, connections) < connections || other_rooms {
+        if self.limits.allow(connections, rooms) {
             self.schedule(now);
         }
     }
 
-    /// The most leases that may be now.
-    pub(super) fn places(&self) -> usize {
-        self.limit().min(self.allowed)
+    /// Where all readers stand from now on.
+    pub fn want(&mut self, wants: Vec<Want>, now: Duration) {
+        self.readers.want(wants);
+        self.watch_prelude(now);
+        self.make_room(now);
+        self.schedule(now);
+    }
+
+    /// All bytes before the offset `given` were given out and cannot be taken
+    /// back: from then on no other version of the object will do.
+    pub fn on_given(&mut self, given: u64, now: Duration) {
+        if self.readers.give(given) && self.phase == Phase::Running {
+            self.schedule(now);
+        }
     }
 
     /// What could be used now.
     #[must_use]
     pub fn need(&self, now: Duration) -> Need {
         let in_use = self.leases.len();
-        let live = !self.paused && self.phase != Phase::Ended;
-        let waits = now < self.wait_until.max(self.pause_until) || self.dying.is_some();
-        let (useful, limit) = match (&self.map, self.phase) {
+        let live = !self.limits.is_paused() && self.phase != Phase::Ended;
+        let waits = self.failures.waits(now) || self.failures.is_dying();
+        let (useful, limit) = match (self.leases.map(), self.phase) {
             _ if !live || waits => (0, 0),
             (_, Phase::Opening) => (1, 1),
             (_, Phase::Draining { .. } | Phase::Ended) | (None, _) => (0, 0),
-            (Some(_), _) if self.whole => (0, 0),
+            (Some(_), _) if self.asking.is_whole() => (0, 0),
             (Some(map), _) => {
-                let limit = if self.doubt { 1 } else { self.limit() };
+                let limit = if self.identity.is_in_doubt() { 1 } else { self.limit() };
                 let pieces = map.missing_bytes().div_ceil(map.segment_size_bytes());
                 // The byte behind a doubtful end is asked for as well.
-                let pieces = pieces.max(u64::from(self.known_end.is_doubtful()));
+                let pieces = pieces.max(u64::from(self.identity.end().is_doubtful()));
                 let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
                 // In the tail, idle connections are there to take over.
                 let limit = if pieces == 0 && in_use == 0 { 0 } else { limit };
@@ -78,14 +86,11 @@ impl Planner {
     /// Another limit from now on. Leases beyond a lower number end at once; what
     /// a server refused before may be tried again.
     pub fn set_connections(&mut self, connections: Connections, now: Duration) {
-        self.settings.connections = connections;
-        self.concurrency = super::Concurrency::new(connections);
+        self.limits.set_connections(connections);
         if let Connections::Fixed(_) = connections {
             let staying = self.leases.iter().filter(|(_, lease)| !lease.leaving);
             let surplus: Vec<LeaseId> = staying.map(|(id, _)| *id).skip(self.limit()).collect();
-            for id in surplus {
-                self.cancel(id, None);
-            }
+            self.cancel_all(surplus);
         }
         self.schedule(now);
     }

@@ -5,10 +5,16 @@
 //! it, bytes have one owner, so the victim is cancelled and all that is left of
 //! its segment goes to the faster one. Either way the victim's connection closes
 //! with its response, which nobody misses when nothing is missing.
+//!
+//! The tail has no state of its own: it is looked at afresh each time.
 
 use std::time::Duration;
 
-use super::{Lease, LeaseId, Planner};
+use super::holding::Holding;
+use super::lease::Lease;
+use super::leases::Leases;
+use super::readers::Readers;
+use crate::model::segment::LeaseId;
 
 /// A connection is relieved only when that saves at least this, in seconds.
 const WORTHWHILE_S: f64 = 0.04;
@@ -21,7 +27,7 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// What could be done for one lease.
 #[derive(Debug, Clone, Copy)]
-enum Relief {
+pub(super) enum Relief {
     /// The rest from this offset on goes to another connection.
     Split(u64),
     /// All of it.
@@ -38,68 +44,50 @@ struct Helper {
     worthwhile_s: f64,
 }
 
-impl Planner {
-    /// True when something is to be had at once because of it.
-    pub(super) fn relieve(&mut self, now: Duration) -> bool {
-        if self.whole || self.map.is_none() {
-            return false;
-        }
-        loop {
-            let leaving = self.leases.values().filter(|lease| lease.leaving).count();
-            let places = self.places().saturating_sub(self.leases.len());
-            // Each idle connection takes what one victim leaves.
-            if leaving >= places {
-                return false;
-            }
-            let helper = self.helper(leaving, now);
-            let candidates = self.leases.iter().filter(|(_, lease)| !lease.leaving);
-            let best = candidates
-                .filter_map(|(id, lease)| {
-                    let (relief, saved_s) = self.relief(lease, helper, now)?;
-                    // Nothing else may be able to bring what the holder brings.
-                    let lost = matches!(relief, Relief::TakeOver) && self.is_holder(*id);
-                    if lost {
-                        return None;
-                    }
-                    self.may_relieve(lease, saved_s).then_some((*id, relief, saved_s))
-                })
-                .max_by(|a, b| a.2.total_cmp(&b.2));
-            match best {
-                None => return false,
-                Some((id, relief, _)) if self.relieve_one(id, relief) => return true,
-                Some(_) => {}
-            }
-        }
-    }
+/// What is at work in the tail, and what the relief of a lease depends on.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Tail<'a> {
+    pub(super) leases: &'a Leases,
+    pub(super) holding: &'a Holding,
+    pub(super) readers: &'a Readers,
+    /// The most leases that may be now.
+    pub(super) places: usize,
+    /// Leases taken from a connection that had brought nothing, since the last byte.
+    pub(super) reliefs_in_a_row: u32,
+    /// Silence before this is nobody's, and none is where the caller limits the speed.
+    pub(super) silence_begins: Duration,
+    pub(super) speed_limited: bool,
+    /// No smaller part is split off.
+    pub(super) min_split_bytes: u64,
+}
 
-    /// Whether what is missing is better left to the connections that are at
-    /// work and soon done: a new one would be of unknown speed, and late.
-    pub(super) fn too_late_for_new(&self, now: Duration) -> bool {
-        let too_late_s = TOO_LATE_S.max(self.speeds.fresh_latency_s() * 1.5);
-        let working = |lease: &Lease| !lease.leaving && lease.is_telling(now);
-        self.speeds.next_idle().is_none()
-            && self.leases.values().any(working)
-            && self.time_left_s(0.0, now).is_some_and(|left_s| left_s < too_late_s)
-    }
-
-    fn relieve_one(&mut self, id: LeaseId, relief: Relief) -> bool {
-        let Some(lease) = self.leases.get_mut(&id) else { return false };
-        match relief {
-            Relief::Split(end) => self.shorten(id, end, false),
-            Relief::TakeOver => {
-                if lease.position == lease.start {
-                    self.reliefs_in_a_row += 1;
-                }
-                self.cancel(id, None);
-                false
-            }
+impl Tail<'_> {
+    /// The lease that is best relieved, and how. `None` when no connection is idle, or none
+    /// would help.
+    pub(super) fn best(&self, now: Duration) -> Option<(LeaseId, Relief)> {
+        let leaving = self.leases.values().filter(|lease| lease.leaving).count();
+        // Each idle connection takes what one victim leaves.
+        if leaving >= self.places.saturating_sub(self.leases.len()) {
+            return None;
         }
+        let helper = self.helper(leaving, now);
+        let candidates = self.leases.iter().filter(|(_, lease)| !lease.leaving);
+        let best = candidates
+            .filter_map(|(id, lease)| {
+                let (relief, saved_s) = self.relief(lease, helper, now)?;
+                // Nothing else may be able to bring what the holder brings.
+                let lost = matches!(relief, Relief::TakeOver) && self.holding.is_holder(*id);
+                let may = !lost && self.readers.may_relieve(lease, saved_s, self.leases);
+                may.then_some((*id, relief, saved_s))
+            })
+            .max_by(|a, b| a.2.total_cmp(&b.2));
+        best.map(|(id, relief, _)| (id, relief))
     }
 
     /// The idle connection after `taken` faster ones.
     fn helper(&self, taken: usize, now: Duration) -> Helper {
-        if let Some(speed) = self.speeds.idle_after(taken) {
-            let delay_s = self.speeds.kept_latency_s();
+        if let Some(speed) = self.leases.speeds().idle_after(taken) {
+            let delay_s = self.leases.speeds().kept_latency_s();
             return Helper { speed, delay_s, worthwhile_s: WORTHWHILE_S.max(delay_s) };
         }
         // Of a new connection nothing is known: no faster than most.
@@ -107,33 +95,33 @@ impl Planner {
             self.leases.values().filter_map(|lease| lease.speed(now)).collect();
         speeds.sort_by(f64::total_cmp);
         let middle = speeds.get(speeds.len() / 2).copied().unwrap_or(0.0);
-        let delay_s = self.speeds.fresh_latency_s();
+        let delay_s = self.leases.speeds().fresh_latency_s();
         let speed = if middle > 0.0 {
-            middle.min(self.speeds.typical.max(1.0))
+            middle.min(self.leases.speeds().typical().max(1.0))
         } else {
-            self.speeds.typical
+            self.leases.speeds().typical()
         };
         Helper { speed, delay_s, worthwhile_s: WORTHWHILE_UNKNOWN_S.max(delay_s * 2.0) }
     }
 
     /// What `helper` could best do for `lease`, and the seconds that it saves.
     fn relief(&self, lease: &Lease, helper: Helper, now: Duration) -> Option<(Relief, f64)> {
-        let map = self.map.as_ref()?;
+        let map = self.leases.map()?;
         let rest = lease.rest_bytes();
         if rest == 0 {
             return None;
         }
-        if lease.position == lease.start {
+        if !lease.has_progressed() {
             // Nothing came yet, so nothing is lost. But a server that needs its
             // time must get it: each relief without a byte waits for longer.
             let age = now.saturating_sub(lease.issued_at);
             let grace = GRACE * (1u32 << self.reliefs_in_a_row.min(16));
-            let patience = grace.max(Duration::from_secs_f64(self.speeds.fresh_latency_s() * 3.0));
+            let patience =
+                grace.max(Duration::from_secs_f64(self.leases.speeds().fresh_latency_s() * 3.0));
             return (age > patience).then_some((Relief::TakeOver, age.as_secs_f64()));
         }
-        let since = self.storage_busy_at.unwrap_or_default();
-        let silent = !self.settings.speed_limited
-            && lease.is_silent(since, self.speeds.kept_latency_s(), now);
+        let silent = !self.speed_limited
+            && lease.is_silent(self.silence_begins, self.leases.speeds().kept_latency_s(), now);
         if !silent && lease.expected.is_none() && !lease.is_telling(now) {
             return None;
         }
@@ -153,7 +141,7 @@ impl Planner {
         let after = map.first_segment_boundary_after(lease.position + keep as u64);
         let before = after.saturating_sub(map.segment_size_bytes()).max(first);
         for end in [before, after] {
-            let least = self.settings.min_split_bytes.max(1);
+            let least = self.min_split_bytes.max(1);
             if end + least <= lease.range.end() {
                 let kept = (end - lease.position) as f64;
                 let ends_s = (kept / own).max(time_of((lease.range.end() - end) as f64));
@@ -161,10 +149,20 @@ impl Planner {
             }
         }
         // What is on its way to the victim is lost with it.
-        let in_flight = own * self.speeds.kept_latency_s();
+        let in_flight = own * self.leases.speeds().kept_latency_s();
         let ends_s = time_of(rest as f64);
         let lost_s = in_flight / helper.speed.max(1.0);
         consider(Relief::TakeOver, ends_s, helper.worthwhile_s + lost_s);
         best
     }
+}
+
+/// Whether what is missing is better left to the connections that are at
+/// work and soon done: a new one would be of unknown speed, and late.
+pub(super) fn too_late_for_new(leases: &Leases, now: Duration) -> bool {
+    let too_late_s = TOO_LATE_S.max(leases.speeds().fresh_latency_s() * 1.5);
+    let working = |lease: &Lease| !lease.leaving && lease.is_telling(now);
+    leases.speeds().next_idle().is_none()
+        && leases.values().any(working)
+        && leases.time_left_s(0.0, now).is_some_and(|left_s| left_s < too_late_s)
 }
