@@ -1,4 +1,4 @@
-//! A panic in code that the program brought, as an error.
+//! A panic in code that the program brought.
 
 use std::fmt;
 

@@ -62,7 +62,9 @@ mod speed;
 mod steering;
 mod tail;
 
-pub use self::action::{Action, Failure, LeaseEnd, PlaceNeed, Restored, Settings, SourceId};
+pub use self::action::{
+    Action, Failure, LeaseEnd, PlaceId, PlaceNeed, Restored, Settings, SourceId,
+};
 pub use self::readers::{Reach, Want};
 pub use self::sources::MAX_SOURCES;
 pub use super::segment::LeaseId;
