@@ -19,8 +19,6 @@
 use std::io;
 use std::path::Path;
 
-use rustix::io::Errno;
-
 /// A call that changes what is on disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Call {
@@ -85,7 +83,7 @@ macro_rules! has_bug {
 
 #[cfg(not(feature = "fault-points"))]
 mod imp {
-    use super::{Call, Errno, Path, io};
+use super::{Call, Path, io};
 
     #[inline(always)]
     pub(crate) fn pass(_: Call) -> io::Result<()> {
@@ -93,7 +91,7 @@ mod imp {
     }
 
     #[inline(always)]
-    pub(crate) fn take_name(_: &Path) -> Result<(), Errno> {
+    pub(crate) fn take_name(_: &Path) -> io::Result<()> {
         Ok(())
     }
 }
@@ -105,14 +103,13 @@ mod imp {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use rustix::process::{Signal, getpid, kill_process};
-
-    use super::{Call, Errno, Path, io};
+use crate::os;
+use super::{Call, Path, io};
 
     struct Orders {
         kill_at: Option<u64>,
         wait_at: Option<(u64, PathBuf)>,
-        fail: Vec<(Call, u64, Errno, AtomicU64)>,
+        fail: Vec<(Call, u64, String, AtomicU64)>,
         names: Option<String>,
         slow_writes: Option<Duration>,
     }
@@ -140,7 +137,7 @@ mod imp {
         })
     }
 
-    fn fail_order(text: &str) -> Option<(Call, u64, Errno, AtomicU64)> {
+    fn fail_order(text: &str) -> Option<(Call, u64, String, AtomicU64)> {
         let (call, rest) = text.split_once('@')?;
         let (number, errno) = rest.split_once('=')?;
         let call = match call {
@@ -158,19 +155,8 @@ mod imp {
             "sync-output-directory" => Call::SyncOutputDirectory,
             _ => return None,
         };
-        let errno = match errno {
-            "ENOSPC" => Errno::NOSPC,
-            "EDQUOT" => Errno::DQUOT,
-            "EIO" => Errno::IO,
-            "EOPNOTSUPP" => Errno::OPNOTSUPP,
-            "ENOSYS" => Errno::NOSYS,
-            "ENOLCK" => Errno::NOLCK,
-            "EINVAL" => Errno::INVAL,
-            "EPERM" => Errno::PERM,
-            "EMFILE" => Errno::MFILE,
-            _ => return None,
-        };
-        Some((call, number.parse().ok()?, errno, AtomicU64::new(0)))
+        os::error::named(errno)?;
+        Some((call, number.parse().ok()?, errno.to_owned(), AtomicU64::new(0)))
     }
 
     pub(crate) fn pass(call: Call) -> io::Result<()> {
@@ -181,32 +167,27 @@ mod imp {
         }
         let number = ALL.fetch_add(1, Ordering::Relaxed) + 1;
         if orders.kill_at == Some(number) {
-            let _ = kill_process(getpid(), Signal::KILL);
-            // The signal is on its way; nothing more may happen.
-            loop {
-                std::thread::park();
-            }
+            os::process::kill_self();
         }
         if let Some((_, path)) = orders.wait_at.as_ref().filter(|(at, _)| *at == number) {
             std::fs::read(path).expect("HAUL_WAIT_AT: a FIFO");
         }
         for (failing, from, errno, count) in &orders.fail {
             if *failing == call && count.fetch_add(1, Ordering::Relaxed) + 1 >= *from {
-                return Err((*errno).into());
+                return os::error::named(errno).map_or(Ok(()), Err);
             }
         }
         Ok(())
     }
 
-    pub(crate) fn take_name(path: &Path) -> Result<(), Errno> {
+    pub(crate) fn take_name(path: &Path) -> io::Result<()> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match orders().names.as_deref() {
-            Some("143") if name.len() > 143 => Err(Errno::NAMETOOLONG),
-            Some("plain") if name.contains([':', '?', '*', '"', '<', '>', '|']) => {
-                Err(Errno::INVAL)
-            }
-            _ => Ok(()),
-        }
+        let error = match orders().names.as_deref() {
+            Some("143") if name.len() > 143 => "ENAMETOOLONG",
+            Some("plain") if name.contains([':', '?', '*', '"', '<', '>', '|']) => "EINVAL",
+            _ => return Ok(()),
+        };
+        os::error::named(error).map_or(Ok(()), Err)
     }
 }
 

@@ -40,6 +40,7 @@ mod model;
 #[doc(hidden)]
 pub mod model_bench;
 mod net;
+mod os;
 #[cfg(feature = "fault-points")]
 mod seeded_bugs;
 #[cfg(test)]

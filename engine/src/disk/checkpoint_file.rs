@@ -12,19 +12,16 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
-
 use super::naming::{create_unnamed, has_no_links, name, rename_new};
-use super::partial::{PRIVATE_MODE, open_regular};
-use super::storage::file_size_limit_bytes;
+use super::partial::open_regular;
 use crate::fault_point::{self, Call};
 use crate::model::checkpoint::MAGIC;
 use crate::model::error::{Error, ErrorKind};
+use crate::os;
+use crate::os::file::{Access, Facts, PRIVATE_MODE};
+use crate::os::space::file_size_limit_bytes;
 
 /// No checkpoint is larger: 16,384 segments of some 40 bytes, and a header.
 const MAX_BYTES: u64 = 4 << 20;
@@ -35,8 +32,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// [`ErrorKind::LocalFile`] when it cannot be read, is not a regular file (a
 /// symlink is not followed), does not begin like a checkpoint or is larger than any.
 pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    open_regular(path, flags)?.map(|file| read_open(&file, path)).transpose()
+    open_regular(path, Access::Read)?.map(|file| read_open(&file, path)).transpose()
 }
 
 /// The bytes of the checkpoint that is open, and was found at `path`.
@@ -70,7 +66,7 @@ struct ReadAt<'a> {
 
 impl io::Read for ReadAt<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.at)?;
+        let read = os::file::read_at(self.file, buffer, self.at)?;
         self.at += read as u64;
         Ok(read)
     }
@@ -95,12 +91,10 @@ pub(super) fn lock(file: &File) -> io::Result<Lock> {
     match locked.and_then(|()| file.try_lock()) {
         Ok(()) => Ok(Lock::Held),
         Err(TryLockError::WouldBlock) => Ok(Lock::Elsewhere),
-        Err(TryLockError::Error(error)) => match Errno::from_io_error(&error) {
-            Some(Errno::NOLCK | Errno::NOSYS | Errno::OPNOTSUPP | Errno::INVAL) => {
-                Ok(Lock::Missing(error))
-            }
-            _ => Err(error),
-        },
+        Err(TryLockError::Error(error)) if os::lock::has_no_locks(&error) => {
+            Ok(Lock::Missing(error))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
     }
 }
 
@@ -118,14 +112,14 @@ pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Opt
         Some(staging) => rename_new(&staging.0, path).map(drop),
     };
     let mut named = give_name(&staged);
-    if named.is_err_and(has_no_links) && staged.name.is_none() {
+    if named.as_ref().is_err_and(has_no_links) && staged.name.is_none() {
         staged = Staged::new(path, bytes, durable, false)?;
         named = give_name(&staged);
     }
     match named {
         Ok(()) => {}
-        Err(Errno::EXIST) => return Ok(None),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+        Err(error) => return Err(error),
     }
     match staged.take(path, durable) {
         Ok(taken) => Ok(Some(taken)),
@@ -150,7 +144,7 @@ pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Opt
 pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<File> {
     let mut staged = Staged::new(path, bytes, durable, true)?;
     let linked = staged.named(path).map(drop);
-    if linked.as_ref().is_err_and(|it| Errno::from_io_error(it).is_some_and(has_no_links)) {
+    if linked.as_ref().is_err_and(has_no_links) {
         staged = Staged::new(path, bytes, durable, false)?;
     } else {
         linked?;
@@ -225,10 +219,9 @@ impl Staged {
 
 /// An empty file at a staging name.
 fn create_named(path: &Path) -> io::Result<(StagingName, File)> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let create = |name: &Path| {
         fault_point::take_name(name)?;
-        Ok(File::from(rustix::fs::open(name, flags, Mode::from_raw_mode(PRIVATE_MODE))?))
+        os::file::create_private(name)
     };
     first_free(path, create).map(|(name, file)| (StagingName(name), file))
 }
@@ -253,11 +246,11 @@ fn remove_file(path: &Path) -> io::Result<()> {
 /// The names that a checkpoint may have before its own: as long as that, so that they
 /// fit wherever it does, and several, because other programs' files may have them.
 fn staging_names(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
-    let stem = path.file_name().unwrap_or_default().as_bytes();
+    let stem = path.file_name().unwrap_or_default().as_encoded_bytes();
     let stem = stem.strip_suffix(b"ul").unwrap_or(stem);
-    STAGING_ENDS.into_iter().map(move |end| {
-        path.with_file_name(std::ffi::OsString::from_vec([stem, end.as_bytes()].concat()))
-    })
+    STAGING_ENDS
+        .into_iter()
+        .map(move |end| path.with_file_name(os::name::of_bytes([stem, end.as_bytes()].concat())))
 }
 
 /// What such a name ends with in the place of the checkpoint's last two letters.
@@ -284,13 +277,10 @@ pub(crate) fn left_staged(path: &Path) -> impl Iterator<Item = io::Result<PathBu
 
 /// Gives a staging name to what `create` makes: the first that is free or has what a
 /// killed process left.
-fn first_free<T>(
-    path: &Path,
-    create: impl Fn(&Path) -> Result<T, Errno>,
-) -> io::Result<(PathBuf, T)> {
+fn first_free<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     for name in staging_names(path) {
         match create(&name) {
-            Err(Errno::EXIST) => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             other => return Ok((name, other?)),
         }
         if is_checkpoint(&name)? == Some(true) {
@@ -298,27 +288,25 @@ fn first_free<T>(
             return Ok((name.clone(), create(&name)?));
         }
     }
-    Err(Errno::EXIST.into())
+    Err(io::ErrorKind::AlreadyExists.into())
 }
 
 /// Whether the file at `path` is a checkpoint that we may have made: it begins like one
 /// and has no other name. `None` where there is nothing.
 pub(super) fn is_checkpoint(path: &Path) -> io::Result<Option<bool>> {
-    match fs::symlink_metadata(path) {
-        Ok(found) if !found.is_file() || found.nlink() > 1 => return Ok(Some(false)),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(error),
+    match Facts::at(path)? {
+        Some(found) if !found.is_file() || found.names() > 1 => return Ok(Some(false)),
+        Some(_) => {}
+        None => return Ok(None),
     }
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(Errno::NOENT) => return Ok(None),
+    let file = match os::file::open(path, Access::Read) {
+        Ok(Some(file)) => file,
+        Ok(None) => return Ok(None),
         // One of ours can be read.
         Err(_) => return Ok(Some(false)),
     };
     let mut beginning = [0; MAGIC.len()];
-    let whole = file.read_exact_at(&mut beginning, 0).is_ok();
+    let whole = os::file::read_exact_at(&file, &mut beginning, 0).is_ok();
     Ok(Some(whole && beginning == *MAGIC || fault_point::has_bug!(ForeignSideFiles)))
 }
 
@@ -330,29 +318,15 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the names in `directory` durable, in the persistence call `call`: a rename is lost
-/// in a power cut without it. A file system that cannot sync a directory (some FUSE and SMB)
-/// is left to its own promises.
+/// Makes the names in `directory` durable, in the persistence call `call`.
 pub(super) fn sync_directory(directory: &Path, call: Call) -> io::Result<()> {
-    let directory = File::open(directory)?;
     fault_point::pass(call)?;
-    match directory.sync_all() {
-        Err(error)
-            if matches!(
-                Errno::from_io_error(&error),
-                Some(Errno::INVAL | Errno::NOTSUP | Errno::NOSYS)
-            ) => {}
-        other => other?,
-    }
-    // XFS that has shut itself down, as it does when its disk goes away, syncs a directory
-    // without an error: what it had not written is forgotten, so nothing is left to be
-    // written. It tells no metadata any more, and it stopped doing so before it forgot.
-    directory.metadata().map(drop)
+    os::name::sync_directory(directory)
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;
 

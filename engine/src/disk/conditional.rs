@@ -8,19 +8,17 @@
 //! and it is no version of the object at all. Without the attribute nothing tells that
 //! the file is whole, so a server's word that nothing is newer than it is not enough.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
-use rustix::fs::XattrFlags;
 
 use crate::model::resource::Resource;
 use crate::model::validator::{EntityTag, Validator};
+use crate::os;
+use crate::os::file::Facts;
 
-/// The attribute: size, seconds and nanoseconds of the file's time, entity tag or nothing.
-const ATTRIBUTE: &str = "user.haul.version";
 /// Longer tags are not kept.
 const LONGEST_BYTES: usize = 1024;
 
@@ -39,29 +37,30 @@ impl Version {
     /// Which version the file at `path` is; `None` when it is no regular file, or
     /// was changed since.
     pub(crate) fn of(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-        let modified_unix = u64::try_from(metadata.mtime()).ok()?;
+        let found = Facts::behind(path).ok().filter(Facts::is_file)?;
+        let modified_unix = u64::try_from(found.modified().0).ok()?;
+        // Size, seconds and nanoseconds of the file's time, entity tag or nothing.
         let mut value = [0; LONGEST_BYTES + 64];
-        let (etag, is_noted) = match rustix::fs::getxattr(path, ATTRIBUTE, &mut value) {
+        let (etag, is_noted) = match os::attribute::read_version(path, &mut value) {
             Ok(len) => {
                 let text = std::str::from_utf8(&value[..len]).ok()?;
                 let (stamp, tag) = text.rsplit_once(' ')?;
-                if stamp != stamp_of(&metadata) {
+                if stamp != stamp_of(&found) {
                     return None;
                 }
                 (if tag.is_empty() { None } else { Some(EntityTag::parse(tag)?) }, true)
             }
             Err(_) => (None, false),
         };
-        Some(Self { len_bytes: metadata.len(), modified_unix, etag, is_noted })
+        Some(Self { len_bytes: found.len_bytes(), modified_unix, etag, is_noted })
     }
 
     /// The version by time and size alone, whatever was recorded with the file.
     pub(crate) fn unnoted(path: &Path) -> Option<Self> {
-        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let found = Facts::behind(path).ok().filter(Facts::is_file)?;
         Some(Self {
-            len_bytes: metadata.len(),
-            modified_unix: u64::try_from(metadata.mtime()).ok()?,
+            len_bytes: found.len_bytes(),
+            modified_unix: u64::try_from(found.modified().0).ok()?,
             etag: None,
             is_noted: false,
         })
@@ -124,9 +123,9 @@ impl Version {
     }
 
     /// Whether this is still the file of which the version was taken.
-    pub(crate) fn is_of(&self, metadata: &fs::Metadata) -> bool {
-        metadata.len() == self.len_bytes
-            && u64::try_from(metadata.mtime()) == Ok(self.modified_unix)
+    pub(crate) fn is_of(&self, found: &Facts) -> bool {
+        found.len_bytes() == self.len_bytes
+            && u64::try_from(found.modified().0) == Ok(self.modified_unix)
     }
 
     /// The object as the file shows it, where the server only says that it has no other
@@ -181,17 +180,19 @@ impl Note {
 
     /// Writes it to a file that has its time already.
     pub(crate) fn write(&self, file: &File) -> io::Result<()> {
-        let value = format!("{} {}", stamp_of(&file.metadata()?), self.tag);
-        Ok(rustix::fs::fsetxattr(file, ATTRIBUTE, value.as_bytes(), XattrFlags::empty())?)
+        let value = format!("{} {}", stamp_of(&Facts::of(file)?), self.tag);
+        os::attribute::write_version(file, value.as_bytes())
     }
 }
 
-fn stamp_of(metadata: &fs::Metadata) -> String {
-    format!("{} {} {}", metadata.len(), metadata.mtime(), metadata.mtime_nsec())
+fn stamp_of(found: &Facts) -> String {
+    let (seconds, nanoseconds) = found.modified();
+    format!("{} {seconds} {nanoseconds}", found.len_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::time::{Duration, UNIX_EPOCH};
 
     use super::*;

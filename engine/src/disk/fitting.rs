@@ -5,9 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
-use rustix::io::Errno;
-
 use crate::model::error::Error;
+use crate::os::name::Misfit;
 
 /// Names are cut to these lengths in turn. They leave room for `.part` and `.haul`
 /// below 255, 143 and some still shorter bounds.
@@ -16,19 +15,8 @@ const LENGTHS_BYTES: [usize; 4] = [245, 138, 90, 40];
 /// A last dot further than this from the end does not begin an extension.
 const LONGEST_EXTENSION_BYTES: usize = 16;
 
-/// Why a name is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Misfit {
-    TooLong,
-    Refused,
-}
-
 fn misfit(error: &Error) -> Option<Misfit> {
-    match Errno::from_io_error(error.io_error()?)? {
-        Errno::NAMETOOLONG => Some(Misfit::TooLong),
-        Errno::INVAL | Errno::ILSEQ => Some(Misfit::Refused),
-        _ => None,
-    }
+    crate::os::name::misfit(error.io_error()?)
 }
 
 /// Another name for `output`, whose name is why opening it failed with `error`. `None`
@@ -83,8 +71,9 @@ fn cut(name: &str, longest_bytes: usize) -> String {
 mod tests {
     use super::*;
 
-    fn tried(name: &str, errno: Errno) -> Option<String> {
-        let error = Error::io("cannot create", Path::new(name), errno.into());
+    fn tried(name: &str, error: &str) -> Option<String> {
+        let error = crate::os::error::named(error).unwrap();
+        let error = Error::io("cannot create", Path::new(name), error);
         let output = fitting(&Path::new("films").join(name), &error)?;
         assert_eq!(output.parent(), Some(Path::new("films")));
         Some(output.file_name().unwrap().to_str().unwrap().to_owned())
@@ -94,19 +83,19 @@ mod tests {
     fn long_names_are_cut_again_and_again() {
         let mut name = format!("{}.mp4", "电".repeat(80));
         for longest in [138, 90, 40] {
-            name = tried(&name, Errno::NAMETOOLONG).unwrap();
+            name = tried(&name, "ENAMETOOLONG").unwrap();
             assert!(name.len() <= longest && name.len() > longest - 4, "{name}");
             assert!(name.ends_with("电.mp4"), "{name}");
         }
-        assert_eq!(tried(&name, Errno::NAMETOOLONG), None);
+        assert_eq!(tried(&name, "ENAMETOOLONG"), None);
     }
 
     #[test]
     fn refused_characters_are_replaced() {
-        let tried = |name: &str| tried(name, Errno::INVAL);
+        let tried = |name: &str| tried(name, "EINVAL");
         assert_eq!(tried("Who? 12:30 \"x\".mp4").unwrap(), "Who_ 12_30 _x_.mp4");
         assert_eq!(tried("señor.mp4").unwrap(), "se_or.mp4");
         assert_eq!(tried("film.mp4"), None);
-        assert_eq!(super::tests::tried("a:b", Errno::NOSPC), None);
+        assert_eq!(super::tests::tried("a:b", "ENOSPC"), None);
     }
 }

@@ -8,21 +8,16 @@
 //! have the same bytes.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, Metadata, Permissions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
-use std::os::fd::AsRawFd as _;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rustix::fs::{OFlags, SeekFrom};
 
 use super::checkpoint_file::directory_of;
 use super::naming::rename_new;
-use super::partial::{Partial, Paths, is_placeholder, look, open_regular, owner_here, unlike_ours};
-use super::publish::unless_unsupported;
+use super::partial::{Partial, Paths, is_placeholder, open_regular, owner_here, unlike_ours};
 use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, FormerName, SALT_BYTES, is_salt, samples};
 use crate::model::aria2_control::{ControlFile, MAX_CONTROL_BYTES};
@@ -30,6 +25,8 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::range::ByteRange;
 use crate::model::samples;
 use crate::model::size::differing;
+use crate::os;
+use crate::os::file::{Access, Facts};
 
 /// A file that another program left, as its names tell.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,15 +70,17 @@ pub(crate) struct Wanted {
 /// # Errors
 /// When a name cannot be looked up.
 pub(crate) fn find(paths: &Paths) -> Result<Option<Found>, Error> {
-    let examined = |path: &Path| look(path).map_err(|e| Error::io("cannot examine", path, e));
+    let examined = |path: &Path| Facts::at(path).map_err(|e| Error::io("cannot examine", path, e));
     let has_data = |path: &Path| {
-        Ok::<_, Error>(examined(path)?.is_some_and(|found| found.is_file() && found.len() > 0))
+        Ok::<_, Error>(
+            examined(path)?.is_some_and(|found| found.is_file() && found.len_bytes() > 0),
+        )
     };
     if examined(&paths.checkpoint)?.is_some() {
         return Ok(None);
     }
     let output = examined(&paths.output)?;
-    let placeholder = output.as_ref().is_some_and(|it| it.is_file() && it.len() == 0);
+    let placeholder = output.as_ref().is_some_and(|it| it.is_file() && it.len_bytes() == 0);
     let found = |former, path| Ok(Some(Found { former, path, placeholder }));
     if output.is_some() && !placeholder {
         let former = match examined(&control_path(paths))? {
@@ -112,11 +111,8 @@ pub(crate) fn former_path(paths: &Paths, former: FormerName) -> PathBuf {
         FormerName::Chromium => with(paths, ".crdownload"),
         FormerName::Salted(salt) => {
             let (stem, extension) = split(&paths.output);
-            let mut name = stem.to_owned();
-            for part in [&b"."[..], &salt, extension, b".part"] {
-                name.push(OsStr::from_bytes(part));
-            }
-            paths.output.with_file_name(name)
+            let parts = [stem.as_encoded_bytes(), b".", &salt, extension, b".part"];
+            paths.output.with_file_name(os::name::of_bytes(parts.concat()))
         }
     }
 }
@@ -134,7 +130,7 @@ fn with(paths: &Paths, suffix: &str) -> PathBuf {
 /// The name of a file before its extension, and that with its dot.
 fn split(output: &Path) -> (&OsStr, &[u8]) {
     let stem = output.file_stem().unwrap_or_default();
-    let name = output.file_name().unwrap_or_default().as_bytes();
+    let name = output.file_name().unwrap_or_default().as_encoded_bytes();
     (stem, name.get(stem.len()..).unwrap_or_default())
 }
 
@@ -144,8 +140,8 @@ fn salted(paths: &Paths) -> Result<Option<[u8; SALT_BYTES]>, Error> {
     let cannot = |error| Error::io("cannot read the directory", directory, error);
     let (stem, extension) = split(&paths.output);
     let salt_of = |name: OsString| -> Option<[u8; SALT_BYTES]> {
-        let name = name.into_vec();
-        let rest = name.strip_prefix(stem.as_bytes())?.strip_prefix(b".")?;
+        let name = name.as_encoded_bytes();
+        let rest = name.strip_prefix(stem.as_encoded_bytes())?.strip_prefix(b".")?;
         let salt = rest.strip_suffix(b".part")?.strip_suffix(extension)?;
         salt.try_into().ok().filter(|salt: &[u8; SALT_BYTES]| salt.iter().all(|it| is_salt(*it)))
     };
@@ -197,21 +193,23 @@ impl Found {
         paths: &Paths,
         wanted: Wanted,
     ) -> Result<Option<Leftover>, Error> {
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let Some(file) = open_regular(&self.path, flags)? else { return Ok(None) };
-        let metadata = file.metadata().map_err(self.cannot("cannot examine"))?;
+        let Some(file) = open_regular(&self.path, Access::ReadWrite)? else { return Ok(None) };
+        let facts = Facts::of(&file).map_err(self.cannot("cannot examine"))?;
+        let len_bytes = facts.len_bytes();
         let total = wanted.total_bytes;
-        if self.former == FormerName::Output && metadata.len() >= total {
+        if self.former == FormerName::Output && len_bytes >= total {
             return Ok(None);
         }
         if let Some(why) = wanted.obstacle {
             return Err(self.refused(why, MOVE_HINT));
         }
         let own = owner_here(&self.path)?;
-        if let Some(why) = unlike_ours(&metadata, own) {
+        if let Some(why) = unlike_ours(&facts, own) {
             return Err(self.refused(format_args!("it {why}"), MOVE_HINT));
         }
-        if self.path != paths.partial && look(&paths.partial).is_ok_and(|found| found.is_some()) {
+        if self.path != paths.partial
+            && Facts::at(&paths.partial).is_ok_and(|found| found.is_some())
+        {
             let why = format!("{} is in the way", paths.partial.display());
             return Err(self.refused(why, "move one of the two away, or choose another output"));
         }
@@ -231,19 +229,19 @@ impl Found {
                 let ControlFile { piece_bytes, have, .. } = self.control(paths, total, own)?;
                 (have, Some(piece_bytes))
             }
-            _ if metadata.len() > total => {
-                let (has, total) = differing(metadata.len(), total);
+            _ if len_bytes > total => {
+                let (has, total) = differing(len_bytes, total);
                 let why = format!("it has {has}, and the object has {total}");
                 return Err(self.refused(why, MOVE_HINT));
             }
             _ => {
-                let all = ByteRange::new(0, metadata.len());
+                let all = ByteRange::new(0, len_bytes);
                 (if all.is_empty() { Vec::new() } else { vec![all] }, None)
             }
         };
-        self.refuse_holes(&file, metadata.len(), &have)?;
+        self.refuse_holes(&file, len_bytes, &have)?;
         let read = |range| {
-            samples::read(range, |at, buffer| file.read_at(buffer, at))
+            samples::read(range, |at, buffer| os::file::read_at(&file, buffer, at))
                 .map(|bytes| (range.start(), bytes))
                 .ok_or_else(|| self.refused("it cannot be read", MOVE_HINT))
         };
@@ -251,16 +249,16 @@ impl Found {
             samples(&have, wanted.seed).into_iter().map(read).collect::<Result<_, _>>()?;
         let adopted = Adopted {
             former: self.former,
-            len_bytes: metadata.len(),
-            modified: modified(&metadata),
-            mode: metadata.mode() & 0o7777,
+            len_bytes,
+            modified: facts.modified(),
+            mode: facts.mode(),
         };
         Ok(Some(Leftover { found: self, file, adopted, have, samples, piece_bytes }))
     }
 
     /// Says no to a file that another program has locked, or open for writing.
     fn refuse_in_use(&self, file: &File) -> Result<(), Error> {
-        let why = match (file.try_lock(), writer_of(file)) {
+        let why = match (file.try_lock(), os::file::writer_of(file)) {
             (_, Some(process)) => format!("process {process} has it open for writing"),
             (Err(TryLockError::WouldBlock), None) => "another program has locked it".to_owned(),
             // Where there are no locks, the size and the time have to tell.
@@ -271,7 +269,9 @@ impl Found {
 
     /// Says no to what is told to be there and is a hole in the file, or beyond its end.
     fn refuse_holes(&self, file: &File, len: u64, have: &[ByteRange]) -> Result<(), Error> {
-        let Some(missing) = have.iter().find(|run| run.end() > len || has_hole(file, **run)) else {
+        let Some(missing) =
+            have.iter().find(|run| run.end() > len || os::file::has_hole(file, **run))
+        else {
             return Ok(());
         };
         let (what, hint) = match self.former {
@@ -289,12 +289,11 @@ impl Found {
         let path = control_path(paths);
         let shown = path.display();
         let refused = |why: String| self.refused(why, CONTROL_HINT);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let cannot = |error| Error::io("cannot read", &path, error);
-        let file =
-            open_regular(&path, flags)?.ok_or_else(|| refused(format!("{shown} is gone")))?;
-        let metadata = file.metadata().map_err(cannot)?;
-        if let Some(why) = unlike_ours(&metadata, own) {
+        let file = open_regular(&path, Access::Read)?
+            .ok_or_else(|| refused(format!("{shown} is gone")))?;
+        let facts = Facts::of(&file).map_err(cannot)?;
+        if let Some(why) = unlike_ours(&facts, own) {
             return Err(refused(format!("{shown} {why}")));
         }
         let mut bytes = Vec::new();
@@ -325,39 +324,6 @@ const CONTROL_HINT: &str =
 const DIGEST_HINT: &str =
     "give the object's digest (--checksum), move the file away, or choose another output";
 
-fn has_hole(file: &File, range: ByteRange) -> bool {
-    // A file system that knows nothing of holes tells the end.
-    rustix::fs::seek(file, SeekFrom::Hole(range.start())).is_ok_and(|hole| hole < range.end())
-}
-
-pub(crate) fn modified(metadata: &Metadata) -> (i64, u32) {
-    (metadata.mtime(), u32::try_from(metadata.mtime_nsec()).unwrap_or(0))
-}
-
-/// Another process that has `file` open for writing, as far as this one may know.
-fn writer_of(file: &File) -> Option<u32> {
-    let path = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let numbers = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
-    numbers.filter(|process| *process != std::process::id()).find(|process| {
-        let Ok(open) = fs::read_dir(format!("/proc/{process}/fd")) else { return false };
-        open.flatten().any(|it| {
-            fs::read_link(it.path()).is_ok_and(|target| target == path)
-                && is_for_writing(*process, &it.file_name())
-        })
-    })
-}
-
-fn is_for_writing(process: u32, descriptor: &OsStr) -> bool {
-    const ACCESS: u32 = 0o3;
-    let path = Path::new("/proc").join(process.to_string()).join("fdinfo").join(descriptor);
-    let told = fs::read_to_string(path).unwrap_or_default();
-    let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
-    flags
-        .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
-        .is_some_and(|it| it & ACCESS > 0)
-}
-
 /// Gives the data, which was another program's, its length, time, mode and name back, and
 /// removes the checkpoint. After a kill in between the checkpoint still tells whose it was.
 ///
@@ -371,12 +337,12 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
         let file = partial.file();
         fault_point::pass(Call::GiveBack)?;
         file.set_len(adopted.len_bytes)?;
-        unless_unsupported(file.set_permissions(Permissions::from_mode(adopted.mode)))?;
+        os::file::set_mode(file, adopted.mode)?;
         let (seconds, nanoseconds) = adopted.modified;
         let time = u64::try_from(seconds).ok().map(Duration::from_secs).and_then(|since| {
             UNIX_EPOCH.checked_add(since + Duration::from_nanos(u64::from(nanoseconds)))
         });
-        time.map_or(Ok(()), |time: SystemTime| unless_unsupported(file.set_modified(time)))?;
+        time.map_or(Ok(()), |time: SystemTime| os::file::set_modified(file, time))?;
         let former = former_path(paths, adopted.former);
         if former != paths.partial {
             // It gives way to the file that had the name before.
@@ -405,11 +371,12 @@ pub(super) fn clear_away(partial: &Partial, replaces_empty: bool) -> Result<(), 
         remove(&paths.output)?;
     }
     let controlled = partial.adopted().is_some_and(|it| it.former == FormerName::Controlled);
-    let taken = look(&paths.output).map_err(|e| Error::io("cannot examine", &paths.output, e))?;
+    let taken =
+        Facts::at(&paths.output).map_err(|e| Error::io("cannot examine", &paths.output, e))?;
     // Where aria2 has begun anew meanwhile, it is of that.
     if controlled && taken.is_none() {
         let control = control_path(paths);
-        let found = look(&control).map_err(|e| Error::io("cannot examine", &control, e))?;
+        let found = Facts::at(&control).map_err(|e| Error::io("cannot examine", &control, e))?;
         if found.is_some_and(|found| found.is_file()) {
             remove(&control)?;
         }

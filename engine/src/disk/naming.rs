@@ -2,24 +2,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
-use std::sync::LazyLock;
-
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
-use rustix::io::Errno;
 
 use super::checkpoint_file::directory_of;
 use crate::fault_point::{self, Call};
-
-/// Where each open file of this process can be found.
-const OPEN_FILES: &str = "/proc/self/fd";
-
-/// Whether files without a name can be given one here.
-pub(super) fn has_open_files() -> bool {
-    static HAS_OPEN_FILES: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
-    *HAS_OPEN_FILES
-}
+use crate::os;
+use crate::os::file::Facts;
+pub(super) use crate::os::name::{can_name_unnamed, has_no_links};
 
 /// How a name was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,53 +27,31 @@ pub(crate) enum Named {
 /// have neither the name is looked up right before an ordinary rename.
 ///
 /// # Errors
-/// [`Errno::EXIST`] where the name exists.
-pub(super) fn rename_new(from: &Path, to: &Path) -> Result<Named, Errno> {
+/// [`io::ErrorKind::AlreadyExists`] where the name exists.
+pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<Named> {
     fault_point::take_name(to)?;
-    let renamed = passed(Call::RenameNew)
-        .and_then(|()| rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE));
+    let renamed = fault_point::pass(Call::RenameNew)
+        .and_then(|()| os::name::rename_without_replacing(from, to));
     match renamed {
         Ok(()) => return Ok(Named::AtOnce),
-        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {}
+        Err(error) if os::error::is_unsupported(&error) => {}
         Err(error) => return Err(error),
     }
     match link_and_unlink(from, to) {
         Ok(()) => return Ok(Named::AtOnce),
-        Err(Errno::EXIST) => return Err(Errno::EXIST),
-        Err(error) if has_no_links(error) => {}
+        Err(error) if has_no_links(&error) => {}
         Err(error) => return Err(error),
     }
-    match fs::symlink_metadata(to) {
-        Ok(_) => Err(Errno::EXIST),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            rustix::fs::rename(from, to)?;
-            Ok(Named::AfterLook)
-        }
-        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::IO)),
+    if Facts::at(to)?.is_some() {
+        return Err(io::ErrorKind::AlreadyExists.into());
     }
+    fs::rename(from, to)?;
+    Ok(Named::AfterLook)
 }
 
-fn passed(call: Call) -> Result<(), Errno> {
-    fault_point::pass(call).map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
-}
-
-/// What file systems without links say, or one that counts no more of them.
-pub(super) fn has_no_links(error: Errno) -> bool {
-    matches!(
-        error,
-        Errno::PERM
-            | Errno::ACCESS
-            | Errno::INVAL
-            | Errno::NOSYS
-            | Errno::OPNOTSUPP
-            | Errno::MLINK
-            | Errno::XDEV
-    )
-}
-
-fn link_and_unlink(from: &Path, to: &Path) -> Result<(), Errno> {
-    passed(Call::Link)?;
-    rustix::fs::linkat(CWD, from, CWD, to, AtFlags::empty())?;
+fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
+    fault_point::pass(Call::Link)?;
+    os::name::link(from, to)?;
     // The file has its name now; [`super::partial`] knows what a kill here leaves.
     if let Err(error) = fs::remove_file(from) {
         tracing::warn!(path = ?from, %error, "cannot remove the former name");
@@ -97,27 +64,24 @@ fn link_and_unlink(from: &Path, to: &Path) -> Result<(), Errno> {
 /// # Errors
 /// Also where the file system has no such files, or no way to name them.
 pub(super) fn create_unnamed(path: &Path, mode: u32) -> io::Result<File> {
-    if !has_open_files() {
-        return Err(Errno::OPNOTSUPP.into());
-    }
-    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory_of(path), flags, Mode::from_raw_mode(mode))?.into())
+    os::name::create_unnamed(directory_of(path), mode)
 }
 
 /// Gives a file without a name one, which must not exist.
 ///
 /// # Errors
-/// [`Errno::EXIST`] where the name exists.
-pub(super) fn name(file: &File, path: &Path) -> Result<(), Errno> {
+/// [`io::ErrorKind::AlreadyExists`] where the name exists.
+pub(super) fn name(file: &File, path: &Path) -> io::Result<()> {
     fault_point::take_name(path)?;
-    passed(Call::Link)?;
-    let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
-    rustix::fs::linkat(CWD, open, CWD, path, AtFlags::SYMLINK_FOLLOW)
+    fault_point::pass(Call::Link)?;
+    os::name::name_unnamed(file, path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const EXISTS: io::ErrorKind = io::ErrorKind::AlreadyExists;
 
     #[test]
     fn no_way_of_naming_replaces_anything() {
@@ -125,16 +89,16 @@ mod tests {
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
         fs::write(&from, "new").unwrap();
         fs::write(&to, "older").unwrap();
-        assert_eq!(rename_new(&from, &to), Err(Errno::EXIST));
-        assert_eq!(link_and_unlink(&from, &to), Err(Errno::EXIST));
+        assert_eq!(rename_new(&from, &to).unwrap_err().kind(), EXISTS);
+        assert_eq!(link_and_unlink(&from, &to).unwrap_err().kind(), EXISTS);
         let unnamed = create_unnamed(&to, 0o600).unwrap();
-        assert_eq!(name(&unnamed, &to), Err(Errno::EXIST));
+        assert_eq!(name(&unnamed, &to).unwrap_err().kind(), EXISTS);
         assert_eq!(fs::read(&to).unwrap(), b"older");
         fs::remove_file(&to).unwrap();
         link_and_unlink(&from, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"new");
         assert!(!from.exists());
-        assert_eq!(rename_new(&to, &from), Ok(Named::AtOnce));
+        assert_eq!(rename_new(&to, &from).unwrap(), Named::AtOnce);
         name(&unnamed, &to).unwrap();
         assert_eq!(fs::read(&to).unwrap(), b"");
     }

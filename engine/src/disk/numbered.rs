@@ -2,8 +2,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::iter;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
+
+use crate::os;
 
 /// Who has so many files of one name does not look for the next one.
 const MOST: u32 = 9_999;
@@ -21,7 +22,7 @@ pub(super) fn names(output: &Path) -> impl Iterator<Item = PathBuf> + '_ {
 /// `name` with a number before its extension; `.tar.gz` and its like are one.
 /// What would be too long is cut before the number.
 fn numbered(name: &OsStr, number: u32) -> OsString {
-    let name = name.as_bytes();
+    let name = name.as_encoded_bytes();
     let dot = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
     let mut at = dot(name).unwrap_or(name.len());
     if let Some(inner) = dot(&name[..at])
@@ -36,7 +37,7 @@ fn numbered(name: &OsStr, number: u32) -> OsString {
         let cut = stem.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0).max(1);
         stem = &stem[..cut];
     }
-    OsString::from_vec([stem, number.as_bytes(), extension].concat())
+    os::name::of_bytes([stem, number.as_bytes(), extension].concat())
 }
 
 #[cfg(test)]

@@ -5,7 +5,6 @@ mod adopting;
 mod belonging;
 mod judging;
 
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -34,6 +33,7 @@ use crate::model::resource::Resource;
 use crate::model::samples::{self, Proof};
 use crate::model::segment::segment_size;
 use crate::model::selection::Selected;
+use crate::os;
 
 /// An object of at most so many bytes is not kept when its download ends early:
 /// fetching it again costs one request, as the first time.
@@ -267,7 +267,8 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             }
             Earlier::Checkpoint(checkpoint) => {
                 let file = Arc::clone(partial.file());
-                let read = |range| samples::read(range, |at, buffer| file.read_at(buffer, at));
+                let read =
+                    |range| samples::read(range, |at, buffer| os::file::read_at(&file, buffer, at));
                 match sift(request, *checkpoint, proven, "the partial", read) {
                     Sifted::Counts(checkpoint) => old = Some(*checkpoint),
                     Sifted::Prove(proof) => {

@@ -14,15 +14,10 @@
 //! files of these names.
 
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, Read as _};
-use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use rustix::fs::{Mode, OFlags};
-use rustix::io::Errno;
 
 use super::checkpoint_file::{self, Lock, directory_of};
 use super::naming::{self, create_unnamed};
@@ -30,23 +25,12 @@ use crate::fault_point::{self, Call};
 use crate::model::adoption::Adopted;
 use crate::model::checkpoint::{Checkpoint, DataFile};
 use crate::model::error::{Error, ErrorKind};
-
-/// Nobody but the owner reads a file before it is published.
-pub(super) const PRIVATE_MODE: u32 = 0o600;
+use crate::os;
+use crate::os::file::{Access, Facts, Identity, Kind, PRIVATE_MODE};
 
 /// How often another haul may publish or discard the partial just before its
 /// lock is taken. Each round needs a whole download in between.
 const MAX_ACQUIRE_ROUNDS: u32 = 64;
-
-/// The kernel gives its list of locks out in pieces of a page. A lock that comes or goes
-/// anywhere between two of them can hide another one, so what is not found in a longer list is
-/// looked for again: beside three processes with 60 locks each, 18 of 2,000 looks missed one.
-const LOOKS_AT_LOCKS: u32 = 32;
-
-const LOCKS_BUFFER_BYTES: usize = 64 << 10;
-
-/// A list that is shorter came in one piece.
-const LOCKS_AT_ONCE_BYTES: usize = 4000;
 
 /// The three names of a download.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +50,7 @@ impl Paths {
         let name = output.file_name().unwrap_or(output.as_os_str());
         let with = |suffix: &str| {
             // Nearly every path ends with its name, and need not be taken apart.
-            if output.as_os_str().as_bytes().ends_with(name.as_bytes()) {
+            if output.as_os_str().as_encoded_bytes().ends_with(name.as_encoded_bytes()) {
                 let mut path = OsString::with_capacity(output.as_os_str().len() + suffix.len());
                 path.push(output);
                 path.push(suffix);
@@ -138,9 +122,8 @@ impl Partial {
         holder: &dyn Fn(&[u8]) -> Option<u32>,
     ) -> Result<Self, Error> {
         refuse_special_output(&paths.output)?;
-        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         for _ in 0..MAX_ACQUIRE_ROUNDS {
-            let Some(checkpoint) = open_regular(&paths.checkpoint, flags)? else {
+            let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
                 match Self::begin(&paths, first)? {
                     Some(partial) => return Ok(partial),
                     None => continue,
@@ -170,17 +153,16 @@ impl Partial {
     fn begin(paths: &Paths, first: &First<'_>) -> Result<Option<Self>, Error> {
         let cannot = |error| Error::io("cannot examine", &paths.partial, error);
         let mut found = None;
-        if let Some(there) = look(&paths.partial).map_err(cannot)? {
+        if let Some(there) = Facts::at(&paths.partial).map_err(cannot)? {
             // What is in place of the object may be empty: `mktemp` made it.
-            let may_be_taken = paths.are_in_place() && there.is_file() && there.len() == 0;
+            let may_be_taken = paths.are_in_place() && there.is_file() && there.len_bytes() == 0;
             if !may_be_taken {
                 return match is_foreign(paths, &there)? {
                     true => Err(foreign(paths)),
                     false => Ok(None),
                 };
             }
-            found =
-                open_regular(&paths.partial, OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC)?;
+            found = open_regular(&paths.partial, Access::ReadWrite)?;
         }
         let existed = found.is_some();
         let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
@@ -202,7 +184,7 @@ impl Partial {
         let named = match data {
             Some(file) if existed => Ok(file),
             Some(file) => match naming::name(&file, &paths.partial) {
-                Err(error) if naming::has_no_links(error) => {
+                Err(error) if naming::has_no_links(&error) => {
                     recorded = false;
                     create_new(&paths.partial)
                 }
@@ -227,9 +209,9 @@ impl Partial {
             }
             Err(error) => {
                 let _ = remove_checkpoint(&paths.checkpoint, &checkpoint);
-                Err(match error {
-                    Errno::EXIST => foreign(paths),
-                    error => cannot_create(error.into()),
+                Err(match error.kind() {
+                    io::ErrorKind::AlreadyExists => foreign(paths),
+                    _ => cannot_create(error),
                 })
             }
         }
@@ -245,15 +227,14 @@ impl Partial {
         paths: Paths,
         holder: &dyn Fn(&[u8]) -> Option<u32>,
     ) -> Result<Self, Error> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         for _ in 0..MAX_ACQUIRE_ROUNDS {
             // Some network file systems lock only what can be written to.
-            let writable = open_regular(&paths.checkpoint, flags | OFlags::RDWR);
-            let opened = writable.or_else(|_| open_regular(&paths.checkpoint, flags))?;
+            let writable = open_regular(&paths.checkpoint, Access::ReadWrite);
+            let opened = writable.or_else(|_| open_regular(&paths.checkpoint, Access::Read))?;
             let Some(checkpoint) = opened else { break };
             let Some(unlocked) = take_lock(&paths, &checkpoint, holder)? else { continue };
             checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
-            let Some(file) = open_regular(&paths.partial, flags)? else { break };
+            let Some(file) = open_regular(&paths.partial, Access::Read)? else { break };
             refuse_others(&paths, &checkpoint, &file)?;
             return Ok(Self {
                 file: Arc::new(file),
@@ -272,22 +253,15 @@ impl Partial {
         ))
     }
 
-    /// Whether a download holds the lock now. To ask takes the
-    /// lock for a moment, so a download that starts in it is told that another
-    /// one runs: the kernel's list of locks is asked first.
+    /// Whether a download holds the lock now.
     pub(crate) fn is_locked(paths: &Paths) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let Ok(Some(file)) = open_regular(&paths.checkpoint, flags) else { return false };
-        if fs::exists("/proc/locks").unwrap_or(false) {
-            return lock_holder(&file).is_some();
-        }
-        matches!(file.try_lock_shared(), Err(fs::TryLockError::WouldBlock))
+        let found = open_regular(&paths.checkpoint, Access::Read);
+        found.ok().flatten().is_some_and(|file| os::lock::is_held(&file))
     }
 
     /// Whether nobody but the owner can read the data, as far as its mode tells.
     pub(crate) fn is_private(&self) -> bool {
-        let mode = self.file.metadata().map(|found| found.mode());
-        mode.is_ok_and(|mode| mode & 0o077 == 0)
+        Facts::of(&self.file).is_ok_and(|found| found.is_private())
     }
 
     /// The mode that the published file is not to go beyond, where it is in the place of
@@ -302,10 +276,9 @@ impl Partial {
     /// When its mode cannot be set.
     pub(crate) fn make_private(&self) -> Result<(), Error> {
         let path = &self.paths.partial;
-        let metadata = self.file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
-        if metadata.permissions().mode() & 0o777 != PRIVATE_MODE {
-            let set = self.file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
-            super::publish::unless_unsupported(set)
+        let found = Facts::of(&self.file).map_err(|e| Error::io("cannot examine", path, e))?;
+        if found.permissions() != PRIVATE_MODE {
+            os::file::set_mode(&self.file, PRIVATE_MODE)
                 .map_err(|e| Error::io("cannot set the mode of", path, e))?;
         }
         Ok(())
@@ -359,13 +332,13 @@ impl Partial {
         let path = &self.paths.checkpoint;
         let cannot = |error| Error::io("cannot write the checkpoint", path, error);
         let mut checkpoint = self.lock();
-        let written = match look(path).map_err(cannot)? {
+        let written = match Facts::at(path).map_err(cannot)? {
             // Another program removed it.
             None => {
                 let created = checkpoint_file::create(path, bytes, durable);
                 created.map_err(cannot)?.map(|(file, _)| file)
             }
-            Some(found) if is_same(&found, &checkpoint.metadata().map_err(cannot)?) => {
+            Some(found) if is_same(&found, &Facts::of(&checkpoint).map_err(cannot)?) => {
                 Some(checkpoint_file::replace(path, bytes, durable).map_err(cannot)?)
             }
             Some(_) => None,
@@ -440,9 +413,9 @@ fn remove_checkpoint(path: &Path, checkpoint: &File) -> io::Result<()> {
 }
 
 fn data_file(file: &File, paths: &Paths) -> Result<DataFile, Error> {
-    let found = file.metadata().map_err(|e| Error::io("cannot examine", &paths.partial, e))?;
-    let in_place = paths.are_in_place();
-    Ok(DataFile { in_place, device: found.dev(), inode: found.ino() })
+    let found = Facts::of(file).map_err(|e| Error::io("cannot examine", &paths.partial, e))?;
+    let Identity { device, inode } = found.identity();
+    Ok(DataFile { in_place: paths.are_in_place(), device, inode })
 }
 
 /// Takes the lock of an open checkpoint, and says why there is none where that is so.
@@ -473,9 +446,8 @@ fn reason(lock: Lock) -> Option<String> {
 /// The data that belongs to a locked checkpoint of ours, and whether it was created.
 /// `None` when it vanished meanwhile.
 fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, Error> {
-    let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
-    let found = open_regular(&paths.partial, flags)?;
+    let found = open_regular(&paths.partial, Access::ReadWrite)?;
     if let Some(file) = found {
         if !is_published_midway(paths, &file)? {
             refuse_others(paths, checkpoint, &file)?;
@@ -489,8 +461,8 @@ fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, E
     fault_point::pass(Call::CreatePartial).map_err(cannot_create)?;
     match create_new(&paths.partial) {
         Ok(file) => Ok(Some((file, true))),
-        Err(Errno::EXIST) => Ok(None),
-        Err(error) => Err(cannot_create(error.into())),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(cannot_create(error)),
     }
 }
 
@@ -498,9 +470,9 @@ fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, E
 /// is published where there is no renaming without replacing.
 fn is_published_midway(paths: &Paths, file: &File) -> Result<bool, Error> {
     let cannot = |error| Error::io("cannot examine", &paths.output, error);
-    let found = file.metadata().map_err(cannot)?;
+    let found = Facts::of(file).map_err(cannot)?;
     Ok(!paths.are_in_place()
-        && found.nlink() == 2
+        && found.names() == 2
         && is_named(&paths.output, file).map_err(cannot)?)
 }
 
@@ -510,7 +482,7 @@ fn is_published_midway(paths: &Paths, file: &File) -> Result<bool, Error> {
 fn refuse_others(paths: &Paths, checkpoint: &File, data: &File) -> Result<(), Error> {
     let own = owner_here(&paths.checkpoint)?;
     for (path, file) in [(&paths.checkpoint, checkpoint), (&paths.partial, data)] {
-        let found = file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
+        let found = Facts::of(file).map_err(|e| Error::io("cannot examine", path, e))?;
         let Some(why) = unlike_ours(&found, own) else { continue };
         let message = format!("{} {why}; nothing was changed", path.display());
         return Err(Error::new(ErrorKind::LocalFile, message).with_hint(format!(
@@ -523,15 +495,15 @@ fn refuse_others(paths: &Paths, checkpoint: &File, data: &File) -> Result<(), Er
 }
 
 /// What sets a file apart from one that the user `own` made here.
-pub(super) fn unlike_ours(found: &Metadata, own: u32) -> Option<String> {
-    if found.uid() != own {
+pub(super) fn unlike_ours(found: &Facts, own: u32) -> Option<String> {
+    if found.owner() != own {
         return Some(format!(
             "belongs to user {} and not to {own}, who a file made here belongs to",
-            found.uid()
+            found.owner()
         ));
     }
-    (found.nlink() > 1).then(|| {
-        format!("has {} names (hard links), so it would change under the others too", found.nlink())
+    (found.names() > 1).then(|| {
+        format!("has {} names (hard links), so it would change under the others too", found.names())
     })
 }
 
@@ -545,13 +517,12 @@ pub(super) fn owner_here(path: &Path) -> Result<u32, Error> {
         fs::remove_file(name)?;
         Ok::<_, io::Error>(file)
     });
-    Ok(file.and_then(|file| file.metadata()).map_err(cannot)?.uid())
+    Ok(file.and_then(|file| Facts::of(&file)).map_err(cannot)?.owner())
 }
 
-fn create_new(path: &Path) -> Result<File, Errno> {
-    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+fn create_new(path: &Path) -> io::Result<File> {
     fault_point::take_name(path)?;
-    Ok(rustix::fs::open(path, flags, Mode::from_raw_mode(PRIVATE_MODE))?.into())
+    os::file::create_private(path)
 }
 
 /// Removes the partial download that `checkpoint` is of.
@@ -574,14 +545,15 @@ pub(crate) fn remove_alone(
     paths: &Paths,
     holder: &dyn Fn(&[u8]) -> Option<u32>,
 ) -> Result<(), Error> {
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Some(checkpoint) = open_regular(&paths.checkpoint, flags)? else { return Ok(()) };
+    let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
+        return Ok(());
+    };
     if take_lock(paths, &checkpoint, holder)?.is_none() {
         return Ok(());
     }
     refuse_others(paths, &checkpoint, &checkpoint)?;
     let cannot = |error| Error::io("cannot remove", &paths.checkpoint, error);
-    if !paths.are_in_place() && look(&paths.partial).map_err(cannot)?.is_some() {
+    if !paths.are_in_place() && Facts::at(&paths.partial).map_err(cannot)?.is_some() {
         return Err(locked(paths, Some(&checkpoint), holder));
     }
     remove_checkpoint(&paths.checkpoint, &checkpoint).map_err(cannot)
@@ -602,22 +574,21 @@ fn foreign(paths: &Paths) -> Error {
 
 /// Whether what was `found` in the data's place is nobody's download: those have a
 /// checkpoint as long as they have data. It is still there although there is none now.
-fn is_foreign(paths: &Paths, found: &Metadata) -> Result<bool, Error> {
+fn is_foreign(paths: &Paths, found: &Facts) -> Result<bool, Error> {
     if fault_point::has_bug!(ForeignSideFiles) {
         return Ok(false);
     }
     let cannot = |error| Error::io("cannot examine", &paths.partial, error);
     let recorded = is_present(&paths.checkpoint)?;
-    let there = look(&paths.partial).map_err(cannot)?;
-    let same = |now: &Metadata| (now.dev(), now.ino()) == (found.dev(), found.ino());
-    Ok(!recorded && there.as_ref().is_some_and(same))
+    let there = Facts::at(&paths.partial).map_err(cannot)?;
+    Ok(!recorded && there.is_some_and(|now| is_same(&now, found)))
 }
 
 /// Says no to a foreign partial before anything is fetched for it; without the
 /// lock, so [`Partial::acquire`] decides again.
 pub(crate) fn refuse_foreign(paths: &Paths) -> Result<(), Error> {
-    match fs::symlink_metadata(&paths.partial) {
-        Ok(found) if is_foreign(paths, &found)? => Err(foreign(paths)),
+    match Facts::at(&paths.partial) {
+        Ok(Some(found)) if is_foreign(paths, &found)? => Err(foreign(paths)),
         _ => Ok(()),
     }
 }
@@ -626,9 +597,8 @@ pub(crate) fn refuse_foreign(paths: &Paths) -> Result<(), Error> {
 /// the lock, so [`Partial::acquire`] decides again. A download of this process may be about to
 /// leave, and is waited for.
 pub(crate) fn refuse_locked(paths: &Paths) -> Result<(), Error> {
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Ok(Some(file)) = open_regular(&paths.checkpoint, flags) else { return Ok(()) };
-    match lock_holder(&file) {
+    let Ok(Some(file)) = open_regular(&paths.checkpoint, Access::Read) else { return Ok(()) };
+    match os::lock::holder(&file) {
         Some(pid) if pid != std::process::id() => Err(locked_by(paths, Some(pid))),
         _ => Ok(()),
     }
@@ -652,7 +622,7 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
 /// [`ErrorKind::OutputExists`], or [`ErrorKind::LocalFile`] when the name
 /// cannot be looked up.
 pub(crate) fn refuse_existing(output: &Path) -> Result<(), Error> {
-    match look(output).map_err(|e| Error::io("cannot examine", output, e))? {
+    match Facts::at(output).map_err(|e| Error::io("cannot examine", output, e))? {
         Some(_) => Err(output_exists(output, "nothing was written")),
         None => Ok(()),
     }
@@ -669,7 +639,8 @@ pub(crate) fn refuse_finished(paths: &Paths, replaces_empty: bool) -> Result<(),
         return Ok(());
     }
     let unfinished = || {
-        let empty = fs::symlink_metadata(&paths.output).is_ok_and(|found| found.len() == 0);
+        let found = Facts::at(&paths.output).ok().flatten();
+        let empty = found.is_some_and(|found| found.len_bytes() == 0);
         Ok::<_, Error>(empty || is_present(&paths.checkpoint)?)
     };
     if paths.are_in_place() && unfinished()? {
@@ -680,7 +651,8 @@ pub(crate) fn refuse_finished(paths: &Paths, replaces_empty: bool) -> Result<(),
 
 /// Whether an empty file is at `path`: Firefox keeps a name with one while it downloads.
 pub(super) fn is_placeholder(path: &Path) -> bool {
-    fs::symlink_metadata(path).is_ok_and(|found| found.is_file() && found.len() == 0)
+    let found = Facts::at(path).ok().flatten();
+    found.is_some_and(|found| found.is_file() && found.len_bytes() == 0)
 }
 
 /// Removes what is in place of an object that is to replace it, and is no download of
@@ -689,14 +661,15 @@ pub(super) fn is_placeholder(path: &Path) -> bool {
 /// # Errors
 /// When it cannot be removed, or is no regular file.
 pub(crate) fn give_up(paths: &Paths) -> Result<Option<u32>, Error> {
-    let there = is_present(&paths.output)?;
     let cannot = |what: &'static str| move |error| Error::io(what, &paths.output, error);
-    if !there || is_present(&paths.checkpoint)? {
+    if !is_present(&paths.output)? || is_present(&paths.checkpoint)? {
         return Ok(None);
     }
-    let metadata = fs::symlink_metadata(&paths.output).map_err(cannot("cannot examine"))?;
+    let Some(found) = Facts::at(&paths.output).map_err(cannot("cannot examine"))? else {
+        return Ok(None);
+    };
     fs::remove_file(&paths.output).map_err(cannot("cannot remove"))?;
-    Ok(Some(metadata.mode() & 0o777))
+    Ok(Some(found.permissions()))
 }
 
 /// The error for an output that is there already.
@@ -717,30 +690,21 @@ pub(super) fn output_exists(output: &Path, consequence: &str) -> Error {
 /// A rename would put the download in the place of a device or FIFO, and fail
 /// on a directory, only after everything was received.
 fn refuse_special_output(output: &Path) -> Result<(), Error> {
-    match fs::metadata(output) {
-        Ok(metadata) if !metadata.is_file() => Err(not_regular(output, &metadata)),
+    match Facts::behind(output) {
+        Ok(found) if !found.is_file() => Err(not_regular(output, &found)),
         // A name that cannot be looked up fails when the partial is opened.
         _ => Ok(()),
     }
 }
 
-/// What is at `path`, without following a symlink.
-pub(super) fn look(path: &Path) -> io::Result<Option<Metadata>> {
-    match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(Some(metadata)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
-}
-
 /// Whether `path` is a name of `file`.
 pub(super) fn is_named(path: &Path, file: &File) -> io::Result<bool> {
-    look(path)?.map_or(Ok(false), |named| Ok(is_same(&named, &file.metadata()?)))
+    Facts::at(path)?.map_or(Ok(false), |named| Ok(is_same(&named, &Facts::of(file)?)))
 }
 
 /// Whether both are of one file.
-pub(super) fn is_same(one: &Metadata, other: &Metadata) -> bool {
-    (one.dev(), one.ino()) == (other.dev(), other.ino())
+pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
+    one.identity() == other.identity()
 }
 
 /// The error for a file that is not ours any more.
@@ -757,22 +721,18 @@ pub(super) fn replaced(path: &Path, consequence: &str) -> Error {
 
 /// Whether `path` exists; anything but a regular file is an error.
 pub(super) fn is_present(path: &Path) -> Result<bool, Error> {
-    match look(path).map_err(|e| Error::io("cannot examine", path, e))? {
-        Some(metadata) if !metadata.is_file() => Err(not_regular(path, &metadata)),
+    match Facts::at(path).map_err(|e| Error::io("cannot examine", path, e))? {
+        Some(found) if !found.is_file() => Err(not_regular(path, &found)),
         found => Ok(found.is_some()),
     }
 }
 
-pub(super) fn not_regular(path: &Path, metadata: &Metadata) -> Error {
-    let file_type = metadata.file_type();
-    let what = if file_type.is_symlink() {
-        "a symbolic link"
-    } else if file_type.is_dir() {
-        "a directory"
-    } else if file_type.is_fifo() {
-        "a FIFO"
-    } else {
-        "a device or socket"
+fn not_regular(path: &Path, found: &Facts) -> Error {
+    let what = match found.kind() {
+        Kind::Link => "a symbolic link",
+        Kind::Directory => "a directory",
+        Kind::Fifo => "a FIFO",
+        Kind::File | Kind::Other => "a device or socket",
     };
     Error::new(
         ErrorKind::LocalFile,
@@ -791,7 +751,7 @@ fn locked(paths: &Paths, file: Option<&File>, holder: &dyn Fn(&[u8]) -> Option<u
         let bytes = checkpoint_file::read(&paths.checkpoint).ok().flatten();
         bytes.and_then(|bytes| holder(&bytes))
     };
-    locked_by(paths, file.and_then(lock_holder).or_else(of_checkpoint))
+    locked_by(paths, file.and_then(os::lock::holder).or_else(of_checkpoint))
 }
 
 fn locked_by(paths: &Paths, process: Option<u32>) -> Error {
@@ -810,42 +770,17 @@ fn locked_by(paths: &Paths, process: Option<u32>) -> Error {
     .with_hint(hint)
 }
 
-/// The process that has the lock of `file`, as far as the kernel tells.
-fn lock_holder(file: &File) -> Option<u32> {
-    let found = file.metadata().ok()?;
-    let (major, minor) = (rustix::fs::major(found.dev()), rustix::fs::minor(found.dev()));
-    let place = format!("{major:02x}:{minor:02x}:{}", found.ino());
-    for _ in 0..LOOKS_AT_LOCKS {
-        // Into a large buffer: a small one would cut the list where it is full.
-        let mut locks = String::with_capacity(LOCKS_BUFFER_BYTES);
-        File::open("/proc/locks").ok()?.read_to_string(&mut locks).ok()?;
-        let holder =
-            locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
-                [_, "FLOCK", _, "WRITE", pid, at, ..] if at == place => pid.parse().ok(),
-                _ => None,
-            });
-        if holder.is_some() || locks.len() < LOCKS_AT_ONCE_BYTES {
-            // 0 is a process that is not visible here.
-            return holder.filter(|pid| *pid != 0);
-        }
-    }
-    None
-}
-
 /// The file at `path`; `None` when there is none.
-pub(super) fn open_regular(path: &Path, flags: OFlags) -> Result<Option<File>, Error> {
+pub(super) fn open_regular(path: &Path, access: Access) -> Result<Option<File>, Error> {
     // Looked at before it is opened: opening a device can have effects.
     if !is_present(path)? {
         return Ok(None);
     }
-    let file = match rustix::fs::open(path, flags, Mode::empty()) {
-        Ok(descriptor) => File::from(descriptor),
-        Err(rustix::io::Errno::NOENT) => return Ok(None),
-        Err(error) => return Err(Error::io("cannot open", path, error.into())),
-    };
-    let metadata = file.metadata().map_err(|e| Error::io("cannot examine", path, e))?;
-    if !metadata.is_file() {
-        return Err(not_regular(path, &metadata));
+    let opened = os::file::open(path, access).map_err(|e| Error::io("cannot open", path, e))?;
+    let Some(file) = opened else { return Ok(None) };
+    let found = Facts::of(&file).map_err(|e| Error::io("cannot examine", path, e))?;
+    if !found.is_file() {
+        return Err(not_regular(path, &found));
     }
     Ok(Some(file))
 }
@@ -864,8 +799,9 @@ impl Partial {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
     use std::io::Write as _;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 
     use tempfile::TempDir;
 
@@ -920,7 +856,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Locked);
         // What an earlier holder wrote counts only where the kernel tells nothing.
         first.record(b"HAULCKPT4711", false).unwrap();
-        let holder = lock_holder(&first.lock()).unwrap_or(4711);
+        let holder = os::lock::holder(&first.lock()).unwrap_or(4711);
         assert!(holder == std::process::id() || !Path::new("/proc/locks").exists(), "{holder}");
         let error = acquire(&paths).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Locked);
@@ -1102,7 +1038,7 @@ mod tests {
                 "haul" => &paths.checkpoint,
                 _ => &paths.output,
             };
-            let mode = Mode::from_raw_mode(0o600);
+            let mode = rustix::fs::Mode::from_raw_mode(0o600);
             rustix::fs::mknodat(rustix::fs::CWD, path, rustix::fs::FileType::Fifo, mode, 0)
                 .unwrap();
             assert_refused(&paths);

@@ -9,8 +9,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -20,6 +18,8 @@ use crate::disk::partial::{self, Partial, Paths};
 use crate::model::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::ValidatorKind;
+use crate::os;
+use crate::os::file::{Facts, Identity};
 
 /// A partial download, as its files tell of it. Nothing of it was read but the
 /// checkpoint: [`crate::verify_partial`] reads the data.
@@ -87,7 +87,7 @@ pub fn find_partials(dir: &Path) -> Result<Vec<PartialInfo>, Error> {
     let mut names = BTreeSet::new();
     for entry in fs::read_dir(dir).map_err(cannot_read)? {
         let name = entry.map_err(cannot_read)?.file_name();
-        let name = name.as_bytes();
+        let name = name.as_encoded_bytes();
         let name = name
             .strip_suffix(b".part")
             .or_else(|| name.strip_suffix(b".haul"))
@@ -95,7 +95,7 @@ pub fn find_partials(dir: &Path) -> Result<Vec<PartialInfo>, Error> {
         names.extend(name.filter(|name| !name.is_empty()).map(<[u8]>::to_vec));
     }
     for name in names {
-        let output = dir.join(std::ffi::OsString::from_vec(name));
+        let output = dir.join(os::name::of_bytes(name));
         // One that cannot be examined is nobody's reason to see none of the others.
         found.extend(look_at(&output).unwrap_or(None));
     }
@@ -174,15 +174,14 @@ fn decoded(paths: &Paths) -> Result<Option<Decoded>, Error> {
 /// The files of one download that are here.
 struct Here {
     paths: Paths,
-    checkpoint: Option<(fs::Metadata, Decoded)>,
-    data: Option<fs::Metadata>,
+    checkpoint: Option<(Facts, Decoded)>,
+    data: Option<Facts>,
 }
 
 fn here(output: &Path) -> Result<Here, Error> {
     let mut paths = Paths::of(output);
-    let examine = |path: &Path| match fs::symlink_metadata(path) {
-        Ok(metadata) => Ok(metadata.is_file().then_some(metadata)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+    let examine = |path: &Path| match Facts::at(path) {
+        Ok(found) => Ok(found.filter(Facts::is_file)),
         Err(error) => Err(Error::io("cannot examine", path, error)),
     };
     let mut data = examine(&paths.partial)?;
@@ -205,8 +204,8 @@ fn here(output: &Path) -> Result<Here, Error> {
     let in_place = decoded.as_ref().ok().and_then(|it| it.data_file).filter(|it| it.in_place);
     if let Some(told) = in_place {
         paths = Paths::in_place(output);
-        let same = |it: &fs::Metadata| (it.dev(), it.ino()) == (told.device, told.inode);
-        data = examine(&paths.partial)?.filter(same);
+        let told = Identity { device: told.device, inode: told.inode };
+        data = examine(&paths.partial)?.filter(|found| found.identity() == told);
     }
     Ok(Here { paths, checkpoint: Some((found, decoded)), data })
 }
@@ -228,12 +227,14 @@ fn look_at(output: &Path) -> Result<Option<PartialInfo>, Error> {
         Err(CheckpointError::NotACheckpoint) => return Ok(None),
         Err(why) => Err(why.to_string()),
     };
-    let written = |metadata: &fs::Metadata| metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
     Ok(Some(PartialInfo {
         output: output.to_owned(),
         state,
-        disk_bytes: data.as_ref().map_or(0, |data| data.blocks() * 512),
-        modified: data.iter().map(written).fold(written(&checkpoint), SystemTime::max),
+        disk_bytes: data.as_ref().map_or(0, Facts::disk_bytes),
+        modified: data
+            .iter()
+            .map(Facts::modified_time)
+            .fold(checkpoint.modified_time(), SystemTime::max),
         running: Partial::is_locked(&paths),
         checkpoint: paths.checkpoint,
         data: data.map(|_| paths.partial),

@@ -4,13 +4,10 @@
 //! data and attributes are on the disk before the name is, the name is on the
 //! disk before the checkpoint goes, and until the rename nothing is given up.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
-
-use rustix::io::Errno;
 
 use super::checkpoint_file;
 use super::conditional::Note;
@@ -18,11 +15,13 @@ use super::directory_sync::DirectorySyncs;
 use super::foreign;
 use super::naming::{Named, rename_new};
 use super::numbered::names;
-use super::partial::{PRIVATE_MODE, Partial, Paths, output_exists, replaced};
+use super::partial::{Partial, Paths, output_exists, replaced};
 use crate::fault_point::{self, Call};
 use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
+use crate::os;
+use crate::os::file::{Facts, PRIVATE_MODE};
 
 /// How [`publish`] does its work.
 #[derive(Debug, Clone)]
@@ -103,7 +102,7 @@ pub(crate) fn publish(
         Ok(named) => named,
         Err(error) => {
             // Kept for the next run, and until then for nobody else's eyes.
-            let _ = file.set_permissions(Permissions::from_mode(PRIVATE_MODE));
+            let _ = os::file::set_mode(file, PRIVATE_MODE);
             return Err(error);
         }
     };
@@ -120,13 +119,12 @@ pub(crate) fn publish(
 
 /// The permission bits of the file at `path`, if there is one.
 fn mode_of(path: &Path) -> Option<u32> {
-    let found = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
-    Some(found.permissions().mode() & 0o777)
+    let found = Facts::behind(path).ok().filter(Facts::is_file)?;
+    Some(found.permissions())
 }
 
 fn set_attributes(file: &File, mode: Option<u32>, options: &PublishOptions) -> io::Result<()> {
-    let mode = mode.unwrap_or_else(|| 0o666 & !umask());
-    unless_unsupported(file.set_permissions(Permissions::from_mode(mode)))?;
+    os::file::set_mode(file, mode.unwrap_or_else(os::file::usual_mode))?;
     set_version(file, options)
 }
 
@@ -135,33 +133,12 @@ pub(super) fn set_version(file: &File, options: &PublishOptions) -> io::Result<(
     let modified = options
         .modified_unix
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
-    modified.map_or(Ok(()), |time| unless_unsupported(file.set_modified(time)))?;
+    modified.map_or(Ok(()), |time| os::file::set_modified(file, time))?;
     // The record is good for this time only.
     if let Some(Err(error)) = options.note.as_ref().map(|note| note.write(file)) {
         tracing::debug!(%error, "the version cannot be recorded: time and size have to do");
     }
     Ok(())
-}
-
-/// FAT and some network file systems have no modes, or no such times. That is
-/// no reason to withhold a complete file.
-pub(super) fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
-    match result.as_ref().err().and_then(Errno::from_io_error) {
-        Some(Errno::PERM | Errno::OPNOTSUPP | Errno::NOSYS | Errno::INVAL) => Ok(()),
-        _ => result,
-    }
-}
-
-/// The umask of the process. umask(2) can only read it by changing it, for a
-/// moment, for every thread; /proc shows it.
-fn umask() -> u32 {
-    const USUAL: u32 = 0o022;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))
-        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
-        .unwrap_or(USUAL)
 }
 
 /// Says no to replacing what is the checkpoint or the data of another download.
@@ -203,29 +180,30 @@ fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<(PathBuf,
             for name in names(output).filter(|name| !is_theirs(name)) {
                 match rename_new(partial, &name) {
                     Ok(named) => return Ok((name, named)),
-                    Err(Errno::EXIST) => {}
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Err(error) => {
                         let what = "the partial is kept: cannot create";
-                        return Err(Error::io(what, &name, error.into()));
+                        return Err(Error::io(what, &name, error));
                     }
                 }
             }
-            Err(Errno::EXIST)
+            Err(io::ErrorKind::AlreadyExists.into())
         }
     };
     match outcome {
         Ok(named) => Ok((output.to_owned(), named)),
-        Err(Errno::EXIST) => Err(output_exists(
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Err(output_exists(
             output,
             &format!("the complete download is kept as {}", partial.display()),
         )),
-        Err(error) => Err(Error::io("the partial is kept: cannot create", output, error.into())),
+        Err(error) => Err(Error::io("the partial is kept: cannot create", output, error)),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::MetadataExt as _;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::sync::Arc;
 
     use tempfile::TempDir;

@@ -13,17 +13,16 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::Advice;
-
 use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
-use super::naming::{create_unnamed, has_open_files, name};
+use super::naming::{can_name_unnamed, create_unnamed, name};
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_version};
 use super::storage::memory::{Buffers, MemoryStorage};
 use crate::fault_point::{self, Call};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
+use crate::os;
 
 /// Directories that are remembered; a list has few.
 const MAX_DIRECTORIES: usize = 256;
@@ -48,7 +47,7 @@ impl Directories {
             return true;
         }
         // Whatever is wrong is told where a partial is created instead.
-        if !has_open_files() || create_for(output).is_err() {
+        if !can_name_unnamed() || create_for(output).is_err() {
             return false;
         }
         let mut known = self.lock();
@@ -132,9 +131,7 @@ impl Unnamed {
             .and_then(|()| set_version(&file, options))
             .map_err(failed("cannot set the attributes of"))?;
         if options.sync {
-            // Linux begins to write what it is told is not needed in memory, and keeps
-            // what is being written. Elsewhere, and on an error, the sync does it all.
-            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
+            os::file::begin_write_back(&file);
         }
         self.file = Some(file);
         Ok(())
@@ -183,7 +180,7 @@ fn create_for(output: &Path) -> io::Result<File> {
     let directory = directory_of(output);
     let create = || {
         fault_point::pass(Call::CreatePartial)?;
-        create_unnamed(output, 0o666)
+        create_unnamed(output, os::file::OPEN_MODE)
     };
     create().or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => fs::create_dir_all(directory).and_then(|()| create()),

@@ -12,8 +12,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 
-use rustix::fs::{Mode, OFlags};
-
 use crate::disk::hasher::Hasher;
 use crate::disk::output::{self, Earlier};
 use crate::disk::partial::{Partial, Paths};
@@ -25,6 +23,7 @@ use crate::model::digest_tree;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::layout::Layout;
 use crate::model::range::ByteRange;
+use crate::os;
 
 /// What [`verify_file`] found.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -130,10 +129,7 @@ const MOST_SEGMENTS: u64 = 16_384;
 pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileReport, Error> {
     let cannot_read = |error| Error::io("cannot read", path, error);
     // A FIFO without a writer would block the opening.
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file =
-        rustix::fs::open(path, flags, Mode::empty()).map_err(|error| cannot_read(error.into()))?;
-    let file = Arc::new(File::from(file));
+    let file = Arc::new(os::file::open_followed(path).map_err(cannot_read)?);
     let metadata = file.metadata().map_err(cannot_read)?;
     if !metadata.is_file() {
         return Err(Error::new(

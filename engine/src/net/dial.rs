@@ -18,6 +18,7 @@ use tower_service::Service;
 use super::causes::{cause_text, chain};
 use crate::model::config::{EngineConfig, Interface};
 use crate::model::error::{Error, ErrorKind};
+use crate::os;
 
 /// A peer that acknowledges nothing for so long is gone, whatever it was asked for.
 const PATH_IS_GONE: Duration = Duration::from_secs(30);
@@ -54,13 +55,7 @@ impl Dialer {
     /// its name.
     pub(super) fn new(config: &EngineConfig) -> Result<Self, Error> {
         if let Some(Interface::Name(name)) = &config.interface
-            && !cfg!(any(
-                target_os = "android",
-                target_os = "ios",
-                target_os = "linux",
-                target_os = "macos",
-                target_os = "solaris",
-            ))
+            && !os::net::has_named_interfaces()
         {
             let error = Error::new(
                 ErrorKind::InvalidInput,
@@ -137,29 +132,13 @@ impl Dialer {
         http.set_nodelay(true);
         // A first byte is waited for much longer than a path that is gone needs to show.
         http.set_keepalive(Some(PATH_IS_GONE / 2));
-        #[cfg(any(target_os = "android", target_os = "linux"))]
-        http.set_tcp_user_timeout(Some(PATH_IS_GONE));
+        os::net::fail_unacknowledged(&mut http, PATH_IS_GONE);
         match &self.interface {
             None => {}
             Some(Interface::Address(address)) => http.set_local_address(Some(*address)),
-            #[cfg(any(
-                target_os = "android",
-                target_os = "ios",
-                target_os = "linux",
-                target_os = "macos",
-                target_os = "solaris",
-            ))]
             Some(Interface::Name(name)) => {
-                http.set_interface(name);
+                os::net::leave_by(&mut http, name);
             }
-            #[cfg(not(any(
-                target_os = "android",
-                target_os = "ios",
-                target_os = "linux",
-                target_os = "macos",
-                target_os = "solaris",
-            )))]
-            Some(Interface::Name(_)) => {}
         }
         // The name stands for the one address, which a URI cannot hold with its scope.
         let uri = Uri::builder()

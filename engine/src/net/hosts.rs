@@ -9,16 +9,14 @@
 //! The file is replaced as a whole. The name of its successor serves as a lock:
 //! of two processes that record at the same moment one leaves it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::OFlags;
-
 use super::connect::Origin;
 use crate::model::concurrency::{Bound, Learned};
+use crate::os;
 
 const FIRST_LINE: &str = "haul hosts 1";
 const MAX_HOSTS: usize = 512;
@@ -81,7 +79,7 @@ impl Hosts {
             return Ok(());
         }
         if !self.directory.is_dir() {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.directory)?;
+            os::file::create_private_directory(&self.directory)?;
         }
         let successor = self.directory.join("hosts.new");
         let Some(mut file) = claim(&successor)? else { return Ok(()) };
@@ -108,10 +106,7 @@ impl Hosts {
 
     fn read(&self) -> io::Result<String> {
         // Whatever lies there, opening it must not wait.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(self.directory.join("hosts"))?;
+        let file = os::file::open_followed(&self.directory.join("hosts"))?;
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidData.into());
         }
@@ -124,7 +119,7 @@ impl Hosts {
 /// The successor, made by this process alone; `None` while another one has it.
 fn claim(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..2 {
-        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        match os::file::create_private(path) {
             Ok(file) => return Ok(Some(file)),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(error),

@@ -8,19 +8,15 @@
 //! was changed since is judged anew. The control file of aria2 stays until the object is
 //! complete and about to be published: until then the file can be given back as it was.
 
-use std::fs;
-use std::os::unix::fs::MetadataExt as _;
 use std::sync::Arc;
-
-use rustix::fs::OFlags;
-use rustix::io::Errno;
+use std::{fs, io};
 
 use super::judging::judge;
 use super::{Checkpoint, Request, fresh, restored_bytes};
 use crate::disk::checkpoint_file::{self, directory_of, sync_directory};
-use crate::disk::foreign::{self, Found, Leftover, former_path, modified};
+use crate::disk::foreign::{self, Found, Leftover, former_path};
 use crate::disk::naming::rename_new;
-use crate::disk::partial::{Partial, Paths, is_named, is_same, look, open_regular, take_lock};
+use crate::disk::partial::{Partial, Paths, is_named, is_same, open_regular, take_lock};
 use crate::disk::rehash::{cores, on_threads, rehash};
 use crate::disk::storage;
 use crate::fault_point::{self, Call};
@@ -29,6 +25,7 @@ use crate::model::checkpoint::{DataFile, Prefix, SegmentRecord};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::range::ByteRange;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
+use crate::os::file::{Access, Facts, Identity};
 
 const AGAIN_HINT: &str = "end what writes to it, and run it again";
 
@@ -63,9 +60,8 @@ pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error>
         .and_then(|()| file.sync_all())
         .map_err(cannot("cannot sync"))?;
     hash(&mut checkpoint, &have, &file, &found)?;
-    let metadata = file.metadata().map_err(cannot("cannot examine"))?;
+    let Identity { device, inode } = Facts::of(&file).map_err(cannot("cannot examine"))?.identity();
     refuse_changed(&found, &adopted, &file)?;
-    let (device, inode) = (metadata.dev(), metadata.ino());
     checkpoint.data_file = Some(DataFile { in_place: false, device, inode });
     checkpoint.adopted = Some(adopted);
     let written = checkpoint_file::create(&paths.checkpoint, &checkpoint.encode(), true);
@@ -131,12 +127,12 @@ fn changed(found: &Found) -> Error {
 fn refuse_changed(found: &Found, adopted: &Adopted, file: &fs::File) -> Result<(), Error> {
     let cannot = |error| Error::io("cannot examine", &found.path, error);
     let same = is_named(&found.path, file).map_err(cannot)?;
-    let open = file.metadata().map_err(cannot)?;
+    let open = Facts::of(file).map_err(cannot)?;
     if same && is_as(adopted, &open) { Ok(()) } else { Err(changed(found)) }
 }
 
-fn is_as(adopted: &Adopted, found: &fs::Metadata) -> bool {
-    (found.len(), modified(found)) == (adopted.len_bytes, adopted.modified)
+fn is_as(adopted: &Adopted, found: &Facts) -> bool {
+    (found.len_bytes(), found.modified()) == (adopted.len_bytes, adopted.modified)
 }
 
 fn rename(found: &Found, paths: &Paths) -> Result<(), Error> {
@@ -145,11 +141,11 @@ fn rename(found: &Found, paths: &Paths) -> Result<(), Error> {
     }
     match rename_new(&found.path, &paths.partial) {
         Ok(_) => Ok(()),
-        Err(Errno::EXIST) => {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let why = format!("{} is in the way", paths.partial.display());
             Err(found.refused(why, "move one of the two away, or choose another output"))
         }
-        Err(error) => Err(Error::io("cannot rename", &found.path, error.into())),
+        Err(error) => Err(Error::io("cannot rename", &found.path, error)),
     }
 }
 
@@ -160,8 +156,7 @@ fn rename(found: &Found, paths: &Paths) -> Result<(), Error> {
 /// [`ErrorKind::Locked`] where another haul is at work on it, and when a file cannot be
 /// examined or changed.
 pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
-    let flags = OFlags::RDWR | OFlags::NONBLOCK | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let Some(file) = open_regular(&paths.checkpoint, flags)? else { return Ok(()) };
+    let Some(file) = open_regular(&paths.checkpoint, Access::ReadWrite)? else { return Ok(()) };
     let read = || checkpoint_file::read_open(&file, &paths.checkpoint);
     let told = |bytes: &[u8]| {
         let checkpoint = Checkpoint::decode(bytes).ok()?;
@@ -173,8 +168,8 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
         return Ok(());
     };
     let cannot = |error| Error::io("cannot examine", &former, error);
-    let partial = || look(&paths.partial).map_err(cannot);
-    let there = || look(&former).map_err(cannot);
+    let partial = || Facts::at(&paths.partial).map_err(cannot);
+    let there = || Facts::at(&former).map_err(cannot);
     if partial()?.is_some() && there()?.is_none() {
         return Ok(());
     }
@@ -183,9 +178,8 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
         return Ok(());
     }
     let Some((adopted, data_file, _)) = told(&read()?) else { return Ok(()) };
-    let is_it = |found: &fs::Metadata| {
-        found.is_file() && (found.dev(), found.ino()) == (data_file.device, data_file.inode)
-    };
+    let recorded = Identity { device: data_file.device, inode: data_file.inode };
+    let is_it = |found: &Facts| found.is_file() && found.identity() == recorded;
     match (partial()?, there()?) {
         // Linked to its new name where there is no renaming without replacing.
         (Some(partial), Some(there)) if is_it(&partial) && is_same(&partial, &there) => {
@@ -195,7 +189,7 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
         (None, Some(there)) if is_it(&there) && is_as(&adopted, &there) => {
             rename_new(&former, &paths.partial)
                 .map(drop)
-                .map_err(|error| Error::io("cannot rename", &former, error.into()))
+                .map_err(|error| Error::io("cannot rename", &former, error))
         }
         (None, _) => checkpoint_file::remove(&paths.checkpoint)
             .map_err(|error| Error::io("cannot remove", &paths.checkpoint, error)),

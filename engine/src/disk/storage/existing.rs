@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use super::{SegmentWriter, Storage};
 use crate::disk::conditional::Version;
 use crate::model::range::ByteRange;
+use crate::os;
+use crate::os::file::Facts;
 
 /// See the module's documentation. The file is opened by the first read, where that may
 /// block, so that a download whose file nobody reads need not be able to read it.
@@ -31,7 +32,7 @@ impl ExistingFile {
         }
         let named = |why: &dyn std::fmt::Display| format!("{}: {why}", self.path.display());
         let file = File::open(&self.path).map_err(|e| io::Error::new(e.kind(), named(&e)))?;
-        if !self.version.is_of(&file.metadata()?) {
+        if !self.version.is_of(&Facts::of(&file)?) {
             return Err(io::Error::other(named(
                 &"it was changed after it had been found to be the object",
             )));
@@ -50,7 +51,7 @@ impl Storage for ExistingFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file()?.read_at(buf, offset)
+        os::file::read_at(self.file()?, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {

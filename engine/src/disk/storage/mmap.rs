@@ -47,11 +47,10 @@ mod reads;
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock};
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
+use memmap2::{MmapOptions, MmapRaw};
 
 pub(in crate::disk) use self::reads::with_mapped;
 use super::pwrite::write_into_length;
@@ -59,6 +58,7 @@ use super::{
     SegmentWriter, Storage, check_inside, check_not_truncated, check_segment, other_length,
 };
 use crate::model::range::ByteRange;
+use crate::os;
 
 /// The size and alignment of a window, in bytes: what one entry of the page
 /// table's middle level maps where pages have 4 KiB, and a multiple of every
@@ -71,18 +71,6 @@ pub(super) const WINDOW_BYTES: u64 = 2 << 20;
 pub(super) const MAX_WINDOWS: usize = 6;
 
 static WINDOWS: WindowBudget = WindowBudget::new(MAX_WINDOWS);
-
-/// Whether the kernel brings pages in by a call that returns an error where a store
-/// would raise a signal: Linux since 5.14.
-pub(super) fn can_bring_in() -> bool {
-    #[cfg(target_os = "linux")]
-    static CAN: LazyLock<bool> = LazyLock::new(|| {
-        MmapMut::map_anon(1).and_then(|map| map.advise(memmap2::Advice::PopulateWrite)).is_ok()
-    });
-    #[cfg(not(target_os = "linux"))]
-    static CAN: LazyLock<bool> = LazyLock::new(|| false);
-    *CAN
-}
 
 /// Counts the windows that may still be kept.
 #[derive(Debug)]
@@ -153,7 +141,7 @@ impl Storage for MmapStorage {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
+        os::file::read_at(&self.file, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -260,22 +248,15 @@ impl Window {
         let len = (total_bytes - start).min(WINDOW_BYTES);
         let map = MmapOptions::new().offset(start).len(len as usize).map_raw(file)?;
         // One folio for the whole window; a kernel without such works as well.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
+        os::map::prefer_large_pages(&map);
         Ok(Self { map, bytes: ByteRange::new(start, start + len), permit })
     }
 
     /// Makes the pages of `len` bytes at `offset`, which the window contains, present
     /// and writable.
-    #[cfg(target_os = "linux")]
     fn bring_in(&self, offset: u64, len: usize) -> io::Result<()> {
         let skip = (offset - self.bytes.start()) as usize;
-        self.map.advise_range(memmap2::Advice::PopulateWrite, skip, len)
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn bring_in(&self, _: u64, _: usize) -> io::Result<()> {
-        Err(io::ErrorKind::Unsupported.into())
+        os::map::bring_in_to_write(&self.map, skip, len)
     }
 
     /// Copies `data` to `offset`; all of it is inside the window.
@@ -398,7 +379,7 @@ mod tests {
                 oracle[start..end].copy_from_slice(&data);
             }
             prop_assert!(contents(&storage) == oracle);
-            prop_assert_eq!(storage.mapped_bytes(), if can_bring_in() { mapped } else { 0 });
+            prop_assert_eq!(storage.mapped_bytes(), if os::map::can_bring_in() { mapped } else { 0 });
         }
     }
 

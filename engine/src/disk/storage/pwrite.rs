@@ -5,15 +5,15 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use super::{
-    SegmentWriter, Storage, check_inside, check_not_truncated, check_segment,
-    file_size_limit_bytes, other_length,
+    SegmentWriter, Storage, check_inside, check_not_truncated, check_segment, other_length,
 };
 use crate::model::range::ByteRange;
 use crate::model::size::size_words;
+use crate::os;
+use crate::os::space::file_size_limit_bytes;
 
 /// The partial file, written with pwrite(2).
 #[derive(Debug)]
@@ -50,7 +50,7 @@ impl Storage for PwriteStorage {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        self.file.read_at(buf, offset)
+        os::file::read_at(&self.file, buf, offset)
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -91,7 +91,7 @@ impl SegmentWriter for Writer {
                     format!("this process may write files of at most {}", size_words(limit)),
                 ))
             }
-            Bound::Limit(_) => self.file.write_all_at(data, offset),
+            Bound::Limit(_) => os::file::write_all_at(&self.file, data, offset),
         }
     }
 }
@@ -106,7 +106,7 @@ pub(super) fn write_into_length(
     data: &[u8],
 ) -> io::Result<()> {
     check_not_truncated(file, total)?;
-    file.write_all_at(data, offset)
+    os::file::write_all_at(file, data, offset)
 }
 
 #[cfg(test)]

@@ -7,9 +7,10 @@
 //! read.
 
 use std::fs::File;
-use std::io;
 
-use memmap2::{Mmap, MmapOptions};
+use memmap2::MmapOptions;
+
+use crate::os;
 
 /// Calls `each` with `len` bytes of `file` at `offset`; false when they cannot be mapped
 /// or brought in, and it was not called.
@@ -33,21 +34,11 @@ pub(in crate::disk) fn with_mapped(
     // the head of this file.
     let map = unsafe { MmapOptions::new().offset(offset).len(len).map(file) };
     let Ok(map) = map else { return false };
-    if bring_in(&map).is_err() {
+    if os::map::bring_in_to_read(&map).is_err() {
         return false;
     }
     each(&map);
     true
-}
-
-#[cfg(target_os = "linux")]
-fn bring_in(map: &Mmap) -> io::Result<()> {
-    map.advise(memmap2::Advice::PopulateRead)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn bring_in(_: &Mmap) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(test)]
@@ -64,7 +55,7 @@ mod tests {
         for (offset, len) in [(0, 40_000), (1, 1), (4095, 2), (39_999, 1)] {
             let mut seen = Vec::new();
             let mapped = with_mapped(&file, offset, len, |piece| seen.extend_from_slice(piece));
-            assert_eq!(mapped, super::super::can_bring_in());
+            assert_eq!(mapped, os::map::can_bring_in());
             if mapped {
                 assert_eq!(seen, bytes[offset as usize..][..len]);
             }

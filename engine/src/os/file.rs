@@ -1,0 +1,287 @@
+//! Files: opening them so that nothing unexpected happens, and what is known of them.
+
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
+    PermissionsExt as _,
+};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::io::Errno;
+
+use super::error::{is_any, is_unsupported};
+use super::name::OPEN_FILES;
+use crate::model::range::ByteRange;
+
+/// The mode of a file that its owner alone may read and write.
+pub(crate) const PRIVATE_MODE: u32 = 0o600;
+
+/// The mode of a file that everybody may read and write whom the process lets.
+pub(crate) const OPEN_MODE: u32 = 0o666;
+
+/// What a file is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    Read,
+    ReadWrite,
+}
+
+/// Opens what is at `path` without following a link there and without waiting, as a FIFO would
+/// have it; `None` where nothing is.
+///
+/// # Errors
+/// Also where a link is.
+pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
+    let options = options(access, OFlags::NOFOLLOW | OFlags::NONBLOCK);
+    match options.open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Opens what `path` leads to for reading, without waiting.
+///
+/// # Errors
+/// When it cannot be opened.
+pub(crate) fn open_followed(path: &Path) -> io::Result<File> {
+    options(Access::Read, OFlags::NONBLOCK).open(path)
+}
+
+fn options(access: Access, flags: OFlags) -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(access == Access::ReadWrite);
+    options.custom_flags(flags.bits().cast_signed());
+    options
+}
+
+/// Creates a file that its owner alone may read, open for both.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where something is at `path`, be it a link to nothing.
+pub(crate) fn create_private(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE_MODE).open(path)
+}
+
+/// Creates a directory that its owner alone may look into, and what is missing above it.
+///
+/// # Errors
+/// When it cannot be created.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// What tells a file from all others of the machine, as long as it exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) device: u64,
+    pub(crate) inode: u64,
+}
+
+/// What something at a path is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    File,
+    Link,
+    Directory,
+    Fifo,
+    Other,
+}
+
+/// What was known of a file at one moment.
+#[derive(Debug)]
+pub(crate) struct Facts(Metadata);
+
+impl Facts {
+    /// Of an open file.
+    pub(crate) fn of(file: &File) -> io::Result<Self> {
+        file.metadata().map(Self)
+    }
+
+    /// Of what is at `path`, where a link is a link; `None` where nothing is.
+    pub(crate) fn at(path: &Path) -> io::Result<Option<Self>> {
+        match fs::symlink_metadata(path) {
+            Ok(metadata) => Ok(Some(Self(metadata))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Of what `path` leads to.
+    pub(crate) fn behind(path: &Path) -> io::Result<Self> {
+        fs::metadata(path).map(Self)
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        let found = self.0.file_type();
+        if found.is_file() {
+            Kind::File
+        } else if found.is_symlink() {
+            Kind::Link
+        } else if found.is_dir() {
+            Kind::Directory
+        } else if found.is_fifo() {
+            Kind::Fifo
+        } else {
+            Kind::Other
+        }
+    }
+
+    /// Whether it is a regular file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.0.is_file()
+    }
+
+    /// Its length in bytes.
+    pub(crate) fn len_bytes(&self) -> u64 {
+        self.0.len()
+    }
+
+    /// How much of the disk it has, in bytes.
+    pub(crate) fn disk_bytes(&self) -> u64 {
+        self.0.blocks().saturating_mul(512)
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        Identity { device: self.0.dev(), inode: self.0.ino() }
+    }
+
+    /// How many names it has.
+    pub(crate) fn names(&self) -> u64 {
+        self.0.nlink()
+    }
+
+    /// The number of the user whom it belongs to.
+    pub(crate) fn owner(&self) -> u32 {
+        self.0.uid()
+    }
+
+    /// Its mode, of which the lowest nine bits are permissions.
+    pub(crate) fn mode(&self) -> u32 {
+        self.0.mode() & 0o7777
+    }
+
+    /// The permissions alone.
+    pub(crate) fn permissions(&self) -> u32 {
+        self.mode() & 0o777
+    }
+
+    /// Whether nobody but the owner can read or write it, as far as its mode tells.
+    pub(crate) fn is_private(&self) -> bool {
+        self.mode() & 0o077 == 0
+    }
+
+    /// When it was written last: seconds since 1970, and nanoseconds.
+    pub(crate) fn modified(&self) -> (i64, u32) {
+        (self.0.mtime(), u32::try_from(self.0.mtime_nsec()).unwrap_or(0))
+    }
+
+    /// The same, as times are compared.
+    pub(crate) fn modified_time(&self) -> SystemTime {
+        self.0.modified().unwrap_or(SystemTime::UNIX_EPOCH)
+    }
+}
+
+/// The length of an open file in bytes, asked in the cheapest way there is.
+pub(crate) fn len_bytes(file: &File) -> io::Result<u64> {
+    Ok(u64::try_from(rustix::fs::fstat(file)?.st_size).unwrap_or(0))
+}
+
+/// Reads up to `buffer.len()` bytes at `offset`, wherever the file's own position is.
+pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+    file.read_at(buffer, offset)
+}
+
+/// Fills `buffer` with what is at `offset`.
+///
+/// # Errors
+/// Also where the file ends before.
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buffer, offset)
+}
+
+/// Writes all of `bytes` at `offset`, wherever the file's own position is.
+pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    file.write_all_at(bytes, offset)
+}
+
+/// The mode that this process gives a new file.
+///
+/// umask(2) can only read the umask by changing it, for a moment, for every thread; /proc
+/// shows it.
+pub(crate) fn usual_mode() -> u32 {
+    const USUAL_UMASK: u32 = 0o022;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let umask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
+    OPEN_MODE & !umask.unwrap_or(USUAL_UMASK)
+}
+
+/// Sets the mode of a file, where files have one.
+///
+/// # Errors
+/// When it is another one; FAT and some network file systems have none, which is no error.
+pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
+    unless_unsupported(file.set_permissions(Permissions::from_mode(mode)))
+}
+
+/// Sets the time at which a file was written last, where files have such times.
+///
+/// # Errors
+/// As of [`set_mode`].
+pub(crate) fn set_modified(file: &File, time: SystemTime) -> io::Result<()> {
+    unless_unsupported(file.set_modified(time))
+}
+
+fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if is_unsupported(&error) || is_any(&error, &[Errno::PERM]) => Ok(()),
+        result => result,
+    }
+}
+
+/// Has the disk begin with what was written to a file, where the system can be asked for that.
+pub(crate) fn begin_write_back(file: &File) {
+    // Linux begins to write what it is told is not needed in memory, and keeps what is being
+    // written. Elsewhere, and on an error, a sync does it all.
+    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
+}
+
+/// Whether a part of `range` was never written, as far as the file system tells.
+pub(crate) fn has_hole(file: &File, range: ByteRange) -> bool {
+    // A file system that knows nothing of holes tells the end.
+    rustix::fs::seek(file, SeekFrom::Hole(range.start())).is_ok_and(|hole| hole < range.end())
+}
+
+/// Another process that has `file` open for writing, as far as this one may know.
+pub(crate) fn writer_of(file: &File) -> Option<u32> {
+    let path = fs::read_link(format!("{OPEN_FILES}/{}", file.as_raw_fd())).ok()?;
+    let processes = fs::read_dir("/proc").ok()?.flatten();
+    let numbers = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    numbers
+        .filter(|process| *process != std::process::id())
+        .find(|process| has_open_for_writing(*process, &path))
+}
+
+fn has_open_for_writing(process: u32, path: &Path) -> bool {
+    const ACCESS: u32 = 0o3;
+    let process = PathBuf::from(format!("/proc/{process}"));
+    let Ok(open) = fs::read_dir(process.join("fd")) else { return false };
+    let is_for_writing = |descriptor| {
+        let told = fs::read_to_string(process.join("fdinfo").join(descriptor)).unwrap_or_default();
+        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
+        flags
+            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
+            .is_some_and(|it| it & ACCESS > 0)
+    };
+    open.flatten().any(|it| {
+        fs::read_link(it.path()).is_ok_and(|target| target == path)
+            && is_for_writing(it.file_name())
+    })
+}

@@ -1,0 +1,105 @@
+//! Names: which ones a file system takes, and giving them to files.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use super::error::{is_any, is_unsupported};
+
+/// Where each open file of this process can be found.
+pub(super) const OPEN_FILES: &str = "/proc/self/fd";
+
+/// The name that has these bytes, which were another name's or pieces of it.
+pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
+    OsString::from_vec(bytes)
+}
+
+/// Why a name is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Misfit {
+    TooLong,
+    Refused,
+}
+
+/// What this error says of the name of a file that was to be created.
+pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
+    match Errno::from_io_error(error)? {
+        Errno::NAMETOOLONG => Some(Misfit::TooLong),
+        Errno::INVAL | Errno::ILSEQ => Some(Misfit::Refused),
+        _ => None,
+    }
+}
+
+/// Renames a file in one step that fails where the new name exists.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where it does, and one that [`is_unsupported`] where the
+/// file system knows no such step.
+pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
+}
+
+/// Gives a file a second name, which must not exist.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where it does, and one that [`has_no_links`] where files
+/// have one name each. A symbolic link is not followed.
+pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
+    Ok(rustix::fs::linkat(CWD, file, CWD, name, AtFlags::empty())?)
+}
+
+/// Whether this is what file systems without links say, or one that counts no more of them.
+pub(crate) fn has_no_links(error: &io::Error) -> bool {
+    is_unsupported(error) || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::MLINK, Errno::XDEV])
+}
+
+/// Whether files without a name can be given one here.
+pub(crate) fn can_name_unnamed() -> bool {
+    static CAN: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
+    *CAN
+}
+
+/// A new file in `directory` without a name, which is gone when it is closed.
+///
+/// # Errors
+/// Also where the file system has no such files, or no way to name them.
+pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
+    if !can_name_unnamed() {
+        return Err(Errno::OPNOTSUPP.into());
+    }
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?.into())
+}
+
+/// Gives a file without a name one, which must not exist.
+///
+/// # Errors
+/// As of [`link`].
+pub(crate) fn name_unnamed(file: &File, name: &Path) -> io::Result<()> {
+    let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
+    Ok(rustix::fs::linkat(CWD, open, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
+}
+
+/// Makes the names in `directory` durable: a rename is lost in a power cut without it. A file
+/// system that cannot sync a directory (some FUSE and SMB) is left to its own promises.
+///
+/// # Errors
+/// When they are not durable.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = File::open(directory)?;
+    match directory.sync_all() {
+        Err(error) if is_unsupported(&error) => {}
+        other => other?,
+    }
+    // XFS that has shut itself down, as it does when its disk goes away, syncs a directory
+    // without an error: what it had not written is forgotten, so nothing is left to be
+    // written. It tells no metadata any more, and it stopped doing so before it forgot.
+    directory.metadata().map(drop)
+}
