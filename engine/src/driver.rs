@@ -156,7 +156,6 @@ impl Driver {
         mut stop: oneshot::Receiver<Stop>,
     ) -> Result<Outcome, Error> {
         self.sources.watch(0, self.meter.now());
-        self.load_earlier().await?;
         let mut tick = tokio::time::interval_at(Instant::now() + TICK, TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         self.steer();

@@ -83,7 +83,7 @@ macro_rules! has_bug {
 
 #[cfg(not(feature = "fault-points"))]
 mod imp {
-use super::{Call, Path, io};
+    use super::{Call, Path, io};
 
     #[inline(always)]
     pub(crate) fn pass(_: Call) -> io::Result<()> {
@@ -103,8 +103,8 @@ mod imp {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-use crate::os;
-use super::{Call, Path, io};
+    use super::{Call, Path, io};
+    use crate::os;
 
     struct Orders {
         kill_at: Option<u64>,

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::api::reader::Reader;
 use crate::api::stream::ByteStream;
-use crate::disk::partial;
+use crate::disk::resume::taking::remove_earlier;
 use crate::disk::storage::window::Window;
 use crate::driver::control::Stop;
 use crate::driver::downloads::Stopper;
@@ -399,7 +399,7 @@ fn remove_what_is_left(ended: Result<(), Error>, asked: bool, in_place: bool) ->
     let Err(error) = ended else { return Ok(()) };
     if let Some(checkpoint) = error.checkpoint() {
         return match checkpoint.exists() {
-            true => partial::remove_earlier(checkpoint, in_place),
+            true => remove_earlier(checkpoint, in_place),
             false => Ok(()),
         };
     }

@@ -14,13 +14,14 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::naming::{create_unnamed, has_no_links, name, rename_new};
-use super::partial::open_regular;
+use super::naming::{name, rename_new};
+use super::regular::open_regular;
 use crate::fault_point::{self, Call};
 use crate::model::checkpoint::MAGIC;
 use crate::model::error::{Error, ErrorKind};
 use crate::os;
 use crate::os::file::{Access, Facts, PRIVATE_MODE};
+use crate::os::name::has_no_links;
 use crate::os::space::file_size_limit_bytes;
 
 /// No checkpoint is larger: 16,384 segments of some 40 bytes, and a header.
@@ -178,7 +179,7 @@ impl Staged {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
         fault_point::pass(Call::StageCheckpoint)?;
-        let file = unnamed.then(|| create_unnamed(path, PRIVATE_MODE));
+        let file = unnamed.then(|| os::name::create_unnamed(directory_of(path), PRIVATE_MODE));
         let (mut file, name) = match file {
             Some(Ok(file)) => (file, None),
             // Whatever is wrong is told here where it matters.

@@ -4,11 +4,9 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::checkpoint_file::directory_of;
 use crate::fault_point::{self, Call};
 use crate::os;
 use crate::os::file::Facts;
-pub(super) use crate::os::name::{can_name_unnamed, has_no_links};
 
 /// How a name was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -39,7 +37,7 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<Named> {
     }
     match link_and_unlink(from, to) {
         Ok(()) => return Ok(Named::AtOnce),
-        Err(error) if has_no_links(&error) => {}
+        Err(error) if os::name::has_no_links(&error) => {}
         Err(error) => return Err(error),
     }
     if Facts::at(to)?.is_some() {
@@ -57,14 +55,6 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
         tracing::warn!(path = ?from, %error, "cannot remove the former name");
     }
     Ok(())
-}
-
-/// A new file without a name in the directory of `path`.
-///
-/// # Errors
-/// Also where the file system has no such files, or no way to name them.
-pub(super) fn create_unnamed(path: &Path, mode: u32) -> io::Result<File> {
-    os::name::create_unnamed(directory_of(path), mode)
 }
 
 /// Gives a file without a name one, which must not exist.
@@ -91,7 +81,7 @@ mod tests {
         fs::write(&to, "older").unwrap();
         assert_eq!(rename_new(&from, &to).unwrap_err().kind(), EXISTS);
         assert_eq!(link_and_unlink(&from, &to).unwrap_err().kind(), EXISTS);
-        let unnamed = create_unnamed(&to, 0o600).unwrap();
+        let unnamed = os::name::create_unnamed(dir.path(), 0o600).unwrap();
         assert_eq!(name(&unnamed, &to).unwrap_err().kind(), EXISTS);
         assert_eq!(fs::read(&to).unwrap(), b"older");
         fs::remove_file(&to).unwrap();

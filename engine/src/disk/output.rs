@@ -1,85 +1,35 @@
 //! Opening the output of a download for what its first response told: name,
 //! lock, what an earlier run left, reserved blocks. Blocking.
 
-mod adopting;
-mod belonging;
-mod judging;
-
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
-use self::adopting::given_back;
-pub(crate) use self::adopting::{adopt, finish_adopting};
-use self::belonging::hash_again;
-pub(crate) use self::belonging::{Data, has_any_of, judge_data};
-use self::judging::{Sifted, identity, sift};
-use super::checkpoint_file;
 use super::numbered::names;
-use super::partial::{self, First, Partial, Paths};
+use super::partial::{Partial, Paths};
 use super::place::{self, Place};
 use super::publish;
-use super::storage::window::Window;
+use super::regular::{is_placeholder, is_present};
+use super::resume::adopting::given_back;
+use super::resume::believing::{Believed, Notices, believe, believe_stored};
+use super::resume::earlier::{forget_unreachable, restored};
+use super::resume::refusing::{refuse_existing, refuse_finished};
+pub(crate) use super::resume::request::Request;
+use super::resume::taking::{First, create_dir};
 use super::storage::{self, Storage};
-use super::unnamed::{Directories, Unnamed};
+use super::unnamed::Unnamed;
 use crate::fault_point;
-use crate::model::checkpoint::{Checkpoint, CheckpointError, SegmentRecord};
-use crate::model::config::{Allocation, Existing, Resume, StorageKind};
+use crate::model::checkpoint::{Checkpoint, SegmentRecord};
+use crate::model::config::{Existing, Resume, StorageKind};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::NoticeCode;
-use crate::model::layout::segment_count;
 use crate::model::planner::Restored;
-use crate::model::range::ByteRange;
-use crate::model::resource::Resource;
-use crate::model::samples::{self, Proof};
-use crate::model::segment::segment_size;
-use crate::model::selection::Selected;
-use crate::os;
+use crate::model::samples::Proof;
+use crate::os::file::Facts;
 
 /// An object of at most so many bytes is not kept when its download ends early:
 /// fetching it again costs one request, as the first time.
 pub(crate) const SMALL_BYTES: u64 = 256 << 10;
-
-/// What the opening rests on.
-#[derive(Debug, Clone)]
-pub(crate) struct Request {
-    pub(crate) output: PathBuf,
-    pub(crate) existing: Existing,
-    /// Whether an empty file that has the output's name is none.
-    pub(crate) replaces_empty: bool,
-    /// Whether the data has the final name from the start.
-    pub(crate) in_place: bool,
-    pub(crate) resume: Resume,
-    pub(crate) storage: StorageKind,
-    /// Where nothing is kept but what is on its way to a reader.
-    pub(crate) window: Option<Arc<Window>>,
-    pub(crate) allocation: Allocation,
-    /// Where the program keeps the bytes itself.
-    pub(crate) own_storage: Option<Arc<dyn Storage>>,
-    pub(crate) segment_size_bytes: Option<u64>,
-    pub(crate) has_digest: bool,
-    /// Whether the server tells a digest of the object.
-    pub(crate) told_digest: bool,
-    /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
-    pub(crate) small_bytes: u64,
-    /// Where files without a name are possible.
-    pub(crate) unnamed: Arc<Directories>,
-    pub(crate) sync: bool,
-    /// What was asked, and what answered.
-    pub(crate) url: url::Url,
-    pub(crate) answered: url::Url,
-    /// Of what is chosen at random.
-    pub(crate) seed: u64,
-    /// As if what is downloaded were all of it.
-    pub(crate) resource: Resource,
-    /// Which bytes of the object that is, where not all are wanted.
-    pub(crate) selected: Option<Selected>,
-}
-
-impl Request {
-    fn paths(&self) -> Paths {
-        if self.in_place { Paths::in_place(&self.output) } else { Paths::of(&self.output) }
-    }
-}
 
 /// An output that is ready to be stored into; it holds the lock, if there is one.
 pub(crate) struct OpenedOutput {
@@ -90,88 +40,7 @@ pub(crate) struct OpenedOutput {
     pub(crate) checkpoint: Checkpoint,
     pub(crate) restored: Restored,
     pub(crate) restored_bytes: u64,
-    pub(crate) notices: Vec<(NoticeCode, String)>,
-}
-
-/// What an earlier run left at these names, if it can be believed at all. The
-/// error is a checkpoint that must be left as it is.
-pub(crate) fn earlier(paths: &Paths) -> Result<Earlier, Error> {
-    let Some(bytes) = checkpoint_file::read(&paths.checkpoint)? else { return Ok(Earlier::None) };
-    if !paths.partial.exists() {
-        return Ok(Earlier::None);
-    }
-    earlier_of(&bytes, paths)
-}
-
-/// The same of a checkpoint at this name.
-pub(crate) fn earlier_at(checkpoint: &Path) -> Result<Earlier, Error> {
-    match checkpoint_file::read(checkpoint)? {
-        Some(bytes) => read_from(&bytes, checkpoint),
-        None => Ok(Earlier::None),
-    }
-}
-
-/// The same of a partial that is locked.
-pub(crate) fn earlier_in_partial(partial: &Partial) -> Result<Earlier, Error> {
-    earlier_of(&partial.checkpoint()?, partial.paths())
-}
-
-fn earlier_of(bytes: &[u8], paths: &Paths) -> Result<Earlier, Error> {
-    read_from(bytes, &paths.checkpoint).map_err(|error| {
-        error.with_hint("use the newer haul, or remove the .part and .haul files to start over")
-    })
-}
-
-/// The same of a storage of the program. Blocking.
-pub(crate) fn earlier_in(storage: &dyn Storage) -> Result<Earlier, Error> {
-    let Some(checkpoints) = storage.checkpoints() else { return Ok(Earlier::None) };
-    let name = Path::new(storage.name());
-    let loaded = checkpoints.load();
-    match loaded.map_err(|error| Error::io("cannot read the checkpoint of", name, error))? {
-        Some(bytes) => read_from(&bytes, &name.join("checkpoint")),
-        None => Ok(Earlier::None),
-    }
-}
-
-fn read_from(bytes: &[u8], at: &Path) -> Result<Earlier, Error> {
-    match Checkpoint::decode(bytes) {
-        Ok(checkpoint) => Ok(Earlier::Checkpoint(Box::new(checkpoint))),
-        Err(CheckpointError::Newer { version }) => Err(Error::new(
-            ErrorKind::LocalFile,
-            format!(
-                "{} was written by a newer haul (format {version}): nothing was changed",
-                at.display()
-            ),
-        )),
-        Err(error) => Ok(Earlier::Damaged(error.to_string())),
-    }
-}
-
-/// See [`earlier`].
-pub(crate) enum Earlier {
-    None,
-    Damaged(String),
-    Checkpoint(Box<Checkpoint>),
-}
-
-/// The range with which a resumed download opens: the first missing bytes that
-/// need no hashing first, or one byte to see whether the object is the same.
-pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> ByteRange {
-    let total = checkpoint.total.unwrap_or(0);
-    let size = checkpoint.segment_size_bytes;
-    let prefixed = |index: usize| checkpoint.prefixes.iter().any(|p| p.segment as usize == index);
-    let missing = |index: usize| {
-        matches!(checkpoint.segments.get(index), Some(SegmentRecord::Missing)) && !prefixed(index)
-    };
-    let Some(first) = (0..checkpoint.segments.len()).find(|index| missing(*index)) else {
-        return ByteRange::new(0, 1);
-    };
-    let mut last = first;
-    while missing(last + 1) && (last + 1 - first) as u64 * size < at_most_bytes {
-        last += 1;
-    }
-    let start = first as u64 * size;
-    ByteRange::new(start, ((last as u64 + 1) * size).min(total).min(start + at_most_bytes))
+    pub(crate) notices: Notices,
 }
 
 /// How an opening begins.
@@ -200,7 +69,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         return open_own(request, storage, &start);
     }
     if request.storage == StorageKind::Null || request.window.is_some() {
-        let checkpoint = fresh(request);
+        let checkpoint = request.first_checkpoint();
         let storage = match &request.window {
             Some(window) => window.storage(checkpoint.segment_size_bytes),
             None => storage::null(),
@@ -223,7 +92,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     }
     let mut notices = Vec::new();
     let never = request.resume == Resume::Never;
-    let first = fresh(request);
+    let first = request.first_checkpoint();
     let starts_over = matches!(start, Start::Over(_));
     let (partial, fresh_start, proven) = match start {
         Start::Acquire { believe } => (acquire(request, &first)?, !believe || never, None),
@@ -245,44 +114,11 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     }
     let mut old = None;
     if !starts_over && !partial.created() && !partial.is_recorded() {
-        let found = earlier_in_partial(&partial)?;
-        let found = of_this_file(request, &partial, found, &mut notices)?;
-        let rests = match &found {
-            Earlier::Checkpoint(checkpoint) => Some(&**checkpoint),
-            _ => None,
-        };
-        if fresh_start && partial.adopted().is_some() {
-            return give_up_adopted(request, partial, "it is to be begun anew");
-        }
-        let may_be_given_up = may_be_given_up(request, &partial, rests);
-        match found {
-            Earlier::None => {}
-            Earlier::Damaged(_) | Earlier::Checkpoint(_) if fresh_start => may_be_given_up?,
-            Earlier::Damaged(why) => {
-                may_be_given_up?;
-                notices.push((
-                    NoticeCode::Restarted,
-                    format!("the checkpoint cannot be believed ({why}): starting from zero"),
-                ));
-            }
-            Earlier::Checkpoint(checkpoint) => {
-                let file = Arc::clone(partial.file());
-                let read =
-                    |range| samples::read(range, |at, buffer| os::file::read_at(&file, buffer, at));
-                match sift(request, *checkpoint, proven, "the partial", read) {
-                    Sifted::Counts(checkpoint) => old = Some(*checkpoint),
-                    Sifted::Prove(proof) => {
-                        return Ok(Opening::Prove(Place::Partial(partial), proof));
-                    }
-                    Sifted::Refused(why) if partial.adopted().is_some() => {
-                        return give_up_adopted(request, partial, &why);
-                    }
-                    Sifted::Refused(why) => {
-                        may_be_given_up?;
-                        notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
-                    }
-                }
-            }
+        match believe(request, &partial, fresh_start, proven, &mut notices)? {
+            Believed::All(checkpoint) => old = Some(*checkpoint),
+            Believed::Nothing => {}
+            Believed::IfProven(proof) => return Ok(Opening::Prove(Place::Partial(partial), proof)),
+            Believed::NotOurs(why) => return give_up_adopted(request, partial, &why),
         }
     }
     let mut checkpoint = old.unwrap_or(first);
@@ -343,77 +179,6 @@ fn give_up_adopted(request: &Request, partial: Partial, why: &str) -> Result<Ope
     }
 }
 
-/// What of an earlier run's checkpoint counts for the file that is there.
-///
-/// # Errors
-/// [`ErrorKind::LocalFile`] for a file that the checkpoint was not written for.
-fn of_this_file(
-    request: &Request,
-    partial: &Partial,
-    found: Earlier,
-    notices: &mut Vec<(NoticeCode, String)>,
-) -> Result<Earlier, Error> {
-    let Earlier::Checkpoint(mut checkpoint) = found else { return Ok(found) };
-    let path = partial.paths().partial.display();
-    Ok(match judge_data(partial, &checkpoint)? {
-        Data::Same => Earlier::Checkpoint(checkpoint),
-        Data::Remounted => {
-            tracing::debug!(%path, "the partial's device has another number: it is hashed again");
-            hash_again(&mut checkpoint);
-            Earlier::Checkpoint(checkpoint)
-        }
-        Data::Unsure => {
-            hash_again(&mut checkpoint);
-            notices.push((
-                NoticeCode::Refetch,
-                format!(
-                    "{path} is not as its checkpoint was written for it: all of it is hashed \
-                     again, and what differs is fetched again"
-                ),
-            ));
-            Earlier::Checkpoint(checkpoint)
-        }
-        // It is to be replaced, whatever it is.
-        Data::Foreign
-            if partial.paths().are_in_place() && request.existing == Existing::Replace =>
-        {
-            Earlier::None
-        }
-        Data::Foreign => return Err(not_its_file(partial.paths())),
-    })
-}
-
-/// The error for data that a checkpoint of ours was not written for.
-pub(crate) fn not_its_file(paths: &Paths) -> Error {
-    let (data, checkpoint) = (paths.partial.display(), paths.checkpoint.display());
-    Error::new(
-        ErrorKind::LocalFile,
-        format!("{data} is not the file that {checkpoint} was written for; nothing was changed"),
-    )
-    .with_hint(format!("move {data} away, or remove {checkpoint}, or choose another output"))
-}
-
-/// Says no to giving up what is in place of the object and may be complete: only what
-/// this URL's own download left unfinished may go unasked.
-fn may_be_given_up(
-    request: &Request,
-    partial: &Partial,
-    checkpoint: Option<&Checkpoint>,
-) -> Result<(), Error> {
-    let paths = partial.paths();
-    if !paths.are_in_place() || request.existing == Existing::Replace {
-        return Ok(());
-    }
-    let is_unfinished = |checkpoint: &Checkpoint| {
-        checkpoint.identity.is_of(&request.url)
-            && checkpoint.segments.contains(&SegmentRecord::Missing)
-    };
-    if checkpoint.is_some_and(is_unfinished) && partial.is_private() {
-        return Ok(());
-    }
-    Err(partial::output_exists(&paths.output, "it cannot be continued, and nothing was written"))
-}
-
 /// Opens a storage of the program, and goes on with what is in it if its checkpoint is
 /// to be believed and is of this object.
 fn open_own(
@@ -427,24 +192,17 @@ fn open_own(
         Start::Proven(_, holds) => (true, Some(*holds)),
     };
     let mut notices = Vec::new();
-    let found = if believe { earlier_in(&**storage)? } else { Earlier::None };
-    let (kept, why) = match found {
-        Earlier::None => (None, None),
-        Earlier::Damaged(why) => (None, Some(format!("the checkpoint cannot be believed ({why})"))),
-        Earlier::Checkpoint(checkpoint) => {
-            let read = |range| samples::read(range, |at, buffer| storage.read_at(at, buffer));
-            match sift(request, *checkpoint, proven, "what the storage has", read) {
-                Sifted::Counts(checkpoint) => (Some(*checkpoint), None),
-                Sifted::Prove(proof) => {
-                    return Ok(Opening::Prove(Place::Own(Arc::clone(storage)), proof));
-                }
-                Sifted::Refused(why) => (None, Some(why)),
-            }
-        }
+    let found = match believe {
+        true => believe_stored(request, &**storage, proven, &mut notices)?,
+        false => Believed::Nothing,
     };
-    if let Some(why) = why {
-        notices.push((NoticeCode::Restarted, format!("{why}: starting from zero")));
-    }
+    let kept = match found {
+        Believed::All(checkpoint) => Some(*checkpoint),
+        Believed::IfProven(proof) => {
+            return Ok(Opening::Prove(Place::Own(Arc::clone(storage)), proof));
+        }
+        Believed::Nothing | Believed::NotOurs(_) => None,
+    };
     let checkpoint = if let Some(mut checkpoint) = kept {
         checkpoint.pid = std::process::id();
         checkpoint
@@ -454,7 +212,7 @@ fn open_own(
         // A crash must not find the old one beside what is begun anew.
         place::remove_in(&**storage).map_err(cannot)?;
         storage.begin(request.resource.total).map_err(cannot)?;
-        fresh(request)
+        request.first_checkpoint()
     };
     let place = match storage.checkpoints() {
         Some(_) => Place::Own(Arc::clone(storage)),
@@ -498,7 +256,7 @@ fn is_small(request: &Request, start: &Start) -> bool {
     let fits = request.existing.keeps_old()
         && request.storage != StorageKind::Mmap
         && !request.in_place
-        && !(request.replaces_empty && partial::is_placeholder(&request.output));
+        && !(request.replaces_empty && is_placeholder(&request.output));
     keeps_file
         && fits
         && request.resource.total.is_some_and(small)
@@ -508,7 +266,7 @@ fn is_small(request: &Request, start: &Start) -> bool {
 /// `None` where an earlier run has its files.
 fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
     let total = request.resource.total.unwrap_or(0);
-    partial::refuse_existing(&request.output)?;
+    refuse_existing(&request.output)?;
     storage::refuse_beyond_limit(&request.output, total)?;
     let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
     let buffers = &request.unnamed.buffers;
@@ -517,7 +275,7 @@ fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
         storage: Arc::new(unnamed.bytes().clone()),
         unmapped: None,
         place: Place::Unnamed(unnamed),
-        checkpoint: fresh(request),
+        checkpoint: request.first_checkpoint(),
         restored: Restored::default(),
         restored_bytes: 0,
         notices: Vec::new(),
@@ -527,16 +285,16 @@ fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
 fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
     let paths = request.paths();
     if let Some(dir) = request.output.parent() {
-        partial::create_dir(dir)?;
+        create_dir(dir)?;
     }
     if request.existing.keeps_old() {
-        partial::refuse_finished(&paths, request.replaces_empty)?;
+        refuse_finished(&paths, request.replaces_empty)?;
     }
     if request.existing == Existing::Replace {
         publish::refuse_side_file(&paths.output)?;
     }
     let given_up = match paths.are_in_place() && request.existing == Existing::Replace {
-        true => partial::give_up(&paths)?,
+        true => give_up(&paths)?,
         false => None,
     };
     let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
@@ -548,17 +306,11 @@ fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
     let partial = Partial::acquire(paths.clone(), &first, &holder)?;
     if request.existing.keeps_old()
         // It may have appeared while the lock was taken.
-        && let Err(error) = partial::refuse_finished(&paths, request.replaces_empty)
+        && let Err(error) = refuse_finished(&paths, request.replaces_empty)
     {
         return Err(undo(partial, error));
     }
     Ok(partial)
-}
-
-/// The first of the numbered names of `output` that nothing has.
-pub(crate) fn free_name(output: &Path) -> PathBuf {
-    let free = |name: &PathBuf| partial::refuse_existing(name).is_ok();
-    names(output).find(free).unwrap_or_else(|| output.to_owned())
 }
 
 /// The partial of the first numbered name of `output` that no file has and no
@@ -571,7 +323,7 @@ fn acquire_free(
     let taken = |error: &Error| matches!(error.kind(), ErrorKind::OutputExists | ErrorKind::Locked);
     let mut last = None;
     for name in names(output) {
-        let free = partial::refuse_existing(&name);
+        let free = refuse_existing(&name);
         let partial = free.and_then(|()| Partial::acquire(Paths::of(&name), first, holder));
         match partial {
             Err(error) if taken(&error) => last = Some(error),
@@ -588,75 +340,19 @@ fn undo(partial: Partial, error: Error) -> Error {
     error
 }
 
-fn fresh(request: &Request) -> Checkpoint {
-    let total = request.resource.total;
-    let size = segment_size(total.unwrap_or(0), request.segment_size_bytes);
-    let count = total.map_or(0, |total| segment_count(total, size)) as usize;
-    let mut salt = [0u8; 16];
-    for chunk in salt.chunks_mut(8) {
-        chunk.copy_from_slice(&fastrand::u64(..).to_le_bytes());
+/// Removes what is in place of an object that is to replace it, and is no download of
+/// ours; gives the mode that it had.
+///
+/// # Errors
+/// When it cannot be removed, or is no regular file.
+fn give_up(paths: &Paths) -> Result<Option<u32>, Error> {
+    let cannot = |what: &'static str| move |error| Error::io(what, &paths.output, error);
+    if !is_present(&paths.output)? || is_present(&paths.checkpoint)? {
+        return Ok(None);
     }
-    Checkpoint {
-        identity: identity(request, salt),
-        host: request.url.host_str().unwrap_or_default().to_owned(),
-        total,
-        validator: request.resource.validator.clone(),
-        encoding: request.resource.encoding.clone(),
-        content_type: request.resource.content_type.clone(),
-        segment_size_bytes: size,
-        segments: vec![SegmentRecord::Missing; count],
-        prefixes: Vec::new(),
-        pid: std::process::id(),
-        selected: request.selected.clone(),
-        data_file: None,
-        mixed: false,
-        adopted: None,
-    }
-}
-
-/// Segments beyond the file's end are missing, whatever the checkpoint says.
-fn forget_unreachable(partial: &Partial, checkpoint: &mut Checkpoint) -> Result<usize, Error> {
-    let len = partial
-        .file()
-        .metadata()
-        .map_err(|error| Error::io("cannot read", &partial.paths().partial, error))?
-        .len();
-    let size = checkpoint.segment_size_bytes;
-    let total = checkpoint.total.unwrap_or(0);
-    let mut forgotten = 0;
-    for (index, record) in checkpoint.segments.iter_mut().enumerate() {
-        let end = ((index as u64 + 1) * size).min(total);
-        if end > len && !matches!(record, SegmentRecord::Missing) {
-            *record = SegmentRecord::Missing;
-            forgotten += 1;
-        }
-    }
-    checkpoint.prefixes.retain(|p| u64::from(p.segment) * size + p.len_bytes <= len);
-    Ok(forgotten)
-}
-
-/// Bytes of an earlier run that its checkpoint claims.
-pub(crate) fn restored_bytes(checkpoint: &Checkpoint) -> u64 {
-    restored(checkpoint).1
-}
-
-fn restored(checkpoint: &Checkpoint) -> (Restored, u64) {
-    let mut restored = Restored::default();
-    let mut bytes = 0;
-    let size = checkpoint.segment_size_bytes;
-    let total = checkpoint.total.unwrap_or(0);
-    for (index, record) in checkpoint.segments.iter().enumerate() {
-        let start = index as u64 * size;
-        match record {
-            SegmentRecord::Missing => continue,
-            SegmentRecord::Complete(_) => restored.verifying.push(index),
-            SegmentRecord::Durable(_) => restored.durable.push(index),
-        }
-        bytes += (start + size).min(total) - start;
-    }
-    for prefix in &checkpoint.prefixes {
-        restored.verifying.push(prefix.segment as usize);
-        bytes += prefix.len_bytes;
-    }
-    (restored, bytes)
+    let Some(found) = Facts::at(&paths.output).map_err(cannot("cannot examine"))? else {
+        return Ok(None);
+    };
+    fs::remove_file(&paths.output).map_err(cannot("cannot remove"))?;
+    Ok(Some(found.permissions()))
 }

@@ -13,8 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use crate::disk::checkpoint_file;
-use crate::disk::output::{self, Data};
-use crate::disk::partial::{self, Partial, Paths};
+use crate::disk::partial::{Partial, Paths};
+use crate::disk::resume::believing::not_its_file;
+use crate::disk::resume::belonging::{Data, has_any_of, judge_data};
+use crate::disk::resume::earlier::restored_bytes;
+use crate::disk::resume::taking::remove_alone;
 use crate::model::checkpoint::{Checkpoint, CheckpointError};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::ValidatorKind;
@@ -115,7 +118,7 @@ pub fn remove_partial(output: &Path) -> Result<u64, Error> {
     let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
     let here = here(output)?;
     let Here { paths, data: Some(_), .. } = here else {
-        partial::remove_alone(&here.paths, &holder)?;
+        remove_alone(&here.paths, &holder)?;
         return Ok(0);
     };
     let partial = Partial::acquire_earlier(paths, &holder)?;
@@ -131,8 +134,8 @@ pub fn remove_partial(output: &Path) -> Result<u64, Error> {
             )
             .with_hint("use the newer haul, or remove the .part and .haul files by hand"));
         }
-        Ok(checkpoint) if output::judge_data(&partial, checkpoint)? == Data::Foreign => {
-            return Err(output::not_its_file(&paths));
+        Ok(checkpoint) if judge_data(&partial, checkpoint)? == Data::Foreign => {
+            return Err(not_its_file(&paths));
         }
         _ => {}
     }
@@ -140,7 +143,7 @@ pub fn remove_partial(output: &Path) -> Result<u64, Error> {
     let whole = info.state.is_ok_and(|state| state.total_bytes == Some(state.stored_bytes));
     // A file with a final name goes only if it is shown to be what haul stored.
     let is_ours = || match &decoded {
-        Ok(checkpoint) => output::has_any_of(&partial, checkpoint),
+        Ok(checkpoint) => has_any_of(&partial, checkpoint),
         Err(_) => Ok(false),
     };
     if paths.are_in_place() && (whole || !is_ours()?) {
@@ -155,7 +158,7 @@ pub fn remove_partial(output: &Path) -> Result<u64, Error> {
 /// download nothing else is here. One that cannot be removed does no harm.
 pub(crate) fn forget_published(output: &Path) {
     if let Ok(Here { paths, checkpoint: Some((_, Ok(_))), data: None }) = here(output)
-        && let Err(error) = partial::remove_alone(&paths, &|_| None)
+        && let Err(error) = remove_alone(&paths, &|_| None)
     {
         tracing::debug!(%error, "a checkpoint without a download stays");
     }
@@ -218,7 +221,7 @@ fn look_at(output: &Path) -> Result<Option<PartialInfo>, Error> {
         Ok(checkpoint) => Ok(PartialState {
             total_bytes: checkpoint.total,
             stored_bytes: match data {
-                Some(_) => output::restored_bytes(&checkpoint),
+                Some(_) => restored_bytes(&checkpoint),
                 None => 0,
             },
             validator: checkpoint.validator.kind(),

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::directory_sync::DirectorySyncs;
-use super::foreign;
 use super::naming::Named;
 use super::partial::{Partial, replaced};
 use super::publish::{PublishOptions, publish};
+use super::resume::foreign;
 use super::storage::{Checkpoints, Storage};
 use super::unnamed::Unnamed;
 use crate::model::checkpoint::Checkpoint;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
-use super::naming::{can_name_unnamed, create_unnamed, name};
+use super::naming::name;
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_version};
 use super::storage::memory::{Buffers, MemoryStorage};
@@ -47,7 +47,7 @@ impl Directories {
             return true;
         }
         // Whatever is wrong is told where a partial is created instead.
-        if !can_name_unnamed() || create_for(output).is_err() {
+        if !os::name::can_name_unnamed() || create_for(output).is_err() {
             return false;
         }
         let mut known = self.lock();
@@ -180,7 +180,7 @@ fn create_for(output: &Path) -> io::Result<File> {
     let directory = directory_of(output);
     let create = || {
         fault_point::pass(Call::CreatePartial)?;
-        create_unnamed(output, os::file::OPEN_MODE)
+        os::name::create_unnamed(directory, os::file::OPEN_MODE)
     };
     create().or_else(|error| match error.kind() {
         io::ErrorKind::NotFound => fs::create_dir_all(directory).and_then(|()| create()),

@@ -13,9 +13,9 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::disk::hasher::Hasher;
-use crate::disk::output::{self, Earlier};
 use crate::disk::partial::{Partial, Paths};
 use crate::disk::rehash::{READ_BYTES, cores, on_threads, rehash, visit};
+use crate::disk::resume::earlier::{Earlier, earlier_in_partial};
 use crate::disk::storage::{Storage, at_rest};
 use crate::model::checkpoint::{Checkpoint, SegmentRecord};
 use crate::model::config::{Checksum, DigestAlgorithm, hex};
@@ -258,7 +258,7 @@ pub fn verify_partial(path: &Path, repair: bool) -> Result<PartialReport, Error>
     let partial = Partial::acquire_earlier(Paths::of(&output), &holder)?;
     let paths = partial.paths();
     // Only now that nobody replaces it.
-    let mut checkpoint = match output::earlier_in_partial(&partial)? {
+    let mut checkpoint = match earlier_in_partial(&partial)? {
         Earlier::Checkpoint(checkpoint) => *checkpoint,
         Earlier::Damaged(why) => return Err(no_checkpoint(paths, &why)),
         Earlier::None => return Err(no_checkpoint(paths, "it does not exist")),

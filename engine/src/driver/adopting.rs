@@ -4,9 +4,10 @@
 use std::path::{Path, PathBuf};
 
 use super::Driver;
-use crate::disk::foreign::{self, Found, Leftover, MOVE_HINT, Wanted};
 use crate::disk::output;
-use crate::disk::partial::{self, Paths};
+use crate::disk::resume::adopting::{adopt, look_into_leftover};
+use crate::disk::resume::foreign::{Found, Leftover, MOVE_HINT};
+use crate::disk::resume::refusing::{refuse_finished, refuse_foreign};
 use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::NoticeCode;
@@ -22,22 +23,6 @@ impl Driver {
             && self.opening.believes_earlier()
             && !self.storing.keeps_place()
             && !self.opening.is_plan_only()
-    }
-
-    /// Whether another program left something at these names, of which the first request then
-    /// learns only what the object is. What a killed run had taken over nearly is so afterwards.
-    pub(super) async fn find_leftover(&mut self, paths: &Paths) -> Result<bool, Error> {
-        let paths = paths.clone();
-        let look = move || {
-            output::finish_adopting(&paths)?;
-            foreign::find(&paths)
-        };
-        let found = self.engine.writers.crew().blocking(look).await;
-        let is_there = found.transpose()?.flatten().is_some();
-        if is_there {
-            self.planner.probe();
-        }
-        Ok(is_there)
     }
 
     /// Takes over what another program left of the object.
@@ -82,8 +67,7 @@ impl Driver {
         };
         let paths = self.options.paths(output);
         let stays = self.options.existing.keeps_old();
-        partial::refuse_foreign(&paths).is_err()
-            || stays && partial::refuse_finished(&paths, true).is_err()
+        refuse_foreign(&paths).is_err() || stays && refuse_finished(&paths, true).is_err()
     }
 
     /// From which file it took over how many bytes.
@@ -93,30 +77,15 @@ impl Driver {
         resource: &Resource,
     ) -> Result<Option<(PathBuf, u64)>, Error> {
         let paths = self.options.paths(output);
-        let (total, ranges, coded) = (resource.total, resource.ranges, resource.encoding.is_some());
-        let (has_digest, seed) = (self.options.is_proven_by_digest(), self.options.seed);
-        let look_into = move || {
-            output::finish_adopting(&paths)?;
-            let Some(found) = foreign::find(&paths)? else { return Ok(None) };
-            let Some(total_bytes) = total else {
-                let why = "the server does not tell the size of the object";
-                // What has its name may still be all of it.
-                let is_named = found.path == paths.output;
-                return if is_named { Ok(None) } else { Err(found.refused(why, MOVE_HINT)) };
-            };
-            let obstacle = match (ranges, coded) {
-                (false, _) => Some("the server gives no byte ranges"),
-                (true, true) => Some("the server sends the object in a content coding"),
-                (true, false) => None,
-            };
-            found.look_into(&paths, Wanted { total_bytes, obstacle, has_digest, seed })
-        };
+        let (of, has_digest) = (resource.clone(), self.options.is_proven_by_digest());
+        let seed = self.options.seed;
+        let look_into = move || look_into_leftover(&paths, &of, has_digest, seed);
         let Some(leftover) = self.blocking(look_into).await? else { return Ok(None) };
         let request = self.request_for(output.to_owned(), resource);
         self.compare_leftover(&leftover, &request).await?;
         let from = leftover.found.path.clone();
-        let adopt = move || output::adopt(&request, leftover);
-        let bytes = self.blocking(adopt).await?;
+        let take_over = move || adopt(&request, leftover);
+        let bytes = self.blocking(take_over).await?;
         Ok(Some((from, bytes)))
     }
 

@@ -12,9 +12,11 @@ use std::time::{Duration, UNIX_EPOCH};
 use super::{Driver, Outcome};
 use crate::disk::fitting::{fitting, with_words};
 use crate::disk::keeper::KeeperOptions;
-use crate::disk::output::{self, Earlier, OpenedOutput};
+use crate::disk::output::{self, OpenedOutput};
 use crate::disk::prove::{refuse_larger, refuse_size};
 use crate::disk::readable::Readable;
+use crate::disk::resume::earlier::{Earlier, earlier, restored_bytes};
+use crate::disk::resume::final_name;
 use crate::driver::contents::Open;
 use crate::driver::ending::Opener;
 use crate::model::config::{DigestAlgorithm, Existing};
@@ -36,7 +38,7 @@ impl Driver {
         self.refuse_object(&resource)?;
         let output = self.choose_name(&resource);
         if self.opening.is_plan_only() {
-            let output = self.final_name(output);
+            let output = final_name(output, self.options.existing);
             self.planned(output, &resource).await;
             return Ok(());
         }
@@ -166,14 +168,6 @@ impl Driver {
             seed: self.options.seed,
             resource: self.opening.claimed_or(resource, self.is_proven_among_several()),
             selected: self.opening.selected().cloned(),
-        }
-    }
-
-    /// The name that the output would have now.
-    pub(super) fn final_name(&self, output: PathBuf) -> PathBuf {
-        match self.options.existing {
-            Existing::Rename => output::free_name(&output),
-            Existing::Refuse | Existing::Verify | Existing::Replace => output,
         }
     }
 
@@ -343,8 +337,8 @@ impl Driver {
             || self.is_finished(&output, resource).await;
         if !self.options.keeps_nothing() {
             let paths = self.options.paths(&output);
-            let read = move || match output::earlier(&paths) {
-                Ok(Earlier::Checkpoint(checkpoint)) => output::restored_bytes(&checkpoint),
+            let read = move || match earlier(&paths) {
+                Ok(Earlier::Checkpoint(checkpoint)) => restored_bytes(&checkpoint),
                 _ => 0,
             };
             resumable_bytes = self.engine.writers.crew().blocking(read).await.unwrap_or(0);

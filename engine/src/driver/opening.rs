@@ -18,7 +18,6 @@ use url::Url;
 pub(super) use self::selecting::{Selecting, wants_the_same};
 use super::options::Options;
 use crate::disk::conditional::{Note, Version};
-use crate::disk::output::Earlier;
 use crate::model::config::{Existing, Resume};
 use crate::model::error::Kept;
 use crate::model::resource::Resource;
@@ -46,8 +45,6 @@ pub(super) struct Opening {
     believe_earlier: bool,
     /// Who has that checkpoint, until this run has one of its own.
     earlier: Option<Kept>,
-    /// What a storage of the program had of an earlier run, until it counts.
-    in_storage: Option<Earlier>,
 }
 
 /// What a 304 means.
@@ -73,7 +70,6 @@ impl Opening {
             opened_from: None,
             believe_earlier: options.resume != Resume::Never,
             earlier: None,
-            in_storage: None,
         }
     }
 
@@ -149,14 +145,6 @@ impl Opening {
         self.earlier = kept;
     }
 
-    pub(super) fn found_in_storage(&mut self, earlier: Option<Earlier>) {
-        self.in_storage = earlier;
-    }
-
-    pub(super) fn take_from_storage(&mut self) -> Option<Earlier> {
-        self.in_storage.take()
-    }
-
     /// An earlier run's checkpoint, which `kept` has, says this of the object.
     pub(super) fn claim(&mut self, claimed: Resource, selected: Option<Selected>, kept: Kept) {
         self.expected = Some(claimed);
@@ -190,8 +178,8 @@ impl Opening {
     }
 
     /// Which version the output is, of which it is asked whether there is another one.
-    pub(super) fn know(&mut self, output: &Path, version: Option<Version>) {
-        self.known = version.map(|version| (output.to_owned(), version));
+    pub(super) fn know(&mut self, known: Option<(PathBuf, Version)>) {
+        self.known = known;
     }
 
     /// The fields that ask for it. Not where a partial shows that there is one.

@@ -5,7 +5,7 @@
 //! which is true only if that run would believe what it finds: it is read here as it will be.
 
 use super::Driver;
-use crate::disk::output::{self, Earlier};
+use crate::disk::resume::earlier::{Earlier, earlier_at, earlier_in, restored_bytes};
 use crate::driver::control::Stop;
 use crate::driver::ending::Given;
 use crate::model::checkpoint::{Claim, Match};
@@ -105,8 +105,8 @@ impl Driver {
         let own = self.options.own_storage.clone();
         let kept = kept.clone();
         let read = move || match (kept, own) {
-            (Kept::File(path), _) => output::earlier_at(&path),
-            (Kept::Storage, Some(storage)) => output::earlier_in(&*storage),
+            (Kept::File(path), _) => earlier_at(&path),
+            (Kept::Storage, Some(storage)) => earlier_in(&*storage),
             (Kept::Storage, None) => Ok(Earlier::None),
         };
         let found = self.engine.writers.crew().blocking(read).await;
@@ -118,7 +118,7 @@ impl Driver {
             always: self.options.resume == Resume::Always,
         };
         self.options.resume != Resume::Never
-            && output::restored_bytes(&checkpoint) > 0
+            && restored_bytes(&checkpoint) > 0
             && self.opening.expected().is_some_and(|seen| {
                 let seen = self.opening.claimed_or(seen, self.is_proven_among_several());
                 seen.ranges && !matches!(checkpoint.matches(&seen, claim), Match::Different(_))

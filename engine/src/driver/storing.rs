@@ -13,10 +13,10 @@ use crate::disk::crew::Crew;
 use crate::disk::holds::{Hold, Holds};
 use crate::disk::keeper::Published;
 use crate::disk::keeper::{KeeperEvent, KeeperHandle, KeeperOptions};
-use crate::disk::partial;
 use crate::disk::place::Place;
 use crate::disk::prove::Expected;
 use crate::disk::publish::PublishOptions;
+use crate::disk::resume::taking::remove_earlier;
 use crate::disk::storage::Storage;
 use crate::disk::writer::Sink;
 use crate::driver::inbox::Inbox;
@@ -135,7 +135,7 @@ impl Storing {
             (None, Some(kept), _) => kept,
             (None, None, Some(Kept::File(checkpoint))) => {
                 // Another haul that has begun with it in the meantime keeps it.
-                let remove = move || partial::remove_earlier(&checkpoint, in_place);
+                let remove = move || remove_earlier(&checkpoint, in_place);
                 return crew.blocking(remove).await.unwrap_or(Ok(()));
             }
             (None, None, Some(Kept::Storage)) => match own {

@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use super::{Driver, Outcome};
 use crate::disk::conditional::Version;
-use crate::disk::partial;
 use crate::disk::partials;
 use crate::disk::readable::Readable;
+use crate::disk::resume::refusing::refuse_finished;
 use crate::disk::storage::existing::ExistingFile;
 use crate::disk::verify::{FileReport, verify_file};
 use crate::driver::contents::Open;
@@ -31,22 +31,9 @@ struct Shown {
 }
 
 impl Driver {
-    /// Learns which version the finished file at `output` is, that stays whatever it is: all
-    /// that is asked is whether it is the object. False where no answer could show that.
-    pub(super) fn know_finished(&mut self, output: &Path) -> bool {
-        if !self.can_be_shown() || !output.is_file() {
-            return false;
-        }
-        if self.options.checksum.is_none() {
-            self.opening.know(output, Version::of(output).filter(Version::has_strong_tag));
-        }
-        self.planner.probe();
-        true
-    }
-
     /// Whether a finished file can be shown to be what is wanted. What is recorded of a file
     /// says nothing of parts of the object.
-    fn can_be_shown(&self) -> bool {
+    pub(super) fn can_be_shown(&self) -> bool {
         self.options.range.is_none() || self.options.checksum.is_some()
     }
 
@@ -88,7 +75,7 @@ impl Driver {
             return None;
         }
         let paths = self.options.paths(output);
-        partial::refuse_finished(&paths, self.options.continues_foreign()).err()
+        refuse_finished(&paths, self.options.continues_foreign()).err()
     }
 
     async fn compared(&self, output: &Path, of: &Resource) -> Option<Result<Shown, Error>> {

@@ -4,7 +4,7 @@
 //! Programs that write in order leave a prefix of the object, and a file with a hole was not
 //! written in order. aria2 writes pieces in any order, and only its control file tells which are
 //! there. Whatever another program has open for writing, and what is not as a file that we make
-//! here, is left alone. [`super::output`] takes over what is left, once the object was shown to
+//! here, is left alone. [`super::adopting`] takes over what is left, once the object was shown to
 //! have the same bytes.
 
 use std::ffi::{OsStr, OsString};
@@ -15,9 +15,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 
-use super::checkpoint_file::directory_of;
-use super::naming::rename_new;
-use super::partial::{Partial, Paths, is_placeholder, open_regular, owner_here, unlike_ours};
+use super::taking::{owner_here, unlike_ours};
+use crate::disk::checkpoint_file::directory_of;
+use crate::disk::naming::rename_new;
+use crate::disk::partial::{Partial, Paths};
+use crate::disk::regular::{is_placeholder, open_regular};
 use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, FormerName, SALT_BYTES, is_salt, samples};
 use crate::model::aria2_control::{ControlFile, MAX_CONTROL_BYTES};
@@ -361,7 +363,7 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
 ///
 /// # Errors
 /// When one of them cannot be removed.
-pub(super) fn clear_away(partial: &Partial, replaces_empty: bool) -> Result<(), Error> {
+pub(crate) fn clear_away(partial: &Partial, replaces_empty: bool) -> Result<(), Error> {
     let paths = partial.paths();
     let remove = |path: &Path| {
         let removed = fault_point::pass(Call::RemoveForeign).and_then(|()| fs::remove_file(path));

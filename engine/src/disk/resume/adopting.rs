@@ -11,21 +11,52 @@
 use std::sync::Arc;
 use std::{fs, io};
 
+use super::earlier::restored_bytes;
+use super::foreign::{self, Found, Leftover, MOVE_HINT, Wanted, former_path};
 use super::judging::judge;
-use super::{Checkpoint, Request, fresh, restored_bytes};
+use super::request::Request;
+use super::taking::take_lock;
 use crate::disk::checkpoint_file::{self, directory_of, sync_directory};
-use crate::disk::foreign::{self, Found, Leftover, former_path};
 use crate::disk::naming::rename_new;
-use crate::disk::partial::{Partial, Paths, is_named, is_same, open_regular, take_lock};
+use crate::disk::partial::{Partial, Paths};
+use crate::disk::regular::{is_named, is_same, open_regular};
 use crate::disk::rehash::{cores, on_threads, rehash};
 use crate::disk::storage;
 use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, Cover, cover};
-use crate::model::checkpoint::{DataFile, Prefix, SegmentRecord};
+use crate::model::checkpoint::{Checkpoint, DataFile, Prefix, SegmentRecord};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::range::ByteRange;
+use crate::model::resource::Resource;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
 use crate::os::file::{Access, Facts, Identity};
+
+/// Looks into what another program left of the object at these names. `None` where it left
+/// nothing, or what may be all of the object, or something else: that is for others to judge.
+///
+/// # Errors
+/// Why it is not continued; nothing was changed.
+pub(crate) fn look_into_leftover(
+    paths: &Paths,
+    resource: &Resource,
+    has_digest: bool,
+    seed: u64,
+) -> Result<Option<Leftover>, Error> {
+    finish_adopting(paths)?;
+    let Some(found) = foreign::find(paths)? else { return Ok(None) };
+    let Some(total_bytes) = resource.total else {
+        let why = "the server does not tell the size of the object";
+        // What has its name may still be all of it.
+        let is_named = found.path == paths.output;
+        return if is_named { Ok(None) } else { Err(found.refused(why, MOVE_HINT)) };
+    };
+    let obstacle = match (resource.ranges, &resource.encoding) {
+        (false, _) => Some("the server gives no byte ranges"),
+        (true, Some(_)) => Some("the server sends the object in a content coding"),
+        (true, None) => None,
+    };
+    found.look_into(paths, Wanted { total_bytes, obstacle, has_digest, seed })
+}
 
 const AGAIN_HINT: &str = "end what writes to it, and run it again";
 
@@ -48,7 +79,7 @@ pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error>
         let piece = 1 << piece.ilog2();
         request.segment_size_bytes = Some(usual.min(piece).max(MIN_CHOSEN_SEGMENT_BYTES));
     }
-    let mut checkpoint = fresh(&request);
+    let mut checkpoint = request.first_checkpoint();
     if let Err(why) = judge(&request, &checkpoint, true, "it") {
         let why = format!("a later run could not go on with it: {why}");
         return Err(found.refused(why, "give the object's digest (--checksum)"));
@@ -198,7 +229,7 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
 
 /// Gives a partial that another program began back to it, since it cannot be continued; with
 /// the words for that.
-pub(super) fn given_back(partial: &Partial, why: &str) -> Error {
+pub(crate) fn given_back(partial: &Partial, why: &str) -> Error {
     let Some(adopted) = partial.adopted() else {
         return Error::new(ErrorKind::Internal, "a partial that nobody else began");
     };

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 
-use super::Request;
-use crate::model::checkpoint::{Checkpoint, Claim, Match, UrlIdentity};
+use super::request::Request;
+use crate::model::checkpoint::{Checkpoint, Claim, Match};
 use crate::model::config::Resume;
 use crate::model::range::ByteRange;
 use crate::model::samples::Proof;
@@ -32,7 +32,7 @@ pub(super) fn sift(
         (Ok(believed), _) if believed || proven == Some(true) => {
             // Nobody has looked: a digest may show it in the end.
             checkpoint.mixed |= !same_url && proven.is_none();
-            checkpoint.identity = identity(request, checkpoint.identity.salt);
+            checkpoint.identity = request.identity(checkpoint.identity.salt);
             request.url.host_str().unwrap_or_default().clone_into(&mut checkpoint.host);
             Sifted::Counts(Box::new(checkpoint))
         }
@@ -87,8 +87,4 @@ pub(super) fn judge(
         Match::Prove => Ok(false),
         Match::Different(why) => Err(why),
     }
-}
-
-pub(super) fn identity(request: &Request, salt: [u8; 16]) -> UrlIdentity {
-    UrlIdentity::new(salt, &request.url, &request.answered)
 }

@@ -1,0 +1,356 @@
+//! Taking the lock of a download, and opening what it is of.
+//!
+//! The lock is that of the checkpoint, which is what runs of every kind share: the data may be in
+//! `NAME.part` or, in place, in `NAME`. It is replaced by rename every second, so the new one is
+//! locked before it has the name, and whoever takes the lock looks at the name again afterwards.
+//! A lock belongs to the open file: it goes with the last handle, also when the process is
+//! killed, and it holds between two downloads of one process.
+//!
+//! The checkpoint is the first file that a download creates and the last one that it
+//! removes, so data beside which there is none is somebody else's. One that is there
+//! must begin like a checkpoint, and it and the data must have the owner that files get
+//! here and one name each: in a directory that others can write to, anybody can leave
+//! files of these names.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::Path;
+
+use super::refusing::{foreign, is_foreign, locked};
+use crate::disk::checkpoint_file::{self, Lock, directory_of};
+use crate::disk::naming;
+use crate::disk::partial::{Origin, Partial, Paths, data_file, remove_checkpoint};
+use crate::disk::regular::{is_named, open_regular, refuse_special_output};
+use crate::fault_point::{self, Call};
+use crate::model::checkpoint::{Checkpoint, DataFile};
+use crate::model::error::{Error, ErrorKind};
+use crate::os;
+use crate::os::file::{Access, Facts, PRIVATE_MODE};
+
+/// How often another haul may publish or discard the partial just before its
+/// lock is taken. Each round needs a whole download in between.
+const MAX_ACQUIRE_ROUNDS: u32 = 64;
+
+/// The first checkpoint of a download, which is written when there is none. It tells
+/// of the data's file, unless that cannot be created without a name.
+pub(crate) struct First<'a> {
+    pub(crate) encode: &'a dyn Fn(Option<DataFile>) -> Vec<u8>,
+    pub(crate) durable: bool,
+    /// The mode of the file that this download is in the place of.
+    pub(crate) replaced_mode: Option<u32>,
+}
+
+impl Partial {
+    /// Takes the lock of `NAME.haul`, which is created if it does not exist, and opens
+    /// `NAME.part`, or creates it with mode 0600.
+    ///
+    /// The output may have appeared while the lock was awaited; the caller that
+    /// must not replace it looks again.
+    ///
+    /// `holder` reads the process id out of a checkpoint's bytes, for the
+    /// message that names who has the lock.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`] when another download has the lock.
+    /// [`ErrorKind::LocalFile`] when partial or checkpoint is someone else's, when one of
+    /// the three names is not a regular file (a symlink at `NAME.part` or
+    /// `NAME.haul` is not followed), or when a file cannot be opened. What is
+    /// there is untouched then.
+    pub(crate) fn acquire(
+        paths: Paths,
+        first: &First<'_>,
+        holder: &dyn Fn(&[u8]) -> Option<u32>,
+    ) -> Result<Self, Error> {
+        refuse_special_output(&paths.output)?;
+        for _ in 0..MAX_ACQUIRE_ROUNDS {
+            let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
+                match Self::begin(&paths, first)? {
+                    Some(partial) => return Ok(partial),
+                    None => continue,
+                }
+            };
+            let Some(unlocked) = take_lock(&paths, &checkpoint, holder)? else { continue };
+            let bytes = checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
+            if let Some((file, created)) = open_data(&paths, &checkpoint)? {
+                let found = Checkpoint::decode(&bytes).ok().filter(|_| !created);
+                let origin = Origin {
+                    created,
+                    unlocked,
+                    replaced_mode: first.replaced_mode,
+                    adopted: found.and_then(|checkpoint| checkpoint.adopted),
+                    ..Origin::default()
+                };
+                return Ok(Self::new(file, checkpoint, paths, origin));
+            }
+        }
+        Err(locked(&paths, None, holder))
+    }
+
+    /// Creates checkpoint and data where there is neither. `None` where another haul
+    /// was faster.
+    fn begin(paths: &Paths, first: &First<'_>) -> Result<Option<Self>, Error> {
+        let cannot = |error| Error::io("cannot examine", &paths.partial, error);
+        let mut found = None;
+        if let Some(there) = Facts::at(&paths.partial).map_err(cannot)? {
+            // What is in place of the object may be empty: `mktemp` made it.
+            let may_be_taken = paths.are_in_place() && there.is_file() && there.len_bytes() == 0;
+            if !may_be_taken {
+                return match is_foreign(paths, &there)? {
+                    true => Err(foreign(paths)),
+                    false => Ok(None),
+                };
+            }
+            found = open_regular(&paths.partial, Access::ReadWrite)?;
+        }
+        let existed = found.is_some();
+        let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
+        // Without a name until the checkpoint tells of it.
+        let data = match found {
+            Some(file) => Some(file),
+            None => {
+                fault_point::pass(Call::CreatePartial).map_err(cannot_create)?;
+                os::name::create_unnamed(directory_of(&paths.partial), PRIVATE_MODE).ok()
+            }
+        };
+        let told = data.as_ref().map(|file| data_file(file, paths)).transpose()?;
+        let written =
+            checkpoint_file::create(&paths.checkpoint, &(first.encode)(told), first.durable);
+        let cannot_write =
+            |error| Error::io("cannot write the checkpoint", &paths.checkpoint, error);
+        let Some((checkpoint, lock)) = written.map_err(cannot_write)? else { return Ok(None) };
+        let mut recorded = told.is_some();
+        let named = match data {
+            Some(file) if existed => Ok(file),
+            Some(file) => match naming::name(&file, &paths.partial) {
+                Err(error) if os::name::has_no_links(&error) => {
+                    recorded = false;
+                    create_new(&paths.partial)
+                }
+                named => named.map(|()| file),
+            },
+            None => create_new(&paths.partial),
+        };
+        match named {
+            Ok(file) => {
+                let origin = Origin {
+                    created: !existed,
+                    recorded,
+                    unlocked: reason(lock),
+                    replaced_mode: first.replaced_mode,
+                    adopted: None,
+                };
+                Ok(Some(Self::new(file, checkpoint, paths.clone(), origin)))
+            }
+            Err(error) => {
+                let _ = remove_checkpoint(&paths.checkpoint, &checkpoint);
+                Err(match error.kind() {
+                    io::ErrorKind::AlreadyExists => foreign(paths),
+                    _ => cannot_create(error),
+                })
+            }
+        }
+    }
+
+    /// Takes the lock of what an earlier run left, without creating or changing
+    /// anything. The data is open for reading only.
+    ///
+    /// # Errors
+    /// As for [`Partial::acquire`], and [`ErrorKind::LocalFile`] when there is
+    /// no partial.
+    pub(crate) fn acquire_earlier(
+        paths: Paths,
+        holder: &dyn Fn(&[u8]) -> Option<u32>,
+    ) -> Result<Self, Error> {
+        for _ in 0..MAX_ACQUIRE_ROUNDS {
+            // Some network file systems lock only what can be written to.
+            let writable = open_regular(&paths.checkpoint, Access::ReadWrite);
+            let opened = writable.or_else(|_| open_regular(&paths.checkpoint, Access::Read))?;
+            let Some(checkpoint) = opened else { break };
+            let Some(unlocked) = take_lock(&paths, &checkpoint, holder)? else { continue };
+            checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
+            let Some(file) = open_regular(&paths.partial, Access::Read)? else { break };
+            refuse_others(&paths, &checkpoint, &file)?;
+            let origin = Origin { unlocked, ..Origin::default() };
+            return Ok(Self::new(file, checkpoint, paths, origin));
+        }
+        Err(Error::new(
+            ErrorKind::LocalFile,
+            format!("there is no partial download {} with its checkpoint", paths.partial.display()),
+        ))
+    }
+
+    /// Whether a download holds the lock now.
+    pub(crate) fn is_locked(paths: &Paths) -> bool {
+        let found = open_regular(&paths.checkpoint, Access::Read);
+        found.ok().flatten().is_some_and(|file| os::lock::is_held(&file))
+    }
+}
+
+/// Takes the lock of an open checkpoint, and says why there is none where that is so.
+/// The outer `None` is a file that is not at its name any more.
+pub(super) fn take_lock(
+    paths: &Paths,
+    checkpoint: &File,
+    holder: &dyn Fn(&[u8]) -> Option<u32>,
+) -> Result<Option<Option<String>>, Error> {
+    let path = &paths.checkpoint;
+    let lock =
+        checkpoint_file::lock(checkpoint).map_err(|error| Error::io("cannot lock", path, error))?;
+    if matches!(lock, Lock::Elsewhere) {
+        return Err(locked(paths, Some(checkpoint), holder));
+    }
+    let ours =
+        is_named(path, checkpoint).map_err(|error| Error::io("cannot examine", path, error))?;
+    Ok(ours.then(|| reason(lock)))
+}
+
+fn reason(lock: Lock) -> Option<String> {
+    match lock {
+        Lock::Missing(error) => Some(error.to_string()),
+        Lock::Held | Lock::Elsewhere => None,
+    }
+}
+
+/// The data that belongs to a locked checkpoint of ours, and whether it was created.
+/// `None` when it vanished meanwhile.
+fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, Error> {
+    let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
+    let found = open_regular(&paths.partial, Access::ReadWrite)?;
+    if let Some(file) = found {
+        if !is_published_midway(paths, &file)? {
+            refuse_others(paths, checkpoint, &file)?;
+            return Ok(Some((file, false)));
+        }
+        let removed = fs::remove_file(&paths.partial);
+        removed.map_err(|error| Error::io("cannot remove", &paths.partial, error))?;
+    } else {
+        refuse_others(paths, checkpoint, checkpoint)?;
+    }
+    fault_point::pass(Call::CreatePartial).map_err(cannot_create)?;
+    match create_new(&paths.partial) {
+        Ok(file) => Ok(Some((file, true))),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+        Err(error) => Err(cannot_create(error)),
+    }
+}
+
+/// Whether the data has both its names: a kill came between the two steps with which it
+/// is published where there is no renaming without replacing.
+fn is_published_midway(paths: &Paths, file: &File) -> Result<bool, Error> {
+    let cannot = |error| Error::io("cannot examine", &paths.output, error);
+    let found = Facts::of(file).map_err(cannot)?;
+    Ok(!paths.are_in_place()
+        && found.names() == 2
+        && is_named(&paths.output, file).map_err(cannot)?)
+}
+
+/// Says no to a checkpoint or data that a file of ours would not be like: with another
+/// owner than files get here (which is not always the user's: NFS, FAT), or with a second
+/// name, under which somebody reads or writes it.
+fn refuse_others(paths: &Paths, checkpoint: &File, data: &File) -> Result<(), Error> {
+    let own = owner_here(&paths.checkpoint)?;
+    for (path, file) in [(&paths.checkpoint, checkpoint), (&paths.partial, data)] {
+        let found = Facts::of(file).map_err(|e| Error::io("cannot examine", path, e))?;
+        let Some(why) = unlike_ours(&found, own) else { continue };
+        let message = format!("{} {why}; nothing was changed", path.display());
+        return Err(Error::new(ErrorKind::LocalFile, message).with_hint(format!(
+            "continue it as the user who began it, remove {} and {}, or choose another output",
+            paths.partial.display(),
+            paths.checkpoint.display()
+        )));
+    }
+    Ok(())
+}
+
+/// What sets a file apart from one that the user `own` made here.
+pub(super) fn unlike_ours(found: &Facts, own: u32) -> Option<String> {
+    if found.owner() != own {
+        return Some(format!(
+            "belongs to user {} and not to {own}, who a file made here belongs to",
+            found.owner()
+        ));
+    }
+    (found.names() > 1).then(|| {
+        format!("has {} names (hard links), so it would change under the others too", found.names())
+    })
+}
+
+/// The user that a file belongs to which is created in the directory of `path` now.
+pub(super) fn owner_here(path: &Path) -> Result<u32, Error> {
+    let directory = directory_of(path);
+    let cannot = |error| Error::io("cannot create a file in", directory, error);
+    let file = os::name::create_unnamed(directory, PRIVATE_MODE).or_else(|_| {
+        let name = directory.join(format!(".haul-{:016x}", fastrand::u64(..)));
+        let file = create_new(&name)?;
+        fs::remove_file(name)?;
+        Ok::<_, io::Error>(file)
+    });
+    Ok(file.and_then(|file| Facts::of(&file)).map_err(cannot)?.owner())
+}
+
+fn create_new(path: &Path) -> io::Result<File> {
+    fault_point::take_name(path)?;
+    os::file::create_private(path)
+}
+
+/// Removes the partial download that `checkpoint` is of.
+///
+/// # Errors
+/// As for [`Partial::acquire_earlier`]: another haul that goes on with it keeps it.
+pub(crate) fn remove_earlier(checkpoint: &Path, in_place: bool) -> Result<(), Error> {
+    let output = checkpoint.with_extension("");
+    let paths = if in_place { Paths::in_place(&output) } else { Paths::of(&output) };
+    let path = paths.partial.clone();
+    let partial = Partial::acquire_earlier(paths, &|_| None)?;
+    partial.remove().map_err(|error| Error::io("cannot remove", &path, error))
+}
+
+/// Removes a checkpoint that has no data.
+///
+/// # Errors
+/// As for [`Partial::acquire_earlier`]. Where data appeared meanwhile nothing is removed.
+pub(crate) fn remove_alone(
+    paths: &Paths,
+    holder: &dyn Fn(&[u8]) -> Option<u32>,
+) -> Result<(), Error> {
+    let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
+        return Ok(());
+    };
+    if take_lock(paths, &checkpoint, holder)?.is_none() {
+        return Ok(());
+    }
+    refuse_others(paths, &checkpoint, &checkpoint)?;
+    let cannot = |error| Error::io("cannot remove", &paths.checkpoint, error);
+    if !paths.are_in_place() && Facts::at(&paths.partial).map_err(cannot)?.is_some() {
+        return Err(locked(paths, Some(&checkpoint), holder));
+    }
+    remove_checkpoint(&paths.checkpoint, &checkpoint).map_err(cannot)
+}
+
+/// Creates `dir` and what is missing above it. An empty path is the current
+/// directory.
+///
+/// # Errors
+/// [`ErrorKind::LocalFile`] when it cannot be created or is not a directory.
+pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
+    if dir.as_os_str().is_empty() {
+        return Ok(());
+    }
+    fs::create_dir_all(dir).map_err(|e| Error::io("cannot create the directory", dir, e))
+}
+
+#[cfg(test)]
+impl Partial {
+    /// As [`Partial::acquire`], with a first checkpoint that says nothing.
+    pub(crate) fn acquire_alone(paths: Paths) -> Result<Self, Error> {
+        let encode = |_| crate::model::checkpoint::MAGIC.to_vec();
+        let first = First { encode: &encode, durable: false, replaced_mode: None };
+        Self::acquire(paths, &first, &|bytes| {
+            std::str::from_utf8(bytes.get(8..)?).ok()?.parse().ok()
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "taking_tests.rs"]
+mod tests;
