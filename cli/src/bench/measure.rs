@@ -118,7 +118,7 @@ enum Followed {
 }
 
 async fn follow(
-    mut download: Download,
+    download: Download,
     limits: Limits,
     view: &dyn View,
     mut stop: Stop,

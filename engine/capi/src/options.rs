@@ -97,7 +97,7 @@ pub unsafe extern "C" fn haul_options_set_output(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let file = unsafe { path(file, "file") }?;
-        options.change(|it| it.output = Some(file));
+        options.change(|it| it.output = Some(file.to_owned()));
         Ok(())
     })
 }
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn haul_options_set_directory(
         let options = unsafe { borrow(options, "options") }?;
         // SAFETY: the contract above.
         let directory = unsafe { path(directory, "directory") }?;
-        options.change(|it| it.directory = directory);
+        options.change(|it| it.directory = directory.to_owned());
         Ok(())
     })
 }

@@ -15,9 +15,9 @@ use haul_engine::transport::bytes::Bytes;
 use haul_engine::transport::http::Request;
 use haul_engine::transport::{Answering, Body, HttpTransport, Transport, TransportError};
 use haul_engine::{
-    Connections, CookieJar, DownloadBuilder, Engine, EngineConfig, Error, ErrorKind, Event,
-    HostCredential, MetalinkFile, Observer, Progress, Proxies, Reader, RetryPolicy, Selection,
-    StorageKind, Summary,
+    Connections, CookieJar, DownloadBuilder, DownloadId, Engine, EngineConfig, Error, ErrorKind,
+    Event, HostCredential, MetalinkFile, Observer, Progress, Proxies, Reader, RetryPolicy,
+    Selection, StorageKind, Summary,
 };
 use haul_tests::prelude::*;
 use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
@@ -226,7 +226,7 @@ impl CookieJar for Telling {
 }
 
 impl Observer for Telling {
-    fn event(&self, _: &Event) {}
+    fn event(&self, _: DownloadId, _: &Event) {}
 }
 
 impl Storage for Telling {
@@ -922,11 +922,11 @@ fn word(event: &Event) -> &'static str {
 }
 
 impl Observer for Bad {
-    fn event(&self, event: &Event) {
+    fn event(&self, _: DownloadId, event: &Event) {
         self.is_called(word(event) == self.at);
     }
 
-    fn progress(&self, _: &Progress) {
+    fn progress(&self, _: DownloadId, _: &Progress) {
         self.is_called(self.at == "progress");
     }
 }
@@ -992,9 +992,9 @@ fn an_observer_that_panics_is_blamed_and_the_download_continues_when_started_aga
 struct Slow(Arc<AtomicBool>, Arc<AtomicBool>);
 
 impl Observer for Slow {
-    fn event(&self, _: &Event) {}
+    fn event(&self, _: DownloadId, _: &Event) {}
 
-    fn progress(&self, _: &Progress) {
+    fn progress(&self, _: DownloadId, _: &Progress) {
         if self.0.swap(false, Ordering::Relaxed) {
             self.1.store(true, Ordering::Relaxed);
             std::thread::sleep(Duration::from_secs(1));
