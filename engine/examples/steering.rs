@@ -37,7 +37,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
 
-    download.set_rate(None);
+    download.limit_rate(None);
     download.set_connections(Connections::Fixed(8));
     download.resume();
     let summary = download.wait().await?;

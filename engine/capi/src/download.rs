@@ -293,7 +293,7 @@ pub unsafe extern "C" fn haul_download_set_rate(
     entry(|| {
         let rate = (bytes_per_second > 0).then_some(bytes_per_second);
         // SAFETY: the contract above.
-        unsafe { borrow(download, "download") }?.0.set_rate(rate);
+        unsafe { borrow(download, "download") }?.0.limit_rate(rate);
         Ok(())
     })
 }

@@ -374,9 +374,9 @@ impl Download {
         self.inner.resume();
     }
 
-    /// As [`crate::Download::set_rate`].
-    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        self.inner.set_rate(bytes_per_second);
+    /// As [`crate::Download::limit_rate`].
+    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
+        self.inner.limit_rate(bytes_per_second);
     }
 
     /// As [`crate::Download::set_connections`].

@@ -143,7 +143,7 @@ impl Task {
 /// let control = download.control();
 /// tokio::spawn(async move {
 ///     control.set_connections(Connections::Fixed(2));
-///     control.set_rate(Some(500_000));
+///     control.limit_rate(Some(500_000));
 ///     interrupted().await;
 ///     control.stop();
 /// });
@@ -236,9 +236,9 @@ impl Download {
         self.control.resume();
     }
 
-    /// As [`Control::set_rate`].
-    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
-        self.control.set_rate(bytes_per_second);
+    /// As [`Control::limit_rate`].
+    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
+        self.control.limit_rate(bytes_per_second);
     }
 
     /// As [`Control::set_connections`].
@@ -337,7 +337,7 @@ impl Control {
 
     /// Limits the download to this many bytes a second from now on, all of its connections
     /// together; `None` is no limit but the engine's. A rate of 0 counts as 1.
-    pub fn set_rate(&self, bytes_per_second: Option<u64>) {
+    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
         self.0.shared.limiter.set_rate(bytes_per_second);
     }
 

@@ -163,7 +163,7 @@ pub struct DownloadOptions {
     /// the connections' speed, so that a request is worth its time.
     pub min_split_bytes: Option<u64>,
     /// The most bytes a second that this download receives, at least 1, beside the limit of
-    /// the engine; [`crate::Download::set_rate`] changes it. Default: no limit.
+    /// the engine; [`crate::Download::limit_rate`] changes it. Default: no limit.
     pub limit_rate_bytes_per_second: Option<u64>,
     /// Which download comes first where the engine cannot serve all at once: a higher
     /// priority gets the connections it can use before a lower one gets any, and is next in

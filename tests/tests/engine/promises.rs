@@ -415,7 +415,7 @@ fn a_complete_download_bears_every_call_in_every_order() {
         assert_eq!((first.bytes, first.blake3), (again.bytes, again.blake3));
         // Nothing of this has an effect any more, and nothing waits for ever.
         running.pause();
-        running.set_rate(Some(1));
+        running.limit_rate(Some(1));
         running.set_connections(Connections::Fixed(1));
         running.set_priority(3);
         running.resume();
