@@ -30,6 +30,7 @@ pub(super) fn failure_of(error: FetchError, heard: bool) -> Failure {
     let explained = error.without_a_byte && !heard;
     Failure {
         hint: error.hint.filter(|_| explained || !error.without_a_byte),
+        cause: error.cause,
         hopeless: explained || is_hopeless(error.kind),
         ..Failure::new(kind_of(error.kind), error.message)
     }
@@ -65,6 +66,7 @@ impl Known<'_> {
     pub(super) fn error_of(&self, failure: &Failure) -> Error {
         let url = redact(self.url);
         let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
+        let error = error.with_network(failure.cause);
         let error = match failure.status {
             Some(status) => error.with_status(status),
             None => error,

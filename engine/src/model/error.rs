@@ -65,10 +65,24 @@ pub struct Error {
     message: String,
     hint: Option<String>,
     http_status: Option<u16>,
+    network: Option<NetworkCause>,
     /// Who has it, where one was kept.
     checkpoint: Option<Kept>,
     #[source]
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+}
+
+/// What of the network failed, where that is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NetworkCause {
+    /// The host's name has no address.
+    Dns,
+    /// No connection was made.
+    Connect,
+    /// No connection was made in time.
+    ConnectTimeout,
+    /// A connection brought no byte in time.
+    Stall,
 }
 
 /// Who has the checkpoint of a download that can be continued.
@@ -88,6 +102,7 @@ impl Error {
             message: message.into(),
             hint: None,
             http_status: None,
+            network: None,
             checkpoint: None,
             source: None,
         }
@@ -107,6 +122,10 @@ impl Error {
     pub(crate) fn with_status(mut self, status: u16) -> Self {
         self.http_status = Some(status);
         self
+    }
+
+    pub(crate) fn with_network(self, network: Option<NetworkCause>) -> Self {
+        Self { network, ..self }
     }
 
     pub(crate) fn with_source(
@@ -168,6 +187,25 @@ impl Error {
     #[must_use]
     pub fn http_status(&self) -> Option<u16> {
         self.http_status
+    }
+
+    /// Whether no connection was made, for whatever reason: its name has no address, it was
+    /// refused, or it took too long.
+    #[must_use]
+    pub fn is_connect(&self) -> bool {
+        self.network.is_some_and(|cause| cause != NetworkCause::Stall)
+    }
+
+    /// Whether the host's name has no address, or none could be asked for.
+    #[must_use]
+    pub fn is_dns(&self) -> bool {
+        self.network == Some(NetworkCause::Dns)
+    }
+
+    /// Whether something took longer than it may: making a connection, or the next byte.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        matches!(self.network, Some(NetworkCause::ConnectTimeout | NetworkCause::Stall))
     }
 
     /// Where the checkpoint of the partial download is, if one was kept in a file.

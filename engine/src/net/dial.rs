@@ -173,6 +173,11 @@ impl Tried {
         }
     }
 
+    /// Whether it took too long to answer.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.why, Why::Silent(_)) || self.error_kind() == Some(io::ErrorKind::TimedOut)
+    }
+
     /// The address with these words.
     pub(super) fn line(&self) -> String {
         format!("{}: {}", self.address, self.words())

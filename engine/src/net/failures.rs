@@ -11,6 +11,7 @@ use super::heads::{SaidNothing, SpeaksTls};
 use super::resolver::NoAddress;
 use super::tls::TlsError;
 use super::tls_words;
+use crate::model::error::NetworkCause;
 pub(crate) use crate::net::transport::{
     TransportError as FetchError, TransportErrorKind as FetchErrorKind,
 };
@@ -19,7 +20,7 @@ impl FetchError {
     /// Nothing is known of where `host` is.
     pub(super) fn no_address(to: &dyn fmt::Display, host: &str, none: &NoAddress) -> Self {
         let message = format!("cannot connect to {to}: {none}");
-        match none {
+        let error = match none {
             NoAddress::NoSuchHost => {
                 Self::new(FetchErrorKind::Unreachable, message).with_hint(format!(
                     "check the spelling of {host} and the network; where names are looked up by a \
@@ -30,7 +31,8 @@ impl FetchError {
             NoAddress::ForNow(_) => Self::new(FetchErrorKind::Connect, message).with_hint(
                 "the network or its name server does not answer: run it again once it does",
             ),
-        }
+        };
+        Self { cause: Some(NetworkCause::Dns), ..error }
     }
 
     /// None of the addresses answered.
@@ -55,6 +57,9 @@ impl FetchError {
             )
         };
         error.tried = tried.iter().map(Tried::line).collect();
+        if tried.iter().all(Tried::is_silent) {
+            error.cause = Some(NetworkCause::ConnectTimeout);
+        }
         error
     }
 

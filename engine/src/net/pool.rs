@@ -40,6 +40,7 @@ use super::proxy::login_refused;
 use crate::model::config::EngineConfig;
 #[cfg(feature = "http2")]
 use crate::model::config::HttpVersion;
+use crate::model::error::NetworkCause;
 
 /// What hyper may hold of one connection, in bytes. It bounds a response's
 /// head and the largest body frame.
@@ -412,13 +413,13 @@ impl Pool {
     ) -> Result<T, FetchError> {
         match tokio::time::timeout(self.connect_timeout, connecting).await {
             Ok(result) => result,
-            Err(_) => Err(FetchError::new(
-                FetchErrorKind::Connect,
-                format!(
-                    "cannot connect to {origin}: no connection within {:?}",
-                    self.connect_timeout
-                ),
-            )),
+            Err(_) => {
+                let within = self.connect_timeout;
+                let message =
+                    format!("cannot connect to {origin}: no connection within {within:?}");
+                let error = FetchError::new(FetchErrorKind::Connect, message);
+                Err(FetchError { cause: Some(NetworkCause::ConnectTimeout), ..error })
+            }
         }
     }
 

@@ -8,6 +8,8 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 
+use crate::model::error::NetworkCause;
+
 /// An answer that is awaited.
 pub type Answering<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 
@@ -23,6 +25,7 @@ pub struct TransportError {
     pub(crate) kind: TransportErrorKind,
     pub(crate) message: String,
     pub(crate) hint: Option<String>,
+    pub(crate) cause: Option<NetworkCause>,
     /// The addresses that were tried in vain, each with its reason.
     pub(crate) tried: Vec<String>,
     /// A [`TransportErrorKind::Reset`] before a single byte came. While no response ever has, it
@@ -66,7 +69,16 @@ impl TransportError {
     /// A failure of this kind.
     #[must_use]
     pub fn new(kind: TransportErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None, tried: Vec::new(), without_a_byte: false }
+        let unconnected =
+            matches!(kind, TransportErrorKind::Connect | TransportErrorKind::Unreachable);
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+            cause: unconnected.then_some(NetworkCause::Connect),
+            tried: Vec::new(),
+            without_a_byte: false,
+        }
     }
 
     /// The same with what a person may do about it, of which the message rules hold, too.

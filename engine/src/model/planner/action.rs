@@ -5,7 +5,7 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Planner;
 use crate::model::config::{Connections, RetryPolicy};
-use crate::model::error::ErrorKind;
+use crate::model::error::{ErrorKind, NetworkCause};
 use crate::model::event::NoticeCode;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
@@ -63,6 +63,8 @@ pub struct Failure {
     pub message: String,
     /// The HTTP status, where one caused it.
     pub status: Option<u16>,
+    /// What of the network failed, where that is known.
+    pub cause: Option<NetworkCause>,
     /// What to do about it, where that is known better than by its sort.
     pub hint: Option<String>,
     /// Whether another try will most likely end alike, though no server answered: see
@@ -73,7 +75,8 @@ pub struct Failure {
 impl Failure {
     /// A failure of which no more is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), status: None, hint: None, hopeless: false }
+        let message = message.into();
+        Self { kind, message, status: None, cause: None, hint: None, hopeless: false }
     }
 
     /// The failure that an HTTP status is.

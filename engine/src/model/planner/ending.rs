@@ -203,8 +203,8 @@ impl Planner {
         if self.meter.received_bytes() == 0 && !victims.is_empty() {
             self.asking.waited_in_vain();
         }
-        for (id, why) in victims {
-            self.cancel(id, Some(Failure::new(ErrorKind::Network, why)));
+        for (id, failure) in victims {
+            self.cancel(id, Some(failure));
         }
     }
 

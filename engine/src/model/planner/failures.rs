@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::action::Failure;
 use super::leases::Leases;
+use crate::model::error::{ErrorKind, NetworkCause};
 use crate::model::retry::{Backoff, Round};
 use crate::model::segment::LeaseId;
 
@@ -194,7 +195,7 @@ pub(super) fn stalled(
     since: Duration,
     may_crawl: impl Fn(LeaseId) -> bool,
     now: Duration,
-) -> Vec<(LeaseId, String)> {
+) -> Vec<(LeaseId, Failure)> {
     let count = leases.len();
     let total: f64 = leases.values().map(|lease| lease.rate.rate(now)).sum();
     let mut victims = Vec::new();
@@ -206,9 +207,11 @@ pub(super) fn stalled(
             .max(lease.mean_rate(now));
         let old = now.saturating_sub(lease.issued_at.max(since)) > CRAWL_AFTER;
         if silent >= patience {
-            victims.push((*id, format!("no byte for {} s", silent.as_secs())));
+            let message = format!("no byte for {} s", silent.as_secs());
+            let failure = Failure::new(ErrorKind::Network, message);
+            victims.push((*id, Failure { cause: Some(NetworkCause::Stall), ..failure }));
         } else if old && may_crawl(*id) && rate < peers * CRAWL_SHARE {
-            victims.push((*id, "a connection crawls".to_owned()));
+            victims.push((*id, Failure::new(ErrorKind::Network, "a connection crawls")));
         }
     }
     victims
