@@ -1,41 +1,32 @@
-//! Fetches one URL into the current directory and shows how it goes.
+//! Fetches one URL into the current directory with a line of progress. Ctrl-C stops it, and
+//! the same command continues it.
 //!
 //! `cargo run -p haul-engine --example fetch -- URL`
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
-use std::time::Duration;
-
-use haul_engine::{Engine, EngineConfig, Event};
+use haul_engine::{Engine, EngineConfig, Error};
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let url = std::env::args().nth(1).ok_or("give a URL")?;
+async fn main() -> Result<(), Error> {
+    let url = std::env::args().nth(1).expect("usage: fetch URL");
     let engine = Engine::new(EngineConfig::default())?;
-    let download = engine.download(&url).start()?;
-    let mut events = download.events();
-    let mut second = tokio::time::interval(Duration::from_secs(1));
-    loop {
-        tokio::select! {
-            event = events.next() => match event {
-                Some(Event::Started(started)) => println!("to {}", started.output.display()),
-                Some(Event::Notice(notice)) => println!("note: {}", notice.message),
-                Some(_) => {}
-                None => break,
-            },
-            _ = second.tick() => {
-                let progress = download.progress();
-                println!("{} bytes, {:.0} a second", progress.bytes, progress.bytes_per_second);
-            }
+    let download = engine
+        .download(&url)
+        .on_progress(|now| {
+            let percent = now.total_bytes.map_or(0, |total| now.bytes * 100 / total.max(1));
+            eprint!("\r{percent:3} %, {:.1} MB/s ", now.bytes_per_second / 1e6);
+        })
+        .start()?;
+    let control = download.control();
+    tokio::spawn(async move {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            control.stop();
         }
-    }
-    match download.wait().await {
-        Ok(summary) => println!("{} bytes in {:?}", summary.bytes, summary.elapsed),
-        Err(error) => {
-            eprintln!("{error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
-            }
-        }
+    });
+    match download.await {
+        Ok(summary) => println!("\n{} bytes in {:?}", summary.bytes, summary.elapsed),
+        Err(error) if error.is_resumable() => eprintln!("\n{error}: run it again to continue"),
+        Err(error) => return Err(error),
     }
     Ok(())
 }

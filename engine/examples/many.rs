@@ -1,53 +1,44 @@
-//! Fetches several URLs into a directory at once, within one speed limit and one
-//! bound of memory, and shows one line for all of them.
+//! Fetches several URLs into a directory, four at a time, within one speed limit and one
+//! bound of memory. One observer tells of all of them.
 //!
 //! `cargo run -p haul-engine --example many -- DIRECTORY URL...`
-#![allow(clippy::print_stdout, clippy::print_stderr)]
+#![allow(clippy::print_stdout)]
 
-use std::time::Duration;
+use std::sync::Arc;
 
-use haul_engine::{Engine, EngineConfig};
+use haul_engine::{DownloadId, Engine, Event, Observer};
+
+#[derive(Debug)]
+struct Log;
+
+impl Observer for Log {
+    fn event(&self, id: DownloadId, event: &Event) {
+        match event {
+            Event::Started(started) => println!("{id}: {}", started.output.display()),
+            Event::Completed(summary) => println!("{id}: {} bytes", summary.bytes),
+            Event::Failed { message, .. } => println!("{id}: {message}"),
+            _ => {}
+        }
+    }
+}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut args = std::env::args().skip(1);
     let directory = args.next().ok_or("give a directory and URLs")?;
-
-    let mut config = EngineConfig::default();
-    config.memory_budget_bytes = 8 << 20;
-    config.limit_rate_bytes_per_second = Some(100_000_000);
-    let engine = Engine::new(config)?;
-
-    let (mut monitors, mut running) = (Vec::new(), tokio::task::JoinSet::new());
-    for url in args {
-        // What is wrong with a URL is told before anything is fetched of it.
-        let download = engine.download(&url).directory(&directory).start()?;
-        monitors.push(download.monitor());
-        let url = haul_engine::redact_url(&url);
-        running.spawn(async move { (url, download.wait().await) });
-    }
-
+    let engine = Engine::builder()
+        .max_active(4)
+        .memory_budget_bytes(8 << 20)
+        .limit_rate(100_000_000)
+        .build()?;
+    let log = Arc::new(Log);
+    // Those beyond the bound wait for their turn, holding nothing.
+    let start =
+        |url: String| engine.download(&url).directory(&directory).observe(Arc::clone(&log)).start();
+    let downloads = args.map(start).collect::<Result<Vec<_>, _>>()?;
     let mut failures = 0;
-    let mut tick = tokio::time::interval(Duration::from_millis(200));
-    loop {
-        tokio::select! {
-            ended = running.join_next() => match ended.transpose()? {
-                Some((_, Ok(summary))) => {
-                    println!("{}: {} bytes", summary.output.display(), summary.bytes);
-                }
-                Some((url, Err(error))) => {
-                    println!("{url}: {error}");
-                    failures += 1;
-                }
-                None => break,
-            },
-            _ = tick.tick() => {
-                let now: Vec<_> = monitors.iter().map(haul_engine::Monitor::progress).collect();
-                let bytes: u64 = now.iter().map(|it| it.bytes).sum();
-                let speed: f64 = now.iter().map(|it| it.bytes_per_second).sum();
-                eprintln!("{bytes} bytes, {:.1} MB/s", speed / 1e6);
-            }
-        }
+    for download in downloads {
+        failures += u32::from(download.await.is_err());
     }
     if failures > 0 { Err(format!("{failures} failed").into()) } else { Ok(()) }
 }
