@@ -39,13 +39,13 @@
 // In `haul_progress`: no response was accepted yet.
 #define HAUL_STATE_STARTING 0
 
-// In `haul_progress`: bytes come, or are waited for.
+// In `haul_progress`: bytes arrive or are waited for.
 #define HAUL_STATE_RUNNING 1
 
 // In `haul_progress`: paused.
 #define HAUL_STATE_PAUSED 2
 
-// In `haul_progress`: all bytes are here, and are being synced.
+// In `haul_progress`: all bytes are stored and are being synced.
 #define HAUL_STATE_SYNCING 3
 
 // In `haul_progress`: complete; the file has its name.
@@ -54,13 +54,14 @@
 // In `haul_progress`: failed or cancelled; `haul_download_wait` tells why.
 #define HAUL_STATE_FAILED 5
 
-// In `haul_event`: one that this version of the interface has no number for; its text tells it.
+// In `haul_event`: an event that this version of the interface has no number for; its text
+// describes it.
 #define HAUL_EVENT_OTHER 0
 
 // In `haul_event`: the first response was accepted and the output is open.
 #define HAUL_EVENT_STARTED 1
 
-// In `haul_event`: it waits for its turn among the downloads of its engine.
+// In `haul_event`: the download waits for its turn among the downloads of its engine.
 #define HAUL_EVENT_QUEUED 2
 
 // In `haul_event`: a round of backoff begins; the text says why.
@@ -69,16 +70,16 @@
 // In `haul_event`: something a person should know; the download goes on.
 #define HAUL_EVENT_NOTICE 4
 
-// In `haul_event`: nothing is received from here on.
+// In `haul_event`: nothing is received from now on.
 #define HAUL_EVENT_PAUSED 5
 
-// In `haul_event`: it goes on after that.
+// In `haul_event`: the download continues after a pause.
 #define HAUL_EVENT_RESUMED 6
 
-// In `haul_event`: all bytes are here, and are being synced.
+// In `haul_event`: all bytes are stored and are being synced.
 #define HAUL_EVENT_SYNCING 7
 
-// In `haul_event`: so many events before this one are lost, since nobody took them.
+// In `haul_event`: events before this one were lost, because nobody took them.
 #define HAUL_EVENT_LAGGED 8
 
 // In `haul_event`: complete; the file has its name. The last event.
@@ -91,8 +92,8 @@
 // provably the same; otherwise it restarts. The default.
 #define HAUL_RESUME_AUTO 0
 
-// For `haul_options_set_resume`: continued even when nothing but the size shows that the object
-// is the same.
+// For `haul_options_set_resume`: an earlier partial download is continued even if only the size
+// shows that the object is the same.
 #define HAUL_RESUME_ALWAYS 1
 
 // For `haul_options_set_resume`: an earlier partial is discarded.
@@ -101,13 +102,13 @@
 // For `haul_reader_seek`: from the start of the object; SEEK_SET.
 #define HAUL_SEEK_SET 0
 
-// For `haul_reader_seek`: from where the reader stands; SEEK_CUR.
+// For `haul_reader_seek`: from the reader's position; SEEK_CUR.
 #define HAUL_SEEK_CUR 1
 
 // For `haul_reader_seek`: from the end of the object; SEEK_END.
 #define HAUL_SEEK_END 2
 
-// The room that a `haul_refresh` has for a URL, with its NUL.
+// The space that a `haul_refresh` has for a URL, including its NUL.
 #define HAUL_URL_BYTES 65536
 
 // Settings of an engine.
@@ -116,31 +117,31 @@ typedef struct haul_config haul_config;
 // A download.
 typedef struct haul_download haul_download;
 
-// What all downloads of a program share: connections, threads that store,
-// memory and speed limits. One is enough.
+// What all downloads of a program share: connections, storing threads, memory and speed limits.
+// One engine is enough.
 typedef struct haul_engine haul_engine;
 
-// The options of one download. They may be used for several.
+// The options of one download. They may be used for several downloads.
 typedef struct haul_options haul_options;
 
-// Reads the object of a download while it comes, and afterwards.
+// Reads the object of a download while it arrives, and afterwards.
 typedef struct haul_reader haul_reader;
 
-// What a function returns: 0, a negative number that is no error, or a
-// positive one that is.
+// What a function returns: 0, a negative number for something that is no error, or a positive one
+// for an error.
 typedef int32_t haul_code;
 
-// How a download stands, at most 100 ms old.
+// The progress of a download, at most 100 ms old.
 typedef struct {
-    // Bytes of the object that are here, those of earlier runs included.
+    // Bytes of the object that are stored, including those of earlier runs.
     uint64_t bytes;
-    // The size of the object in bytes; -1 while it is not known.
+    // The size of the object in bytes; -1 while it is unknown.
     int64_t total_bytes;
     // Smoothed speed.
     double bytes_per_second;
-    // Bytes fetched in this run over its time.
+    // Bytes fetched in this run, divided by its duration.
     double mean_bytes_per_second;
-    // Milliseconds until the end at the smoothed speed; -1 while that is not known.
+    // Milliseconds until the end at the smoothed speed; -1 while that is unknown.
     int64_t eta_milliseconds;
     // Connections that are fetching now.
     uint32_t connections;
@@ -154,13 +155,13 @@ typedef struct {
 
 // One of at most 256 equal cells of the object.
 typedef struct {
-    // The part of its bytes that is here, 0.0 to 1.0.
+    // The fraction of its bytes that is stored, 0.0 to 1.0.
     float done;
-    // 1 where a connection is fetching now, else 0.
+    // 1 if a connection is fetching it now, else 0.
     uint32_t active;
 } haul_map_cell;
 
-// What a completed download was.
+// The summary of a completed download.
 typedef struct {
     // The size of the object in bytes.
     uint64_t bytes;
@@ -170,7 +171,7 @@ typedef struct {
     uint64_t resumed_bytes;
     // HTTP requests sent.
     uint64_t requests;
-    // From the start to the file with its name.
+    // The time from the start until the file had its name.
     uint64_t elapsed_milliseconds;
     // Rounds of backoff.
     uint32_t retries;
@@ -178,7 +179,7 @@ typedef struct {
     uint32_t connections;
     // 1 if `blake3` is known, else 0.
     uint32_t has_blake3;
-    // 1 if the checksum that was asked for was compared, else 0.
+    // 1 if the requested checksum was compared, else 0.
     uint32_t verified;
     // The BLAKE3 of the object, or zeros.
     uint8_t blake3[32];
@@ -191,25 +192,24 @@ typedef struct {
 typedef struct {
     // One of `HAUL_EVENT_*`.
     int32_t kind;
-    // What it failed with, or `HAUL_OK`.
+    // The code of the failure, or `HAUL_OK`.
     haul_code code;
-    // Of `HAUL_EVENT_RETRY` which round without progress it is, from 1.
+    // For `HAUL_EVENT_RETRY`, the number of the round without progress, from 1.
     uint32_t attempt;
-    // Of `HAUL_EVENT_FAILED` 1 if the same download continues when it is started again, else 0.
+    // For `HAUL_EVENT_FAILED`, 1 if the same download continues when it is started again, else 0.
     uint32_t resumable;
-    // Of `HAUL_EVENT_RETRY` the time until the next request.
+    // For `HAUL_EVENT_RETRY`, the time until the next request.
     uint64_t wait_milliseconds;
-    // Of `HAUL_EVENT_LAGGED` how many events are lost.
+    // For `HAUL_EVENT_LAGGED`, how many events were lost.
     uint64_t lost;
-    // Of `HAUL_EVENT_NOTICE` a stable word for programs, such as "restarted"; else NULL.
+    // For `HAUL_EVENT_NOTICE`, a stable word for programs, such as "restarted"; else NULL.
     const char *word;
     // What happened, for a person, or NULL.
     const char *message;
 } haul_event;
 
-// What is known of a failure; see `haul_last_error`. Texts are one line, hold
-// no secret (no query of a URL, no password, no header), and end without a
-// full stop.
+// What is known about a failure; see `haul_last_error`. Texts are one line, hold no secret (no
+// query of a URL, no password, no header), and end without a full stop.
 typedef struct {
     // The code that the function returned.
     haul_code code;
@@ -227,13 +227,14 @@ typedef struct {
 } haul_error;
 
 // A function of the program that gives a fresh URL for one that expired, such as a signed link: it
-// writes it with a NUL to `fresh`, which has room for `size` bytes, and returns `HAUL_OK`. Anything
-// else means that there is none, and the download fails as if there were no function.
+// writes it with a NUL to `fresh`, which has room for `size` bytes, and returns `HAUL_OK`.
+// Anything else means that there is no fresh URL, and the download fails as if there were no
+// function.
 //
-// It is called on a thread of haul, where it may wait, for two minutes, and may be called for
-// several downloads at once. It may call functions of haul, but must not wait for the download it is
-// called for, nor free its download or engine. No exception may leave it: the process is aborted.
-// `expired` and `fresh` are valid until it returns.
+// It is called on a thread of haul, where it may wait for up to two minutes, and it may be called
+// for several downloads at once. It may call functions of haul, but must not wait for the download
+// it is called for, nor free its download or engine. No exception may leave it: the process is
+// aborted. `expired` and `fresh` are valid until it returns.
 typedef haul_code (*haul_refresh)(void *context, const char *expired, char *fresh, size_t size);
 
 // A function of the program that frees what `context` points to: called once, on any thread, when
@@ -243,7 +244,7 @@ typedef void (*haul_release)(void *context);
 // Done.
 #define HAUL_OK 0
 
-// Not an error: what was asked for is not there yet, since the download still runs.
+// Not an error: the requested result is not there yet, because the download is still running.
 #define HAUL_PENDING -1
 
 // A defect of haul.
@@ -255,16 +256,16 @@ typedef void (*haul_release)(void *context);
 // The output exists and was not to be replaced.
 #define HAUL_OUTPUT_EXISTS 3
 
-// Another download, of any process, is on its way to the same output.
+// Another download, in any process, is writing to the same output.
 #define HAUL_LOCKED 4
 
 // A local file or directory failed.
 #define HAUL_LOCAL_FILE 5
 
-// No room on the disk, a quota, or a limit of file sizes.
+// The disk or a quota is full, or the file is too large for the file system.
 #define HAUL_DISK_FULL 6
 
-// Name lookup, connect, reset or stall, after all retries.
+// A lookup, connect, reset or stall failed after all retries.
 #define HAUL_NETWORK 7
 
 // TLS: an untrusted, expired or misnamed certificate, or a failed handshake.
@@ -273,7 +274,7 @@ typedef void (*haul_release)(void *context);
 // 401, 403, 407 or 410: refused, or the link expired.
 #define HAUL_ACCESS_DENIED 9
 
-// The proxy wants a login, or another one, or refuses the connection.
+// The proxy wants a login or a different one, or refuses the connection.
 #define HAUL_PROXY_REFUSED 10
 
 // The server broke HTTP; nothing wrong was stored.
@@ -294,14 +295,14 @@ typedef void (*haul_release)(void *context);
 // The download was cancelled.
 #define HAUL_CANCELLED 16
 
-// A part of the program panicked, which the message names. A C program has none that can.
+// A part of the program panicked, and the message names it. A C program has no such part.
 #define HAUL_CALLBACK 17
 
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
 
-// The version of haul, such as "0.1.0". It stays valid for ever.
+// The version of haul, such as "0.1.0". The string stays valid for ever.
 const char *haul_version(void);
 
 // Frees a string that another function gave through a `char **`. NULL is ignored.
@@ -318,8 +319,8 @@ void haul_string_free(char *string);
 // `options` is NULL or of `haul_options_new` and not freed; `download` is NULL or can be written.
 haul_code haul_download_start(const haul_options *options, haul_download **download);
 
-// Frees a download; NULL is ignored. One that runs is stopped, in the background, and leaves a
-// state that the same download continues from. Readers of a complete one go on.
+// Frees a download; NULL is ignored. A running download is stopped in the background and leaves a
+// state from which the same download continues. Readers of a complete download keep working.
 //
 // Takes: `download`. Threads: any, but nothing else may use `download` meanwhile, waiting
 // included: cancel it first, and let those that wait return.
@@ -328,7 +329,8 @@ haul_code haul_download_start(const haul_options *options, haul_download **downl
 // `download` is NULL or of `haul_download_start`, and not used again.
 void haul_download_free(haul_download *download);
 
-// How it stands now; cheap, to be polled. `size` is `sizeof(haul_progress)`.
+// The current progress. The call is cheap and meant for polling. `size` is
+// `sizeof(haul_progress)`.
 //
 // Threads: any.
 //
@@ -339,8 +341,9 @@ haul_code haul_download_progress(const haul_download *download,
                                  haul_progress *progress,
                                  size_t size);
 
-// The object from its first to its last byte in equal cells: `*count` says how many there is room
-// for, and afterwards how many were written; 256 are enough. None before it is known.
+// The object from its first to its last byte in equal cells: `*count` says how many cells there is
+// room for, and afterwards how many were written; 256 are enough. There are none before the object
+// is known.
 //
 // Threads: any.
 //
@@ -349,9 +352,9 @@ haul_code haul_download_progress(const haul_download *download,
 // written; `cells` is NULL or has room for `*count` cells.
 haul_code haul_download_map(const haul_download *download, haul_map_cell *cells, size_t *count);
 
-// Waits for the end, at most so many milliseconds; a negative number waits for ever, 0 not at all.
-// `HAUL_OK` when it is complete, `HAUL_PENDING` while it runs, otherwise what it failed with. May
-// be called as often as wanted, with the same answer.
+// Waits for the end, at most this many milliseconds; a negative number waits for ever, 0 not at
+// all. Returns `HAUL_OK` when the download is complete, `HAUL_PENDING` while it runs, and
+// otherwise the code of its failure. Repeated calls give the same answer.
 //
 // Threads: any, several at once.
 //
@@ -359,7 +362,8 @@ haul_code haul_download_map(const haul_download *download, haul_map_cell *cells,
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_wait(const haul_download *download, int64_t milliseconds);
 
-// Sends no request until `haul_download_resume`, and ends those under way. What came is kept.
+// Sends no request until `haul_download_resume`, and ends those under way. The bytes that have
+// arrived are kept.
 //
 // Threads: any.
 //
@@ -367,7 +371,7 @@ haul_code haul_download_wait(const haul_download *download, int64_t milliseconds
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_pause(const haul_download *download);
 
-// Goes on after `haul_download_pause`.
+// Continues after `haul_download_pause`.
 //
 // Threads: any.
 //
@@ -375,7 +379,7 @@ haul_code haul_download_pause(const haul_download *download);
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_resume(const haul_download *download);
 
-// At most so many bytes a second from now on; 0 is no limit.
+// Limits the rate from now on, in bytes a second; 0 is no limit.
 //
 // Threads: any.
 //
@@ -383,7 +387,7 @@ haul_code haul_download_resume(const haul_download *download);
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_set_rate(const haul_download *download, uint64_t bytes_per_second);
 
-// At most so many connections from now on; 0 is automatic.
+// Limits the number of connections from now on; 0 is automatic.
 //
 // Threads: any.
 //
@@ -391,7 +395,7 @@ haul_code haul_download_set_rate(const haul_download *download, uint64_t bytes_p
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_set_connections(const haul_download *download, uint32_t connections);
 
-// Another priority from now on; see `haul_options_set_priority`.
+// Changes the priority from now on; see `haul_options_set_priority`.
 //
 // Threads: any.
 //
@@ -399,9 +403,10 @@ haul_code haul_download_set_connections(const haul_download *download, uint32_t 
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_set_priority(const haul_download *download, int32_t priority);
 
-// Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
-// Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
-// that ended before stays as it ended. `HAUL_OK` in all these cases.
+// Stops the download, and waits until what was stored is recorded, which takes milliseconds unless
+// a disk is slow. Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error`
+// the checkpoint. A download that has already ended stays as it is. Returns `HAUL_OK` in all these
+// cases.
 //
 // Threads: any; those that wait return.
 //
@@ -409,8 +414,8 @@ haul_code haul_download_set_priority(const haul_download *download, int32_t prio
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_cancel(const haul_download *download);
 
-// Stops and removes what is stored, with its checkpoint, also that of an earlier run. A complete
-// file stays.
+// Stops the download and removes what is stored, with its checkpoint, including that of an earlier
+// run. A complete file stays.
 //
 // Threads: any; those that wait return.
 //
@@ -418,8 +423,8 @@ haul_code haul_download_cancel(const haul_download *download);
 // `download` is NULL or of `haul_download_start` and not freed.
 haul_code haul_download_cancel_and_remove(const haul_download *download);
 
-// What a completed download was; `size` is `sizeof(haul_summary)`. `HAUL_PENDING` while it runs,
-// what it failed with if it did.
+// The summary of a completed download; `size` is `sizeof(haul_summary)`. Returns `HAUL_PENDING`
+// while the download runs, and the code of its failure if it failed.
 //
 // Threads: any.
 //
@@ -428,8 +433,8 @@ haul_code haul_download_cancel_and_remove(const haul_download *download);
 // `size` bytes.
 haul_code haul_download_summary(const haul_download *download, haul_summary *summary, size_t size);
 
-// The path of the file that this becomes. `HAUL_PENDING` before the first response was accepted,
-// since the server may name it.
+// The path of the file that the download becomes. Returns `HAUL_PENDING` before the first response
+// was accepted, since the server may name the file.
 //
 // Gives: `*path`, to be freed by `haul_string_free`. Threads: any.
 //
@@ -437,7 +442,8 @@ haul_code haul_download_summary(const haul_download *download, haul_summary *sum
 // `download` is NULL or of `haul_download_start` and not freed; `path` is NULL or can be written.
 haul_code haul_download_output(const haul_download *download, char **path);
 
-// The final URL, without login and query. `HAUL_PENDING` before the first response was accepted.
+// The final URL, without login and query. Returns `HAUL_PENDING` before the first response was
+// accepted.
 //
 // Gives: `*url`, to be freed by `haul_string_free`. Threads: any.
 //
@@ -445,8 +451,8 @@ haul_code haul_download_output(const haul_download *download, char **path);
 // `download` is NULL or of `haul_download_start` and not freed; `url` is NULL or can be written.
 haul_code haul_download_url(const haul_download *download, char **url);
 
-// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. `HAUL_PENDING`
-// before the first response was accepted.
+// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. Returns
+// `HAUL_PENDING` before the first response was accepted.
 //
 // Gives: `*content_type`, to be freed by `haul_string_free`. Threads: any.
 //
@@ -456,7 +462,7 @@ haul_code haul_download_url(const haul_download *download, char **url);
 haul_code haul_download_content_type(const haul_download *download, char **content_type);
 
 // The BLAKE3 of a complete object in hexadecimal digits; NULL in `*digits` if none was computed.
-// `HAUL_PENDING` while the download runs, what it failed with if it did.
+// Returns `HAUL_PENDING` while the download runs, and the code of its failure if it failed.
 //
 // Gives: `*digits`, to be freed by `haul_string_free`. Threads: any.
 //
@@ -480,8 +486,8 @@ haul_code haul_config_new(haul_config **config);
 // `config` is NULL or of `haul_config_new`, and not used again.
 void haul_config_free(haul_config *config);
 
-// Received bytes that are not stored yet, of all downloads together. Default
-// 16 MiB, at least 4 MiB.
+// Bounds the received bytes that are not stored yet, over all downloads together. The default is
+// 16 MiB, the least 4 MiB.
 //
 // Threads: any.
 //
@@ -489,7 +495,7 @@ void haul_config_free(haul_config *config);
 // `config` is NULL or of `haul_config_new` and not freed.
 haul_code haul_config_set_memory_budget(haul_config *config, size_t bytes);
 
-// At most so many bytes a second, all downloads together; 0 is no limit.
+// Limits the total download rate, in bytes a second; 0 is no limit.
 //
 // Threads: any.
 //
@@ -497,7 +503,7 @@ haul_code haul_config_set_memory_budget(haul_config *config, size_t bytes);
 // `config` is NULL or of `haul_config_new` and not freed.
 haul_code haul_config_set_rate(haul_config *config, uint64_t bytes_per_second);
 
-// How long one connection may take to be made, in milliseconds. Default 15000.
+// How long making one connection may take, in milliseconds. The default is 15000.
 //
 // Threads: any.
 //
@@ -505,7 +511,7 @@ haul_code haul_config_set_rate(haul_config *config, uint64_t bytes_per_second);
 // `config` is NULL or of `haul_config_new` and not freed.
 haul_code haul_config_set_connect_timeout(haul_config *config, uint64_t milliseconds);
 
-// The User-Agent field. Default haul/VERSION.
+// The User-Agent field. The default is haul/VERSION.
 //
 // Threads: any.
 //
@@ -524,9 +530,8 @@ haul_code haul_config_set_user_agent(haul_config *config, const char *user_agent
 // string.
 haul_code haul_config_set_ca_file(haul_config *config, const char *file);
 
-// A proxy for all requests, as `[SCHEME://][NAME[:PASS]@]HOST[:PORT]` with
-// the scheme http, https, socks4, socks4a, socks5 or socks5h. Default none:
-// the environment is not read.
+// A proxy for all requests, as `[SCHEME://][NAME[:PASS]@]HOST[:PORT]` with the scheme http, https,
+// socks4, socks4a, socks5 or socks5h. There is none by default: the environment is not read.
 //
 // Threads: any.
 //
@@ -535,8 +540,8 @@ haul_code haul_config_set_ca_file(haul_config *config, const char *file);
 // string.
 haul_code haul_config_set_proxy(haul_config *config, const char *proxy);
 
-// A directory to remember in how many connections to a host were worth
-// having. Default none: nothing is remembered.
+// A directory for remembering how many connections to a host were worth having. There is none by
+// default: nothing is remembered.
 //
 // Threads: any.
 //
@@ -545,8 +550,8 @@ haul_code haul_config_set_proxy(haul_config *config, const char *proxy);
 // or a string.
 haul_code haul_config_set_state_directory(haul_config *config, const char *directory);
 
-// Whether HTTP/2 is offered to servers. Default false: over HTTP/1.1 each
-// connection has its own congestion window, which is faster for large objects.
+// Whether HTTP/2 is offered to servers. The default is false: over HTTP/1.1 each connection has
+// its own congestion window, which is faster for large objects.
 //
 // Threads: any.
 //
@@ -554,8 +559,8 @@ haul_code haul_config_set_state_directory(haul_config *config, const char *direc
 // `config` is NULL or of `haul_config_new` and not freed.
 haul_code haul_config_set_http2(haul_config *config, bool on);
 
-// An engine with these settings, of which it keeps a copy; NULL for the
-// defaults. Starts its threads.
+// Creates an engine with a copy of these settings, or with the defaults for NULL, and starts its
+// threads.
 //
 // Gives: `*engine`, to be freed by `haul_engine_free`. Threads: any.
 //
@@ -564,9 +569,9 @@ haul_code haul_config_set_http2(haul_config *config, bool on);
 // can be written.
 haul_code haul_engine_new(const haul_config *config, haul_engine **engine);
 
-// Frees an engine; NULL is ignored. Its downloads go on, and keep what they
-// need of it. The last one of them all to be freed waits, 5 s at most, until
-// downloads that were stopped by it have recorded what they had.
+// Frees an engine; NULL is ignored. Its downloads continue, and keep what they need of it. The
+// last of them to be freed waits, at most 5 s, until the downloads that it stopped have recorded
+// what they had.
 //
 // Takes: `engine`. Threads: any, but nothing else may use `engine` meanwhile.
 //
@@ -574,10 +579,10 @@ haul_code haul_engine_new(const haul_config *config, haul_engine **engine);
 // `engine` is NULL or of `haul_engine_new`, and not used again.
 void haul_engine_free(haul_engine *engine);
 
-// The next event, waited for so many milliseconds at most; a negative number waits for ever, 0 not
-// at all. `HAUL_PENDING` when none came until then. After the last one, which is
-// `HAUL_EVENT_COMPLETED` or `_FAILED`, `*event` is NULL. They are kept from the start of the
-// download until they are taken, a few dozen of them; the last one is never lost.
+// Waits for the next event, at most this many milliseconds; a negative number waits for ever, 0
+// not at all. Returns `HAUL_PENDING` if none came in that time. After the last event, which is
+// `HAUL_EVENT_COMPLETED` or `_FAILED`, `*event` is NULL. From the start of the download, a few
+// dozen events are kept until they are taken; the last one is never lost.
 //
 // Gives: `*event`, to be freed by `haul_event_free`. Threads: any; each event goes to one call, and
 // calls with one download wait for one another.
@@ -596,13 +601,13 @@ haul_code haul_download_next_event(const haul_download *download,
 // `event` is NULL or of `haul_download_next_event`, and not used again.
 void haul_event_free(haul_event *event);
 
-// What the last function that failed on this thread met; NULL if none has.
-// Valid until the next function fails on this thread, or the thread ends;
-// haul's, not to be freed.
+// The failure of the last function that failed on this thread; NULL if none has. It is valid until
+// the next function fails on this thread or the thread ends. It belongs to haul and must not be
+// freed.
 const haul_error *haul_last_error(void);
 
-// Options of a download of `url`, which is checked when it starts. A login in it is sent as basic
-// authentication and never shown.
+// Creates the options of a download of `url`, which is checked when the download starts. A login
+// in it is sent as basic authentication and never shown.
 //
 // Gives: `*options`, to be freed by `haul_options_free`. Threads: any.
 //
@@ -629,7 +634,7 @@ void haul_options_free(haul_options *options);
 // string.
 haul_code haul_options_set_output(haul_options *options, const char *file);
 
-// The directory of the output, made if needed. Default the working directory.
+// The directory of the output, created if needed. The default is the working directory.
 //
 // Threads: any.
 //
@@ -639,7 +644,7 @@ haul_code haul_options_set_output(haul_options *options, const char *file);
 haul_code haul_options_set_directory(haul_options *options, const char *directory);
 
 // The digest that the object must have to get its name, as `ALGO=HEX` with ALGO one of sha256,
-// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number tells the algorithm.
+// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number implies the algorithm.
 //
 // Threads: any.
 //
@@ -648,7 +653,7 @@ haul_code haul_options_set_directory(haul_options *options, const char *director
 // string.
 haul_code haul_options_set_checksum(haul_options *options, const char *checksum);
 
-// The size in bytes that the object must have; any other is `HAUL_LIMIT_REACHED`.
+// The size in bytes that the object must have; any other size is `HAUL_LIMIT_REACHED`.
 //
 // Threads: any.
 //
@@ -656,7 +661,8 @@ haul_code haul_options_set_checksum(haul_options *options, const char *checksum)
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_expected_size(haul_options *options, uint64_t bytes);
 
-// At most so many connections; 0, the default, adds them while that makes it faster, up to 16.
+// Limits the number of connections; 0, the default, adds connections while that makes the download
+// faster, up to 16.
 //
 // Threads: any.
 //
@@ -664,7 +670,8 @@ haul_code haul_options_set_expected_size(haul_options *options, uint64_t bytes);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_connections(haul_options *options, uint32_t connections);
 
-// At most so many bytes a second; 0, the default, is no limit. `haul_download_set_rate` changes it.
+// Limits the rate, in bytes a second; 0, the default, is no limit. `haul_download_set_rate`
+// changes it.
 //
 // Threads: any.
 //
@@ -673,8 +680,8 @@ haul_code haul_options_set_connections(haul_options *options, uint32_t connectio
 haul_code haul_options_set_rate(haul_options *options,
                                 uint64_t bytes_per_second);
 
-// A request header more. It is sent to the URL's own origin only, not to where that redirects. That
-// it can be sent is checked when the download starts.
+// Adds a request header. It is sent only to the URL's own origin, and not to where that redirects.
+// Whether it can be sent is checked when the download starts.
 //
 // Threads: any.
 //
@@ -694,8 +701,8 @@ haul_code haul_options_set_login(haul_options *options,
                                  const char *user,
                                  const char *password);
 
-// Whether an output that exists is replaced, at the moment the new one is complete. Default false:
-// `HAUL_OUTPUT_EXISTS`.
+// Whether an existing output is replaced at the moment the new one is complete. The default is
+// false: `HAUL_OUTPUT_EXISTS`.
 //
 // Threads: any.
 //
@@ -711,8 +718,8 @@ haul_code haul_options_set_overwrite(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_resume(haul_options *options, int32_t resume);
 
-// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts
-// of it, fetched again, are the same. It is left as it is otherwise. Default false.
+// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts of
+// it, fetched again, are the same. It is left as it is otherwise. The default is false.
 //
 // Threads: any.
 //
@@ -720,7 +727,7 @@ haul_code haul_options_set_resume(haul_options *options, int32_t resume);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_continue_foreign(haul_options *options, bool on);
 
-// So many rounds of backoff without any progress end the download. Default 10.
+// How many rounds of backoff without any progress end the download. The default is 10.
 //
 // Threads: any.
 //
@@ -728,8 +735,8 @@ haul_code haul_options_set_continue_foreign(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_retries(haul_options *options, uint32_t rounds);
 
-// Without a byte for so many milliseconds a connection is given up. From 100 to 86400000. Default
-// 30000, and 300000 for the first byte of all.
+// How many milliseconds without a byte make a connection be given up, from 100 to 86400000. The
+// default is 30000, and 300000 for the very first byte.
 //
 // Threads: any.
 //
@@ -737,8 +744,8 @@ haul_code haul_options_set_retries(haul_options *options, uint32_t rounds);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_stall_timeout(haul_options *options, uint64_t milliseconds);
 
-// Whether data and directory are synced before the file gets its name. Default true; without, a
-// power cut may damage what was complete.
+// Whether data and directory are synced before the file gets its name. The default is true;
+// without it, a power cut may damage what was complete.
 //
 // Threads: any.
 //
@@ -746,8 +753,8 @@ haul_code haul_options_set_stall_timeout(haul_options *options, uint64_t millise
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_sync(haul_options *options, bool on);
 
-// Whether the BLAKE3 of the object is computed. Default true; without, what an interrupted download
-// stored since its last sync is fetched again.
+// Whether the BLAKE3 of the object is computed. The default is true; without it, what an
+// interrupted download stored since its last sync is fetched again.
 //
 // Threads: any.
 //
@@ -755,8 +762,9 @@ haul_code haul_options_set_sync(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_digest(haul_options *options, bool on);
 
-// Who comes first where the engine cannot serve all at once: a higher priority gets the connections
-// that it can use before a lower one gets any. Default 0; `haul_download_set_priority` changes it.
+// Decides which download comes first if the engine cannot serve all at once: a higher priority
+// gets the connections that it can use before a lower one gets any. The default is 0;
+// `haul_download_set_priority` changes it.
 //
 // Threads: any.
 //
@@ -764,9 +772,9 @@ haul_code haul_options_set_digest(haul_options *options, bool on);
 // `options` is NULL or of `haul_options_new` and not freed.
 haul_code haul_options_set_priority(haul_options *options, int32_t priority);
 
-// Another URL of the same object. With a checksum, or a digest that the server sends, all are used at
-// once; without, a mirror takes the place of what failed, from zero. It is checked when the download
-// starts.
+// Another URL of the same object. With a checksum, or a digest that the server sends, all URLs are
+// used at once; without one, a mirror replaces a URL that failed, from zero. The URL is checked
+// when the download starts.
 //
 // Threads: any.
 //
@@ -775,8 +783,9 @@ haul_code haul_options_set_priority(haul_options *options, int32_t priority);
 haul_code haul_options_add_mirror(haul_options *options,
                                   const char *url);
 
-// Only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT` (the last
-// ones), several with commas between them; as in a `Range` field (RFC 9110 section 14.1.1).
+// Selects only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT`
+// (the last ones), several with commas between them; as in a `Range` field (RFC 9110 section
+// 14.1.1).
 //
 // Threads: any.
 //
@@ -784,12 +793,12 @@ haul_code haul_options_add_mirror(haul_options *options,
 // `options` is NULL or of `haul_options_new` and not freed; `ranges` is NULL or a string.
 haul_code haul_options_set_range(haul_options *options, const char *ranges);
 
-// Asks the program for a fresh URL when the one that is used expires: `refresh` is called with
-// `context`. `release`, unless it is NULL, is called once with it when the options and all downloads
-// started with them are freed and no call is under way; also when another function is set, and when
-// this function fails.
+// Asks the program for a fresh URL when the current one expires: `refresh` is called with
+// `context`. `release`, unless it is NULL, is called once with it when the options and all
+// downloads started with them are freed and no call is under way. It is also called when another
+// function is set, and when this function fails.
 //
-// Threads: any; those that the functions are called on are haul's.
+// Threads: any; the functions themselves are called on haul's threads.
 //
 // # Safety
 // `options` is NULL or of `haul_options_new` and not freed; `refresh` is NULL or a `haul_refresh`,
@@ -800,8 +809,8 @@ haul_code haul_options_set_refresh(haul_options *options,
                                    void *context,
                                    haul_release release);
 
-// A reader at the object's start; any number may read at once. What it reads is fetched before the
-// rest.
+// Opens a reader at the object's start; any number may read at once. What it reads is fetched
+// before the rest.
 //
 // Gives: `*reader`, to be freed by `haul_reader_free`. Threads: any.
 //
@@ -809,10 +818,11 @@ haul_code haul_options_set_refresh(haul_options *options,
 // `download` is NULL or of `haul_download_start` and not freed; `reader` is NULL or can be written.
 haul_code haul_reader_open(const haul_download *download, haul_reader **reader);
 
-// Reads at least one byte and at most `size`, and waits until there is one to read; `*read` is 0 at
-// the end of the object only (or for a `size` of 0). What is read came in validated responses; that
-// a digest of the whole matches, only `haul_download_wait` says. Fails with what the download
-// failed with; cancelling the download ends the wait. The buffer's rest may be overwritten.
+// Reads at least one byte and at most `size`, and waits until there is one to read; `*read` is 0
+// only at the end of the object (or for a `size` of 0). The bytes came in validated responses, but
+// only `haul_download_wait` says whether a digest of the whole object matches. If the download
+// fails, this fails with the same code; cancelling the download ends the wait. The rest of the
+// buffer may be overwritten.
 //
 // Threads: any; calls with one reader wait for one another.
 //
@@ -821,9 +831,9 @@ haul_code haul_reader_open(const haul_download *download, haul_reader **reader);
 // bytes that nothing else uses meanwhile; `read` is NULL or can be written.
 haul_code haul_reader_read(const haul_reader *reader, void *buffer, size_t size, size_t *read);
 
-// Goes to another place, also beyond the end. `whence` is `HAUL_SEEK_SET`, `_CUR` or `_END`; the
-// last waits until the size is known. `*position`, unless `position` is NULL, is then the offset
-// from the start.
+// Moves to another position, which may be beyond the end. `whence` is `HAUL_SEEK_SET`, `_CUR` or
+// `_END`; the last waits until the size is known. `*position`, unless `position` is NULL, is then
+// the offset from the start.
 //
 // Threads: any; calls with one reader wait for one another.
 //

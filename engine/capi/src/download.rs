@@ -13,11 +13,11 @@ use crate::pointer::{Out, Plain, borrow, fill, give, give_text, release};
 
 /// In `haul_progress`: no response was accepted yet.
 pub const HAUL_STATE_STARTING: i32 = 0;
-/// In `haul_progress`: bytes come, or are waited for.
+/// In `haul_progress`: bytes arrive or are waited for.
 pub const HAUL_STATE_RUNNING: i32 = 1;
 /// In `haul_progress`: paused.
 pub const HAUL_STATE_PAUSED: i32 = 2;
-/// In `haul_progress`: all bytes are here, and are being synced.
+/// In `haul_progress`: all bytes are stored and are being synced.
 pub const HAUL_STATE_SYNCING: i32 = 3;
 /// In `haul_progress`: complete; the file has its name.
 pub const HAUL_STATE_COMPLETE: i32 = 4;
@@ -27,19 +27,19 @@ pub const HAUL_STATE_FAILED: i32 = 5;
 /// A download.
 pub struct Download(blocking::Download, pub(crate) Events);
 
-/// How a download stands, at most 100 ms old.
+/// The progress of a download, at most 100 ms old.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Progress {
-    /// Bytes of the object that are here, those of earlier runs included.
+    /// Bytes of the object that are stored, including those of earlier runs.
     pub bytes: u64,
-    /// The size of the object in bytes; -1 while it is not known.
+    /// The size of the object in bytes; -1 while it is unknown.
     pub total_bytes: i64,
     /// Smoothed speed.
     pub bytes_per_second: f64,
-    /// Bytes fetched in this run over its time.
+    /// Bytes fetched in this run, divided by its duration.
     pub mean_bytes_per_second: f64,
-    /// Milliseconds until the end at the smoothed speed; -1 while that is not known.
+    /// Milliseconds until the end at the smoothed speed; -1 while that is unknown.
     pub eta_milliseconds: i64,
     /// Connections that are fetching now.
     pub connections: u32,
@@ -56,13 +56,13 @@ impl Plain for Progress {}
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct MapCell {
-    /// The part of its bytes that is here, 0.0 to 1.0.
+    /// The fraction of its bytes that is stored, 0.0 to 1.0.
     pub done: f32,
-    /// 1 where a connection is fetching now, else 0.
+    /// 1 if a connection is fetching it now, else 0.
     pub active: u32,
 }
 
-/// What a completed download was.
+/// The summary of a completed download.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
@@ -74,7 +74,7 @@ pub struct Summary {
     pub resumed_bytes: u64,
     /// HTTP requests sent.
     pub requests: u64,
-    /// From the start to the file with its name.
+    /// The time from the start until the file had its name.
     pub elapsed_milliseconds: u64,
     /// Rounds of backoff.
     pub retries: u32,
@@ -82,7 +82,7 @@ pub struct Summary {
     pub connections: u32,
     /// 1 if `blake3` is known, else 0.
     pub has_blake3: u32,
-    /// 1 if the checksum that was asked for was compared, else 0.
+    /// 1 if the requested checksum was compared, else 0.
     pub verified: u32,
     /// The BLAKE3 of the object, or zeros.
     pub blake3: [u8; 32],
@@ -130,8 +130,8 @@ pub unsafe extern "C" fn haul_download_start(
     })
 }
 
-/// Frees a download; NULL is ignored. One that runs is stopped, in the background, and leaves a
-/// state that the same download continues from. Readers of a complete one go on.
+/// Frees a download; NULL is ignored. A running download is stopped in the background and leaves a
+/// state from which the same download continues. Readers of a complete download keep working.
 ///
 /// Takes: `download`. Threads: any, but nothing else may use `download` meanwhile, waiting
 /// included: cancel it first, and let those that wait return.
@@ -144,7 +144,8 @@ pub unsafe extern "C" fn haul_download_free(download: *mut Download) {
     entry_free(|| unsafe { release(download) });
 }
 
-/// How it stands now; cheap, to be polled. `size` is `sizeof(haul_progress)`.
+/// The current progress. The call is cheap and meant for polling. `size` is
+/// `sizeof(haul_progress)`.
 ///
 /// Threads: any.
 ///
@@ -188,8 +189,9 @@ pub unsafe extern "C" fn haul_download_progress(
     })
 }
 
-/// The object from its first to its last byte in equal cells: `*count` says how many there is room
-/// for, and afterwards how many were written; 256 are enough. None before it is known.
+/// The object from its first to its last byte in equal cells: `*count` says how many cells there is
+/// room for, and afterwards how many were written; 256 are enough. There are none before the object
+/// is known.
 ///
 /// Threads: any.
 ///
@@ -225,9 +227,9 @@ pub unsafe extern "C" fn haul_download_map(
     })
 }
 
-/// Waits for the end, at most so many milliseconds; a negative number waits for ever, 0 not at all.
-/// `HAUL_OK` when it is complete, `HAUL_PENDING` while it runs, otherwise what it failed with. May
-/// be called as often as wanted, with the same answer.
+/// Waits for the end, at most this many milliseconds; a negative number waits for ever, 0 not at
+/// all. Returns `HAUL_OK` when the download is complete, `HAUL_PENDING` while it runs, and
+/// otherwise the code of its failure. Repeated calls give the same answer.
 ///
 /// Threads: any, several at once.
 ///
@@ -249,7 +251,8 @@ pub unsafe extern "C" fn haul_download_wait(download: *const Download, milliseco
     })
 }
 
-/// Sends no request until `haul_download_resume`, and ends those under way. What came is kept.
+/// Sends no request until `haul_download_resume`, and ends those under way. The bytes that have
+/// arrived are kept.
 ///
 /// Threads: any.
 ///
@@ -264,7 +267,7 @@ pub unsafe extern "C" fn haul_download_pause(download: *const Download) -> Code 
     })
 }
 
-/// Goes on after `haul_download_pause`.
+/// Continues after `haul_download_pause`.
 ///
 /// Threads: any.
 ///
@@ -279,7 +282,7 @@ pub unsafe extern "C" fn haul_download_resume(download: *const Download) -> Code
     })
 }
 
-/// At most so many bytes a second from now on; 0 is no limit.
+/// Limits the rate from now on, in bytes a second; 0 is no limit.
 ///
 /// Threads: any.
 ///
@@ -298,7 +301,7 @@ pub unsafe extern "C" fn haul_download_set_rate(
     })
 }
 
-/// At most so many connections from now on; 0 is automatic.
+/// Limits the number of connections from now on; 0 is automatic.
 ///
 /// Threads: any.
 ///
@@ -316,7 +319,7 @@ pub unsafe extern "C" fn haul_download_set_connections(
     })
 }
 
-/// Another priority from now on; see `haul_options_set_priority`.
+/// Changes the priority from now on; see `haul_options_set_priority`.
 ///
 /// Threads: any.
 ///
@@ -334,9 +337,10 @@ pub unsafe extern "C" fn haul_download_set_priority(
     })
 }
 
-/// Stops, and waits until what was stored is recorded: milliseconds, unless a disk is slow.
-/// Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error` the checkpoint. One
-/// that ended before stays as it ended. `HAUL_OK` in all these cases.
+/// Stops the download, and waits until what was stored is recorded, which takes milliseconds unless
+/// a disk is slow. Afterwards `haul_download_wait` gives `HAUL_CANCELLED`, and `haul_last_error`
+/// the checkpoint. A download that has already ended stays as it is. Returns `HAUL_OK` in all these
+/// cases.
 ///
 /// Threads: any; those that wait return.
 ///
@@ -351,8 +355,8 @@ pub unsafe extern "C" fn haul_download_cancel(download: *const Download) -> Code
     })
 }
 
-/// Stops and removes what is stored, with its checkpoint, also that of an earlier run. A complete
-/// file stays.
+/// Stops the download and removes what is stored, with its checkpoint, including that of an earlier
+/// run. A complete file stays.
 ///
 /// Threads: any; those that wait return.
 ///
@@ -367,8 +371,8 @@ pub unsafe extern "C" fn haul_download_cancel_and_remove(download: *const Downlo
     })
 }
 
-/// What a completed download was; `size` is `sizeof(haul_summary)`. `HAUL_PENDING` while it runs,
-/// what it failed with if it did.
+/// The summary of a completed download; `size` is `sizeof(haul_summary)`. Returns `HAUL_PENDING`
+/// while the download runs, and the code of its failure if it failed.
 ///
 /// Threads: any.
 ///
@@ -423,8 +427,8 @@ fn give_known(
     Ok(())
 }
 
-/// The path of the file that this becomes. `HAUL_PENDING` before the first response was accepted,
-/// since the server may name it.
+/// The path of the file that the download becomes. Returns `HAUL_PENDING` before the first response
+/// was accepted, since the server may name the file.
 ///
 /// Gives: `*path`, to be freed by `haul_string_free`. Threads: any.
 ///
@@ -444,7 +448,8 @@ pub unsafe extern "C" fn haul_download_output(
     })
 }
 
-/// The final URL, without login and query. `HAUL_PENDING` before the first response was accepted.
+/// The final URL, without login and query. Returns `HAUL_PENDING` before the first response was
+/// accepted.
 ///
 /// Gives: `*url`, to be freed by `haul_string_free`. Threads: any.
 ///
@@ -464,8 +469,8 @@ pub unsafe extern "C" fn haul_download_url(
     })
 }
 
-/// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. `HAUL_PENDING`
-/// before the first response was accepted.
+/// The Content-Type as the server sent it; NULL in `*content_type` if it sent none. Returns
+/// `HAUL_PENDING` before the first response was accepted.
 ///
 /// Gives: `*content_type`, to be freed by `haul_string_free`. Threads: any.
 ///
@@ -487,7 +492,7 @@ pub unsafe extern "C" fn haul_download_content_type(
 }
 
 /// The BLAKE3 of a complete object in hexadecimal digits; NULL in `*digits` if none was computed.
-/// `HAUL_PENDING` while the download runs, what it failed with if it did.
+/// Returns `HAUL_PENDING` while the download runs, and the code of its failure if it failed.
 ///
 /// Gives: `*digits`, to be freed by `haul_string_free`. Threads: any.
 ///

@@ -20,8 +20,8 @@ impl Config {
     }
 }
 
-/// What all downloads of a program share: connections, threads that store,
-/// memory and speed limits. One is enough.
+/// What all downloads of a program share: connections, storing threads, memory and speed limits.
+/// One engine is enough.
 pub struct Engine(pub(crate) blocking::Engine);
 
 /// Default settings.
@@ -52,8 +52,8 @@ pub unsafe extern "C" fn haul_config_free(config: *mut Config) {
     entry_free(|| unsafe { release(config) });
 }
 
-/// Received bytes that are not stored yet, of all downloads together. Default
-/// 16 MiB, at least 4 MiB.
+/// Bounds the received bytes that are not stored yet, over all downloads together. The default is
+/// 16 MiB, the least 4 MiB.
 ///
 /// Threads: any.
 ///
@@ -68,7 +68,7 @@ pub unsafe extern "C" fn haul_config_set_memory_budget(config: *mut Config, byte
     })
 }
 
-/// At most so many bytes a second, all downloads together; 0 is no limit.
+/// Limits the total download rate, in bytes a second; 0 is no limit.
 ///
 /// Threads: any.
 ///
@@ -85,7 +85,7 @@ pub unsafe extern "C" fn haul_config_set_rate(config: *mut Config, bytes_per_sec
     })
 }
 
-/// How long one connection may take to be made, in milliseconds. Default 15000.
+/// How long making one connection may take, in milliseconds. The default is 15000.
 ///
 /// Threads: any.
 ///
@@ -104,7 +104,7 @@ pub unsafe extern "C" fn haul_config_set_connect_timeout(
     })
 }
 
-/// The User-Agent field. Default haul/VERSION.
+/// The User-Agent field. The default is haul/VERSION.
 ///
 /// Threads: any.
 ///
@@ -146,9 +146,8 @@ pub unsafe extern "C" fn haul_config_set_ca_file(config: *mut Config, file: *con
     })
 }
 
-/// A proxy for all requests, as `[SCHEME://][NAME[:PASS]@]HOST[:PORT]` with
-/// the scheme http, https, socks4, socks4a, socks5 or socks5h. Default none:
-/// the environment is not read.
+/// A proxy for all requests, as `[SCHEME://][NAME[:PASS]@]HOST[:PORT]` with the scheme http, https,
+/// socks4, socks4a, socks5 or socks5h. There is none by default: the environment is not read.
 ///
 /// Threads: any.
 ///
@@ -167,8 +166,8 @@ pub unsafe extern "C" fn haul_config_set_proxy(config: *mut Config, proxy: *cons
     })
 }
 
-/// A directory to remember in how many connections to a host were worth
-/// having. Default none: nothing is remembered.
+/// A directory for remembering how many connections to a host were worth having. There is none by
+/// default: nothing is remembered.
 ///
 /// Threads: any.
 ///
@@ -190,8 +189,8 @@ pub unsafe extern "C" fn haul_config_set_state_directory(
     })
 }
 
-/// Whether HTTP/2 is offered to servers. Default false: over HTTP/1.1 each
-/// connection has its own congestion window, which is faster for large objects.
+/// Whether HTTP/2 is offered to servers. The default is false: over HTTP/1.1 each connection has
+/// its own congestion window, which is faster for large objects.
 ///
 /// Threads: any.
 ///
@@ -207,8 +206,8 @@ pub unsafe extern "C" fn haul_config_set_http2(config: *mut Config, on: bool) ->
     })
 }
 
-/// An engine with these settings, of which it keeps a copy; NULL for the
-/// defaults. Starts its threads.
+/// Creates an engine with a copy of these settings, or with the defaults for NULL, and starts its
+/// threads.
 ///
 /// Gives: `*engine`, to be freed by `haul_engine_free`. Threads: any.
 ///
@@ -231,9 +230,9 @@ pub unsafe extern "C" fn haul_engine_new(config: *const Config, engine: *mut *mu
     })
 }
 
-/// Frees an engine; NULL is ignored. Its downloads go on, and keep what they
-/// need of it. The last one of them all to be freed waits, 5 s at most, until
-/// downloads that were stopped by it have recorded what they had.
+/// Frees an engine; NULL is ignored. Its downloads continue, and keep what they need of it. The
+/// last of them to be freed waits, at most 5 s, until the downloads that it stopped have recorded
+/// what they had.
 ///
 /// Takes: `engine`. Threads: any, but nothing else may use `engine` meanwhile.
 ///

@@ -12,23 +12,24 @@ use crate::download::{Download, milliseconds};
 use crate::failure::{Code, Failure, HAUL_OK, c_string, code, entry, entry_free};
 use crate::pointer::{Out, borrow, give, release};
 
-/// In `haul_event`: one that this version of the interface has no number for; its text tells it.
+/// In `haul_event`: an event that this version of the interface has no number for; its text
+/// describes it.
 pub const HAUL_EVENT_OTHER: i32 = 0;
 /// In `haul_event`: the first response was accepted and the output is open.
 pub const HAUL_EVENT_STARTED: i32 = 1;
-/// In `haul_event`: it waits for its turn among the downloads of its engine.
+/// In `haul_event`: the download waits for its turn among the downloads of its engine.
 pub const HAUL_EVENT_QUEUED: i32 = 2;
 /// In `haul_event`: a round of backoff begins; the text says why.
 pub const HAUL_EVENT_RETRY: i32 = 3;
 /// In `haul_event`: something a person should know; the download goes on.
 pub const HAUL_EVENT_NOTICE: i32 = 4;
-/// In `haul_event`: nothing is received from here on.
+/// In `haul_event`: nothing is received from now on.
 pub const HAUL_EVENT_PAUSED: i32 = 5;
-/// In `haul_event`: it goes on after that.
+/// In `haul_event`: the download continues after a pause.
 pub const HAUL_EVENT_RESUMED: i32 = 6;
-/// In `haul_event`: all bytes are here, and are being synced.
+/// In `haul_event`: all bytes are stored and are being synced.
 pub const HAUL_EVENT_SYNCING: i32 = 7;
-/// In `haul_event`: so many events before this one are lost, since nobody took them.
+/// In `haul_event`: events before this one were lost, because nobody took them.
 pub const HAUL_EVENT_LAGGED: i32 = 8;
 /// In `haul_event`: complete; the file has its name. The last event.
 pub const HAUL_EVENT_COMPLETED: i32 = 9;
@@ -42,17 +43,17 @@ pub const HAUL_EVENT_FAILED: i32 = 10;
 pub struct Event {
     /// One of `HAUL_EVENT_*`.
     pub kind: i32,
-    /// What it failed with, or `HAUL_OK`.
+    /// The code of the failure, or `HAUL_OK`.
     pub code: Code,
-    /// Of `HAUL_EVENT_RETRY` which round without progress it is, from 1.
+    /// For `HAUL_EVENT_RETRY`, the number of the round without progress, from 1.
     pub attempt: u32,
-    /// Of `HAUL_EVENT_FAILED` 1 if the same download continues when it is started again, else 0.
+    /// For `HAUL_EVENT_FAILED`, 1 if the same download continues when it is started again, else 0.
     pub resumable: u32,
-    /// Of `HAUL_EVENT_RETRY` the time until the next request.
+    /// For `HAUL_EVENT_RETRY`, the time until the next request.
     pub wait_milliseconds: u64,
-    /// Of `HAUL_EVENT_LAGGED` how many events are lost.
+    /// For `HAUL_EVENT_LAGGED`, how many events were lost.
     pub lost: u64,
-    /// Of `HAUL_EVENT_NOTICE` a stable word for programs, such as "restarted"; else NULL.
+    /// For `HAUL_EVENT_NOTICE`, a stable word for programs, such as "restarted"; else NULL.
     pub word: *const c_char,
     /// What happened, for a person, or NULL.
     pub message: *const c_char,
@@ -145,10 +146,10 @@ impl Events {
     }
 }
 
-/// The next event, waited for so many milliseconds at most; a negative number waits for ever, 0 not
-/// at all. `HAUL_PENDING` when none came until then. After the last one, which is
-/// `HAUL_EVENT_COMPLETED` or `_FAILED`, `*event` is NULL. They are kept from the start of the
-/// download until they are taken, a few dozen of them; the last one is never lost.
+/// Waits for the next event, at most this many milliseconds; a negative number waits for ever, 0
+/// not at all. Returns `HAUL_PENDING` if none came in that time. After the last event, which is
+/// `HAUL_EVENT_COMPLETED` or `_FAILED`, `*event` is NULL. From the start of the download, a few
+/// dozen events are kept until they are taken; the last one is never lost.
 ///
 /// Gives: `*event`, to be freed by `haul_event_free`. Threads: any; each event goes to one call, and
 /// calls with one download wait for one another.

@@ -9,13 +9,13 @@ use std::ptr;
 
 use haul_engine::ErrorKind;
 
-/// What a function returns: 0, a negative number that is no error, or a
-/// positive one that is.
+/// What a function returns: 0, a negative number for something that is no error, or a positive one
+/// for an error.
 pub type Code = i32;
 
 /// Done.
 pub const HAUL_OK: Code = 0;
-/// Not an error: what was asked for is not there yet, since the download still runs.
+/// Not an error: the requested result is not there yet, because the download is still running.
 pub const HAUL_PENDING: Code = -1;
 /// A defect of haul.
 pub const HAUL_INTERNAL: Code = 1;
@@ -23,19 +23,19 @@ pub const HAUL_INTERNAL: Code = 1;
 pub const HAUL_INVALID_INPUT: Code = 2;
 /// The output exists and was not to be replaced.
 pub const HAUL_OUTPUT_EXISTS: Code = 3;
-/// Another download, of any process, is on its way to the same output.
+/// Another download, in any process, is writing to the same output.
 pub const HAUL_LOCKED: Code = 4;
 /// A local file or directory failed.
 pub const HAUL_LOCAL_FILE: Code = 5;
-/// No room on the disk, a quota, or a limit of file sizes.
+/// The disk or a quota is full, or the file is too large for the file system.
 pub const HAUL_DISK_FULL: Code = 6;
-/// Name lookup, connect, reset or stall, after all retries.
+/// A lookup, connect, reset or stall failed after all retries.
 pub const HAUL_NETWORK: Code = 7;
 /// TLS: an untrusted, expired or misnamed certificate, or a failed handshake.
 pub const HAUL_TLS: Code = 8;
 /// 401, 403, 407 or 410: refused, or the link expired.
 pub const HAUL_ACCESS_DENIED: Code = 9;
-/// The proxy wants a login, or another one, or refuses the connection.
+/// The proxy wants a login or a different one, or refuses the connection.
 pub const HAUL_PROXY_REFUSED: Code = 10;
 /// The server broke HTTP; nothing wrong was stored.
 pub const HAUL_PROTOCOL: Code = 11;
@@ -49,12 +49,11 @@ pub const HAUL_OBJECT_CHANGED: Code = 14;
 pub const HAUL_LIMIT_REACHED: Code = 15;
 /// The download was cancelled.
 pub const HAUL_CANCELLED: Code = 16;
-/// A part of the program panicked, which the message names. A C program has none that can.
+/// A part of the program panicked, and the message names it. A C program has no such part.
 pub const HAUL_CALLBACK: Code = 17;
 
-/// What is known of a failure; see `haul_last_error`. Texts are one line, hold
-/// no secret (no query of a URL, no password, no header), and end without a
-/// full stop.
+/// What is known about a failure; see `haul_last_error`. Texts are one line, hold no secret (no
+/// query of a URL, no password, no header), and end without a full stop.
 #[repr(C)]
 #[derive(Debug)]
 pub struct Error {
@@ -121,9 +120,9 @@ thread_local! {
     static LAST: RefCell<Option<Box<Last>>> = const { RefCell::new(None) };
 }
 
-/// What the last function that failed on this thread met; NULL if none has.
-/// Valid until the next function fails on this thread, or the thread ends;
-/// haul's, not to be freed.
+/// The failure of the last function that failed on this thread; NULL if none has. It is valid until
+/// the next function fails on this thread or the thread ends. It belongs to haul and must not be
+/// freed.
 #[unsafe(no_mangle)]
 pub extern "C" fn haul_last_error() -> *const Error {
     let last = LAST.try_with(|last| match last.try_borrow().as_deref() {

@@ -39,7 +39,7 @@ pub use options::*;
 pub use reader::*;
 pub use refresh::*;
 
-/// The version of haul, such as "0.1.0". It stays valid for ever.
+/// The version of haul, such as "0.1.0". The string stays valid for ever.
 #[unsafe(no_mangle)]
 pub extern "C" fn haul_version() -> *const c_char {
     const VERSION: &CStr =

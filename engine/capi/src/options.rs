@@ -17,13 +17,13 @@ use crate::refresh::{RefreshFunction, Refresher, ReleaseFunction};
 /// For `haul_options_set_resume`: an earlier partial download is continued when the object is
 /// provably the same; otherwise it restarts. The default.
 pub const HAUL_RESUME_AUTO: i32 = 0;
-/// For `haul_options_set_resume`: continued even when nothing but the size shows that the object
-/// is the same.
+/// For `haul_options_set_resume`: an earlier partial download is continued even if only the size
+/// shows that the object is the same.
 pub const HAUL_RESUME_ALWAYS: i32 = 1;
 /// For `haul_options_set_resume`: an earlier partial is discarded.
 pub const HAUL_RESUME_NEVER: i32 = 2;
 
-/// The options of one download. They may be used for several.
+/// The options of one download. They may be used for several downloads.
 pub struct Options(Mutex<DownloadBuilder>);
 
 impl Options {
@@ -41,8 +41,8 @@ impl Options {
     }
 }
 
-/// Options of a download of `url`, which is checked when it starts. A login in it is sent as basic
-/// authentication and never shown.
+/// Creates the options of a download of `url`, which is checked when the download starts. A login
+/// in it is sent as basic authentication and never shown.
 ///
 /// Gives: `*options`, to be freed by `haul_options_free`. Threads: any.
 ///
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn haul_options_set_output(
     })
 }
 
-/// The directory of the output, made if needed. Default the working directory.
+/// The directory of the output, created if needed. The default is the working directory.
 ///
 /// Threads: any.
 ///
@@ -125,7 +125,7 @@ pub unsafe extern "C" fn haul_options_set_directory(
 }
 
 /// The digest that the object must have to get its name, as `ALGO=HEX` with ALGO one of sha256,
-/// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number tells the algorithm.
+/// sha512, sha1, md5, blake3; or bare hexadecimal digits, whose number implies the algorithm.
 ///
 /// Threads: any.
 ///
@@ -147,7 +147,7 @@ pub unsafe extern "C" fn haul_options_set_checksum(
     })
 }
 
-/// The size in bytes that the object must have; any other is `HAUL_LIMIT_REACHED`.
+/// The size in bytes that the object must have; any other size is `HAUL_LIMIT_REACHED`.
 ///
 /// Threads: any.
 ///
@@ -163,7 +163,8 @@ pub unsafe extern "C" fn haul_options_set_expected_size(options: *mut Options, b
     })
 }
 
-/// At most so many connections; 0, the default, adds them while that makes it faster, up to 16.
+/// Limits the number of connections; 0, the default, adds connections while that makes the download
+/// faster, up to 16.
 ///
 /// Threads: any.
 ///
@@ -182,7 +183,8 @@ pub unsafe extern "C" fn haul_options_set_connections(
     })
 }
 
-/// At most so many bytes a second; 0, the default, is no limit. `haul_download_set_rate` changes it.
+/// Limits the rate, in bytes a second; 0, the default, is no limit. `haul_download_set_rate`
+/// changes it.
 ///
 /// Threads: any.
 ///
@@ -202,8 +204,8 @@ pub unsafe extern "C" fn haul_options_set_rate(
     })
 }
 
-/// A request header more. It is sent to the URL's own origin only, not to where that redirects. That
-/// it can be sent is checked when the download starts.
+/// Adds a request header. It is sent only to the URL's own origin, and not to where that redirects.
+/// Whether it can be sent is checked when the download starts.
 ///
 /// Threads: any.
 ///
@@ -253,8 +255,8 @@ pub unsafe extern "C" fn haul_options_set_login(
     })
 }
 
-/// Whether an output that exists is replaced, at the moment the new one is complete. Default false:
-/// `HAUL_OUTPUT_EXISTS`.
+/// Whether an existing output is replaced at the moment the new one is complete. The default is
+/// false: `HAUL_OUTPUT_EXISTS`.
 ///
 /// Threads: any.
 ///
@@ -293,8 +295,8 @@ pub unsafe extern "C" fn haul_options_set_resume(options: *mut Options, resume: 
     })
 }
 
-/// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts
-/// of it, fetched again, are the same. It is left as it is otherwise. Default false.
+/// Whether a file that another program began (curl, wget, Firefox, aria2) is continued, if parts of
+/// it, fetched again, are the same. It is left as it is otherwise. The default is false.
 ///
 /// Threads: any.
 ///
@@ -314,7 +316,7 @@ pub unsafe extern "C" fn haul_options_set_continue_foreign(
     })
 }
 
-/// So many rounds of backoff without any progress end the download. Default 10.
+/// How many rounds of backoff without any progress end the download. The default is 10.
 ///
 /// Threads: any.
 ///
@@ -335,8 +337,8 @@ pub unsafe extern "C" fn haul_options_set_retries(options: *mut Options, rounds:
     })
 }
 
-/// Without a byte for so many milliseconds a connection is given up. From 100 to 86400000. Default
-/// 30000, and 300000 for the first byte of all.
+/// How many milliseconds without a byte make a connection be given up, from 100 to 86400000. The
+/// default is 30000, and 300000 for the very first byte.
 ///
 /// Threads: any.
 ///
@@ -355,8 +357,8 @@ pub unsafe extern "C" fn haul_options_set_stall_timeout(
     })
 }
 
-/// Whether data and directory are synced before the file gets its name. Default true; without, a
-/// power cut may damage what was complete.
+/// Whether data and directory are synced before the file gets its name. The default is true;
+/// without it, a power cut may damage what was complete.
 ///
 /// Threads: any.
 ///
@@ -372,8 +374,8 @@ pub unsafe extern "C" fn haul_options_set_sync(options: *mut Options, on: bool) 
     })
 }
 
-/// Whether the BLAKE3 of the object is computed. Default true; without, what an interrupted download
-/// stored since its last sync is fetched again.
+/// Whether the BLAKE3 of the object is computed. The default is true; without it, what an
+/// interrupted download stored since its last sync is fetched again.
 ///
 /// Threads: any.
 ///
@@ -389,8 +391,9 @@ pub unsafe extern "C" fn haul_options_set_digest(options: *mut Options, on: bool
     })
 }
 
-/// Who comes first where the engine cannot serve all at once: a higher priority gets the connections
-/// that it can use before a lower one gets any. Default 0; `haul_download_set_priority` changes it.
+/// Decides which download comes first if the engine cannot serve all at once: a higher priority
+/// gets the connections that it can use before a lower one gets any. The default is 0;
+/// `haul_download_set_priority` changes it.
 ///
 /// Threads: any.
 ///
@@ -406,9 +409,9 @@ pub unsafe extern "C" fn haul_options_set_priority(options: *mut Options, priori
     })
 }
 
-/// Another URL of the same object. With a checksum, or a digest that the server sends, all are used at
-/// once; without, a mirror takes the place of what failed, from zero. It is checked when the download
-/// starts.
+/// Another URL of the same object. With a checksum, or a digest that the server sends, all URLs are
+/// used at once; without one, a mirror replaces a URL that failed, from zero. The URL is checked
+/// when the download starts.
 ///
 /// Threads: any.
 ///
@@ -429,8 +432,9 @@ pub unsafe extern "C" fn haul_options_add_mirror(
     })
 }
 
-/// Only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT` (the last
-/// ones), several with commas between them; as in a `Range` field (RFC 9110 section 14.1.1).
+/// Selects only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT`
+/// (the last ones), several with commas between them; as in a `Range` field (RFC 9110 section
+/// 14.1.1).
 ///
 /// Threads: any.
 ///
@@ -451,12 +455,12 @@ pub unsafe extern "C" fn haul_options_set_range(
     })
 }
 
-/// Asks the program for a fresh URL when the one that is used expires: `refresh` is called with
-/// `context`. `release`, unless it is NULL, is called once with it when the options and all downloads
-/// started with them are freed and no call is under way; also when another function is set, and when
-/// this function fails.
+/// Asks the program for a fresh URL when the current one expires: `refresh` is called with
+/// `context`. `release`, unless it is NULL, is called once with it when the options and all
+/// downloads started with them are freed and no call is under way. It is also called when another
+/// function is set, and when this function fails.
 ///
-/// Threads: any; those that the functions are called on are haul's.
+/// Threads: any; the functions themselves are called on haul's threads.
 ///
 /// # Safety
 /// `options` is NULL or of `haul_options_new` and not freed; `refresh` is NULL or a `haul_refresh`,

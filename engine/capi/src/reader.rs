@@ -12,7 +12,7 @@ use crate::pointer::{Out, borrow, give, release};
 
 /// For `haul_reader_seek`: from the start of the object; SEEK_SET.
 pub const HAUL_SEEK_SET: i32 = 0;
-/// For `haul_reader_seek`: from where the reader stands; SEEK_CUR.
+/// For `haul_reader_seek`: from the reader's position; SEEK_CUR.
 pub const HAUL_SEEK_CUR: i32 = 1;
 /// For `haul_reader_seek`: from the end of the object; SEEK_END.
 pub const HAUL_SEEK_END: i32 = 2;
@@ -20,11 +20,11 @@ pub const HAUL_SEEK_END: i32 = 2;
 /// No call reads more: a reader holds pieces of 128 KiB.
 const MOST_BYTES: usize = 1 << 20;
 
-/// Reads the object of a download while it comes, and afterwards.
+/// Reads the object of a download while it arrives, and afterwards.
 pub struct Reader(Mutex<blocking::Reader>);
 
-/// A reader at the object's start; any number may read at once. What it reads is fetched before the
-/// rest.
+/// Opens a reader at the object's start; any number may read at once. What it reads is fetched
+/// before the rest.
 ///
 /// Gives: `*reader`, to be freed by `haul_reader_free`. Threads: any.
 ///
@@ -45,10 +45,11 @@ pub unsafe extern "C" fn haul_reader_open(
     })
 }
 
-/// Reads at least one byte and at most `size`, and waits until there is one to read; `*read` is 0 at
-/// the end of the object only (or for a `size` of 0). What is read came in validated responses; that
-/// a digest of the whole matches, only `haul_download_wait` says. Fails with what the download
-/// failed with; cancelling the download ends the wait. The buffer's rest may be overwritten.
+/// Reads at least one byte and at most `size`, and waits until there is one to read; `*read` is 0
+/// only at the end of the object (or for a `size` of 0). The bytes came in validated responses, but
+/// only `haul_download_wait` says whether a digest of the whole object matches. If the download
+/// fails, this fails with the same code; cancelling the download ends the wait. The rest of the
+/// buffer may be overwritten.
 ///
 /// Threads: any; calls with one reader wait for one another.
 ///
@@ -91,9 +92,9 @@ pub unsafe extern "C" fn haul_reader_read(
     })
 }
 
-/// Goes to another place, also beyond the end. `whence` is `HAUL_SEEK_SET`, `_CUR` or `_END`; the
-/// last waits until the size is known. `*position`, unless `position` is NULL, is then the offset
-/// from the start.
+/// Moves to another position, which may be beyond the end. `whence` is `HAUL_SEEK_SET`, `_CUR` or
+/// `_END`; the last waits until the size is known. `*position`, unless `position` is NULL, is then
+/// the offset from the start.
 ///
 /// Threads: any; calls with one reader wait for one another.
 ///

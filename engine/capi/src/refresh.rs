@@ -7,17 +7,18 @@ use haul_engine::{Refresh, Refreshing};
 
 use crate::failure::{Code, HAUL_OK, c_string};
 
-/// The room that a `haul_refresh` has for a URL, with its NUL.
+/// The space that a `haul_refresh` has for a URL, including its NUL.
 pub const HAUL_URL_BYTES: usize = 65536;
 
 /// A function of the program that gives a fresh URL for one that expired, such as a signed link: it
-/// writes it with a NUL to `fresh`, which has room for `size` bytes, and returns `HAUL_OK`. Anything
-/// else means that there is none, and the download fails as if there were no function.
+/// writes it with a NUL to `fresh`, which has room for `size` bytes, and returns `HAUL_OK`.
+/// Anything else means that there is no fresh URL, and the download fails as if there were no
+/// function.
 ///
-/// It is called on a thread of haul, where it may wait, for two minutes, and may be called for
-/// several downloads at once. It may call functions of haul, but must not wait for the download it is
-/// called for, nor free its download or engine. No exception may leave it: the process is aborted.
-/// `expired` and `fresh` are valid until it returns.
+/// It is called on a thread of haul, where it may wait for up to two minutes, and it may be called
+/// for several downloads at once. It may call functions of haul, but must not wait for the download
+/// it is called for, nor free its download or engine. No exception may leave it: the process is
+/// aborted. `expired` and `fresh` are valid until it returns.
 pub type RefreshFunction = Option<
     unsafe extern "C" fn(
         context: *mut c_void,
