@@ -2,11 +2,11 @@
 
 use std::ffi::c_char;
 use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use haul_engine::{Metadata, blocking};
 
-use crate::event::Events;
 use crate::failure::{Code, Failure, entry, entry_free};
 use crate::options::{Options, number};
 use crate::pointer::{Out, Plain, borrow, fill, give, give_text, release};
@@ -25,7 +25,8 @@ pub const HAUL_STATE_COMPLETE: i32 = 4;
 pub const HAUL_STATE_FAILED: i32 = 5;
 
 /// A download.
-pub struct Download(blocking::Download, pub(crate) Events);
+// Beside it are its events that were not taken yet.
+pub struct Download(blocking::Download, pub(crate) Mutex<blocking::Events>);
 
 /// The progress of a download, at most 100 ms old.
 #[repr(C)]
@@ -124,7 +125,7 @@ pub unsafe extern "C" fn haul_download_start(
         // SAFETY: the contract above.
         let options = unsafe { borrow(options, "options") }?;
         let download = options.builder().start()?;
-        let events = Events::of(&download);
+        let events = Mutex::new(download.events());
         give(Download(download, events), out);
         Ok(())
     })

@@ -126,23 +126,18 @@ impl Told {
     }
 }
 
-/// The events that were not taken yet.
-pub(crate) struct Events(Mutex<blocking::Events>);
-
-impl Events {
-    pub(crate) fn of(download: &blocking::Download) -> Self {
-        Self(Mutex::new(download.events()))
-    }
-
-    fn next(&self, milliseconds: i64) -> Result<Option<haul_engine::Event>, Failure> {
-        // Whoever panicked with it took an event or did not.
-        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Ok(time) = u64::try_from(milliseconds) else { return Ok(events.next()) };
-        match events.next_timeout(Duration::from_millis(time)) {
-            Ok(event) => Ok(Some(event)),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(Failure::Pending),
-        }
+/// Takes the next event, waiting at most this long; a negative number waits for ever.
+fn next(
+    events: &Mutex<blocking::Events>,
+    milliseconds: i64,
+) -> Result<Option<haul_engine::Event>, Failure> {
+    // A thread that panicked while it held the lock has taken an event, or it has not.
+    let mut events = events.lock().unwrap_or_else(PoisonError::into_inner);
+    let Ok(time) = u64::try_from(milliseconds) else { return Ok(events.next()) };
+    match events.next_timeout(Duration::from_millis(time)) {
+        Ok(event) => Ok(Some(event)),
+        Err(RecvTimeoutError::Disconnected) => Ok(None),
+        Err(RecvTimeoutError::Timeout) => Err(Failure::Pending),
     }
 }
 
@@ -163,12 +158,12 @@ pub unsafe extern "C" fn haul_download_next_event(
     event: *mut *mut Event,
 ) -> Code {
     entry(|| {
-        // A handle of what begins with the event.
+        // The handle points to a `Told`, which begins with the event.
         // SAFETY: the contract above.
         let out = unsafe { Out::new(event.cast::<*mut Told>(), "event") }?;
         // SAFETY: the contract above.
         let download = unsafe { borrow(download, "download") }?;
-        if let Some(event) = download.1.next(milliseconds)? {
+        if let Some(event) = next(&download.1, milliseconds)? {
             give(Told::new(event), out);
         }
         Ok(())
