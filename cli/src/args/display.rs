@@ -11,7 +11,7 @@ pub(crate) struct TalkArgs {
     /// Print more details
     #[arg(short, long)]
     pub(crate) verbose: bool,
-    /// Show progress as auto, bar, plain, json or none [auto]
+    /// Progress as auto, bar, plain, json, none [auto]
     #[arg(
         long,
         value_name = "HOW",

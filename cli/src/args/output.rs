@@ -9,12 +9,13 @@ use crate::exec::Exec;
 /// Where the bytes go and what may be there already.
 #[derive(Debug, Args)]
 pub(crate) struct OutputArgs {
-    /// Write to FILE; - is stdout [the server's name, else the URL's]
+    /// Write to FILE; - is stdout [the server's name]
     ///
-    /// A relative FILE is below --dir, and a FILE that ends with `/` is a directory, as with --dir.
-    /// `-`, a device or a FIFO is written in order while several connections fetch. Nothing is kept
-    /// on disk then: a digest that differs is exit 9 after the bytes have gone out, and a reader
-    /// that goes away is exit 3. Also spelled --out.
+    /// Without it, the server names the file, or else the URL does. A relative FILE is below --dir,
+    /// and a FILE that ends with `/` is a directory, as with --dir. `-`, a device or a FIFO is
+    /// written in order while several connections fetch. Nothing is kept on disk then: a digest
+    /// that differs is exit 9 after the bytes have gone out, and a reader that goes away is exit 3.
+    /// Also spelled --out.
     #[arg(short, long, alias = "out", value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
     /// Write into DIR, creating it if needed [.]
@@ -56,7 +57,7 @@ pub(crate) struct OutputArgs {
         conflicts_with_all = ["overwrite", "no_clobber", "skip_existing", "auto_rename"]
     )]
     pub(crate) existing: Option<ExistingArg>,
-    /// Replace an existing file once the new one is complete
+    /// Replace an existing file at the very end
     ///
     /// The same as --existing=overwrite.
     #[arg(long, conflicts_with_all = ["no_clobber", "skip_existing", "auto_rename"])]
@@ -66,7 +67,7 @@ pub(crate) struct OutputArgs {
     /// The same as --existing=verify.
     #[arg(long, hide_short_help = true, conflicts_with_all = ["skip_existing", "auto_rename"])]
     pub(crate) no_clobber: bool,
-    /// Leave an existing file as it is and count it as done
+    /// Keep an existing file and count it as done
     ///
     /// Neither its size nor its content is checked. The same as --existing=skip.
     #[arg(long, conflicts_with = "auto_rename")]

@@ -21,7 +21,7 @@ pub(crate) struct RequestArgs {
     /// Also spelled -U.
     #[arg(short = 'A', long, short_alias = 'U', value_name = "NAME")]
     pub(crate) user_agent: Option<String>,
-    /// Send this Referer; `*` stands for each URL itself
+    /// Send this Referer; `*` is each URL itself
     #[arg(short = 'e', long, value_name = "URL")]
     pub(crate) referer: Option<String>,
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(crate) struct RequestArgs {
 /// Who is asking.
 #[derive(Debug, Args)]
 pub(crate) struct IdentityArgs {
-    /// Log in with basic authentication, to the URL's origin only
+    /// Send a Basic login, to the URL's origin only
     #[arg(short, long, value_name = "NAME:PASS")]
     pub(crate) user: Option<String>,
     /// Send this bearer token, to the URL's origin only
@@ -64,7 +64,7 @@ pub(crate) struct IdentityArgs {
 /// What is retried, and for how long.
 #[derive(Debug, Args)]
 pub(crate) struct PatienceArgs {
-    /// Give up after N rounds of retrying without progress [10]
+    /// Retry up to N rounds without progress [10]
     ///
     /// The waits double from 1 s to 30 s, and a new byte resets the count. By default, a download
     /// that has received nothing is tried only once more if the name does not exist, the connection
@@ -77,7 +77,7 @@ pub(crate) struct PatienceArgs {
     /// The exit code is that of the last failure.
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) retry_max_time: Option<Duration>,
-    /// Give up a connection that is silent for TIME [30s]
+    /// Give up after TIME without a byte [30s]
     ///
     /// The wait for the very first byte is 5m by default, because some servers make the file first.
     ///

@@ -11,7 +11,7 @@ use crate::units;
 /// How the transfer is cut up.
 #[derive(Debug, Args)]
 pub(crate) struct TransferArgs {
-    /// Connections per download: a number, or auto [auto]
+    /// Connections per download, or auto [auto]
     ///
     /// A number is the maximum at any time. Also spelled -s and --split.
     #[arg(
@@ -23,7 +23,7 @@ pub(crate) struct TransferArgs {
         value_parser = units::parse_connections
     )]
     pub(crate) connections: Option<Connections>,
-    /// Run N downloads at a time [4; 16 for small files]
+    /// Downloads at a time [4; 16 for small files]
     #[arg(short, long, value_name = "N", value_parser = units::parse_count)]
     pub(crate) jobs: Option<usize>,
     /// Limit the connections to one host, over all downloads
