@@ -5,15 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{
-    Allocation, Connections, DownloadBuilder, DownloadOptions, Engine, EngineConfig, Existing,
-    Foreign, Resume, StorageKind,
-};
+use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig};
 
 use crate::address::{self, are_of_one_origin};
 use crate::args::{
-    AllocationArg, ChecksumArg, ContinueArg, DownloadArgs, ExistingArg, GetArgs, ListArgs,
-    LockedArg, MetalinkArgs, ProgressArg, StorageArg, TalkArgs,
+    ChecksumArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg, MetalinkArgs,
+    ProgressArg, TalkArgs,
 };
 use crate::document::Documents;
 use crate::exec::Exec;
@@ -28,17 +25,13 @@ use crate::settings::{self, HostPattern};
 use crate::share::{MaxFailures, Shard};
 use crate::sink::Sink;
 use crate::sums::Sums;
-use crate::units::size;
 
 mod download;
 
-use download::Output;
+use download::{Output, options};
 
 /// Most servers refuse more connections than this, and few get faster.
 const MANY_CONNECTIONS: usize = 16;
-
-/// The smallest segment that the engine takes, in bytes.
-const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// A `get` that can be run.
 #[derive(Debug)]
@@ -268,45 +261,9 @@ pub(crate) fn resolve(
              faster"
         ));
     }
-    let existing = args.output.existing();
-    let mut options = DownloadOptions::default();
-    options.output = args.output.output;
-    options.connections = connections;
-    options.resume = match args.output.r#continue {
-        None | Some(ContinueArg::Auto | ContinueArg::Foreign) => Resume::Auto,
-        Some(ContinueArg::Always) => Resume::Always,
-        Some(ContinueArg::Never) => Resume::Never,
-    };
-    options.foreign = match (args.output.r#continue, existing) {
-        // Any file at all is to be refused or to count as done.
-        (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
-        (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
-        _ => Foreign::Leave,
-    };
-    options.existing = match existing {
-        None => Existing::Rename,
-        Some(ExistingArg::Verify) => Existing::Verify,
-        Some(ExistingArg::Skip | ExistingArg::Error) => Existing::Refuse,
-        Some(ExistingArg::Overwrite) => Existing::Replace,
-    };
-    options.if_changed = args.output.if_changed;
-    options.in_place = args.output.no_part;
-    options.checksum = checksum;
-    options.mirrors = mirrors;
-    options.storage = storage(args.file.storage.unwrap_or(StorageArg::Auto));
-    options.expected_size_bytes = args.integrity.expect_size;
-    options.max_size_bytes = args.integrity.max_filesize;
-    options.allocation = match args.file.file_allocation {
-        None | Some(AllocationArg::Auto) => Allocation::Auto,
-        Some(AllocationArg::None) => Allocation::Sparse,
-        Some(AllocationArg::Falloc) => Allocation::Reserve,
-    };
-    options.min_split_bytes = args.transfer.min_split_size;
-    options.segment_size_bytes = args.transfer.segment_size.map(segment_size).transpose()?;
-    options.range = args.transfer.range;
-    options.sync = !args.file.no_sync;
-    options.digest = !args.file.no_digest;
-    options.remote_time = !args.file.no_remote_time;
+    let skip_existing = args.output.existing() == Some(ExistingArg::Skip);
+    let mut options = options(&args.output, &args.file, &args.transfer, &args.integrity)?;
+    (options.checksum, options.mirrors) = (checksum, mirrors);
     let (directory, refresh) = (args.output.dir, args.alternatives.refresh_cmd);
     let output = Output { options, directory, sums_place, sums: None, refresh };
     let jobs = args.transfer.jobs;
@@ -320,7 +277,7 @@ pub(crate) fn resolve(
         engine,
         jobs,
         voice,
-        skip_existing: existing == Some(ExistingArg::Skip),
+        skip_existing,
         waits_for_others: args.output.locked == Some(LockedArg::Wait),
         max_time: args.transfer.max_time.filter(|time| !time.is_zero()),
         exec: args.file.exec,
@@ -333,15 +290,6 @@ pub(crate) fn resolve(
         output,
         hosts: Vec::new(),
     })
-}
-
-/// The engine's name for a storage of the command line.
-pub(crate) fn storage(arg: StorageArg) -> StorageKind {
-    match arg {
-        StorageArg::Auto => StorageKind::Auto,
-        StorageArg::Mmap => StorageKind::Mmap,
-        StorageArg::Pwrite => StorageKind::Pwrite,
-    }
 }
 
 /// Whether a value of `--output` names a directory.
@@ -410,17 +358,6 @@ fn voice(talk: &TalkArgs) -> Result<Voice, Failure> {
         ProgressArg::Auto | ProgressArg::Bar if terminal => Voice::Bar { verbose },
         ProgressArg::Auto | ProgressArg::Bar => plain,
     })
-}
-
-fn segment_size(bytes: u64) -> Result<u64, Failure> {
-    if bytes.is_power_of_two() && bytes >= MIN_SEGMENT_BYTES {
-        return Ok(bytes);
-    }
-    let words = size(bytes);
-    Err(Failure::usage(format!(
-        "--segment-size: {bytes} bytes ({words}) is not a power of two of 1M or more"
-    ))
-    .hint("write 1M, 2M, 4M and so on"))
 }
 
 #[cfg(test)]

@@ -3,13 +3,23 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use haul_engine::{DownloadBuilder, DownloadOptions};
+use haul_engine::{
+    Allocation, DownloadBuilder, DownloadOptions, Existing, Foreign, Resume, StorageKind,
+};
 
+use crate::args::{
+    AllocationArg, ContinueArg, ExistingArg, FileArgs, IntegrityArgs, OutputArgs, StorageArg,
+    TransferArgs,
+};
 use crate::exit::Failure;
 use crate::input::Item;
 use crate::refresh::RefreshCommand;
 use crate::sink::Sink;
 use crate::sums::Sums;
+use crate::units::size;
+
+/// The smallest segment that the engine takes, in bytes.
+const MIN_SEGMENT_BYTES: u64 = 1 << 20;
 
 /// The flags that apply to every download of a run, in the engine's types.
 #[derive(Debug)]
@@ -63,4 +73,74 @@ impl Output {
             None => download,
         })
     }
+}
+
+/// The options that the flags of these groups ask for.
+///
+/// # Errors
+/// Exit 2 for a segment size that the engine does not take.
+pub(super) fn options(
+    output: &OutputArgs,
+    file: &FileArgs,
+    transfer: &TransferArgs,
+    integrity: &IntegrityArgs,
+) -> Result<DownloadOptions, Failure> {
+    let existing = output.existing();
+    let mut options = DownloadOptions::default();
+    options.output.clone_from(&output.output);
+    options.connections = transfer.connections.unwrap_or_default();
+    options.resume = match output.r#continue {
+        None | Some(ContinueArg::Auto | ContinueArg::Foreign) => Resume::Auto,
+        Some(ContinueArg::Always) => Resume::Always,
+        Some(ContinueArg::Never) => Resume::Never,
+    };
+    options.foreign = match (output.r#continue, existing) {
+        // Any file at all is to be refused or to count as done.
+        (_, Some(ExistingArg::Skip | ExistingArg::Error)) => Foreign::Leave,
+        (Some(ContinueArg::Foreign | ContinueArg::Always), _) => Foreign::Continue,
+        _ => Foreign::Leave,
+    };
+    options.existing = match existing {
+        None => Existing::Rename,
+        Some(ExistingArg::Verify) => Existing::Verify,
+        Some(ExistingArg::Skip | ExistingArg::Error) => Existing::Refuse,
+        Some(ExistingArg::Overwrite) => Existing::Replace,
+    };
+    options.if_changed = output.if_changed;
+    options.in_place = output.no_part;
+    options.storage = storage(file.storage.unwrap_or(StorageArg::Auto));
+    options.expected_size_bytes = integrity.expect_size;
+    options.max_size_bytes = integrity.max_filesize;
+    options.allocation = match file.file_allocation {
+        None | Some(AllocationArg::Auto) => Allocation::Auto,
+        Some(AllocationArg::None) => Allocation::Sparse,
+        Some(AllocationArg::Falloc) => Allocation::Reserve,
+    };
+    options.min_split_bytes = transfer.min_split_size;
+    options.segment_size_bytes = transfer.segment_size.map(segment_size).transpose()?;
+    options.range.clone_from(&transfer.range);
+    options.sync = !file.no_sync;
+    options.digest = !file.no_digest;
+    options.remote_time = !file.no_remote_time;
+    Ok(options)
+}
+
+/// The engine's name for a storage of the command line.
+fn storage(arg: StorageArg) -> StorageKind {
+    match arg {
+        StorageArg::Auto => StorageKind::Auto,
+        StorageArg::Mmap => StorageKind::Mmap,
+        StorageArg::Pwrite => StorageKind::Pwrite,
+    }
+}
+
+fn segment_size(bytes: u64) -> Result<u64, Failure> {
+    if bytes.is_power_of_two() && bytes >= MIN_SEGMENT_BYTES {
+        return Ok(bytes);
+    }
+    let words = size(bytes);
+    Err(Failure::usage(format!(
+        "--segment-size: {bytes} bytes ({words}) is not a power of two of 1M or more"
+    ))
+    .hint("write 1M, 2M, 4M and so on"))
 }

@@ -1,5 +1,7 @@
 use std::ffi::OsString;
 
+use haul_engine::{Existing, Foreign, Resume, StorageKind};
+
 use super::*;
 use crate::args::{self, Command};
 
