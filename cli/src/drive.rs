@@ -99,7 +99,7 @@ impl Curfew {
 /// Follows one download to its end, reports to the view, and cancels the download if it has to end
 /// early.
 pub(crate) async fn drive(
-    mut download: Download,
+    download: Download,
     id: usize,
     view: &dyn View,
     curfew: &mut Curfew,

@@ -41,7 +41,7 @@ fn start_all(engine: &Engine, origin: &Origin, sandbox: &Sandbox) -> Vec<Downloa
 }
 
 async fn all_complete(running: Vec<Download>, sandbox: &Sandbox, object: &Object) {
-    for mut running in running {
+    for running in running {
         running.wait().await.unwrap();
     }
     let names: Vec<String> = (0..COUNT).map(|number| format!("file-{number}")).collect();

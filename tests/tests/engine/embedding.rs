@@ -24,7 +24,7 @@ fn summary_and_events_tell_of_the_download() {
     leaks::checked(async {
         let origin = Origin::serving(&object(SIZE));
         let sandbox = Sandbox::new();
-        let mut running = download(&engine(), &origin, &sandbox).start().unwrap();
+        let running = download(&engine(), &origin, &sandbox).start().unwrap();
         let mut events = running.events();
         let summary = running.wait().await.unwrap();
 
@@ -140,7 +140,7 @@ fn dropped_download_continues(drop_in_runtime: bool) {
     let summary = runtime.block_on(async {
         let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
         loop {
-            let mut again = download(&engine, &origin, &sandbox).start().unwrap();
+            let again = download(&engine, &origin, &sandbox).start().unwrap();
             match again.wait().await {
                 Err(error)
                     if error.kind() == ErrorKind::Locked
@@ -246,7 +246,7 @@ fn null_storage_hashes_and_keeps_nothing() {
             // What is at the output is none of its business.
             sandbox.write("file", "mine");
             let checksum = format!("blake3={}", object.blake3_hex()).parse().unwrap();
-            let mut running = download(&engine(), &origin, &sandbox)
+            let running = download(&engine(), &origin, &sandbox)
                 .storage(StorageKind::Null)
                 .checksum(checksum)
                 .start()
@@ -277,7 +277,7 @@ fn null_storage_has_nothing_to_continue_and_no_other_digest() {
         assert!(error.to_string().contains("sha256") && error.hint().is_some(), "{error}");
         let wrong = format!("blake3={}", "0".repeat(64)).parse().unwrap();
         let honest = Origin::serving(&object(SIZE));
-        let mut running = download(&engine, &honest, &sandbox)
+        let running = download(&engine, &honest, &sandbox)
             .storage(StorageKind::Null)
             .checksum(wrong)
             .start()

@@ -35,7 +35,7 @@ fn paused_nothing_is_received_and_resumed_it_goes_on() {
         let throttle = Throttle::new(2 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
         until_bytes(&running, 5 * MIB).await;
         running.pause();
@@ -78,7 +78,7 @@ fn a_download_may_be_paused_before_it_begins_and_dropped_while_it_is() {
         let object = object();
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
         running.pause();
         until_event(&mut events, |event| matches!(event, Event::Paused)).await;
@@ -89,7 +89,7 @@ fn a_download_may_be_paused_before_it_begins_and_dropped_while_it_is() {
         let sandbox = Sandbox::new();
         let throttle = Throttle::new(2 * MIB);
         let origin = Origin::throttled(&object, &throttle);
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
         until_bytes(&running, 2 * MIB).await;
         running.pause();
@@ -114,7 +114,7 @@ fn a_plain_stream_that_was_paused_begins_again() {
             })
         };
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
         until_bytes(&running, 2 * MIB).await;
         running.pause();
@@ -133,7 +133,7 @@ fn connections_can_be_changed() {
         let throttle = Throttle::new(MIB / 4);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let until = async |connections: usize| {
             while running.progress().connections != connections {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -158,7 +158,7 @@ fn the_rate_can_be_changed() {
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
         let start = std::time::Instant::now();
-        let mut running = download(&origin, &sandbox).limit_rate(2 * MIB).start().unwrap();
+        let running = download(&origin, &sandbox).limit_rate(2 * MIB).start().unwrap();
         until_bytes(&running, 2 * MIB).await;
         // Each connection has one batch in hand; the bucket lends a little as well.
         assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
@@ -197,7 +197,7 @@ fn cancelled_and_removed_nothing_is_left() {
 
         // What is complete stays.
         throttle.lift();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         running.wait().await.unwrap();
         running.cancel_and_remove().await.unwrap();
         sandbox.assert_published("film.mp4", &object);
@@ -216,7 +216,7 @@ fn a_failed_download_can_be_removed_too() {
             })
         };
         let sandbox = Sandbox::new();
-        let mut running =
+        let running =
             download(&origin, &sandbox).connections(Connections::Fixed(1)).start().unwrap();
         let error = running.wait().await.unwrap_err();
         assert_eq!(error.http_status(), Some(404));
@@ -233,7 +233,7 @@ fn metadata_tells_of_the_object_and_no_secret() {
         let object = object();
         let origin = Origin::serving(&object);
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         assert!(running.metadata().is_none(), "nothing was asked yet");
         let metadata = running.opened().await.expect("the server answers");
         assert_eq!(metadata.name, "film.mp4");
@@ -258,7 +258,7 @@ fn the_last_event_is_not_lost_when_nobody_listens_for_long() {
     leaks::checked(async {
         let origin = Origin::throttled(&object(), &Throttle::new(MIB));
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
         for _ in 0..200 {
             running.pause();

@@ -118,7 +118,7 @@ fn one_connection_to_a_host_is_enough_also_for_a_partial_of_another_url() {
         assert!(running.cancel().await.unwrap().is_some());
         throttle.lift();
         let elsewhere = engine.download(&origin.url("/another/path")).output("file");
-        let mut running = elsewhere.directory(sandbox.work()).start().unwrap();
+        let running = elsewhere.directory(sandbox.work()).start().unwrap();
         let summary = running.wait().await.unwrap();
         assert!(summary.resumed_bytes > 0);
         sandbox.assert_published("file", &object);
@@ -138,7 +138,7 @@ fn so_many_run_at_once_and_the_others_are_told_that_they_wait() {
             builder.start().unwrap()
         };
         let mut all = vec![start("a", 0), start("b", 0), start("c", 0), start("d", 0)];
-        let mut urgent = start("urgent", 1);
+        let urgent = start("urgent", 1);
         until("two have begun", || all[..2].iter().all(|it| it.progress().bytes > 0)).await;
         for waiting in all[2..].iter().chain([&urgent]) {
             let progress = waiting.progress();
@@ -201,9 +201,9 @@ fn the_higher_priority_has_the_connections_and_the_lower_goes_on_after_it() {
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine_with(|config| config.max_connections = Some(4));
-        let mut low = download(&engine, &origin, &sandbox, "low").start().unwrap();
+        let low = download(&engine, &origin, &sandbox, "low").start().unwrap();
         until("the low one runs", || low.progress().bytes > MIB).await;
-        let mut high = download(&engine, &origin, &sandbox, "high").start().unwrap();
+        let high = download(&engine, &origin, &sandbox, "high").start().unwrap();
         high.set_priority(3);
         until("the connections changed hands", || {
             high.progress().connections == 4 && low.progress().connections == 0
@@ -255,8 +255,8 @@ fn engines_with_other_settings_live_side_by_side_and_leave_no_global_state() {
             config.max_connections_per_host = Some(1);
             config.insecure = true;
         });
-        let mut first = download(&one, &origin, &sandbox, "first").start().unwrap();
-        let mut second = download(&other, &origin, &sandbox, "second").start().unwrap();
+        let first = download(&one, &origin, &sandbox, "first").start().unwrap();
+        let second = download(&other, &origin, &sandbox, "second").start().unwrap();
         first.wait().await.unwrap();
         second.wait().await.unwrap();
         sandbox.assert_only(&[("first", &object), ("second", &object)]);

@@ -142,7 +142,7 @@ fn a_storage_begins_again_when_the_object_changed_and_holds_one_version() {
             let hex: String = digest.iter().map(|byte| format!("{byte:02x}")).collect();
             format!("sha256={hex}").parse().unwrap()
         };
-        let mut download = into_memory(&engine(), &origin, &shared)
+        let download = into_memory(&engine(), &origin, &shared)
             .directory(sandbox.work())
             .checksum(sha256)
             .start()
@@ -305,8 +305,7 @@ fn kinds_of_failures_of_a_transport_are_those_of_the_download() {
                 base: std::time::Duration::from_millis(1),
                 ..Default::default()
             };
-            let mut download =
-                engine.download("http://example.test/x").retry(retry).start().unwrap();
+            let download = engine.download("http://example.test/x").retry(retry).start().unwrap();
             let error = download.wait().await.unwrap_err();
             assert_eq!(error.kind(), expected, "{error}");
             assert!(error.to_string().contains("it will not"), "{error}");
@@ -370,7 +369,7 @@ fn headers_and_logins_go_to_the_origin_of_a_scheme_of_the_programs_own() {
         let engine =
             leaks::watched(Engine::with_transport(EngineConfig::default(), transport).unwrap());
         let download = engine.download("shelf://here/x").header("X-Mine", "1");
-        let mut download = download.basic_auth("me", "secret").start().unwrap();
+        let download = download.basic_auth("me", "secret").start().unwrap();
         download.wait().await.unwrap_err();
         let noted = noting.0.lock().unwrap();
         assert_eq!(noted[0], ("here".to_owned(), true, true));
@@ -434,7 +433,7 @@ fn observers_are_called_in_order_before_the_listener_and_the_last_event_before_t
         let origin = Origin::serving(&object(SIZE));
         let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
         let calls = Arc::new(Mutex::new(Vec::new()));
-        let mut download = into_memory(&engine(), &origin, &memory)
+        let download = into_memory(&engine(), &origin, &memory)
             .observe(Named("first", Arc::clone(&calls)))
             .observe(Named("second", Arc::clone(&calls)))
             .start()
@@ -458,7 +457,7 @@ fn an_observer_that_panics_ends_its_download_only() {
         let memory: Arc<dyn Storage> = Arc::new(MemoryStorage::new(1 << 30));
         let engine = engine();
         let panics = |event: &Event| assert!(!matches!(event, Event::Started(_)), "as it is to");
-        let mut download = into_memory(&engine, &origin, &memory).observe(panics).start().unwrap();
+        let download = into_memory(&engine, &origin, &memory).observe(panics).start().unwrap();
         let mut events = download.events();
         let error = download.wait().await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Callback, "{error}");
@@ -482,7 +481,7 @@ fn a_refresh_that_panics_ends_its_download_and_keeps_what_is_here() {
             _ => Answer::empty(403),
         });
         let sandbox = Sandbox::new();
-        let mut running = engine()
+        let running = engine()
             .download(&origin.url("/film.mp4?signature=secret"))
             .directory(sandbox.work())
             .connections(Connections::Fixed(1))

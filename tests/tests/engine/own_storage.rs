@@ -19,7 +19,7 @@ fn into(memory: &MemoryStorage, origin: &Origin, path: &str) -> DownloadBuilder 
 /// What is left of a download that was cancelled midway.
 async fn begun(origin: &Origin, throttle: &Throttle) -> (MemoryStorage, u64) {
     let memory = MemoryStorage::new(1 << 30);
-    let mut running = into(&memory, origin, "/film?signature=secret1").start().unwrap();
+    let running = into(&memory, origin, "/film?signature=secret1").start().unwrap();
     until_bytes(&running, 6 * MIB).await;
     let had = running.progress().bytes;
     let mut events = running.events();
@@ -33,7 +33,7 @@ async fn begun(origin: &Origin, throttle: &Throttle) -> (MemoryStorage, u64) {
 
 /// Downloads it, and tells why it was begun anew, if it was.
 async fn complete(download: DownloadBuilder) -> (haul_engine::Summary, Option<String>) {
-    let mut running = download.start().unwrap();
+    let running = download.start().unwrap();
     let mut events = running.events();
     let summary = running.wait().await.unwrap();
     let mut why = None;
@@ -100,7 +100,7 @@ fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
                 _ => Response::new(404).header("Content-Length", "0"),
             }
         });
-        let mut running = into(&memory, &origin, "/other").start().unwrap();
+        let running = into(&memory, &origin, "/other").start().unwrap();
         let error = running.wait().await.unwrap_err();
         assert!(error.to_string().contains("another URL"), "{error}");
         assert!(error.is_resumable() && error.checkpoint().is_none(), "{error:?}");
@@ -114,7 +114,7 @@ fn a_dropped_download_goes_on_too() {
         let throttle = Throttle::new(4 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let memory = MemoryStorage::new(1 << 30);
-        let mut running = into(&memory, &origin, "/film").start().unwrap();
+        let running = into(&memory, &origin, "/film").start().unwrap();
         let mut events = running.events();
         until_bytes(&running, 6 * MIB).await;
         drop(running);

@@ -166,7 +166,7 @@ fn what_cannot_count_is_refused_and_not_passed_over() {
         // A stream compares whatever digest was given, wherever a file would have gone.
         let digest = sha256(&object(SIZE).bytes(0..SIZE));
         let streaming = ask().storage(StorageKind::Null).checksum(digest).stream();
-        let (mut download, mut stream) = streaming.unwrap();
+        let (download, mut stream) = streaming.unwrap();
         while stream.next().await.unwrap().is_some() {}
         assert!(download.wait().await.unwrap().verified.is_some());
     });
@@ -335,7 +335,7 @@ fn no_debug_shows_a_secret() {
         shows_no_secret(&engine.download("http://h/").header("a", &format!("{SECRET}\n")).start());
         shows_no_secret(&ask("/film").plan().await);
 
-        let mut running = ask("/slow").start().unwrap();
+        let running = ask("/slow").start().unwrap();
         let mut events = running.events();
         let mut reader = running.reader();
         reader.read_exact(&mut [0; 10]).await.unwrap();
@@ -353,7 +353,7 @@ fn no_debug_shows_a_secret() {
             shows_no_secret(&event);
         }
         let telling = Arc::new(Telling::new());
-        let mut stored = ask("/film").store_in(telling.clone()).start().unwrap();
+        let stored = ask("/film").store_in(telling.clone()).start().unwrap();
         stored.wait().await.unwrap();
         shows_no_secret(&stored);
         shows_no_secret(&telling.2);
@@ -361,7 +361,7 @@ fn no_debug_shows_a_secret() {
         shows_no_secret(&(&download, &stream));
         drop((download, stream));
 
-        let mut refused = ask("/refused").start().unwrap();
+        let refused = ask("/refused").start().unwrap();
         let mut refused_reader = refused.reader();
         shows_no_secret(&refused.wait().await.unwrap_err());
         shows_no_secret(&refused_reader.read(&mut [0; 10]).await.unwrap_err());
@@ -409,7 +409,7 @@ fn a_complete_download_bears_every_call_in_every_order() {
         let start = |name: &str| {
             engine.download(&origin.url("/film")).output(sandbox.path(name)).start().unwrap()
         };
-        let mut running = start("a");
+        let running = start("a");
         let first = soon("waiting", running.wait()).await.unwrap();
         let again = soon("waiting again", running.wait()).await.unwrap();
         assert_eq!((first.bytes, first.blake3), (again.bytes, again.blake3));
@@ -429,10 +429,10 @@ fn a_complete_download_bears_every_call_in_every_order() {
         assert!(running.wait().await.is_ok(), "the third time");
         assert_eq!(soon("cancelling", running.cancel()).await.unwrap(), None);
 
-        let mut running = start("b");
+        let running = start("b");
         running.wait().await.unwrap();
         soon("removing", running.cancel_and_remove()).await.unwrap();
-        let mut running = start("c");
+        let running = start("c");
         let mut events = running.events();
         while !matches!(events.next().await, Some(Event::Completed(_))) {}
         assert_eq!(running.cancel().await.unwrap(), None, "it was not waited for");
@@ -459,7 +459,7 @@ fn a_failed_download_bears_every_call_in_every_order() {
             let download = engine.download(&origin.url("/film")).output(sandbox.path("film"));
             download.connections(Connections::Fixed(1)).start().unwrap()
         };
-        let mut running = ask();
+        let running = ask();
         let mut reader = running.reader();
         let error = soon("waiting", running.wait()).await.unwrap_err();
         assert_eq!((error.kind(), error.http_status()), (ErrorKind::AccessDenied, Some(410)));
@@ -483,7 +483,7 @@ fn a_failed_download_bears_every_call_in_every_order() {
         sandbox.assert_kept("film");
 
         // It ended before anybody asked for the removal.
-        let mut running = ask();
+        let running = ask();
         assert_eq!(running.wait().await.unwrap_err().http_status(), Some(410));
         sandbox.assert_kept("film");
         soon("removing", running.cancel_and_remove()).await.unwrap();
@@ -510,7 +510,7 @@ fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
         assert!(soon("metadata", monitor.opened()).await.is_err());
 
         // A future that is dropped while it waits has no effect.
-        let mut running = start().unwrap();
+        let running = start().unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), running.wait()).await.is_err());
         until_bytes(&running, 2 * MIB).await;
         running.cancel_and_remove().await.unwrap();
@@ -522,7 +522,7 @@ fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
 fn a_stream_that_fails_tells_the_status() {
     leaks::checked(async {
         let origin = Origin::start(|_, _| Response::empty(404));
-        let (mut download, mut stream) = engine().download(&origin.url("/film")).stream().unwrap();
+        let (download, mut stream) = engine().download(&origin.url("/film")).stream().unwrap();
         let error = soon("a stream", stream.next()).await.unwrap_err();
         assert_eq!((error.kind(), error.http_status()), (ErrorKind::HttpStatus, Some(404)));
         let failed = soon("reading", stream.read(&mut [0; 10])).await.unwrap_err();
@@ -540,7 +540,7 @@ fn a_runtime_that_went_away_is_told_as_that() {
         let engine = engine();
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
         let first = runtime().unwrap();
-        let mut running = first.block_on(async {
+        let running = first.block_on(async {
             let running = engine.download(&origin.url("/film")).output(sandbox.path("film"));
             let running = running.start().unwrap();
             until_bytes(&running, MIB).await;
@@ -596,7 +596,7 @@ fn an_unchanged_file_has_metadata_and_readers() {
             };
             assert!(!ask().wait().await.unwrap().unchanged);
 
-            let mut running = ask();
+            let running = ask();
             let mut early = running.reader();
             let blocking = running.reader().into_blocking();
             let metadata = soon("metadata", running.opened()).await.expect("the object is known");
@@ -620,7 +620,7 @@ fn an_unchanged_file_has_metadata_and_readers() {
             sandbox.assert_published("film", &object);
 
             // What somebody did to the file since is not given out as the object.
-            let mut running = ask();
+            let running = ask();
             assert!(running.wait().await.unwrap().unchanged);
             let mut never_read = running.reader();
             std::fs::write(sandbox.path("film"), "something else").unwrap();
@@ -754,13 +754,13 @@ fn a_storage_that_panics_is_blamed_and_other_downloads_go_on() {
             let digest =
                 if at == "set_len" { document().bytes(0..5000) } else { object.bytes(0..SIZE) };
             let download = engine.download(&origin.url(path(at))).checksum(sha256(&digest));
-            let mut running = download.store_in(storage).start().unwrap();
+            let running = download.store_in(storage).start().unwrap();
             let error = soon(at, running.wait()).await.expect_err(at);
             is_blamed(&error, "storage");
         }
         for harmless in ["name", "drop", "none"] {
             let storage = Breaking::new(harmless);
-            let mut running =
+            let running =
                 engine.download(&origin.url("/film")).store_in(storage.clone()).start().unwrap();
             soon(harmless, running.wait()).await.unwrap();
             assert!(storage.memory.take() == object.bytes(0..SIZE), "{harmless}");
@@ -837,7 +837,7 @@ fn a_transport_that_panics_is_blamed_and_nobody_waits_for_it() {
             let engine = fragile(at);
             let url = origin.url("/film?signature=canary");
             let sandbox = Sandbox::new();
-            let mut running = engine.download(&url).directory(sandbox.work()).start().unwrap();
+            let running = engine.download(&url).directory(sandbox.work()).start().unwrap();
             let error = soon(at, running.wait()).await.expect_err(at);
             is_blamed(&error, "transport");
             assert!(!error.to_string().contains(SECRET), "{error}");
@@ -852,7 +852,7 @@ fn a_transport_that_panics_is_blamed_and_nobody_waits_for_it() {
             let engine = fragile(harmless);
             let sandbox = Sandbox::new();
             let film = engine.download(&origin.url("/film")).output(sandbox.path("film"));
-            let mut running = film.start().unwrap();
+            let running = film.start().unwrap();
             soon(harmless, running.wait()).await.unwrap();
             sandbox.assert_published("film", &object);
         }
@@ -886,7 +886,7 @@ fn a_cookie_jar_that_panics_is_blamed() {
             let sandbox = Sandbox::new();
             let download =
                 engine().download(&origin.url("/film")).cookies(Arc::new(BrokenJar(asked)));
-            let mut running = download.output(sandbox.path("film")).start().unwrap();
+            let running = download.output(sandbox.path("film")).start().unwrap();
             let error = soon("waiting", running.wait()).await.unwrap_err();
             is_blamed(&error, "cookie jar");
         }
@@ -943,7 +943,7 @@ fn an_observer_that_panics_is_blamed_and_the_download_continues_when_started_aga
             let others = Arc::new(Mutex::new(Vec::new()));
             let told = Arc::clone(&others);
             let called = Arc::<[AtomicUsize; 2]>::default();
-            let mut running = ask()
+            let running = ask()
                 .observe(Bad { at, called: Arc::clone(&called) })
                 .observe(move |event: &Event| told.lock().unwrap().push(word(event)))
                 .start()
@@ -975,7 +975,7 @@ fn an_observer_that_panics_is_blamed_and_the_download_continues_when_started_aga
         }
         // Its last call, when all is done.
         let sandbox = Sandbox::new();
-        let mut running = engine
+        let running = engine
             .download(&origin.url("/film"))
             .output(sandbox.path("film"))
             .observe(Bad { at: "completed", called: Arc::default() })
@@ -1025,7 +1025,7 @@ fn a_dropped_download_can_be_started_again_at_once() {
         assert!(error.to_string().contains("of this process"), "{error}");
         drop(running);
         throttle.lift();
-        let mut last = ask().start().unwrap();
+        let last = ask().start().unwrap();
         let summary = soon("the last one", last.wait()).await.unwrap();
         assert!(summary.resumed_bytes >= 2 * MIB, "{summary:?}");
         sandbox.assert_published("film", &object);
@@ -1055,7 +1055,7 @@ fn a_download_that_has_not_seen_that_it_was_dropped_is_waited_for() {
         }
         drop(running);
         gate.open();
-        let mut next = ask().start().unwrap();
+        let next = ask().start().unwrap();
         soon("the next one", next.wait()).await.unwrap();
         sandbox.assert_published("film", &object);
     });

@@ -50,7 +50,7 @@ fn readers_that_seek_at_random_get_the_right_bytes() {
         let throttle = Throttle::new(MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let seeking = |number: u64| {
             let (mut reader, object, mut random) =
                 (running.reader(), object.clone(), random.part(number));
@@ -131,7 +131,7 @@ fn what_is_read_is_requested_before_what_lies_before_it() {
         assert!(running.progress().bytes < 32 * MIB, "long before the front came so far");
         drop(reader);
         throttle.lift();
-        let mut running = running;
+        let running = running;
         running.wait().await.unwrap();
         sandbox.assert_published("film.mp4", &object);
     });
@@ -176,7 +176,7 @@ fn two_versions_are_never_mixed_in_a_reader() {
             })
         };
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut reader = running.reader();
         let mut bytes = vec![0; 100_000];
         reader.read_exact(&mut bytes).await.unwrap();
@@ -243,7 +243,7 @@ fn an_object_without_a_size_is_read_in_order() {
             haul_tests::origin::Response::full(&served).without("Content-Length").chunked(true)
         });
         let sandbox = Sandbox::new();
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut reader = running.reader();
         let mut bytes = Vec::new();
         reader.read_to_end(&mut bytes).await.unwrap();
@@ -278,7 +278,7 @@ fn what_an_earlier_run_stored_is_read_without_a_request() {
         again.store(true, Ordering::Release);
         let before = origin.requests().len();
 
-        let mut running = download(&origin, &sandbox).start().unwrap();
+        let running = download(&origin, &sandbox).start().unwrap();
         let mut reader = running.reader();
         let mut bytes = vec![0; 500_000];
         reader.read_exact(&mut bytes).await.unwrap();
