@@ -677,8 +677,7 @@ haul_code haul_options_set_connections(haul_options *options, uint32_t connectio
 //
 // # Safety
 // `options` is NULL or of `haul_options_new` and not freed.
-haul_code haul_options_set_rate(haul_options *options,
-                                uint64_t bytes_per_second);
+haul_code haul_options_set_rate(haul_options *options, uint64_t bytes_per_second);
 
 // Adds a request header. It is sent only to the URL's own origin, and not to where that redirects.
 // Whether it can be sent is checked when the download starts.
@@ -780,8 +779,7 @@ haul_code haul_options_set_priority(haul_options *options, int32_t priority);
 //
 // # Safety
 // `options` is NULL or of `haul_options_new` and not freed; `url` is NULL or a string.
-haul_code haul_options_add_mirror(haul_options *options,
-                                  const char *url);
+haul_code haul_options_add_mirror(haul_options *options, const char *url);
 
 // Selects only these bytes of the object, one after another: `FIRST-LAST`, `FIRST-` or `-COUNT`
 // (the last ones), several with commas between them; as in a `Range` field (RFC 9110 section
