@@ -56,7 +56,7 @@ impl Output {
             options.checksum = Some(sums.find(&item.urls[0], options.output.as_deref())?.clone());
         }
         if let Some(sink) = sink {
-            options.output = Some(sink.name().into());
+            options.output = Some(sink.name());
         }
         match (&self.directory, &item.dir) {
             (Some(directory), Some(inner)) => options.directory = directory.join(inner),
