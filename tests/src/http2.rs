@@ -3,17 +3,14 @@
 //! way that RFC 9113 knows.
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
+use crate::loopback::{self, Loopback};
 use crate::object::Object;
 use crate::origin::ServerIdentity;
 
@@ -92,16 +89,6 @@ impl Http2Builder {
         object: &Object,
         script: impl Fn(Context) -> Deal + Send + Sync + 'static,
     ) -> Http2Origin {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime can be had");
-        let listener = runtime
-            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .expect("a free port can be had");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let acceptor = self.identity.as_ref().map(|identity| TlsAcceptor::from(identity.config()));
         let shared = Arc::new(Shared {
             object: object.clone(),
             script: Box::new(script),
@@ -110,26 +97,15 @@ impl Http2Builder {
             active: Mutex::default(),
         });
         let serving = Arc::clone(&shared);
-        runtime.spawn(async move {
-            let mut connections = 0;
-            while let Ok((socket, _)) = listener.accept().await {
-                let (shared, acceptor) = (Arc::clone(&serving), acceptor.clone());
-                let connection = connections;
-                connections += 1;
-                tokio::spawn(async move {
-                    // An error is the peer's going, or a protocol it does not speak.
-                    let _ = match acceptor {
-                        None => shared.serve(socket, connection).await,
-                        Some(acceptor) => match acceptor.accept(socket).await {
-                            Ok(socket) => shared.serve(socket, connection).await,
-                            Err(_) => Ok(()),
-                        },
-                    };
-                });
+        let server = Loopback::start(self.identity.as_ref(), move |socket, number| {
+            let shared = Arc::clone(&serving);
+            async move {
+                // An error is the peer's going, or a protocol it does not speak.
+                let _ = shared.serve(socket, number).await;
             }
         });
         let scheme = if self.identity.is_some() { "https" } else { "http" };
-        Http2Origin { scheme, address, shared, runtime: Some(runtime) }
+        Http2Origin { scheme, server, shared }
     }
 }
 
@@ -137,9 +113,8 @@ impl Http2Builder {
 #[derive(Debug)]
 pub struct Http2Origin {
     scheme: &'static str,
-    address: SocketAddr,
+    server: Loopback,
     shared: Arc<Shared>,
-    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Http2Origin {
@@ -152,7 +127,7 @@ impl Http2Origin {
     /// A URL of it.
     #[must_use]
     pub fn url(&self, path: &str) -> String {
-        format!("{}://{}{path}", self.scheme, self.address)
+        format!("{}://{}{path}", self.scheme, self.server.address)
     }
 
     /// All streams so far, in their order.
@@ -168,14 +143,6 @@ impl Http2Origin {
         numbers.sort_unstable();
         numbers.dedup();
         numbers.len()
-    }
-}
-
-impl Drop for Http2Origin {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
@@ -197,7 +164,7 @@ impl std::fmt::Debug for Shared {
 impl Shared {
     async fn serve(
         self: &Arc<Self>,
-        io: impl AsyncRead + AsyncWrite + Unpin,
+        io: loopback::Connection,
         number: usize,
     ) -> Result<(), h2::Error> {
         let mut builder = h2::server::Builder::new();

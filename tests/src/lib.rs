@@ -24,6 +24,7 @@ pub mod harness;
 pub mod http2;
 pub mod killed;
 pub mod leaks;
+mod loopback;
 pub mod object;
 pub mod origin;
 pub mod prelude;

@@ -5,7 +5,7 @@
 //! names that no lookup finds.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
@@ -13,9 +13,9 @@ use base64::engine::general_purpose::STANDARD;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
 };
-use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::TlsAcceptor;
+use tokio::net::TcpStream;
 
+use crate::loopback::Loopback;
 use crate::origin::ServerIdentity;
 
 /// How a proxy is set up before it starts.
@@ -64,42 +64,24 @@ impl ProxyBuilder {
     #[must_use]
     pub fn start(self) -> Proxy {
         let log = Arc::<Mutex<Vec<String>>>::default();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
-            .enable_all()
-            .build()
-            .expect("a runtime can be had");
-        let listener = runtime
-            .block_on(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)))
-            .expect("a free port can be had");
-        let address = listener.local_addr().expect("a bound socket has an address");
-        let acceptor = self.identity.as_ref().map(|identity| TlsAcceptor::from(identity.config()));
+        let identity = self.identity.clone();
         let script = Arc::new(Script { builder: self, log: Arc::clone(&log) });
-        runtime.spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                let (script, acceptor) = (Arc::clone(&script), acceptor.clone());
-                tokio::spawn(async move {
-                    // An error is one side's going.
-                    let _ = match acceptor {
-                        None => script.serve(socket).await,
-                        Some(acceptor) => match acceptor.accept(socket).await {
-                            Ok(socket) => script.serve(socket).await,
-                            Err(error) => Err(error),
-                        },
-                    };
-                });
+        let server = Loopback::start(identity.as_ref(), move |socket, _| {
+            let script = Arc::clone(&script);
+            async move {
+                // An error is one side's going.
+                let _ = script.serve(socket).await;
             }
         });
-        Proxy { address, log, runtime: Some(runtime) }
+        Proxy { server, log }
     }
 }
 
 /// A running proxy; dropping it ends it with all its connections.
 #[derive(Debug)]
 pub struct Proxy {
-    address: SocketAddr,
+    server: Loopback,
     log: Arc<Mutex<Vec<String>>>,
-    runtime: Option<tokio::runtime::Runtime>,
 }
 
 impl Proxy {
@@ -118,13 +100,13 @@ impl Proxy {
     /// Where it listens, as `HOST:PORT`.
     #[must_use]
     pub fn authority(&self) -> String {
-        self.address.to_string()
+        self.server.address.to_string()
     }
 
     /// Its port.
     #[must_use]
     pub fn port(&self) -> u16 {
-        self.address.port()
+        self.server.address.port()
     }
 
     /// What it was told, in its order: whole heads of HTTP, and of SOCKS lines
@@ -132,14 +114,6 @@ impl Proxy {
     #[must_use]
     pub fn log(&self) -> Vec<String> {
         lock(&self.log).clone()
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
 
