@@ -19,7 +19,7 @@ fn capi() -> PathBuf {
 }
 
 fn library() -> PathBuf {
-    built("haul-capi", "--lib")
+    built()
 }
 
 /// Compiles a C program against the header and links it with the library.

@@ -21,7 +21,7 @@ fn slow(object: &Object) -> Origin {
 /// Where an example is, built.
 fn example(name: &str) -> std::path::PathBuf {
     static BUILT: OnceLock<std::path::PathBuf> = OnceLock::new();
-    BUILT.get_or_init(|| built("haul-engine", "--examples").join("examples")).join(name)
+    BUILT.get_or_init(built).join("examples").join(name)
 }
 
 /// Runs an example; what it printed and told.
