@@ -410,3 +410,7 @@ mod network_tests;
 #[cfg(test)]
 #[path = "planner/sources_tests.rs"]
 mod sources_tests;
+
+#[cfg(test)]
+#[path = "planner/crew_tests.rs"]
+mod crew;

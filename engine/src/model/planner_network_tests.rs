@@ -5,12 +5,12 @@
 //! server has slots: a connection takes the best free one when it is made and
 //! frees it when it is closed, which every response that is given up does.
 
+use super::crew::{Crew, Task, resource, settings};
 use super::*;
-use crate::model::config::{Connections, RetryPolicy};
+use crate::model::config::Connections;
 use crate::model::error::ErrorKind;
 use crate::model::response::Verdict;
 use crate::model::segment::choose_segment_size;
-use crate::model::validator::{EntityTag, Validator};
 
 const STEP: Duration = Duration::from_millis(2);
 const MIB: u64 = 1 << 20;
@@ -73,73 +73,34 @@ struct Wire {
     sent: u64,
 }
 
+/// A request on a wire, if the server had a slot for one.
 struct Transfer {
-    lease: LeaseId,
     wire: Option<Wire>,
-    position: u64,
-    /// Where the lease ends; the response may go on.
-    end: u64,
-    asked_end: u64,
     head_at: Duration,
     answered: bool,
-    storing: bool,
-    began: Duration,
-    start: u64,
     credit: f64,
 }
 
 struct Simulation {
     network: Network,
-    planner: Planner,
+    crew: Crew<Transfer>,
     random: fastrand::Rng,
     made: u64,
-    now: Duration,
     busy_slots: Vec<bool>,
     idle: Vec<Wire>,
-    transfers: Vec<Transfer>,
-    segment: u64,
-    stored: Vec<u64>,
-    ended: bool,
     course: Course,
-}
-
-fn resource(total: u64) -> Resource {
-    let etag = EntityTag { weak: false, opaque: "a".into() };
-    Resource {
-        total: Some(total),
-        validator: Validator { etag: Some(etag), last_modified: None },
-        ranges: true,
-        encoding: None,
-        content_type: None,
-        content_disposition: None,
-    }
 }
 
 impl Simulation {
     fn new(network: Network, connections: Connections) -> Self {
-        let segment = choose_segment_size(network.total);
+        let stall_timeout = Duration::from_secs(30);
+        let planner = Planner::new(Settings { stall_timeout, ..settings(connections) });
         Self {
-            planner: Planner::new(Settings {
-                connections,
-                stall_timeout: Duration::from_secs(30),
-                retry: RetryPolicy::default(),
-                first_byte_timeout: Duration::from_secs(300),
-                first_range_bytes: FIRST_RANGE_BYTES,
-                min_split_bytes: 0,
-                speed_limited: false,
-                ranges_only: false,
-                refreshes: false,
-                seed: 7,
-            }),
+            crew: Crew::new(planner, network.total, choose_segment_size(network.total)),
             random: fastrand::Rng::with_seed(7),
             made: 0,
-            now: Duration::ZERO,
             busy_slots: vec![false; network.slots.len()],
             idle: Vec::new(),
-            transfers: Vec::new(),
-            segment,
-            stored: vec![0; network.total.div_ceil(segment) as usize],
-            ended: false,
             course: Course {
                 elapsed_s: 0.0,
                 sent: 0,
@@ -180,139 +141,86 @@ impl Simulation {
         }
     }
 
-    fn take(&mut self, lease: LeaseId) -> Option<Transfer> {
-        let at = self.transfers.iter().position(|transfer| transfer.lease == lease)?;
-        Some(self.transfers.swap_remove(at))
-    }
-
     fn carry_out(&mut self) {
-        while let Some(action) = self.planner.poll_action() {
-            match action {
-                Action::Fetch { lease, range, .. } => {
-                    let range = range.expect("this server has ranges");
+        while let Some(task) = self.crew.next_task() {
+            match task {
+                Task::Fetch { lease, source, range } => {
+                    assert!(range.is_some(), "this server has ranges");
                     self.course.requests += 1;
                     let (wire, delay) = self.wire();
-                    let end = range.end().min(self.network.total);
-                    self.transfers.push(Transfer {
-                        lease,
-                        wire,
-                        position: range.start(),
-                        end,
-                        asked_end: end,
-                        head_at: self.now + delay,
-                        answered: false,
-                        storing: false,
-                        began: Duration::MAX,
-                        start: range.start(),
-                        credit: 0.0,
-                    });
+                    let head_at = self.crew.now + delay;
+                    let transfer = Transfer { wire, head_at, answered: false, credit: 0.0 };
+                    self.crew.send(lease, source, range, transfer);
                 }
-                Action::Open { .. } => {
-                    self.planner.on_opened(self.segment, &Restored::default(), self.now);
+                Task::Close(fetch) => self.close(fetch.wire),
+                Task::Resolve { source, .. } => {
+                    self.crew.planner.on_resolved(source, true, self.crew.now);
                 }
-                Action::Store { lease, range } => {
-                    let at = self.transfers.iter().position(|it| it.lease == lease);
-                    let transfer = &mut self.transfers[at.expect("alive")];
-                    transfer.end = range.end();
-                    transfer.storing = true;
-                    transfer.began = self.now;
-                }
-                Action::Drop { lease } | Action::Cancel { lease } => {
-                    if let Some(transfer) = self.take(lease) {
-                        self.close(transfer);
-                        self.planner.on_ended(lease, LeaseEnd::Dropped, self.now);
-                    }
-                }
-                Action::Shrink { lease, end } => {
-                    if let Some(it) = self.transfers.iter_mut().find(|it| it.lease == lease) {
-                        it.end = end.max(it.position).min(it.end);
-                        let end = it.end;
-                        self.planner.on_shrunk(lease, end, self.now);
-                    }
-                }
-                Action::Finish => self.ended = true,
-                Action::Fail(failure) => panic!("{failure:?}"),
-                Action::Reset { .. } => panic!("nothing here asks for a restart"),
-                Action::Retry { .. } | Action::Notice(..) | Action::Lost { .. } => {}
-                Action::Resolve { source, .. } => self.planner.on_resolved(source, true, self.now),
             }
         }
-    }
-
-    fn store(&mut self, from: u64, to: u64) {
-        for index in from / self.segment..=(to - 1) / self.segment {
-            let start = index * self.segment;
-            let end = (start + self.segment).min(self.network.total);
-            let held = &mut self.stored[index as usize];
-            assert_eq!(*held, from.max(start) - start, "bytes come once and in order");
-            *held = to.min(end) - start;
-            if *held == end - start {
-                self.planner.on_stored(index as usize, self.now);
-            }
-        }
+        assert_eq!((&self.crew.failed, self.crew.resets), (&None, 0));
     }
 
     fn step(&mut self) {
-        self.now += STEP;
-        if self.now.as_millis().is_multiple_of(100) {
-            self.planner.tick(self.now);
+        self.crew.now += STEP;
+        if self.crew.now.as_millis().is_multiple_of(100) {
+            self.crew.planner.tick(self.crew.now);
         }
         self.carry_out();
-        let flowing = self.transfers.iter().filter(|it| it.storing);
-        let demand: f64 =
-            flowing.filter_map(|it| Some(self.network.slots[it.wire.as_ref()?.slot])).sum();
+        let flowing = self.crew.fetches.iter().filter(|it| it.storing.is_some());
+        let rate = |wire: &Wire| self.network.slots[wire.slot];
+        let demand: f64 = flowing.filter_map(|it| Some(rate(it.wire.wire.as_ref()?))).sum();
         let share = (self.network.link / demand.max(1.0)).min(1.0);
-        let leases: Vec<LeaseId> = self.transfers.iter().map(|it| it.lease).collect();
-        for lease in leases {
+        for lease in self.crew.leases() {
             self.advance(lease, share);
             self.carry_out();
         }
-        while self.course.reached.len() < self.transfers.iter().filter(|it| it.storing).count() {
-            self.course.reached.push(self.now.as_secs_f64());
+        let flowing = self.crew.fetches.iter().filter(|it| it.storing.is_some()).count();
+        while self.course.reached.len() < flowing {
+            self.course.reached.push(self.crew.now.as_secs_f64());
         }
     }
 
     fn advance(&mut self, lease: LeaseId, share: f64) {
-        let now = self.now;
-        let Some(it) = self.transfers.iter_mut().find(|it| it.lease == lease) else { return };
+        let now = self.crew.now;
+        let Some(fetch) = self.crew.find(lease) else { return };
+        let it = &mut fetch.wire;
         if !it.answered && now >= it.head_at {
             it.answered = true;
             if it.wire.is_none() {
                 self.course.refused += 1;
                 let verdict = Verdict::Throttled { status: 503, retry_after: None };
-                return self.planner.on_verdict(lease, verdict, now);
+                return self.crew.planner.on_verdict(lease, verdict, now);
             }
-            let range = ByteRange::new(it.position, it.end);
-            let resource = resource(self.network.total);
-            return self.planner.on_verdict(lease, Verdict::Partial { range, resource }, now);
+            let resource = resource(self.network.total, "a");
+            let verdict = Verdict::Partial { range: fetch.range, resource };
+            return self.crew.planner.on_verdict(lease, verdict, now);
         }
-        let Some(wire) = it.wire.as_mut().filter(|_| it.storing) else { return };
+        let Some(wire) = it.wire.as_mut().filter(|_| fetch.storing.is_some()) else { return };
         it.credit += self.network.slots[wire.slot] * share * STEP.as_secs_f64();
-        let mut bytes = (it.credit as u64).min(it.end - it.position);
+        let mut bytes = (it.credit as u64).min(fetch.range.end() - fetch.position);
         if let Some(limit) = wire.breaks_after {
             bytes = bytes.min(limit - wire.sent);
         }
         it.credit = (it.credit - bytes as f64).min(1.0);
         wire.sent += bytes;
         let broken = wire.breaks_after == Some(wire.sent);
-        let from = it.position;
-        it.position += bytes;
-        let done = it.position == it.end;
+        let done = fetch.position + bytes == fetch.range.end();
         self.course.sent += bytes;
         if bytes > 0 {
-            self.planner.on_received(lease, bytes, now);
-            self.store(from, from + bytes);
+            self.crew.store(lease, bytes);
         }
         let reset = broken && self.network.fate == Fate::Resets;
         if !done && !reset {
             return;
         }
-        let Some(mut it) = self.take(lease) else { return };
+        let Some(fetch) = self.crew.take(lease) else { return };
+        let mut it = fetch.wire;
         let mut end = LeaseEnd::Complete;
-        match it.wire.take_if(|_| done && it.position == it.asked_end) {
+        match it.wire.take_if(|_| done && fetch.position == fetch.asked_end) {
             Some(mut wire) => {
-                let seconds = (now - it.began).as_secs_f64();
-                let bytes = it.position - it.start;
+                let seconds = (now - fetch.storing.unwrap_or(now)).as_secs_f64();
+                let bytes = fetch.position - fetch.range.start();
                 if wire.measured == 0.0 || (seconds >= 0.1 && bytes >= MIB / 4) {
                     wire.measured = bytes as f64 / seconds.max(0.05);
                 }
@@ -325,19 +233,19 @@ impl Simulation {
                 end = LeaseEnd::Failed { failure, refused: true };
             }
         }
-        self.planner.on_ended(lease, end, now);
+        self.crew.planner.on_ended(lease, end, now);
     }
 
     fn run(mut self) -> Course {
-        self.planner.tick(self.now);
-        while !self.ended {
+        self.crew.planner.tick(self.crew.now);
+        while !self.crew.finished {
             self.step();
-            assert!(self.now < Duration::from_secs(600), "no end: {:?}", self.planner);
+            let Crew { now, planner, .. } = &self.crew;
+            assert!(*now < Duration::from_secs(600), "no end: {planner:?}");
         }
-        self.course.elapsed_s = self.now.as_secs_f64();
-        self.course.limit = self.planner.limit();
-        self.course.why = self.planner.limited_by(self.now);
-
+        self.course.elapsed_s = self.crew.now.as_secs_f64();
+        self.course.limit = self.crew.planner.limit();
+        self.course.why = self.crew.planner.limited_by(self.crew.now);
         self.course
     }
 }

@@ -1,55 +1,24 @@
 //! The planner in a simulated world: simulated time, simulated fetchers, and a
 //! naive oracle that counts the stores of every byte.
 
+use super::crew::{Crew, Task, resource, settings};
 use super::*;
-use crate::model::config::{Connections, RetryPolicy};
+use crate::model::config::Connections;
 use crate::model::error::ErrorKind;
 use crate::model::response::Verdict;
-use crate::model::validator::{EntityTag, Validator};
 
 const SEGMENT: u64 = 1 << 20;
 
-fn tagged(tag: &str) -> Validator {
-    let etag = EntityTag { weak: false, opaque: tag.into() };
-    Validator { etag: Some(etag), last_modified: None }
-}
-
-fn resource(total: u64, tag: &str) -> Resource {
-    Resource {
-        total: Some(total),
-        validator: tagged(tag),
-        ranges: true,
-        encoding: None,
-        content_type: None,
-        content_disposition: None,
-    }
-}
-
 fn planner(connections: usize) -> Planner {
-    let settings = Settings {
-        connections: Connections::Fixed(connections),
-        stall_timeout: Duration::from_secs(5),
-        retry: RetryPolicy::default(),
-        first_byte_timeout: Duration::from_secs(300),
-        first_range_bytes: FIRST_RANGE_BYTES,
-        min_split_bytes: 0,
-        speed_limited: false,
-        ranges_only: false,
-        refreshes: false,
-        seed: 7,
-    };
-    Planner::new(settings)
+    Planner::new(settings(Connections::Fixed(connections)))
 }
 
 fn actions(planner: &mut Planner) -> Vec<Action> {
     std::iter::from_fn(|| planner.poll_action()).collect()
 }
 
-/// One simulated connection at work for one lease.
-struct SimFetch {
-    lease: LeaseId,
-    position: u64,
-    end: u64,
+/// What becomes of one simulated connection.
+struct Wire {
     answers_at: Duration,
     rate: u64,
     /// Stops sending after this many bytes, for ever.
@@ -57,26 +26,16 @@ struct SimFetch {
     /// Resets after this many bytes.
     resets_after: Option<u64>,
     sent: u64,
-    storing: bool,
     answered: bool,
 }
 
 struct Sim {
-    planner: Planner,
+    crew: Crew<Wire>,
     random: fastrand::Rng,
-    total: u64,
-    now: Duration,
-    fetches: Vec<SimFetch>,
-    stored: Vec<u8>,
-    segments_done: Vec<bool>,
-    /// Stored bytes of each segment, from its start.
-    prefixes: Vec<u64>,
     /// The server grants at most this much at once.
     cap: u64,
     /// The planner must keep its leases within this of the first missing byte.
     reach: Option<u64>,
-    finished: bool,
-    failed: Option<Failure>,
     requests: u64,
     faults: bool,
     /// What comes of every request but the first.
@@ -100,18 +59,10 @@ impl Sim {
         let total = random.u64(1..40 * SEGMENT);
         let connections = random.usize(1..10);
         Self {
-            planner: planner(connections),
-            total,
+            crew: Crew::new(planner(connections), total, SEGMENT),
             random,
-            now: Duration::ZERO,
-            fetches: Vec::new(),
-            stored: vec![0; total.div_ceil(4096) as usize],
-            segments_done: vec![false; total.div_ceil(SEGMENT) as usize],
-            prefixes: vec![0; total.div_ceil(SEGMENT) as usize],
             cap: if seed.is_multiple_of(5) { 700_001 } else { u64::MAX },
             reach: None,
-            finished: false,
-            failed: None,
             requests: 0,
             faults,
             beside: None,
@@ -119,151 +70,93 @@ impl Sim {
     }
 
     fn carry_out(&mut self) {
-        while let Some(action) = self.planner.poll_action() {
-            match action {
-                Action::Fetch { lease, range, .. } => {
+        while let Some(task) = self.crew.next_task() {
+            match task {
+                Task::Fetch { lease, source, range } => {
                     assert!(range.is_some() || self.beside.is_some(), "this server has ranges");
-                    let range = range.unwrap_or(ByteRange::open(0));
                     let chance = |random: &mut fastrand::Rng, faults: bool| {
                         (faults && random.u8(..) < 40).then(|| random.u64(0..3 * SEGMENT))
                     };
                     self.requests += 1;
                     let reach = self.reach.unwrap_or(u64::MAX);
-                    let within = range.end() <= self.frontier().saturating_add(reach);
+                    let range = range.unwrap_or(ByteRange::open(0));
+                    let within = range.end() <= self.crew.frontier().0.saturating_add(reach);
                     assert!(within || range.is_open(), "{range}");
-                    self.fetches.push(SimFetch {
-                        lease,
-                        position: range.start(),
-                        end: range.end().min(self.total),
-                        answers_at: self.now + Duration::from_millis(self.random.u64(1..200)),
+                    let wire = Wire {
+                        answers_at: self.crew.now + Duration::from_millis(self.random.u64(1..200)),
                         rate: self.random.u64(20_000..20_000_000),
                         stalls_after: chance(&mut self.random, self.faults),
                         resets_after: chance(&mut self.random, self.faults),
                         sent: 0,
-                        storing: false,
                         answered: false,
-                    });
+                    };
+                    self.crew.send(lease, source, Some(range), wire);
                 }
-                Action::Open { .. } => {
-                    self.planner.on_opened(SEGMENT, &Restored::default(), self.now);
+                Task::Close(_) => {}
+                Task::Resolve { source, .. } => {
+                    self.crew.planner.on_resolved(source, true, self.crew.now);
                 }
-                Action::Store { lease, range } => {
-                    let fetch = self.fetches.iter_mut().find(|f| f.lease == lease).expect("alive");
-                    assert_eq!(fetch.position, range.start());
-                    fetch.end = range.end();
-                    fetch.storing = true;
-                }
-                Action::Drop { lease } | Action::Cancel { lease } => {
-                    if let Some(at) = self.fetches.iter().position(|f| f.lease == lease) {
-                        self.fetches.swap_remove(at);
-                        self.planner.on_ended(lease, LeaseEnd::Dropped, self.now);
-                    }
-                }
-                Action::Shrink { lease, end } => {
-                    if let Some(fetch) = self.fetches.iter_mut().find(|f| f.lease == lease) {
-                        fetch.end = end.max(fetch.position).min(fetch.end);
-                        let end = fetch.end;
-                        self.planner.on_shrunk(lease, end, self.now);
-                    }
-                }
-                Action::Finish => self.finished = true,
-                Action::Fail(failure) => self.failed = Some(failure),
-                Action::Reset { .. } => panic!("nothing here asks for a restart"),
-                Action::Retry { .. } | Action::Notice(..) | Action::Lost { .. } => {}
-                Action::Resolve { source, .. } => self.planner.on_resolved(source, true, self.now),
             }
         }
-    }
-
-    /// Where the first segment starts that is not here.
-    fn frontier(&self) -> u64 {
-        let first = self.segments_done.iter().position(|done| !done);
-        first.map_or(self.total, |first| first as u64 * SEGMENT)
-    }
-
-    fn store(&mut self, from: u64, to: u64) {
-        // Positions are compared in whole bytes by their first byte of 4 KiB
-        // blocks, and exactly at the two ends.
-        for block in from.div_ceil(4096)..to.div_ceil(4096) {
-            self.stored[block as usize] += 1;
-            assert_eq!(self.stored[block as usize], 1, "block {block} is stored twice");
-        }
-        let first = from / SEGMENT;
-        let last = (to - 1) / SEGMENT;
-        for segment in first..=last {
-            let end = ((segment + 1) * SEGMENT).min(self.total);
-            assert!(!self.segments_done[segment as usize], "a complete segment is stored again");
-            let start = segment * SEGMENT;
-            let prefix = &mut self.prefixes[segment as usize];
-            assert_eq!(*prefix, from.max(start) - start, "bytes of a segment come in order");
-            *prefix = to.min(start + SEGMENT) - start;
-            if to >= end {
-                self.segments_done[segment as usize] = true;
-                self.planner.on_stored(segment as usize, self.now);
-            }
-        }
+        assert_eq!(self.crew.resets, 0, "nothing here asks for a restart");
     }
 
     fn step(&mut self) {
         const STEP: Duration = Duration::from_millis(50);
-        self.now += STEP;
-        self.planner.tick(self.now);
+        self.crew.now += STEP;
+        self.crew.planner.tick(self.crew.now);
         self.carry_out();
-        let leases: Vec<LeaseId> = self.fetches.iter().map(|fetch| fetch.lease).collect();
-        for lease in leases {
-            let Some(at) = self.fetches.iter().position(|f| f.lease == lease) else { continue };
-            let (now, total) = (self.now, self.total);
-            let fetch = &mut self.fetches[at];
-            if !fetch.answered {
-                if now < fetch.answers_at {
+        let (now, total) = (self.crew.now, self.crew.total);
+        for lease in self.crew.leases() {
+            let Some(fetch) = self.crew.find(lease) else { continue };
+            if !fetch.wire.answered {
+                if now < fetch.wire.answers_at {
                     continue;
                 }
-                fetch.answered = true;
+                fetch.wire.answered = true;
                 if let Some(beside) = self.beside.filter(|_| lease > 1) {
                     self.refuse(lease, beside);
                     continue;
                 }
-                let fetch = &mut self.fetches[at];
-                fetch.end = fetch.end.min(fetch.position.saturating_add(self.cap));
-                let range = ByteRange::new(fetch.position, fetch.end);
-                let verdict = Verdict::Partial { range, resource: resource(total, "a") };
-                self.planner.on_verdict(lease, verdict, now);
+                let end = fetch.range.end().min(fetch.position.saturating_add(self.cap));
+                fetch.range = ByteRange::new(fetch.position, end);
+                let verdict =
+                    Verdict::Partial { range: fetch.range, resource: resource(total, "a") };
+                self.crew.planner.on_verdict(lease, verdict, now);
                 self.carry_out();
                 continue;
             }
-            if !fetch.storing {
+            if fetch.storing.is_none() {
                 continue;
             }
-            let mut bytes = (fetch.rate / 20).min(fetch.end - fetch.position);
-            if let Some(limit) = fetch.stalls_after {
-                bytes = bytes.min(limit.saturating_sub(fetch.sent));
+            let wire = &mut fetch.wire;
+            let mut bytes = (wire.rate / 20).min(fetch.range.end() - fetch.position);
+            if let Some(limit) = wire.stalls_after {
+                bytes = bytes.min(limit.saturating_sub(wire.sent));
             }
-            let reset = fetch.resets_after.is_some_and(|limit| fetch.sent + bytes >= limit);
-            let from = fetch.position;
-            fetch.position += bytes;
-            fetch.sent += bytes;
-            let done = fetch.position == fetch.end;
+            let reset = wire.resets_after.is_some_and(|limit| wire.sent + bytes >= limit);
+            wire.sent += bytes;
+            let done = fetch.position + bytes == fetch.range.end();
             if bytes > 0 {
-                self.planner.on_received(lease, bytes, now);
-                self.store(from, from + bytes);
+                self.crew.store(lease, bytes);
                 self.carry_out();
             }
             if done || reset {
-                self.fetches.retain(|fetch| fetch.lease != lease);
+                self.crew.take(lease);
                 let end = if done {
                     LeaseEnd::Complete
                 } else {
                     let failure = Failure::new(ErrorKind::Network, "reset");
                     LeaseEnd::Failed { failure, refused: true }
                 };
-                self.planner.on_ended(lease, end, now);
+                self.crew.planner.on_ended(lease, end, now);
             }
             self.carry_out();
         }
     }
 
     fn refuse(&mut self, lease: LeaseId, beside: Beside) {
-        let (now, total) = (self.now, self.total);
+        let (now, total) = (self.crew.now, self.crew.total);
         let verdict = match beside {
             Beside::Denied(status) => Verdict::Denied { status },
             Beside::Status(status) => {
@@ -273,20 +166,21 @@ impl Sim {
             Beside::Whole => Verdict::Whole { resource: resource(total, "a") },
             Beside::Silent => return,
             Beside::Unanswered => {
-                self.fetches.retain(|fetch| fetch.lease != lease);
+                self.crew.take(lease);
                 let failure = Failure::new(ErrorKind::Network, "closed");
-                self.planner.on_ended(lease, LeaseEnd::Unanswered(failure), now);
+                self.crew.planner.on_ended(lease, LeaseEnd::Unanswered(failure), now);
                 return self.carry_out();
             }
         };
-        self.planner.on_verdict(lease, verdict, now);
+        self.crew.planner.on_verdict(lease, verdict, now);
         self.carry_out();
     }
 
     fn run(&mut self, at_most: Duration) {
-        while !self.finished && self.failed.is_none() {
+        while !self.crew.is_over() {
             self.step();
-            assert!(self.now < at_most, "no end after {:?}: {:?}", self.now, self.planner);
+            let Crew { now, planner, .. } = &self.crew;
+            assert!(*now < at_most, "no end after {now:?}: {planner:?}");
         }
     }
 }
@@ -296,10 +190,9 @@ fn every_byte_is_fetched_once_and_it_ends_whatever_the_connections_do() {
     for seed in 0..3000 {
         let mut sim = Sim::new(seed, seed % 3 != 0);
         sim.run(Duration::from_secs(3600));
-        assert_eq!(sim.failed, None, "seed {seed}");
-        assert!(sim.segments_done.iter().all(|done| *done), "seed {seed}");
-        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
-        assert!(sim.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
+        assert_eq!(sim.crew.failed, None, "seed {seed}");
+        assert!(sim.crew.all_is_here(), "seed {seed}");
+        assert!(sim.crew.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
     }
 }
 
@@ -320,9 +213,9 @@ fn a_link_that_is_good_for_one_request_brings_everything() {
         sim.cap = u64::MAX;
         sim.beside = Some(all[seed as usize % all.len()]);
         sim.run(Duration::from_secs(3600));
-        assert_eq!(sim.failed, None, "seed {seed}");
-        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
-        let seconds = sim.now.as_secs();
+        assert_eq!(sim.crew.failed, None, "seed {seed}");
+        assert!(sim.crew.all_is_here(), "seed {seed}");
+        let seconds = sim.crew.now.as_secs();
         assert!(sim.requests <= 20 + 2 * seconds, "seed {seed}: {} requests", sim.requests);
     }
 }
@@ -333,10 +226,10 @@ fn leases_stay_near_the_frontier_where_a_digest_needs_the_bytes_in_order() {
         let mut sim = Sim::new(seed, seed % 3 != 0);
         // Nine connections at most get two segments each in any case.
         sim.reach = Some(18 * SEGMENT);
-        sim.planner.stay_within(Some(Reach::Frontier(6 * SEGMENT)));
+        sim.crew.planner.stay_within(Some(Reach::Frontier(6 * SEGMENT)));
         sim.run(Duration::from_secs(3600));
-        assert_eq!(sim.failed, None, "seed {seed}");
-        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
+        assert_eq!(sim.crew.failed, None, "seed {seed}");
+        assert!(sim.crew.all_is_here(), "seed {seed}");
     }
 }
 
@@ -345,15 +238,14 @@ fn a_reader_gets_on_whatever_the_connections_do_and_however_small_its_window_is(
     for seed in 0..1000 {
         let mut sim = Sim::new(seed, seed % 3 != 0);
         let bytes = (1 + seed % 3) * SEGMENT;
-        while !sim.finished && sim.failed.is_none() {
-            let first = (sim.frontier() / SEGMENT) as usize;
-            let given = sim.frontier() + sim.prefixes.get(first).copied().unwrap_or(0);
-            sim.planner.stay_within(Some(Reach::Window { bytes, given }));
+        while !sim.crew.is_over() {
+            let given = sim.crew.frontier().1;
+            sim.crew.planner.stay_within(Some(Reach::Window { bytes, given }));
             sim.step();
-            assert!(sim.now.as_secs() < 3600, "seed {seed}: no end, {given} given");
+            assert!(sim.crew.now.as_secs() < 3600, "seed {seed}: no end, {given} given");
         }
-        assert_eq!(sim.failed, None, "seed {seed}");
-        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
+        assert_eq!(sim.crew.failed, None, "seed {seed}");
+        assert!(sim.crew.all_is_here(), "seed {seed}");
     }
 }
 
@@ -361,27 +253,24 @@ fn a_reader_gets_on_whatever_the_connections_do_and_however_small_its_window_is(
 fn requests_cost_little_at_a_long_round_trip() {
     // 16 connections of 4 MB/s, 100 ms for each answer, 1 GiB.
     let mut sim = Sim::new(1, false);
-    sim.total = 1 << 30;
-    sim.planner = planner(16);
-    sim.stored = vec![0; (sim.total / 4096) as usize];
-    sim.segments_done = vec![false; (sim.total / SEGMENT) as usize];
-    sim.prefixes = vec![0; sim.segments_done.len()];
+    sim.crew = Crew::new(planner(16), 1 << 30, SEGMENT);
     sim.cap = u64::MAX;
-    while !sim.finished {
+    while !sim.crew.finished {
         sim.step();
-        for fetch in &mut sim.fetches {
-            fetch.rate = 4_000_000;
-            if !fetch.answered && fetch.answers_at > sim.now + Duration::from_millis(100) {
-                fetch.answers_at = sim.now + Duration::from_millis(100);
+        for fetch in &mut sim.crew.fetches {
+            fetch.wire.rate = 4_000_000;
+            let latest = sim.crew.now + Duration::from_millis(100);
+            if !fetch.wire.answered {
+                fetch.wire.answers_at = fetch.wire.answers_at.min(latest);
             }
         }
-        assert!(sim.now < Duration::from_secs(100));
+        assert!(sim.crew.now < Duration::from_secs(100));
     }
-    let ideal = sim.total as f64 / (16.0 * 4e6);
+    let ideal = sim.crew.total as f64 / (16.0 * 4e6);
     // Each connection's share of requests, 100 ms each, in its time.
     let waiting = sim.requests as f64 / 16.0 * 0.1;
     assert!(waiting < 0.05 * ideal + 0.4, "{} requests, {waiting} s of {ideal}", sim.requests);
-    assert!(sim.now.as_secs_f64() < ideal * 1.15 + 0.5, "{:?} of {ideal}", sim.now);
+    assert!(sim.crew.now.as_secs_f64() < ideal * 1.15 + 0.5, "{:?} of {ideal}", sim.crew.now);
 }
 
 fn opened(connections: usize, total: u64) -> Planner {

@@ -7,36 +7,36 @@ fn every_byte_is_fetched_once_however_it_is_steered() {
     for seed in 0..2000 {
         let mut sim = Sim::new(seed, seed % 3 != 0);
         let mut steps = 0;
-        while !sim.finished && sim.failed.is_none() {
+        while !sim.crew.is_over() {
             sim.step();
             steps += 1;
-            assert!(sim.now < Duration::from_secs(3600), "no end: {:?}", sim.planner);
+            assert!(sim.crew.now < Duration::from_secs(3600), "no end: {:?}", sim.crew.planner);
             // In the end it is left alone, so that there is one.
             let dice = if steps > 2000 { 255 } else { sim.random.u8(..) };
-            let now = sim.now;
+            let now = sim.crew.now;
             match dice {
-                0..4 => sim.planner.pause(now),
-                4..12 => sim.planner.resume(now),
+                0..4 => sim.crew.planner.pause(now),
+                4..12 => sim.crew.planner.resume(now),
                 12..16 => {
                     let count = sim.random.usize(1..12);
-                    sim.planner.set_connections(Connections::Fixed(count), now);
+                    sim.crew.planner.set_connections(Connections::Fixed(count), now);
                 }
                 16..60 => {
                     let wants = (0..sim.random.u64(0..4)).map(|number| Want {
-                        position: sim.random.u64(0..sim.total + SEGMENT),
+                        position: sim.random.u64(0..sim.crew.total + SEGMENT),
                         waiting: sim.random.bool().then_some(number),
                     });
                     let wants = wants.collect();
-                    sim.planner.want(wants, now);
+                    sim.crew.planner.want(wants, now);
                 }
-                255 if steps > 2000 => sim.planner.resume(now),
+                255 if steps > 2000 => sim.crew.planner.resume(now),
                 _ => {}
             }
             sim.carry_out();
         }
-        assert_eq!(sim.failed, None, "seed {seed}");
-        assert!(sim.stored.iter().all(|count| *count == 1), "seed {seed}");
-        assert!(sim.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
+        assert_eq!(sim.crew.failed, None, "seed {seed}");
+        assert!(sim.crew.all_is_here(), "seed {seed}");
+        assert!(sim.crew.fetches.is_empty(), "seed {seed}: a fetch outlived the download");
     }
 }
 
