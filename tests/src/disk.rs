@@ -18,9 +18,8 @@ use crate::object::MIB;
 /// Where the tools are, also for a root whose path lacks them.
 const TOOLS: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How often a busy mount is unmounted again, 10 ms apart, before it is left to
-/// the kernel to end it with its last user.
-const UNMOUNT_ROUNDS: u32 = 20;
+/// How often a busy mount is unmounted again, 10 ms apart, before it is given up.
+const UNMOUNT_ROUNDS: u32 = 1000;
 
 /// A kind of file system, and how it is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,8 +12,11 @@ mod run;
 mod stream;
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 pub use run::{Haul, Outcome, Running, interrupt, kill};
 pub use rustix::process::Signal;
@@ -23,14 +26,14 @@ use crate::object::Object;
 use crate::origin::Origin;
 
 /// The command under test in a [`Sandbox`], with JSON events and settings that
-/// keep failing downloads short: two rounds of retrying, two seconds of stall.
-/// Flags that a test gives later count more.
+/// keep failing downloads short: two rounds of retrying, five seconds of stall, which no
+/// thread of a busy machine is late by. Flags that a test gives later count more.
 ///
 /// To be used in integration tests, where cargo tells the command's path.
 #[macro_export]
 macro_rules! haul {
     ($sandbox:expr) => {
-        $crate::haul!($sandbox, bare).json().args(["--retry", "2", "--stall-timeout", "2s"])
+        $crate::haul!($sandbox, bare).json().args(["--retry", "2", "--stall-timeout", "5s"])
     };
     ($sandbox:expr, bare) => {
         $crate::harness::Haul::new(env!("CARGO_BIN_EXE_haul-under-test"), &$sandbox)
@@ -256,6 +259,30 @@ impl Drop for Sandbox {
             left::assert_nothing_runs_on(self.root.path(), &files);
         }
     }
+}
+
+/// How long ago the file was written last.
+#[must_use]
+pub fn age_of(path: &Path) -> Duration {
+    let written = fs::metadata(path).and_then(|found| found.modified());
+    written.ok().and_then(|at| at.elapsed().ok()).unwrap_or_default()
+}
+
+/// Makes `path` a shell script that can be run at once: this process never has it open for
+/// writing, and neither has a command that another thread starts meanwhile.
+///
+/// # Panics
+/// When it cannot be written.
+pub fn write_program(path: &Path, script: &str) {
+    let mut writer = Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(path)
+        .stdin(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let text = format!("#!/bin/sh\n{script}\n");
+    writer.stdin.take().expect("a pipe").write_all(text.as_bytes()).expect("it reads");
+    assert!(writer.wait().expect("a child of ours").success());
 }
 
 /// What every request of haul must be, whatever the origin did: a GET with

@@ -174,6 +174,9 @@ impl Shared {
         let mut connection: Connection<_, Bytes> = builder.handshake(io).await?;
         let mut on_connection = 0;
         while let Some(stream) = connection.accept().await {
+            // Those whose streams were cancelled before this one began come to their ends
+            // first, and are not counted beside it.
+            tokio::task::yield_now().await;
             let (request, respond): (Request<RecvStream>, _) = stream?;
             let context = {
                 let mut log = lock(&self.log);

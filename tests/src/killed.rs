@@ -27,6 +27,7 @@ pub struct Killed {
     path: &'static str,
     listener: TcpListener,
     tls: Option<(ServerIdentity, tempfile::NamedTempFile)>,
+    stall_timeout: &'static str,
 }
 
 impl Killed {
@@ -62,8 +63,9 @@ impl Killed {
         tls: Option<(ServerIdentity, tempfile::NamedTempFile)>,
     ) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let killed = Self { sandbox: Sandbox::new(), program, path, listener, tls };
-        let throttle = Throttle::new(2 * MIB);
+        let killed =
+            Self { sandbox: Sandbox::new(), program, path, listener, tls, stall_timeout: "5s" };
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * STORED);
         let (served, limit) = (object.clone(), throttle.clone());
         let origin =
             killed.origin().start(move |request, _| limit.apply(standard(&served, request)));
@@ -80,6 +82,13 @@ impl Killed {
         assert_eq!(running.finish().code, 137);
         assert!(!killed.sandbox.path("file").exists(), "it was too fast");
         killed
+    }
+
+    /// The next runs wait no more than a second for a server that says nothing.
+    #[must_use]
+    pub fn impatient(mut self) -> Self {
+        self.stall_timeout = "1s";
+        self
     }
 
     fn origin(&self) -> OriginBuilder {
@@ -100,7 +109,7 @@ impl Killed {
             "--retry",
             "2",
             "--stall-timeout",
-            "1s",
+            self.stall_timeout,
         ]);
         let authority = self.tls.iter().flat_map(|(_, file)| ["--cacert".as_ref(), file.path()]);
         haul.args(authority).arg(origin.url(self.path))

@@ -2,6 +2,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::DirEntryExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -132,10 +134,11 @@ impl Haul {
         self.add_canary();
         self.command.args(&self.args);
         let line = format!("{:?}", self.command);
+        // Before the child's own clock starts: what it says took so long lies within.
+        let now = Instant::now();
         let mut child = self.command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Stream::read(child.stdout.take());
         let stderr = Stream::read(child.stderr.take());
-        let now = Instant::now();
         Running {
             line,
             child,
@@ -318,18 +321,33 @@ pub fn interrupt(haul: Haul, bytes: u64) -> Outcome {
     outcome
 }
 
-/// Starts a download and kills it with SIGKILL once `bytes` are here.
+/// Starts a download and kills it with SIGKILL once `bytes` are here and a checkpoint
+/// came after them.
 ///
 /// # Panics
 /// When it ends before.
 #[track_caller]
 pub fn kill(haul: Haul, bytes: u64) -> Outcome {
+    let directory = haul.command.get_current_dir().expect("a sandbox").to_owned();
     let mut running = haul.start();
     running.wait_until("enough bytes are here", |running| running.bytes() >= bytes);
+    // Each checkpoint is another file.
+    let before = checkpoints(&directory);
+    running.wait_until("there is another checkpoint", |_| {
+        let now = checkpoints(&directory);
+        !now.is_empty() && now != before
+    });
     running.signal(Signal::KILL);
     let outcome = running.finish();
     assert_eq!(outcome.code, 137, "{outcome}");
     outcome
+}
+
+/// The numbers of the checkpoints in `directory`.
+fn checkpoints(directory: &Path) -> Vec<u64> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let is_checkpoint = |entry: &fs::DirEntry| entry.path().extension() == Some("haul".as_ref());
+    entries.flatten().filter(is_checkpoint).map(|entry| entry.ino()).collect()
 }
 
 /// What a run came to.

@@ -161,14 +161,32 @@ impl Connection<'_> {
     }
 
     fn peer_is_gone(&self) -> bool {
-        let mut byte = [0];
-        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        match rustix::net::recv(&self.socket, &mut byte, flags) {
-            // No client of ours pipelines; during a response over TLS only the
-            // closing alert comes.
-            Ok((_, len)) => len == 0 || matches!(self.transport, Transport::Tls(_)),
-            Err(error) => error != rustix::io::Errno::AGAIN,
+        // No client of ours pipelines; during a response over TLS only the closing
+        // alert comes.
+        match peeked(&self.socket) {
+            Peeked::Gone => true,
+            Peeked::Bytes => matches!(self.transport, Transport::Tls(_)),
+            Peeked::Nothing => false,
         }
+    }
+}
+
+/// What a peer has sent that was not read yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Peeked {
+    Bytes,
+    Nothing,
+    /// It closed the connection, or reset it.
+    Gone,
+}
+
+pub(super) fn peeked(socket: &TcpStream) -> Peeked {
+    let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+    match rustix::net::recv(socket, &mut [0], flags) {
+        Ok((_, 0)) => Peeked::Gone,
+        Ok(_) => Peeked::Bytes,
+        Err(rustix::io::Errno::AGAIN) => Peeked::Nothing,
+        Err(_) => Peeked::Gone,
     }
 }
 
@@ -200,7 +218,8 @@ impl Body<'_, '_> {
                     }
                 }
                 let until_fault = faults.peek().map_or(u64::MAX, |(at, _)| at - position);
-                let chunk_bytes = self.pace().map_or(WRITE_BYTES, |(pace, _)| pace.chunk_bytes);
+                let paced = self.pace().map(|(pace, _)| pace.next_chunk());
+                let chunk_bytes = paced.map_or(WRITE_BYTES, |(bytes, _)| bytes);
                 let size = (len - done).min(until_fault).min(chunk_bytes as u64) as usize;
                 match part {
                     Part::Object(object, range) => {
@@ -211,6 +230,9 @@ impl Body<'_, '_> {
                     Part::Bytes(bytes) => {
                         self.write(&bytes[done as usize..done as usize + size])?;
                     }
+                }
+                if let Some((_, every)) = paced {
+                    self.wait(every)?;
                 }
                 done += size as u64;
                 position += size as u64;
@@ -252,8 +274,13 @@ impl Body<'_, '_> {
         let sent = bytes.len() as u64;
         self.sending.body_bytes.fetch_add(sent, Ordering::AcqRel);
         self.connection.shared.sent_bytes.fetch_add(sent, Ordering::AcqRel);
-        if let Some((pace, next)) = self.pace() {
-            *next += pace.every;
+        Ok(())
+    }
+
+    /// Waits until the chunk that was written, which was for so long, is over.
+    fn wait(&mut self, every: Duration) -> io::Result<()> {
+        if let Some((_, next)) = self.pace() {
+            *next += every;
             let wait = next.saturating_duration_since(Instant::now());
             if self.connection.shared.stops_within(wait) {
                 return Err(io::ErrorKind::BrokenPipe.into());

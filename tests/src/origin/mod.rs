@@ -27,6 +27,7 @@ mod response;
 mod standard;
 mod tls;
 
+use std::hash::{BuildHasher as _, RandomState};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
@@ -39,6 +40,7 @@ pub use response::{End, Gate, Part, Response, Throttle};
 pub use standard::standard;
 pub use tls::{Authority, ServerIdentity, Validity};
 
+use self::connection::Peeked;
 use crate::object::Object;
 
 /// The kernel's send buffer of a connection: small enough that bytes counted
@@ -133,7 +135,6 @@ impl OriginBuilder {
             sent_bytes: AtomicU64::new(0),
             in_flight: AtomicUsize::new(0),
             accepted: AtomicUsize::new(0),
-            open: AtomicUsize::new(0),
             most_open: AtomicUsize::new(0),
         });
         let accepting = shared.clone();
@@ -155,6 +156,25 @@ fn listen(port: u16) -> TcpListener {
             Err(error) => panic!("port {port}: {error}"),
         }
     }
+}
+
+/// A port of 127.0.0.1 where nobody listens. Whoever lets the system choose a port, as the
+/// origins of all tests do, gets one of another range: nobody comes to this one.
+///
+/// # Panics
+/// When none can be had.
+#[must_use]
+pub fn closed_port() -> u16 {
+    const LEAST: u16 = 10_000;
+    let chosen_by_system = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let chosen_by_system = chosen_by_system.expect("the kernel tells");
+    let end: u16 = chosen_by_system.split_whitespace().next().expect("two").parse().expect("two");
+    let count = u64::from(end.checked_sub(LEAST).expect("ports below"));
+    let mut ports = std::iter::repeat_with(|| RandomState::new().hash_one(0) % count)
+        .map(|at| LEAST + at as u16)
+        .take(1000);
+    let free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    ports.find(free).expect("a free port")
 }
 
 /// A running origin; dropping it stops it.
@@ -250,18 +270,34 @@ impl Drop for Origin {
         let served = self.acceptor.take().map_or_else(Vec::new, |acceptor| {
             acceptor.join().expect("the acceptor does not panic")
         });
-        for (socket, _) in &served {
-            if let Some(socket) = socket.upgrade() {
+        for connection in &served {
+            if let Some(socket) = connection.socket.upgrade() {
                 let _ = socket.shutdown(Shutdown::Both);
             }
         }
-        let panicked = served.into_iter().filter_map(|(_, thread)| thread.join().err()).count();
+        let panicked = served.into_iter().filter_map(|it| it.thread.join().err()).count();
         assert!(panicked == 0 || thread::panicking(), "{panicked} connections' scripts panicked");
     }
 }
 
-/// A connection's socket, while it is open, and its thread.
-type Served = (Weak<TcpStream>, JoinHandle<()>);
+/// An accepted connection.
+#[derive(Debug)]
+struct Served {
+    /// While it is open.
+    socket: Weak<TcpStream>,
+    thread: JoinHandle<()>,
+    /// Beyond the limit it is not counted.
+    is_counted: bool,
+}
+
+impl Served {
+    /// Whether it counts as open. A peer that closes one connection and makes another is
+    /// never thought to have both, however late the thread of the first one looks.
+    fn is_open(&self) -> bool {
+        let open = |socket: Arc<TcpStream>| connection::peeked(&socket) != Peeked::Gone;
+        self.is_counted && self.socket.upgrade().is_some_and(open)
+    }
+}
 
 struct Shared {
     script: Box<Script>,
@@ -274,7 +310,6 @@ struct Shared {
     sent_bytes: AtomicU64,
     in_flight: AtomicUsize,
     accepted: AtomicUsize,
-    open: AtomicUsize,
     most_open: AtomicUsize,
 }
 
@@ -300,7 +335,8 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) -> Vec<Served> {
         }
         let Ok(stream) = stream else { continue };
         let number = shared.accepted.fetch_add(1, Ordering::AcqRel);
-        let full = |limit: &(usize, _)| shared.open.load(Ordering::Acquire) >= limit.0;
+        let open = served.iter().filter(|it: &&Served| it.is_open()).count();
+        let full = |limit: &(usize, _)| open >= limit.0;
         let refusal = shared.limit.filter(full).map(|(_, refusal)| refusal);
         if refusal == Some(Refusal::Reset) {
             connection::reset_on_close(&stream);
@@ -310,28 +346,16 @@ fn accept_all(listener: &TcpListener, shared: &Arc<Shared>) -> Vec<Served> {
         let socket = Arc::new(stream);
         let weak = Arc::downgrade(&socket);
         let shared = shared.clone();
+        let is_counted = refusal.is_none();
         let thread = if let Some(Refusal::Status(status)) = refusal {
             thread::spawn(move || connection::serve(socket, &shared, number, Some(status)))
         } else {
-            let open = shared.open.fetch_add(1, Ordering::AcqRel) + 1;
-            shared.most_open.fetch_max(open, Ordering::AcqRel);
-            thread::spawn(move || {
-                let _open = OpenConnection(&shared.open);
-                connection::serve(socket, &shared, number, None);
-            })
+            shared.most_open.fetch_max(open + 1, Ordering::AcqRel);
+            thread::spawn(move || connection::serve(socket, &shared, number, None))
         };
-        served.push((weak, thread));
+        served.push(Served { socket: weak, thread, is_counted });
     }
     served
-}
-
-/// Counts a connection as closed when it is, also after a script's panic.
-struct OpenConnection<'a>(&'a AtomicUsize);
-
-impl Drop for OpenConnection<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
-    }
 }
 
 #[cfg(test)]

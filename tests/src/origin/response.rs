@@ -8,7 +8,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::date;
@@ -62,13 +62,28 @@ impl Gate {
 pub struct Throttle {
     bytes_per_second: u64,
     lifted: Gate,
+    allowance: Allowance,
 }
 
 impl Throttle {
     /// Limits every response to this many bytes a second.
     #[must_use]
     pub fn new(bytes_per_second: u64) -> Self {
-        Self { bytes_per_second, lifted: Gate::new() }
+        Self { bytes_per_second, lifted: Gate::new(), allowance: Allowance::endless() }
+    }
+
+    /// Once its responses together have sent so many bytes, they crawl until more is
+    /// allowed or the limit is lifted: no download is complete before the test has seen
+    /// it midway, however late its threads run, and none stalls meanwhile.
+    #[must_use]
+    pub fn crawling_after(self, bytes: u64) -> Self {
+        self.allow(bytes);
+        self
+    }
+
+    /// So many bytes from now on come at the limit's speed, and the rest crawls.
+    pub fn allow(&self, bytes: u64) {
+        self.allowance.0.store(bytes, Ordering::Release);
     }
 
     /// Nothing is limited any longer, responses under way included.
@@ -79,7 +94,17 @@ impl Throttle {
     /// The response, limited as long as the limit holds.
     #[must_use]
     pub fn apply(&self, response: Response) -> Response {
-        response.paced(self.bytes_per_second, self.lifted.clone())
+        response.paced(self.bytes_per_second, self.lifted.clone(), self.allowance.clone())
+    }
+}
+
+/// How many bytes come at the speed of a [`Throttle`] before it crawls.
+#[derive(Debug, Clone)]
+pub(super) struct Allowance(Arc<AtomicU64>);
+
+impl Allowance {
+    fn endless() -> Self {
+        Self(Arc::new(AtomicU64::new(u64::MAX)))
     }
 }
 
@@ -92,12 +117,28 @@ pub(super) enum Fault {
     Pace(Pace),
 }
 
+/// What a crawling response sends in each [`CRAWL_EVERY`].
+const CRAWL_BYTES: usize = 256;
+const CRAWL_EVERY: Duration = Duration::from_millis(20);
+
 /// At most `chunk_bytes` in each `every`, until `lifted` opens.
 #[derive(Debug, Clone)]
 pub(super) struct Pace {
-    pub(super) chunk_bytes: usize,
-    pub(super) every: Duration,
+    chunk_bytes: usize,
+    every: Duration,
+    allowance: Allowance,
     pub(super) lifted: Gate,
+}
+
+impl Pace {
+    /// Takes the next chunk's size from the allowance, and tells how long it is for.
+    pub(super) fn next_chunk(&self) -> (usize, Duration) {
+        let chunk_bytes = self.chunk_bytes as u64;
+        let taken = self.allowance.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, |left| {
+            if left == u64::MAX { Some(left) } else { left.checked_sub(chunk_bytes) }
+        });
+        if taken.is_ok() { (self.chunk_bytes, self.every) } else { (CRAWL_BYTES, CRAWL_EVERY) }
+    }
 }
 
 /// The framing of the body.
@@ -318,20 +359,20 @@ impl Response {
     /// From `after_bytes` on sends `chunk_bytes` in each interval.
     #[must_use]
     pub fn drip(self, after_bytes: u64, chunk_bytes: usize, every: Duration) -> Self {
-        let lifted = Gate::new();
-        self.fault(after_bytes, Fault::Pace(Pace { chunk_bytes, every, lifted }))
+        let (allowance, lifted) = (Allowance::endless(), Gate::new());
+        self.fault(after_bytes, Fault::Pace(Pace { chunk_bytes, every, allowance, lifted }))
     }
 
     /// Sends the whole body at this many bytes a second.
     #[must_use]
     pub fn rate(self, bytes_per_second: u64) -> Self {
-        self.paced(bytes_per_second, Gate::new())
+        self.paced(bytes_per_second, Gate::new(), Allowance::endless())
     }
 
-    fn paced(self, bytes_per_second: u64, lifted: Gate) -> Self {
+    fn paced(self, bytes_per_second: u64, lifted: Gate, allowance: Allowance) -> Self {
         let chunk_bytes = (bytes_per_second / 50).clamp(1, 64 << 10) as usize;
         let every = Duration::from_secs_f64(chunk_bytes as f64 / bytes_per_second as f64);
-        self.fault(0, Fault::Pace(Pace { chunk_bytes, every, lifted }))
+        self.fault(0, Fault::Pace(Pace { chunk_bytes, every, allowance, lifted }))
     }
 
     fn fault(mut self, at: u64, fault: Fault) -> Self {

@@ -93,8 +93,8 @@ fn stalled_response_ends_when_the_peer_goes() {
     ask(&mut stream, "");
     head(&mut stream);
     drop(stream);
-    origin.wait_until("the connection is gone", |origin| {
-        origin.shared.open.load(Ordering::Acquire) == 0
+    origin.wait_until("the response has ended", |origin| {
+        origin.shared.in_flight.load(Ordering::Acquire) == 0
     });
     assert!(!origin.requests()[0].is_finished());
 }
