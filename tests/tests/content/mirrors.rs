@@ -24,6 +24,21 @@ fn slow() -> Origin {
     Origin::throttled(&object(SIZE), &Throttle::new(2_000_000))
 }
 
+/// One of several: it crawls before it has brought what the others are to bring.
+fn crawling_after(bytes: u64) -> Origin {
+    Origin::throttled(&object(SIZE), &Throttle::new(2_000_000).crawling_after(bytes))
+}
+
+/// Lets `throttle` go once a source was dropped.
+fn when_dropped(haul: Haul, throttle: &Throttle) -> Outcome {
+    let mut running = haul.start();
+    running.wait_until("a source is dropped", |running| {
+        running.events().iter().any(|event| event["code"] == "mirror")
+    });
+    throttle.lift();
+    running.finish()
+}
+
 fn command(sandbox: &Sandbox, first: &Origin, mirrors: &[&Origin]) -> Haul {
     let haul = haul!(sandbox).json().args(["-x", "4", "-o", "file", "--retry", "2"]);
     let haul = mirrors
@@ -48,7 +63,8 @@ fn assert_dropped_alone(outcome: &Outcome, mirror: &Origin, why: &str) {
 
 #[test]
 fn under_a_digest_all_sources_are_used_at_once() {
-    let (first, second, third) = (slow(), slow(), slow());
+    // Two of them do not bring everything.
+    let [first, second, third] = [(); 3].map(|()| crawling_after(7 * MIB));
     let sandbox = Sandbox::new();
     let outcome =
         command(&sandbox, &first, &[&second, &third]).args(["--checksum", &digest()]).run();
@@ -67,8 +83,8 @@ fn each_host_has_the_bound_on_connections_for_itself() {
     // The mirror is of another host, or leads to one.
     for mirror_is_there in [true, false] {
         let sandbox = Sandbox::new();
-        let throttle = Throttle::new(1_000_000);
-        let there = throttle.clone();
+        let throttle = Throttle::new(300_000);
+        let (there, full) = (throttle.clone(), throttle.clone());
         let elsewhere = TcpListener::bind("127.0.0.2:0").unwrap();
         let second = Origin::builder().listener(elsewhere);
         let second = second.start(move |request, _| there.apply(honest(request)));
@@ -80,7 +96,10 @@ fn each_host_has_the_bound_on_connections_for_itself() {
         let mirror = if mirror_is_there { second.url("/mirror") } else { first.url("/away") };
         let haul = haul!(sandbox).json().args(["-x", "8", "--per-host", "3", "-o", "file"]);
         let haul = haul.args(["--checksum", &digest(), "--mirror", &mirror]);
-        haul.arg(first.url("/file")).run().expect(0);
+        let running = haul.arg(first.url("/file")).start();
+        first.wait_until("all are there", |_| (first.most_open(), second.most_open()) == (3, 3));
+        full.lift();
+        running.finish().expect(0);
         sandbox.assert_published("file", &object(SIZE));
         assert_eq!((first.most_open(), second.most_open()), (3, 3), "{mirror}");
     }
@@ -114,9 +133,14 @@ fn fault_030_without_a_digest_mirrors_are_never_stitched() {
 #[test]
 fn fault_030_mirror_with_other_bytes_never_gets_into_the_file() {
     let twin = other().with_etag(object(SIZE).etag());
-    let (first, second) = (slow(), Origin::throttled(&twin, &Throttle::new(2_000_000)));
+    let alone = Throttle::new(2_000_000).crawling_after(SIZE / 2);
+    let first = Origin::throttled(&object(SIZE), &alone);
+    let second = Origin::throttled(&twin, &Throttle::new(2_000_000));
     let sandbox = Sandbox::new();
-    let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
+    let running = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).start();
+    second.wait_until("it takes part", |second| second.sent_bytes() >= SIZE / 4);
+    alone.lift();
+    let outcome = running.finish();
     outcome.expect(0).expect_notice("restarted");
     sandbox.assert_published("file", &object(SIZE));
     assert!(second.sent_bytes() > 0, "it took part");
@@ -129,9 +153,12 @@ fn fault_030_mirror_with_other_bytes_never_gets_into_the_file() {
 
 #[test]
 fn mirror_with_another_size_is_dropped_and_named() {
-    let (first, second) = (slow(), Origin::serving(&Object::new(1, SIZE - 1)));
+    let throttle = Throttle::new(2_000_000).crawling_after(SIZE / 2);
+    let first = Origin::throttled(&object(SIZE), &throttle);
+    let second = Origin::serving(&Object::new(1, SIZE - 1));
     let sandbox = Sandbox::new();
-    let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
+    let haul = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]);
+    let outcome = when_dropped(haul, &throttle);
     outcome.expect(0);
     sandbox.assert_published("file", &object(SIZE));
     assert_dropped_alone(&outcome, &second, "size");
@@ -141,23 +168,22 @@ fn mirror_with_another_size_is_dropped_and_named() {
 #[test]
 fn mirrors_that_do_not_answer_rightly_are_dropped_and_named() {
     type Answer = fn(&Request) -> Response;
-    // A mirror is dropped at once, or after a few tries with growing rests: the
-    // rest of the download outlasts those by far.
-    const AT_ONCE: u64 = 2_000_000;
-    const AFTER_TRIES: u64 = 700_000;
-    let answers: [(Answer, &str, u64); 6] = [
-        (|_| Response::empty(404), "404", AT_ONCE),
-        (|_| Response::empty(403), "403", AFTER_TRIES),
-        (|_| Response::hang_up(End::Reset), "", AFTER_TRIES),
-        (|_| Response::text(200, "text/html", "<html>"), "", AFTER_TRIES),
-        (|request| honest(request).without("Content-Range"), "Content-Range", AT_ONCE),
-        (|_| Response::redirect(302, "file:///etc/passwd"), "file", AT_ONCE),
+    let answers: [(Answer, &str); 6] = [
+        (|_| Response::empty(404), "404"),
+        (|_| Response::empty(403), "403"),
+        (|_| Response::hang_up(End::Reset), ""),
+        (|_| Response::text(200, "text/html", "<html>"), ""),
+        (|request| honest(request).without("Content-Range"), "Content-Range"),
+        (|_| Response::redirect(302, "file:///etc/passwd"), "file"),
     ];
-    for (answer, why, rate) in answers {
-        let first = Origin::throttled(&object(SIZE), &Throttle::new(rate));
+    for (answer, why) in answers {
+        // A mirror is dropped at once, or after a few tries with growing rests.
+        let throttle = Throttle::new(700_000).crawling_after(SIZE / 4 * 3);
+        let first = Origin::throttled(&object(SIZE), &throttle);
         let second = Origin::start(move |request, _| answer(request));
         let sandbox = Sandbox::new();
-        let outcome = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]).run();
+        let haul = command(&sandbox, &first, &[&second]).args(["--checksum", &digest()]);
+        let outcome = when_dropped(haul, &throttle);
         outcome.expect(0);
         sandbox.assert_published("file", &object(SIZE));
         assert_dropped_alone(&outcome, &second, why);
@@ -168,7 +194,7 @@ fn mirrors_that_do_not_answer_rightly_are_dropped_and_named() {
 #[test]
 fn what_the_first_url_does_not_have_its_mirrors_bring() {
     let first = Origin::start(|_, _| Response::empty(404));
-    let (second, third) = (slow(), slow());
+    let (second, third) = (crawling_after(SIZE / 4 * 3), crawling_after(SIZE / 4 * 3));
     let sandbox = Sandbox::new();
     let outcome =
         command(&sandbox, &first, &[&second, &third]).args(["--checksum", &digest()]).run();
@@ -176,7 +202,7 @@ fn what_the_first_url_does_not_have_its_mirrors_bring() {
     sandbox.assert_published("file", &object(SIZE));
     assert!(second.sent_bytes() > SIZE / 8 && third.sent_bytes() > SIZE / 8);
     // Nothing is given up for that without a digest either, before the first byte.
-    let first = Origin::start(|_, _| Response::empty(404));
+    let (first, second) = (Origin::start(|_, _| Response::empty(404)), slow());
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &first, &[&second]).run();
     outcome.expect(0).expect_notice("mirror");
@@ -217,7 +243,7 @@ fn fault_079_headers_and_logins_do_not_go_to_mirrors_elsewhere() {
 
 #[test]
 fn a_partial_is_continued_from_whatever_source_is_left() {
-    let (first, second) = (slow(), slow());
+    let (first, second) = (crawling_after(4 * MIB), crawling_after(4 * MIB));
     let sandbox = Sandbox::new();
     let digest = digest();
     let with_digest = |first: &Origin, second: &Origin| {
@@ -240,14 +266,14 @@ fn a_digest_of_the_server_lets_mirrors_take_part() {
 
     let bytes = object(SIZE).bytes(0..SIZE);
     let sha256 = base64::engine::general_purpose::STANDARD.encode(sha2::Sha256::digest(&bytes));
-    let (second, third) = (slow(), slow());
+    let (second, third) = (crawling_after(7 * MIB), crawling_after(7 * MIB));
     // RFC 6249: the origin names the mirrors itself.
     let links = format!(
         "<{}>; rel=duplicate; pri=2; geo=de, <{}>; rel=\"duplicate\"; pri=1",
         second.url("/two"),
         third.url("/three")
     );
-    let throttle = Throttle::new(2_000_000);
+    let throttle = Throttle::new(2_000_000).crawling_after(7 * MIB);
     let first = Origin::start(move |request, _| {
         let honest = honest(request).header("Digest", &format!("SHA-256={sha256}"));
         throttle.apply(honest.header("Link", &links))
@@ -286,7 +312,7 @@ fn links_without_a_strong_digest_are_not_followed() {
 
 #[test]
 fn mirrors_of_a_list_are_used_together_too() {
-    let (first, second) = (slow(), slow());
+    let (first, second) = (crawling_after(SIZE / 4 * 3), crawling_after(SIZE / 4 * 3));
     let sandbox = Sandbox::new();
     let list = format!(
         "{{\"urls\":[\"{}\",\"{}\"],\"out\":\"file\",\"digest\":\"{}\"}}\n",

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use haul_tests::origin::{Throttle, closed_port};
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -15,15 +16,22 @@ fn honest(request: &Request) -> Response {
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox)
-        .args(["-x", "4", "-o", "file", "--retry", "1", "--stall-timeout", "1s"])
+        .args(["-x", "4", "-o", "file", "--retry", "1", "--stall-timeout", "5s"])
         .arg(origin.url("/file"))
 }
 
 fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
-    let outcome = command(sandbox, origin).run();
+    run_with(sandbox, origin, &[])
+}
+
+fn run_with(sandbox: &Sandbox, origin: &Origin, args: &[&str]) -> Outcome {
+    let outcome = command(sandbox, origin).args(args).run();
     assert_well_asked(origin);
     outcome
 }
+
+/// Whoever says nothing for a second is left.
+const IMPATIENT: [&str; 2] = ["--stall-timeout", "1s"];
 
 #[test]
 fn fault_043_stalled_connections_hand_over() {
@@ -37,7 +45,7 @@ fn fault_043_stalled_connections_hand_over() {
             }
         });
         let sandbox = Sandbox::new();
-        run(&sandbox, &origin).expect(0);
+        run_with(&sandbox, &origin, &IMPATIENT).expect(0);
         sandbox.assert_published("file", &object(SIZE));
     }
 }
@@ -49,18 +57,19 @@ fn fault_043_silence_before_the_head_counts_as_a_stall() {
         _ => honest(request),
     });
     let sandbox = Sandbox::new();
-    run(&sandbox, &origin).expect(0);
+    run_with(&sandbox, &origin, &IMPATIENT).expect(0);
     sandbox.assert_published("file", &object(SIZE));
 }
 
 #[test]
 fn fault_043_server_that_only_stalls_is_given_up() {
     let origin = Origin::start(|request, context| match context.index {
-        0 => honest(request),
+        // It does not bring everything.
+        0 => honest(request).cut(4 * MIB, End::Close),
         _ => honest(request).stall(0, &Gate::new()),
     });
     let sandbox = Sandbox::new();
-    let outcome = run(&sandbox, &origin);
+    let outcome = run_with(&sandbox, &origin, &IMPATIENT);
     outcome.expect(4);
     sandbox.assert_kept("file");
 }
@@ -98,7 +107,8 @@ fn fault_045_resets_keep_what_came() {
 #[test]
 fn fault_045_resets_without_progress_are_bounded() {
     let origin = Origin::start(|request, context| match context.index {
-        0 => honest(request),
+        // It does not bring everything.
+        0 => honest(request).cut(4 * MIB, End::Close),
         _ => honest(request).cut(0, End::Reset),
     });
     let sandbox = Sandbox::new();
@@ -111,9 +121,7 @@ fn fault_045_resets_without_progress_are_bounded() {
 
 #[test]
 fn nobody_listens() {
-    let origin = Origin::serving(&object(SIZE));
-    let url = origin.url("/file");
-    drop(origin);
+    let url = format!("http://127.0.0.1:{}/file", closed_port());
     let sandbox = Sandbox::new();
     haul!(sandbox).args(["--retry", "1", "-o", "file"]).arg(url).run().expect(4);
     sandbox.assert_unpublished("file");
@@ -127,7 +135,9 @@ fn fault_046_closed_pooled_connections_cost_no_retry() {
         let count = dropped.clone();
         let origin = Origin::start(move |request, context| {
             if context.request_on_connection == 0 {
-                return honest(request);
+                // The first is so slow that the others have to ask again.
+                let rate = if context.index == 0 { MIB } else { 64 * MIB };
+                return honest(request).rate(rate);
             }
             count.fetch_add(1, Ordering::AcqRel);
             Response::hang_up(end)
@@ -228,7 +238,8 @@ fn not_http_at_all_is_a_broken_protocol() {
 
 #[test]
 fn fault_054_server_restarted_midway() {
-    let origin = Origin::start(|request, _| honest(request).rate(4 * MIB));
+    let throttle = Throttle::new(4 * MIB).crawling_after(5 * MIB);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let port = origin.port();
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).args(["--retry", "5"]).start();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, cho
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use haul_tests::prelude::*;
 
@@ -275,7 +275,7 @@ fn interrupted_it_goes_on_and_a_changed_object_gives_it_back() {
     let served = Arc::new(Mutex::new(object(SIZE)));
     for end in [interrupt, kill] {
         for changes in [false, true] {
-            let limited = Throttle::new(MIB);
+            let limited = Throttle::new(2 * MIB).crawling_after(6 * MIB);
             let (current, limit) = (served.clone(), limited.clone());
             let slow = Origin::start(move |request, _| {
                 limit.apply(standard(&current.lock().unwrap(), request))
@@ -326,7 +326,7 @@ fn what_firefox_left_is_continued() {
         let sandbox = Sandbox::new();
         sandbox.write("file.iso", "");
         sandbox.write(name, prefix(5 * MIB));
-        let throttle = Throttle::new(MIB / 2);
+        let throttle = Throttle::new(MIB / 2).crawling_after(5 * MIB);
         let slow = Origin::throttled(&object(SIZE), &throttle);
         kill(command(&sandbox, &slow), 5 * MIB + 300_000);
         throttle.lift();
@@ -734,8 +734,16 @@ fn is_installed(program: &str) -> bool {
     is_here
 }
 
-/// Runs `program`, and kills it once the origin sent so many bytes.
-fn killed(program: &str, words: &[&str], sandbox: &Sandbox, origin: &Origin, sent: u64) {
+/// Runs `program`, and kills it once the origin sent so many bytes and `is_kept` says that
+/// they are on the disk.
+fn killed(
+    program: &str,
+    words: &[&str],
+    sandbox: &Sandbox,
+    origin: &Origin,
+    sent: u64,
+    is_kept: impl FnOnce(),
+) {
     let quiet = || Stdio::null();
     let mut child: Child = Command::new(program)
         .args(words)
@@ -748,7 +756,7 @@ fn killed(program: &str, words: &[&str], sandbox: &Sandbox, origin: &Origin, sen
         .spawn()
         .unwrap();
     origin.wait_until("it has got some of it", |origin| origin.sent_bytes() >= sent);
-    std::thread::sleep(Duration::from_millis(1300));
+    is_kept();
     child.kill().unwrap();
     child.wait().unwrap();
 }
@@ -760,9 +768,12 @@ fn curl_and_wget_themselves_are_continued() {
         if !is_installed(program) {
             continue;
         }
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
         let (origin, sandbox) = (Origin::throttled(&object(SIZE), &throttle), Sandbox::new());
-        killed(program, words, &sandbox, &origin, 2 * MIB);
+        let length = || fs::metadata(sandbox.path("file.iso")).map_or(0, |found| found.len());
+        killed(program, words, &sandbox, &origin, 2 * MIB, || {
+            origin.wait_until("it has stored some of it", |_| length() >= MIB);
+        });
         let had = fs::metadata(sandbox.path("file.iso")).unwrap().len();
         assert!((MIB..SIZE).contains(&had), "{program} has {had} bytes");
         throttle.lift();
@@ -778,12 +789,20 @@ fn aria2_itself_is_continued() {
         return;
     }
     for allocation in ["none", "prealloc", "falloc"] {
-        let throttle = Throttle::new(MIB);
+        let throttle = Throttle::new(MIB).crawling_after(6 * MIB);
         let (origin, sandbox) = (Origin::throttled(&object(SIZE), &throttle), Sandbox::new());
         let allocation = format!("--file-allocation={allocation}");
         let words = ["--no-conf", "-x4", "-s4", "-k1M", "--auto-save-interval=1", "-o", "file.iso"];
         let words = [&words[..], &[&allocation]].concat();
-        killed("aria2c", &words, &sandbox, &origin, 4 * MIB);
+        // It writes this file anew each second.
+        let control = || fs::read(sandbox.path("file.iso.aria2")).unwrap_or_default();
+        killed("aria2c", &words, &sandbox, &origin, 4 * MIB, || {
+            let before = control();
+            origin.wait_until("it has noted that", |_| {
+                let now = control();
+                !now.is_empty() && now != before
+            });
+        });
         assert_eq!(sandbox.files(), ["file.iso", "file.iso.aria2"]);
         throttle.lift();
         let outcome = command(&sandbox, &origin).run();

@@ -76,7 +76,7 @@ fn a_numbered_name_is_chosen_beside_what_exists() {
 
 #[test]
 fn an_interrupted_download_continues_under_its_number() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     sandbox.write("film.mp4", "older");
@@ -94,7 +94,7 @@ fn an_interrupted_download_continues_under_its_number() {
 
 #[test]
 fn two_runs_at_once_and_a_file_that_appears_have_names_of_their_own() {
-    let throttle = Throttle::new(MIB);
+    let throttle = Throttle::new(MIB).crawling_after(MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut first = command(&sandbox, &origin).arg("--auto-rename").start();
@@ -154,7 +154,7 @@ fn of_two_downloads_of_one_run_with_one_name_one_is_refused_before_it_stores() {
 #[test]
 fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
     let film = object(SIZE).with_content_type("video/mp4");
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&film, &throttle);
     let sandbox = Sandbox::new();
     interrupt(haul!(sandbox).arg(origin.url("/watch")), MIB);
@@ -169,7 +169,7 @@ fn a_name_without_an_extension_gets_that_of_its_type_and_continues() {
 #[test]
 fn a_page_in_the_place_of_an_object_without_an_extension_is_not_published() {
     let film = object(SIZE).with_content_type("video/mp4");
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let (slow, logged_out) = (throttle.clone(), Gate::new());
     let out = logged_out.clone();
     let origin = Origin::start(move |request, _| match out.is_open() {

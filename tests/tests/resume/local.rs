@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::Path;
 
+use haul_tests::harness::kill;
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
@@ -20,7 +21,7 @@ fn run(sandbox: &Sandbox, origin: &Origin) -> Outcome {
 
 /// A partial and a checkpoint of [`object`], and its origin at full speed.
 fn partial(sandbox: &Sandbox) -> Origin {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(6 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(command(sandbox, &origin), 4 * MIB);
     sandbox.assert_kept("file");
@@ -31,7 +32,7 @@ fn partial(sandbox: &Sandbox) -> Origin {
 #[test]
 fn fault_059_partial_truncated_underneath() {
     for storage in ["auto", "mmap", "pwrite"] {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).args(["--storage", storage]).start();
@@ -47,7 +48,7 @@ fn fault_059_partial_truncated_underneath() {
 #[test]
 fn fault_060_partial_removed_or_replaced_underneath() {
     for replaced in [false, true] {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).start();
@@ -236,13 +237,10 @@ fn fault_065_missing_or_short_partial_is_fetched_again() {
 fn fault_066_edited_partial_is_never_published_as_complete() {
     // Segments that were complete but not synced are hashed again on a resume;
     // a kill leaves such segments.
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
-    let mut running = command(&sandbox, &origin).start();
-    running.wait_until("a checkpoint is there", |running| running.bytes() >= 9 * MIB);
-    running.signal(Signal::KILL);
-    let _ = running.finish();
+    kill(command(&sandbox, &origin), 9 * MIB);
     let mut part = fs::read(sandbox.part("file")).unwrap();
     for byte in part.iter_mut().step_by(4096) {
         *byte ^= 0x55;
@@ -255,7 +253,7 @@ fn fault_066_edited_partial_is_never_published_as_complete() {
 
 #[test]
 fn fault_067_of_two_hauls_one_goes_on() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut first = command(&sandbox, &origin).start();
@@ -294,7 +292,7 @@ fn fault_071_existing_output_is_refused() {
 
 #[test]
 fn fault_071_output_that_appears_meanwhile_is_not_overwritten() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).start();
@@ -315,7 +313,7 @@ fn fault_071_output_that_appears_meanwhile_is_not_overwritten() {
 
 #[test]
 fn overwriting_keeps_the_old_file_until_the_new_is_complete() {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(4 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     sandbox.write("file", "old");
