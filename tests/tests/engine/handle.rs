@@ -32,7 +32,7 @@ async fn until_event(events: &mut Events, what: impl Fn(&Event) -> bool) {
 fn paused_nothing_is_received_and_resumed_it_goes_on() {
     leaks::checked(async {
         let object = object();
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(7 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let running = download(&origin, &sandbox).start().unwrap();
@@ -87,7 +87,7 @@ fn a_download_may_be_paused_before_it_begins_and_dropped_while_it_is() {
         sandbox.assert_published("film.mp4", &object);
 
         let sandbox = Sandbox::new();
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(4 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();
@@ -174,7 +174,7 @@ fn the_rate_can_be_changed() {
 fn cancelled_and_removed_nothing_is_left() {
     leaks::checked(async {
         let object = object();
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(4 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let running = download(&origin, &sandbox).start().unwrap();
@@ -183,6 +183,7 @@ fn cancelled_and_removed_nothing_is_left() {
         sandbox.assert_nothing_left();
 
         // Of an earlier run as well, before the server has answered this one.
+        throttle.allow(4 * MIB);
         let running = download(&origin, &sandbox).start().unwrap();
         until_bytes(&running, 2 * MIB).await;
         running.cancel().await.unwrap().expect("a checkpoint");
@@ -256,7 +257,7 @@ fn metadata_tells_of_the_object_and_no_secret() {
 #[test]
 fn the_last_event_is_not_lost_when_nobody_listens_for_long() {
     leaks::checked(async {
-        let origin = Origin::throttled(&object(), &Throttle::new(MIB));
+        let origin = Origin::throttled(&object(), &Throttle::new(MIB / 16));
         let sandbox = Sandbox::new();
         let running = download(&origin, &sandbox).start().unwrap();
         let mut events = running.events();

@@ -16,7 +16,7 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 #[test]
 fn fault_073_signals_record_what_was_stored() {
     for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143), (Signal::HUP, 129)] {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(7 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut running = command(&sandbox, &origin).start();
@@ -43,7 +43,7 @@ fn fault_073_signals_do_not_wait_for_a_stalled_server() {
     let stalled = Origin::start(|request, context| {
         let honest = standard(&object(SIZE), request);
         match context.index {
-            0 => honest,
+            0 => honest.stall(MIB, &Gate::new()),
             _ => honest.stall(100, &Gate::new()),
         }
     });
@@ -84,7 +84,7 @@ fn fault_073_signal_during_backoff() {
 
 #[test]
 fn fault_073_second_interrupt_ends_at_once() {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).start();
@@ -100,7 +100,7 @@ fn fault_073_second_interrupt_ends_at_once() {
 
 #[test]
 fn fault_075_stopped_and_continued() {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).args(["--stall-timeout", "1s"]).start();

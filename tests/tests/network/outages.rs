@@ -3,6 +3,7 @@
 use std::fs;
 
 use haul_tests::harness::contains;
+use haul_tests::origin::{Context, End, Throttle};
 use haul_tests::prelude::*;
 use serde_json::Value;
 
@@ -33,7 +34,8 @@ fn behind(portal: Portal, elsewhere: String, gone: &Gate) -> Origin {
     let gone = gone.clone();
     Origin::start(move |request, context| match context.index {
         _ if gone.is_open() => standard(&object(SIZE), request),
-        0 | 1 => standard(&object(SIZE), request).rate(4 * MIB),
+        // Together they do not bring everything.
+        0 | 1 => standard(&object(SIZE), request).rate(4 * MIB).cut(4 * MIB, End::Close),
         _ => portal(request, &elsewhere),
     })
 }
@@ -78,8 +80,8 @@ fn fault_042_captive_portal_that_stays() {
 
 #[test]
 fn fault_053_network_that_comes_back_within_the_default_retries() {
-    let slow = |request: &Request| standard(&object(SIZE), request).rate(2 * MIB);
-    let origin = Origin::start(move |request, _| slow(request));
+    let throttle = Throttle::new(2 * MIB).crawling_after(4 * MIB);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     let port = origin.port();
     let sandbox = Sandbox::new();
     let mut running = haul!(sandbox, bare)
@@ -98,7 +100,9 @@ fn fault_053_network_that_comes_back_within_the_default_retries() {
         retries(&running).iter().filter_map(|event| event["attempt"].as_u64()).collect();
     assert_eq!(attempts, [1, 2, 3, 4]);
 
-    let origin = Origin::builder().port(port).start(move |request, _| slow(request));
+    throttle.allow(4 * MIB);
+    let slow = move |request: &Request, _: &Context| throttle.apply(standard(&object(SIZE), request));
+    let origin = Origin::builder().port(port).start(slow);
     let had = running.bytes();
     running.wait_until("more bytes are here", |running| running.bytes() >= had + 2 * MIB);
     drop(origin);

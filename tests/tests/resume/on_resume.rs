@@ -120,7 +120,8 @@ fn fault_001_range_ignored_on_resume() {
 #[test]
 fn fault_002_some_ranges_ignored_on_resume() {
     goes_sequential(lying(|request, context| match context.index {
-        0 => honest(request),
+        // The rest does not come before another response is looked at.
+        0 => honest(request).rate(2 * MIB),
         _ => Response::full(&object(SIZE)),
     }));
 }
@@ -130,7 +131,7 @@ fn fault_003_slice_posing_as_200_on_resume() {
     for from in [0, 1] {
         goes_sequential(lying(move |request, context| match context.index >= from {
             true => honest(request).status(200),
-            false => honest(request),
+            false => honest(request).rate(2 * MIB),
         }));
     }
 }
@@ -228,11 +229,11 @@ fn fault_011_another_total_on_resume() {
         }),
     );
     is_given_up_as_changed(lying(move |request, _| match request.start() {
-        0 => honest(request),
+        0 => honest(request).rate(2 * MIB),
         _ => other_total(request),
     }));
     is_given_up_as_changed(lying(|request, _| match request.start() {
-        0 => honest(request),
+        0 => honest(request).rate(2 * MIB),
         _ => Response::unsatisfiable(SIZE - 1),
     }));
 }
@@ -372,7 +373,8 @@ fn fault_025_changed_object_on_resume() {
         restarts_into(&after, move |request, _| standard(&served, request));
     }
     is_given_up_as_changed(|request, context| {
-        standard(&Object::new(100 + context.index as u64, SIZE), request)
+        // So slow that no version is whole before the next one is seen.
+        standard(&Object::new(100 + context.index as u64, SIZE), request).rate(2 * MIB)
     });
 }
 
@@ -380,7 +382,10 @@ fn fault_025_changed_object_on_resume() {
 fn fault_026_412_without_end_on_resume() {
     is_given_up_as_changed(|request, context| {
         let now = Object::new(100 + context.index as u64, SIZE);
-        if request.is_conditional() { Response::empty(412) } else { standard(&now, request) }
+        match request.is_conditional() {
+            true => Response::empty(412),
+            false => standard(&now, request).rate(2 * MIB),
+        }
     });
 }
 

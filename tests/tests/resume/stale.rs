@@ -15,7 +15,8 @@ fn download(sandbox: &Sandbox, origin: &Origin, name: &str) -> Haul {
 
 /// Leaves a partial of this name with 4 MiB or more in it.
 fn leave_partial(sandbox: &Sandbox, name: &str) {
-    let origin = Origin::throttled(&Object::new(1, SIZE), &Throttle::new(4 * MIB));
+    let throttle = Throttle::new(4 * MIB).crawling_after(6 * MIB);
+    let origin = Origin::throttled(&Object::new(1, SIZE), &throttle);
     interrupt(download(sandbox, &origin, name), 4 * MIB);
     assert!(sandbox.part(name).exists() && sandbox.checkpoint(name).exists());
 }
@@ -111,7 +112,7 @@ fn status_tells_of_damage_and_of_what_runs() {
     leave_partial(&sandbox, "torn");
     let checkpoint = fs::read(sandbox.checkpoint("torn")).unwrap();
     fs::write(sandbox.checkpoint("torn"), &checkpoint[..checkpoint.len() - 1]).unwrap();
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&Object::new(1, SIZE), &throttle);
     let mut running = download(&sandbox, &origin, "alive").start();
     running.wait_until("it is under way", |running| running.bytes() > 0);
