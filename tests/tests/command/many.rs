@@ -69,7 +69,8 @@ fn no_more_run_at_once_than_asked_for() {
         standard(&object(number), request).stall(5_000, &held)
     });
     let list = list(&origin, names(0..12));
-    let running = command(&sandbox, list.path()).args(["--jobs", "3"]).start();
+    let running = command(&sandbox, list.path()).args(["--jobs", "3", "--stall-timeout", "60"]);
+    let running = running.start();
     origin.wait_until("three are asked for", |origin| origin.requests().len() == 3);
     // A fourth would have been asked for by the time that the first has begun.
     let mut running = running;
@@ -292,7 +293,10 @@ fn an_interrupted_list_goes_on_with_the_same_command() {
         if number == 5 { honest.stall(5_000, &held) } else { honest }
     });
     let list = list(&origin, names(0..10));
-    let command = || command(&sandbox, list.path()).args(["-j", "1", "--results", "r"]);
+    let command = || {
+        let haul = command(&sandbox, list.path()).args(["-j", "1", "--results", "r"]);
+        haul.args(["--stall-timeout", "60"])
+    };
     let running = command().start();
     origin.wait_until("the sixth is asked for", |origin| origin.requests().len() == 6);
     running.signal(Signal::INT);

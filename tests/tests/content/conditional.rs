@@ -124,17 +124,19 @@ fn a_file_that_somebody_changed_is_replaced() {
 
 #[test]
 fn the_old_file_stays_until_the_new_one_is_complete() {
-    let throttle = Throttle::new(MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(8 * MIB);
     let slow = throttle.clone();
     let (old, large) = (old(), Object::new(2, 24 * MIB).with_last_modified(Some(1_700_000_000)));
     let (first, then) = (old.clone(), large.clone());
-    let origin = Origin::start(move |request, context| {
-        let now = if context.sent_bytes < SIZE { &first } else { &then };
-        let response = standard(now, request);
-        if context.sent_bytes < SIZE { response } else { slow.apply(response) }
+    let changed = Arc::new(AtomicBool::new(false));
+    let switch = Arc::clone(&changed);
+    let origin = Origin::start(move |request, _| match switch.load(Ordering::SeqCst) {
+        false => standard(&first, request),
+        true => slow.apply(standard(&then, request)),
     });
     let sandbox = Sandbox::new();
     if_changed(&sandbox, &origin).run().expect(0);
+    changed.store(true, Ordering::SeqCst);
     kill(if_changed(&sandbox, &origin).args(["-x", "4"]), 6 * MIB);
     old.compare_file(&sandbox.path("file")).unwrap();
     assert_eq!(sandbox.files(), ["file", "file.haul", "file.part"]);
@@ -168,7 +170,7 @@ fn no_part(sandbox: &Sandbox, origin: &Origin) -> Haul {
 fn without_a_part_the_data_has_its_name_from_the_start() {
     let object = Object::new(1, 24 * MIB + 4321);
     for killed in [false, true] {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let first = no_part(&sandbox, &origin);
@@ -218,7 +220,7 @@ fn without_a_part_wrong_data_does_not_stay() {
 #[test]
 fn without_a_part_two_hauls_do_not_write_to_one_file() {
     let object = Object::new(1, 24 * MIB);
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object, &throttle);
     let sandbox = Sandbox::new();
     let mut first = no_part(&sandbox, &origin).start();

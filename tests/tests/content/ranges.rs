@@ -88,7 +88,7 @@ fn an_interrupted_range_continues_where_it_was() {
     const RANGES: &str = "1000-9999999,12000000-";
     let parts = [(1000, 10_000_000), (12_000_000, SIZE)];
     for killed in [false, true] {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let first = command(&sandbox, &origin, RANGES);
@@ -117,7 +117,7 @@ fn a_partial_of_other_bytes_is_not_continued() {
         (None, Some("1000-"), [(1000, SIZE)]),
         (Some("1000-"), None, [(0, SIZE)]),
     ] {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let with = |range: Option<&str>| {
@@ -189,7 +189,11 @@ fn a_server_without_ranges_gives_no_part() {
     // Also one that gives ranges at first.
     let served = object(SIZE);
     let origin = Origin::start(move |request, context| {
-        if context.index < 3 { standard(&served, request) } else { Response::full(&served) }
+        match context.index {
+            // So slow that they do not bring all of it before.
+            0..3 => standard(&served, request).rate(2 * MIB),
+            _ => Response::full(&served),
+        }
     });
     let outcome = command(&sandbox, &origin, "100-").run();
     outcome.expect(7).expect_message("part of the object");
@@ -200,8 +204,10 @@ fn a_server_without_ranges_gives_no_part() {
 fn an_object_that_changes_midway_starts_over_with_its_new_size() {
     let (old, new) = (object(SIZE), Object::new(5, 20 * MIB).with_etag(Some("\"new\"")));
     let served = new.clone();
-    let origin = Origin::start(move |request, context| {
-        standard(if context.sent_bytes < 8 * MIB { &old } else { &served }, request)
+    let origin = Origin::start(move |request, context| match context.index {
+        // So slow that it is not here before the new one is seen.
+        0 | 1 => standard(&old, request).rate(2 * MIB),
+        _ => standard(&served, request),
     });
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox, &origin, "-15000000").run();

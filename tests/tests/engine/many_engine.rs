@@ -109,7 +109,7 @@ fn a_host_gets_no_more_connections_than_allowed_in_threads() {
 fn one_connection_to_a_host_is_enough_also_for_a_partial_of_another_url() {
     leaks::checked(async {
         let object = Object::new(1, 12 * MIB + 5);
-        let throttle = Throttle::new(8 * MIB);
+        let throttle = Throttle::new(8 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine_with(|config| config.max_connections_per_host = Some(1));
@@ -129,7 +129,7 @@ fn one_connection_to_a_host_is_enough_also_for_a_partial_of_another_url() {
 fn so_many_run_at_once_and_the_others_are_told_that_they_wait() {
     leaks::checked(async {
         let object = Object::new(1, 2 * MIB);
-        let throttle = Throttle::new(MIB / 2);
+        let throttle = Throttle::new(MIB / 64);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine_with(|config| config.max_active = Some(2));
@@ -174,7 +174,7 @@ fn so_many_run_at_once_and_the_others_are_told_that_they_wait() {
 fn a_queued_download_that_is_stopped_keeps_what_an_earlier_run_left() {
     leaks::checked(async {
         let object = Object::new(1, 4 * MIB);
-        let throttle = Throttle::new(MIB);
+        let throttle = Throttle::new(MIB).crawling_after(2 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine_with(|config| config.max_active = Some(1));

@@ -494,7 +494,8 @@ fn a_failed_download_bears_every_call_in_every_order() {
 #[test]
 fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
     leaks::checked(async {
-        let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();
         let start = || engine.download(&origin.url("/film")).output(sandbox.path("film")).start();
@@ -510,6 +511,7 @@ fn a_cancelled_download_tells_that_to_everybody_and_is_removed_afterwards() {
         assert!(soon("metadata", monitor.opened()).await.is_err());
 
         // A future that is dropped while it waits has no effect.
+        throttle.allow(3 * MIB);
         let running = start().unwrap();
         assert!(tokio::time::timeout(Duration::from_millis(50), running.wait()).await.is_err());
         until_bytes(&running, 2 * MIB).await;
@@ -535,7 +537,8 @@ fn a_stream_that_fails_tells_the_status() {
 #[test]
 fn a_runtime_that_went_away_is_told_as_that() {
     leaks::guarded(|| {
-        let origin = Origin::throttled(&object(SIZE), &Throttle::new(2 * MIB));
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
+        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();
         let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -1006,7 +1009,7 @@ impl Observer for Slow {
 fn a_dropped_download_can_be_started_again_at_once() {
     leaks::checked_in_threads(async {
         let object = object(SIZE);
-        let throttle = Throttle::new(MIB);
+        let throttle = Throttle::new(MIB).crawling_after(5 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = Sandbox::new();
         let engine = engine();

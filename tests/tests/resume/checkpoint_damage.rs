@@ -27,7 +27,7 @@ struct Interrupted {
 
 impl Interrupted {
     fn new(signal: Signal) -> Self {
-        let throttle = Throttle::new(MIB);
+        let throttle = Throttle::new(MIB).crawling_after(7 * MIB / 2);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         if signal == Signal::INT {
