@@ -101,7 +101,8 @@ fn fault_053_network_that_comes_back_within_the_default_retries() {
     assert_eq!(attempts, [1, 2, 3, 4]);
 
     throttle.allow(4 * MIB);
-    let slow = move |request: &Request, _: &Context| throttle.apply(standard(&object(SIZE), request));
+    let slow =
+        move |request: &Request, _: &Context| throttle.apply(standard(&object(SIZE), request));
     let origin = Origin::builder().port(port).start(slow);
     let had = running.bytes();
     running.wait_until("more bytes are here", |running| running.bytes() >= had + 2 * MIB);
