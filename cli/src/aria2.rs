@@ -8,10 +8,10 @@
 mod page;
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::process::ExitCode;
 
 use crate::exit::{self, End, Failure};
+use crate::os;
 use crate::render::{escape, to_stderr, to_stdout};
 use crate::units::parse_size;
 
@@ -161,7 +161,7 @@ pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 /// Whether the program was called by aria2c's name.
 pub(crate) fn is_name_of(program: &OsStr) -> bool {
     let name = std::path::Path::new(program).file_name().unwrap_or_default();
-    name.as_bytes().windows(6).any(|part| part == b"aria2c")
+    name.as_encoded_bytes().windows(6).any(|part| part == b"aria2c")
 }
 
 /// The exit code that aria2 has (its manual, "Exit status") for the way haul ended.
@@ -213,7 +213,7 @@ fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failur
     let mut words = words.peekable();
     let mut only_urls = false;
     while let Some(word) = words.next() {
-        let bytes = word.as_bytes();
+        let bytes = word.as_encoded_bytes();
         if only_urls || !bytes.starts_with(b"-") || bytes == b"-" {
             urls.push(word);
             continue;
@@ -230,7 +230,8 @@ fn translate(words: impl Iterator<Item = OsString>) -> Result<Translated, Failur
             let Some((long, _, wants_value, meaning)) = known else {
                 out.notes.push(format!("note: {name} is not known here and is left out"));
                 // A following word that is neither an option nor a URL is its value.
-                let stray = |next: &OsString| !next.as_bytes().starts_with(b"-") && !is_url(next);
+                let stray =
+                    |next: &OsString| !next.as_encoded_bytes().starts_with(b"-") && !is_url(next);
                 if value.is_none() {
                     words.next_if(stray);
                 }
@@ -273,7 +274,7 @@ fn take(
         }
         Unbounded(flag) => {
             // The last of several equal options counts, even if it is 0.
-            out.words.retain(|word| !word.as_bytes().starts_with(flag.as_bytes()));
+            out.words.retain(|word| !word.as_encoded_bytes().starts_with(flag.as_bytes()));
             if !value.is_some_and(is_zero) {
                 take(Value(flag), value, decisions, out)?;
             }
@@ -320,8 +321,8 @@ fn take(
         Header => {
             let text = value.unwrap_or_default();
             // A header without a value is not sent.
-            let colon = text.as_bytes().iter().position(|byte| *byte == b':');
-            let value = colon.map(|at| text.as_bytes()[at + 1..].trim_ascii());
+            let colon = text.as_encoded_bytes().iter().position(|byte| *byte == b':');
+            let value = colon.map(|at| text.as_encoded_bytes()[at + 1..].trim_ascii());
             if value.is_some_and(|value| !value.is_empty()) {
                 let mut word = OsString::from("--header=");
                 word.push(text);
@@ -386,10 +387,10 @@ impl std::fmt::Display for Name {
 /// The options in one word: one long option, or short ones of which the last may have its value
 /// right behind it.
 fn options_of(word: &OsStr) -> Vec<(Name, Option<OsString>)> {
-    let bytes = word.as_bytes();
+    let bytes = word.as_encoded_bytes();
     if let Some(long) = bytes.strip_prefix(b"--") {
         let end = long.iter().position(|byte| *byte == b'=').unwrap_or(long.len());
-        let value = long.get(end + 1..).map(|value| OsString::from_vec(value.to_vec()));
+        let value = long.get(end + 1..).map(os::argument_of_bytes);
         return vec![(Name::Long(String::from_utf8_lossy(&long[..end]).into_owned()), value)];
     }
     let text = String::from_utf8_lossy(&bytes[1..]).into_owned();

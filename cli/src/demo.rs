@@ -15,19 +15,17 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::process::Pid;
-use rustix::termios::LocalModes;
 use serde::Serialize;
 use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::DemoArgs;
 use crate::blocking;
 use crate::exit::{self, Failure};
 use crate::origin::Origin;
+use crate::os;
 use crate::render::{Captions, escape, to_stdout};
 use crate::scratch::Scratch;
-use crate::signals::{Interrupt, Stop};
+use crate::signals::{self, Interrupt, Stop};
 use crate::units::{duration, rate, size};
 
 /// The name of the file.
@@ -136,7 +134,7 @@ struct Demo<'a> {
 impl Demo<'_> {
     async fn show(mut self) -> Result<Report, Halt> {
         // Ctrl-Z would stop the origin, and would leave a child that draws over the shell's prompt.
-        let _unstopped = signal(SignalKind::from_raw(libc::SIGTSTP));
+        let _unstopped = signals::refuse_suspension();
         let captions = self.captions;
         let cap = CONNECTION_BYTES_PER_SECOND;
         let alone = Duration::from_secs_f64(OBJECT_BYTES as f64 / cap as f64);
@@ -205,9 +203,8 @@ impl Demo<'_> {
         let mut child = self.start(&url).map_err(|error| {
             Failure::internal(format!("haul cannot start itself as a process: {error}"))
         })?;
-        let id = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let mut stop = self.stop.clone();
-        stop.set_helper(id);
+        stop.set_helper(child.id());
         let ended = tokio::select! {
             biased;
             interrupt = stop.requested() => Err(Halt::Interrupted(interrupt)),
@@ -244,7 +241,7 @@ impl Demo<'_> {
             command.env_remove(name);
         }
         // Ctrl-C is for the demo alone: a child that received it too would say how to continue.
-        if !background_is_stopped() {
+        if !os::terminal_stops_background() {
             command.process_group(0);
         }
         command.spawn()
@@ -317,10 +314,4 @@ fn hash(file: &Path) -> io::Result<blake3::Hash> {
     let mut hasher = blake3::Hasher::new();
     hasher.update_reader(fs::File::open(file)?)?;
     Ok(hasher.finalize())
-}
-
-/// Whether the terminal stops background processes that write to it (`stty tostop`).
-fn background_is_stopped() -> bool {
-    rustix::termios::tcgetattr(io::stderr())
-        .is_ok_and(|state| state.local_modes.contains(LocalModes::TOSTOP))
 }

@@ -1,8 +1,6 @@
 //! `--exec`: the user's command, run on each file that is complete.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd as _;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::process::Stdio;
 use std::str::FromStr;
@@ -10,6 +8,7 @@ use std::str::FromStr;
 use haul_engine::Summary;
 
 use crate::exit::{EXEC, Failure};
+use crate::os;
 use crate::render::{Voice, escape};
 use crate::signals::Stop;
 use crate::words;
@@ -42,7 +41,7 @@ impl Exec {
     /// The words after the program's name, with this file in them.
     fn arguments(&self, file: &Path) -> Vec<OsString> {
         // A name that begins with a hyphen would be taken for an option.
-        let dashed = file.as_os_str().as_bytes().starts_with(b"-");
+        let dashed = file.as_os_str().as_encoded_bytes().starts_with(b"-");
         let file = if dashed { Path::new(".").join(file) } else { file.to_owned() };
         let with_file = |word: &String| {
             let mut parts = word.split(FILE);
@@ -80,7 +79,7 @@ pub(crate) async fn run(
     command.args(exec.arguments(file)).stdin(Stdio::null()).kill_on_drop(true);
     // A program that reads haul's stdout expects nothing but events there.
     if voice == Voice::Json
-        && let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned()
+        && let Ok(stderr) = os::stderr_of_child()
     {
         command.stdout(stderr);
     }

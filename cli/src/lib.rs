@@ -39,6 +39,7 @@ mod jobs;
 mod metalink;
 mod netrc;
 mod origin;
+mod os;
 mod packaging;
 mod plan;
 mod play;
@@ -72,7 +73,6 @@ pub use aria2::run_as_aria2c;
 use args::{BenchArgs, Command, DemoArgs, GetArgs, PlayArgs};
 use exit::{End, Failure};
 use haul_engine::Engine;
-use rustix::io::Errno;
 use settings::{HostPattern, Places, Settled};
 use signals::Stop;
 use source::{Mine, Source};
@@ -284,16 +284,12 @@ where
 /// would panic, or a file would be published whose directory cannot be synced.
 fn leave_room_for_descriptors() -> Result<(), Failure> {
     const NEEDED: usize = 24;
-    let opened: std::io::Result<Vec<_>> =
-        (0..NEEDED).map(|_| std::fs::File::open("/dev/null")).collect();
-    match opened.as_ref().err().and_then(Errno::from_io_error) {
-        Some(error @ (Errno::MFILE | Errno::NFILE)) => Err(Failure::local(format!(
-            "not even {NEEDED} files can be opened, so nothing was fetched: {}",
-            std::io::Error::from(error)
+    os::ensure_descriptors(NEEDED).map_err(|error| {
+        Failure::local(format!(
+            "not even {NEEDED} files can be opened, so nothing was fetched: {error}"
         ))
-        .hint("raise the limit of open files (ulimit -n)")),
-        _ => Ok(()),
-    }
+        .hint("raise the limit of open files (ulimit -n)")
+    })
 }
 
 /// Keeps glibc's heap from giving memory back after each burst of buffers. The network thread would

@@ -7,12 +7,12 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use haul_engine::HostCredential;
 
 use crate::exit::Failure;
+use crate::os;
 use crate::render::escape;
 use crate::text;
 use crate::units::size;
@@ -85,7 +85,7 @@ fn read(path: &Path) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
         warnings.push(format!("a login in {shown} is left out: {}", faults.join(", ")));
     }
     // curl uses such a file all the same.
-    if metadata.is_file() && metadata.permissions().mode() & 0o077 != 0 {
+    if metadata.is_file() && os::is_open_to_others(&metadata) {
         warnings.push(format!("others can read the passwords in {shown}: chmod 600 prevents it"));
     }
     if !netrc.ignored.is_empty() {

@@ -7,7 +7,6 @@
 use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
@@ -19,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::drive::Outcome;
 use crate::exit::Failure;
 use crate::input::Item;
+use crate::os;
 use crate::render::escape;
 
 /// How long a line may not be on the disk yet.
@@ -203,7 +203,7 @@ fn end_last_line(file: &File) -> io::Result<()> {
     let len = file.metadata()?.len();
     let mut last = [b'\n'];
     if len > 0 {
-        file.read_exact_at(&mut last, len - 1)?;
+        os::read_exact_at(&file, &mut last, len - 1)?;
     }
     if last == [b'\n'] { Ok(()) } else { (&*file).write_all(b"\n") }
 }

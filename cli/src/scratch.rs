@@ -2,10 +2,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::exit::Failure;
+use crate::os;
 use crate::render::escape;
 use crate::signals::Stop;
 
@@ -26,7 +26,7 @@ impl Scratch {
         // The directory must be new: a name that someone else put there is an error.
         for attempt in 0..100 {
             let path = parent.join(format!("haul-{command}-{}-{attempt}", std::process::id()));
-            match fs::DirBuilder::new().mode(0o700).create(&path) {
+            match os::create_private_directory(&path) {
                 Ok(()) => {
                     stop.set_scratch(Some(path.clone()));
                     return Ok(Self { path, stop: stop.clone() });

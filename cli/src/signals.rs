@@ -105,8 +105,8 @@ impl Stop {
 
     /// Names a child process to kill even if this one has to end at once. The child must not have
     /// been waited for, because its number may belong to another process afterwards.
-    pub(crate) fn set_helper(&self, helper: Option<Pid>) {
-        self.leftovers().helper = helper;
+    pub(crate) fn set_helper(&self, helper: Option<u32>) {
+        self.leftovers().helper = helper.and_then(|id| Pid::from_raw(id.cast_signed()));
     }
 
     fn leftovers(&self) -> MutexGuard<'_, Leftovers> {
@@ -192,6 +192,11 @@ impl Signals {
     }
 }
 
+/// Has Ctrl-Z stop nothing as long as the returned value exists.
+pub(crate) fn refuse_suspension() -> io::Result<Signal> {
+    signal(SignalKind::from_raw(libc::SIGTSTP))
+}
+
 fn hangup_is_ignored() -> bool {
     fs::read_to_string("/proc/self/status").is_ok_and(|status| hangup_bit(&status))
 }
@@ -265,7 +270,7 @@ mod tests {
         let stop = Stop::never();
         assert!(stop.leftovers().is_empty());
         stop.set_scratch(Some(directory.clone()));
-        stop.set_helper(Pid::from_raw(child.id().cast_signed()));
+        stop.set_helper(Some(child.id()));
         assert!(!stop.leftovers().is_empty());
         stop.leftovers().remove();
         // The child was already waited for.

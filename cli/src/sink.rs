@@ -3,16 +3,14 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::fd::AsFd as _;
-use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 use std::thread;
 
 use haul_engine::ByteStream;
-use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use crate::exit::Failure;
+use crate::os;
 use crate::render::escape;
 
 /// The capacity that a pipe is asked for, in bytes: the most that Linux grants to everybody. With
@@ -39,13 +37,12 @@ impl Sink {
         // Whatever is wrong with it is reported when it is opened.
         let Ok(metadata) = std::fs::metadata(output) else { return Ok(None) };
         let kind = metadata.file_type();
-        if kind.is_socket() {
+        if os::is_socket(kind) {
             let quoted = escape(&output.to_string_lossy());
             return Err(Failure::usage(format!("--output `{quoted}` is a socket"))
                 .hint("write to a file, a device, a FIFO, or `-` for stdout"));
         }
-        let special = kind.is_char_device() || kind.is_block_device() || kind.is_fifo();
-        Ok(special.then(|| Self::Special(output.to_owned())))
+        Ok(os::takes_bytes_in_order(kind).then(|| Self::Special(output.to_owned())))
     }
 
     /// Its name in messages.
@@ -58,8 +55,8 @@ impl Sink {
 
     fn open(&self) -> io::Result<File> {
         match self {
+            Self::Stdout => os::stdout(),
             // std's own handle would look for line ends.
-            Self::Stdout => Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?)),
             // Opening a FIFO waits for its reader.
             Self::Special(path) => OpenOptions::new().write(true).open(path),
         }
@@ -88,8 +85,7 @@ impl Sink {
 
     fn write(&self, mut stream: ByteStream) -> io::Result<()> {
         let mut file = self.open()?;
-        // Only a pipe has such a size, and not everybody may set it.
-        let _ = rustix::pipe::fcntl_setpipe_size(&file, PIPE_BYTES);
+        os::widen_pipe(&file, PIPE_BYTES);
         while let Ok(Some(bytes)) = stream.next_blocking() {
             file.write_all(&bytes)?;
         }
@@ -105,10 +101,10 @@ impl Sink {
             Self::Special(path) => escape(&path.to_string_lossy()),
         };
         let message = format!("cannot write to {name}: {error}");
-        match Errno::from_io_error(error) {
-            Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => {
-                Failure::new(11, "disk-full", message)
-            }
+        match error.kind() {
+            io::ErrorKind::StorageFull
+            | io::ErrorKind::QuotaExceeded
+            | io::ErrorKind::FileTooLarge => Failure::new(11, "disk-full", message),
             _ => Failure::local(message),
         }
     }

@@ -10,7 +10,6 @@ mod page;
 mod server;
 
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -25,7 +24,7 @@ use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
-use crate::jobs;
+use crate::{jobs, os};
 use crate::plan::{self, GetPlan};
 use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
 use crate::signals::{Interrupt, Stop};
@@ -227,10 +226,7 @@ fn how_to_use(guard: &Guard, awaits_first: bool) -> String {
 
 /// Whether a shell would find this program.
 fn is_program(name: &str) -> bool {
-    let is_one = |path: &Path| {
-        let found = path.metadata();
-        found.is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
-    };
+    let is_one = |path: &Path| path.metadata().is_ok_and(|found| os::is_program(&found));
     if name.contains('/') {
         return is_one(Path::new(name));
     }
@@ -255,7 +251,7 @@ fn begin(guard: &Guard, player: &[String], open: bool) -> Option<Ended> {
     let _ = writeln!(stdout, "{endpoint}").and_then(|()| stdout.flush());
     drop(stdout);
     if open {
-        let browser = std::env::var("BROWSER").unwrap_or_else(|_| BROWSER.to_owned());
+        let browser = std::env::var("BROWSER").unwrap_or_else(|_| os::BROWSER.to_owned());
         // An already open browser returns at once, so its end means nothing.
         if let Some(browser) = spawn(browser.split_whitespace(), &page) {
             tokio::task::spawn_blocking(|| reap(browser));
@@ -264,8 +260,6 @@ fn begin(guard: &Guard, player: &[String], open: bool) -> Option<Ended> {
     let player = spawn(player.iter().map(String::as_str), &endpoint)?;
     Some(tokio::task::spawn_blocking(|| reap(player)))
 }
-
-const BROWSER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
 
 /// Starts a program on the address. The download continues without it if that fails.
 fn spawn<'a>(mut words: impl Iterator<Item = &'a str>, url: &str) -> Option<Child> {

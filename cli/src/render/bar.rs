@@ -15,6 +15,7 @@ use super::row::{columns, row, shorten, whole};
 use super::total::{Total, terminal_shows_progress};
 use super::{Ended, Palette, View, to_stderr, to_stdout};
 use crate::exit::Failure;
+use crate::os;
 
 /// A bar that is wider than this says no more.
 const WIDEST: usize = 120;
@@ -258,10 +259,7 @@ const BY_KEYBOARD: u8 = 130;
 /// Takes back the `^C` that the terminal has echoed into the line below the bars. Otherwise they
 /// would be cleared one row too low.
 fn take_back_echo() {
-    use rustix::termios::LocalModes;
-    let echoes = rustix::termios::tcgetattr(io::stdin())
-        .is_ok_and(|state| state.local_modes.contains(LocalModes::ECHO | LocalModes::ECHOCTL));
-    if echoes {
+    if os::terminal_shows_control_keys() {
         let mut stderr = io::stderr().lock();
         let _ = stderr.write_all(b"\r\x1b[K\x1b[1A").and_then(|()| stderr.flush());
     }
@@ -269,17 +267,15 @@ fn take_back_echo() {
 
 /// How many rows the terminal has, as far as is known.
 fn terminal_rows() -> usize {
-    let rows = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_row.into());
-    rows.filter(|&rows| rows > 0).unwrap_or(24)
+    os::terminal_size().1.unwrap_or(24)
 }
 
 /// How many columns a line may fill: one fewer than the terminal has, because some terminals wrap
 /// when the last one is written.
 pub(super) fn terminal_width() -> usize {
-    let real = rustix::termios::tcgetwinsize(io::stderr()).ok().map(|size| size.ws_col.into());
+    let real = os::terminal_size().0;
     let asked = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse::<usize>().ok());
-    let columns = match (real.filter(|&columns| columns > 0), asked.filter(|&columns| columns > 0))
-    {
+    let columns = match (real, asked.filter(|&columns| columns > 0)) {
         (Some(real), Some(asked)) => asked.min(real),
         (Some(columns), None) | (None, Some(columns)) => columns,
         (None, None) => 80,

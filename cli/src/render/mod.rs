@@ -20,9 +20,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{Event, Plan, Progress};
-use rustix::fs::FileType;
 
 use crate::exit::Failure;
+use crate::os;
 pub(crate) use caption::Captions;
 use lines::{Detail, Lines};
 pub(crate) use lines::{file_name, validator_word};
@@ -147,9 +147,7 @@ pub(crate) fn stdout_is_terminal() -> bool {
 /// Whether somebody at a terminal has redirected stdout into a pipe or a file and so, as with curl,
 /// may expect the body there. Under cron and CI, stderr is no terminal either.
 pub(crate) fn stdout_waits_for_bytes() -> bool {
-    let kind = rustix::fs::fstat(io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    let is_led = matches!(kind, Ok(FileType::Fifo | FileType::RegularFile | FileType::Socket));
-    is_led && io::stderr().is_terminal()
+    os::stdout_is_led_away() && io::stderr().is_terminal()
 }
 
 /// Whether stderr can show more than lines.

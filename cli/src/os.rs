@@ -1,0 +1,109 @@
+//! What the command asks of the system it runs on: the only module, beside [`crate::signals`],
+//! that knows which one that is.
+
+use std::ffi::OsString;
+use std::fs::{DirBuilder, File, FileType, Metadata};
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::process::Stdio;
+
+use rustix::io::Errno;
+use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize};
+
+/// What takes and gives no bytes.
+const NULL_DEVICE: &str = "/dev/null";
+
+/// The program that opens a page in the browser that the user chose.
+pub(crate) const BROWSER: &str = if cfg!(target_os = "macos") { "open" } else { "xdg-open" };
+
+/// The argument that has these bytes, which are a piece of another one.
+pub(crate) fn argument_of_bytes(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+/// Fills `buffer` with what is at `offset` in the file.
+pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
+    file.read_exact_at(buffer, offset)
+}
+
+/// Creates a directory, which must not exist, that its owner alone may look into.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
+}
+
+/// Whether others than the owner may use the file in any way.
+pub(crate) fn is_open_to_others(found: &Metadata) -> bool {
+    found.permissions().mode() & 0o077 != 0
+}
+
+/// Whether it is a program that somebody may run.
+pub(crate) fn is_program(found: &Metadata) -> bool {
+    found.is_file() && found.permissions().mode() & 0o111 != 0
+}
+
+/// Whether it is a device or a FIFO, to which bytes can be written in order.
+pub(crate) fn takes_bytes_in_order(kind: FileType) -> bool {
+    kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
+}
+
+pub(crate) fn is_socket(kind: FileType) -> bool {
+    kind.is_socket()
+}
+
+/// Stdout without the buffer of std's handle, which looks for line ends.
+pub(crate) fn stdout() -> io::Result<File> {
+    Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+}
+
+/// Stderr, to be another process's output.
+pub(crate) fn stderr_of_child() -> io::Result<Stdio> {
+    Ok(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?))
+}
+
+/// Asks for a pipe that holds so many bytes. What is no pipe has no such size, and not everybody
+/// may set it.
+pub(crate) fn widen_pipe(file: &File, bytes: usize) {
+    let _ = rustix::pipe::fcntl_setpipe_size(file, bytes);
+}
+
+/// Whether stdout is a pipe, a file or a socket.
+pub(crate) fn stdout_is_led_away() -> bool {
+    use rustix::fs::FileType;
+    let kind = rustix::fs::fstat(io::stdout()).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    matches!(kind, Ok(FileType::Fifo | FileType::RegularFile | FileType::Socket))
+}
+
+/// The columns and rows of the terminal at stderr, as far as it tells.
+pub(crate) fn terminal_size() -> (Option<usize>, Option<usize>) {
+    let size = tcgetwinsize(io::stderr()).ok();
+    let told = |size: u16| Some(usize::from(size)).filter(|size| *size > 0);
+    (size.and_then(|size| told(size.ws_col)), size.and_then(|size| told(size.ws_row)))
+}
+
+/// Whether the terminal at stdin shows `^C` where Ctrl-C is pressed.
+pub(crate) fn terminal_shows_control_keys() -> bool {
+    tcgetattr(io::stdin())
+        .is_ok_and(|state| state.local_modes.contains(LocalModes::ECHO | LocalModes::ECHOCTL))
+}
+
+/// Whether the terminal stops processes of the background that write to it (`stty tostop`).
+pub(crate) fn terminal_stops_background() -> bool {
+    tcgetattr(io::stderr()).is_ok_and(|state| state.local_modes.contains(LocalModes::TOSTOP))
+}
+
+/// Whether this process, or all of them together, cannot open `count` more files.
+///
+/// # Errors
+/// The one that says so.
+pub(crate) fn ensure_descriptors(count: usize) -> io::Result<()> {
+    let opened: io::Result<Vec<_>> = (0..count).map(|_| File::open(NULL_DEVICE)).collect();
+    match opened {
+        Err(error) if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE)) => {
+            Err(error)
+        }
+        _ => Ok(()),
+    }
+}
