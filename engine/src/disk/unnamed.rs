@@ -148,7 +148,7 @@ impl Unnamed {
             let what = "nothing was published: cannot sync";
             synced.map_err(|error| Error::io(what, &self.output, error))?;
         }
-        let named = fault_point::pass(Call::Publish).and_then(|()| Ok(name(file, &self.output)?));
+        let named = fault_point::pass(Call::Publish).and_then(|()| name(file, &self.output));
         named.map_err(|error| match error.kind() {
             io::ErrorKind::AlreadyExists => output_exists(&self.output, "nothing was written"),
             _ => Error::io("cannot create", &self.output, error),
