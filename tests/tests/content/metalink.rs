@@ -49,6 +49,11 @@ fn slow() -> Origin {
     Origin::throttled(&object(SIZE), &Throttle::new(2_000_000))
 }
 
+/// One of two: it crawls before it has brought everything alone.
+fn one_of_two() -> Origin {
+    Origin::throttled(&object(), &Throttle::new(2_000_000).crawling_after(SIZE / 4 * 3))
+}
+
 /// The body is altered where `wrong` says so, in this request.
 fn altered(request: &Request, wrong: impl Fn(u64) -> bool) -> Response {
     let range = request.range().and_then(|asked| asked.within(SIZE));
@@ -76,7 +81,7 @@ fn assert_whole(sandbox: &Sandbox, outcome: &Outcome) {
 
 #[test]
 fn all_that_a_metalink_says_is_used() {
-    let (first, second) = (slow(), slow());
+    let (first, second) = (one_of_two(), one_of_two());
     let text =
         film(&format!("{}{}{}", hash(), url(&first, "/one?x=1", 1), url(&second, "/two?x=1", 2)));
     let sandbox = Sandbox::new();
@@ -118,7 +123,8 @@ fn fault_030_only_bad_pieces_are_fetched_again_from_another_source() {
     // The second source is wrong in one byte of each second MiB.
     let wrong = |at: u64| at % (2 * MIB) == MIB + 5;
     for whole in [String::new(), hash()] {
-        let first = slow();
+        let alone = Throttle::new(2_000_000).crawling_after(SIZE / 2);
+        let first = Origin::throttled(&object(), &alone);
         let throttle = Throttle::new(2_000_000);
         let second = Origin::start(move |request, _| throttle.apply(altered(request, wrong)));
         let text = film(&format!(
@@ -128,7 +134,12 @@ fn fault_030_only_bad_pieces_are_fetched_again_from_another_source() {
             url(&second, "/two?x=1", 2)
         ));
         let sandbox = Sandbox::new();
-        let outcome = haul(&sandbox, &text).run();
+        let mut running = haul(&sandbox, &text).start();
+        running.wait_until("the second brought a bad piece", |running| {
+            running.events().iter().any(|event| event["code"] == "refetch")
+        });
+        alone.allow(2 * SIZE);
+        let outcome = running.finish();
         assert_whole(&sandbox, &outcome);
         outcome.expect_notice("refetch");
         let notices: Vec<_> =
@@ -181,7 +192,7 @@ fn a_partial_that_was_edited_is_found_out_by_its_pieces() {
     // With BLAKE3 the bytes are believed by their hash, without by their sync. What was
     // edited is hashed last, when little is left to fetch: the end waits for it.
     for of_first_run in [None, Some("--no-digest")] {
-        let throttle = Throttle::new(4_000_000);
+        let throttle = Throttle::new(4_000_000).crawling_after(23 * MIB / 2);
         let pace = throttle.clone();
         let origin = Origin::start(move |request, _| pace.apply(honest(request)));
         let text = film(&format!("{}{}", pieces(), url(&origin, "/one?x=1", 1)));
@@ -252,15 +263,16 @@ fn fault_076_hostile_documents_are_refused_and_quoted() {
 
 /// A slow origin whose responses name a Metalink that describes the object.
 fn describing(metalink: &str) -> Origin {
-    describing_and(metalink, |_| None)
+    describing_and(metalink, &Throttle::new(2_000_000), |_| None)
 }
 
 /// The same, with other answers to some requests.
 fn describing_and(
     metalink: &str,
+    throttle: &Throttle,
     other: impl Fn(&Request) -> Option<Response> + Send + Sync + 'static,
 ) -> Origin {
-    let throttle = Throttle::new(2_000_000);
+    let throttle = throttle.clone();
     let link = format!("<{metalink}>; rel=describedby; type=\"application/metalink4+xml\"");
     Origin::start(move |request, _| {
         let usual = || throttle.apply(honest(request).header("Link", &link));
@@ -272,9 +284,9 @@ fn serving(text: String) -> Origin {
     Origin::start(move |_, _| Response::text(200, "application/metalink4+xml", &text))
 }
 
-fn fetch(sandbox: &Sandbox, origin: &Origin) -> Outcome {
+fn fetch(sandbox: &Sandbox, origin: &Origin) -> Haul {
     let haul = haul!(sandbox).json().args(["-x", "4", "-o", "film.bin", "--retry", "2"]);
-    haul.args(["-u", "you:yours", "-H", "X-Key: k"]).arg(origin.url("/film.bin")).run()
+    haul.args(["-u", "you:yours", "-H", "X-Key: k"]).arg(origin.url("/film.bin"))
 }
 
 #[test]
@@ -283,11 +295,12 @@ fn a_metalink_that_the_server_names_brings_its_digest_and_mirrors() {
     let metalink = serving(film(&format!("{}{}", hash(), url(&mirror, "/two", 1))));
     // Its own origin is asked with what is for it, where that leads without.
     let to = metalink.url("/it.meta4");
-    let origin = describing_and("/it.meta4", move |request| {
+    let throttle = Throttle::new(2_000_000).crawling_after(SIZE / 4 * 3);
+    let origin = describing_and("/it.meta4", &throttle, move |request| {
         (request.path() == "/it.meta4").then(|| Response::redirect(302, &to))
     });
     let sandbox = Sandbox::new();
-    assert_whole(&sandbox, &fetch(&sandbox, &origin));
+    assert_whole(&sandbox, &fetch(&sandbox, &origin).run());
     assert!(mirror.sent_bytes() > SIZE / 8, "{} bytes of the mirror", mirror.sent_bytes());
     assert_eq!(metalink.requests().len(), 1, "once for all connections");
     for record in metalink.requests().iter().chain(&mirror.requests()) {
@@ -298,7 +311,7 @@ fn a_metalink_that_the_server_names_brings_its_digest_and_mirrors() {
     let wrong = format!("<hash type=\"sha-256\">{}</hash>", "0".repeat(64));
     let metalink = serving(film(&format!("{wrong}{}", url(&mirror, "/two", 1))));
     let sandbox = Sandbox::new();
-    let outcome = fetch(&sandbox, &describing(&metalink.url("/it.meta4")));
+    let outcome = fetch(&sandbox, &describing(&metalink.url("/it.meta4"))).run();
     outcome.expect(9).expect_message("Metalink");
     assert!(!sandbox.path("film.bin").exists());
 }
@@ -320,7 +333,14 @@ fn a_metalink_that_the_server_names_is_left_out_where_it_does_not_fit() {
     ] {
         let metalink = serving(text);
         let sandbox = Sandbox::new();
-        let outcome = fetch(&sandbox, &describing(&metalink.url("/it.meta4")));
+        let throttle = Throttle::new(2_000_000).crawling_after(SIZE / 2);
+        let origin = describing_and(&metalink.url("/it.meta4"), &throttle, |_| None);
+        let mut running = fetch(&sandbox, &origin).start();
+        running.wait_until("it is left out", |running| {
+            running.events().iter().any(|event| event["code"] == "mirror")
+        });
+        throttle.lift();
+        let outcome = running.finish();
         assert_whole(&sandbox, &outcome);
         let notices = outcome.all("notice").filter(|event| event["code"] == "mirror");
         let said: Vec<String> = notices.map(|it| it["message"].to_string()).collect();
@@ -330,6 +350,6 @@ fn a_metalink_that_the_server_names_is_left_out_where_it_does_not_fit() {
     // Without a digest its mirrors would be joined unproven.
     let metalink = serving(film(&place));
     let sandbox = Sandbox::new();
-    assert_whole(&sandbox, &fetch(&sandbox, &describing(&metalink.url("/it.meta4"))));
+    assert_whole(&sandbox, &fetch(&sandbox, &describing(&metalink.url("/it.meta4"))).run());
     assert!(mirror.requests().is_empty());
 }

@@ -58,7 +58,7 @@ fn fault_061_file_size_limit_is_no_signal_for_an_unknown_length() {
 /// A resumed download whose limit was lowered meanwhile.
 #[test]
 fn fault_061_lowered_file_size_limit_keeps_the_partial() {
-    let throttle = Throttle::new(RATE);
+    let throttle = Throttle::new(RATE).crawling_after(5 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin, "auto"), 4 * MIB);
@@ -153,7 +153,7 @@ fn changed_underneath(
     storage: &str,
     change: impl FnOnce(&Sandbox),
 ) -> (Origin, Outcome) {
-    let throttle = Throttle::new(RATE);
+    let throttle = Throttle::new(RATE).crawling_after(10 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let mut running = command(sandbox, &origin, storage).start();
     // The second checkpoint is written then.

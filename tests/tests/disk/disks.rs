@@ -101,14 +101,17 @@ fn fault_056_no_space_for_the_checkpoint_keeps_the_last_one() {
     }
 }
 
-/// A throttled run on a disk that somebody else fills meanwhile.
-fn filled_midway(disk: &Disk, sandbox: &Sandbox, origin: &Origin, storage: &str) -> Outcome {
-    let mut running: Running = command(sandbox, origin, storage).start();
+/// A run on a disk that somebody else fills midway.
+fn filled_midway(disk: &Disk, sandbox: &Sandbox, storage: &str) -> (Outcome, Origin) {
+    let throttle = Throttle::new(RATE).crawling_after(4 * MIB);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
+    let mut running: Running = command(sandbox, &origin, storage).start();
     running.wait_until("it is under way", |_| origin.sent_bytes() >= 2 * MIB);
     disk.fill();
+    throttle.lift();
     let outcome = running.finish();
     disk.make_room();
-    outcome
+    (outcome, origin)
 }
 
 /// Without reserved blocks the next write finds no space.
@@ -116,11 +119,8 @@ fn filled_midway(disk: &Disk, sandbox: &Sandbox, origin: &Origin, storage: &str)
 fn fault_056_disk_that_cannot_reserve_fills_midway() {
     let Some(disk) = Disk::new(Format::Ext2, 64 * MIB) else { return };
     for storage in STORAGES {
-        let throttle = Throttle::new(RATE);
-        let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = disk.sandbox();
-        let failed = filled_midway(&disk, &sandbox, &origin, storage);
-        throttle.lift();
+        let (failed, origin) = filled_midway(&disk, &sandbox, storage);
         assert_kept_and_completes(&sandbox, &failed, command(&sandbox, &origin, storage));
     }
 }
@@ -137,12 +137,9 @@ fn fault_056_disk_with_reserved_blocks_fills_midway() {
     ] {
         let Some(disk) = Disk::new(format, size) else { continue };
         for storage in STORAGES {
-            let throttle = Throttle::new(RATE);
-            let origin = Origin::throttled(&object(SIZE), &throttle);
             let sandbox = disk.sandbox();
-            let outcome = filled_midway(&disk, &sandbox, &origin, storage);
+            let (outcome, origin) = filled_midway(&disk, &sandbox, storage);
             outcome.expect_one_of(&[0, 11]);
-            throttle.lift();
             if outcome.code == 0 {
                 sandbox.assert_published("file", &object(SIZE));
             } else {
@@ -248,7 +245,7 @@ fn fault_057_failed_sync_of_the_checkpoint_or_directory_is_told() {
 fn fault_057_disk_that_fails_midway() {
     for storage in STORAGES {
         let Some(mut disk) = Disk::new(Format::Ext4Ordered, 64 * MIB) else { return };
-        let throttle = Throttle::new(RATE);
+        let throttle = Throttle::new(RATE).crawling_after(11 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = disk.sandbox();
         let mut running = command(&sandbox, &origin, storage).start();

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use haul_tests::prelude::*;
 
@@ -21,7 +23,7 @@ fn in_place(sandbox: &Sandbox, origin: &Origin) -> Haul {
 
 /// What `run` leaves of [`object`] when it is interrupted, and the origin at full speed.
 fn interrupted(sandbox: &Sandbox, run: impl Fn(&Sandbox, &Origin) -> Haul) -> Origin {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(6 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(run(sandbox, &origin), 4 * MIB);
     throttle.lift();
@@ -57,7 +59,7 @@ fn fault_108_both_ways_of_keeping_the_data_have_one_lock() {
     type Way = fn(&Sandbox, &Origin) -> Haul;
     let ways: [(Way, Way); 2] = [(command, in_place), (in_place, command)];
     for (way, other) in ways {
-        let throttle = Throttle::new(2 * MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let sandbox = Sandbox::new();
         let mut first = way(&sandbox, &origin).start();
@@ -72,10 +74,17 @@ fn fault_108_both_ways_of_keeping_the_data_have_one_lock() {
 
 #[test]
 fn fault_108_killed_in_both_ways_it_ends_with_the_right_file() {
-    let throttle = Throttle::new(2 * MIB);
-    let origin = Origin::throttled(&object(SIZE), &throttle);
+    let throttle = Throttle::new(2 * MIB).crawling_after(6 * MIB);
+    let (limit, changed) = (throttle.clone(), Arc::new(AtomicBool::new(false)));
+    let now = Arc::clone(&changed);
+    let origin = Origin::start(move |request, _| {
+        let seed = if now.load(Ordering::Acquire) { 1 } else { 2 };
+        limit.apply(standard(&Object::new(seed, SIZE), request))
+    });
     let sandbox = Sandbox::new();
     kill(in_place(&sandbox, &origin), 4 * MIB);
+    changed.store(true, Ordering::Release);
+    throttle.allow(6 * MIB);
     kill(command(&sandbox, &origin).arg("--overwrite"), 4 * MIB);
     // What is in place of the object is not what the checkpoint tells of now.
     assert_refused(&sandbox, in_place(&sandbox, &origin), "file");
@@ -103,7 +112,7 @@ fn fault_108_own_file_in_the_place_of_a_partial_is_not_touched() {
 #[test]
 fn fault_108_partial_that_was_written_over_is_not_mixed_in() {
     let sandbox = Sandbox::new();
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     // Without hashes of its own the next run must look all the same.
     interrupt(command(&sandbox, &origin), 6 * MIB);
@@ -307,7 +316,7 @@ fn fault_110_outputs_that_collide_as_they_come_spoil_nothing() {
     sandbox.assert_published("y.haul", &small);
 
     let sandbox = Sandbox::new();
-    let throttled = Throttle::new(4 * MIB);
+    let throttled = Throttle::new(4 * MIB).crawling_after(2 * MIB);
     let slow = Origin::throttled(&object(SIZE), &throttled);
     let mut running = command(&sandbox, &slow).start();
     running.wait_until("it is under way", |running| running.bytes() > MIB);
@@ -358,7 +367,7 @@ fn fault_107_without_renaming_and_links_it_is_published() {
 
 #[test]
 fn fault_107_name_that_appears_meanwhile_is_not_replaced_without_such_calls() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let failing = "rename-new@1=EINVAL,link@1=EPERM";

@@ -1,10 +1,11 @@
 //! Section C of the faults: refusals, redirects and limits.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use haul_tests::origin::Gate;
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -106,9 +107,16 @@ fn fault_035_fresh_signature_continues() {
 
 #[test]
 fn fault_036_redirect_is_resolved_once_for_all() {
-    let origin = Origin::start(|request, context| match request.path() {
+    let throttle = Throttle::new(MIB);
+    let origin = Origin::start(move |request, context| match request.path() {
         "/start" => Response::redirect(302, &format!("/edge-{}", context.index)),
-        _ => honest(request),
+        _ => {
+            // The first edge response brings not all of it before there is another.
+            if context.index > 1 {
+                throttle.lift();
+            }
+            throttle.apply(honest(request))
+        }
     });
     let sandbox = Sandbox::new();
     command(&sandbox, &origin.url("/start")).run().expect(0);
@@ -208,23 +216,37 @@ fn fault_039_retry_after_in_seconds_and_as_a_date() {
 
 #[test]
 fn fault_039_retry_after_is_shared_by_all_connections() {
-    let origin = Origin::start(|request, context| match context.index {
-        2 => Response::empty(503).header("Retry-After", "1"),
-        // What is under way goes on, and ends within the time.
-        0 | 1 => honest(request).rate(8 * MIB),
-        _ => honest(request),
+    let (asked, told) = (AtomicUsize::new(0), Gate::new());
+    let waits = told.clone();
+    let origin = Origin::start(move |request, context| {
+        asked.fetch_add(1, Ordering::AcqRel);
+        match context.index {
+            2 => {
+                // No other request is on its way any more when this one is refused.
+                while asked.load(Ordering::Acquire) < 4 {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                Response::empty(503).header("Retry-After", "1")
+            }
+            // What is under way goes on, and ends within the time.
+            0 | 1 | 3 => honest(request).stall(MIB, &waits),
+            _ => honest(request),
+        }
     });
     let sandbox = Sandbox::new();
-    run(&sandbox, &origin).expect(0);
+    let mut running = command(&sandbox, &origin.url("/file")).start();
+    running.wait_until("it has heard so", |running| {
+        running.events().iter().any(|event| event["code"] == "connection-limit")
+    });
+    told.open();
+    running.finish().expect(0);
+    assert_well_asked(&origin);
     sandbox.assert_published("file", &object(SIZE));
     let requests = origin.requests();
-    let refused = requests[2].at;
-    // A request that was on its way may still come.
-    let hasty: Vec<&Record> = requests
-        .iter()
-        .filter(|r| r.at > refused + Duration::from_millis(250))
-        .filter(|r| r.at < refused + Duration::from_millis(900))
-        .collect();
+    // It was refused after this, and had heard so before anything more came.
+    let refused = requests[..4].iter().map(|it| it.at).max().expect("four requests");
+    let hasty: Vec<&Record> =
+        requests[4..].iter().filter(|r| r.at < refused + Duration::from_millis(900)).collect();
     assert!(hasty.is_empty(), "asked within the time to stay away: {hasty:?}");
 }
 
@@ -272,12 +294,17 @@ fn fault_040_connection_limit_is_found() {
         (2, Refusal::Status(503)),
         (3, Refusal::Status(429)),
     ] {
+        let throttle = Throttle::new(MIB);
+        let pace = throttle.clone();
         let origin = Origin::builder()
             .limit(limit, refusal)
-            .start(|request, _| honest(request).rate(12 * MIB));
+            .start(move |request, _| pace.apply(honest(request)));
         let sandbox = Sandbox::new();
-        let outcome = command(&sandbox, &origin.url("/file")).args(["-x", "8"]).run();
-        outcome.expect(0).expect_notice("connection-limit");
+        let mut running = command(&sandbox, &origin.url("/file")).args(["-x", "8"]).start();
+        let is_limit = |event: &serde_json::Value| event["code"] == "connection-limit";
+        running.wait_until("the limit is found", |it| it.events().iter().any(is_limit));
+        throttle.lift();
+        running.finish().expect(0).expect_notice("connection-limit");
         sandbox.assert_published("file", &object(SIZE));
         assert!(origin.most_open() <= limit);
     }
@@ -319,7 +346,7 @@ fn fault_042_captive_portal_is_never_published() {
 }
 
 fn assert_never_published(page: fn() -> Response) {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(3 * MIB);
     let (limit, portal) = (throttle.clone(), Arc::new(AtomicBool::new(false)));
     let captive = portal.clone();
     let origin = Origin::start(move |request, _| {
