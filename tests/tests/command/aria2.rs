@@ -40,7 +40,7 @@ fn a_call_of_yt_dlp_downloads() {
 
 #[test]
 fn an_interrupted_call_continues() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(6 * MIB);
     let (sandbox, origin) = (Sandbox::new(), Origin::throttled(&object(SIZE), &throttle));
     let mut running = as_yt_dlp(&sandbox, &origin).start();
     running.wait_until("some of it came", |_| origin.sent_bytes() >= 5 * MIB);

@@ -1,8 +1,6 @@
 //! `--exec`: a command on each file that is complete.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-
+use haul_tests::harness::write_program;
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 300_000;
@@ -14,8 +12,7 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
 /// A program in the sandbox, for `--exec`.
 fn program(sandbox: &Sandbox, script: &str) -> String {
     let path = sandbox.root().join("temporary program");
-    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&path, script);
     format!("'{}'", path.display())
 }
 

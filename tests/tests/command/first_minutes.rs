@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use haul_tests::origin::Raw;
+use haul_tests::origin::{Raw, closed_port};
 use haul_tests::prelude::*;
 
 /// Two tries and the second between them, with room for a busy machine.
@@ -34,11 +34,6 @@ fn ends_soon(haul: Haul, code: i32, cause: &str, hint: &str) {
     );
     assert!(tries(&outcome) <= 2, "{outcome}");
     assert!(took < SOON, "{took:?}\n{outcome}");
-}
-
-/// A port where nobody listens.
-fn closed_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
@@ -137,8 +132,11 @@ fn a_server_that_has_answered_is_no_server_of_tls() {
 fn a_server_that_goes_away_midway_is_waited_for_as_ever() {
     let object = Object::new(1, 8 * MIB);
     let served = object.clone();
-    let origin =
-        Origin::start(move |request, _| standard(&served, request).cut(2 * MIB, End::Close));
+    // The rest is waited for until it is gone.
+    let origin = Origin::start(move |request, context| match context.index {
+        0 => standard(&served, request).cut(2 * MIB, End::Close),
+        _ => Response::empty(503).delay(Duration::from_secs(3600)),
+    });
     let (port, url) = (origin.port(), origin.url("/file"));
     let sandbox = Sandbox::new();
     let mut running = typed(&sandbox).args(["--json", "-x", "1", "-o", "file", &url]).start();

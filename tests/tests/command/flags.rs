@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use haul_tests::faults::files_below;
+use haul_tests::harness::write_program;
 use haul_tests::prelude::*;
 
 const COMMANDS: [&str; 9] =
@@ -197,8 +198,7 @@ fn a_browser_is_opened_at_the_page() {
     let (origin, sandbox) = (Origin::serving(&object()), Sandbox::new());
     let browser = sandbox.root().join("temporary browser");
     let browser = browser.with_file_name("browser");
-    fs::write(&browser, "#!/bin/sh\necho \"$1\" > opened.new && mv opened.new opened\n").unwrap();
-    fs::set_permissions(&browser, fs::Permissions::from_mode(0o755)).unwrap();
+    write_program(&browser, "echo \"$1\" > opened.new && mv opened.new opened");
     let haul = haul!(sandbox, bare).args(["play", "--open", "--port", "0", "-o", "file"]);
     let haul = haul.env("BROWSER", &browser).arg(origin.url("/file"));
     let mut running = haul.start();

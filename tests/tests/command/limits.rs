@@ -53,13 +53,13 @@ fn an_object_of_unknown_size_ends_where_it_becomes_too_large() {
 
 #[test]
 fn a_download_ends_with_its_time_and_continues() {
-    let throttle = Throttle::new(MIB);
+    let throttle = Throttle::new(MIB).crawling_after(2 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let begun = Instant::now();
-    let outcome = command(&sandbox, &origin).args(["-x1", "--max-time", "1500ms"]).run();
-    outcome.expect(12).expect_message("not complete after 1.5 s");
-    assert!(begun.elapsed() >= Duration::from_millis(1500));
+    let outcome = command(&sandbox, &origin).args(["-x1", "--max-time", "3500ms"]).run();
+    outcome.expect(12).expect_message("not complete after 3.5 s");
+    assert!(begun.elapsed() >= Duration::from_millis(3500));
     assert_eq!(outcome.event("error")["resumable"], true);
     sandbox.assert_kept("file");
     throttle.lift();

@@ -80,7 +80,7 @@ fn fault_105_after_a_redirect_the_target_names_what_the_url_does_not() {
 fn fault_105_what_was_interrupted_is_found_under_its_name() {
     let large = Object::new(1, 16 * MIB);
     for redirects in [false, true] {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(10 * MIB);
         let (pace, of) = (throttle.clone(), large.clone());
         let origin = Origin::start(move |request, _| match request.path() {
             "/get" if redirects => Response::redirect(302, "/%C3%9Cber.bin"),

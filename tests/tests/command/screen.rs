@@ -185,7 +185,12 @@ fn a_misspelt_variable_is_named() {
 
 #[test]
 fn clean_leaves_nothing_of_ours() {
-    let throttled = || Origin::throttled(&Object::new(1, 12 * MIB), &Throttle::new(4 * MIB));
+    let throttled = || {
+        Origin::throttled(
+            &Object::new(1, 12 * MIB),
+            &Throttle::new(4 * MIB).crawling_after(6 * MIB),
+        )
+    };
     let sandbox = Sandbox::new();
     // Data with its final name, and a checkpoint whose data somebody removed.
     let leave = |name: &str, flag: &[&str]| {

@@ -97,7 +97,7 @@ fn assert_sane_times(outcome: &Outcome) {
 fn fault_070_wall_clock_that_jumps_by_years() {
     let directory = tempfile::tempdir().unwrap();
     let Some(library) = jumping_clock(directory.path()) else { return };
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(8 * MIB);
     let limit = throttle.clone();
     // Waits that the server asks for, by its own clock, and a failure.
     let origin = Origin::start(move |request, context| match context.index {

@@ -280,7 +280,7 @@ fn fault_031_digest_of_the_user_counts_instead() {
 /// The first run gets bytes of `stored` and no digest, the first response of the
 /// second one has the digest of `told`, and all later ones are right.
 fn resumed(told: Object, stored: Object) -> (Outcome, Sandbox) {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(4 * MIB);
     let limit = throttle.clone();
     let seen = AtomicUsize::new(0);
     let origin = Origin::start(move |request, context| {

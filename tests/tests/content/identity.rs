@@ -6,9 +6,8 @@ use std::io::{PipeReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use haul_tests::prelude::*;
-
 use crate::haul;
+use haul_tests::prelude::*;
 
 const SIZE: u64 = 12 * MIB + 4321;
 /// Segments are no larger.
@@ -37,7 +36,7 @@ impl Versions {
 
     fn of(first: Object, second: Object) -> Self {
         let which = Arc::new(AtomicUsize::new(1));
-        let (now, throttle) = (Arc::clone(&which), Throttle::new(MIB));
+        let (now, throttle) = (Arc::clone(&which), Throttle::new(MIB).crawling_after(7 * MIB));
         let slow = throttle.clone();
         let origin = Origin::start(move |request, _| {
             let number = now.load(Ordering::SeqCst);
@@ -180,9 +179,9 @@ fn expiring(second: Object, after: usize) -> Origin {
             "/latest" => Response::redirect(302, "/old?sig=1"),
             "/old" if expired => Response::empty(403),
             "/old" => {
-                served.fetch_add(1, Ordering::SeqCst);
-                // So slow that one response alone is not soon the whole object.
-                standard(&object(SIZE), request).rate(4 * MIB)
+                // The first is so slow that the others cannot bring what it has left.
+                let is_first = served.fetch_add(1, Ordering::SeqCst) == 0;
+                standard(&object(SIZE), request).rate(if is_first { MIB / 2 } else { 4 * MIB })
             }
             _ => standard(&second, request),
         }
@@ -266,7 +265,7 @@ fn fault_088_fresh_link_with_another_query_is_proven_too() {
 fn piped(sandbox: &Sandbox, url: &str) -> (haul_tests::harness::Running, PipeReader) {
     let (reader, writer) = std::io::pipe().unwrap();
     let haul = haul!(sandbox, bare)
-        .args(["--retry", "2", "--stall-timeout", "2s", "-x", "4", "-o", "-"])
+        .args(["--retry", "2", "--stall-timeout", "5s", "-x", "4", "-o", "-"])
         .arg(url);
     (haul.stdout(writer).start(), reader)
 }
@@ -346,8 +345,9 @@ fn first_format(bytes: &[u8]) -> Vec<u8> {
 /// What only a digest showed to be one object goes on under a digest alone.
 #[test]
 fn fault_088_bytes_of_several_links_go_on_under_a_digest_alone() {
-    let slow = |object: Object| Origin::throttled(&object, &Throttle::new(2 * MIB));
-    let (first, second) = (slow(object(SIZE)), slow(twin()));
+    let paces = [(); 2].map(|()| Throttle::new(2 * MIB).crawling_after(4 * MIB));
+    let first = Origin::throttled(&object(SIZE), &paces[0]);
+    let second = Origin::throttled(&twin(), &paces[1]);
     let sandbox = Sandbox::new();
     let digest = format!("blake3={}", object(SIZE).blake3_hex());
     let url = first.url("/file");
@@ -360,19 +360,18 @@ fn fault_088_bytes_of_several_links_go_on_under_a_digest_alone() {
     running.signal(Signal::INT);
     running.finish().expect(130);
     sandbox.assert_kept("file");
+    paces.iter().for_each(Throttle::lift);
     let outcome = haul(&sandbox, &url).run();
     assert_restarted(&outcome, &sandbox, &object(SIZE));
 }
 
 #[test]
 fn fault_088_no_part_of_a_url_is_readable_in_a_checkpoint() {
-    fn signed(request: &Request) -> Response {
-        match request.path() {
-            "/latest" => Response::redirect(302, "/there?sig=s3cr3t-there"),
-            _ => standard(&object(SIZE), request).rate(2 * MIB),
-        }
-    }
-    let origin = Origin::start(|request, _| signed(request));
+    let throttle = Throttle::new(2 * MIB).crawling_after(3 * MIB);
+    let origin = Origin::start(move |request, _| match request.path() {
+        "/latest" => Response::redirect(302, "/there?sig=s3cr3t-there"),
+        _ => throttle.apply(standard(&object(SIZE), request)),
+    });
     let sandbox = Sandbox::new();
     interrupt(haul(&sandbox, &origin.url("/latest?token=s3cr3t-asked")), 2 * MIB);
     sandbox.assert_free_of("s3cr3t");

@@ -17,7 +17,7 @@ fn without(sandbox: &Sandbox, origin: &Origin) -> Haul {
 
 /// A run without a digest that was interrupted after 12 MiB, and an origin that is fast now.
 fn interrupted(sandbox: &Sandbox) -> Origin {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(14 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(without(sandbox, &origin), 12 * MIB);
     sandbox.assert_kept("file");
@@ -71,7 +71,7 @@ fn interrupted_run_is_continued_with_and_without_a_digest() {
 #[test]
 fn what_was_hashed_is_continued_without_a_digest() {
     let sandbox = Sandbox::new();
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(10 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(with_digest(&sandbox, &origin), 8 * MIB);
     throttle.lift();
@@ -83,7 +83,7 @@ fn what_was_hashed_is_continued_without_a_digest() {
 #[test]
 fn after_a_kill_nothing_counts_that_was_not_synced() {
     let sandbox = Sandbox::new();
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(10 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     kill(without(&sandbox, &origin), 8 * MIB);
     // As a power cut leaves it.

@@ -19,7 +19,7 @@ fn ignoring_preconditions(object: &Object, request: &Request) -> Response {
 
 /// Interrupts a download of `object` and runs it again with `args`.
 fn resumed(object: &Object, args: &[&str]) -> (Outcome, Origin) {
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(5 * MIB);
     let origin = Origin::throttled(object, &throttle);
     let sandbox = Sandbox::new();
     interrupt(command(&sandbox, &origin), 3 * MIB);
@@ -49,7 +49,12 @@ fn assert_restarted(object: &Object, args: &[&str]) {
 #[test]
 fn strong_etag_guards_every_later_request() {
     let object = Object::new(1, SIZE);
-    let origin = Origin::serving(&object);
+    let served = object.clone();
+    let origin = Origin::start(move |request, context| match context.index {
+        // So slow that others take over.
+        0 => standard(&served, request).rate(MIB),
+        _ => standard(&served, request),
+    });
     let sandbox = Sandbox::new();
     let outcome = run(&sandbox, &origin);
     outcome.expect(0);
@@ -99,7 +104,7 @@ fn fault_023_no_validator_restarts_unless_a_digest_is_given() {
 fn fault_024_fresh_last_modified_is_weak() {
     let modified = date::now_unix();
     let fresh = Object::new(1, SIZE).with_etag(None).with_last_modified(Some(modified));
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(5 * MIB);
     let (served, limit) = (fresh.clone(), throttle.clone());
     let origin = Origin::start(move |request, _| {
         limit.apply(standard(&served, request).set("Date", &date::format(modified)))
@@ -120,7 +125,7 @@ fn fault_024_fresh_last_modified_is_weak() {
 fn changing(before: &Object, after: &Object, answer: fn(&Object, &Request) -> Response) -> Origin {
     let (before, after) = (before.clone(), after.clone());
     Origin::start(move |request, context| match context.index {
-        0 | 1 => answer(&before, request).rate(16 * MIB),
+        0 | 1 => answer(&before, request).rate(2 * MIB),
         _ => answer(&after, request).delay(Duration::from_millis(50)),
     })
 }
@@ -135,7 +140,8 @@ fn assert_restarts_once_into(after: &Object, origin: &Origin) {
 /// Every range that does not begin at 0 is of yet another version.
 fn never_the_same(answer: fn(&Object, &Request) -> Response, size_bytes: u64) -> Origin {
     Origin::start(move |request, context| {
-        answer(&Object::new(100 + context.index as u64, size_bytes), request)
+        // So slow that no version is whole before the next one is seen.
+        answer(&Object::new(100 + context.index as u64, size_bytes), request).rate(2 * MIB)
     })
 }
 
@@ -234,7 +240,7 @@ fn fault_028_tags_that_differ_by_edge_go_sequential() {
 #[test]
 fn fault_029_if_range_that_never_holds() {
     let object = Object::new(1, SIZE);
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(5 * MIB);
     let (served, limit) = (object.clone(), throttle.clone());
     let origin = Origin::start(move |request, _| {
         limit.apply(match request.header("If-Range") {
@@ -252,7 +258,7 @@ fn fault_029_if_range_that_never_holds() {
 #[test]
 fn changed_object_restarts_the_resume_and_says_so() {
     let (before, after) = (Object::new(1, SIZE), Object::new(2, SIZE));
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(5 * MIB);
     let changed = Arc::new(AtomicBool::new(false));
     let (limit, flag, new) = (throttle.clone(), changed.clone(), after.clone());
     let origin = Origin::start(move |request, _| {

@@ -57,8 +57,11 @@ fn every_byte_goes_through_the_map_where_blocks_are_reserved() {
 #[test]
 fn what_an_earlier_run_had_is_not_counted() {
     let Some(disk) = mappable() else { return };
-    let (sandbox, origin) = (disk.sandbox(), slow(&object(SIZE)));
+    let sandbox = disk.sandbox();
+    let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
+    let origin = Origin::throttled(&object(SIZE), &throttle);
     interrupt(command(&sandbox, &origin).args(["-x", "4"]), 8 * MIB);
+    throttle.allow(2 * SIZE);
     let outcome = command(&sandbox, &origin).args(["-x", "4"]).run();
     outcome.expect(0);
     assert!(outcome.resumed_bytes() >= 8 * MIB, "{outcome}");
@@ -132,7 +135,7 @@ fn v_says_how_many_bytes_were_mapped() {
 /// A copy cannot be hit on purpose by a cut, so the signal itself is sent.
 #[test]
 fn fault_059_bus_error_says_so_and_keeps_the_checkpoint() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(4 * MIB);
     let origin = Origin::throttled(&object(SIZE), &throttle);
     let sandbox = Sandbox::new();
     let mut running = command(&sandbox, &origin).args(["-x", "4"]).start();

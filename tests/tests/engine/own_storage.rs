@@ -50,7 +50,7 @@ async fn complete(download: DownloadBuilder) -> (haul_engine::Summary, Option<St
 #[test]
 fn a_download_goes_on_with_what_its_storage_has() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         let sent = origin.sent_bytes();
@@ -71,7 +71,7 @@ fn a_download_goes_on_with_what_its_storage_has() {
 #[test]
 fn a_checkpoint_of_another_url_goes_on_once_a_segment_proves_it() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         let (summary, why) = complete(into(&memory, &origin, "/other")).await;
@@ -87,7 +87,7 @@ fn a_checkpoint_of_another_url_goes_on_once_a_segment_proves_it() {
 #[test]
 fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, _) = begun(&origin, &throttle).await;
         drop(origin);
@@ -111,7 +111,7 @@ fn a_proof_that_cannot_be_had_leaves_what_the_storage_has() {
 #[test]
 fn a_dropped_download_goes_on_too() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let memory = MemoryStorage::new(1 << 30);
         let running = into(&memory, &origin, "/film").start().unwrap();
@@ -130,7 +130,7 @@ fn a_dropped_download_goes_on_too() {
 #[test]
 fn bytes_that_are_not_what_the_checkpoint_says_are_fetched_again() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let (memory, had) = begun(&origin, &throttle).await;
         // As after a crash that kept the checkpoint and not what was not synced.
@@ -154,7 +154,7 @@ fn a_damaged_or_foreign_checkpoint_begins_from_zero_and_is_told() {
             ("another URL", "another URL that has other bytes"),
             ("another object", "object changed"),
         ] {
-            let throttle = Throttle::new(4 * MIB);
+            let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
             let origin = Origin::throttled(&object(SIZE), &throttle);
             let (memory, _) = begun(&origin, &throttle).await;
             let new = match case {
@@ -187,7 +187,7 @@ fn a_damaged_or_foreign_checkpoint_begins_from_zero_and_is_told() {
 #[test]
 fn what_is_removed_is_not_continued() {
     leaks::checked(async {
-        let throttle = Throttle::new(4 * MIB);
+        let throttle = Throttle::new(4 * MIB).crawling_after(8 * MIB);
         let origin = Origin::throttled(&object(SIZE), &throttle);
         let memory = MemoryStorage::new(1 << 30);
         let running = into(&memory, &origin, "/film").start().unwrap();

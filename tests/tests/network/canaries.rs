@@ -16,7 +16,7 @@ const SIZE: u64 = 6 * MIB + 77;
 /// Four ways to be told everything that can be told.
 fn voices(sandbox: &Sandbox, json: bool, level: &str) -> Haul {
     let haul = haul!(sandbox, bare)
-        .args(["-v", "--retry", "1", "--stall-timeout", "1s", "-x", "3"])
+        .args(["-v", "--retry", "1", "--stall-timeout", "5s", "-x", "3"])
         .env("HAUL_LOG", level);
     if json { haul.json() } else { haul }
 }
@@ -256,6 +256,7 @@ fn fault_083_interrupted_and_planned_downloads_tell_no_secret() {
     let target = slow.url("/film?X-Goog-Signature=secret-word");
     let origin = Origin::start(move |_, _| Response::redirect(302, &target));
     for signal in [Signal::INT, Signal::KILL] {
+        throttle.allow(MIB);
         let sandbox = Sandbox::new();
         let mut running = secretly(voices(&sandbox, true, "trace"), &origin.url("/f")).start();
         running.wait_until("some bytes are here", |running| running.bytes() >= MIB / 2);

@@ -1,7 +1,6 @@
 //! Proxies: which one is used, what it is told, and what it is not.
 
-use std::net::TcpListener;
-
+use haul_tests::origin::closed_port;
 use haul_tests::prelude::*;
 use haul_tests::proxy::{Proxy, ProxyBuilder};
 
@@ -193,7 +192,7 @@ fn proxy_that_leads_nowhere_is_named() {
         outcome.expect(exit).expect_message(&format!("{scheme}://{}", proxy.authority()));
         assert!(outcome.text().contains(NAME), "{outcome}");
     }
-    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = format!("127.0.0.1:{}", closed_port());
     let sandbox = Sandbox::new();
     let outcome = command(&sandbox)
         .arg(format!("--proxy=http://me:hunter2@{gone}"))
@@ -364,7 +363,7 @@ fn fault_086_redirect_to_another_host_takes_no_login_through_the_proxy() {
 
 #[test]
 fn fault_086_secrets_stay_apart_on_resume_after_a_kill() {
-    let throttle = Throttle::new(MIB);
+    let throttle = Throttle::new(MIB).crawling_after(3 * MIB);
     let authority = Authority::new();
     let identity = authority.issue(&[NAME], Validity::Current);
     let limit = throttle.clone();

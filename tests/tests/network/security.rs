@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use haul_tests::origin::closed_port;
 use haul_tests::prelude::*;
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
@@ -85,7 +86,7 @@ fn fault_078_links_and_pipes_are_not_followed() {
         for suffix in ["part", "haul"] {
             // In the way of a new download, and in place of an own file.
             for own_first in [false, true] {
-                let throttle = Throttle::new(4 * MIB);
+                let throttle = Throttle::new(4 * MIB).crawling_after(3 * MIB);
                 let origin = Origin::throttled(&object(SIZE), &throttle);
                 let sandbox = Sandbox::new();
                 let command = || haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file"));
@@ -222,10 +223,13 @@ fn fault_083_secrets_are_nowhere() {
         "/expired" if context.repeat > 0 || request.start() > 0 => Response::empty(403),
         "/expired" => standard(&object(SIZE), request).cut(MIB, End::Close),
         "/broken" => standard(&object(SIZE), request).content_range(&(5..10), "20"),
-        _ => limit.apply(standard(&object(SIZE), request)),
+        // It is interrupted midway.
+        "/file" if !request.target.contains("canary6") => limit.apply(standard(&object(SIZE), request)),
+        _ => standard(&object(SIZE), request),
     });
     for json in [false, true] {
         let prepare = |haul: Haul| if json { haul.json() } else { haul };
+        throttle.allow(5 * MIB);
         // While it runs and when it is interrupted.
         let sandbox = Sandbox::new();
         let running = prepare(with_canaries(&sandbox, &origin, "/file")).start();
@@ -252,8 +256,7 @@ fn fault_083_secrets_are_nowhere() {
         }
     }
     // Nobody answers; user and password in the URL itself.
-    let port = origin.port();
-    drop(origin);
+    let port = closed_port();
     let sandbox = Sandbox::new();
     let url = format!("http://user:canary9@127.0.0.1:{port}/file?sig=canary10");
     let outcome = haul!(sandbox).args(["-v", "--retry", "1"]).arg(url).run();

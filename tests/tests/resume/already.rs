@@ -249,10 +249,11 @@ fn what_a_kill_left_beside_the_published_file_goes() {
 
 #[test]
 fn another_haul_is_waited_for() {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(MIB);
     let origin = Origin::throttled(&object(), &throttle);
     let sandbox = Sandbox::new();
-    let mut first = command(&sandbox, &origin).start();
+    // Over one connection, which makes no further request meanwhile.
+    let mut first = command(&sandbox, &origin).args(["-x", "1"]).start();
     first.wait_until("it has begun", |running| running.bytes() > 0);
     let asked = origin.requests().len();
     command(&sandbox, &origin).run().expect(3).expect_message("another haul");

@@ -142,7 +142,7 @@ fn what_would_end_the_same_way_is_not_to_be_tried_again() {
 fn a_download_whose_time_is_over_or_that_is_stopped_says_what_the_next_one_has() {
     let no_ranges = |object: &Object, _: &Request| without_ranges(object);
     for (answer, continues) in [(standard as Answer, true), (no_ranges, false)] {
-        let throttle = Throttle::new(MIB);
+        let throttle = Throttle::new(2 * MIB).crawling_after(5 * MIB);
         let slow = throttle.clone();
         let origin = Origin::start(move |request, _| slow.apply(answer(&object(SIZE), request)));
         let sandbox = Sandbox::new();
@@ -158,6 +158,6 @@ fn a_download_whose_time_is_over_or_that_is_stopped_says_what_the_next_one_has()
 }
 
 fn slow(object: &Object) -> (Origin, Throttle) {
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(2 * MIB);
     (Origin::throttled(object, &throttle), throttle)
 }

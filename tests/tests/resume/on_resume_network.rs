@@ -79,8 +79,9 @@ fn fault_034_link_that_expired_on_resume() {
     for status in [401, 403, 410] {
         // Before the first byte, and after some.
         for from in [0, 2] {
-            is_given_up(&killed(), 6, move |request, context| {
-                if context.index >= from { Response::empty(status) } else { honest(request) }
+            is_given_up(&killed(), 6, move |request, context| match context.index >= from {
+                true => Response::empty(status),
+                false => honest(request).rate(2 * MIB),
             });
         }
     }
@@ -190,7 +191,7 @@ fn fault_042_captive_portal_on_resume() {
 #[test]
 fn fault_043_stalled_connections_on_resume() {
     for stalled in [&[0][..], &[0, 1, 2]] {
-        continues(&killed(), move |request, context| {
+        continues(&killed().impatient(), move |request, context| {
             let honest = honest(request);
             if stalled.contains(&context.index) {
                 honest.stall(100_000, &Gate::new())
@@ -203,7 +204,7 @@ fn fault_043_stalled_connections_on_resume() {
 
 #[test]
 fn fault_043_server_that_only_stalls_on_resume() {
-    is_given_up(&killed(), 4, |request, _| honest(request).stall(0, &Gate::new()));
+    is_given_up(&killed().impatient(), 4, |request, _| honest(request).stall(0, &Gate::new()));
 }
 
 #[test]
