@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use haul_tests::harness::age_of;
 use haul_tests::prelude::*;
 
 /// Threads that run the command: most of the time it waits for the disk.
@@ -92,7 +93,7 @@ struct Scene {
 impl Scene {
     fn new(shape: Shape) -> Self {
         let object = Object::new(1, shape.size_bytes);
-        let throttle = Throttle::new(MIB / 2);
+        let throttle = Throttle::new(MIB / 2).crawling_after(3 * MIB / 2);
         let origin = Origin::throttled(&object, &throttle);
         let old = Object::new(9, 5000);
         let list = tempfile::NamedTempFile::new().unwrap();
@@ -290,9 +291,11 @@ fn fault_068_killed_at_every_call_that_changes_the_disk() {
 
 /// What a kill may cost: what came after the last checkpoint, which is at most
 /// a second old, for each connection the segment that was not complete, and
-/// half a second for a busy machine.
-fn lost_at_most(connections: u64, bytes_per_second: u64) -> u64 {
-    bytes_per_second + connections * MIB + bytes_per_second / 2
+/// half a second for a busy machine, or as much longer as the checkpoint's `age` shows that
+/// it let nothing be written.
+fn lost_at_most(connections: u64, bytes_per_second: u64, age: Duration) -> u64 {
+    let seconds = age.as_secs_f64().max(1.5);
+    connections * MIB + (bytes_per_second as f64 * seconds) as u64
 }
 
 /// Kills one download after the other at random instants until `kills` ran out.
@@ -300,7 +303,8 @@ fn lost_at_most(connections: u64, bytes_per_second: u64) -> u64 {
 fn kill_at_random(random: &mut Random, shape: Shape, throttled: bool, kills: &AtomicUsize) {
     const RATE: u64 = MIB;
     const CONNECTIONS: u64 = 3;
-    let bound = lost_at_most(CONNECTIONS, CONNECTIONS * RATE);
+    // Of what was lost in the last kill.
+    let mut bound = 0;
     loop {
         let mut scene = Scene::new(shape);
         let throttle = Throttle::new(RATE);
@@ -337,6 +341,7 @@ fn kill_at_random(random: &mut Random, shape: Shape, throttled: bool, kills: &At
             }
             let why = format!("killed after {life:?}, {random:?}, {shape:?}");
             assert_eq!(outcome.code, KILLED, "{why}\n{outcome}");
+            let age = age_of(&sandbox.checkpoint("file"));
             let may_be_nothing = outcome.all("start").count() == 0 && had == 0;
             if scene.published(&sandbox, may_be_nothing, &why) {
                 scene.continued(&sandbox, true, &why);
@@ -347,6 +352,7 @@ fn kill_at_random(random: &mut Random, shape: Shape, throttled: bool, kills: &At
                 let resumed = start["resumed_bytes"].as_u64().expect("bytes");
                 assert!(resumed + bound >= had, "{resumed} of {had} are left, {why}\n{outcome}");
                 had = resumed + scene.origin.sent_bytes() - sent_before;
+                bound = lost_at_most(CONNECTIONS, CONNECTIONS * RATE, age);
             }
             if !throttled {
                 scene.continued(&sandbox, false, &why);

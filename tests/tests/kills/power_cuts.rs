@@ -23,9 +23,6 @@ const SIZE: u64 = 16 * MIB + 4321;
 /// Of each of the four connections: the object then takes two seconds, and a
 /// checkpoint is written after one.
 const RATE: u64 = 2 * MIB;
-/// With this the object takes four seconds, so that a run meets three
-/// checkpoints for sure.
-const SLOW: u64 = RATE / 2;
 /// What maps where that is possible, and what never does.
 const STORAGES: [&str; 2] = ["auto", "pwrite"];
 
@@ -214,7 +211,8 @@ fn fault_069_lost_segments_are_found_by_their_hash() {
     on_each(|format| {
         let Some(mut disk) = disk(format, SIZE) else { return };
         let object = Object::new(1, SIZE);
-        let throttle = Throttle::new(SLOW);
+        // It crawls to the end, so that a run meets three checkpoints for sure.
+        let throttle = Throttle::new(RATE).crawling_after(12 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = disk.sandbox();
         // The checkpoint of the second second is not written: it ends there.
@@ -244,7 +242,8 @@ fn fault_069_lost_segments_are_found_by_their_hash() {
 fn fault_069_a_cut_costs_no_more_than_what_came_after_the_last_checkpoint() {
     let Some(mut disk) = disk(Format::Ext4Journal, SIZE) else { return };
     let object = Object::new(1, SIZE);
-    let throttle = Throttle::new(SLOW);
+    // It crawls to the end, so that a run meets three checkpoints for sure.
+    let throttle = Throttle::new(RATE).crawling_after(12 * MIB);
     let origin = Origin::throttled(&object, &throttle);
     let sandbox = disk.sandbox();
     let run = || command(&sandbox, &origin, "pwrite");
@@ -392,7 +391,7 @@ fn fault_069_synced_segments_survive_a_cut() {
         let Some(mut disk) = disk(format, LARGE) else { return };
         let mut random = random.part(format as u64);
         let object = Object::new(1, LARGE);
-        let throttle = Throttle::new(SLOWER);
+        let throttle = Throttle::new(SLOWER).crawling_after(42 * MIB);
         let origin = Origin::throttled(&object, &throttle);
         let sandbox = disk.sandbox();
         let running = command(&sandbox, &origin, "pwrite").start();
