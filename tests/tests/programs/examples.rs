@@ -126,24 +126,24 @@ fn many() {
 
 #[test]
 fn refresh() {
-    let links = std::sync::atomic::AtomicUsize::new(0);
+    let links = std::sync::Mutex::new(0);
     let throttle = Throttle::new(8 * MIB);
     // Each link is good for five or six requests, two of which may prove that it leads to
-    // the same object, and the service gives the next one. No response brings everything.
+    // the same object, and the service gives the next one. No six responses bring everything.
     let origin = Origin::start(move |request, _| {
-        let number = links.load(Ordering::SeqCst);
+        let mut number = links.lock().unwrap();
         if request.path() == "/sign" {
-            let number = links.fetch_add(1, Ordering::SeqCst) + 1;
+            *number += 1;
             let host = request.header("Host").unwrap_or_default();
-            let link = format!("http://{host}/film?secret={}\n", number / 6);
+            let link = format!("http://{host}/film?secret={}\n", *number / 6);
             return Response::text(200, "text/plain", &link);
         }
-        let good = request.target.ends_with(&format!("secret={}", number / 6));
+        let good = request.target.ends_with(&format!("secret={}", *number / 6));
         if !good || request.is_conditional() {
             return Response::empty(403);
         }
-        links.fetch_add(1, Ordering::SeqCst);
-        throttle.apply(standard(&object(), request)).cut(2 * MIB, End::Close)
+        *number += 1;
+        throttle.apply(standard(&object(), request)).cut(5 * MIB / 4, End::Close)
     });
     let sandbox = Sandbox::new();
     let (url, service) = (origin.url("/film?secret=0"), origin.url("/sign"));
@@ -209,7 +209,7 @@ fn verify() {
 #[test]
 fn film() {
     let object = object();
-    let throttle = Throttle::new(2 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(11 * MIB / 2);
     let fresh = Arc::new(AtomicBool::new(true));
     let origin = {
         let (object, throttle, fresh) = (object.clone(), throttle.clone(), Arc::clone(&fresh));
@@ -224,12 +224,12 @@ fn film() {
     let sandbox = Sandbox::new();
     let url = |signature: u32| origin.url(&format!("/film.mp4?signature=secret{signature}"));
 
-    let told = run(&sandbox, "film", true, &[&url(1), "film.mp4", "30"]);
+    let told = run(&sandbox, "film", true, &[&url(1), "film.mp4", "50"]);
     says(&told, "paused at ");
     says(&told, "the rest another day, from ");
     sandbox.assert_kept("film.mp4");
     let had = haul_engine::partial_info(&sandbox.path("film.mp4")).unwrap().state.unwrap();
-    assert!(had.stored_bytes >= SIZE * 3 / 10, "{} bytes", had.stored_bytes);
+    assert!(had.stored_bytes >= SIZE / 2 - 100, "{} bytes", had.stored_bytes);
     assert!(had.stored_bytes < SIZE, "all of them");
 
     // The first link expires, and the second had before.
