@@ -77,7 +77,7 @@ fn ends(child: Child, code: i32) -> (String, String) {
 #[test]
 fn the_c_interface_is_what_its_header_says() {
     let object = object();
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(2 * MIB).crawling_after(10 * MIB);
     let origin = {
         let (object, throttle) = (object.clone(), throttle.clone());
         Origin::start(move |request, _| match &*request.target {
@@ -144,7 +144,7 @@ fn interrupt(child: &Child) {
 #[test]
 fn an_interrupted_c_program_continues_in_another_process() {
     let object = object();
-    let throttle = Throttle::new(4 * MIB);
+    let throttle = Throttle::new(4 * MIB).crawling_after(6 * MIB);
     let origin = Origin::throttled(&object, &throttle);
     let sandbox = Sandbox::new();
     let program = compile(&sandbox, "examples/fetch.c", shared());
@@ -170,7 +170,7 @@ fn a_python_program_fetches_reads_pauses_and_tells_errors() {
     let object = object();
     let origin = {
         let object = object.clone();
-        let throttle = Throttle::new(8 * MIB);
+        let throttle = Throttle::new(MIB);
         Origin::start(move |request, _| match request.path() {
             "/missing" => Response::empty(404),
             _ => throttle.apply(standard(&object, request)),
