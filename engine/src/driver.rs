@@ -14,10 +14,11 @@
 //! - [`ending`]: the outcome, and what a new beginning may not take back.
 //!
 //! A part never calls another one. The loop carries values between them in steps, one for each
-//! kind of thing that happens: before the first request ([`earlier`]), a response
-//! ([`answers`]), the object is opened ([`beginning`], with [`adopting`] what another program
-//! left and [`unchanged`] for what needs no download), a source moves ([`resolving`]),
-//! everything is received ([`finishing`]), the download stops or begins again ([`stopping`]).
+//! kind of thing that happens: before the first request ([`earlier`]), a wish or a turn
+//! ([`steering`]), a response ([`answers`]), the object is opened ([`beginning`], with
+//! [`adopting`] for what another program left and [`unchanged`] for what needs no download), a
+//! source moves ([`resolving`]), everything is received ([`finishing`]), the download stops or
+//! begins again ([`stopping`]). An error that a step returns ends the download.
 
 pub(crate) mod address;
 mod adopting;
@@ -47,6 +48,7 @@ mod requests;
 mod resolving;
 pub(crate) mod shared;
 mod sources;
+mod steering;
 mod stopping;
 mod storing;
 pub(crate) mod turns;
@@ -67,13 +69,13 @@ use self::meter::Meter;
 use self::opening::Opening;
 use self::options::Options;
 use self::proofs::Proofs;
-use self::queue::{Pausing, Queue};
+use self::queue::Queue;
 use self::requests::Requests;
 use self::sources::Sources;
 use self::storing::Storing;
 use crate::disk::keeper::KeeperEvent;
 use crate::disk::prove::refuse_larger;
-use crate::driver::control::{Steering, Stop};
+use crate::driver::control::Stop;
 use crate::driver::engine::EngineInner;
 use crate::driver::shared::Shared;
 use crate::model::error::{Error, ErrorKind};
@@ -211,43 +213,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Takes over what the handle and the readers ask for.
-    fn steer(&mut self) {
-        let now = self.now();
-        let Steering { paused, connections, priority, wants } = self.shared.control.steering();
-        let limited = (0..self.sources.count()).any(|source| self.limits(source).are_limiting());
-        self.planner.set_speed_limited(limited);
-        if let Some(connections) = connections {
-            self.planner.set_connections(connections, now);
-        }
-        if let Some(priority) = priority {
-            self.queue.set_priority(priority);
-        }
-        match self.queue.set_paused(paused) {
-            Pausing::Unchanged => {}
-            Pausing::Begins => {
-                self.planner.pause(now);
-                self.publish_progress(false);
-            }
-            Pausing::Ends { told } => {
-                self.planner.resume(now);
-                if told {
-                    self.shared.send(&Event::Resumed);
-                }
-                self.publish_progress(false);
-            }
-        }
-        self.planner.want(wants, now);
-    }
-
-    /// A pause is told when nothing more can come.
-    fn tell_pause(&mut self) {
-        if self.queue.tells_pause(self.requests.count() == 0) {
-            self.shared.send(&Event::Paused);
-            self.publish_progress(false);
-        }
-    }
-
     fn now(&self) -> Duration {
         self.meter.now()
     }
@@ -324,27 +289,6 @@ impl Driver {
         Ok(())
     }
 
-    /// Asks for what could be used now, and has the planner use what is granted.
-    async fn take_turn(&mut self) -> Result<(), Error> {
-        let now = self.now();
-        let need = self.planner.need(now);
-        let by_host = self.queue.is_bound_by_host();
-        let places = if by_host { self.planner.need_by_place(need, now) } else { Vec::new() };
-        let granted = self.queue.ask(need, &places, self.sources.hosts());
-        if granted.begins {
-            // Before that, a download in a queue holds and reads nothing.
-            self.look_for_earlier().await?;
-        }
-        self.planner.allow(granted.connections, granted.rooms, now);
-        if granted.changed {
-            self.publish_progress(false);
-        }
-        if granted.queued {
-            self.shared.send(&Event::Queued);
-        }
-        Ok(())
-    }
-
     fn notice(&self, code: NoticeCode, message: String) {
         self.shared.send(&Event::Notice(Notice { code, message }));
     }
@@ -392,21 +336,6 @@ impl Driver {
             KeeperEvent::Failed(error) => return Err(error),
         }
         Ok(())
-    }
-
-    fn publish_progress(&self, syncing: bool) {
-        let paused = self.queue.is_paused();
-        let silence = self.planner.silence(self.now()).filter(|_| !paused && !syncing);
-        self.shared.set_progress(|progress| {
-            let connections = self.requests.count();
-            self.meter.show(progress, self.opening.total(), connections, syncing);
-            progress.silent_for = silence.map_or(Duration::ZERO, |(silent, _)| silent);
-            progress.gives_up_after = silence.map(|(_, patience)| patience);
-            progress.retries = self.planner.rounds();
-            progress.paused = paused;
-            progress.queued = self.queue.is_waiting();
-            progress.map = self.planner.map_cells();
-        });
     }
 }
 
