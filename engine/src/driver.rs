@@ -64,6 +64,7 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::ending::Ending;
+use self::failures::error_of;
 use self::fields::Caller;
 use self::meter::Meter;
 use self::opening::Opening;
@@ -132,9 +133,9 @@ impl Driver {
         let mut driver = Box::new(Self {
             sources: Sources::new(&options, turn.is_bound_by_host()),
             opening: Opening::new(&options, plan_only),
-            proofs: Proofs::new(),
-            requests: Requests::new(),
-            storing: Storing::new(),
+            proofs: Proofs::default(),
+            requests: Requests::default(),
+            storing: Storing::default(),
             queue: Queue::new(turn),
             meter: Meter::new(),
             ending: Ending::new(options.window.clone()),
@@ -294,13 +295,10 @@ impl Driver {
     }
 
     fn error_of(&self, failure: &Failure) -> Error {
-        let output = self.storing.output().filter(|_| self.storing.is_open());
-        let known = failures::Known {
-            url: &self.sources.opener().current,
-            login_words: self.sources.login_words(),
-            begun: output.map(Path::to_owned).or_else(|| self.opening.earlier_output()),
-        };
-        known.error_of(failure)
+        let url = &self.sources.opener().current;
+        let earlier = self.opening.earlier_output();
+        let begun = self.storing.output().filter(|_| self.storing.is_open());
+        error_of(failure, url, self.sources.login_words(), begun.or(earlier.as_deref()))
     }
 
     /// Says no to an object of unknown length that has become too large.

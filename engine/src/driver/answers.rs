@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::driver::failures::end_of;
-use crate::driver::opening::{NotModified, Selecting};
+use crate::driver::opening::NotModified;
 use crate::driver::requests::{Outgoing, Request};
 use crate::fault_point;
 use crate::model::config::hex;
@@ -143,7 +143,7 @@ impl Driver {
         let verdict = classify(asked, status, &headers, expected.as_ref());
         let selecting = self.opening.select(self.options.range.as_ref(), wanted, verdict);
         let verdict = match selecting {
-            Ok(Selecting { verdict, cut }) => {
+            Ok((verdict, cut)) => {
                 cut.into_iter().for_each(|message| self.notice(NoticeCode::RangeCut, message));
                 verdict
             }

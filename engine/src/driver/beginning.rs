@@ -18,7 +18,6 @@ use crate::disk::readable::Readable;
 use crate::disk::resume::earlier::{Earlier, earlier, restored_bytes};
 use crate::disk::resume::final_name;
 use crate::driver::contents::Open;
-use crate::driver::ending::Opener;
 use crate::model::config::{DigestAlgorithm, Existing};
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Event, Metadata, NoticeCode, Plan, Started};
@@ -124,12 +123,9 @@ impl Driver {
             let why = format!("the server insists on the coding `{}`", name::brief(encoding));
             return Err(self.error_of(&Failure::new(ErrorKind::Protocol, why)));
         }
-        self.ending.refuse_other_version(&Opener {
-            resource,
-            from: self.opening.opened_from(),
-            source: &self.sources.opener().current,
-            by_digest: self.options.is_proven_by_digest(),
-        })?;
+        let (from, source) = (self.opening.opened_from(), &self.sources.opener().current);
+        let by_digest = self.options.is_proven_by_digest();
+        self.ending.refuse_other_version(resource, from, source, by_digest)?;
         if let (Some(pieces), Some(total)) = (&self.options.pieces, resource.total)
             && !pieces.fit(total)
         {

@@ -25,25 +25,9 @@ pub(super) struct Ending {
     /// Where the bytes of a stream are given out from.
     window: Option<Arc<Window>>,
     draining: bool,
-    /// What the bytes that were given out are of, once they were stored elsewhere.
-    given_of: Option<Given>,
-}
-
-/// A version of the object, and the URLs that brought its bytes.
-pub(super) struct Given {
-    pub(super) resource: Resource,
-    pub(super) urls: Vec<Url>,
-}
-
-/// How the object is about to be opened.
-pub(super) struct Opener<'a> {
-    pub(super) resource: &'a Resource,
-    /// Where the response came from.
-    pub(super) from: Option<&'a Url>,
-    /// Where its source is now.
-    pub(super) source: &'a Url,
-    /// Whether a digest decides what the object is.
-    pub(super) by_digest: bool,
+    /// What the bytes that were given out are of, and the URLs that brought them, once they
+    /// were stored elsewhere.
+    given_of: Option<(Resource, Vec<Url>)>,
 }
 
 impl Ending {
@@ -96,7 +80,7 @@ impl Ending {
     }
 
     /// What was stored of the object `was` is forgotten: remembers what was given out of it.
-    pub(super) fn begin_again(&mut self, was: Option<Given>) {
+    pub(super) fn begin_again(&mut self, was: Option<(Resource, Vec<Url>)>) {
         let Some(window) = &self.window else { return };
         window.clear();
         self.draining = false;
@@ -110,16 +94,20 @@ impl Ending {
     }
 
     /// Says no to any other version of the object than the one of which bytes
-    /// were given out.
-    pub(super) fn refuse_other_version(&self, opener: &Opener<'_>) -> Result<(), Error> {
-        let Opener { resource, from, source, by_digest } = opener;
+    /// were given out. The response came `from` a URL of a source that is at `source` now.
+    pub(super) fn refuse_other_version(
+        &self,
+        resource: &Resource,
+        from: Option<&Url>,
+        source: &Url,
+        by_digest: bool,
+    ) -> Result<(), Error> {
         let given = self.given_bytes();
-        let Some(Given { resource: of, urls }) = self.given_of.as_ref().filter(|_| given > 0)
-        else {
+        let Some((of, urls)) = self.given_of.as_ref().filter(|_| given > 0) else {
             return Ok(());
         };
         // A digest lets it be tried where the repetition is compared with what was given out.
-        let is_compared = *by_digest && self.repeat_proof().is_some();
+        let is_compared = by_digest && self.repeat_proof().is_some();
         let elsewhere = !is_compared && from.is_some_and(|url| !urls.contains(url));
         let same_size = of.total.zip(resource.total).is_none_or(|(ours, theirs)| ours == theirs);
         let same_bytes = same_size && of.encoding == resource.encoding;

@@ -1,6 +1,6 @@
 //! What failures are called: those of requests to the planner, and the planner's to people.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use url::Url;
 
@@ -52,69 +52,66 @@ pub(super) fn kind_of(kind: FetchErrorKind) -> ErrorKind {
     }
 }
 
-/// What is known beside the failure that ends a download.
-pub(super) struct Known<'a> {
-    /// Where the object was asked for.
-    pub(super) url: &'a Url,
-    /// What the server says of the login.
-    pub(super) login_words: Option<&'a str>,
-    /// The output that can be continued.
-    pub(super) begun: Option<PathBuf>,
+/// The error that `failure` ends a download with. Known beside it are the `url` that was asked,
+/// the server's words of a refused login, and the output that was `begun` and can be continued.
+pub(super) fn error_of(
+    failure: &Failure,
+    url: &Url,
+    login_words: Option<&str>,
+    begun: Option<&Path>,
+) -> Error {
+    let https = url.scheme() == "https";
+    let url = redact(url);
+    let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
+    let error = error.with_network(failure.cause);
+    let error = match failure.status {
+        Some(status) => error.with_status(status),
+        None => error,
+    };
+    if let Some(hint) = &failure.hint {
+        return error.with_hint(hint);
+    }
+    match failure.kind {
+        ErrorKind::AccessDenied => error.with_hint(how_to_go_on(login_words, begun)),
+        ErrorKind::ProxyRefused => error.with_hint(
+            "its login is part of its URL, wherever that is given: http://NAME:PASS@HOST:PORT",
+        ),
+        ErrorKind::Network => error.with_hint("check the network and run it again"),
+        ErrorKind::Callback => error.with_hint(guard::HINT),
+        ErrorKind::Tls => error.with_hint(
+            "where a certificate is refused: a private authority is trusted with --cacert \
+             FILE; do not continue if the certificate is unexpected",
+        ),
+        ErrorKind::DigestMismatch => error.with_hint(ALTERED_HINT),
+        ErrorKind::ObjectChanged => {
+            error.with_hint("wait until the object is no longer being replaced, then start again")
+        }
+        ErrorKind::Protocol => {
+            error.with_hint("the server or something before it is broken; nothing wrong was stored")
+        }
+        ErrorKind::HttpStatus => {
+            match failure.status.and_then(|status| hint_of_status(status, https)) {
+                Some(hint) => error.with_hint(hint),
+                None => error,
+            }
+        }
+        _ => error,
+    }
 }
 
-impl Known<'_> {
-    pub(super) fn error_of(&self, failure: &Failure) -> Error {
-        let url = redact(self.url);
-        let error = Error::new(failure.kind, format!("cannot download {url}: {}", failure.message));
-        let error = error.with_network(failure.cause);
-        let error = match failure.status {
-            Some(status) => error.with_status(status),
-            None => error,
-        };
-        if let Some(hint) = &failure.hint {
-            return error.with_hint(hint);
-        }
-        match failure.kind {
-            ErrorKind::AccessDenied => error.with_hint(self.how_to_go_on()),
-            ErrorKind::ProxyRefused => error.with_hint(
-                "its login is part of its URL, wherever that is given: http://NAME:PASS@HOST:PORT",
-            ),
-            ErrorKind::Network => error.with_hint("check the network and run it again"),
-            ErrorKind::Callback => error.with_hint(guard::HINT),
-            ErrorKind::Tls => error.with_hint(
-                "where a certificate is refused: a private authority is trusted with --cacert \
-                 FILE; do not continue if the certificate is unexpected",
-            ),
-            ErrorKind::DigestMismatch => error.with_hint(ALTERED_HINT),
-            ErrorKind::ObjectChanged => error
-                .with_hint("wait until the object is no longer being replaced, then start again"),
-            ErrorKind::Protocol => error
-                .with_hint("the server or something before it is broken; nothing wrong was stored"),
-            ErrorKind::HttpStatus => {
-                let https = self.url.scheme() == "https";
-                match failure.status.and_then(|status| hint_of_status(status, https)) {
-                    Some(hint) => error.with_hint(hint),
-                    None => error,
-                }
-            }
-            _ => error,
-        }
+/// After a refusal: what is here can be continued with another URL.
+fn how_to_go_on(login_words: Option<&str>, begun: Option<&Path>) -> String {
+    if let Some(words) = login_words {
+        return words.to_owned();
     }
-
-    /// After a refusal: what is here can be continued with another URL.
-    fn how_to_go_on(&self) -> String {
-        if let Some(words) = self.login_words {
-            return words.to_owned();
-        }
-        let login = "the link may have expired or need a login";
-        match &self.begun {
-            None => format!("{login}: get a fresh URL, or give -u or -H"),
-            Some(output) => format!(
-                "{login}: continue with a fresh URL, haul -o '{}' NEW_URL, or have --refresh-cmd \
-                 print one; or give -u or -H",
-                output.display()
-            ),
-        }
+    let login = "the link may have expired or need a login";
+    match begun {
+        None => format!("{login}: get a fresh URL, or give -u or -H"),
+        Some(output) => format!(
+            "{login}: continue with a fresh URL, haul -o '{}' NEW_URL, or have --refresh-cmd \
+             print one; or give -u or -H",
+            output.display()
+        ),
     }
 }
 

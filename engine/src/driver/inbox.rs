@@ -11,11 +11,13 @@ use tokio::task::{JoinError, JoinSet};
 /// could tell them anything.
 pub(super) struct Inbox<T>(Option<(UnboundedSender<T>, UnboundedReceiver<T>)>);
 
-impl<T> Inbox<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Inbox<T> {
+    fn default() -> Self {
         Self(None)
     }
+}
 
+impl<T> Inbox<T> {
     /// A way in.
     pub(super) fn sender(&mut self) -> UnboundedSender<T> {
         self.0.get_or_insert_with(unbounded_channel).0.clone()
@@ -42,11 +44,13 @@ impl<T> Inbox<T> {
 /// never need.
 pub(super) struct Errands<T>(Option<JoinSet<T>>);
 
-impl<T: Send + 'static> Errands<T> {
-    pub(super) fn new() -> Self {
+impl<T> Default for Errands<T> {
+    fn default() -> Self {
         Self(None)
     }
+}
 
+impl<T: Send + 'static> Errands<T> {
     /// Starts one.
     pub(super) fn send(&mut self, errand: impl Future<Output = T> + Send + 'static) {
         self.0.get_or_insert_default().spawn(errand);
@@ -76,7 +80,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_was_sent_before_it_was_forgotten_does_not_come() {
-        let mut inbox = Inbox::new();
+        let mut inbox = Inbox::default();
         let soon = Duration::from_secs(1);
         assert!(timeout(soon, inbox.next()).await.is_err(), "nobody can have told anything");
         let old = inbox.sender();

@@ -15,7 +15,7 @@ use http::HeaderName;
 use http::header::HeaderMap;
 use url::Url;
 
-pub(super) use self::selecting::{Selecting, wants_the_same};
+pub(super) use self::selecting::wants_the_same;
 use super::options::Options;
 use crate::disk::conditional::{Note, Version};
 use crate::model::config::{Existing, Resume};
@@ -24,6 +24,7 @@ use crate::model::resource::Resource;
 use crate::model::selection::Selected;
 use crate::model::validator::Validator;
 
+#[derive(Default)]
 pub(super) struct Opening {
     /// Nothing is opened: it is told what would be.
     plan_only: bool,
@@ -59,18 +60,8 @@ pub(super) enum NotModified {
 
 impl Opening {
     pub(super) fn new(options: &Options, plan_only: bool) -> Self {
-        Self {
-            plan_only,
-            head: None,
-            chunked: false,
-            expected: None,
-            selected: None,
-            known: None,
-            not_modified: None,
-            opened_from: None,
-            believe_earlier: options.resume != Resume::Never,
-            earlier: None,
-        }
+        let believe_earlier = options.resume != Resume::Never;
+        Self { plan_only, believe_earlier, ..Self::default() }
     }
 
     pub(super) fn is_plan_only(&self) -> bool {

@@ -46,6 +46,7 @@ pub(super) enum Proving {
     Compared(ToProve, Result<bool, Unproven>),
 }
 
+#[derive(Default)]
 pub(super) struct Proofs {
     /// The URLs whose bytes were joined.
     joined: Vec<Url>,
@@ -60,17 +61,6 @@ pub(super) struct Proofs {
 }
 
 impl Proofs {
-    pub(super) fn new() -> Self {
-        Self {
-            joined: Vec::new(),
-            count: 0,
-            under_way: Vec::new(),
-            errands: Errands::new(),
-            claims: Claims::default(),
-            altered: false,
-        }
-    }
-
     /// The object is opened with what this URL sends.
     pub(super) fn opened(&mut self, from: Option<&Url>) {
         self.joined = from.into_iter().cloned().collect();

@@ -27,6 +27,7 @@ use crate::net::transport::Transport;
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
 
+#[derive(Default)]
 pub(super) struct Requests {
     fetchers: JoinSet<()>,
     under_way: HashMap<LeaseId, Request>,
@@ -63,16 +64,6 @@ pub(super) struct Outgoing {
 }
 
 impl Requests {
-    pub(super) fn new() -> Self {
-        Self {
-            fetchers: JoinSet::new(),
-            under_way: HashMap::new(),
-            inbox: Inbox::new(),
-            counters: Arc::default(),
-            heard: false,
-        }
-    }
-
     /// Starts the fetcher of a request.
     pub(super) fn send(&mut self, transport: Arc<dyn Transport>, outgoing: Outgoing) {
         let Outgoing { lease, source, spec, wanted, range, limits } = outgoing;

@@ -131,6 +131,7 @@ pub(super) enum Resolution {
     AskAgain,
 }
 
+#[derive(Default)]
 pub(super) struct Sources {
     list: Vec<Source>,
     /// The source that the object is opened with.
@@ -151,13 +152,9 @@ impl Sources {
     pub(super) fn new(options: &Options, bound_by_host: bool) -> Self {
         Self {
             list: vec![Source::new(options.url.clone(), None)],
-            opener: 0,
             hosts: bound_by_host.then(Vec::new),
             refresher: options.refresh.clone(),
-            links: Vec::new(),
-            description: None,
-            login_words: None,
-            errands: Errands::new(),
+            ..Self::default()
         }
     }
 

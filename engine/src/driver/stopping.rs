@@ -7,7 +7,6 @@
 use super::Driver;
 use crate::disk::resume::earlier::{Earlier, earlier_at, earlier_in, restored_bytes};
 use crate::driver::control::Stop;
-use crate::driver::ending::Given;
 use crate::model::checkpoint::{Claim, Match};
 use crate::model::config::Resume;
 use crate::model::error::{Error, ErrorKind, Kept};
@@ -30,7 +29,7 @@ impl Driver {
             false => self.storing.begin_again().await?,
         }
         // Only now, when nobody stores any more.
-        self.ending.begin_again(was.map(|resource| Given { resource, urls }));
+        self.ending.begin_again(was.map(|resource| (resource, urls)));
         Ok(())
     }
 

@@ -23,6 +23,7 @@ use crate::driver::inbox::Inbox;
 use crate::model::error::{Error, Kept};
 use crate::model::samples::Proof;
 
+#[derive(Default)]
 pub(super) struct Storing {
     store: Option<KeeperHandle>,
     reports: Inbox<KeeperEvent>,
@@ -33,10 +34,6 @@ pub(super) struct Storing {
 }
 
 impl Storing {
-    pub(super) fn new() -> Self {
-        Self { store: None, reports: Inbox::new(), kept: None, output: None, hold: None }
-    }
-
     pub(super) fn is_open(&self) -> bool {
         self.store.is_some()
     }

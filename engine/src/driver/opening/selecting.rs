@@ -10,13 +10,6 @@ use crate::model::response::Verdict;
 use crate::model::selection::{Selected, Selection};
 use crate::model::size::exact_words;
 
-/// A verdict as if the wanted bytes were the object.
-pub(in crate::driver) struct Selecting {
-    pub(in crate::driver) verdict: Verdict,
-    /// What is to be told of a part that the object has not all of.
-    pub(in crate::driver) cut: Option<String>,
-}
-
 impl Opening {
     /// The bytes of the object that a lease of `range` asks for. Where the wanted
     /// bytes do not follow each other there, the first ones that do: a shorter
@@ -43,7 +36,7 @@ impl Opening {
     }
 
     /// The verdict on a response to a request for `wanted`, as if the wanted bytes were the
-    /// object.
+    /// object, and what is to be told of a range that the object has not all of.
     ///
     /// # Errors
     /// When the object has not the bytes that are wanted.
@@ -52,9 +45,9 @@ impl Opening {
         selection: Option<&Selection>,
         wanted: Option<ByteRange>,
         verdict: Verdict,
-    ) -> Result<Selecting, Failure> {
+    ) -> Result<(Verdict, Option<String>), Failure> {
         let mut cut = None;
-        let Some(selection) = selection else { return Ok(Selecting { verdict, cut }) };
+        let Some(selection) = selection else { return Ok((verdict, cut)) };
         let object_bytes = match &verdict {
             Verdict::Partial { resource, .. } => resource.total,
             Verdict::Unsatisfied { total } => *total,
@@ -75,7 +68,7 @@ impl Opening {
             });
             self.selected = Some(selected);
         }
-        let Some(selected) = &self.selected else { return Ok(Selecting { verdict, cut }) };
+        let Some(selected) = &self.selected else { return Ok((verdict, cut)) };
         let local = |mut resource: Resource| {
             resource.total = local_total(selected, resource.total);
             resource
@@ -93,7 +86,7 @@ impl Opening {
             Verdict::TagDiffers { seen } => Verdict::TagDiffers { seen: local(seen) },
             other => other,
         };
-        Ok(Selecting { verdict, cut })
+        Ok((verdict, cut))
     }
 }
 
