@@ -24,11 +24,11 @@ use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, Failure};
 use crate::input::Item;
-use crate::{jobs, os};
 use crate::plan::{self, GetPlan};
 use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
 use crate::signals::{Interrupt, Stop};
 use crate::source::{Mine, Source};
+use crate::{jobs, os};
 
 /// A client that connects within this time after the last connection or the download has ended is
 /// still served.

@@ -1,7 +1,6 @@
 //! What somebody sees who mistypes something: soon, with the cause and what to do about it.
 
 use std::fs;
-use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
 use haul_tests::origin::{Raw, closed_port};

@@ -224,7 +224,9 @@ fn fault_083_secrets_are_nowhere() {
         "/expired" => standard(&object(SIZE), request).cut(MIB, End::Close),
         "/broken" => standard(&object(SIZE), request).content_range(&(5..10), "20"),
         // It is interrupted midway.
-        "/file" if !request.target.contains("canary6") => limit.apply(standard(&object(SIZE), request)),
+        "/file" if !request.target.contains("canary6") => {
+            limit.apply(standard(&object(SIZE), request))
+        }
         _ => standard(&object(SIZE), request),
     });
     for json in [false, true] {
