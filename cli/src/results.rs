@@ -203,7 +203,7 @@ fn end_last_line(file: &File) -> io::Result<()> {
     let len = file.metadata()?.len();
     let mut last = [b'\n'];
     if len > 0 {
-        os::read_exact_at(&file, &mut last, len - 1)?;
+        os::read_exact_at(file, &mut last, len - 1)?;
     }
     if last == [b'\n'] { Ok(()) } else { (&*file).write_all(b"\n") }
 }

@@ -213,11 +213,12 @@ async fn piece(
         shared.control.reads(id, position);
         let wanted = (end - position).min(PIECE_BYTES) as usize;
         buffer.resize(wanted, 0);
+        let (storage, crew) = (open.storage, open.crew);
         let read = move || {
-            let read = open.storage.read_at(position, &mut buffer);
+            let read = storage.read_at(position, &mut buffer);
             (read, buffer)
         };
-        let read = if blocking { Some(read()) } else { open.crew.blocking(read).await };
+        let read = if blocking { Some(read()) } else { crew.blocking(read).await };
         let (read, mut bytes) = read.ok_or_else(|| io_error(Error::lost()))?;
         // Only now is it sure that no other version was stored there meanwhile.
         if shared.contents.still_is(version) {

@@ -43,7 +43,7 @@ struct State {
 /// What is found at a position.
 pub(crate) enum Found {
     /// Bytes up to this offset.
-    Bytes { open: Open, version: u64, end: u64 },
+    Bytes { open: Box<Open>, version: u64, end: u64 },
     /// The end of the object, or what is beyond.
     End { version: u64 },
 }
@@ -150,7 +150,8 @@ impl Contents {
                     return Some(Ok(Found::End { version }));
                 }
                 let end = open.stored.end_from(position);
-                (end > position).then(|| Ok(Found::Bytes { open: open.clone(), version, end }))
+                (end > position)
+                    .then(|| Ok(Found::Bytes { open: Box::new(open.clone()), version, end }))
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::disk::partial::Paths;
 use crate::disk::storage::window::Window;
 use crate::disk::storage::{MemoryStorage, Storage};
 use crate::model::config::{
-    DigestAlgorithm, Existing, Foreign, HostCredential, Resume, StorageKind,
+    Checksum, DigestAlgorithm, Existing, Foreign, HostCredential, Resume, StorageKind,
 };
 use crate::model::error::Error;
 use crate::model::options::DownloadOptions;
@@ -162,7 +162,7 @@ impl Options {
         if chosen.if_changed {
             chosen.existing = Existing::Replace;
         }
-        let asked_for = chosen.checksum.as_ref().map(|checksum| checksum.algorithm());
+        let asked_for = chosen.checksum.as_ref().map(Checksum::algorithm);
         chosen.digest |= asked_for == Some(DigestAlgorithm::Blake3);
         Ok(Self {
             url,
@@ -253,7 +253,7 @@ fn refuse_if_changed(
 
 /// Refuses digests that could only be compared with bytes that are kept.
 fn refuse_null_storage(options: &DownloadOptions) -> Result<(), Error> {
-    let algorithm = options.checksum.as_ref().map(|checksum| checksum.algorithm());
+    let algorithm = options.checksum.as_ref().map(Checksum::algorithm);
     if let Some(algorithm) = algorithm.filter(|it| *it != DigestAlgorithm::Blake3) {
         return Err(invalid(format!(
             "a {algorithm} checksum cannot be compared: the null storage keeps no bytes"

@@ -51,7 +51,7 @@ fn slow() -> Origin {
 
 /// One of two: it crawls before it has brought everything alone.
 fn one_of_two() -> Origin {
-    Origin::throttled(&object(), &Throttle::new(2_000_000).crawling_after(SIZE / 4 * 3))
+    Origin::throttled(&object(SIZE), &Throttle::new(2_000_000).crawling_after(SIZE / 4 * 3))
 }
 
 /// The body is altered where `wrong` says so, in this request.
@@ -124,7 +124,7 @@ fn fault_030_only_bad_pieces_are_fetched_again_from_another_source() {
     let wrong = |at: u64| at % (2 * MIB) == MIB + 5;
     for whole in [String::new(), hash()] {
         let alone = Throttle::new(2_000_000).crawling_after(SIZE / 2);
-        let first = Origin::throttled(&object(), &alone);
+        let first = Origin::throttled(&object(SIZE), &alone);
         let throttle = Throttle::new(2_000_000);
         let second = Origin::start(move |request, _| throttle.apply(altered(request, wrong)));
         let text = film(&format!(
