@@ -39,6 +39,10 @@ const CONNECTION_BYTES_PER_SECOND: u64 = 1 << 20;
 /// The first run is killed when this share of the object was sent.
 const KILLED_AT_PERCENT: u64 = 60;
 
+/// The origin sends no more than this share before the kill, so that the first run is not complete
+/// if this process wakes late.
+const HELD_AT_PERCENT: u64 = 80;
+
 /// How often the amount sent is checked.
 const LOOK: Duration = Duration::from_millis(5);
 
@@ -146,10 +150,12 @@ impl Demo<'_> {
             size(OBJECT_BYTES)
         ));
 
+        self.origin.rest_at(OBJECT_BYTES / 100 * HELD_AT_PERCENT);
         let (first, ended) = self.run_until(self.has_sent(KILLED_AT_PERCENT)).await?;
         if let Ended::Exited(status) = ended {
             return Err(early(status).into());
         }
+        self.origin.rest_at(u64::MAX);
         let kept_bytes = stored_bytes(&self.directory.join(NAME));
         captions.note(
             "killed:",

@@ -11,7 +11,7 @@ use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread;
 
 use http::header::{self, HeaderMap, HeaderValue};
@@ -22,7 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 
-use self::body::{Pace, Pieces};
+use self::body::{Pace, Pieces, Traffic};
 pub(crate) use self::object::Object;
 use crate::exit::Failure;
 
@@ -40,8 +40,7 @@ struct Served {
     object: Object,
     /// The rate cap of each connection.
     bytes_per_second: Option<u64>,
-    /// Counts the bytes of all bodies sent.
-    sent: Arc<AtomicU64>,
+    traffic: Arc<Traffic>,
 }
 
 impl Origin {
@@ -63,7 +62,7 @@ impl Origin {
     }
 
     fn serving(object: Object, bytes_per_second: Option<u64>) -> Result<Self, Failure> {
-        let served = Served { object, bytes_per_second, sent: Arc::default() };
+        let served = Served { object, bytes_per_second, traffic: Arc::default() };
         Self::listen(served).map_err(|error| {
             Failure::internal(format!("the embedded origin cannot listen on 127.0.0.1: {error}"))
         })
@@ -103,7 +102,12 @@ impl Origin {
 
     /// How many bytes of bodies it has sent so far; bytes sent twice count twice.
     pub(crate) fn sent_bytes(&self) -> u64 {
-        self.served.sent.load(Ordering::Relaxed)
+        self.served.traffic.sent_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Has capped connections rest once so many bytes of bodies were sent in all.
+    pub(crate) fn rest_at(&self, bytes: u64) {
+        self.served.traffic.most_bytes.store(bytes, Ordering::Relaxed);
     }
 }
 
@@ -130,14 +134,14 @@ async fn accept(listener: TcpListener, served: Served) {
 
 async fn serve(stream: TcpStream, served: Served) {
     let _ = stream.set_nodelay(true);
-    let Served { object, bytes_per_second, sent } = served;
+    let Served { object, bytes_per_second, traffic } = served;
     let pace = bytes_per_second.map(Pace::new);
     let service = service_fn(move |request: Request<Incoming>| {
         let response = respond(&request, &object).map(|range| Pieces {
             object: object.clone(),
             range,
             pace: pace.clone(),
-            sent: Arc::clone(&sent),
+            traffic: Arc::clone(&traffic),
         });
         async move { Ok::<_, Infallible>(response) }
     });
@@ -245,7 +249,7 @@ mod tests {
             object: object.clone(),
             range,
             pace: None,
-            sent: Arc::default(),
+            traffic: Arc::default(),
         })
     }
 

@@ -19,8 +19,32 @@ use super::object::Object;
 /// speed is smooth.
 const PACED_BYTES: usize = 16 << 10;
 
+/// How often a paced body looks whether it may go on.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// How much lost time a connection may make up for when a timer was late or nothing was requested.
 const CATCH_UP: Duration = Duration::from_millis(50);
+
+/// What all bodies of an origin have sent, and may send.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    /// Bytes sent twice count twice.
+    pub(super) sent_bytes: AtomicU64,
+    /// Paced bodies rest once this much was sent in all.
+    pub(super) most_bytes: AtomicU64,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self { sent_bytes: AtomicU64::new(0), most_bytes: AtomicU64::new(u64::MAX) }
+    }
+}
+
+impl Traffic {
+    fn rests(&self) -> bool {
+        self.sent_bytes.load(Ordering::Relaxed) >= self.most_bytes.load(Ordering::Relaxed)
+    }
+}
 
 /// The pace of one connection, shared by the responses on it.
 #[derive(Debug, Clone)]
@@ -37,10 +61,20 @@ impl Pace {
         Self { bytes_per_second, timer: Arc::new(Mutex::new(Box::pin(timer))) }
     }
 
-    /// Returns ready once `bytes` were taken from the connection's time.
-    fn poll_take(&self, bytes: usize, context: &mut Context<'_>) -> Poll<()> {
+    /// Returns ready once `bytes` were taken from the connection's time, and not while the origin
+    /// `rests`.
+    fn poll_take(
+        &self,
+        bytes: usize,
+        rests: impl Fn() -> bool,
+        context: &mut Context<'_>,
+    ) -> Poll<()> {
         let mut timer = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         ready!(timer.as_mut().poll(context));
+        while rests() {
+            timer.as_mut().reset(Instant::now() + LOOK);
+            ready!(timer.as_mut().poll(context));
+        }
         let due = next_due(timer.deadline(), Instant::now(), bytes, self.bytes_per_second);
         timer.as_mut().reset(due);
         Poll::Ready(())
@@ -61,8 +95,7 @@ pub(super) struct Pieces {
     pub(super) range: Range<u64>,
     /// Without a pace, the body is as fast as its reader.
     pub(super) pace: Option<Pace>,
-    /// Counts the bytes that all bodies have sent.
-    pub(super) sent: Arc<AtomicU64>,
+    pub(super) traffic: Arc<Traffic>,
 }
 
 impl Body for Pieces {
@@ -83,10 +116,10 @@ impl Body for Pieces {
         }
         if let Some(pace) = &self.pace {
             piece.truncate(PACED_BYTES);
-            ready!(pace.poll_take(piece.len(), context));
+            ready!(pace.poll_take(piece.len(), || self.traffic.rests(), context));
         }
         self.range.start += piece.len() as u64;
-        self.sent.fetch_add(piece.len() as u64, Ordering::Relaxed);
+        self.traffic.sent_bytes.fetch_add(piece.len() as u64, Ordering::Relaxed);
         Poll::Ready(Some(Ok(Frame::data(piece))))
     }
 
@@ -119,17 +152,37 @@ mod tests {
         let object = Object::new(1 << 20);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let (begun, sent) = (Instant::now(), Arc::new(AtomicU64::new(0)));
+            let (begun, traffic) = (Instant::now(), Arc::new(Traffic::default()));
             let pace = Pace::new(1 << 20);
             for range in [0..100_000, 300_000..400_000] {
                 let (object, pace) = (object.clone(), Some(pace.clone()));
-                let pieces = Pieces { object, range, pace, sent: Arc::clone(&sent) };
+                let pieces = Pieces { object, range, pace, traffic: Arc::clone(&traffic) };
                 assert_eq!(pieces.collect().await.unwrap().to_bytes().len(), 100_000);
             }
-            assert_eq!(sent.load(Ordering::Relaxed), 200_000);
+            assert_eq!(traffic.sent_bytes.load(Ordering::Relaxed), 200_000);
             // The first piece need not wait, and a little lost time is made up for.
             let least = Duration::from_secs_f64((200_000.0 - 16_384.0) / f64::from(1 << 20));
             assert!(begun.elapsed() + CATCH_UP >= least, "{:?}", begun.elapsed());
+        });
+    }
+    #[test]
+    fn paced_bodies_rest_at_the_bound_and_go_on_without_it() {
+        let object = Object::new(1 << 20);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let traffic = Arc::new(Traffic::default());
+            traffic.most_bytes.store(100_000, Ordering::Relaxed);
+            let (range, pace) = (0..400_000, Some(Pace::new(1 << 30)));
+            let pieces = Pieces { object, range, pace, traffic: Arc::clone(&traffic) };
+            let all = tokio::spawn(pieces.collect());
+            let sent = || traffic.sent_bytes.load(Ordering::Relaxed);
+            while sent() < 100_000 {
+                tokio::time::sleep(LOOK).await;
+            }
+            tokio::time::sleep(10 * LOOK).await;
+            assert!(sent() < 100_000 + PACED_BYTES as u64 && !all.is_finished());
+            traffic.most_bytes.store(u64::MAX, Ordering::Relaxed);
+            assert_eq!(all.await.unwrap().unwrap().to_bytes().len(), 400_000);
         });
     }
 }

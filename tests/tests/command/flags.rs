@@ -23,10 +23,14 @@ fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).args(["-o", "file"]).arg(origin.url("/file"))
 }
 
-/// The long flags that a help text lists.
+/// The long flags that a help text lists; what it says of them is indented further.
 fn flags_of(help: &str) -> BTreeSet<String> {
     let flags = help.lines().filter_map(|line| {
+        let indented = line;
         let line = line.trim_start();
+        if indented.len() - line.len() > 6 {
+            return None;
+        }
         let line =
             line.split_once(", ").filter(|(short, _)| short.len() == 2).map_or(line, |it| it.1);
         let flag = line.split([' ', '[', '=']).next()?;
