@@ -263,6 +263,7 @@ impl Planner {
         self.phase = Phase::Running;
         self.meter.opened(now);
         self.leases.open(self.identity.total(), segment_size_bytes);
+        self.leases.restore(restored);
         let Some(granted) = self.leases.get(id).map(|lease| lease.range) else {
             return self.schedule(now);
         };
@@ -272,7 +273,6 @@ impl Planner {
             self.actions.push_back(Action::Store { lease: id, range });
             return;
         }
-        self.leases.restore(restored);
         // The response at hand is used as far as its bytes are missing and it
         // begins where a segment, or the prefix of one, is to be continued.
         let run = self.leases.next_run(granted.len().max(1));

@@ -286,6 +286,29 @@ fn opened(connections: usize, total: u64) -> Planner {
 }
 
 #[test]
+fn what_is_here_already_stays_though_the_first_response_ended_while_the_output_was_opened() {
+    let mut planner = planner(4);
+    planner.tick(Duration::ZERO);
+    actions(&mut planner);
+    let range = ByteRange::new(0, FIRST_RANGE_BYTES);
+    let verdict = Verdict::Partial { range, resource: resource(64 * SEGMENT, "a") };
+    planner.on_verdict(1, verdict, Duration::ZERO);
+    actions(&mut planner);
+    let failure = Failure::new(ErrorKind::Network, "reset");
+    planner.on_ended(1, LeaseEnd::Failed { failure, refused: false }, Duration::ZERO);
+    let restored = Restored { durable: (0..60).collect(), ..Restored::default() };
+    planner.on_opened(SEGMENT, &restored, Duration::ZERO);
+    let (mut now, mut ranges) = (Duration::ZERO, Vec::new());
+    while ranges.is_empty() {
+        ranges = steered::asked(&actions(&mut planner));
+        now += Duration::from_millis(100);
+        planner.tick(now);
+        assert!(now < Duration::from_secs(60), "nothing is asked for");
+    }
+    assert!(ranges.iter().all(|range| range.start() >= 60 * SEGMENT), "{ranges:?}");
+}
+
+#[test]
 fn failures_of_all_connections_together_are_one_round_and_end() {
     let mut now = Duration::ZERO;
     let mut planner = opened(8, 64 * SEGMENT);
