@@ -23,7 +23,7 @@ use crate::driver::observer::Observers;
 use crate::driver::options::{Target, cannot_go_together};
 use crate::model::config::Connections;
 use crate::model::error::{Error, ErrorKind};
-use crate::model::event::Metadata;
+use crate::model::event::{Metadata, ValidatorKind};
 use crate::model::range::ByteRange;
 use crate::model::selection::Selection;
 
@@ -104,7 +104,8 @@ impl DownloadBuilder {
     ///
     /// # Errors
     /// As [`DownloadBuilder::start`], and whatever the first request meets: a server without
-    /// ranges, or one that does not tell the size, is [`crate::ErrorKind::Protocol`].
+    /// ranges, one that does not tell the size, or one that tells neither a strong entity tag
+    /// nor a date by which parts could be compared, is [`crate::ErrorKind::Protocol`].
     /// [`crate::ErrorKind::InvalidInput`] with options that are of the whole object or of a
     /// file: range, checksum, pieces, sizes, [`Self::if_changed`] and [`Self::store_in`].
     ///
@@ -128,9 +129,9 @@ impl DownloadBuilder {
         RemoteReader::open(self).await
     }
 
-    /// A part of the object, and what its response says.
-    async fn part(mut self, part: Selection) -> Result<(Vec<u8>, Metadata), Error> {
-        self.options.range = Some(part);
+    /// A part of the object, or all of it without one, and what the response says.
+    async fn part(mut self, part: Option<Selection>) -> Result<(Vec<u8>, Metadata), Error> {
+        self.options.range = part;
         let memory = MemoryStorage::new(usize::MAX);
         let (engine, options) = self.resolve(Target::Document(memory.clone()))?;
         let download = launch(engine, options)?;
@@ -143,12 +144,27 @@ impl RemoteReader {
     /// Fetches the first part, which tells what the object is.
     async fn open(mut builder: DownloadBuilder) -> Result<Self, Error> {
         builder.options.connections = Connections::Fixed(1);
-        let (bytes, metadata) = builder.clone().part(part(0, MIN_PART_BYTES)).await?;
+        let first = Selection::between(ByteRange::new(0, MIN_PART_BYTES));
+        let (bytes, metadata) = match builder.clone().part(Some(first)).await {
+            // An empty object has no range.
+            Err(error) if error.http_status() == Some(416) => {
+                builder.clone().max_size_bytes(MIN_PART_BYTES).part(None).await?
+            }
+            first => first?,
+        };
         let total_bytes = metadata.object_bytes.ok_or_else(|| {
             Error::new(ErrorKind::Protocol, "the server does not tell the size of the object")
                 .with_hint("download it, or read it in order with stream()")
         })?;
         let first = Part::new(0, bytes);
+        let is_told =
+            matches!(metadata.validator, ValidatorKind::StrongEtag | ValidatorKind::LastModified);
+        if first.range.len() < total_bytes && !is_told {
+            let message = "the server tells no version of the object, neither by a strong ETag \
+                           nor by a Last-Modified: its parts could be of different ones";
+            return Err(Error::new(ErrorKind::Protocol, message)
+                .with_hint("download it, or read it in order with stream()"));
+        }
         let object = Object {
             builder,
             metadata: Metadata { total_bytes: Some(total_bytes), ..metadata },
@@ -210,14 +226,9 @@ impl Part {
     }
 }
 
-/// The bytes of `start` and `len` more of an object that may end before.
-fn part(start: u64, len: u64) -> Selection {
-    Selection::between(ByteRange::new(start, start + len))
-}
-
 async fn fetch(object: Arc<Object>, range: ByteRange) -> Result<Part, Error> {
     let selection = Selection::between(range);
-    let (bytes, metadata) = object.builder.clone().part(selection).await?;
+    let (bytes, metadata) = object.builder.clone().part(Some(selection)).await?;
     let known = &object.metadata;
     let version = |of: &Metadata| (of.validator, of.etag.clone(), of.last_modified);
     if metadata.object_bytes != Some(object.total_bytes) || version(&metadata) != version(known) {

@@ -5,6 +5,7 @@ mod blocking;
 mod embedding;
 mod handle;
 mod many_engine;
+mod newcomers;
 mod own_parts;
 mod own_storage;
 mod promises;

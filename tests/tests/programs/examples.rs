@@ -248,3 +248,69 @@ fn film() {
     sandbox.assert_published("film.mp4", &object);
     assert!(origin.sent_bytes() - sent < SIZE * 3 / 4, "what was here is not sent again");
 }
+
+#[test]
+fn pipe() {
+    let sandbox = Sandbox::new();
+    let origin = slow(&object());
+    let output = Command::new("timeout")
+        .arg("60")
+        .arg(example("pipe"))
+        .arg(origin.url("/film.mp4?secret"))
+        .current_dir(sandbox.work())
+        .output()
+        .expect("the example runs");
+    let told = String::from_utf8(output.stderr).expect("text");
+    assert!(output.status.success(), "{told}");
+    assert!(output.stdout == object().bytes(0..SIZE));
+    says(&told, &format!("{SIZE} bytes, blake3 {}", object().blake3_hex()));
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn resume() {
+    let sandbox = Sandbox::new();
+    let throttle = Throttle::new(8 * MIB).crawling_after(6 * MIB);
+    let origin = Origin::throttled(&object(), &throttle);
+    interrupt(haul!(sandbox).json().args(["-o", "film"]).arg(origin.url("/film")), 3 * MIB);
+    throttle.lift();
+    let base = origin.url("");
+    let told = run(&sandbox, "resume", true, &[".", base.trim_end_matches('/')]);
+    says(&told, &format!("of {SIZE} bytes were here"));
+    assert!(!told.contains("film: 0 of"), "{told}");
+    sandbox.assert_published("film", &object());
+}
+
+/// A ZIP archive with one stored file, of which a reader of the directory needs no byte.
+fn archive(name: &str, len: usize) -> Vec<u8> {
+    let (name, number) = (name.as_bytes(), |value: usize| (value as u32).to_le_bytes());
+    // The versions, flags, method, times and sum of both heads; nobody here checks them.
+    let common = [&[0; 16][..], &number(len), &number(len), &[name.len() as u8, 0, 0, 0]].concat();
+    let local = [b"PK\x03\x04", &common[2..], name].concat();
+    let entry = [b"PK\x01\x02", &common[..], &[0; 14], name].concat();
+    let count = [0, 0, 0, 0, 1, 0, 1, 0];
+    let directory = [number(entry.len()), number(local.len() + len)].concat();
+    [local, vec![7; len], entry, b"PK\x05\x06".to_vec(), count.to_vec(), directory, vec![0; 2]]
+        .concat()
+}
+
+#[test]
+fn zip_directory() {
+    let sandbox = Sandbox::new();
+    let bytes = archive("film.mp4", 3 * MIB as usize);
+    let size = bytes.len();
+    let origin = Origin::start(move |request, _| {
+        let range = request.range().and_then(|asked| asked.within(size as u64));
+        let Some(range) = range else { return Response::unsatisfiable(size as u64) };
+        Response::new(206)
+            .header("ETag", "\"one\"")
+            .header("Content-Length", &(range.end - range.start).to_string())
+            .content_range(&range, &size.to_string())
+            .bytes(bytes[range.start as usize..range.end as usize].to_vec())
+    });
+    let told = run(&sandbox, "zip_directory", true, &[&origin.url("/films.zip?secret")]);
+    says(&told, &format!("{} film.mp4", 3 * MIB));
+    says(&told, &format!(" of {size} bytes fetched"));
+    assert!(origin.sent_bytes() < MIB / 2, "{} bytes", origin.sent_bytes());
+    sandbox.assert_nothing_left();
+}
