@@ -206,14 +206,13 @@ async fn piece(
                 shared.contents.alarm().wait(|| shared.contents.look(version, position)).await
             }
         };
-        let (open, version, end) = match found.map_err(io_error)? {
+        let (storage, crew, version, end) = match found.map_err(io_error)? {
             Found::End { version } => return Ok(Piece { version, bytes: Vec::new() }),
-            Found::Bytes { open, version, end } => (open, version, end),
+            Found::Bytes { storage, crew, version, end } => (storage, crew, version, end),
         };
         shared.control.reads(id, position);
         let wanted = (end - position).min(PIECE_BYTES) as usize;
         buffer.resize(wanted, 0);
-        let (storage, crew) = (open.storage, open.crew);
         let read = move || {
             let read = storage.read_at(position, &mut buffer);
             (read, buffer)

@@ -230,8 +230,9 @@ async fn fetch(object: Arc<Object>, range: ByteRange) -> Result<Part, Error> {
     let selection = Selection::between(range);
     let (bytes, metadata) = object.builder.clone().part(Some(selection)).await?;
     let known = &object.metadata;
-    let version = |of: &Metadata| (of.validator, of.etag.clone(), of.last_modified);
-    if metadata.object_bytes != Some(object.total_bytes) || version(&metadata) != version(known) {
+    let is_same_version = (metadata.validator, &metadata.etag, metadata.last_modified)
+        == (known.validator, &known.etag, known.last_modified);
+    if metadata.object_bytes != Some(object.total_bytes) || !is_same_version {
         let message = format!("{} changed while it was read", known.url);
         return Err(Error::new(ErrorKind::ObjectChanged, message).with_hint("open it again"));
     }

@@ -14,7 +14,7 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::event::Metadata;
 
 /// One version of the object.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Open {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) stored: Arc<Readable>,
@@ -42,8 +42,8 @@ struct State {
 
 /// What is found at a position.
 pub(crate) enum Found {
-    /// Bytes up to this offset.
-    Bytes { open: Box<Open>, version: u64, end: u64 },
+    /// Bytes up to this offset, in this storage.
+    Bytes { storage: Arc<dyn Storage>, crew: Crew, version: u64, end: u64 },
     /// The end of the object, or what is beyond.
     End { version: u64 },
 }
@@ -150,8 +150,10 @@ impl Contents {
                     return Some(Ok(Found::End { version }));
                 }
                 let end = open.stored.end_from(position);
-                (end > position)
-                    .then(|| Ok(Found::Bytes { open: Box::new(open.clone()), version, end }))
+                (end > position).then(|| {
+                    let (storage, crew) = (Arc::clone(&open.storage), open.crew);
+                    Ok(Found::Bytes { storage, crew, version, end })
+                })
             }
         }
     }
