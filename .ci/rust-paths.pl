@@ -3,11 +3,17 @@
 use strict;
 use warnings;
 
-# Comments and literals become blanks of the same lines, so that numbers of lines stay true.
+# Comments and literals become blanks of the same lines, so that numbers of lines stay true. The
+# strings are added to `$strings`, each with its line, where that is given.
 sub bare {
-    my ($text) = @_;
-    my $blank = sub { my $gone = shift; $gone =~ s/[^\n]//g; " $gone" };
-    my $out   = '';
+    my ( $text, $strings ) = @_;
+    my $blank  = sub { my $gone = shift; $gone =~ s/[^\n]//g; " $gone" };
+    my $out    = '';
+    my $string = sub {
+        my $literal = shift;
+        push @$strings, [ 1 + ( $out =~ tr/\n// ), $literal ] if $strings;
+        $out .= $blank->($literal);
+    };
     pos($text) = 0;
     while ( pos($text) < length $text ) {
         if    ( $text =~ m{\G//[^\n]*}gc )                        { }
@@ -17,8 +23,8 @@ sub bare {
             pos($text) = length $text if $depth;
             $out .= $blank->( substr $text, $from, pos($text) - $from );
         }
-        elsif ( $text =~ m{\Gb?r(#*)".*?"\1}gcs )                 { $out .= $blank->($&) }
-        elsif ( $text =~ m{\Gb?"(?:[^"\\]|\\.)*"}gcs )            { $out .= $blank->($&) }
+        elsif ( $text =~ m{\Gb?r(#*)".*?"\1}gcs )                 { $string->($&) }
+        elsif ( $text =~ m{\Gb?"(?:[^"\\]|\\.)*"}gcs )            { $string->($&) }
         elsif ( $text =~ m{\Gb?'(?:[^'\\\n]|\\[^\n]{1,10}?)'}gc ) { $out .= ' ' }
         elsif ( $text =~ m{\G(\w+|.)}gcs )                        { $out .= $1 }
     }

@@ -240,7 +240,7 @@ fn segment_map(criterion: &mut Criterion) {
                             map.lease(run, id);
                             map.received(id, run.start(), run.end());
                         }
-                        (0..map.len()).for_each(|index| map.complete(index));
+                        (0..map.count()).for_each(|index| map.complete(index));
                         assert!(map.is_complete());
                     },
                     BatchSize::SmallInput,

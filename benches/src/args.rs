@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::contender::Peer;
+use crate::links::table::{AGAIN, Congestion, HAUL, Link};
 use crate::size::{GIB, MIB, parse_size};
 
 /// The race's command line.
@@ -61,6 +62,35 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     pub svg: Option<PathBuf>,
 
+    /// Downloads over real TCP on shaped links instead [default: all that --list names]
+    #[arg(
+        long,
+        num_args = 0..,
+        value_delimiter = ',',
+        value_parser = Link::named,
+        value_name = "LINK",
+        conflicts_with_all = ["scenarios", "peers", "size"]
+    )]
+    pub links: Option<Vec<Link>>,
+
+    /// On links: who runs, with commas: haul, again (haul with what its first run learned), and peers
+    #[arg(
+        long,
+        value_delimiter = ',',
+        value_parser = parse_client,
+        value_name = "CLIENT,...",
+        requires = "links"
+    )]
+    pub clients: Option<Vec<String>>,
+
+    /// On links: the server's congestion control
+    #[arg(long, value_enum, default_value = "cubic", requires = "links")]
+    pub cc: Congestion,
+
+    /// On links: also run haul with fixed numbers of connections
+    #[arg(long, requires = "links")]
+    pub fixed: bool,
+
     /// Name the scenarios and leave
     #[arg(long)]
     pub list: bool,
@@ -76,6 +106,15 @@ fn parse_peer(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("`{text}` is no peer (write {} or none)", known.join(", ")))
+}
+
+fn parse_client(text: &str) -> Result<String, String> {
+    let known = [HAUL, AGAIN].into_iter().chain(Peer::ALL.map(Peer::name));
+    if known.clone().any(|name| name == text) {
+        return Ok(text.to_owned());
+    }
+    let known: Vec<&str> = known.collect();
+    Err(format!("`{text}` is no client (write {})", known.join(", ")))
 }
 
 /// One thing to measure.
@@ -186,5 +225,22 @@ mod tests {
         assert_eq!(peers(&["--peers", "none"]).expect("none"), Some(vec!["none".to_owned()]));
         let error = peers(&["--peers", "culr"]).expect_err("a typo").to_string();
         assert!(error.contains("`culr` is no peer"), "{error}");
+    }
+
+    #[test]
+    fn links_are_none_all_or_a_list() {
+        let links = |words: &[&str]| {
+            let args = Args::try_parse_from([&["race"], words].concat())?;
+            let names = |links: Vec<Link>| links.iter().map(|link| link.name).collect::<Vec<_>>();
+            Ok::<_, clap::Error>(args.links.map(names))
+        };
+        assert_eq!(links(&[]).expect("none"), None);
+        assert_eq!(links(&["--links", "--rounds", "1"]).expect("all"), Some(vec![]));
+        let two = Some(vec!["home100", "wifi50"]);
+        assert_eq!(links(&["--links", "home100", "wifi50", "--fixed"]).expect("two"), two);
+        assert_eq!(links(&["--links", "home100,wifi50"]).expect("two"), two);
+        let error = links(&["--links", "plain"]).expect_err("no link").to_string();
+        assert!(error.contains("`plain` is no scenario on a link"), "{error}");
+        links(&["--clients", "haul"]).expect_err("clients are for links");
     }
 }

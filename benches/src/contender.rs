@@ -291,11 +291,7 @@ impl Contender {
     pub fn command(&self, job: &Job<'_>) -> Command {
         let mut command = quiet(&self.program);
         let output = job.directory.join(job.name);
-        let ca_equals = |flag: &str| job.ca.map(|ca| format!("{flag}={}", ca.display()));
-        if let Some(ca) = job.ca {
-            // For those that have no flag for it.
-            command.env("SSL_CERT_FILE", ca);
-        }
+        self.trust(&mut command, job.ca);
         match self.tool {
             Tool::Floor => {
                 command.arg("--floor").arg(job.url).arg(&output).args(&self.flags);
@@ -307,26 +303,36 @@ impl Contender {
                 command.arg("-c").arg(HF_SCRIPT).arg(job.url).arg(&output).args(&self.flags);
             }
             Tool::Haul | Tool::Peer(Peer::Curl) => {
-                command.args(&self.flags).arg("-o").arg(&output);
-                job.ca.map(|ca| command.arg("--cacert").arg(ca));
-                command.arg(job.url);
+                command.args(&self.flags).arg("-o").arg(&output).arg(job.url);
             }
             Tool::Peer(Peer::Aria2 | Peer::FastDown) => {
                 command.args(&self.flags).arg("-d").arg(job.directory).arg("-o").arg(job.name);
-                if self.tool == Tool::Peer(Peer::Aria2) {
-                    command.args(ca_equals("--ca-certificate"));
-                }
                 command.arg(job.url);
             }
             Tool::Peer(Peer::Axel) => {
                 command.args(&self.flags).arg("-o").arg(&output).arg(job.url);
             }
             Tool::Peer(Peer::Wget2) => {
-                command.args(&self.flags).args(ca_equals("--ca-certificate"));
-                command.arg("-O").arg(&output).arg(job.url);
+                command.args(&self.flags).arg("-O").arg(&output).arg(job.url);
             }
         }
         command
+    }
+
+    /// Has `command` trust the CA `ca` as well.
+    fn trust(&self, command: &mut Command, ca: Option<&Path>) {
+        let Some(ca) = ca else { return };
+        // For those that have no flag for it.
+        command.env("SSL_CERT_FILE", ca);
+        match self.tool {
+            Tool::Haul | Tool::Peer(Peer::Curl) => {
+                command.arg("--cacert").arg(ca);
+            }
+            Tool::Peer(Peer::Aria2 | Peer::Wget2) => {
+                command.arg(format!("--ca-certificate={}", ca.display()));
+            }
+            Tool::Floor | Tool::Peer(_) => {}
+        }
     }
 
     fn lftp_script(&self, url: &str, output: &Path, ca: Option<&Path>) -> String {
@@ -371,7 +377,7 @@ pub fn batch_peers(found: &[Found]) -> Vec<Contender> {
 
 impl Contender {
     /// The command that fetches every URL in `urls` into `directory`, under the last part of its
-    /// path. `list` is a file to write them to.
+    /// path. `list` is a file to write them to, `ca` the CA to trust, for HTTPS.
     ///
     /// # Errors
     ///
@@ -381,6 +387,7 @@ impl Contender {
         urls: &[String],
         list: &Path,
         directory: &Path,
+        ca: Option<&Path>,
     ) -> Result<Command, Failure> {
         let name = |url: &str| directory.join(url.rsplit('/').next().unwrap_or(url));
         let lines: String = match self.tool {
@@ -396,6 +403,7 @@ impl Contender {
             command.arg("--floor-list").arg(list).arg(directory).args(&self.flags);
             return Ok(command);
         }
+        self.trust(&mut command, ca);
         command.args(&self.flags).arg(list);
         match self.tool {
             Tool::Peer(Peer::Curl) => {}

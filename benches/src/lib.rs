@@ -15,11 +15,13 @@
 //! ```
 //!
 //! How the parts depend on each other: [`size`], [`verify`], [`stats`] and [`floor`] stand alone;
-//! [`guard`] owns nginx and the temporary directories, so that they go even when the race is
-//! killed; [`servers`] has the race's own servers, for what nginx cannot do, and what a server has
-//! to tell; [`origin`] configures and watches that nginx; [`contender`] knows the command lines;
-//! [`measure`] runs one of them; [`track`] runs all of them in rounds; [`scenario`] says which, on
-//! what, and what counts as a pass; [`report`] prints and [`chart`] draws.
+//! [`guard`] owns nginx, the temporary directories and the [`namespace`]s, so that they go even
+//! when the race is killed; a [`helper`] is a process that plays a part; [`servers`] has the race's
+//! own servers, for what nginx cannot do, and what a server has to tell; [`origin`] configures and
+//! watches that nginx; [`contender`] knows the command lines; [`measure`] runs one of them;
+//! [`track`] runs all of them in rounds; [`scenario`] says which, on what, and what counts as a
+//! pass; [`links`] has scenarios of its own, on shaped links instead of loopback; [`report`] prints
+//! and [`chart`] draws.
 #![deny(missing_docs)]
 #![allow(
     clippy::print_stdout,
@@ -32,7 +34,10 @@ pub mod chart;
 pub mod contender;
 pub mod floor;
 pub mod guard;
+pub mod helper;
+pub mod links;
 pub mod measure;
+pub mod namespace;
 pub mod origin;
 pub mod report;
 pub mod scenario;

@@ -15,6 +15,26 @@ const READY_WITHIN: Duration = Duration::from_secs(10);
 const LOG_WITHIN: Duration = Duration::from_secs(5);
 const POLL_EVERY: Duration = Duration::from_millis(5);
 
+/// Waits until the nginx that works in `directory` answers the question that `ask` asks it.
+///
+/// # Errors
+///
+/// What nginx says of itself, if it has not answered within ten seconds.
+pub fn wait_for_nginx<T>(
+    directory: &Path,
+    ask: impl Fn() -> Result<T, Failure>,
+) -> Result<(), Failure> {
+    let deadline = Instant::now() + READY_WITHIN;
+    while let Err(error) = ask() {
+        if Instant::now() > deadline {
+            let words = fs::read_to_string(directory.join("origin/error.log")).unwrap_or_default();
+            return Err(format!("nginx does not answer ({error})\n{}", words.trim()).into());
+        }
+        std::thread::sleep(POLL_EVERY);
+    }
+    Ok(())
+}
+
 /// A running nginx and the directory it works in.
 #[derive(Debug)]
 pub struct Origin {
@@ -48,7 +68,8 @@ impl Origin {
         let config = home.join("nginx.conf");
         fs::write(&config, configuration(directory, http_port, tls_port))?;
         let removed: Vec<&Path> = std::iter::once(directory).chain(also_remove).collect();
-        let guard = Guard::start(nginx, &config, &removed)?;
+        let guard = Guard::start(&[], nginx, &config, &removed)?;
+        guard.serve();
         let origin = Self {
             guard,
             directory: directory.to_path_buf(),
@@ -56,7 +77,7 @@ impl Origin {
             tls_port,
             flushes: std::cell::Cell::new(0),
         };
-        origin.wait_until_ready()?;
+        wait_for_nginx(&origin.directory, || origin.get("/flush?run=ready"))?;
         Ok(origin)
     }
 
@@ -115,19 +136,6 @@ impl Origin {
             }
             std::thread::sleep(POLL_EVERY);
         }
-    }
-
-    fn wait_until_ready(&self) -> Result<(), Failure> {
-        let deadline = Instant::now() + READY_WITHIN;
-        while let Err(error) = self.get("/flush?run=ready") {
-            if Instant::now() > deadline {
-                let log = fs::read_to_string(self.directory.join("origin/error.log"));
-                let words = log.unwrap_or_default();
-                return Err(format!("nginx does not answer ({error})\n{}", words.trim()).into());
-            }
-            std::thread::sleep(POLL_EVERY);
-        }
-        Ok(())
     }
 
     fn get(&self, target: &str) -> Result<(), Failure> {
@@ -189,15 +197,22 @@ impl Source for ServedDirectory<'_> {
     }
 }
 
+/// What nginx says when there are too many requests or connections: the last is its own, for
+/// closing the connection without a word.
+const REFUSALS: [&str; 3] = ["429", "503", "444"];
+
 /// Adds up the lines of `run`: `RUN METHOD STATUS BODY_BYTES RANGE`.
-fn logged(log: &str, run: &str) -> Traffic {
+pub(crate) fn logged(log: &str, run: &str) -> Traffic {
     let mut traffic = Traffic::default();
     for line in log.lines() {
         let mut words = line.split(' ');
-        if words.next() == Some(run) {
-            traffic.requests += 1;
-            traffic.body_bytes += words.nth(2).and_then(|word| word.parse().ok()).unwrap_or(0);
+        if words.next() != Some(run) {
+            continue;
         }
+        traffic.requests += 1;
+        let status = words.nth(1).unwrap_or_default();
+        traffic.refused += u64::from(REFUSALS.contains(&status));
+        traffic.body_bytes += words.next().and_then(|word| word.parse().ok()).unwrap_or(0);
     }
     traffic
 }
@@ -267,14 +282,17 @@ fn configuration(directory: &Path, http_port: u16, tls_port: Option<u16>) -> Str
     )
 }
 
-fn make_certificates(home: &Path) -> Result<(), Failure> {
+/// Makes `ca.pem`, `server.pem` and `server.key` in `home`, for the addresses of the race's servers.
+pub(crate) fn make_certificates(home: &Path) -> Result<(), Failure> {
     fs::write(
         home.join("openssl.cnf"),
+        // The last of the addresses is the server's on a link.
         "[req]\nprompt = no\ndistinguished_name = name\n[name]\nCN = haul race\n\
          [ca]\nbasicConstraints = critical, CA:TRUE\nkeyUsage = critical, keyCertSign\n\
          subjectKeyIdentifier = hash\n\
          [server]\nbasicConstraints = CA:FALSE\nkeyUsage = critical, digitalSignature\n\
-         extendedKeyUsage = serverAuth\nsubjectAltName = IP:127.0.0.1, DNS:localhost\n",
+         extendedKeyUsage = serverAuth\n\
+         subjectAltName = DNS:localhost, IP:127.0.0.1, IP:10.77.0.1\n",
     )?;
     let key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     let steps: [Vec<&str>; 3] = [
@@ -315,8 +333,8 @@ mod tests {
     #[test]
     fn the_log_is_added_up_for_each_run() {
         let log = "plain-1-0 GET 206 100 bytes=0-99\nplain-1-1 GET 200 7 -\n\
-                   plain-1-0 GET 412 5 bytes=100-\nplain-1-0 GET\n";
-        let sum = Traffic { connections: 0, requests: 3, body_bytes: 105 };
+                   plain-1-0 GET 503 5 bytes=100-\nplain-1-0 GET\n";
+        let sum = Traffic { requests: 3, body_bytes: 105, refused: 1, ..Traffic::default() };
         assert_eq!(logged(log, "plain-1-0"), sum);
         assert_eq!(logged(log, "plain-1"), Traffic::default());
     }

@@ -26,6 +26,9 @@ pub struct Report {
     pub seed: u64,
     /// The scenarios in the order in which they ran.
     pub outcomes: Vec<Outcome>,
+    /// A table over all of them, its headers first; none where they do not compare.
+    #[serde(skip)]
+    pub summary: Vec<Vec<String>>,
 }
 
 /// What the numbers depend on.
@@ -112,13 +115,14 @@ fn date(days: u64) -> String {
 type Cell = fn(&Lane, &Outcome) -> Option<String>;
 
 /// The columns beside the name. A column that nobody fills in is left out.
-const COLUMNS: [(&str, Cell); 12] = [
+const COLUMNS: [(&str, Cell); 16] = [
     ("min s", |lane, _| match (lane.wall(), lane.ended_after_s) {
         (Some(wall), _) => Some(short(wall.min)),
         (None, Some(ended)) => Some(format!("> {ended:.0}")),
         (None, None) => None,
     }),
     ("median s", |lane, _| Some(short(lane.wall()?.median))),
+    ("max s", |lane, _| Some(short(lane.wall()?.max))),
     ("spread", |lane, _| Some(format!("{:.0} %", lane.wall()?.spread_percent()))),
     ("runs", |lane, _| Some(lane.samples.len().to_string())),
     ("to limit", |lane, outcome| Some(format!("{:.2}", lane.wall()?.min / outcome.limit_s?))),
@@ -130,6 +134,9 @@ const COLUMNS: [(&str, Cell); 12] = [
         Some(format!("{:.0}", several / lane.wall()?.min))
     }),
     ("to fastest peer", |lane, _| Some(format!("{:.2}", lane.ratio_to_fastest_peer?.median))),
+    ("to best fixed", |lane, outcome| {
+        Some(format!("{:.2}", lane.wall()?.min / outcome.best_fixed()?.1))
+    }),
     ("CPU s/GiB", |lane, outcome| Some(format!("{:.2}", lane.cpu()?.median / gibibytes(outcome)?))),
     ("peak MiB", |lane, _| {
         let peak = lane.peak_rss_bytes().filter(|&bytes| bytes > 0)?;
@@ -140,6 +147,10 @@ const COLUMNS: [(&str, Cell); 12] = [
         let size = (outcome.size_bytes > 0).then_some(outcome.size_bytes as f64)?;
         let fetched = lane.fetched_bytes().filter(|&bytes| bytes > 0)?;
         Some(format!("{:.3}", fetched as f64 / size))
+    }),
+    ("refused", |lane, _| Some(lane.refused().filter(|&count| count > 0)?.to_string())),
+    ("silent s", |lane, _| {
+        Some(format!("{:.2}", lane.silent_s().filter(|&seconds| seconds > 0.0)?))
     }),
 ];
 
@@ -160,22 +171,13 @@ impl Report {
         let mut text = String::new();
         for outcome in &self.outcomes {
             let _ = writeln!(text, "\n{}", outcome.title());
-            let table = table(outcome);
-            let widths: Vec<usize> = (0..table[0].len())
-                .map(|column| {
-                    table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0)
-                })
-                .collect();
-            for row in &table {
-                let mut line = format!("{:<width$}", row[0], width = widths[0]);
-                for (cell, width) in row.iter().zip(&widths).skip(1) {
-                    let _ = write!(line, "  {cell:>width$}");
-                }
-                let _ = writeln!(text, "{}", line.trim_end());
-            }
+            text.push_str(&aligned(&table(outcome)));
             for remark in remarks(outcome) {
                 let _ = writeln!(text, "note: {remark}");
             }
+        }
+        if !self.summary.is_empty() {
+            let _ = write!(text, "\nsummary\n{}", aligned(&self.summary));
         }
         let bars: Vec<&Bar> = self.bars().collect();
         if !bars.is_empty() {
@@ -198,20 +200,20 @@ impl Report {
         );
         for outcome in &self.outcomes {
             let _ = writeln!(text, "\n### {}\n", outcome.title());
-            for (index, row) in table(outcome).iter().enumerate() {
-                let _ = writeln!(text, "| {} |", row.join(" | "));
-                if index == 0 {
-                    let _ = writeln!(text, "|---|{}", "--:|".repeat(row.len() - 1));
-                }
-            }
+            text.push_str(&piped(&table(outcome)));
             for remark in remarks(outcome) {
                 let _ = writeln!(text, "\nNote: {remark}.");
             }
         }
-        let _ = writeln!(
-            text,
-            "\n### Bars\n\n| bar | of minima | of medians | at most | |\n|---|--:|--:|--:|---|"
-        );
+        if !self.summary.is_empty() {
+            let _ = write!(text, "\n### Summary\n\n{}", piped(&self.summary));
+        }
+        if self.bars().next().is_some() {
+            let _ = writeln!(
+                text,
+                "\n### Bars\n\n| bar | of minima | of medians | at most | |\n|---|--:|--:|--:|---|"
+            );
+        }
         for bar in self.bars() {
             let _ = writeln!(
                 text,
@@ -275,6 +277,35 @@ fn sentence(bar: &Bar) -> String {
         figure(bar.measured, bar.unit),
         figure(Some(bar.bound), bar.unit)
     )
+}
+
+/// For a terminal: the first column to the left, all others to the right.
+fn aligned(table: &[Vec<String>]) -> String {
+    let columns = table.first().map_or(0, Vec::len);
+    let widths: Vec<usize> = (0..columns)
+        .map(|column| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
+        .collect();
+    let mut text = String::new();
+    for row in table {
+        let mut line = format!("{:<width$}", row[0], width = widths[0]);
+        for (cell, width) in row.iter().zip(&widths).skip(1) {
+            let _ = write!(line, "  {cell:>width$}");
+        }
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
+}
+
+/// For a page.
+fn piped(table: &[Vec<String>]) -> String {
+    let mut text = String::new();
+    for (index, row) in table.iter().enumerate() {
+        let _ = writeln!(text, "| {} |", row.join(" | "));
+        if index == 0 {
+            let _ = writeln!(text, "|---|{}", "--:|".repeat(row.len() - 1));
+        }
+    }
+    text
 }
 
 fn table(outcome: &Outcome) -> Vec<Vec<String>> {

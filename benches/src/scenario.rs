@@ -61,6 +61,15 @@ impl Outcome {
         }
     }
 
+    /// haul with the best of the fixed numbers of connections, and its least time in seconds.
+    #[must_use]
+    pub fn best_fixed(&self) -> Option<(&Lane, f64)> {
+        let fixed = self.lanes.iter().filter(|lane| lane.fixed);
+        fixed
+            .filter_map(|lane| Some((lane, lane.wall()?.min)))
+            .min_by(|(_, a), (_, b)| a.total_cmp(b))
+    }
+
     /// The lanes with the fastest first. Runs on objects of different sizes are not ranked.
     #[must_use]
     pub fn ranked(&self) -> Vec<&Lane> {
@@ -171,7 +180,7 @@ fn seconds(duration: Duration) -> String {
 }
 
 /// The path's file system, without which a number means little.
-fn describe_place(directory: &Path) -> String {
+pub(crate) fn describe_place(directory: &Path) -> String {
     const KINDS: [(u64, &str); 5] = [
         (0xEF53, "ext4"),
         (0x5846_5342, "xfs"),

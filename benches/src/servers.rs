@@ -1,9 +1,8 @@
 //! The race's own servers, for what nginx cannot do: connections capped alike or unevenly, far
 //! away, reset, silent, counted.
 //!
-//! A server is a process of its own (`race --serve SHAPE FILE`), so that its CPU time is nobody's
-//! in the tables. It talks over its pipes: a first line `port N`, then an answer to each line that
-//! it reads. It ends when its input ends, however the race ended.
+//! A server is a helper (`race --serve SHAPE FILE`): its first line is `port N`, then it answers
+//! each line that it reads.
 //!
 //! Its connections are threads that sleep until their next bytes are due, and it counts what it
 //! sent. The parts: [`shape`] and [`http`] are pure, `serve` has the loops, `far` the delaying
@@ -14,19 +13,18 @@ pub mod http;
 mod serve;
 pub mod shape;
 
-use std::cell::RefCell;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
 use crate::Failure;
+use crate::helper::Helper;
 use serve::Server;
 use shape::Shape;
 
@@ -39,6 +37,10 @@ pub struct Traffic {
     pub requests: u64,
     /// Body bytes sent.
     pub body_bytes: u64,
+    /// Requests refused because there were too many; 0 where the server does not tell.
+    pub refused: u64,
+    /// The longest time without a byte for the client, in milliseconds; 0 without a link.
+    pub silent_ms: u64,
 }
 
 /// Somewhere to download one object from.
@@ -65,11 +67,10 @@ pub trait Source {
 const QUIET_WITHIN: Duration = Duration::from_secs(3);
 const POLL_EVERY: Duration = Duration::from_millis(2);
 
-/// A running server process and the race's end of its pipes.
+/// A running server process.
 #[derive(Debug)]
 pub struct Shaped {
-    process: Child,
-    pipes: RefCell<Option<(ChildStdin, BufReader<ChildStdout>)>>,
+    helper: Helper,
     port: u16,
 }
 
@@ -80,40 +81,18 @@ impl Shaped {
     ///
     /// When this program cannot be started again or the object cannot be read.
     pub fn start(shape: &Shape, object: &Path) -> Result<Self, Failure> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .arg("--serve")
-            .arg(serde_json::to_string(shape)?)
-            .arg(object)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let pipes = process.stdin.take().zip(process.stdout.take().map(BufReader::new));
-        let mut shaped = Self { process, pipes: RefCell::new(pipes), port: 0 };
-        let line = shaped.hear()?;
-        let port = line.strip_prefix("port ").and_then(|digits| digits.trim().parse().ok());
-        shaped.port = port.ok_or_else(|| format!("the race's server said `{}`", line.trim()))?;
-        Ok(shaped)
-    }
-
-    fn ask(&self, question: &str) -> Result<String, Failure> {
-        if let Some((input, _)) = self.pipes.borrow_mut().as_mut() {
-            writeln!(input, "{question}")?;
-        }
-        self.hear()
-    }
-
-    fn hear(&self) -> Result<String, Failure> {
-        let mut line = String::new();
-        if let Some((_, output)) = self.pipes.borrow_mut().as_mut() {
-            output.read_line(&mut line)?;
-        }
-        if line.is_empty() { Err("the race's server ended".into()) } else { Ok(line) }
+        let shape = serde_json::to_string(shape)?;
+        let (helper, line) =
+            Helper::start([OsStr::new("--serve"), shape.as_ref(), object.as_os_str()])?;
+        let port = line.strip_prefix("port ").and_then(|digits| digits.parse().ok());
+        let port = port.ok_or_else(|| format!("the race's server said `{line}`"))?;
+        Ok(Self { helper, port })
     }
 }
 
 impl Source for Shaped {
     fn begin(&self) -> Result<(), Failure> {
-        self.ask("begin").map(|_| ())
+        self.helper.ask("begin").map(|_| ())
     }
 
     fn url(&self, run: &str) -> String {
@@ -121,14 +100,7 @@ impl Source for Shaped {
     }
 
     fn traffic(&self, _run: &str) -> Result<Traffic, Failure> {
-        Ok(serde_json::from_str(&self.ask("traffic")?)?)
-    }
-}
-
-impl Drop for Shaped {
-    fn drop(&mut self) {
-        *self.pipes.borrow_mut() = None;
-        let _ = self.process.wait();
+        Ok(serde_json::from_str(&self.helper.ask("traffic")?)?)
     }
 }
 

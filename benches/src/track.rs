@@ -69,6 +69,8 @@ pub struct Lane {
     pub ended_after_s: Option<f64>,
     /// It said success and the file was wrong.
     pub wrong_file: bool,
+    /// Its connections were fixed on the command line, for comparison.
+    pub fixed: bool,
     /// Over the rounds: its wall time through that of the round's fastest peer.
     pub ratio_to_fastest_peer: Option<Summary>,
 }
@@ -85,6 +87,7 @@ impl Lane {
             failure: None,
             ended_after_s: None,
             wrong_file: false,
+            fixed: false,
             ratio_to_fastest_peer: None,
         }
     }
@@ -119,6 +122,19 @@ impl Lane {
         self.samples.iter().map(|sample| sample.traffic.requests).max()
     }
 
+    /// The most refusals that a run met.
+    #[must_use]
+    pub fn refused(&self) -> Option<u64> {
+        self.samples.iter().map(|sample| sample.traffic.refused).max()
+    }
+
+    /// The longest time that a run was without a byte, in seconds.
+    #[must_use]
+    pub fn silent_s(&self) -> Option<f64> {
+        let most = self.samples.iter().map(|sample| sample.traffic.silent_ms).max()?;
+        Some(most as f64 / 1e3)
+    }
+
     /// The most body bytes that a run took.
     #[must_use]
     pub fn fetched_bytes(&self) -> Option<u64> {
@@ -142,6 +158,8 @@ pub struct Entry<'a> {
     pub role: Role,
     /// Where it downloads from.
     pub source: &'a dyn Source,
+    /// In every round it runs later than the entry of this index.
+    pub after: Option<usize>,
     /// Its command for a URL.
     pub prepare: Prepare<'a>,
 }
@@ -160,6 +178,7 @@ impl<'a> Entry<'a> {
             name: contender.name.clone(),
             role: contender.role,
             source,
+            after: None,
             prepare: Box::new(move |url| {
                 let (directory, ca) = (output.as_path(), ca.as_deref());
                 Ok(contender.command(&Job { url, directory, name: OUTPUT_NAME, ca }))
@@ -222,6 +241,7 @@ pub fn race(
     for round in 1..=rounds {
         let mut order: Vec<usize> = (0..entries.len()).collect();
         shuffle.shuffle(&mut order);
+        put_in_sequence(&mut order, |index| entries[index].after);
         for (place, index) in order.into_iter().enumerate() {
             let (entry, lane) = (&entries[index], &mut lanes[index]);
             let slow = |sample: &Sample| sample.wall_s > course.patience.once_above.as_secs_f64();
@@ -242,6 +262,17 @@ pub fn race(
     clear(&course.output)?;
     compare_within_rounds(&mut lanes, rounds);
     Ok(lanes)
+}
+
+/// Swaps those in `order` that run before the one that they must follow.
+fn put_in_sequence(order: &mut [usize], after: impl Fn(usize) -> Option<usize>) {
+    for place in 0..order.len() {
+        let before = after(order[place]);
+        let late = before.and_then(|before| order[place..].iter().position(|&one| one == before));
+        if let Some(late) = late {
+            order.swap(place, place + late);
+        }
+    }
 }
 
 fn run(
@@ -316,5 +347,22 @@ pub fn compare_within_rounds(lanes: &mut [Lane], rounds: u32) {
             .filter_map(|(round, best)| Some(wall(lane, round)? / (*best)?))
             .collect::<Vec<_>>();
         lane.ratio_to_fastest_peer = Summary::of(ratios);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_follows_another_runs_later_in_any_order() {
+        let mut dice = fastrand::Rng::with_seed(5);
+        for _ in 0..200 {
+            let mut order: Vec<usize> = (0..6).collect();
+            dice.shuffle(&mut order);
+            put_in_sequence(&mut order, |index| (index == 1).then_some(0));
+            let place = |wanted| order.iter().position(|&index| index == wanted);
+            assert!(place(0) < place(1), "{order:?}");
+        }
     }
 }

@@ -3,6 +3,8 @@
 
 use haul_engine::{Error, ErrorKind};
 
+use crate::hints;
+
 /// Every download is complete.
 pub(crate) const OK: u8 = 0;
 /// A defect of haul.
@@ -154,7 +156,7 @@ impl From<Error> for Failure {
             exit,
             word,
             message: error.to_string(),
-            hint: error.hint().map(str::to_owned),
+            hint: hints::of(&error),
             resumable: error.is_resumable(),
             silent: false,
             status: error.http_status(),

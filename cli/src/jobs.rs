@@ -1,9 +1,11 @@
 //! Runs the downloads, several at a time, and decides how the run ends.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use haul_engine::{DownloadBuilder, Engine, redact_url};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, redact_url};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::drive::{Curfew, Outcome, Queue, drive};
@@ -34,22 +36,26 @@ pub(crate) async fn run(
     if tells_end {
         view.will_end();
     }
-    let mut width = Width::new(plan.jobs);
+    let width = Arc::new(Width::new(plan.jobs));
     let mut all = false;
     loop {
         let too_many =
             plan.max_failures.is_some_and(|most| most.exceeded(tally.ended.failed, tally.count));
-        let wanted = !all && !too_many && running.len() < width.now && stop.now().is_none();
+        let wanted = !all && !too_many && running.len() < width.now() && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
+            () = width.grew.notified(), if !all && !running.is_empty() => {}
             next = source.next(), if wanted => match next {
                 Some(Next::Item(id, item)) => {
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
+                    let width = Arc::clone(&width);
                     running.spawn(async move {
-                        let started = Instant::now();
-                        let outcome = one(&plan, &engine, id, &item, &*view, stop).await;
+                        let (started, plan) = (Instant::now(), plan.for_url(&item.urls[0]));
+                        let (view, width) = (&*view, &*width);
+                        let job = Job { plan, engine: &engine, id, item: &item, view, width };
+                        let outcome = job.run(stop).await;
                         (item, outcome, started.elapsed())
                     });
                 }
@@ -65,7 +71,6 @@ pub(crate) async fn run(
                     if let Some(results) = &results {
                         results.add(&item, &outcome, elapsed);
                     }
-                    width.learn(&outcome);
                     tally.add(&item, &outcome);
                 }
                 Err(panic) => {
@@ -108,31 +113,54 @@ pub(crate) async fn run(
 }
 
 /// How many downloads run at a time: as many as asked for, or else more of them while they are
-/// small, because a small download spends most of its time waiting.
+/// small, because a small download spends most of its time waiting for the server. The first
+/// response says how large an object is, so that the number grows a round trip after the start,
+/// and again with each that turns out to be small.
 #[derive(Debug)]
 struct Width {
-    now: usize,
+    now: AtomicUsize,
     learns: bool,
+    /// It became more.
+    grew: Notify,
 }
 
 impl Width {
     const LARGE: usize = 4;
-    const SMALL: usize = 16;
+    /// Each with a connection of its own.
+    const SMALL: usize = 32;
+    /// On a few connections.
+    const SHARING: usize = 100;
     const SMALL_BYTES: u64 = 1 << 20;
+    /// So many more are begun for each small one.
+    const STEP: usize = 8;
 
     fn new(asked: Option<usize>) -> Self {
-        match asked {
-            Some(count) => Self { now: count, learns: false },
-            None => Self { now: Self::LARGE, learns: true },
-        }
+        let now = AtomicUsize::new(asked.unwrap_or(Self::LARGE));
+        Self { now, learns: asked.is_none(), grew: Notify::new() }
     }
 
-    fn learn(&mut self, outcome: &Outcome) {
-        if let Outcome::Completed(summary) = outcome
-            && self.learns
-        {
-            let small = summary.bytes <= Self::SMALL_BYTES;
-            self.now = if small { (self.now + 1).min(Self::SMALL) } else { Self::LARGE };
+    fn now(&self) -> usize {
+        self.now.load(Ordering::Relaxed)
+    }
+
+    fn learn(&self, event: &Event) {
+        if !self.learns {
+            return;
+        }
+        match event {
+            Event::Started(started)
+                if started.total_bytes.is_some_and(|it| it <= Self::SMALL_BYTES) =>
+            {
+                let most = if started.shares_connection { Self::SHARING } else { Self::SMALL };
+                let now = (self.now() + Self::STEP).min(most);
+                self.now.store(now, Ordering::Relaxed);
+                self.grew.notify_one();
+            }
+            // A large one, or a server that may have had enough.
+            Event::Started(_) | Event::Retry { .. } => {
+                self.now.store(Self::LARGE, Ordering::Relaxed);
+            }
+            _ => {}
         }
     }
 }
@@ -217,121 +245,118 @@ fn notification(ended: &Ended, last: &str) -> String {
     }
 }
 
-async fn one(
-    plan: &GetPlan,
-    engine: &Engine,
+/// One download of the run, and what it needs of the run.
+struct Job<'a> {
+    plan: &'a GetPlan,
+    engine: &'a Engine,
     id: usize,
-    item: &Item,
-    view: &dyn View,
-    stop: Stop,
-) -> Outcome {
-    view.begin(id, &item.urls[0]);
-    let plan = plan.for_url(&item.urls[0]);
-    let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
-    let outcome = match unlocked(plan, engine, id, item, view, &mut curfew).await {
-        Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
-            view.note(id, "skipped", &format!("skipped: {}", failure.message));
-            Outcome::Skipped
-        }
-        Outcome::Failed(failure) => failed(view, id, failure),
-        Outcome::Completed(summary) => {
-            match exec::run(plan.exec.as_ref(), &summary, plan.voice, stop).await {
-                Ok(()) => Outcome::Completed(summary),
-                Err(failure) => failed(view, id, failure),
-            }
-        }
-        outcome => outcome,
-    };
-    view.end(id);
-    outcome
+    item: &'a Item,
+    view: &'a dyn View,
+    width: &'a Width,
 }
 
-/// Runs [`attempt`], and again after another haul that was to be waited for.
-async fn unlocked(
-    plan: &GetPlan,
-    engine: &Engine,
-    id: usize,
-    item: &Item,
-    view: &dyn View,
-    curfew: &mut Curfew,
-) -> Outcome {
-    let mut queue = Queue::new(plan.waits_for_others);
-    loop {
-        let outcome = attempt(plan, engine, id, item, view, curfew).await;
-        if let Some(outcome) = queue.wait(outcome, id, view, curfew).await {
-            return outcome;
+impl Job<'_> {
+    async fn run(&self, stop: Stop) -> Outcome {
+        let Self { plan, id, view, .. } = *self;
+        view.begin(id, &self.item.urls[0]);
+        let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
+        let outcome = match self.unlocked(&mut curfew).await {
+            Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
+                view.note(id, "skipped", &format!("skipped: {}", failure.message));
+                Outcome::Skipped
+            }
+            Outcome::Failed(failure) => self.failed(failure),
+            Outcome::Completed(summary) => {
+                match exec::run(plan.exec.as_ref(), &summary, plan.voice, stop).await {
+                    Ok(()) => Outcome::Completed(summary),
+                    Err(failure) => self.failed(failure),
+                }
+            }
+            outcome => outcome,
+        };
+        view.end(id);
+        outcome
+    }
+
+    /// Runs [`Self::attempt`], and again after another haul that was to be waited for.
+    async fn unlocked(&self, curfew: &mut Curfew) -> Outcome {
+        let mut queue = Queue::new(self.plan.waits_for_others);
+        loop {
+            let outcome = self.attempt(curfew).await;
+            if let Some(outcome) = queue.wait(outcome, self.id, self.view, curfew).await {
+                return outcome;
+            }
         }
     }
-}
 
-/// Runs one download. The view has not been told of a failure yet.
-async fn attempt(
-    plan: &GetPlan,
-    engine: &Engine,
-    id: usize,
-    item: &Item,
-    view: &dyn View,
-    curfew: &mut Curfew,
-) -> Outcome {
-    let download = match plan.download(engine, item) {
-        Ok(download) => download,
-        Err(failure) => return Outcome::Failed(failure),
-    };
-    if plan.dry_run {
-        let planned = tokio::select! {
-            planned = download.plan() => planned,
-            early = curfew.reached() => return curfew.outcome(&early, None, id, view),
+    /// Runs the download once. The view has not been told of a failure yet.
+    async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
+        let Self { plan, id, view, .. } = *self;
+        let download = match plan.download(self.engine, self.item) {
+            Ok(download) => download,
+            Err(failure) => return Outcome::Failed(failure),
         };
-        return match planned {
-            Ok(planned) => {
-                view.planned(id, &planned, plan.head);
-                Outcome::Planned
-            }
+        if plan.dry_run {
+            let planned = tokio::select! {
+                planned = download.plan() => planned,
+                early = curfew.reached() => return curfew.outcome(&early, None, id, view),
+            };
+            return match planned {
+                Ok(planned) => {
+                    view.planned(id, &planned, plan.head);
+                    Outcome::Planned
+                }
+                Err(error) => Outcome::Failed(error.into()),
+            };
+        }
+        if let Some(sink) = &plan.sink {
+            return Box::pin(self.streamed(download, sink.clone(), curfew)).await;
+        }
+        match download.start() {
+            Ok(download) => self.drive(download, curfew).await,
             Err(error) => Outcome::Failed(error.into()),
+        }
+    }
+
+    async fn drive(&self, download: Download, curfew: &mut Curfew) -> Outcome {
+        drive(download, self.id, self.view, curfew, |event| self.width.learn(event)).await
+    }
+
+    /// Does the same as [`Self::attempt`] for a download that is written in order while it
+    /// arrives.
+    async fn streamed(
+        &self,
+        download: DownloadBuilder,
+        sink: Sink,
+        curfew: &mut Curfew,
+    ) -> Outcome {
+        let (download, stream) = match download.stream() {
+            Ok(both) => both,
+            Err(error) => return Outcome::Failed(error.into()),
         };
+        let written = match sink.take(stream) {
+            Ok(written) => written,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        let outcome = self.drive(download, curfew).await;
+        // However the download ended, the bytes that have arrived are still on their way to the
+        // reader.
+        let written = tokio::select! {
+            biased;
+            early = curfew.reached() => return curfew.outcome(&early, None, self.id, self.view),
+            written = written => written,
+        };
+        match written {
+            // The failed write is why the download ended.
+            Ok(Err(failure)) => Outcome::Failed(failure),
+            _ => outcome,
+        }
     }
-    if let Some(sink) = &plan.sink {
-        return Box::pin(streamed(download, sink.clone(), id, view, curfew)).await;
-    }
-    match download.start() {
-        Ok(download) => drive(download, id, view, curfew).await,
-        Err(error) => Outcome::Failed(error.into()),
-    }
-}
 
-/// Does the same as [`attempt`] for a download that is written in order while it arrives.
-async fn streamed(
-    download: DownloadBuilder,
-    sink: Sink,
-    id: usize,
-    view: &dyn View,
-    curfew: &mut Curfew,
-) -> Outcome {
-    let (download, stream) = match download.stream() {
-        Ok(both) => both,
-        Err(error) => return Outcome::Failed(error.into()),
-    };
-    let written = match sink.take(stream) {
-        Ok(written) => written,
-        Err(failure) => return Outcome::Failed(failure),
-    };
-    let outcome = drive(download, id, view, curfew).await;
-    // However the download ended, the bytes that have arrived are still on their way to the reader.
-    let written = tokio::select! {
-        biased;
-        early = curfew.reached() => return curfew.outcome(&early, None, id, view),
-        written = written => written,
-    };
-    match written {
-        // The failed write is why the download ended.
-        Ok(Err(failure)) => Outcome::Failed(failure),
-        _ => outcome,
+    fn failed(&self, failure: Failure) -> Outcome {
+        if !failure.silent {
+            self.view.failed(self.id, &failure);
+        }
+        Outcome::Failed(failure)
     }
-}
-
-fn failed(view: &dyn View, id: usize, failure: Failure) -> Outcome {
-    if !failure.silent {
-        view.failed(id, &failure);
-    }
-    Outcome::Failed(failure)
 }

@@ -34,6 +34,7 @@ mod exit;
 #[doc(hidden)]
 pub mod fuzzing;
 mod habits;
+mod hints;
 mod input;
 mod jobs;
 mod metalink;

@@ -14,6 +14,7 @@ use url::Url;
 use crate::args::{RequestArgs, WayArgs};
 use crate::cookies::{self, Jar};
 use crate::exit::Failure;
+use crate::hints;
 use crate::netrc;
 use crate::render::escape;
 use crate::text;
@@ -204,7 +205,7 @@ fn proxies(ways: &WayArgs) -> Result<Proxies, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let refused = |flag: &str, error: &haul_engine::Error| {
         let failure = Failure::usage(format!("{flag}{error}"));
-        match error.hint() {
+        match hints::of(error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }

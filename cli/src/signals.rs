@@ -4,7 +4,7 @@
 //! cannot keep the process from ending in time.
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -13,6 +13,8 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal as Deadly, WaitOptions, kill_process, waitpid};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
+
+use crate::render;
 
 /// How long after the first signal the process ends, whatever hangs: slightly less than the
 /// promised two seconds.
@@ -156,7 +158,7 @@ async fn supervise(mut signals: Signals, tell: &watch::Sender<Option<Interrupt>>
         "interrupted at once"
     };
     leftovers.remove();
-    let _ = writeln!(io::stderr(), "{told}");
+    render::to_stderr(&[told.to_owned()]);
     std::process::exit(i32::from(last.exit_code()));
 }
 

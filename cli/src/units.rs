@@ -92,17 +92,21 @@ pub(crate) fn parse_number(text: &str) -> Result<u32, String> {
     text.parse().map_err(|_| "write a whole number".to_owned())
 }
 
-/// Reads the number of connections, or `auto`.
+/// Reads the number of connections, `auto`, or `auto:` with the most that it may come to.
 ///
 /// # Errors
 /// The grammar.
 pub(crate) fn parse_connections(text: &str) -> Result<Connections, String> {
-    if text == "auto" {
-        return Ok(Connections::Auto);
+    const GRAMMAR: &str = "write a whole number, 1 or more, auto, or auto:N with N up to 64";
+    let count = |text| parse_count(text).map_err(|_| GRAMMAR.to_owned());
+    match text.strip_prefix("auto") {
+        Some("") => Ok(Connections::Auto),
+        Some(rest) => match count(rest.strip_prefix(':').unwrap_or_default())? {
+            most @ ..=64 => Ok(Connections::AutoUpTo(most)),
+            _ => Err(GRAMMAR.to_owned()),
+        },
+        None => count(text).map(Connections::Fixed),
     }
-    parse_count(text)
-        .map(Connections::Fixed)
-        .map_err(|_| "write a whole number, 1 or more, or auto".to_owned())
 }
 
 /// `digits[.digits]` times `factor`, rounded down; `None` if malformed or too large. Exact where
@@ -222,6 +226,7 @@ mod tests {
     fn connections_are_a_number_or_auto() {
         assert_eq!(parse_connections("auto"), Ok(Connections::Auto));
         assert_eq!(parse_connections("64"), Ok(Connections::Fixed(64)));
+        assert_eq!(parse_connections("auto:64"), Ok(Connections::AutoUpTo(64)));
         for text in ["0", "-1", "", "Auto", "1.5"] {
             assert!(parse_connections(text).is_err(), "{text}");
         }

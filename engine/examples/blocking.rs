@@ -1,5 +1,5 @@
-//! Fetches without any asynchronous code: one thread counts the object's lines
-//! while it comes, another shows how far it is.
+//! Fetches a file without asynchronous code: one thread counts its lines while it
+//! arrives, another shows the progress.
 //!
 //! `cargo run -p haul-engine --features blocking --example blocking -- URL FILE`
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -1,5 +1,5 @@
-//! Fetches one URL into the current directory with a line of progress. Ctrl-C stops it, and
-//! the same command continues it.
+//! Fetches one URL into the current directory and shows a line of progress. Ctrl-C stops the
+//! download, and the same command continues it.
 //!
 //! `cargo run -p haul-engine --example fetch -- URL`
 #![allow(clippy::print_stdout, clippy::print_stderr)]

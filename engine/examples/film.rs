@@ -1,8 +1,8 @@
 //! Fetches a film whose link expires, over as many evenings as it takes.
 //!
-//! The first run stops by itself at a part of the whole. The next one, another
-//! process with another signature in its URL, goes on from there, and so does
-//! the one after a link that had expired.
+//! The first run stops by itself at the given percentage. The next run, a new
+//! process whose URL has another signature, continues from there. A run also
+//! continues after an earlier link has expired.
 //!
 //! ```text
 //! cargo run -p haul-engine --example film -- 'https://host/film.mp4?signature=1' film.mp4 30

@@ -1,5 +1,5 @@
-//! Fetches several URLs into a directory, four at a time, within one speed limit and one
-//! bound of memory. One observer tells of all of them.
+//! Fetches several URLs into a directory, four at a time. They share one speed limit and one
+//! memory budget, and one observer reports on all of them.
 //!
 //! `cargo run -p haul-engine --example many -- DIRECTORY URL...`
 #![allow(clippy::print_stdout)]

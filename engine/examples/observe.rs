@@ -1,7 +1,7 @@
-//! Being told what happens, as it happens: each event once, in order, and ten times a
-//! second how the download stands.
+//! Follows a download with an observer, which receives each event once and in order, and
+//! the progress ten times a second.
 //!
-//!     cargo run -p haul-engine --example observe -- URL DIRECTORY
+//!     cargo run -p haul-engine --example observe -- URL [DIRECTORY]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]
 
 use std::sync::{Arc, Mutex};

@@ -1,5 +1,5 @@
-//! A file of the program's own, with the checkpoint beside it: a run that was killed
-//! goes on where it was, from another URL as well.
+//! Downloads into a storage of the program's own: a file with its checkpoint beside it.
+//! After a kill, the next run continues, even from another URL.
 //!
 //!     cargo run -p haul-engine --example own_file -- URL FILE
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]

@@ -1,5 +1,5 @@
-//! A storage of the program's own: the object is kept in memory, hashed by nobody
-//! but the engine, and read back while it is still coming.
+//! Downloads into a storage of the program's own, which keeps the object in memory. Only
+//! the engine hashes it, and it can be read while it is still arriving.
 //!
 //!     cargo run -p haul-engine --example own_storage -- URL
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]

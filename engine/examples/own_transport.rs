@@ -1,5 +1,5 @@
-//! Transports of the program's own: one that needs no network at all, and one that
-//! adds something to each request and leaves the rest to the engine's HTTP.
+//! Shows two transports of the program's own: one needs no network at all, the other adds
+//! a header to each request and leaves the rest to the engine's HTTP.
 //!
 //!     cargo run -p haul-engine --example own_transport -- [URL]
 #![allow(clippy::print_stdout, clippy::print_stderr, unreachable_pub)]

@@ -1,5 +1,5 @@
-//! Writes an object to stdout while it comes over several connections, without a file, and
-//! its hash to stderr.
+//! Writes an object to stdout while it arrives over several connections, without a file, and
+//! then its hash to stderr.
 //!
 //! `cargo run -p haul-engine --example pipe -- URL | tar t`
 #![allow(clippy::print_stderr)]

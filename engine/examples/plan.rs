@@ -1,4 +1,4 @@
-//! Asks what a download would be, with one request, and writes nothing.
+//! Finds out with one request what a download would do, and writes nothing.
 //!
 //! `cargo run -p haul-engine --example plan -- URL`
 #![allow(clippy::print_stdout)]

@@ -1,4 +1,4 @@
-//! Prints the last and the first bytes of an object long before the rest is here.
+//! Prints the last and the first bytes of an object long before the rest has arrived.
 //!
 //! `cargo run -p haul-engine --example read_while_downloading -- URL FILE`
 #![allow(clippy::print_stdout)]

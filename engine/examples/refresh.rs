@@ -1,5 +1,5 @@
-//! Downloads from a link that expires, and gets a fresh one from a service that
-//! signs them as often as that happens.
+//! Downloads from a link that expires. Whenever it does, the program gets a fresh one
+//! from a service that signs links.
 //!
 //! `cargo run -p haul-engine --example refresh -- URL SIGNING_URL FILE`
 #![allow(clippy::print_stdout)]

@@ -1,5 +1,5 @@
-//! Continues all downloads that an earlier process left in a directory, whose files are
-//! below one URL.
+//! Continues all downloads that an earlier process left in a directory. The URL of each
+//! file is the base URL with the file's name.
 //!
 //! `cargo run -p haul-engine --example resume -- DIRECTORY BASE_URL`
 #![allow(clippy::print_stdout)]

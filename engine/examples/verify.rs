@@ -1,5 +1,5 @@
-//! Publishes a file only if it has the digest that is given, and looks at it
-//! again afterwards.
+//! Publishes a file only if it has the given digest, and afterwards verifies the file on
+//! the disk.
 //!
 //! `cargo run -p haul-engine --example verify -- URL FILE ALGO=HEX`
 #![allow(clippy::print_stdout, clippy::print_stderr)]

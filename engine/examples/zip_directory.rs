@@ -1,4 +1,4 @@
-//! Lists the files in a ZIP archive on a server, of which only the directory is fetched.
+//! Lists the files in a ZIP archive on a server, and fetches only the archive's directory.
 //!
 //! `cargo run -p haul-engine --example zip_directory -- URL`
 #![allow(clippy::print_stdout)]

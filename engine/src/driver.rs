@@ -1,24 +1,24 @@
-//! The one loop of a download: what happened goes to the planner, its actions to the world.
+//! The main loop of a download: it reports events to the planner and carries out its actions.
 //!
-//! The driver runs as one task and holds no state about segments: that is the planner's. What
-//! else a download has to remember belongs to one of these parts, whose fields nobody else
-//! sees:
+//! The driver runs as one task and holds no state about segments, which is the planner's.
+//! Everything else that a download has to remember belongs to one of these parts, whose fields are
+//! private:
 //!
-//! - [`sources`]: where the object is asked for, and how links are replaced;
+//! - [`sources`]: where the object is requested, and how links are replaced;
 //! - [`opening`]: what is known of the object, and of what an earlier run left;
 //! - [`proofs`]: what shows that bytes are those of the object;
 //! - [`requests`]: the fetchers that are under way;
 //! - [`storing`]: where the bytes go;
 //! - [`queue`]: the turn among the downloads of the engine, and the pause;
-//! - [`meter`]: how far it is and how fast it goes;
+//! - [`meter`]: the progress and the speed;
 //! - [`ending`]: the outcome, and what a new beginning may not take back.
 //!
-//! A part never calls another one. The loop carries values between them in steps, one for each
-//! kind of thing that happens: before the first request ([`earlier`]), a wish or a turn
-//! ([`steering`]), a response ([`answers`]), the object is opened ([`beginning`], with
-//! [`adopting`] for what another program left and [`unchanged`] for what needs no download), a
-//! source moves ([`resolving`]), everything is received ([`finishing`]), the download stops or
-//! begins again ([`stopping`]). An error that a step returns ends the download.
+//! Parts never call each other. The loop carries values between them in steps, one for each kind of
+//! event: before the first request ([`earlier`]), a wish or a turn ([`steering`]), a response
+//! ([`answers`]), the object is opened ([`beginning`], with [`adopting`] for what another program
+//! left and [`unchanged`] for what needs no download), a source moves ([`resolving`]), everything
+//! is received ([`finishing`]), the download stops or begins again ([`stopping`]). An error that a
+//! step returns ends the download.
 
 pub(crate) mod address;
 mod adopting;
@@ -65,7 +65,6 @@ use url::Url;
 
 use self::ending::Ending;
 use self::failures::error_of;
-use self::fields::Caller;
 use self::meter::Meter;
 use self::opening::Opening;
 use self::options::Options;
@@ -86,11 +85,11 @@ use crate::net::fetcher::Command;
 
 const TICK: Duration = Duration::from_millis(100);
 
-/// Another place that has the object, by the caller or by the server.
+/// Another place that has the object, named by the caller or the server.
 #[derive(Debug, Clone)]
 pub(crate) struct Mirror {
     pub(crate) url: Url,
-    /// The login that its URL had: for its own origin.
+    /// The login from its URL, for its own origin only.
     pub(crate) login: Option<HeaderValue>,
 }
 
@@ -121,9 +120,9 @@ impl Driver {
         engine: Arc<EngineInner>,
         options: Options,
         shared: Arc<Shared>,
-        plan_only: bool,
     ) -> Box<Self> {
-        let turn = engine.turns.enter(options.priority, !plan_only && !options.document);
+        let waits = !options.plan_only && !options.document;
+        let turn = engine.turns.enter(options.priority, waits);
         let mut planner = Planner::new(options.settings());
         planner.allow(0, None, Duration::ZERO);
         if options.is_proven_by_digest() {
@@ -132,7 +131,7 @@ impl Driver {
         let mirrors = options.other_sources.clone();
         let mut driver = Box::new(Self {
             sources: Sources::new(&options, turn.is_bound_by_host()),
-            opening: Opening::new(&options, plan_only),
+            opening: Opening::new(&options),
             proofs: Proofs::default(),
             requests: Requests::default(),
             storing: Storing::default(),
@@ -151,9 +150,9 @@ impl Driver {
 
     /// Runs to the end, or until `stop` fires or its sender is dropped.
     ///
-    /// What is waited for once or never in a download is on the heap, here and in what
-    /// is called each time round: a task has room for the largest of all it may wait for,
-    /// and that room is set up anew each time.
+    /// Futures that are awaited at most once in a download are boxed, here and in what each round
+    /// calls: a task has room for the largest future that it may await, and that room is set up
+    /// anew each time.
     pub(crate) async fn run(
         mut self: Box<Self>,
         mut stop: oneshot::Receiver<Stop>,
@@ -172,7 +171,7 @@ impl Driver {
                 Box::pin(self.end_with(panicked.into())).await;
             }
             if let Some(outcome) = self.ending.take() {
-                // Whoever hears of the end may start the next one to the same output.
+                // A caller that learns of the end may start the next download to the same output.
                 self.shared.leave();
                 self.storing.release_name();
                 return outcome;
@@ -183,7 +182,7 @@ impl Driver {
                     return Err(Box::pin(self.stopped(how.unwrap_or(Stop::Keep))).await);
                 }
                 () = self.shared.control.changed() => { self.steer(); Ok(()) }
-                // What is granted is asked for with the next actions.
+                // The next round of actions asks what is granted.
                 () = self.queue.comes() => Ok(()),
                 event = self.requests.next() => {
                     self.on_fetch_event(event);
@@ -202,10 +201,13 @@ impl Driver {
 
     fn on_tick(&mut self) -> Result<(), Error> {
         self.steer();
+        self.watch_path();
         self.replace_expiring();
         if self.engine.is_storage_busy() || self.ending.is_reader_slow() {
             self.planner.on_storage_busy(self.now());
         }
+        let path = self.requests.path();
+        self.planner.on_path(path);
         self.planner.tick(self.now());
         if self.requests.has_panicked() {
             return Err(defect("the task of a request panicked"));
@@ -218,18 +220,13 @@ impl Driver {
         self.meter.now()
     }
 
-    /// What a request may say of who sends it.
-    fn caller(&self) -> Caller<'_> {
-        Caller { options: &self.options, engine: &self.engine, shared: &self.shared }
-    }
-
-    /// What a file operation comes to, which may block.
+    /// The result of a file operation, which may block.
     async fn blocking<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+        work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Error> {
-        let lost = || Err(Error::new(ErrorKind::Internal, "a file operation was lost"));
-        self.engine.writers.crew().blocking(work).await.unwrap_or_else(lost)
+        let lost = || Error::new(ErrorKind::Internal, "a file operation was lost");
+        self.engine.writers.crew().blocking(work).await.ok_or_else(lost)
     }
 
     /// The name of what is stored; empty where that is unknown.
@@ -277,9 +274,9 @@ impl Driver {
                 Action::Finish => Box::pin(self.all_received()).await?,
                 Action::Fail(failure) => {
                     let error = self.error_of(&failure);
-                    // With pieces it is known what is good.
+                    // With pieces it is known which bytes are good.
                     if failure.kind == ErrorKind::DigestMismatch && self.options.pieces.is_none() {
-                        // It fails for a better reason than what cannot be removed.
+                        // The failure is a better reason to report than an error of removing.
                         let _ = Box::pin(self.discard()).await;
                     }
                     return Err(error);
@@ -298,10 +295,10 @@ impl Driver {
         let url = &self.sources.opener().current;
         let earlier = self.opening.earlier_output();
         let begun = self.storing.output().filter(|_| self.storing.is_open());
-        error_of(failure, url, self.sources.login_words(), begun.or(earlier.as_deref()))
+        error_of(failure, url, self.sources.login_hint(), begun.or(earlier.as_deref()))
     }
 
-    /// Says no to an object of unknown length that has become too large.
+    /// Refuses an object of unknown length that has become too large.
     fn refuse_growing(&self) -> Result<(), Error> {
         if self.opening.is_endless() && !self.ending.is_set() {
             refuse_larger(self.options.max_size_bytes, self.meter.bytes())?;

@@ -1,18 +1,18 @@
 //! Places where a test makes the engine fail.
 //!
-//! Without the feature `fault-points`, which only the test package turns on,
-//! all of this is nothing: each call is an empty inline function. With it, the
-//! environment of the process decides:
+//! Without the feature `fault-points`, which only the test package turns on, each
+//! call here is an empty inline function. With it, the environment of the process
+//! decides:
 //!
 //! - `HAUL_KILL_AT=N`: SIGKILL right before the N-th persistence call.
-//! - `HAUL_WAIT_AT=N=PATH`: the N-th such call waits until somebody who writes to the
-//!   FIFO at `PATH` has closed it.
+//! - `HAUL_WAIT_AT=N=PATH`: the N-th such call waits until a writer of the FIFO at `PATH`
+//!   has closed it.
 //! - `HAUL_FAIL_AT=CALL@N=ERRNO`: the N-th such call and all later ones fail
 //!   with that error, such as `sync-data@1=EIO` or `write@20=ENOSPC`.
-//!   Several such orders have commas between them.
-//! - `HAUL_NAMES=143` or `plain`: the file system takes only names of so many bytes, or
-//!   those that FAT takes.
-//! - `HAUL_SLOW_WRITES=Nms`: each call that stores bytes takes so long.
+//!   Commas separate several such orders.
+//! - `HAUL_NAMES=143` or `plain`: the file system accepts only names of up to that many
+//!   bytes, or those that FAT accepts.
+//! - `HAUL_SLOW_WRITES=Nms`: each call that stores bytes takes this long.
 //!
 //! The bugs that a test must notice are in `seeded_bugs`, and [`has_bug`] asks for them.
 
@@ -24,7 +24,7 @@ use std::path::Path;
 pub(crate) enum Call {
     /// `NAME.part` is created.
     CreatePartial,
-    /// Its blocks are reserved.
+    /// The partial's blocks are reserved.
     Reserve,
     /// Bytes of the object are stored.
     Write,
@@ -32,19 +32,19 @@ pub(crate) enum Call {
     SyncData,
     /// A new checkpoint is written beside the old one.
     StageCheckpoint,
-    /// What was written without a name gets one beside the old one.
+    /// A checkpoint that was written without a name gets one beside the old one.
     NameStaged,
-    /// It is synced.
+    /// The new checkpoint is synced.
     SyncCheckpoint,
-    /// Its lock is taken.
+    /// The new checkpoint's lock is taken.
     Lock,
-    /// It takes the old one's place.
+    /// The new checkpoint takes the old one's place.
     RenameCheckpoint,
-    /// The directory is synced for it.
+    /// The directory is synced after that.
     SyncCheckpointDirectory,
-    /// Mode and time are set.
+    /// The output's mode and time are set.
     SetAttributes,
-    /// They are synced.
+    /// Mode and time are synced.
     SyncAttributes,
     /// The output gets its name.
     Publish,
@@ -52,22 +52,22 @@ pub(crate) enum Call {
     RenameNew,
     /// The same by a link.
     Link,
-    /// The directory is synced for it.
+    /// The directory is synced for the new name.
     SyncOutputDirectory,
-    /// The checkpoint goes.
+    /// The checkpoint is removed.
     RemoveCheckpoint,
-    /// The partial goes.
+    /// The partial is removed.
     RemovePartial,
-    /// The directory is synced for a file of another program, which was renamed.
+    /// The directory is synced for another program's file, which was renamed.
     SyncAdoptedDirectory,
-    /// What another program left beside its file goes.
+    /// What another program left beside its file is removed.
     RemoveForeign,
-    /// The file of another program gets its length back, and its name.
+    /// Another program's file gets its length and its name back.
     GiveBack,
 }
 
-/// Whether this bug of [`crate::seeded_bugs`] is in the program. It never is without the
-/// feature: the program then does not even hold the bug's name.
+/// Whether this bug of [`crate::seeded_bugs`] is in the program. Without the feature it never is,
+/// and the program does not even hold the bug's name.
 #[cfg(feature = "fault-points")]
 macro_rules! has_bug {
     ($bug:ident) => {

@@ -1,10 +1,11 @@
 //! A parallel segmented download engine.
 //!
-//! An object is split into byte ranges that are fetched at once over pooled
-//! connections into a preallocated file. A checkpoint beside it remembers which
-//! segments are complete, with their hashes and the identity of the object, so
-//! that a later run fetches only what is missing, and only while the object is
-//! still the same. The final name appears once, complete.
+//! An object is split into byte ranges that are fetched concurrently over
+//! pooled connections into a preallocated file. A checkpoint beside it
+//! remembers which segments are complete, with their hashes and the identity of
+//! the object, so that a later run fetches only what is missing, and only while
+//! the object is still the same. The final name appears only when the file is
+//! complete.
 //!
 //! ```no_run
 //! use haul_engine::{Connections, Engine, EngineConfig};
@@ -35,6 +36,7 @@ mod fault_point;
 #[cfg(any(test, feature = "fault-points"))]
 #[doc(hidden)]
 pub mod fuzzing;
+mod lock;
 mod model;
 #[cfg(feature = "model-bench")]
 #[doc(hidden)]
@@ -74,28 +76,29 @@ pub use model::event::{
     DownloadId, Event, LimitedBy, MapCell, Metadata, Notice, NoticeCode, Plan, Progress, Started,
     Summary, ValidatorKind,
 };
+pub use model::hint::{CertificateHint, Hint, Way};
 pub use model::metalink::MetalinkFile;
 pub use model::options::DownloadOptions;
 pub use model::selection::Selection;
 
-/// The URL without userinfo, query and fragment, escaped for a terminal: what
-/// may be shown, logged and stored.
+/// The URL without userinfo, query and fragment, escaped for a terminal: safe
+/// to show, log and store.
 #[must_use]
 pub fn redact_url(url: &str) -> String {
     model::redact::redact_url(url)
 }
 
-/// A size for people, in at most 8 columns: `999 B`, `1.5 MiB`, `300 MiB`. Errors and notices
-/// have their sizes in these words.
+/// A size for people, in at most 8 columns: `999 B`, `1.5 MiB`, `300 MiB`. Errors and notices write
+/// sizes this way.
 #[must_use]
 pub fn size_words(bytes: u64) -> String {
     model::size::size_words(bytes)
 }
 
-/// When a signed URL stops to be good, as its own query tells: seconds since
-/// 1970-01-01 00:00 UTC. `None` where it does not tell.
+/// When a signed URL expires according to its own query, in seconds since
+/// 1970-01-01 00:00 UTC. `None` if the query does not say.
 ///
-/// Read are the fields of AWS (`X-Amz-Expires`, `Expires`), Google
+/// Reads the fields of AWS (`X-Amz-Expires`, `Expires`), Google
 /// (`X-Goog-Expires`), Alibaba (`x-oss-expires`) and Azure (`se`).
 #[must_use]
 pub fn url_expires_at(url: &str) -> Option<u64> {

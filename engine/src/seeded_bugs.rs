@@ -1,9 +1,9 @@
-//! Bugs that a test must notice, each put into the program by `HAUL_BUG=NAME` and asked for by
+//! Bugs that a test must notice, each put into the program by `HAUL_BUG=NAME` and queried with
 //! [`has_bug`](crate::fault_point::has_bug).
 //!
-//! The feature `fault-points`, which only the test package turns on, is what this module needs
-//! to exist. `.ci/check-tests-see-bugs` puts in one bug after the other, and `.ci/check-release`
-//! looks for their names in a release build.
+//! This module exists only with the feature `fault-points`, which only the test package turns on.
+//! `.ci/check-tests-see-bugs` puts in one bug after the other, and `.ci/check-release` looks for
+//! their names in a release build.
 
 use std::sync::OnceLock;
 
@@ -53,9 +53,9 @@ bugs! {
     NoFieldDigests = "no-field-digests",
     /// Believe that a URL which leads elsewhere has the bytes that are stored.
     NoUrlProof = "no-url-proof",
-    /// Believe a checkpoint whatever file is beside it.
+    /// Believe a checkpoint, whichever file is beside it.
     AnyDataFile = "any-data-file",
-    /// Take files for ours by their names.
+    /// Take files for ours because of their names.
     ForeignSideFiles = "foreign-side-files",
 }
 

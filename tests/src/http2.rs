@@ -72,6 +72,14 @@ impl Http2Builder {
         self
     }
 
+    /// Speaks TLS under this identity, and accepts both versions, of which it speaks HTTP/2 only:
+    /// to ask it in HTTP/1.1 is a mistake that shows.
+    #[must_use]
+    pub fn tls_with_either(mut self, identity: &ServerIdentity) -> Self {
+        self.identity = Some(identity.with_protocols(&["h2", "http/1.1"]));
+        self
+    }
+
     /// Allows so many streams at once on a connection.
     #[must_use]
     pub fn max_streams(mut self, count: u32) -> Self {

@@ -12,10 +12,11 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use haul_benches::args::{Args, Scenario};
 use haul_benches::contender::{Abilities, find_peers, find_program};
+use haul_benches::links::table::LINKS;
 use haul_benches::origin::Origin;
 use haul_benches::report::{Machine, Report};
-use haul_benches::scenario::{self, Venue};
-use haul_benches::{Failure, floor, guard, servers};
+use haul_benches::scenario::{self, Outcome, Venue};
+use haul_benches::{Failure, floor, guard, links, servers};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os().skip(1);
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
         ),
         Some("--guard") => guard::run(arguments),
         Some("--serve") => servers::run(arguments),
+        Some("--link") => links::mover::run(arguments),
         _ => run_race(&Args::parse()),
     };
     match result {
@@ -62,14 +64,60 @@ fn run_race(args: &Args) -> Result<(), Failure> {
         for scenario in Scenario::value_variants() {
             println!("{:8} {}", scenario.name(), scenario.about());
         }
+        println!("\nafter --links:");
+        for link in LINKS {
+            println!("{:11} {}", link.name, link.about);
+        }
         return Ok(());
     }
+    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
+    let mut shuffle = fastrand::Rng::with_seed(seed);
+    let myself = std::env::current_exe()?;
+    // Beside the build's own directory: target/release/race -> target/race.
+    let beside = myself.ancestors().nth(2).unwrap_or(Path::new(".")).join("race");
+    let machine = Machine::here();
+    let (name, outcomes) = match &args.links {
+        Some(chosen) => {
+            if let Some(sentence) = links::what_is_missing() {
+                eprintln!("note: {sentence}");
+                return Ok(());
+            }
+            let all = if chosen.is_empty() { &LINKS } else { chosen.as_slice() };
+            ("links", links::run(all, args, &find_haul(args, &myself)?, &mut shuffle)?)
+        }
+        None => ("race", run_on_loopback(args, &myself, &beside, &mut shuffle)?),
+    };
+    let summary = match &args.links {
+        Some(_) => links::summary::rows(&outcomes),
+        None => Vec::new(),
+    };
+    let report = Report { v: 2, machine, rounds: args.rounds, seed, outcomes, summary };
+    println!("{}", report.text());
+    let file = |given: &Option<PathBuf>, extension| {
+        given.clone().unwrap_or_else(|| beside.join(name).with_extension(extension))
+    };
+    let (json, markdown) = (file(&args.json, "json"), file(&args.markdown, "md"));
+    let svg = file(&args.svg, "svg");
+    report.write(&json, &markdown, &svg)?;
+    println!("written: {}, {} and {}", json.display(), markdown.display(), svg.display());
+    let failed: Vec<String> = report
+        .failures()
+        .map(|(outcome, lane)| format!("{} failed in {}", lane.name, outcome.scenario))
+        .collect();
+    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+}
+
+fn run_on_loopback(
+    args: &Args,
+    myself: &Path,
+    beside: &Path,
+    shuffle: &mut fastrand::Rng,
+) -> Result<Vec<Outcome>, Failure> {
     let mut scenarios = args.scenarios.clone();
     if scenarios.is_empty() {
         scenarios.extend(Scenario::value_variants());
     }
-    let myself = std::env::current_exe()?;
-    let haul = find_haul(args, &myself)?;
+    let haul = find_haul(args, myself)?;
     let nginx = find_program("nginx").ok_or(
         "nginx is not installed, and nothing runs without it\n\
          hint: apt-get install nginx-light curl aria2 axel wget2 lftp",
@@ -78,10 +126,7 @@ fn run_race(args: &Args) -> Result<(), Failure> {
     for sentence in missing {
         eprintln!("note: {sentence}");
     }
-
-    // Beside the build's own directory: target/release/race -> target/race.
-    let beside = myself.ancestors().nth(2).unwrap_or(Path::new(".")).join("race");
-    let directory = std::path::absolute(args.dir.as_deref().unwrap_or(&beside))?;
+    let directory = std::path::absolute(args.dir.as_deref().unwrap_or(beside))?;
     let name = format!("run-{}", std::process::id());
     let work = directory.join(&name);
     std::fs::create_dir_all(&work)?;
@@ -95,36 +140,17 @@ fn run_race(args: &Args) -> Result<(), Failure> {
             let _ = std::fs::remove_dir_all(directory);
         }
     })?;
-
-    let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let mut shuffle = fastrand::Rng::with_seed(seed);
     let venue = Venue {
         args,
         haul: &haul,
         abilities: Abilities::of(&haul),
-        myself: &myself,
+        myself,
         origin: &origin,
         work: &work,
         shm: shm.as_deref(),
         peers,
     };
-    let machine = Machine::here();
-    let outcomes = scenarios
-        .iter()
-        .map(|&scenario| scenario::run(scenario, &venue, &mut shuffle))
-        .collect::<Result<Vec<_>, _>>()?;
-    let report = Report { v: 2, machine, rounds: args.rounds, seed, outcomes };
-    println!("{}", report.text());
-    let json = args.json.clone().unwrap_or_else(|| beside.join("race.json"));
-    let markdown = args.markdown.clone().unwrap_or_else(|| beside.join("race.md"));
-    let svg = args.svg.clone().unwrap_or_else(|| beside.join("race.svg"));
-    report.write(&json, &markdown, &svg)?;
-    println!("written: {}, {} and {}", json.display(), markdown.display(), svg.display());
-    let failed: Vec<String> = report
-        .failures()
-        .map(|(outcome, lane)| format!("{} failed in {}", lane.name, outcome.scenario))
-        .collect();
-    if failed.is_empty() { Ok(()) } else { Err(failed.join("; ").into()) }
+    scenarios.iter().map(|&scenario| scenario::run(scenario, &venue, shuffle)).collect()
 }
 
 fn find_haul(args: &Args, myself: &Path) -> Result<PathBuf, Failure> {

@@ -42,9 +42,10 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
             name: contender.name.clone(),
             role: contender.role,
             source: &source,
+            after: None,
             prepare: Box::new(move |base| {
                 let urls: Vec<String> = names.iter().map(|name| format!("{base}/{name}")).collect();
-                contender.batch_command(&urls, at, to)
+                contender.batch_command(&urls, at, to, None)
             }),
         })
         .collect();

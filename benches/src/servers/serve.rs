@@ -69,6 +69,7 @@ impl Server {
             connections: self.connections.load(Ordering::SeqCst),
             requests: self.requests.load(Ordering::SeqCst),
             body_bytes: self.body_bytes.load(Ordering::SeqCst),
+            ..Traffic::default()
         }
     }
 

@@ -24,15 +24,23 @@ pub(crate) struct DemoArgs {
 }
 
 /// Measure throughput, against a server inside the process unless a URL is given.
+///
+/// From a URL, a few seconds are fetched with each number of connections, and the speed is the one at
+/// the end, after the burst with which many servers begin. haul says what limits: the server's cap on
+/// each connection, its refusal of more of them, the link, this machine's processors or the disk.
+/// It says so as well where no steady speed was found, and where the machine was too busy to tell.
 #[derive(Debug, Args)]
 pub(crate) struct BenchArgs {
     /// URL to measure with [a server inside the process]
     #[arg(value_name = "URL")]
     pub(crate) url: Option<String>,
     /// Fetch at most SIZE in a run [64M]; without a URL, the size of the object [256M]
+    ///
+    /// Without --size, a run may fetch 256M from a server that begins with a burst, and all runs
+    /// together as much as they may without one.
     #[arg(long, value_name = "SIZE", value_parser = units::parse_size)]
     pub(crate) size: Option<u64>,
-    /// End a run TIME after its first byte [2s with a URL]
+    /// End a run TIME after its first byte [with a URL 5s, or once the speed is steady]
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) time: Option<Duration>,
     /// Measure each setting N times [3; 1 with --storage and a URL]

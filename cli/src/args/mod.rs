@@ -148,7 +148,7 @@ pub(crate) fn of_matches(matches: &clap::ArgMatches) -> Result<Command, clap::Er
 }
 
 fn parsed<T: FromStr<Err = haul_engine::Error>>(text: &str) -> Result<T, String> {
-    text.parse::<T>().map_err(|error| match error.hint() {
+    text.parse::<T>().map_err(|error| match crate::hints::of(&error) {
         Some(hint) => format!("{error}; {hint}"),
         None => error.to_string(),
     })

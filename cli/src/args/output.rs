@@ -194,7 +194,7 @@ pub(crate) enum ContinueArg {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum StorageArg {
     /// Map the file where its blocks are reserved, and use positioned writes elsewhere and while
-    /// the network outruns the map
+    /// storing takes half of a core
     Auto,
     /// Map the file, with a note where that is impossible
     Mmap,

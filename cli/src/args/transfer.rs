@@ -13,7 +13,9 @@ use crate::units;
 pub(crate) struct TransferArgs {
     /// Connections per download, or auto [auto]
     ///
-    /// A number is the maximum at any time. Also spelled -s and --split.
+    /// A number is the maximum at any time. auto measures, for as long as the download runs, how
+    /// many help: at most 16, or 32 where packets are lost on the way and the server refuses
+    /// nothing; auto:N sets another bound than 32, up to 64. Also spelled -s and --split.
     #[arg(
         short = 'x',
         long,
@@ -23,7 +25,7 @@ pub(crate) struct TransferArgs {
         value_parser = units::parse_connections
     )]
     pub(crate) connections: Option<Connections>,
-    /// Downloads at a time [4; 16 for small files]
+    /// Downloads at a time [4; up to 32 for small files]
     #[arg(short, long, value_name = "N", value_parser = units::parse_count)]
     pub(crate) jobs: Option<usize>,
     /// Limit the connections to one host, over all downloads

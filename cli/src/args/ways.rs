@@ -79,8 +79,8 @@ pub(crate) struct WayArgs {
     pub(crate) http1: bool,
     /// Use HTTP/2 where the server can; without TLS it must
     ///
-    /// This is not the default, because one HTTP/1.1 connection for each part of a large object is
-    /// faster.
+    /// By default HTTP/2 is used where several small files are downloaded over TLS. For a large
+    /// one, a connection of HTTP/1.1 for each part is faster.
     #[arg(long, hide_short_help = true, overrides_with = "http1")]
     pub(crate) http2: bool,
 }

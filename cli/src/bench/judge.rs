@@ -36,8 +36,11 @@ pub(super) struct Point {
     pub(super) max_bytes_per_second: f64,
     /// The rate of each round, in their order.
     pub(super) rounds_bytes_per_second: Vec<f64>,
+    /// Whether a longer run would probably show the same speed.
+    pub(super) steady: bool,
+    /// The load of this machine in the fastest round, which was disturbed least.
     #[serde(skip)]
-    pub(super) steady_bytes_per_second: f64,
+    pub(super) load: Option<Load>,
 }
 
 impl Point {
@@ -57,7 +60,8 @@ impl Point {
             min_bytes_per_second: sorted.first()?.rate(),
             max_bytes_per_second: sorted.last()?.rate(),
             rounds_bytes_per_second: samples.iter().map(Sample::rate).collect(),
-            steady_bytes_per_second: median_of(samples.iter().map(Sample::steady_rate))?,
+            steady: median.is_steady(),
+            load: sorted.last()?.load,
         })
     }
 
@@ -84,7 +88,7 @@ pub(super) struct PerConnection {
 /// Detects a cap on each connection: a number of connections and four times that number, with all
 /// that were tried between them, have the same speed for each connection.
 pub(super) fn per_connection(points: &[Point]) -> Option<PerConnection> {
-    let each = |point: &Point| point.steady_bytes_per_second / point.connections as f64;
+    let each = |point: &Point| point.bytes_per_second / point.connections as f64;
     let first = points.first()?;
     let same = |point: &&Point| {
         let ratio = each(point) / each(first).max(1e-9);
@@ -135,9 +139,30 @@ pub(super) fn advise(points: &[Point], ranges: bool, cap: Option<PerConnection>)
     Some(Advice { connections, reason })
 }
 
+/// The connections that were left after the server had refused others; `None` if it never did.
+pub(super) fn tolerated(samples: &[Sample]) -> Option<usize> {
+    let refused = |sample: &&Sample| {
+        sample.notices.iter().any(|(code, _)| *code == NoticeCode::ConnectionLimit)
+    };
+    samples.iter().filter(refused).map(|sample| sample.held_connections).min()
+}
+
 /// Reasons why the numbers may mislead, each with its remedy.
 pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>) -> Vec<String> {
     let mut warnings = Vec::new();
+    let unsteady: Vec<String> = points
+        .iter()
+        .filter(|point| !point.steady)
+        .map(|point| point.connections.to_string())
+        .collect();
+    if !unsteady.is_empty() {
+        warnings.push(format!(
+            "no steady speed was found with {} {}: the runs were too short, or the speed kept \
+             changing; measure more with --size and --time",
+            unsteady.join(", "),
+            if unsteady == ["1"] { "connection" } else { "connections" }
+        ));
+    }
     let busy = load.and_then(Load::warning);
     let noisiest = points.iter().max_by(|a, b| a.spread().total_cmp(&b.spread()));
     if let Some(point) = noisiest.filter(|point| point.spread() > NOISY) {
@@ -157,7 +182,8 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
         ));
     }
     warnings.extend(busy);
-    if let Some(short) = points.iter().find(|point| point.seconds < SHORT_SECONDS) {
+    let short = |point: &&Point| point.steady && point.seconds < SHORT_SECONDS;
+    if let Some(short) = points.iter().find(short) {
         warnings.push(format!(
             "a run took only {:.0} ms, which says more about starting than about speed: measure \
              more with --size",
@@ -172,12 +198,15 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
             plural(retries.into(), "time", "times")
         ));
     }
+    if let Some(tolerated) = tolerated(samples) {
+        warnings.push(format!(
+            "the server refused some connections, so the speeds with more than {tolerated} are \
+             those of about {tolerated}"
+        ));
+    }
     for (code, text) in samples.iter().flat_map(|sample| &sample.notices) {
         // Notices about the run's own restart or file name do not concern the measurement.
-        let telling = matches!(
-            code,
-            NoticeCode::ConnectionLimit | NoticeCode::StorageFallback | NoticeCode::SingleStream
-        );
+        let telling = matches!(code, NoticeCode::StorageFallback | NoticeCode::SingleStream);
         if telling && !warnings.contains(text) {
             warnings.push(text.clone());
         }
@@ -186,28 +215,33 @@ pub(super) fn warnings(points: &[Point], samples: &[Sample], load: Option<Load>)
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
+    use super::super::course::Pace;
     use super::*;
 
     fn a_point(connections: usize, bytes_per_second: f64) -> Point {
         Point::of(&[a_sample(connections, bytes_per_second)]).unwrap()
     }
 
-    fn a_sample(connections: usize, bytes_per_second: f64) -> Sample {
+    pub(crate) fn a_sample(connections: usize, bytes_per_second: f64) -> Sample {
         Sample {
             connections,
+            held_connections: connections,
             storage: "null",
             bytes: (bytes_per_second * 2.0) as u64,
             seconds: 2.0,
             ttfb_s: None,
+            pace: None,
+            whole: true,
             hash: None,
             ranges: true,
             notices: Vec::new(),
             retries: 0,
+            load: None,
         }
     }
 
-    fn points(of: &[(usize, f64)]) -> Vec<Point> {
+    pub(crate) fn points(of: &[(usize, f64)]) -> Vec<Point> {
         of.iter().map(|&(connections, speed)| a_point(connections, speed * 1e6)).collect()
     }
 
@@ -257,21 +291,43 @@ mod tests {
         let quiet = warnings(&noisy, &samples, None);
         assert_eq!(quiet.len(), 1);
         assert!(quiet[0].contains("server or the network") && quiet[0].contains("--rounds"));
-        let busy = Load { others_cores: 1.5, stolen: 0.0, cores: 2 };
+        let busy = Load { own_cores: 0.1, others_cores: 1.5, stolen: 0.0, cores: 2 };
         let busy = warnings(&noisy, &samples, Some(busy));
         assert!(busy[0].contains("machine is busy") && busy[1].contains("1.5 of 2"), "{busy:?}");
         assert!(warnings(&points(&[(1, 1.0)]), &[a_sample(1, 1e6)], None).is_empty());
     }
 
     #[test]
+    fn speed_that_was_not_steady_is_told_of() {
+        let cut = |connections, pace| Sample { whole: false, pace, ..a_sample(connections, 9e6) };
+        let pace = |steady| Pace { bytes_per_second: 4e6, steady, after_burst: true };
+        let samples =
+            [cut(1, Some(pace(true))), cut(8, Some(pace(false))), cut(16, None), a_sample(2, 1e6)];
+        let points = samples.clone().map(|sample| Point::of(&[sample]).unwrap());
+        let rates = points.clone().map(|point| point.bytes_per_second);
+        assert_eq!(
+            rates,
+            [4e6, 4e6, 9e6, 1e6],
+            "the burst counts only where nothing else is known"
+        );
+        let told = warnings(&points, &samples, None);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("no steady speed") && told[0].contains(" 8, 16 conn"), "{told:?}");
+        assert!(told[0].contains("--size"), "{told:?}");
+    }
+
+    #[test]
     fn short_runs_and_refusals_are_told_once() {
         let mut sample = a_sample(1, 1e9);
         (sample.seconds, sample.retries) = (0.05, 2);
-        let limit = (NoticeCode::ConnectionLimit, "4 connections at most".to_owned());
-        sample.notices = vec![limit.clone(), limit];
+        sample.notices = [15, 14]
+            .map(|left| (NoticeCode::ConnectionLimit, format!("going on with {left}")))
+            .to_vec();
+        sample.held_connections = 4;
+        assert_eq!(tolerated(&[a_sample(1, 1e9), sample.clone()]), Some(4));
         let told = warnings(&[Point::of(&[sample.clone()]).unwrap()], &[sample], None);
         assert_eq!(told.len(), 3, "{told:?}");
         assert!(told[0].contains("--size") && told[1].contains("2 times"), "{told:?}");
-        assert_eq!(told[2], "4 connections at most");
+        assert!(told[2].contains("more than 4"), "{told:?}");
     }
 }

@@ -8,6 +8,13 @@ use std::fs;
 const OTHERS: f64 = 0.25;
 const STOLEN: f64 = 0.05;
 
+/// With this fraction of the cores busy, processor time is scarce.
+const FULL: f64 = 0.9;
+
+/// A program that uses less than this many cores waits for something else, however busy the others
+/// are: the system shares processors out evenly.
+const WAITS: f64 = 0.25;
+
 /// Counters of processor time, in ticks.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ticks {
@@ -21,6 +28,8 @@ pub(super) struct Ticks {
 /// The load between two readings.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Load {
+    /// Cores that this process kept busy, on average.
+    pub(super) own_cores: f64,
     /// Cores that other programs kept busy, on average.
     pub(super) others_cores: f64,
     /// The fraction of the time in which the hypervisor ran something else.
@@ -71,6 +80,7 @@ impl Ticks {
         let own = later.own.saturating_sub(self.own);
         let cores = later.cores;
         Some(Load {
+            own_cores: own as f64 / all * cores as f64,
             others_cores: busy.saturating_sub(own) as f64 / all * cores as f64,
             stolen: later.stolen.saturating_sub(self.stolen) as f64 / all,
             cores,
@@ -79,6 +89,22 @@ impl Ticks {
 }
 
 impl Load {
+    /// Whether others took processor time that a run may have missed.
+    pub(super) fn is_disturbed(self) -> bool {
+        self.stolen > STOLEN || self.others_cores > OTHERS
+    }
+
+    /// Whether processor time was scarce and this process wanted more of it.
+    pub(super) fn holds_back(self) -> bool {
+        self.is_full() && self.own_cores >= WAITS
+    }
+
+    /// Whether hardly any processor time was left over.
+    pub(super) fn is_full(self) -> bool {
+        self.own_cores + self.others_cores + self.stolen * self.cores as f64
+            >= FULL * self.cores as f64
+    }
+
     /// A warning about what disturbed, with a remedy.
     pub(super) fn warning(self) -> Option<String> {
         if self.stolen > STOLEN {
@@ -88,7 +114,7 @@ impl Load {
                 self.stolen * 100.0
             ));
         }
-        (self.others_cores > OTHERS).then(|| {
+        self.is_disturbed().then(|| {
             format!(
                 "other programs kept {:.1} of {} cores busy (the server too, if it runs here): \
                  close them and measure again",
@@ -113,8 +139,13 @@ mod tests {
         assert_eq!(load.cores, 2);
         assert!((load.others_cores - 0.8).abs() < 0.01, "{load:?}");
         assert!(load.warning().unwrap().contains("0.8 of 2 cores"));
+        assert!((load.own_cores - 0.2).abs() < 0.01 && !load.is_full(), "{load:?}");
         let alone = read(stat(0, 0, 0), 0).until(read(stat(100, 100, 0), 50)).unwrap();
-        assert_eq!(alone.warning(), None);
+        assert_eq!((alone.warning(), alone.is_disturbed()), (None, false));
+        let full = read(stat(0, 0, 0), 0).until(read(stat(95, 5, 0), 40)).unwrap();
+        assert!(full.is_full() && full.holds_back(), "{full:?}");
+        let full = read(stat(0, 0, 0), 0).until(read(stat(95, 5, 0), 5)).unwrap();
+        assert!(full.is_full() && !full.holds_back(), "{full:?}");
         let stolen = read(stat(0, 0, 0), 0).until(read(stat(0, 80, 20), 0)).unwrap();
         assert!(stolen.warning().unwrap().contains("20 %"));
         assert!(read(stat(1, 1, 0), 0).until(read(stat(1, 1, 0), 0)).is_none());

@@ -3,16 +3,20 @@
 //!
 //! There are two series of downloads through the engine, each with several rounds in shuffled
 //! order. The first varies the number of connections and keeps nothing, so that only the network
-//! counts; from a server it fetches no more than [`SURVEY_BYTES`] or [`SURVEY_TIME`] per run. The
-//! second stores the embedded origin's object in each way, with the number of connections that won,
-//! so that only the storage counts. With `--storage` there is a single series: whole objects into
-//! the named storages.
+//! counts; from a server it fetches no more than [`SURVEY_BYTES`] or [`SURVEY_TIME`] per run, and
+//! less once the speed is steady. The second stores the embedded origin's object in each way, with
+//! the number of connections that won, so that only the storage counts. With `--storage` there is a
+//! single series: whole objects into the named storages.
 //!
-//! [`measure`] runs a download, [`judge`] draws the conclusions, [`report`] and [`chart`] show
-//! them, and [`machine`] tells who else was busy here.
+//! [`measure`] runs a download within a [`budget`], and its [`course`] shows the steady speed.
+//! [`judge`] and [`limit`] draw the conclusions, [`report`] and [`chart`] show them, and [`machine`]
+//! tells who else was busy here.
 
+mod budget;
 mod chart;
+mod course;
 mod judge;
+mod limit;
 mod machine;
 mod measure;
 mod report;
@@ -26,6 +30,7 @@ use haul_engine::{
     Connections, Engine, EngineConfig, HttpVersion, Proxies, StorageKind, redact_url,
 };
 
+use self::budget::Budget;
 use self::judge::Point;
 use self::machine::Ticks;
 use self::measure::{Ended, Limits, Sample};
@@ -49,7 +54,9 @@ const DEFAULT_SIZE_BYTES: u64 = 256 << 20;
 
 /// The most that one run of the first series fetches from somebody's server.
 const SURVEY_BYTES: u64 = 64 << 20;
-const SURVEY_TIME: Duration = Duration::from_secs(2);
+/// The same, from a server that sends a burst first, within what all runs may fetch without one.
+const SURVEY_BYTES_AFTER_BURST: u64 = 4 * SURVEY_BYTES;
+const SURVEY_TIME: Duration = Duration::from_secs(5);
 
 const DEFAULT_ROUNDS: usize = 3;
 
@@ -106,7 +113,9 @@ pub(crate) fn resolve(args: BenchArgs) -> Result<BenchPlan, Failure> {
     let survey = url.is_some() && !named;
     let limits = Limits {
         bytes: args.size.filter(|_| url.is_some()).or(survey.then_some(SURVEY_BYTES)),
+        bytes_after_burst: (survey && args.size.is_none()).then_some(SURVEY_BYTES_AFTER_BURST),
         time: args.time.or(survey.then_some(SURVEY_TIME)),
+        settles: survey && args.time.is_none(),
     };
     let rounds = if url.is_some() && named { 1 } else { DEFAULT_ROUNDS };
     Ok(BenchPlan {
@@ -205,7 +214,7 @@ async fn measure(plan: &BenchPlan, stop: &Stop) -> Result<Report, Halt> {
         samples.extend(storages.into_samples());
     }
     let load = before.and_then(|before| before.until(Ticks::now()?));
-    report.add_warnings(&samples, load);
+    report.conclude(&samples, load);
     Ok(report)
 }
 
@@ -301,13 +310,16 @@ impl Bench<'_> {
         if self.plan.voice != Voice::Meter {
             return;
         }
-        let first = if self.warms_up(source) { each_storage(settings).len() } else { 0 };
-        let runs = (settings.len() * self.plan.rounds + first) as u64;
+        let runs = self.runs(source, settings);
+        let bytes = |bytes| match source.limits.bytes_after_burst {
+            Some(more) => format!("{} ({} after a burst)", size(bytes), size(more)),
+            None => size(bytes),
+        };
         let each = match (source.limits.bytes, source.limits.time) {
-            (Some(bytes), Some(time)) => {
-                format!("at most {} or {} each", size(bytes), duration(time))
+            (Some(most), Some(time)) => {
+                format!("at most {} or {} each", bytes(most), duration(time))
             }
-            (Some(bytes), None) => format!("at most {} each", size(bytes)),
+            (Some(most), None) => format!("at most {} each", bytes(most)),
             (None, Some(time)) => format!("at most {} each", duration(time)),
             (None, None) => "the whole object each".to_owned(),
         };
@@ -327,24 +339,47 @@ impl Bench<'_> {
         source.expected.is_some() || source.limits.bytes.is_some() || source.limits.time.is_some()
     }
 
+    /// How many downloads a series has.
+    fn runs(&self, source: &Source, settings: &[Setting]) -> u64 {
+        let first = if self.warms_up(source) { each_storage(settings).len() } else { 0 };
+        (settings.len() * self.plan.rounds + first) as u64
+    }
+
     async fn series(&self, source: &Source, mut settings: Vec<Setting>) -> Result<Series, Halt> {
+        let mut budget = Budget::new(source.limits, self.runs(source, &settings));
         if self.warms_up(source) {
             let mut ranges = true;
-            for setting in each_storage(&settings) {
-                ranges &= self.one(source, setting).await?.ranges;
+            for mut setting in each_storage(&settings) {
+                if source.limits.bytes.is_some() {
+                    // One response shows how a server begins, and costs it least.
+                    setting.connections = Connections::Fixed(1);
+                }
+                let first = self.one(source, setting, source.limits).await?;
+                budget.spend(first.bytes);
+                budget.learn(&first);
+                ranges &= first.ranges;
             }
             if !ranges {
                 one_connection(&mut settings);
             }
         }
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); settings.len()];
+        let mut round_bytes = 0;
         for _ in 0..self.plan.rounds {
+            if !budget.allows(round_bytes) {
+                break;
+            }
+            let spent_bytes = budget.spent_bytes();
             // A setting that always came after the same one would profit or suffer from it.
             let mut order: Vec<usize> = (0..settings.len()).collect();
             fastrand::shuffle(&mut order);
-            for index in order {
-                samples[index].push(self.one(source, settings[index]).await?);
+            for (done, index) in order.into_iter().enumerate() {
+                let limits = budget.next(settings.len() - done - 1);
+                let sample = self.one(source, settings[index], limits).await?;
+                budget.spend(sample.bytes);
+                samples[index].push(sample);
             }
+            round_bytes = budget.spent_bytes() - spent_bytes;
         }
         // Without a known object, all must at least agree.
         let mut hashes = samples.iter().flatten().filter_map(|sample| sample.hash).peekable();
@@ -353,7 +388,7 @@ impl Bench<'_> {
         Ok(Series { samples, right })
     }
 
-    async fn one(&self, source: &Source, setting: Setting) -> Result<Sample, Halt> {
+    async fn one(&self, source: &Source, setting: Setting, limits: Limits) -> Result<Sample, Halt> {
         // A new engine for each run, so that no connection is reused.
         let engine = Engine::new(self.plan.engine.clone()).map_err(Failure::from)?;
         let builder = self
@@ -362,8 +397,7 @@ impl Bench<'_> {
             .apply(engine.download(&source.url), &source.url, true)
             .sync(self.plan.sync);
         let into = (self.scratch.path(), setting.storage);
-        let run =
-            measure::run(builder, into, setting.connections, source.limits, &*self.view, self.stop);
+        let run = measure::run(builder, into, setting.connections, limits, &*self.view, self.stop);
         match run.await? {
             Ended::Sample(sample) => Ok(sample),
             Ended::Early(code) => Err(Halt::Told(code)),
@@ -411,6 +445,8 @@ mod tests {
         assert_eq!((survey.connections.len(), survey.rounds), (TRIED.len(), DEFAULT_ROUNDS));
         let chosen = resolved(&["http://h/", "--size", "1M", "--time", "500ms"]).limits;
         assert_eq!((chosen.bytes, chosen.time), (Some(1 << 20), Some(Duration::from_millis(500))));
+        assert!(chosen.bytes_after_burst.is_none() && !chosen.settles, "it was told");
+        assert_eq!(survey.limits.bytes_after_burst, Some(SURVEY_BYTES_AFTER_BURST));
         let own = resolved(&["--size", "1M"]);
         assert_eq!((own.limits.bytes, own.limits.time, own.object_bytes), (None, None, 1 << 20));
     }

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use super::Series;
 use super::judge::{self, PerConnection, Point};
+use super::limit::{self, Evidence, Limit};
 use super::machine::Load;
 use super::measure::Sample;
 use crate::units::{rate, size};
@@ -23,6 +24,9 @@ pub(super) struct Report {
     pub(super) recommended_connections: Option<usize>,
     pub(super) recommended_because: Option<String>,
     pub(super) per_connection: Option<PerConnection>,
+    /// `null` if nothing was found to limit; the clause says why.
+    pub(super) limited_by: Option<Limit>,
+    pub(super) limited_because: String,
     /// Whether every whole object was the right one; `null` if every run ended at its limit.
     pub(super) blake3_ok: Option<bool>,
     pub(super) warnings: Vec<String>,
@@ -32,10 +36,7 @@ impl Report {
     /// The report of the first series.
     pub(super) fn of(url: String, survey: &Series) -> Self {
         let runs = survey.points();
-        // Several storages are compared elsewhere; one of them represents the network.
-        let first = runs.first().map(|point| point.storage);
-        let network: Vec<Point> =
-            runs.iter().filter(|point| Some(point.storage) == first).cloned().collect();
+        let network = network(&runs);
         let ranges = survey.samples.iter().flatten().all(|sample| sample.ranges);
         let per_connection = judge::per_connection(&network);
         let advice = judge::advise(&network, ranges, per_connection);
@@ -47,6 +48,8 @@ impl Report {
             recommended_connections: advice.as_ref().map(|advice| advice.connections),
             recommended_because: advice.map(|advice| advice.reason),
             per_connection,
+            limited_by: None,
+            limited_because: String::new(),
             blake3_ok: survey.right,
             warnings: Vec::new(),
         }
@@ -63,9 +66,19 @@ impl Report {
         };
     }
 
-    /// Adds reasons why the numbers may mislead.
-    pub(super) fn add_warnings(&mut self, samples: &[Sample], load: Option<Load>) {
+    /// Adds what limits, and reasons why the numbers may mislead.
+    pub(super) fn conclude(&mut self, samples: &[Sample], load: Option<Load>) {
         let points: Vec<Point> = self.runs.iter().chain(&self.storages).cloned().collect();
+        let stored = points.iter().filter(|point| point.storage != "null");
+        let network = network(&self.runs);
+        (self.limited_by, self.limited_because) = limit::limit(&Evidence {
+            network: &network,
+            stored: stored.max_by(|a, b| a.max_bytes_per_second.total_cmp(&b.max_bytes_per_second)),
+            per_connection: self.per_connection,
+            enough: self.recommended_connections,
+            tolerated: judge::tolerated(samples),
+            ranges: samples.iter().all(|sample| sample.ranges),
+        });
         self.warnings = judge::warnings(&points, samples, load);
     }
 
@@ -92,6 +105,7 @@ impl Report {
                 cap.up_to
             ));
         }
+        lines.push(format!("what limits: {}", self.limited_because));
         lines.extend(self.storage_costs());
         let verdict = match self.blake3_ok {
             Some(true) => "every whole object's BLAKE3 is correct",
@@ -106,8 +120,10 @@ impl Report {
         lines
     }
 
+    /// The best rounds are compared: a busy machine only ever slows a round down.
     fn storage_costs(&self) -> Option<String> {
-        let seconds_a_gib = |point: &Point| (1_u64 << 30) as f64 / point.bytes_per_second.max(1.0);
+        let seconds_a_gib =
+            |point: &Point| (1_u64 << 30) as f64 / point.max_bytes_per_second.max(1.0);
         let null = self.storages.iter().find(|point| point.storage == "null")?;
         let costs: Vec<String> = self
             .storages
@@ -119,13 +135,9 @@ impl Report {
             })
             .collect();
         let text = format!("storing a GiB costs, beyond receiving it: {}", costs.join(", "));
-        let fastest = |points: &[Point]| {
-            points.iter().map(|point| point.bytes_per_second).fold(0.0, f64::max)
-        };
-        let stored: Vec<Point> =
-            self.storages.iter().filter(|point| point.storage != "null").cloned().collect();
-        let slower = fastest(&stored) < fastest(&self.runs) * 0.9;
-        Some(if slower { text + "; it is slower than the network" } else { text })
+        let disturbed = |point: &Point| point.load.is_some_and(Load::is_disturbed);
+        let busy = self.storages.iter().any(disturbed);
+        Some(if busy { text + ", or less: this machine was busy" } else { text })
     }
 
     /// As Markdown.
@@ -148,6 +160,13 @@ impl Report {
         }
         text
     }
+}
+
+/// The runs that represent the network: those without a disk, if there are any.
+fn network(runs: &[Point]) -> Vec<Point> {
+    let null = runs.iter().find(|point| point.storage == "null");
+    let storage = null.or(runs.first()).map(|point| point.storage);
+    runs.iter().filter(|point| Some(point.storage) == storage).cloned().collect()
 }
 
 const TABLE_HEAD: &str =
@@ -208,7 +227,8 @@ pub(super) mod tests {
             min_bytes_per_second: bytes_per_second * 0.9,
             max_bytes_per_second: bytes_per_second * 1.1,
             rounds_bytes_per_second: vec![bytes_per_second],
-            steady_bytes_per_second: bytes_per_second,
+            steady: true,
+            load: None,
         }
     }
 
@@ -224,6 +244,8 @@ pub(super) mod tests {
             recommended_connections: Some(8),
             recommended_because: Some("more bring less than 5 %".to_owned()),
             per_connection: Some(PerConnection { bytes_per_second: 2e6, up_to: 8 }),
+            limited_by: Some(Limit::Link),
+            limited_because: "the link".to_owned(),
             blake3_ok: Some(true),
             warnings: vec!["the sun shone".to_owned()],
         }
@@ -236,6 +258,10 @@ pub(super) mod tests {
         assert_eq!(json["recommended_connections"], 8);
         assert_eq!(json["blake3_ok"], true);
         assert_eq!(json["per_connection"]["bytes_per_second"], 2e6);
+        assert_eq!(
+            (&json["limited_by"], &json["limited_because"]),
+            (&"link".into(), &"the link".into())
+        );
         for run in json["runs"].as_array().unwrap() {
             for field in ["connections", "storage", "seconds", "bytes_per_second", "ttfb_s"] {
                 assert!(!run[field].is_null(), "{field}: {run}");
@@ -251,7 +277,8 @@ pub(super) mod tests {
         let text = lines.join("\n");
         for told in [
             "each connection gets about 1.91 MiB/s, up to 8 of them",
-            "pwrite 0.54 s, mmap 1.00 s",
+            "what limits: the link",
+            "pwrite 0.49 s, mmap 0.91 s",
             "recommended: -x 8 (more bring less than 5 %)",
         ] {
             assert!(text.contains(told), "{told}\n{text}");
@@ -259,11 +286,20 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn slow_storage_is_told_of() {
-        let mut report = a_report();
-        report.storages[1].bytes_per_second = 5e6;
-        report.storages[2].bytes_per_second = 5e6;
-        assert!(report.lines().join("\n").contains("slower than the network"));
+    fn slow_storage_is_told_of_unless_the_machine_was_busy() {
+        let told = |others_cores| {
+            let mut report = a_report();
+            for storage in &mut report.storages[1..] {
+                storage.max_bytes_per_second = 5e6;
+                storage.load = Some(Load { own_cores: 0.3, others_cores, stolen: 0.0, cores: 2 });
+            }
+            report.conclude(&[], None);
+            (report.limited_by, report.lines().join("\n"))
+        };
+        let (limit, lines) = told(0.0);
+        assert!(limit == Some(Limit::Disk) && !lines.contains("busy"), "{limit:?} {lines}");
+        let (limit, lines) = told(1.5);
+        assert!(limit != Some(Limit::Disk) && lines.contains("or less"), "{limit:?} {lines}");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use haul_engine::Checksum;
 
 use super::{GRAMMAR, Item, Reason, inner_path, quote, reason};
-use crate::request;
+use crate::{hints, request};
 
 /// Adds the option on an indented line to the entry it belongs to. An option without a meaning here
 /// is remembered by name.
@@ -34,8 +34,9 @@ pub(super) fn add(item: &mut Item, line: &str) -> Result<(), Reason> {
 /// A digest as `--checksum` or aria2 writes it, or as `ALGO:HEX`.
 pub(super) fn checksum(text: &str) -> Result<Checksum, Reason> {
     let text = text.trim().replacen(':', "=", 1);
-    text.parse::<Checksum>()
-        .map_err(|error| (error.to_string(), error.hint().unwrap_or(GRAMMAR).to_owned()))
+    text.parse::<Checksum>().map_err(|error| {
+        (error.to_string(), hints::of(&error).unwrap_or_else(|| GRAMMAR.to_owned()))
+    })
 }
 
 /// A header, written as one line.

@@ -170,13 +170,15 @@ pub(crate) fn to_stdout(lines: &[String]) {
     write_lines(io::stdout().lock(), lines);
 }
 
+/// Writes the lines in one piece: a process that is killed, or another one that writes to the same
+/// terminal, must not come between a line and its end.
 fn write_lines(mut out: impl io::Write, lines: &[String]) {
-    for line in lines {
-        if writeln!(out, "{line}").is_err() {
-            return;
-        }
+    if lines.is_empty() {
+        return;
     }
-    let _ = out.flush();
+    let text = lines.join("\n") + "\n";
+    // A reader that has gone away is no reason to stop.
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Makes a text from a server, a URL or a path safe for a terminal: control characters, and those
@@ -270,5 +272,23 @@ mod tests {
             }
         }
         write_lines(Closed, &["line".to_owned()]);
+    }
+
+    #[test]
+    fn no_line_is_torn_from_its_end() {
+        struct Calls<'a>(&'a mut Vec<Vec<u8>>);
+        impl io::Write for Calls<'_> {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                self.0.push(bytes.to_owned());
+                Ok(bytes.len())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut calls = Vec::new();
+        write_lines(Calls(&mut calls), &["one".to_owned(), "two".to_owned()]);
+        write_lines(Calls(&mut calls), &[]);
+        assert_eq!(calls, [b"one\ntwo\n"]);
     }
 }

@@ -217,7 +217,7 @@ typedef struct {
     int32_t http_status;
     // What happened, and what it means for the download.
     const char *message;
-    // The next step for a person, or NULL.
+    // The next step for a person, which names no option of the command, or NULL.
     const char *hint;
     // The path of the checkpoint, if what was stored is kept, or NULL.
     const char *checkpoint;

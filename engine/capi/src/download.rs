@@ -1,6 +1,7 @@
 //! A running download.
 
 use std::ffi::c_char;
+use std::num::NonZeroU64;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -295,7 +296,7 @@ pub unsafe extern "C" fn haul_download_set_rate(
     bytes_per_second: u64,
 ) -> Code {
     entry(|| {
-        let rate = (bytes_per_second > 0).then_some(bytes_per_second);
+        let rate = NonZeroU64::new(bytes_per_second);
         // SAFETY: the contract above.
         unsafe { borrow(download, "download") }?.0.limit_rate(rate);
         Ok(())

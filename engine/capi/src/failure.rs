@@ -63,7 +63,7 @@ pub struct Error {
     pub http_status: i32,
     /// What happened, and what it means for the download.
     pub message: *const c_char,
-    /// The next step for a person, or NULL.
+    /// The next step for a person, which names no option of the command, or NULL.
     pub hint: *const c_char,
     /// The path of the checkpoint, if what was stored is kept, or NULL.
     pub checkpoint: *const c_char,
@@ -98,7 +98,7 @@ impl Last {
         let path = of.and_then(haul_engine::Error::checkpoint);
         let texts = [
             Some(c_string(message.as_bytes())),
-            of.and_then(haul_engine::Error::hint).map(|hint| c_string(hint.as_bytes())),
+            of.and_then(haul_engine::Error::hint).map(|hint| c_string(hint.to_string().as_bytes())),
             path.map(|path| c_string(path.as_os_str().as_bytes())),
         ];
         // A CString's bytes stay where they are when it is moved.
@@ -257,7 +257,7 @@ mod tests {
     #[test]
     fn errors_of_readers_are_those_of_their_download() {
         let inner: haul_engine::Error = "x".parse::<haul_engine::Checksum>().unwrap_err();
-        let hint = inner.hint().unwrap().to_owned();
+        let hint = inner.hint().unwrap().to_string();
         assert_eq!(entry(|| Err(Failure::Io(std::io::Error::other(inner)))), HAUL_INVALID_INPUT);
         // SAFETY: a call has just failed on this thread.
         let told = unsafe { (*haul_last_error()).hint };

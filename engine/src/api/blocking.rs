@@ -18,26 +18,27 @@
 //!
 //! It is the same engine: an [`Engine`] of this module has a thread with a
 //! runtime of its own, on which its downloads run. All calls may be made from
-//! any thread, and a [`Download`] shared by threads: one waits, another shows
+//! any thread, and threads may share a [`Download`]: one waits, another shows
 //! the progress, a third cancels.
 //!
 //! # Inside an asynchronous runtime
 //!
-//! Calls that wait say so with a panic when they are made on a thread that
-//! drives asynchronous tasks, such as in an `async fn` or in a callback of the
-//! engine's: they would hold up every other task there. Use the engine itself,
-//! [`crate::Engine`], or make them inside tokio's `spawn_blocking`. Making and
-//! dropping the types of this module is allowed everywhere.
+//! Calls that wait panic on a thread that drives asynchronous tasks, such as in
+//! an `async fn` or in one of the engine's callbacks, since they would hold up
+//! every other task there. Use the engine itself, [`crate::Engine`], or make
+//! the calls inside tokio's `spawn_blocking`. Creating and dropping the types
+//! of this module is allowed everywhere.
 //!
 //! # The end
 //!
-//! When an engine and all its downloads are dropped, the last drop waits until
-//! the downloads that still ran have recorded what they had, 5 s at most: the
-//! same downloads can be started again right after.
+//! When an engine and all its downloads are dropped, the last drop waits, 5 s
+//! at most, until the downloads that were still running have recorded what they
+//! had. The same downloads can be started again right afterwards.
 
 use std::fmt;
 use std::future::{poll_fn, ready};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -99,7 +100,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop = None;
         if let Some(thread) = self.thread.take() {
-            // It cannot wait for itself, where a callback dropped the last handle.
+            // The thread cannot wait for itself when a callback dropped the last handle.
             if thread.thread().id() != thread::current().id() {
                 let _ = thread.join();
             }
@@ -189,7 +190,7 @@ impl Engine {
         self.download(url).open()
     }
 
-    /// The same as [`Self::download`] with options that are set already.
+    /// As [`Self::download`], with options that are already set.
     pub fn download_with(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
         let builder = self.engine.download_with(url, options);
         DownloadBuilder { builder, runtime: Arc::clone(&self.runtime) }
@@ -206,7 +207,7 @@ impl crate::EngineBuilder {
     }
 }
 
-/// The options of one download, as those of [`crate::DownloadBuilder`].
+/// Builds one download, as [`crate::DownloadBuilder`] does.
 #[derive(Debug, Clone)]
 #[must_use = "nothing is downloaded before start() or plan()"]
 pub struct DownloadBuilder {
@@ -225,7 +226,7 @@ impl DownloadBuilder {
     ///
     /// # Errors
     /// [`ErrorKind::InvalidInput`] for a URL, header or size that cannot be
-    /// used; nothing was done then.
+    /// used; in that case nothing was done.
     pub fn start(self) -> Result<Download, Error> {
         let inner = {
             let _inside = self.runtime.handle.enter();
@@ -247,8 +248,8 @@ impl DownloadBuilder {
         Ok((Download { inner, runtime: self.runtime }, ByteStream { stream, handle }))
     }
 
-    /// What a download would do: one request whose body is dropped; nothing is
-    /// written. Waits for the response.
+    /// Finds out what a download would do, with one request whose body is
+    /// dropped. Nothing is written. Waits for the response.
     ///
     /// # Errors
     /// As [`Self::start`], and whatever the request meets.
@@ -273,7 +274,7 @@ impl DownloadBuilder {
         Ok(RemoteReader { reader, runtime: self.runtime })
     }
 
-    /// As [`crate::DownloadBuilder::bytes`]: the whole into memory, for
+    /// As [`crate::DownloadBuilder::bytes`]: the whole object into memory, for
     /// documents.
     ///
     /// # Errors
@@ -375,7 +376,7 @@ impl Download {
     }
 
     /// As [`crate::Download::limit_rate`].
-    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
+    pub fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
         self.inner.limit_rate(bytes_per_second);
     }
 
@@ -389,7 +390,7 @@ impl Download {
         self.inner.set_priority(priority);
     }
 
-    /// Waits for the end, however often and by however many threads it is called.
+    /// Waits for the end. Any number of threads may call it, any number of times.
     ///
     /// # Errors
     /// Whatever ended the download.
@@ -401,7 +402,7 @@ impl Download {
         self.runtime.handle.block_on(self.inner.wait())
     }
 
-    /// Waits for the end, but only so long: `None` while the download runs.
+    /// Waits for the end, at most for `timeout`: `None` if the download still runs then.
     ///
     /// # Panics
     /// On a thread that drives asynchronous tasks.
@@ -448,10 +449,10 @@ pub struct Events {
 }
 
 impl Events {
-    /// The next event, waited for only so long.
+    /// Waits for the next event, at most for `timeout`.
     ///
     /// # Errors
-    /// [`RecvTimeoutError::Timeout`] when none came until then, and
+    /// [`RecvTimeoutError::Timeout`] when none came in time, and
     /// [`RecvTimeoutError::Disconnected`] after the last one.
     ///
     /// # Panics
@@ -473,8 +474,8 @@ impl Iterator for Events {
     }
 }
 
-/// As [`crate::BlockingReader`], from [`Download::reader`]; a clone stands where
-/// the original does.
+/// As [`crate::BlockingReader`], from [`Download::reader`]; a clone starts at
+/// the original's position.
 ///
 /// # Panics
 /// Reading and seeking do, on a thread that drives asynchronous tasks.
@@ -498,7 +499,7 @@ impl Seek for Reader {
     }
 }
 
-/// As [`crate::RemoteReader`], from [`Engine::open`]; a clone stands where the original does.
+/// As [`crate::RemoteReader`], from [`Engine::open`]; a clone starts at the original's position.
 ///
 /// # Panics
 /// Reading does, on a thread that drives asynchronous tasks.

@@ -19,8 +19,8 @@ use crate::model::event::Plan;
 use crate::model::options::DownloadOptions;
 use crate::model::redact::redact_url;
 
-/// Builds one download, from [`crate::Engine::download`]. Options that cannot be used are
-/// told by [`DownloadBuilder::start`], before anything is done.
+/// Builds one download, from [`crate::Engine::download`]. [`DownloadBuilder::start`] reports
+/// unusable options before it does anything.
 #[derive(Clone)]
 #[must_use = "nothing is downloaded before start() or plan()"]
 pub struct DownloadBuilder {
@@ -30,8 +30,8 @@ pub struct DownloadBuilder {
     pub(crate) attached: Attached,
 }
 
-/// Shows no secret, and of what the program attached only that it is there: its own `Debug`
-/// may show anything.
+/// Shows no secret, and only the presence of what the program attached, whose own `Debug` may show
+/// anything.
 impl fmt::Debug for DownloadBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("DownloadBuilder")
@@ -59,9 +59,9 @@ impl DownloadBuilder {
     /// Starts the download on the current tokio runtime.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] for a URL, header or size that cannot be
-    /// used, and [`crate::ErrorKind::Cancelled`] after [`crate::Engine::shutdown`]; nothing was
-    /// done then.
+    /// [`crate::ErrorKind::InvalidInput`] for a URL, header or size that cannot be used, and
+    /// [`crate::ErrorKind::Cancelled`] after [`crate::Engine::shutdown`]. In both cases nothing was
+    /// done.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O and time enabled.
@@ -70,11 +70,12 @@ impl DownloadBuilder {
         launch(engine, options)
     }
 
-    /// Starts the download on the current tokio runtime, to be read in order from
-    /// memory: nothing is written, there is no checkpoint, and what is about
-    /// files does not count; an output is only told. [`Self::pieces`] beside a
-    /// [`Self::checksum`] are not compared, since that is of all bytes. See
-    /// [`ByteStream`]. The [`Download`] steers it, and dropping that ends it.
+    /// Starts the download on the current tokio runtime, to be read in order
+    /// from memory: nothing is written, there is no checkpoint, and options
+    /// about files have no effect; an output is only reported. [`Self::pieces`]
+    /// are not compared if there is a [`Self::checksum`], which covers all
+    /// bytes. See [`ByteStream`]. The [`Download`] steers it, and dropping that
+    /// stops it.
     ///
     /// # Errors
     /// As [`DownloadBuilder::start`], and [`crate::ErrorKind::InvalidInput`] with
@@ -88,30 +89,30 @@ impl DownloadBuilder {
         launch_stream(engine, options, window)
     }
 
-    /// What a download would do: one request whose body is dropped; nothing is
-    /// written. Observers are told nothing of it.
+    /// Finds out what a download would do, with one request whose body is
+    /// dropped. Nothing is written, and observers are not called.
     ///
     /// # Errors
     /// As [`DownloadBuilder::start`], and whatever the request meets.
     pub async fn plan(self) -> Result<Plan, Error> {
-        let (engine, options) = self.resolve(Target::Output)?;
+        let (engine, options) = self.resolve(Target::Plan)?;
         let (stopper, stopped) = Stopper::new();
         let entry = engine.downloads.enter(&stopper)?;
         let shared = Arc::new(Shared::new(entry.id, None, Observers::default()));
-        match Driver::new(engine, options, shared, true).run(stopped).await? {
+        match Driver::new(engine, options, shared).run(stopped).await? {
             Outcome::Planned(plan) => Ok(*plan),
             Outcome::Completed(_) => Err(Error::lost()),
         }
     }
 
-    /// Fetches the whole into memory instead of a file, on the current tokio runtime: for
+    /// Fetches the whole object into memory instead of a file, on the current tokio runtime: for
     /// documents such as lists of digests and Metalinks.
     ///
-    /// It is a download like any other, with retries, mirrors, sizes, digests and a range,
-    /// but it does not count among [`crate::EngineConfig::max_active`]. What is about files
-    /// has no effect, since there is none: output, directory, storage, what exists and what
-    /// an earlier run left. A content coding that the server insists on is refused, since
-    /// the bytes would not be those of the document.
+    /// It is a download like any other, with retries, mirrors, sizes, digests and a range, but it
+    /// does not count among [`crate::EngineConfig::max_active`]. Options about files have no
+    /// effect, since there is no file: output, directory, storage, what exists and what an earlier
+    /// run left. A content coding that the server insists on is refused, since the bytes would not
+    /// be those of the document.
     ///
     /// # Errors
     /// As [`DownloadBuilder::start`], whatever ends a download,

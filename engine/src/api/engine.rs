@@ -47,20 +47,19 @@ impl Engine {
     /// An engine with these settings. Needs no runtime.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, a CA file that
-    /// cannot be read or holds no certificate, or a user agent that is no header value.
+    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, a CA file that cannot
+    /// be read or holds no certificate, or a user agent that is not a valid header value.
     pub fn new(config: EngineConfig) -> Result<Self, Error> {
         let transport = Arc::new(HttpTransport::new(&config)?);
         Self::over(config, transport)
     }
 
-    /// The same with a transport of yours. What `config` says of connections is for
-    /// [`HttpTransport`], so it has no effect here but for the bounds on their
-    /// number.
+    /// An engine with a transport of your own. What `config` says about connections is for
+    /// [`HttpTransport`] and has no effect here, except the bounds on their number.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, or a user agent
-    /// that is no header value.
+    /// [`crate::ErrorKind::InvalidInput`] for a value that is out of range, or a user agent that is
+    /// not a valid header value.
     pub fn with_transport(
         config: EngineConfig,
         transport: Arc<dyn Transport>,
@@ -79,10 +78,9 @@ impl Engine {
         Ok(Self { inner: Arc::new(EngineInner::new(config, transport, Crew::Threads)) })
     }
 
-    /// Ends the engine in order: refuses new downloads with
-    /// [`crate::ErrorKind::Cancelled`], stops those that run, as [`crate::Control::stop`]
-    /// does, and returns when each of them has recorded what it stored. All clones are shut
-    /// down with it. May be called again.
+    /// Shuts down the engine and all its clones: refuses new downloads with
+    /// [`crate::ErrorKind::Cancelled`], stops running ones as [`crate::Control::stop`] does, and
+    /// returns when each has recorded what it stored. May be called again.
     ///
     /// ```no_run
     /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
@@ -96,8 +94,8 @@ impl Engine {
         self.inner.downloads.shut_down().await;
     }
 
-    /// Whether nothing is held of what downloads share: no connection is in use, and
-    /// the whole budget is free. For haul's own tests.
+    /// Whether downloads hold no shared resource: no connection is in use, and the whole budget is
+    /// free. For haul's own tests.
     #[cfg(feature = "fault-points")]
     #[doc(hidden)]
     #[must_use]
@@ -112,8 +110,8 @@ impl Engine {
         self.download_with(url, DownloadOptions::default())
     }
 
-    /// Opens the object of `url` for reading where it is: only the bytes that are read are
-    /// fetched, and nothing is written. With options: [`DownloadBuilder::open`].
+    /// Opens the object of `url` for remote reading: only the bytes that are read are fetched, and
+    /// nothing is written. To set options, use [`DownloadBuilder::open`].
     ///
     /// # Errors
     /// As [`DownloadBuilder::open`].
@@ -124,7 +122,7 @@ impl Engine {
         self.download(url).open().await
     }
 
-    /// The same as [`Self::download`] with options that are set already.
+    /// As [`Self::download`], with options that are already set.
     ///
     /// ```no_run
     /// # async fn example(engine: haul_engine::Engine) -> Result<(), haul_engine::Error> {
@@ -179,13 +177,13 @@ impl EngineBuilder {
         self
     }
 
-    /// Uses a transport of the program, see [`Engine::with_transport`].
+    /// Uses the program's own transport; see [`Engine::with_transport`].
     pub fn transport(mut self, transport: Arc<dyn Transport>) -> Self {
         self.transport = Some(transport);
         self
     }
 
-    /// Makes the engine. Needs no runtime.
+    /// Builds the engine. Needs no runtime.
     ///
     /// # Errors
     /// As [`Engine::new`].

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Result<Downl
     let shared = Arc::new(Shared::new(entry.id, rate, observers));
     let in_place = options.in_place;
     let (end, ended) = watch::channel(None);
-    let driver = Driver::new(engine, options, Arc::clone(&shared), false);
+    let driver = Driver::new(engine, options, Arc::clone(&shared));
     let told = Arc::clone(&shared);
     let lost_runtime = LostRuntime(Arc::clone(&shared));
     tokio::spawn(async move {
@@ -54,7 +55,7 @@ pub(crate) fn launch(engine: Arc<EngineInner>, options: Options) -> Result<Downl
     Ok(Download { control: Control(Arc::new(task)) })
 }
 
-/// The same of one whose bytes are taken from `window`.
+/// As `launch`, for a download whose bytes are taken from `window`.
 pub(crate) fn launch_stream(
     engine: Arc<EngineInner>,
     options: Options,
@@ -65,7 +66,7 @@ pub(crate) fn launch_stream(
     Ok((download, stream))
 }
 
-/// Tells readers and the listener how it ended.
+/// Tells readers and the listener how the download ended.
 fn failed(shared: &Shared, error: &Error) {
     shared.leave();
     shared.contents.end(error);
@@ -102,7 +103,7 @@ struct Task {
 }
 
 impl Task {
-    /// Whether it still ran, so that its end is in answer to this.
+    /// Stops the download. True if it was still running, so that its end answers this call.
     fn stop(&self, how: Stop) -> bool {
         self.shared.leave();
         self.stopper.stop(how)
@@ -122,15 +123,16 @@ impl Task {
 
 /// A running download: follow it, steer it, read from it.
 ///
-/// Dropping it stops the work and leaves a state that the same download
-/// continues from, as [`Download::cancel`] does without waiting. The same engine may
-/// start the next download to the same output at once: it waits, 10 s at most, until
-/// this one has recorded its state.
+/// Dropping it stops the work and leaves a state that the same download continues from, like
+/// [`Download::cancel`] but without waiting. The same engine may start the next download to the
+/// same output at once: that one waits, 10 s at most, until this one has recorded its state.
 ///
 /// One task awaits [`Self::wait`], or the download itself, while others steer and cancel it
 /// through a [`Control`]:
 ///
 /// ```no_run
+/// use std::num::NonZeroU64;
+///
 /// use haul_engine::{Connections, Engine, EngineConfig};
 ///
 /// # async fn interrupted() {}
@@ -143,7 +145,7 @@ impl Task {
 /// let control = download.control();
 /// tokio::spawn(async move {
 ///     control.set_connections(Connections::Fixed(2));
-///     control.limit_rate(Some(500_000));
+///     control.limit_rate(NonZeroU64::new(500_000));
 ///     interrupted().await;
 ///     control.stop();
 /// });
@@ -170,7 +172,7 @@ impl Download {
         &self.control.0
     }
 
-    /// Which download of the engine this is, as its observers are told.
+    /// The id of this download within its engine, as passed to observers.
     #[must_use]
     pub fn id(&self) -> DownloadId {
         self.task().shared.id
@@ -183,30 +185,30 @@ impl Download {
         self.control.clone()
     }
 
-    /// How the download stands, at most 100 ms old; cheap.
+    /// A snapshot of the progress, at most 100 ms old; cheap.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.task().shared.progress()
     }
 
-    /// The events from the beginning, for one listener; a second call gives a
-    /// stream that has ended. At most 256 wait for a slow listener: of those
-    /// that are lost before them [`Event::Lagged`] tells the number, and the
-    /// last event is never among them.
+    /// All events from the beginning, for one listener; a second call gives a
+    /// stream that has ended. At most 256 wait for a slow listener; older ones
+    /// are dropped and counted by [`Event::Lagged`]. The last event is never
+    /// dropped.
     #[must_use]
     pub fn events(&self) -> Events {
         let first = !self.task().events_taken.swap(true, Ordering::Relaxed);
         Events { shared: first.then(|| Arc::clone(&self.task().shared)), next: None }
     }
 
-    /// What is known of the object; `None` before the first response was
+    /// What is known about the object; `None` until the first response is
     /// accepted, while the download starts over, and after it failed.
     #[must_use]
     pub fn metadata(&self) -> Option<Metadata> {
         self.task().shared.contents.metadata()
     }
 
-    /// Waits until that is known, also of a file that turns out to be complete already.
+    /// Waits until the metadata is known, also for a file that turns out to be complete already.
     ///
     /// # Errors
     /// Whatever ended the download before.
@@ -220,7 +222,7 @@ impl Download {
         Reader::new(&self.task().shared)
     }
 
-    /// A view of the download that can be given away.
+    /// A view of the download for code that does not steer it.
     #[must_use]
     pub fn monitor(&self) -> Monitor {
         Monitor { shared: Arc::clone(&self.task().shared) }
@@ -237,7 +239,7 @@ impl Download {
     }
 
     /// As [`Control::limit_rate`].
-    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
+    pub fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
         self.control.limit_rate(bytes_per_second);
     }
 
@@ -267,8 +269,8 @@ impl Download {
         self.control.cancel_and_remove().await
     }
 
-    /// Waits for the end. May be called by several tasks, dropped and called again, before
-    /// it returned and afterwards: the result stays the same.
+    /// Waits for the end. Several tasks may call it, drop it and call it again, even after it
+    /// returned: the result stays the same.
     ///
     /// # Errors
     /// Whatever ended the download; [`ErrorKind::Internal`] when the runtime went away.
@@ -295,8 +297,8 @@ impl IntoFuture for Download {
 
 /// Steers and cancels a download from any task, from [`Download::control`].
 ///
-/// It does not keep the download going: that ends when the [`Download`] is dropped. Calls
-/// after the end have no effect.
+/// It does not keep the download going, which ends when the [`Download`] is dropped. Calls after
+/// the end have no effect.
 #[derive(Clone)]
 pub struct Control(Arc<Task>);
 
@@ -307,47 +309,46 @@ impl fmt::Debug for Control {
 }
 
 impl Control {
-    /// Which download of the engine this is, as its observers are told.
+    /// The id of this download within its engine, as passed to observers.
     #[must_use]
     pub fn id(&self) -> DownloadId {
         self.0.shared.id
     }
 
     /// Ends all requests and sends none until [`Self::resume`];
-    /// [`Event::Paused`] tells when nothing more is received. Bytes that came
-    /// are kept and recorded within a second, like those of a download that is
-    /// stopped; it keeps its lock. Without usable ranges
-    /// ([`Metadata::ranges`]) they are discarded instead, and a resumed
-    /// download begins again from zero.
+    /// [`Event::Paused`] is sent when nothing more is received. Received bytes
+    /// are kept and recorded within a second, as when the download is stopped,
+    /// but it keeps its lock. Without usable ranges ([`Metadata::ranges`]) they
+    /// are discarded instead, and a resumed download begins again from zero.
     ///
     /// The download gives up its place among the engine's active downloads, and queues
     /// again with [`Self::resume`].
     ///
-    /// Paused before its end a download waits for ever; one that had every byte
-    /// already is published all the same.
+    /// A download paused before its end waits forever; one that already has
+    /// every byte is published all the same.
     pub fn pause(&self) {
         self.0.shared.control.set_paused(true);
     }
 
-    /// Goes on after [`Self::pause`]. Whether the object is still the same is
-    /// checked with every response, as always.
+    /// Continues after [`Self::pause`]. As always, every response is checked to
+    /// be of the same object.
     pub fn resume(&self) {
         self.0.shared.control.set_paused(false);
     }
 
     /// Limits the download to this many bytes a second from now on, all of its connections
-    /// together; `None` is no limit but the engine's. A rate of 0 counts as 1.
-    pub fn limit_rate(&self, bytes_per_second: Option<u64>) {
-        self.0.shared.limiter.set_rate(bytes_per_second);
+    /// together; with `None` only the engine's limit applies.
+    pub fn limit_rate(&self, bytes_per_second: Option<NonZeroU64>) {
+        self.0.shared.limiter.set_rate(bytes_per_second.map(NonZeroU64::get));
     }
 
-    /// Uses this many connections from now on. With a lower number those beyond it end
-    /// at once, without loss of what they brought.
+    /// Uses this many connections from now on. If the number is lower, the connections beyond it
+    /// end at once, and what they received is kept.
     pub fn set_connections(&self, connections: Connections) {
         self.0.shared.control.set_connections(connections);
     }
 
-    /// Sets another priority; see [`crate::DownloadOptions::priority`].
+    /// Changes the priority; see [`crate::DownloadOptions::priority`].
     pub fn set_priority(&self, priority: i32) {
         self.0.shared.control.set_priority(priority);
     }
@@ -359,10 +360,10 @@ impl Control {
         self.0.stop(Stop::Keep);
     }
 
-    /// Stops, records what was stored, and says where the checkpoint is, if
-    /// there was anything to keep. A download that ended before is no error,
-    /// whether or not its end was waited for: one that failed tells the checkpoint
-    /// that it left, one that is complete has none.
+    /// Stops the download, records what was stored, and returns the path of the checkpoint, if
+    /// there was anything to keep. It is no error if the download has already ended, whether or not
+    /// its end was awaited: one that failed returns the checkpoint that it left, one that is
+    /// complete has none.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when the runtime went away, or for a defect of the
@@ -376,12 +377,13 @@ impl Control {
         }
     }
 
-    /// Stops and removes what is stored, also what an earlier run had stored,
-    /// with its checkpoint. A download that was complete before stays complete.
+    /// Stops the download and removes what is stored, including what an earlier
+    /// run stored, and its checkpoint. A download that was already complete
+    /// stays complete.
     ///
     /// # Errors
-    /// When it cannot be removed, or the runtime went away; [`ErrorKind::Locked`] when
-    /// another download goes on from it already.
+    /// When removing fails, or the runtime went away; [`ErrorKind::Locked`] when another download
+    /// already continues from what is stored.
     pub async fn cancel_and_remove(&self) -> Result<(), Error> {
         let asked = self.0.stop(Stop::Remove);
         let ended = self.0.wait().await.map(drop);
@@ -392,8 +394,8 @@ impl Control {
     }
 }
 
-/// After [`Stop::Remove`], to which the end is the answer if it was `asked` in time: a
-/// download that failed by itself, just now or long ago, has kept its checkpoint, unless
+/// Removes what is left after [`Stop::Remove`], which the end answers only if it was `asked` in
+/// time: a download that failed by itself, just now or long ago, kept its checkpoint, unless
 /// somebody removed that since. Blocks.
 fn remove_what_is_left(ended: Result<(), Error>, asked: bool, in_place: bool) -> Result<(), Error> {
     let Err(error) = ended else { return Ok(()) };
@@ -407,7 +409,7 @@ fn remove_what_is_left(ended: Result<(), Error>, asked: bool, in_place: bool) ->
     if asked && refused { Err(error) } else { Ok(()) }
 }
 
-/// A view of a download for others than who steers it, from
+/// A view of a download for code that does not steer it, from
 /// [`Download::monitor`]. It does not keep the download going.
 #[derive(Clone)]
 pub struct Monitor {
@@ -421,13 +423,13 @@ impl fmt::Debug for Monitor {
 }
 
 impl Monitor {
-    /// Which download of the engine this is, as its observers are told.
+    /// The id of this download within its engine, as passed to observers.
     #[must_use]
     pub fn id(&self) -> DownloadId {
         self.shared.id
     }
 
-    /// As [`Download::progress`]; the last one after the download ended.
+    /// As [`Download::progress`]; after the end, the last one.
     #[must_use]
     pub fn progress(&self) -> Progress {
         self.shared.progress()
@@ -466,7 +468,7 @@ impl Events {
     /// The next event; `None` after the last one, which is
     /// [`Event::Completed`] or [`Event::Failed`]. May be dropped and called again.
     pub async fn next(&mut self) -> Option<Event> {
-        // It would take the wake-up.
+        // The pending future would take the wake-up.
         self.next = None;
         match &self.shared {
             Some(shared) => shared.next().await,

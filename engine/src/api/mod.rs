@@ -1,4 +1,4 @@
-//! What a program that embeds the engine touches.
+//! The interface for programs that embed the engine.
 
 #[cfg(feature = "blocking")]
 pub mod blocking;

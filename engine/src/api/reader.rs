@@ -13,22 +13,22 @@ use crate::driver::contents::Found;
 use crate::driver::shared::Shared;
 use crate::model::error::Error;
 
-/// So much is read of the file at once, and held by each reader.
+/// How much each reader reads from the file at once, and holds.
 const PIECE_BYTES: u64 = 128 << 10;
 
 /// Reads the object of a download, from [`crate::Download::reader`], while it is
 /// being fetched and afterwards.
 ///
 /// A byte can be read once it came in a validated response and is stored in the
-/// file. Reading one that is missing waits for it, and has it fetched before
-/// everything else; what follows it comes next, in order. So a reader that
-/// seeks has the download follow it, and several readers have it follow all of
-/// them. The rest is fetched behind, with the connections that they leave.
+/// file. Reading a missing byte waits for it and has it fetched before
+/// everything else; what follows it comes next, in order. So the download
+/// follows a reader that seeks, and all of several readers. The rest is fetched
+/// over the connections that readers leave free.
 ///
 /// Each reader holds at most 128 KiB. It does not keep the download going: when
-/// that is dropped or cancelled, or fails, reads fail with its error
-/// ([`Error`](crate::Error) as the source of the [`io::Error`]). After the file
-/// was published readers go on, also without the [`crate::Download`].
+/// the download is dropped or cancelled, or fails, reads fail with its error
+/// ([`Error`](crate::Error) as the source of the [`io::Error`]). Once the file
+/// is published, readers go on even without the [`crate::Download`].
 ///
 /// When the object changes on the server and the download starts over, a reader
 /// that had read anything fails with
@@ -38,8 +38,8 @@ const PIECE_BYTES: u64 = 128 << 10;
 /// whole: a digest of the whole is compared at the end, and
 /// [`crate::Download::wait`] says whether it matched.
 ///
-/// While a download is paused, reading what is missing waits. Of an object
-/// whose server has no ranges, or tells no size, bytes come in order only.
+/// While a download is paused, reads of missing bytes wait. If the server has
+/// no ranges, or does not tell the size, bytes come in order only.
 ///
 /// ```no_run
 /// use std::io::SeekFrom;
@@ -56,15 +56,15 @@ const PIECE_BYTES: u64 = 128 << 10;
 /// # }
 /// ```
 ///
-/// A clone stands where the original does, and goes its own way from there.
+/// A clone starts at the original's position and moves independently of it.
 pub struct Reader {
     registration: Registration,
-    /// Of the next byte that is given out.
+    /// The offset of the next byte to give out.
     position: u64,
-    /// Which version of the object it reads; set by what it learns first.
+    /// The version of the object that is read; set by the first piece.
     version: Option<u64>,
     piece: Vec<u8>,
-    /// So many bytes of the piece are given out.
+    /// How many bytes of the piece were given out.
     taken: usize,
     next: Option<Pending<io::Result<Piece>>>,
     /// A seek from an end that is not known yet.
@@ -108,14 +108,10 @@ impl std::fmt::Debug for Reader {
 impl Clone for Reader {
     fn clone(&self) -> Self {
         Self {
-            registration: Registration::new(&self.registration.shared),
             position: self.position,
             version: self.version,
-            piece: Vec::new(),
-            taken: 0,
-            next: None,
-            seeking: None,
             blocking: self.blocking,
+            ..Self::new(&self.registration.shared)
         }
     }
 }
@@ -134,14 +130,15 @@ impl Reader {
         }
     }
 
-    /// The offset of the next byte that is read.
+    /// The offset of the next byte to read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
     }
 
     /// The same reader for code that is not asynchronous. Its calls block: use
-    /// it on a thread of its own, never on one of the runtime that downloads.
+    /// it on a thread of its own, never on a thread of the runtime that
+    /// downloads.
     ///
     /// ```no_run
     /// use std::io::Read as _;
@@ -169,7 +166,7 @@ impl Reader {
             None => {
                 self.piece.clear();
                 self.taken = 0;
-                // What it waited for is not wanted any more.
+                // The pending piece is no longer wanted.
                 self.next = None;
             }
         }
@@ -219,7 +216,7 @@ async fn piece(
         };
         let read = if blocking { Some(read()) } else { crew.blocking(read).await };
         let (read, mut bytes) = read.ok_or_else(|| io_error(Error::lost()))?;
-        // Only now is it sure that no other version was stored there meanwhile.
+        // Only now is it certain that no other version was stored there meanwhile.
         if shared.contents.still_is(version) {
             let read = read?;
             if read == 0 {
@@ -246,7 +243,7 @@ async fn total_bytes(shared: Arc<Shared>) -> io::Result<u64> {
     })
 }
 
-/// While this exists the driver knows of a reader that waits.
+/// While this exists, the driver knows that a reader waits.
 struct Waits<'a> {
     shared: &'a Shared,
     id: u64,

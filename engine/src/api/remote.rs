@@ -1,9 +1,9 @@
-//! Reading an object where it is.
+//! Reading a remote object without downloading it.
 //!
-//! A read that nothing here answers fetches a part of the object into memory: a small one
-//! after a seek, and larger ones while reads follow each other. Each part is a download of
-//! its own, with the retries and checks of every other, and must be of the version that was
-//! opened. The last parts are kept, for formats whose readers step back a little.
+//! A read that no part in memory can answer fetches one: a small one after a seek, and larger ones
+//! while reads are consecutive. Each part is a download of its own, with the usual retries and
+//! checks, and must be of the version that was opened. The latest parts are kept, for formats whose
+//! readers step back a little.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -27,20 +27,20 @@ use crate::model::event::{Metadata, ValidatorKind};
 use crate::model::range::ByteRange;
 use crate::model::selection::Selection;
 
-/// The least that is fetched, and what the starts of parts are multiples of.
+/// The least that is fetched, and the alignment of parts.
 const MIN_PART_BYTES: u64 = 64 << 10;
-/// The most that is fetched at once, when reads follow each other.
+/// The most that is fetched at once, when reads are consecutive.
 const MAX_PART_BYTES: u64 = 1 << 20;
-/// So many parts are kept.
+/// How many parts are kept.
 const KEPT_PARTS: usize = 4;
 
-/// Reads an object where it is, from [`crate::Engine::open`]: only the bytes that are read
-/// are fetched, with a read-ahead of 64 KiB after a seek that grows to 1 MiB while reads
-/// follow each other. At most 4 MiB are held. Nothing is written.
+/// Reads a remote object without downloading it, from [`crate::Engine::open`]: only the bytes that
+/// are read are fetched, with a read-ahead of 64 KiB after a seek that grows to 1 MiB while reads
+/// are consecutive. At most 4 MiB are held. Nothing is written.
 ///
-/// All bytes are of one version of the object: where a later response shows another validator
-/// or size, reading fails with [`ErrorKind::ObjectChanged`]. An error is the source of the
-/// [`io::Error`] that a read returns.
+/// All bytes are of one version of the object: if a later response shows another validator or size,
+/// reading fails with [`ErrorKind::ObjectChanged`]. An error is the source of the [`io::Error`]
+/// that a read returns.
 ///
 /// ```no_run
 /// use std::io::SeekFrom;
@@ -56,12 +56,12 @@ const KEPT_PARTS: usize = 4;
 /// # }
 /// ```
 ///
-/// A clone stands where the original does, and goes its own way from there.
+/// A clone starts at the original's position and moves independently of it.
 pub struct RemoteReader {
     object: Arc<Object>,
-    /// Of the next byte that is given out.
+    /// The offset of the next byte to give out.
     position: u64,
-    /// The last ones, the newest at the end.
+    /// The latest parts, the newest at the end.
     parts: VecDeque<Part>,
     fetching: Option<(ByteRange, Fetching)>,
 }
@@ -98,16 +98,16 @@ impl Clone for RemoteReader {
 }
 
 impl DownloadBuilder {
-    /// Opens the object for reading where it is, without a download of the whole: see
-    /// [`RemoteReader`]. Waits for the first response, and may take several tries like every
-    /// download. Options about files have no effect, and observers are told nothing.
+    /// Opens the object for reading without downloading all of it: see [`RemoteReader`]. Waits for
+    /// the first response, which may take several tries, as in every download. Options about files
+    /// have no effect, and observers are told nothing.
     ///
     /// # Errors
     /// As [`DownloadBuilder::start`], and whatever the first request meets: a server without
-    /// ranges, one that does not tell the size, or one that tells neither a strong entity tag
-    /// nor a date by which parts could be compared, is [`crate::ErrorKind::Protocol`].
-    /// [`crate::ErrorKind::InvalidInput`] with options that are of the whole object or of a
-    /// file: range, checksum, pieces, sizes, [`Self::if_changed`] and [`Self::store_in`].
+    /// ranges, one that does not tell the size, or one that tells neither a strong entity tag nor a
+    /// date by which parts could be compared, is [`crate::ErrorKind::Protocol`].
+    /// [`crate::ErrorKind::InvalidInput`] with options that concern the whole object or a file:
+    /// range, checksum, pieces, sizes, [`Self::if_changed`] and [`Self::store_in`].
     ///
     /// # Panics
     /// As [`DownloadBuilder::start`].
@@ -129,7 +129,7 @@ impl DownloadBuilder {
         RemoteReader::open(self).await
     }
 
-    /// A part of the object, or all of it without one, and what the response says.
+    /// Fetches a part of the object, or all of it if `part` is `None`, with its metadata.
     async fn part(mut self, part: Option<Selection>) -> Result<(Vec<u8>, Metadata), Error> {
         self.options.range = part;
         let memory = MemoryStorage::new(usize::MAX);
@@ -175,7 +175,7 @@ impl RemoteReader {
         Ok(Self { object: Arc::new(object), position: 0, parts, fetching: None })
     }
 
-    /// What is known of the object.
+    /// What is known about the object.
     #[must_use]
     pub fn metadata(&self) -> &Metadata {
         &self.object.metadata
@@ -187,7 +187,7 @@ impl RemoteReader {
         self.object.total_bytes
     }
 
-    /// The offset of the next byte that is read.
+    /// The offset of the next byte to read.
     #[must_use]
     pub fn position(&self) -> u64 {
         self.position
@@ -199,8 +199,8 @@ impl RemoteReader {
         self.object.fetched_bytes.load(Ordering::Relaxed)
     }
 
-    /// What to fetch for the byte at the position: twice the part that ends before it, or
-    /// the least.
+    /// What to fetch for the byte at the position: twice as much as the part that ends there, or
+    /// the minimum.
     fn missing(&self) -> ByteRange {
         let before = self.parts.iter().rfind(|part| part.range.end() == self.position);
         let (mut start, len) = match before {
@@ -259,7 +259,7 @@ impl AsyncRead for RemoteReader {
                 this.position += given as u64;
                 return Poll::Ready(Ok(()));
             }
-            // What another position waited for is not wanted any more.
+            // A fetch for another position is no longer wanted.
             let position = this.position;
             let fetching = match this.fetching.take() {
                 Some(fetching) if fetching.0.contains(position) => fetching,

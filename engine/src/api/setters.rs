@@ -1,11 +1,11 @@
 //! The setters that both builders have: one line for each option.
 
-/// Implements them for a builder whose `inner` gives the [`crate::DownloadBuilder`]; or, of
-/// any builder, setters of the fields of a part of what `inner` gives.
+/// Implements the setters for a builder whose `inner` gives the [`crate::DownloadBuilder`]; or, for
+/// any builder, setters for the fields of one part of what `inner` gives.
 macro_rules! setters {
     ($builder:ident) => {
         impl $builder {
-            /// The options as they are set so far, to read and to change.
+            /// The options set so far, to read and to change.
             pub fn options_mut(&mut self) -> &mut $crate::DownloadOptions {
                 &mut self.inner().options
             }
@@ -53,7 +53,7 @@ macro_rules! setters {
                 |it| it.options.headers.push((name.to_owned(), value.to_owned()));
             /// Adds another URL of the same object to [`crate::DownloadOptions::mirrors`].
             mirror(url: &str) |it| it.options.mirrors.push(url.to_owned());
-            /// Takes over what a Metalink says of its file, see
+            /// Takes over what a Metalink says about its file; see
             /// [`crate::DownloadOptions::add_metalink`].
             ///
             /// ```no_run
@@ -68,8 +68,8 @@ macro_rules! setters {
             /// # }
             /// ```
             metalink(file: &$crate::MetalinkFile) |it| it.options.add_metalink(file);
-            /// Uses this jar for the cookies of requests and for those that responses set. A
-            /// `Cookie` among the headers goes before them, at the URL's own origin.
+            /// Uses this jar for the cookies of requests and for those that responses set. At the
+            /// URL's own origin, a `Cookie` among the headers takes precedence.
             ///
             /// Without a jar no cookie is kept: a server that sets one with a redirect, and
             /// then requires it, refuses the download. Downloads may share a jar.

@@ -1,4 +1,4 @@
-//! An object in order, from memory, while it downloads.
+//! Reading an object in order, from memory, while it downloads.
 
 use std::future::Future;
 use std::io;
@@ -22,16 +22,17 @@ use crate::model::error::Error;
 /// A slow reader slows the download: at most
 /// [`crate::DownloadBuilder::window_bytes`] are fetched ahead of it. Every byte
 /// came in a validated response. The end comes only after the digests of the
-/// whole were compared; one that differs is an error in its place, when the bytes
-/// are out already. So bytes are to be believed when the end was seen.
+/// whole object were compared. A digest that differs is an error instead of the
+/// end, when the bytes are already out. So trust the bytes only once you have
+/// seen the end.
 ///
-/// What was given out cannot be taken back. Where the download must start over,
-/// it goes on only if the object is provably the same (a strong validator,
-/// RFC 9110 section 8.8.1), and passes over what was given out. Else it fails
-/// with [`ErrorKind::ObjectChanged`](crate::ErrorKind::ObjectChanged).
+/// Bytes that were given out cannot be taken back. If the download must start
+/// over, it goes on only if the object is provably the same (a strong
+/// validator, RFC 9110 section 8.8.1), and skips those bytes. Otherwise it
+/// fails with [`ErrorKind::ObjectChanged`](crate::ErrorKind::ObjectChanged).
 ///
-/// It is an [`AsyncRead`] and a [`Stream`] besides, so it can be the body of a response:
-/// the stream ends after an error. Dropped before the end it ends the download, with
+/// It is also an [`AsyncRead`] and a [`Stream`], so it can be the body of a response; the stream
+/// ends after an error. Dropping it before the end stops the download with
 /// [`ErrorKind::Cancelled`](crate::ErrorKind::Cancelled).
 ///
 /// ```no_run
@@ -48,10 +49,10 @@ use crate::model::error::Error;
 pub struct ByteStream {
     shared: Arc<Shared>,
     window: Arc<Window>,
-    /// For `AsyncRead`: what was taken and not read.
+    /// For `AsyncRead`: what was taken but not yet read.
     rest: Bytes,
     next: Option<Pending>,
-    /// For `Stream`: it has given out the error that ended the download.
+    /// For `Stream`: whether it gave out the error that ended the download.
     failed: bool,
 }
 
@@ -74,11 +75,11 @@ impl ByteStream {
         self.window.given() - self.rest.len() as u64
     }
 
-    /// The next bytes, as many as are here, 256 KiB at most; `None` at the end.
-    /// May be dropped and called again.
+    /// The next bytes, up to 256 KiB of those that are available; `None` at the
+    /// end. May be dropped and called again.
     ///
     /// # Errors
-    /// What ended the download.
+    /// Whatever ended the download.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         if !self.rest.is_empty() {
             return Ok(Some(std::mem::take(&mut self.rest)));
@@ -97,8 +98,8 @@ impl ByteStream {
         Poll::Ready(bytes)
     }
 
-    /// The same for code that is not asynchronous. It blocks: to be called on a
-    /// thread of its own, never on one of the runtime that downloads.
+    /// As `next`, for code that is not asynchronous. It blocks: call it on a
+    /// thread of its own, never on a thread of the runtime that downloads.
     ///
     /// # Errors
     /// As [`Self::next`].

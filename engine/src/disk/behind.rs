@@ -1,10 +1,10 @@
-//! A digest that takes the bytes in order, computed while they come: behind the
-//! frontier, up to which everything is stored from the first byte on.
+//! A digest that takes the bytes in order, computed during the download. It
+//! follows the frontier: the offset before which every byte is stored.
 //!
 //! The bytes are read back from the file, where they are in the page cache as
-//! long as leases stay near the frontier; so nothing is held in memory for the
-//! hasher, which may be slower than the network, and what an earlier run left
-//! needs no other way. The work is done by a thread of its own.
+//! long as leases stay near the frontier. So no memory is held for the hasher,
+//! which may be slower than the network, and data from an earlier run needs no
+//! special handling. A thread of its own does the work.
 
 use std::io;
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use super::hasher::Hasher;
 use super::writer::Epoch;
 use crate::model::config::DigestAlgorithm;
 
-/// How much is read at once, in bytes: it stays in the processor's cache until
-/// it is hashed.
+/// How much is read at once, in bytes: little enough to stay in the processor's
+/// cache until it is hashed.
 const READ_BYTES: usize = 256 << 10;
 
-/// How often the frontier of an object without a known size is looked at.
+/// How often the frontier of an object of unknown size is checked.
 const POLL: Duration = Duration::from_millis(50);
 
-/// The digest of one epoch of one download. Dropping it ends the work soon.
+/// The digest of one epoch of one download. Dropping it soon ends the work.
 pub(super) struct Behind {
     algorithm: DigestAlgorithm,
     work: Work,
@@ -34,9 +34,9 @@ pub(super) struct Behind {
 
 enum Work {
     Thread {
-        /// Takes how far everything is stored; closed at the end.
+        /// Takes the frontier as it moves; closed at the end.
         frontier: Sender<u64>,
-        /// Gives the digest then.
+        /// Yields the digest after that.
         digest: Receiver<io::Result<Vec<u8>>>,
     },
     #[cfg(test)]
@@ -44,7 +44,7 @@ enum Work {
 }
 
 impl Behind {
-    /// Begins with the first byte of `epoch`.
+    /// Starts at the first byte of `epoch`.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -66,7 +66,7 @@ impl Behind {
                 let (frontier, frontiers) = unbounded();
                 let (reply, digest) = bounded(1);
                 crew.start("haul-digest", move || {
-                    // Nobody listens to one that was given up.
+                    // Nobody receives the digest of a cancelled one.
                     let _ = reply.send(progress.follow(&frontiers));
                 })?;
                 Work::Thread { frontier, digest }
@@ -77,31 +77,31 @@ impl Behind {
         Ok(Self { algorithm, work, cancel })
     }
 
-    /// Which digest it is.
+    /// Which algorithm it uses.
     pub(super) fn algorithm(&self) -> DigestAlgorithm {
         self.algorithm
     }
 
-    /// All bytes before `frontier` are stored. It never goes back.
+    /// Reports that all bytes before `frontier` are stored. It never goes back.
     pub(super) fn reach(&mut self, frontier: u64) {
         match &mut self.work {
             Work::Thread { frontier: way, .. } => {
-                // A thread that met an error told it, see `finish`.
+                // A thread that failed has sent its error; see `finish`.
                 let _ = way.send(frontier);
             }
             #[cfg(test)]
             Work::Inline(progress) => {
-                // What went wrong goes wrong again at the end.
+                // An error here occurs again at the end.
                 let _ = progress.advance(frontier);
             }
         }
     }
 
     /// The digest of the object's `len_bytes`, all of which are stored. Blocks
-    /// until the hasher caught up.
+    /// until the hasher has caught up.
     ///
     /// # Errors
-    /// When they cannot be read.
+    /// When the bytes cannot be read.
     pub(super) fn finish(mut self, len_bytes: u64) -> io::Result<Vec<u8>> {
         self.reach(len_bytes);
         let work = std::mem::replace(&mut self.work, Work::ended());
@@ -136,20 +136,20 @@ impl Drop for Behind {
 struct Follower {
     hasher: Hasher,
     epoch: Arc<Epoch>,
-    /// The first byte that was not hashed.
+    /// The first byte not yet hashed.
     at: u64,
     buffer: Vec<u8>,
     cancel: Arc<AtomicBool>,
 }
 
 impl Follower {
-    /// Hashes up to each frontier, until no other can come.
+    /// Hashes up to each frontier, until the sender is closed.
     fn follow(mut self, frontiers: &Receiver<u64>) -> io::Result<Vec<u8>> {
-        let stream = self.epoch.layout().total.is_none();
+        let stream = self.epoch.layout.total.is_none();
         loop {
             let frontier = match frontiers.recv_timeout(POLL) {
                 Ok(frontier) => frontiers.try_iter().last().unwrap_or(frontier),
-                // Such an object comes in order.
+                // An object of unknown size arrives in order.
                 Err(RecvTimeoutError::Timeout) if stream => self.epoch.stored_bytes(),
                 Err(RecvTimeoutError::Timeout) => continue,
                 Err(RecvTimeoutError::Disconnected) => return Ok(self.hasher.finish()),
@@ -162,7 +162,7 @@ impl Follower {
         while self.at < frontier && !self.cancel.load(Ordering::Relaxed) {
             let left = usize::try_from(frontier - self.at).unwrap_or(usize::MAX);
             let wanted = left.min(self.buffer.len());
-            let read = self.epoch.storage().read_at(self.at, &mut self.buffer[..wanted])?;
+            let read = self.epoch.storage.read_at(self.at, &mut self.buffer[..wanted])?;
             if read == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,

@@ -1,14 +1,13 @@
 //! `NAME.haul`: reading it, and replacing it as a whole.
 //!
-//! A reader sees the old bytes or the new ones, never a mixture, because the
-//! new ones are written beside it and renamed over it. What the bytes mean, and
-//! whether they are believed, is decided in [`crate::model`].
+//! A reader sees either the old bytes or the new ones, never a mixture, because the new ones are
+//! written to a separate file that is renamed over the old. What the bytes mean, and whether to
+//! believe them, is decided in [`crate::model`].
 //!
-//! A file that does not begin like a checkpoint is somebody else's, whatever its
-//! name: it is never changed or removed. So the new bytes are written into a file
-//! without a name, which gets one when all of them are in it. Where there are no
-//! such files, a kill between creating the file and writing to it leaves an empty
-//! one that no later run takes for its own.
+//! A file that does not begin like a checkpoint is somebody else's, whatever its name: it is never
+//! changed or removed. So the new bytes are written into a file without a name, which gets one once
+//! it holds all of them. Where the file system has no unnamed files, a kill between creating the
+//! file and writing to it leaves an empty one that no later run takes for its own.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Write as _};
@@ -24,7 +23,7 @@ use crate::os::file::{Access, Facts, PRIVATE_MODE};
 use crate::os::name::has_no_links;
 use crate::os::space::file_size_limit_bytes;
 
-/// No checkpoint is larger: 16,384 segments of some 40 bytes, and a header.
+/// No checkpoint is larger: 16,384 segments of about 40 bytes each, and a header.
 const MAX_BYTES: u64 = 4 << 20;
 
 /// The bytes of the checkpoint at `path`, or `None` when there is none.
@@ -36,10 +35,10 @@ pub(crate) fn read(path: &Path) -> Result<Option<Vec<u8>>, Error> {
     open_regular(path, Access::Read)?.map(|file| read_open(&file, path)).transpose()
 }
 
-/// The bytes of the checkpoint that is open, and was found at `path`.
+/// The bytes of a checkpoint that is already open and was found at `path`.
 ///
 /// # Errors
-/// As [`read`].
+/// As for [`read`].
 pub(super) fn read_open(file: &File, path: &Path) -> Result<Vec<u8>, Error> {
     let mut bytes = Vec::new();
     let mut reader = ReadAt { file, at: 0 }.take(MAX_BYTES + 1);
@@ -75,18 +74,18 @@ impl io::Read for ReadAt<'_> {
 
 /// An attempt to take a lock.
 pub(super) enum Lock {
-    /// It is held as long as the file is open.
+    /// The lock is held as long as the file is open.
     Held,
-    /// Another open file has it.
+    /// Another open file holds it.
     Elsewhere,
-    /// The file system has no locks, as it says.
+    /// The file system reports that it has no locks.
     Missing(io::Error),
 }
 
 /// Tries to take the lock of an open checkpoint.
 ///
 /// # Errors
-/// When that fails and nothing says that there are no locks.
+/// When locking fails for another reason than that there are no locks.
 pub(super) fn lock(file: &File) -> io::Result<Lock> {
     let locked = fault_point::pass(Call::Lock).map_err(TryLockError::Error);
     match locked.and_then(|()| file.try_lock()) {
@@ -99,12 +98,11 @@ pub(super) fn lock(file: &File) -> io::Result<Lock> {
     }
 }
 
-/// Puts `bytes` at `path`, where nothing may be, with mode 0600, and gives the open
-/// file with its lock. `None` where something is there. After a `durable` creation a
-/// power cut does not take it away.
+/// Puts `bytes` at `path`, where nothing may exist yet, with mode 0600, and returns the open file
+/// with its lock; `None` where something is there. A `durable` creation survives a power cut.
 ///
 /// # Errors
-/// Nothing is there then.
+/// Nothing is at `path` then.
 pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Option<(File, Lock)>> {
     let mut staged = Staged::new(path, bytes, durable, true)?;
     fault_point::pass(Call::RenameCheckpoint)?;
@@ -131,17 +129,15 @@ pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Opt
     }
 }
 
-/// Puts `bytes` in the place of the checkpoint at `path`, with mode 0600, and gives the
-/// open file with its lock: who sees the new one finds it locked. After a `durable`
-/// replacement a power cut does not bring the old one back; after another one either
-/// may be found, or a torn one.
+/// Replaces the checkpoint at `path` with `bytes`, with mode 0600, and returns the open file with
+/// its lock: anyone who sees the new one finds it locked. After a `durable` replacement a power cut
+/// cannot bring the old one back; otherwise either may be found, or a torn one.
 ///
-/// Only the holder of the lock may call this. The file has a name of its own before it
-/// has this one; see [`staging_names`].
+/// Only the holder of the lock may call this. The file first has a name of its own; see
+/// [`staging_names`].
 ///
 /// # Errors
-/// The old checkpoint is in place then, unless it is the final sync of the
-/// directory that failed.
+/// The old checkpoint is in place then, unless it is the final sync of the directory that failed.
 pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<File> {
     let mut staged = Staged::new(path, bytes, durable, true)?;
     let linked = staged.named(path).map(drop);
@@ -156,14 +152,14 @@ pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Fi
     Ok(staged.take(path, durable)?.0)
 }
 
-/// A checkpoint that is written, synced if it is to be, locked and not in its place.
+/// A checkpoint that is written, synced if asked for, and locked, but not yet in its place.
 struct Staged {
     file: File,
     lock: Lock,
     name: Option<StagingName>,
 }
 
-/// A name that is unlinked when this is dropped.
+/// A name that is unlinked when this value is dropped.
 struct StagingName(PathBuf);
 
 impl Drop for StagingName {
@@ -173,7 +169,7 @@ impl Drop for StagingName {
 }
 
 impl Staged {
-    /// Without a name, if it may be and can be.
+    /// Leaves the file without a name, if that is allowed and possible.
     fn new(path: &Path, bytes: &[u8], durable: bool, unnamed: bool) -> io::Result<Self> {
         if file_size_limit_bytes().is_some_and(|limit| bytes.len() as u64 > limit) {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -182,7 +178,7 @@ impl Staged {
         let file = unnamed.then(|| os::name::create_unnamed(directory_of(path), PRIVATE_MODE));
         let (mut file, name) = match file {
             Some(Ok(file)) => (file, None),
-            // Whatever is wrong is told here where it matters.
+            // If something is wrong, this reports it where it matters.
             Some(Err(_)) | None => create_named(path).map(|(name, file)| (file, Some(name)))?,
         };
         file.write_all(bytes)?;
@@ -194,7 +190,7 @@ impl Staged {
         Ok(Self { file, lock, name })
     }
 
-    /// The name that it has, or gets now.
+    /// The name that the file has, or gets now.
     fn named<'a>(&'a mut self, path: &'a Path) -> io::Result<&'a Path> {
         if self.name.is_none() {
             fault_point::pass(Call::NameStaged)?;
@@ -207,8 +203,8 @@ impl Staged {
     /// The file, now that it is at `path`.
     fn take(self, path: &Path, durable: bool) -> io::Result<(File, Lock)> {
         let Self { file, lock, mut name } = self;
-        // It has gone with the renaming. Its memory is given back all the same: a
-        // checkpoint is written each second.
+        // The renaming has removed the name. Its memory is freed all the same: a checkpoint is
+        // written each second.
         drop(name.as_mut().map(|name| std::mem::take(&mut name.0)));
         std::mem::forget(name);
         if durable && !fault_point::has_bug!(NoCheckpointDirectorySync) {
@@ -218,7 +214,7 @@ impl Staged {
     }
 }
 
-/// An empty file at a staging name.
+/// Creates an empty file at a staging name.
 fn create_named(path: &Path) -> io::Result<(StagingName, File)> {
     let create = |name: &Path| {
         fault_point::take_name(name)?;
@@ -227,8 +223,8 @@ fn create_named(path: &Path) -> io::Result<(StagingName, File)> {
     first_free(path, create).map(|(name, file)| (StagingName(name), file))
 }
 
-/// Unlinks the checkpoint at `path`, and what a killed process left of a newer
-/// one. That there is none is no error. Only the holder of its lock may call this.
+/// Unlinks the checkpoint at `path`, and what a killed process left of a newer one. A missing
+/// checkpoint is no error. Only the holder of its lock may call this.
 pub(super) fn remove(path: &Path) -> io::Result<()> {
     fault_point::pass(Call::RemoveCheckpoint)?;
     for staging in left_staged(path) {
@@ -244,8 +240,8 @@ fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-/// The names that a checkpoint may have before its own: as long as that, so that they
-/// fit wherever it does, and several, because other programs' files may have them.
+/// The names that a checkpoint may have before its final one: just as long, so that they fit
+/// wherever it does, and several, because other programs' files may have them.
 fn staging_names(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
     let stem = path.file_name().unwrap_or_default().as_encoded_bytes();
     let stem = stem.strip_suffix(b"ul").unwrap_or(stem);
@@ -254,16 +250,16 @@ fn staging_names(path: &Path) -> impl Iterator<Item = PathBuf> + '_ {
         .map(move |end| path.with_file_name(os::name::of_bytes([stem, end.as_bytes()].concat())))
 }
 
-/// What such a name ends with in the place of the checkpoint's last two letters.
+/// How a staging name ends, in place of the checkpoint's last two letters.
 const STAGING_ENDS: [&str; 10] = ["u~", "~1", "~2", "~3", "~4", "~5", "~6", "~7", "~8", "~9"];
 
-/// The name of the output, where `name` is one that its checkpoint may have before its own.
+/// The name of the output, where `name` is a staging name of its checkpoint.
 pub(crate) fn staged_for(name: &[u8]) -> Option<&[u8]> {
     let stem = STAGING_ENDS.iter().find_map(|end| name.strip_suffix(end.as_bytes()))?;
     stem.strip_suffix(b".ha")
 }
 
-/// What killed processes left of checkpoints that were to be at `path`.
+/// What killed processes left of checkpoints that were meant for `path`.
 ///
 /// # Errors
 /// When what is there cannot be examined.
@@ -276,8 +272,8 @@ pub(crate) fn left_staged(path: &Path) -> impl Iterator<Item = io::Result<PathBu
     staging_names(path).map_while(look).flatten()
 }
 
-/// Gives a staging name to what `create` makes: the first that is free or has what a
-/// killed process left.
+/// Has `create` make something at a staging name: the first one that is free or holds what a killed
+/// process left.
 fn first_free<T>(path: &Path, create: impl Fn(&Path) -> io::Result<T>) -> io::Result<(PathBuf, T)> {
     for name in staging_names(path) {
         match create(&name) {
@@ -303,7 +299,7 @@ pub(super) fn is_checkpoint(path: &Path) -> io::Result<Option<bool>> {
     let file = match os::file::open(path, Access::Read) {
         Ok(Some(file)) => file,
         Ok(None) => return Ok(None),
-        // One of ours can be read.
+        // A checkpoint of ours would be readable.
         Err(_) => return Ok(Some(false)),
     };
     let mut beginning = [0; MAGIC.len()];
@@ -311,7 +307,7 @@ pub(super) fn is_checkpoint(path: &Path) -> io::Result<Option<bool>> {
     Ok(Some(whole && beginning == *MAGIC || fault_point::has_bug!(ForeignSideFiles)))
 }
 
-/// The directory that a path's name is in.
+/// The directory that contains the last component of `path`.
 pub(super) fn directory_of(path: &Path) -> &Path {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
@@ -319,7 +315,7 @@ pub(super) fn directory_of(path: &Path) -> &Path {
     }
 }
 
-/// Makes the names in `directory` durable, in the persistence call `call`.
+/// Makes the names in `directory` durable, passing the fault point `call`.
 pub(super) fn sync_directory(directory: &Path, call: Call) -> io::Result<()> {
     fault_point::pass(call)?;
     os::name::sync_directory(directory)

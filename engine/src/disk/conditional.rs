@@ -1,12 +1,12 @@
 //! Which version of an object a finished file is, so that it is fetched again
 //! only if the server has another one.
 //!
-//! A file's own time is the object's `Last-Modified` where the server's time was
-//! kept. Its entity tag has no place in a file, so it is put beside the data as an
-//! extended attribute, where the file system has those, together with the size and
-//! the time that the file had: when these are other ones, somebody changed the file,
-//! and it is no version of the object at all. Without the attribute nothing tells that
-//! the file is whole, so a server's word that nothing is newer than it is not enough.
+//! A file's own time is the object's `Last-Modified` where the server's time was kept. Its entity
+//! tag has no place in a file, so it is recorded beside the data in an extended attribute, where
+//! the file system has those, together with the file's size and time at that moment. When these
+//! differ later, somebody changed the file, and it is no version of the object at all. Without the
+//! attribute nothing shows that the file is whole, so a server's word that nothing is newer than it
+//! is not enough.
 
 use std::fs::File;
 use std::io;
@@ -22,20 +22,20 @@ use crate::os::file::Facts;
 /// Longer tags are not kept.
 const LONGEST_BYTES: usize = 1024;
 
-/// What a file says of the version that it is.
+/// What a file says about which version it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Version {
     len_bytes: u64,
     /// In seconds since 1970.
     modified_unix: u64,
     etag: Option<EntityTag>,
-    /// Whether the file is as it was when it was complete.
+    /// Whether the file is unchanged since it was complete.
     is_noted: bool,
 }
 
 impl Version {
-    /// Which version the file at `path` is; `None` when it is no regular file, or
-    /// was changed since.
+    /// Which version the file at `path` is; `None` when it is no regular file, or has been changed
+    /// since it was complete.
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = Facts::behind(path).ok().filter(Facts::is_file)?;
         let modified_unix = u64::try_from(found.modified().0).ok()?;
@@ -66,9 +66,9 @@ impl Version {
         })
     }
 
-    /// The fields that have a server answer 304 if it has nothing else (RFC 9110
-    /// sections 13.1.2 and 13.1.3). With a tag, the date is for servers without tags, where
-    /// a version that is no older than the file's will do.
+    /// The fields that make a server answer 304 if it has nothing else (RFC 9110 sections 13.1.2
+    /// and 13.1.3). Beside a tag, the date serves servers without tags, where a version no older
+    /// than the file's will do.
     pub(crate) fn conditions(&self, by_date: bool) -> Vec<(HeaderName, String)> {
         let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.modified_unix);
         let date = (header::IF_MODIFIED_SINCE, httpdate::fmt_http_date(date));
@@ -76,13 +76,13 @@ impl Version {
         tag.into_iter().chain(by_date.then_some(date)).collect()
     }
 
-    /// Whether a server that did not heed them has this very version all the same.
+    /// Whether a server that ignored the conditions has this very version all the same.
     pub(crate) fn is(&self, resource: &Resource) -> bool {
         if resource.total != Some(self.len_bytes) {
             return false;
         }
         let theirs = &resource.validator;
-        // A malformed tag is no proof: the date has to tell.
+        // A malformed tag is no proof: the date has to decide.
         match (&self.etag, theirs.etag.as_ref().filter(|etag| !etag.is_malformed())) {
             (Some(ours), Some(theirs)) => ours.opaque == theirs.opaque,
             _ => self.has_the_date_of(theirs),
@@ -94,8 +94,8 @@ impl Version {
         date.is_some_and(|date| date.unix_seconds == self.modified_unix)
     }
 
-    /// Whether the file is shown to be this object. What is left alone for good takes more
-    /// than what is looked at again by each run: a weak tag needs the time beside it.
+    /// Whether the file is shown to be this object. Leaving it alone for good takes more proof than
+    /// a check that each run repeats: a weak tag needs the time beside it.
     pub(crate) fn is_provably(&self, resource: &Resource) -> bool {
         if resource.total != Some(self.len_bytes) {
             return false;
@@ -106,30 +106,29 @@ impl Version {
             (Some(ours), Some(theirs)) => {
                 ours.opaque == theirs.opaque && (dated || !ours.weak && !theirs.weak)
             }
-            // There is but one empty object.
+            // There is only one empty object.
             _ => dated || self.len_bytes == 0,
         }
     }
 
-    /// Whether a server that has this version says so by itself when it is asked for another
-    /// one: a strong tag was recorded when the file was complete.
+    /// Whether a server that has this version says so by itself when it is asked for another one: a
+    /// strong tag was recorded when the file was complete.
     pub(crate) fn has_strong_tag(&self) -> bool {
         self.is_noted && self.etag.as_ref().is_some_and(|etag| !etag.weak)
     }
 
-    /// Whether it is known that nothing is missing of the file.
+    /// Whether the file is known to be complete.
     pub(crate) fn is_noted(&self) -> bool {
         self.is_noted
     }
 
-    /// Whether this is still the file of which the version was taken.
+    /// Whether `found` is still the file that the version was taken from.
     pub(crate) fn is_of(&self, found: &Facts) -> bool {
         found.len_bytes() == self.len_bytes
             && u64::try_from(found.modified().0) == Ok(self.modified_unix)
     }
 
-    /// The object as the file shows it, where the server only says that it has no other
-    /// version.
+    /// The object as the file shows it, where the server says only that it has no other version.
     pub(crate) fn resource(&self) -> Resource {
         let mut fields = HeaderMap::new();
         let date = std::time::UNIX_EPOCH + std::time::Duration::from_secs(self.modified_unix);
@@ -144,9 +143,7 @@ impl Version {
             total: Some(self.len_bytes),
             validator: Validator::from_headers(&fields),
             ranges: true,
-            encoding: None,
-            content_type: None,
-            content_disposition: None,
+            ..Resource::default()
         }
     }
 
@@ -156,7 +153,7 @@ impl Version {
     }
 }
 
-/// What is recorded with a file that is published: which version it is.
+/// What is recorded with a published file: which version it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
     /// Empty where the version has no tag, or none that can be recorded.
@@ -166,19 +163,19 @@ pub(crate) struct Note {
 impl Note {
     pub(crate) fn of(etag: Option<&EntityTag>) -> Self {
         let tag = etag.map(ToString::to_string).unwrap_or_default();
-        // A space would end it; RFC 9110 has none in a tag.
+        // A space would end the tag; RFC 9110 allows none in one.
         let keeps = tag.len() <= LONGEST_BYTES
             && !tag.contains(' ')
             && !etag.is_some_and(EntityTag::is_malformed);
         Self { tag: if keeps { tag } else { String::new() } }
     }
 
-    /// Whether it tells no more than the file's size and time do.
+    /// Whether it adds nothing to the file's size and time.
     pub(crate) fn is_empty(&self) -> bool {
         self.tag.is_empty()
     }
 
-    /// Writes it to a file that has its time already.
+    /// Writes it to a file whose time is already set.
     pub(crate) fn write(&self, file: &File) -> io::Result<()> {
         let value = format!("{} {}", stamp_of(&Facts::of(file)?), self.tag);
         os::attribute::write_version(file, value.as_bytes())
@@ -221,9 +218,7 @@ mod tests {
                 last_modified: modified.map(date),
             },
             ranges: true,
-            encoding: None,
-            content_type: None,
-            content_disposition: None,
+            ..Resource::default()
         }
     }
 
@@ -245,7 +240,7 @@ mod tests {
     fn a_noted_tag_counts_until_the_file_is_changed() {
         let (_dir, path) = file(784_111_777);
         let tag = EntityTag::parse("W/\"v1\"").unwrap();
-        // Without attributes on this file system there is nothing to show.
+        // Without attributes on this file system there is nothing to test.
         let note = |tag| Note::of(tag).write(&File::open(&path).unwrap());
         if note(Some(&tag)).is_err() {
             return;

@@ -1,8 +1,8 @@
-//! Who does the work that blocks: threads, or, in a simulation, the caller.
+//! Who does blocking work: threads, or, in a simulation, the caller.
 //!
-//! Simulated time advances when every task waits, and it cannot see a thread.
-//! So a simulated engine has none: what a thread would do is done at once by
-//! whoever asks for it, and the keeper is a task.
+//! Simulated time advances when every task waits, and it cannot see a thread. So a
+//! simulated engine has no threads: the caller does their work at once, and the keeper
+//! is a task.
 
 use std::io;
 use std::thread::{self, JoinHandle};
@@ -18,7 +18,7 @@ pub(crate) enum Crew {
 }
 
 impl Crew {
-    /// Has `work` done. There is nothing to join where that is over already.
+    /// Has `work` done. Returns nothing to join where it is already over.
     ///
     /// # Errors
     /// When no thread can be started; `work` is not done then.
@@ -37,8 +37,8 @@ impl Crew {
         }
     }
 
-    /// Has `work`, which blocks, done meanwhile. It is dropped instead where the runtime
-    /// ends.
+    /// Has `work`, which blocks, done in the background. It is dropped instead if the
+    /// runtime ends.
     pub(super) fn begin(self, work: impl FnOnce() + Send + 'static) {
         match self {
             Self::Threads => drop(tokio::task::spawn_blocking(work)),

@@ -1,9 +1,9 @@
-//! Syncing a directory once for all who wait for it.
+//! Syncing a directory once for everyone who waits for it.
 //!
-//! A name is durable when a sync of its directory that began after it was given
-//! has succeeded. Of many downloads that end together each may wait for the
-//! same one: while a sync runs, those who come form the next group, and the
-//! first of them syncs for all.
+//! A name is durable once a sync of its directory that began after the naming
+//! has succeeded. Many downloads that end together can share one sync: while
+//! one runs, new arrivals form the next group, whose first member syncs for all
+//! of them.
 
 use std::collections::HashMap;
 use std::io;
@@ -37,7 +37,7 @@ impl DirectorySyncs {
     /// its directory now.
     ///
     /// # Errors
-    /// Of the sync that was to make it so, or of a later one.
+    /// That of the sync that was to make it durable, or of a later one.
     pub(super) fn sync_after_publishing(&self, output: &Path) -> Result<(), Error> {
         let work = |directory: &Path| sync_directory(directory, Call::SyncOutputDirectory);
         let synced = self.sync(directory_of(output), work);
@@ -55,10 +55,10 @@ impl DirectorySyncs {
         let mut directories = self.lock();
         let rounds = directories.entry(directory.to_owned()).or_default();
         rounds.waiting += 1;
-        // One that runs may have begun before the name was given.
+        // A sync under way may have begun before the name was given.
         let mine = rounds.begun + 1;
         loop {
-            // It is there as long as somebody waits.
+            // The entry exists as long as somebody waits.
             let rounds = directories.entry(directory.to_owned()).or_default();
             if rounds.ended >= mine {
                 break;
@@ -93,7 +93,7 @@ impl DirectorySyncs {
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<PathBuf, Rounds>> {
-        // `work` runs without the lock: each change is whole.
+        // `work` runs without the lock, so a panic leaves no change half done.
         self.directories.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,7 @@
-//! Names that a file system does not take, and others that it may.
+//! Names that a file system refuses, and others that it may accept.
 //!
-//! eCryptfs and some NAS end names at 143 bytes; FAT, exFAT, NTFS and SMB refuse some
-//! characters; others refuse what is no UTF-8. None says so before a file is created.
+//! eCryptfs and some NAS limit names to 143 bytes; FAT, exFAT, NTFS and SMB refuse
+//! some characters; others take only UTF-8. None says so before a file is created.
 
 use std::path::{Path, PathBuf};
 
@@ -12,15 +12,15 @@ use crate::os::name::Misfit;
 /// below 255, 143 and some still shorter bounds.
 const LENGTHS_BYTES: [usize; 4] = [245, 138, 90, 40];
 
-/// A last dot further than this from the end does not begin an extension.
+/// A last dot further from the end than this does not begin an extension.
 const LONGEST_EXTENSION_BYTES: usize = 16;
 
 fn misfit(error: &Error) -> Option<Misfit> {
     crate::os::name::misfit(error.io_error()?)
 }
 
-/// Another name for `output`, whose name is why opening it failed with `error`. `None`
-/// where there is none to try, or something else is wrong.
+/// Another name for `output`, where opening it failed with `error` because of its
+/// name. `None` where there is no other to try, or something else is wrong.
 pub(crate) fn fitting(output: &Path, error: &Error) -> Option<PathBuf> {
     let name = output.file_name()?.to_str()?;
     let other = match misfit(error)? {
@@ -40,7 +40,7 @@ pub(crate) fn fitting(output: &Path, error: &Error) -> Option<PathBuf> {
     (other != name && !other.is_empty()).then(|| output.with_file_name(other))
 }
 
-/// The error with what to do about a name that was given and is not taken.
+/// Adds a hint to the error about a given name that the file system refuses.
 pub(crate) fn with_words(error: Error) -> Error {
     match misfit(&error) {
         Some(Misfit::TooLong) => error.with_hint("choose a shorter name for the output"),
@@ -56,7 +56,7 @@ fn is_often_refused(character: char) -> bool {
     character.is_control() || matches!(character, ':' | '?' | '*' | '"' | '<' | '>' | '|' | '\\')
 }
 
-/// The beginning of `name`, and its extension.
+/// The beginning of `name`, followed by its extension.
 fn cut(name: &str, longest_bytes: usize) -> String {
     let dot = name.rfind('.').filter(|at| *at > 0 && name.len() - at <= LONGEST_EXTENSION_BYTES);
     let (stem, extension) = name.split_at(dot.unwrap_or(name.len()));

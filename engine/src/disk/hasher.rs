@@ -32,7 +32,7 @@ impl Hasher {
         }
     }
 
-    /// The BLAKE3 of the bytes taken so far; `None` of another algorithm.
+    /// The BLAKE3 of the bytes taken so far; `None` for another algorithm.
     pub(crate) fn blake3_so_far(&self) -> Option<blake3::Hash> {
         match self {
             Self::Blake3(hasher) => Some(hasher.finalize()),

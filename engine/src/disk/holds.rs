@@ -1,27 +1,28 @@
 //! Which outputs the downloads of one engine are writing.
 //!
-//! A download that was dropped or cancelled ends in its own time: its last checkpoint is
-//! written, and then the lock of its partial is given up. The next download to the same
-//! output, which the program may start at once, waits for that instead of being told that
-//! somebody else is there. Where the other download goes on, the next one is refused before
-//! it has made a file: for a small object there is no lock that would tell it.
+//! A download that was dropped or cancelled takes its time to end: it writes its last checkpoint,
+//! and then gives up the lock of its partial. The next download to the same output, which the
+//! program may start at once, waits for that instead of being told that somebody else is there.
+//! Where the other download goes on, the next one is refused before it has made a file: for a small
+//! object there is no lock that would reveal the conflict.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
 
+use crate::lock::Lock;
 use crate::model::error::{Error, ErrorKind};
 
-/// How long the end of an earlier download is waited for: the disk may have much to sync.
+/// How long to wait for an earlier download to end: the disk may have much to sync.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
-pub(crate) struct Holds(Mutex<Names>);
+pub(crate) struct Holds(Lock<Names>);
 
 #[derive(Debug, Default)]
 struct Names {
@@ -33,11 +34,11 @@ struct Names {
 struct Held {
     number: u64,
     leaving: Arc<AtomicBool>,
-    /// Changes, by the end of its sender, when the name is free.
+    /// Signals, when its sender is dropped, that the name is free.
     released: watch::Receiver<()>,
 }
 
-/// An output of a download, until this is dropped.
+/// The hold of a download on its output, until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Hold {
     holds: Arc<Holds>,
@@ -47,11 +48,11 @@ pub(crate) struct Hold {
 }
 
 impl Holds {
-    /// Takes the name of `output` for a download that says by `leaving` when it is about to
-    /// end. Where another one of this engine has it and is about to end, that is waited for.
+    /// Takes the name of `output` for a download that sets `leaving` when it is about to end. Where
+    /// another download of this engine has it and is about to end, waits for that.
     ///
     /// # Errors
-    /// [`ErrorKind::Locked`] where another one has it and goes on.
+    /// [`ErrorKind::Locked`] where another download has it and goes on.
     pub(crate) async fn take(
         self: &Arc<Self>,
         output: &Path,
@@ -61,7 +62,7 @@ impl Holds {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let mut released = {
-                let mut names = self.names();
+                let mut names = self.0.lock();
                 match names.held.get(&name) {
                     None => return Ok(self.put(&mut names, name, leaving)),
                     Some(held) if held.leaving.load(Ordering::Acquire) => held.released.clone(),
@@ -87,16 +88,11 @@ impl Holds {
         names.held.insert(name.clone(), held);
         Arc::new(Hold { holds: Arc::clone(self), name, number, _released: sender })
     }
-
-    fn names(&self) -> MutexGuard<'_, Names> {
-        // Plain data that is whole between any two statements.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let mut names = self.holds.names();
+        let mut names = self.holds.0.lock();
         if names.held.get(&self.name).is_some_and(|held| held.number == self.number) {
             names.held.remove(&self.name);
         }
@@ -108,8 +104,8 @@ fn in_use(output: &Path) -> Error {
     Error::new(ErrorKind::Locked, message).with_hint("give each download a name of its own")
 }
 
-/// The same text for most ways to write one path, without a look at the disk: where links
-/// make it another one, only the lock of the partial is known.
+/// The same text for most ways to write one path, without a look at the disk: where links make a
+/// path differ, only the lock of the partial reveals the conflict.
 fn plain(output: &Path) -> PathBuf {
     std::path::absolute(output).unwrap_or_else(|_| output.to_owned())
 }
@@ -147,6 +143,6 @@ mod tests {
         holds.take(Path::new("film"), &flag()).await.unwrap_err();
         assert_eq!(began.elapsed(), Duration::from_secs(13), "not for ever");
         drop(next);
-        assert!(holds.names().held.is_empty());
+        assert!(holds.0.lock().held.is_empty());
     }
 }

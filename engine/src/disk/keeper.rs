@@ -5,8 +5,8 @@
 //! leaves it ready to be continued ([`ending`]). The driver talks to it through a
 //! [`KeeperHandle`]. It needs no runtime.
 //!
-//! A keeper has a thread, but for one that has nothing to do before the end, as a small
-//! object's: any thread that posts a message to it takes that message in ([`mailbox`]).
+//! A keeper has a thread, except one with nothing to do before the end, as for a small
+//! object: any thread that posts a message to that one also handles it ([`mailbox`]).
 
 mod conclusion;
 mod ending;
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use tokio::sync::mpsc;
-// Of tokio, because a simulation turns this one; outside of a runtime it is the system's.
+// Tokio's clock, because a simulation controls it; outside a runtime it is the system's.
 use tokio::time::Instant;
 
 pub(crate) use self::ending::Published;
@@ -45,22 +45,22 @@ use crate::model::error::Error;
 use crate::model::range::ByteRange;
 use crate::model::samples::{self, Proof};
 
-/// How often the checkpoint is written while there is something new.
+/// How often the checkpoint is written while there is news.
 const CHECKPOINT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What a keeper tells its driver.
 #[derive(Debug)]
 pub(crate) enum KeeperEvent {
-    /// All bytes of a segment are stored, and as good as pieces tell.
+    /// All bytes of a segment are stored, and good as far as pieces can tell.
     Stored { segment: u32 },
-    /// A segment that an earlier run completed was hashed again. One that is
-    /// not good is missing.
+    /// A segment that an earlier run completed was hashed again. If it is not good, it
+    /// counts as missing.
     Verified { segment: u32, good: bool },
-    /// So was the beginning of a segment. Fetching goes on after its first
+    /// The beginning of a segment was hashed again. Fetching continues after its first
     /// `len_bytes`, which is 0 when they are not good.
     PrefixVerified { segment: u32, len_bytes: u64 },
-    /// These segments, which are stored, are not what a piece of the object must
-    /// be: they are missing.
+    /// These stored segments differ from what a piece of the object must be: they count
+    /// as missing.
     Bad { segments: std::ops::Range<usize>, message: String },
     /// The download cannot go on.
     Failed(Error),
@@ -74,14 +74,14 @@ struct Keeper {
     epoch: Arc<Epoch>,
     writers: Writers,
     ledger: Checkpoint,
-    /// Complete segments of an earlier run that were not hashed again yet. A
-    /// sync says nothing about them.
+    /// Complete segments of an earlier run that have not been hashed again yet. A sync
+    /// says nothing about them.
     unverified: HashSet<u32>,
-    /// Whether an earlier run's durable segments are believed: nobody has read
-    /// them since.
+    /// Whether an earlier run's durable segments are believed without having been read
+    /// again.
     believing: bool,
-    /// Prefixes of an earlier run, kept until they prove bad: a writer knows
-    /// of them only after they proved good.
+    /// Prefixes of an earlier run, kept until they prove bad: a writer learns of them
+    /// only after they proved good.
     inherited: BTreeMap<u32, Prefix>,
     sync: bool,
     directories: Arc<DirectorySyncs>,
@@ -92,32 +92,30 @@ struct Keeper {
     behind: Option<Behind>,
     /// Digests of pieces.
     pieces: Option<PieceCheck>,
-    /// The segments before this one were told to it.
+    /// How many segments, from the first on, `behind` has been told of.
     passed: usize,
     syncing: Option<JoinHandle<()>>,
     last_sync: Instant,
     synced_bytes: u64,
-    /// After a failed sync nothing that is not durable is believed any more.
+    /// After a failed sync nothing is believed any more unless it is durable.
     sync_failed: bool,
     /// Why the download cannot be finished.
     failure: Option<Error>,
     checkpoint_failed: bool,
     changed: bool,
     recorded_bytes: u64,
-    /// A snapshot under way: how many answers are missing, and those so far.
+    /// A snapshot under way: how many answers are missing, and the answers so far.
     snapshot: Option<(usize, Vec<Begun>)>,
 }
 
 impl Keeper {
     fn new(
-        (mailbox, inbox): (Arc<Mailbox>, Receiver<KeeperMessage>),
-        place: Place,
+        options: KeeperOptions,
+        mailbox: Arc<Mailbox>,
+        inbox: Receiver<KeeperMessage>,
         epoch: Arc<Epoch>,
-        writers: Writers,
-        mut ledger: Checkpoint,
-        (sync, directories): (bool, Arc<DirectorySyncs>),
-        events: mpsc::UnboundedSender<KeeperEvent>,
     ) -> Self {
+        let mut ledger = options.checkpoint;
         ledger.pid = std::process::id();
         let complete = |(number, record): (usize, &SegmentRecord)| {
             matches!(record, SegmentRecord::Complete(_)).then(|| index(number))
@@ -125,9 +123,9 @@ impl Keeper {
         Self {
             inbox,
             mailbox,
-            place,
+            place: options.place,
             epoch,
-            writers,
+            writers: options.writers,
             unverified: ledger.segments.iter().enumerate().filter_map(complete).collect(),
             believing: ledger
                 .segments
@@ -135,9 +133,9 @@ impl Keeper {
                 .any(|record| matches!(record, SegmentRecord::Durable(_))),
             inherited: ledger.prefixes.drain(..).map(|prefix| (prefix.segment, prefix)).collect(),
             ledger,
-            sync,
-            directories,
-            events,
+            sync: options.sync,
+            directories: options.directories,
+            events: options.events,
             verifying: None,
             cancel: Arc::default(),
             behind: None,
@@ -155,7 +153,7 @@ impl Keeper {
         }
     }
 
-    /// Starts to hash what an earlier run left, if there is something.
+    /// Starts to hash what an earlier run left, if anything.
     ///
     /// # Errors
     /// When no thread can be started.
@@ -169,7 +167,7 @@ impl Keeper {
                 SegmentRecord::Complete(Some(hash)) => {
                     inherited.complete.push((index(number), *hash));
                 }
-                SegmentRecord::Durable(None) if self.epoch.digest() => {
+                SegmentRecord::Durable(None) if self.epoch.digest => {
                     inherited.unhashed.push(index(number));
                 }
                 _ => {}
@@ -185,7 +183,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// Begins the digest of the whole by `algorithm`, unless the writers compute
+    /// Begins the digest of the whole object by `algorithm`, unless the writers compute
     /// it.
     ///
     /// # Errors
@@ -199,12 +197,12 @@ impl Keeper {
         Ok(())
     }
 
-    /// Compares pieces with these digests from now on, those of an earlier run too.
+    /// From now on compares pieces with these digests, also those of an earlier run.
     ///
     /// # Errors
     /// When no thread can be started.
     fn check_pieces(&mut self, pieces: Pieces) -> io::Result<()> {
-        // Of an object without a known size they are compared at the end.
+        // In an object of unknown size they are compared at the end.
         let Some(total) = self.ledger.total else { return Ok(()) };
         let crew = self.writers.crew();
         let mailbox = Arc::clone(&self.mailbox);
@@ -219,8 +217,7 @@ impl Keeper {
         Ok(())
     }
 
-    /// All of a segment is here: it is told when its pieces, if there are any,
-    /// are good.
+    /// All of a segment is here: reports it once its pieces, if there are any, are good.
     fn tell_stored(&mut self, segment: u32) {
         match &mut self.pieces {
             Some(pieces) => pieces.stored(segment as usize),
@@ -242,7 +239,7 @@ impl Keeper {
                 for segment in segments.clone() {
                     self.ledger.segments[segment] = SegmentRecord::Missing;
                     self.writers.forget(&self.epoch, index(segment));
-                    self.epoch.readable().up_to(index(segment), 0);
+                    self.epoch.readable.up_to(index(segment), 0);
                 }
                 self.changed = true;
                 self.tell(KeeperEvent::Bad { segments, message });
@@ -250,7 +247,7 @@ impl Keeper {
         }
     }
 
-    /// Tells how far everything is stored.
+    /// Reports how far everything is stored.
     fn pass(&mut self) {
         let Some(behind) = &mut self.behind else { return };
         let before = self.passed;
@@ -313,15 +310,15 @@ impl Keeper {
         }
     }
 
-    /// Takes over what has been told.
+    /// Handles the messages that have arrived.
     fn drain(&mut self) {
         while let Ok(message) = self.inbox.try_recv() {
             self.hear(message);
         }
     }
 
-    /// Takes over what is told while no checkpoint is to come of it: one with all the
-    /// news is written afterwards, if at all.
+    /// Handles a message that must not lead to a checkpoint: one with all the news is
+    /// written afterwards, if at all.
     fn hear(&mut self, message: KeeperMessage) {
         if !matches!(message, KeeperMessage::Written(Report::Begun(_))) {
             self.take(message);
@@ -331,7 +328,7 @@ impl Keeper {
     fn take(&mut self, message: KeeperMessage) {
         match message {
             KeeperMessage::Written(Report::Stored { segment, hash }) => {
-                // Its first bytes may be among those that a failed sync lost.
+                // The segment's first bytes may be among those that a failed sync lost.
                 if self.sync_failed {
                     return;
                 }
@@ -357,7 +354,7 @@ impl Keeper {
             KeeperMessage::Verified { segment, good } => {
                 self.unverified.remove(&segment);
                 if good {
-                    self.epoch.readable().whole(segment);
+                    self.epoch.readable.whole(segment);
                 } else if let Some(record) = self.ledger.segments.get_mut(segment as usize) {
                     *record = SegmentRecord::Missing;
                 }
@@ -400,26 +397,26 @@ impl Keeper {
         }
     }
 
-    /// By what another URL can be compared with what is stored.
+    /// What another URL can be compared with to prove that it has the same object.
     fn proof(&self, begun: bool, seed: u64) -> Option<Proof> {
-        if let Some(window) = self.epoch.window() {
+        if let Some(window) = &self.epoch.window {
             return Proof::of_bytes(window.samples().into_iter());
         }
-        let storage = self.epoch.storage();
+        let storage = &self.epoch.storage;
         let read = |range| samples::read(range, |at, buffer| storage.read_at(at, buffer));
         let complete = Proof::of(&self.ledger, seed, read);
         if complete.is_some() || !begun {
             return complete;
         }
         let stored = |(number, _)| {
-            let start = self.epoch.layout().range(number)?.start();
-            Some(ByteRange::new(start, self.epoch.readable().end_from(start)))
+            let start = self.epoch.layout.range(number)?.start();
+            Some(ByteRange::new(start, self.epoch.readable.end_from(start)))
         };
         Proof::of_begun((0_u32..).zip(&self.ledger.segments).filter_map(stored), seed, read)
     }
 
     fn tell(&self, event: KeeperEvent) {
-        // A driver that is gone drops the store next.
+        // A driver that is gone will drop the store next.
         let _ = self.events.send(event);
     }
 
@@ -433,7 +430,7 @@ impl Keeper {
         self.fail(error);
     }
 
-    /// Told once: the data is not affected, and each second brings the same.
+    /// Reported once: the data is not affected, and the error recurs each second.
     fn checkpoint_error(&mut self, error: Error) {
         if !std::mem::replace(&mut self.checkpoint_failed, true) {
             self.tell(KeeperEvent::Failed(error));
@@ -443,7 +440,7 @@ impl Keeper {
     fn begin_checkpoint(&mut self) {
         let stored = self.epoch.stored_bytes();
         let progress = self.changed || stored != self.recorded_bytes;
-        // Of an object without a known size nothing can be continued.
+        // An object of unknown size cannot be continued.
         if !progress || self.snapshot.is_some() || self.ledger.total.is_none() {
             return;
         }
@@ -454,7 +451,7 @@ impl Keeper {
         }
     }
 
-    /// Puts the ledger and those of `begun` that it can hold on the disk.
+    /// Writes the ledger to the disk, with those of `begun` that it can hold.
     fn write_checkpoint(&mut self, begun: &[Begun]) -> Result<(), Error> {
         self.ledger.prefixes.clear();
         if !self.sync_failed && self.ledger.total.is_some() {

@@ -1,4 +1,4 @@
-//! Everything that is on a disk: data, checkpoints, names, and how they outlive the process.
+//! Everything that lives on a disk: data, checkpoints, names, and how they outlive the process.
 
 mod behind;
 pub(crate) mod checkpoint_file;

@@ -14,15 +14,15 @@ pub(crate) enum Named {
     /// In one step that fails where the name exists.
     #[default]
     AtOnce,
-    /// After a look showed that the name is free: the file system knows nothing better.
+    /// After a look showed that the name was free: the file system has no better way.
     AfterLook,
 }
 
 /// Renames a file to a name that must not exist.
 ///
-/// NFS and many file systems of FUSE know no such rename. A link fails where the name
-/// exists as well, but FAT, exFAT, SMB and some of FUSE have no links. For those that
-/// have neither the name is looked up right before an ordinary rename.
+/// NFS and many FUSE file systems have no such rename. A link also fails where the name
+/// exists, but FAT, exFAT, SMB and some of FUSE have no links. Where there is neither,
+/// the name is looked up right before an ordinary rename.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] where the name exists.
@@ -57,7 +57,7 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives a file without a name one, which must not exist.
+/// Gives a name, which must not exist, to a file without one.
 ///
 /// # Errors
 /// [`io::ErrorKind::AlreadyExists`] where the name exists.

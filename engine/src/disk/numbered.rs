@@ -1,4 +1,4 @@
-//! The names that an output may have where others have its own: `name (1).ext`.
+//! The names that an output may take when its own is taken: `name (1).ext`.
 
 use std::ffi::{OsStr, OsString};
 use std::iter;
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::os;
 
-/// Who has so many files of one name does not look for the next one.
+/// With this many files of one name, no further number is tried.
 const MOST: u32 = 9_999;
 
-/// What file systems take, less what is added to a name while it is downloaded.
+/// What file systems allow, less what is added to a name during the download.
 const LONGEST_BYTES: usize = 255 - 5;
 
 /// `output` and then its numbered names, each once.
@@ -19,8 +19,8 @@ pub(super) fn names(output: &Path) -> impl Iterator<Item = PathBuf> + '_ {
     iter::once(output.to_owned()).chain(rest)
 }
 
-/// `name` with a number before its extension; `.tar.gz` and its like are one.
-/// What would be too long is cut before the number.
+/// `name` with a number before its extension; `.tar.gz` and the like count as
+/// one extension. A name that would be too long is cut before the number.
 fn numbered(name: &OsStr, number: u32) -> OsString {
     let name = name.as_encoded_bytes();
     let dot = |bytes: &[u8]| bytes.iter().rposition(|byte| *byte == b'.').filter(|at| *at > 0);
@@ -33,7 +33,7 @@ fn numbered(name: &OsStr, number: u32) -> OsString {
     let (mut stem, extension) = name.split_at(at);
     let number = format!(" ({number})");
     while stem.len() > 1 && stem.len() + number.len() + extension.len() > LONGEST_BYTES {
-        // A character of UTF-8 goes as a whole.
+        // A UTF-8 character is removed as a whole.
         let cut = stem.iter().rposition(|byte| byte & 0xC0 != 0x80).unwrap_or(0).max(1);
         stem = &stem[..cut];
     }

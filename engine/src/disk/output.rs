@@ -1,5 +1,5 @@
-//! Opening the output of a download for what its first response told: name,
-//! lock, what an earlier run left, reserved blocks. Blocking.
+//! Opening the output of a download once its first response is known: name, lock, what an earlier
+//! run left, reserved blocks. Blocking.
 
 use std::fs;
 use std::path::Path;
@@ -27,15 +27,15 @@ use crate::model::planner::Restored;
 use crate::model::samples::Proof;
 use crate::os::file::Facts;
 
-/// An object of at most so many bytes is not kept when its download ends early:
-/// fetching it again costs one request, as the first time.
+/// An object of at most this many bytes is not kept when its download ends early: fetching it again
+/// costs one request, like the first time.
 pub(crate) const SMALL_BYTES: u64 = 256 << 10;
 
 /// An output that is ready to be stored into; it holds the lock, if there is one.
 pub(crate) struct OpenedOutput {
     pub(crate) place: Place,
     pub(crate) storage: Arc<dyn Storage>,
-    /// Why a file is not mapped that might have been.
+    /// Why a file that could have been mapped is not.
     pub(crate) unmapped: Option<String>,
     pub(crate) checkpoint: Checkpoint,
     pub(crate) restored: Restored,
@@ -43,23 +43,36 @@ pub(crate) struct OpenedOutput {
     pub(crate) notices: Notices,
 }
 
+impl OpenedOutput {
+    /// What `checkpoint` records of an earlier run is here already.
+    fn new(
+        place: Place,
+        storage: Arc<dyn Storage>,
+        checkpoint: Checkpoint,
+        notices: Notices,
+    ) -> Self {
+        let (restored, restored_bytes) = restored(&checkpoint);
+        Self { place, storage, unmapped: None, checkpoint, restored, restored_bytes, notices }
+    }
+}
+
 /// How an opening begins.
 #[derive(Debug)]
 pub(crate) enum Start {
-    /// With whatever an earlier run left; nothing of it counts unless `believe`.
+    /// With whatever an earlier run left; nothing of that counts unless `believe`.
     Acquire { believe: bool },
     /// In the place of this very download, which starts over.
     Over(Place),
-    /// With the place for which [`Opening::Prove`] asked, and the outcome.
+    /// With the place that [`Opening::Prove`] asked about, and the outcome.
     Proven(Place, bool),
 }
 
-/// What comes of an opening.
+/// The outcome of an opening.
 pub(crate) enum Opening {
     /// The output is ready.
     Ready(Box<OpenedOutput>),
-    /// What is here, a partial that is locked now or a program's storage, is of
-    /// another URL: it counts if this holds.
+    /// What is here, a partial that is now locked or a program's storage, came from another URL: it
+    /// counts if this proof holds.
     Prove(Place, Proof),
 }
 
@@ -74,15 +87,8 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
             Some(window) => window.storage(checkpoint.segment_size_bytes),
             None => storage::null(),
         };
-        return Ok(Opening::Ready(Box::new(OpenedOutput {
-            place: Place::Nowhere,
-            storage,
-            unmapped: None,
-            checkpoint,
-            restored: Restored::default(),
-            restored_bytes: 0,
-            notices: Vec::new(),
-        })));
+        let opened = OpenedOutput::new(Place::Nowhere, storage, checkpoint, Vec::new());
+        return Ok(Opening::Ready(Box::new(opened)));
     }
     if is_small(request, &start)
         && request.unnamed.allow(&request.output)
@@ -103,7 +109,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         Start::Proven(Place::Partial(partial), holds) => (partial, false, Some(holds)),
         Start::Over(_) | Start::Proven(..) => (acquire(request, &first)?, true, None),
     };
-    if let Some(why) = partial.unlocked().filter(|_| !starts_over) {
+    if let Some(why) = partial.origin.unlocked.as_ref().filter(|_| !starts_over) {
         notices.push((
             NoticeCode::Other,
             format!(
@@ -113,7 +119,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         ));
     }
     let mut old = None;
-    if !starts_over && !partial.created() && !partial.is_recorded() {
+    if !starts_over && !partial.origin.created && !partial.origin.recorded {
         match believe(request, &partial, fresh_start, proven, &mut notices)? {
             Believed::All(checkpoint) => old = Some(*checkpoint),
             Believed::Nothing => {}
@@ -135,8 +141,8 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     checkpoint.pid = std::process::id();
     checkpoint.data_file = Some(partial.data_file()?);
     partial.make_private()?;
-    // Before the file gets a size: data that no checkpoint tells of is foreign.
-    let recorded = partial.is_recorded() && !starts_over;
+    // Before the file gets a size: data that no checkpoint describes is foreign.
+    let recorded = partial.origin.recorded && !starts_over;
     if !recorded && let Err(error) = partial.record(&checkpoint.encode(), request.sync) {
         return Err(undo(partial, error));
     }
@@ -154,20 +160,14 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     if let Some(why) = opened.fallback {
         notices.push((NoticeCode::StorageFallback, why));
     }
-    let (restored, restored_bytes) = restored(&checkpoint);
     Ok(Opening::Ready(Box::new(OpenedOutput {
-        place: Place::Partial(partial),
-        storage: opened.storage,
         unmapped: opened.unmapped,
-        checkpoint,
-        restored,
-        restored_bytes,
-        notices,
+        ..OpenedOutput::new(Place::Partial(partial), opened.storage, checkpoint, notices)
     })))
 }
 
-/// Gives back what another program began; the download begins anew only where that file
-/// may be replaced.
+/// Gives back what another program began; the download starts from scratch only where that file may
+/// be replaced.
 fn give_up_adopted(request: &Request, partial: Partial, why: &str) -> Result<Opening, Error> {
     let error = given_back(&partial, why);
     drop(partial);
@@ -179,8 +179,8 @@ fn give_up_adopted(request: &Request, partial: Partial, why: &str) -> Result<Ope
     }
 }
 
-/// Opens a storage of the program, and goes on with what is in it if its checkpoint is
-/// to be believed and is of this object.
+/// Opens a storage of the program, and continues with its contents if its checkpoint is to be
+/// believed and belongs to this object.
 fn open_own(
     request: &Request,
     storage: &Arc<dyn Storage>,
@@ -209,7 +209,7 @@ fn open_own(
     } else {
         let name = Path::new(storage.name());
         let cannot = |error| Error::io("cannot store the object:", name, error);
-        // A crash must not find the old one beside what is begun anew.
+        // A crash must not leave the old checkpoint beside a new beginning.
         place::remove_in(&**storage).map_err(cannot)?;
         storage.begin(request.resource.total).map_err(cannot)?;
         request.first_checkpoint()
@@ -218,24 +218,15 @@ fn open_own(
         Some(_) => Place::Own(Arc::clone(storage)),
         None => Place::Nowhere,
     };
-    let (restored, restored_bytes) = restored(&checkpoint);
-    let storage = Arc::clone(storage);
-    Ok(Opening::Ready(Box::new(OpenedOutput {
-        place,
-        storage,
-        unmapped: None,
-        checkpoint,
-        restored,
-        restored_bytes,
-        notices,
-    })))
+    let opened = OpenedOutput::new(place, Arc::clone(storage), checkpoint, notices);
+    Ok(Opening::Ready(Box::new(opened)))
 }
 
-/// Opens the output where that takes no more than a look at its names: a runtime's thread
-/// may do that.
+/// Opens the output where that takes no more than a look at its names, which a runtime's thread may
+/// do.
 ///
 /// # Errors
-/// As of [`open`].
+/// As for [`open`].
 pub(crate) fn open_at_once(
     request: &Request,
     start: &Start,
@@ -246,13 +237,13 @@ pub(crate) fn open_at_once(
     Ok(open_small(request)?.map(Box::new))
 }
 
-/// Whether the object is small enough to be all or nothing, and may be.
+/// Whether the object is small enough to be all or nothing, and the request allows that.
 fn is_small(request: &Request, start: &Start) -> bool {
     let small = |total: u64| request.small_bytes > 0 && total <= request.small_bytes;
     let keeps_file = request.storage != StorageKind::Null
         && request.window.is_none()
         && request.own_storage.is_none();
-    // A name that exists cannot be linked over, and mapping was asked for with its reasons.
+    // A name that exists cannot be linked over, and a user who asks for mapping has reasons.
     let fits = request.existing.keeps_old()
         && request.storage != StorageKind::Mmap
         && !request.in_place
@@ -263,7 +254,7 @@ fn is_small(request: &Request, start: &Start) -> bool {
         && matches!(start, Start::Acquire { .. } | Start::Over(Place::Unnamed(_)))
 }
 
-/// `None` where an earlier run has its files.
+/// `None` where an earlier run has left files.
 fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
     let total = request.resource.total.unwrap_or(0);
     refuse_existing(&request.output)?;
@@ -271,15 +262,8 @@ fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
     let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
     let buffers = &request.unnamed.buffers;
     let Some(unnamed) = Unnamed::new(&request.output, limit, buffers)? else { return Ok(None) };
-    Ok(Some(OpenedOutput {
-        storage: Arc::new(unnamed.bytes().clone()),
-        unmapped: None,
-        place: Place::Unnamed(unnamed),
-        checkpoint: request.first_checkpoint(),
-        restored: Restored::default(),
-        restored_bytes: 0,
-        notices: Vec::new(),
-    }))
+    let (storage, checkpoint) = (Arc::new(unnamed.bytes().clone()), request.first_checkpoint());
+    Ok(Some(OpenedOutput::new(Place::Unnamed(unnamed), storage, checkpoint, Vec::new())))
 }
 
 fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
@@ -297,15 +281,14 @@ fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
         true => give_up(&paths)?,
         false => None,
     };
-    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
     let encode = |data_file| Checkpoint { data_file, ..first.clone() }.encode();
     let first = First { encode: &encode, durable: request.sync, replaced_mode: given_up };
     if request.existing == Existing::Rename {
-        return acquire_free(&request.output, &first, &holder);
+        return acquire_free(&request.output, &first);
     }
-    let partial = Partial::acquire(paths.clone(), &first, &holder)?;
+    let partial = Partial::acquire(paths.clone(), &first)?;
     if request.existing.keeps_old()
-        // It may have appeared while the lock was taken.
+        // The output may have appeared while the lock was taken.
         && let Err(error) = refuse_finished(&paths, request.replaces_empty)
     {
         return Err(undo(partial, error));
@@ -313,18 +296,14 @@ fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
     Ok(partial)
 }
 
-/// The partial of the first numbered name of `output` that no file has and no
-/// other download is writing. One that an earlier run left there is continued.
-fn acquire_free(
-    output: &Path,
-    first: &First<'_>,
-    holder: &dyn Fn(&[u8]) -> Option<u32>,
-) -> Result<Partial, Error> {
+/// The partial of the first numbered name of `output` that no file has and no other download is
+/// writing. A partial that an earlier run left there is continued.
+fn acquire_free(output: &Path, first: &First<'_>) -> Result<Partial, Error> {
     let taken = |error: &Error| matches!(error.kind(), ErrorKind::OutputExists | ErrorKind::Locked);
     let mut last = None;
     for name in names(output) {
         let free = refuse_existing(&name);
-        let partial = free.and_then(|()| Partial::acquire(Paths::of(&name), first, holder));
+        let partial = free.and_then(|()| Partial::acquire(Paths::of(&name), first));
         match partial {
             Err(error) if taken(&error) => last = Some(error),
             other => return other,
@@ -333,15 +312,15 @@ fn acquire_free(
     Err(last.unwrap_or_else(|| Error::new(ErrorKind::Internal, "an output without a name")))
 }
 
-/// What this very run created goes away again; what an earlier one left stays.
+/// Removes what this very run created; what an earlier one left stays.
 fn undo(partial: Partial, error: Error) -> Error {
-    // The first error is the one to tell.
+    // The first error is the one to report.
     let _ = partial.undo();
     error
 }
 
-/// Removes what is in place of an object that is to replace it, and is no download of
-/// ours; gives the mode that it had.
+/// Removes whatever a new object is to replace and is no download of ours; returns the mode that it
+/// had.
 ///
 /// # Errors
 /// When it cannot be removed, or is no regular file.

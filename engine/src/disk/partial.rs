@@ -13,6 +13,7 @@ use crate::fault_point::{self, Call};
 use crate::model::adoption::Adopted;
 use crate::model::checkpoint::DataFile;
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::Hint;
 use crate::os;
 use crate::os::file::{Facts, Identity, PRIVATE_MODE};
 
@@ -47,7 +48,7 @@ impl Paths {
         Self { output: output.to_owned(), partial: with(".part"), checkpoint: with(".haul") }
     }
 
-    /// The same for a download whose data has the final name from the start.
+    /// The same, for a download whose data has the final name from the start.
     pub(crate) fn in_place(output: &Path) -> Self {
         Self { partial: output.to_owned(), ..Self::of(output) }
     }
@@ -62,10 +63,10 @@ impl Paths {
 #[derive(Debug)]
 pub(crate) struct Partial {
     file: Arc<File>,
-    /// The checkpoint as it is at its name, with the lock.
+    /// The checkpoint file at its name, which has the lock.
     checkpoint: Mutex<File>,
     paths: Paths,
-    origin: Origin,
+    pub(super) origin: Origin,
 }
 
 /// How a partial came to be.
@@ -73,11 +74,11 @@ pub(crate) struct Partial {
 pub(super) struct Origin {
     /// Whether the data's file did not exist before.
     pub(super) created: bool,
-    /// Whether the checkpoint is the first one of this run, and tells of the data's file.
+    /// Whether the checkpoint is the first one of this run, and describes the data's file.
     pub(super) recorded: bool,
     /// Why there is no lock.
     pub(super) unlocked: Option<String>,
-    /// The mode of the file that this download is in the place of.
+    /// The mode of the file that this download replaced.
     pub(super) replaced_mode: Option<u32>,
     /// What the data was before haul took it over, where another program began it.
     pub(super) adopted: Option<Adopted>,
@@ -89,18 +90,18 @@ impl Partial {
         Self { file: Arc::new(file), checkpoint: Mutex::new(checkpoint), paths, origin }
     }
 
-    /// Whether nobody but the owner can read the data, as far as its mode tells.
+    /// Whether only its owner can read the data, as far as its mode tells.
     pub(crate) fn is_private(&self) -> bool {
         Facts::of(&self.file).is_ok_and(|found| found.is_private())
     }
 
-    /// The mode that the published file is not to go beyond, where it is in the place of
-    /// another one: of what an earlier run replaced nothing is known but that it is gone.
+    /// The mode that the published file must not exceed, where it replaces another one: of a file
+    /// that an earlier run replaced, only that it is gone is known.
     pub(super) fn replaced_mode(&self) -> Option<u32> {
         self.origin.replaced_mode.or((!self.origin.created).then_some(PRIVATE_MODE))
     }
 
-    /// Makes the data private, which a kill while publishing may have opened to others.
+    /// Makes the data private again, since a kill while publishing may have left it open to others.
     ///
     /// # Errors
     /// When its mode cannot be set.
@@ -124,25 +125,9 @@ impl Partial {
         &self.paths
     }
 
-    /// Whether the data's file did not exist before. A checkpoint found beside it
-    /// described another file then.
-    pub(crate) fn created(&self) -> bool {
-        self.origin.created
-    }
-
-    /// Whether the checkpoint is the first one of this run, and complete.
-    pub(crate) fn is_recorded(&self) -> bool {
-        self.origin.recorded
-    }
-
     /// What the data was before haul took it over, where another program began it.
     pub(crate) fn adopted(&self) -> Option<&Adopted> {
         self.origin.adopted.as_ref()
-    }
-
-    /// Why nothing keeps other hauls away, where that is so.
-    pub(crate) fn unlocked(&self) -> Option<&str> {
-        self.origin.unlocked.as_deref()
     }
 
     /// The bytes of the checkpoint.
@@ -156,8 +141,8 @@ impl Partial {
     /// Replaces the checkpoint.
     ///
     /// # Errors
-    /// [`ErrorKind::LocalFile`] when its name is not ours any more, and whatever
-    /// keeps a file from being written.
+    /// [`ErrorKind::LocalFile`] when its name is not ours any more, and any error that keeps a file
+    /// from being written.
     pub(crate) fn record(&self, bytes: &[u8], durable: bool) -> Result<(), Error> {
         let path = &self.paths.checkpoint;
         let cannot = |error| Error::io("cannot write the checkpoint", path, error);
@@ -177,7 +162,7 @@ impl Partial {
         Ok(())
     }
 
-    /// What a checkpoint knows the file by.
+    /// What a checkpoint identifies the file by.
     ///
     /// # Errors
     /// When the file cannot be examined.
@@ -189,7 +174,7 @@ impl Partial {
     /// program can delete or replace it at any time.
     ///
     /// # Errors
-    /// When the name cannot be looked up; that it does not exist is no error.
+    /// When the name cannot be looked up; a missing name is no error.
     pub(crate) fn still_ours(&self) -> io::Result<bool> {
         is_named(&self.paths.partial, &self.file)
     }
@@ -198,7 +183,7 @@ impl Partial {
     /// what has become someone else's.
     ///
     /// # Errors
-    /// When a file cannot be unlinked; that it does not exist is no error.
+    /// When a file cannot be unlinked; a missing file is no error.
     pub(crate) fn remove(self) -> io::Result<()> {
         fault_point::pass(Call::RemovePartial)?;
         if self.still_ours()? {
@@ -207,10 +192,10 @@ impl Partial {
         self.remove_checkpoint()
     }
 
-    /// Removes what was created when it was acquired, and leaves what was there.
+    /// Removes what acquiring it created, and leaves what was there before.
     ///
     /// # Errors
-    /// As of [`Self::remove`].
+    /// As for [`Self::remove`].
     pub(super) fn undo(self) -> io::Result<()> {
         match (self.origin.created, self.origin.recorded) {
             (true, _) => self.remove(),
@@ -222,12 +207,12 @@ impl Partial {
     /// Unlinks the checkpoint, unless it has become another download's.
     ///
     /// # Errors
-    /// When it cannot be unlinked; that it does not exist is no error.
+    /// When it cannot be unlinked; a missing file is no error.
     pub(crate) fn remove_checkpoint(&self) -> io::Result<()> {
         remove_checkpoint(&self.paths.checkpoint, &self.lock())
     }
 
-    /// Frees the lock, although the data may still be open.
+    /// Releases the lock, although the data may still be open.
     pub(super) fn unlock(&self) {
         let _ = self.lock().unlock();
     }
@@ -248,19 +233,18 @@ pub(super) fn data_file(file: &File, paths: &Paths) -> Result<DataFile, Error> {
     Ok(DataFile { in_place: paths.are_in_place(), device, inode })
 }
 
-/// The error for an output that is there already.
+/// The error for an output that exists already.
 pub(super) fn output_exists(output: &Path, consequence: &str) -> Error {
     let shown = output.display();
     if output.is_dir() {
         let message = format!("{shown} is a directory; {consequence}");
-        return Error::new(ErrorKind::OutputExists, message)
-            .with_hint("choose another output, or give it as the directory to write into (--dir)");
+        return Error::new(ErrorKind::OutputExists, message).with_hint(Hint::OutputIsDirectory);
     }
     Error::new(
         ErrorKind::OutputExists,
         format!("{shown} exists and is not to be replaced; {consequence}"),
     )
-    .with_hint("choose another output or allow replacing it (--overwrite)")
+    .with_hint(Hint::OutputExists)
 }
 
 /// The error for a file that is not ours any more.

@@ -1,11 +1,10 @@
-//! Partial downloads at rest: what they are, and removing them. Blocking, and
-//! needs no engine.
+//! Partial downloads at rest: what they are, and removing them. Blocking, and needs no engine.
 //!
-//! What lies in a directory may be another program's. Only a `NAME.haul` that begins
-//! like a checkpoint counts, with the data that it is of: `NAME.part`, `NAME` where the
-//! data had its final name from the start, or none, where a kill came before there was
-//! any or somebody removed it. So does `NAME.hau~` without one, where a kill came before the
-//! checkpoint had its name. Nothing is removed without its lock.
+//! A file in a directory may be another program's. Only a `NAME.haul` that begins like a checkpoint
+//! counts, with the data that it describes: `NAME.part`, `NAME` where the data had its final name
+//! from the start, or none, where a kill came before there was any or somebody removed it. A
+//! `NAME.hau~` without data counts too, where a kill came before the checkpoint had its name.
+//! Nothing is removed without its lock.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,30 +23,29 @@ use crate::model::event::ValidatorKind;
 use crate::os;
 use crate::os::file::{Facts, Identity};
 
-/// A partial download, as its files tell of it. Nothing of it was read but the
-/// checkpoint: [`crate::verify_partial`] reads the data.
+/// A partial download, as its files describe it. Only its checkpoint was read:
+/// [`crate::verify_partial`] reads the data.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PartialInfo {
     /// The name that the file gets when it is complete.
     pub output: PathBuf,
-    /// What the checkpoint tells, or why it tells nothing: a damaged one, or
-    /// one of a newer version.
+    /// What the checkpoint records, or why it cannot be used: it is damaged, or of a newer version.
     pub state: Result<PartialState, String>,
     /// The data: `NAME.part`, or `NAME` itself. `None` where only the checkpoint is here.
     pub data: Option<PathBuf>,
     /// The checkpoint: `NAME.haul`, or a file that was to become it.
     pub checkpoint: PathBuf,
-    /// What the data takes of the disk, in bytes.
+    /// How much disk space the data occupies, in bytes.
     pub disk_bytes: u64,
-    /// When data or checkpoint were written last.
+    /// When data or checkpoint was last written.
     pub modified: SystemTime,
     /// Whether a download holds the lock now.
     pub running: bool,
 }
 
-/// What a checkpoint tells of its download.
+/// What a checkpoint records about its download.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -79,11 +77,11 @@ pub fn partial_info(path: &Path) -> Result<PartialInfo, Error> {
     }
 }
 
-/// All partial downloads in `dir`, not in the directories below, by name.
+/// All partial downloads directly in `dir`, sorted by name.
 ///
 /// # Errors
-/// [`ErrorKind::LocalFile`] when the directory cannot be read. A partial that
-/// vanishes meanwhile was published or removed, and is left out.
+/// [`ErrorKind::LocalFile`] when the directory cannot be read. A partial that vanishes meanwhile
+/// was published or removed, and is left out.
 pub fn find_partials(dir: &Path) -> Result<Vec<PartialInfo>, Error> {
     let cannot_read = |error| Error::io("cannot read the directory", dir, error);
     let mut found = Vec::new();
@@ -99,31 +97,30 @@ pub fn find_partials(dir: &Path) -> Result<Vec<PartialInfo>, Error> {
     }
     for name in names {
         let output = dir.join(os::name::of_bytes(name));
-        // One that cannot be examined is nobody's reason to see none of the others.
+        // One that cannot be examined must not hide the others.
         found.extend(look_at(&output).unwrap_or(None));
     }
     found.sort_by(|a, b| a.output.cmp(&b.output));
     Ok(found)
 }
 
-/// Removes the partial download of `output` and returns how many bytes of the
-/// disk that frees. Data that has its final name stays where it is whole, since only its
-/// end was not recorded, and where nothing of it is what was stored.
+/// Removes the partial download of `output` and returns how many bytes of disk space that frees.
+/// Data that has its final name stays where it is whole, since only its end was not recorded, and
+/// where nothing in it is what was stored.
 ///
 /// # Errors
 /// [`ErrorKind::Locked`] while the download runs; [`ErrorKind::LocalFile`] when
 /// there is no partial, its checkpoint is of a newer version or none at all, or
 /// a file cannot be removed.
 pub fn remove_partial(output: &Path) -> Result<u64, Error> {
-    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
     let here = here(output)?;
     let Here { paths, data: Some(_), .. } = here else {
-        remove_alone(&here.paths, &holder)?;
+        remove_alone(&here.paths)?;
         return Ok(0);
     };
-    let partial = Partial::acquire_earlier(paths, &holder)?;
+    let partial = Partial::acquire_earlier(paths)?;
     let paths = partial.paths().clone();
-    // Only with the lock: it may have been published and begun again since.
+    // Read only under the lock: it may have been published and begun again since.
     let info = partial_info(output)?;
     let decoded = Checkpoint::decode(&partial.checkpoint()?);
     match &decoded {
@@ -154,11 +151,11 @@ pub fn remove_partial(output: &Path) -> Result<u64, Error> {
     Ok(info.disk_bytes)
 }
 
-/// Removes the checkpoint that a kill left of the download that published `output`: of that
-/// download nothing else is here. One that cannot be removed does no harm.
+/// Removes the checkpoint that a kill left of the download that published `output`, of which
+/// nothing else is here. A checkpoint that cannot be removed does no harm.
 pub(crate) fn forget_published(output: &Path) {
     if let Ok(Here { paths, checkpoint: Some((_, Ok(_))), data: None }) = here(output)
-        && let Err(error) = remove_alone(&paths, &|_| None)
+        && let Err(error) = remove_alone(&paths)
     {
         tracing::debug!(%error, "a checkpoint without a download stays");
     }
@@ -191,7 +188,8 @@ fn here(output: &Path) -> Result<Here, Error> {
     let Some(found) = examine(&paths.checkpoint)? else {
         let staged = checkpoint_file::left_staged(&paths.checkpoint).next().transpose();
         let staged = staged.map_err(|error| Error::io("cannot examine", output, error))?;
-        // Beside data it tells nothing: what has no checkpoint is another program's.
+        // A staged checkpoint says nothing about data: data without a checkpoint is another
+        // program's.
         let Some(staged) = staged.filter(|_| data.is_none()) else {
             return Ok(Here { paths, checkpoint: None, data });
         };
@@ -203,7 +201,7 @@ fn here(output: &Path) -> Result<Here, Error> {
         return Ok(Here { paths, checkpoint: Some((found, decoded)), data });
     };
     let decoded = decoded(&paths)?.unwrap_or_else(none);
-    // A file that has the name meanwhile is not the one that was begun.
+    // Another file that has taken the name is not the one that was begun.
     let in_place = decoded.as_ref().ok().and_then(|it| it.data_file).filter(|it| it.in_place);
     if let Some(told) = in_place {
         paths = Paths::in_place(output);

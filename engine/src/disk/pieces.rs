@@ -1,10 +1,10 @@
 //! Digests of pieces, compared as soon as the segments that hold them are
 //! stored.
 //!
-//! A piece is read back from the file by a thread of its own, where it is in the
-//! page cache still. A segment counts as stored only once every piece that
-//! touches it is good; when one is not, all segments that it touches are missing
-//! again, and with them the proof of all pieces that touch those.
+//! A thread of its own reads a piece back from the file, where it is still in the page
+//! cache. A segment counts as stored only once every piece that touches it is good. When
+//! a piece is not good, all segments that it touches are missing again, and every other
+//! piece that touches those has to be proven again.
 
 use std::io;
 use std::ops::Range;
@@ -23,12 +23,12 @@ use crate::model::size::exact_words;
 
 const READ_BYTES: usize = 256 << 10;
 
-/// What is known of a piece.
+/// The state of a piece.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     /// Not all of its segments are stored.
     Waiting,
-    /// It is being hashed, by the job of this number.
+    /// It is being hashed, by the job with this number.
     Asked(u32),
     Good,
 }
@@ -38,13 +38,13 @@ struct Job {
     number: u32,
 }
 
-/// The pieces of one epoch of one download. Dropping it ends the work soon.
+/// The pieces of one epoch of one download. Dropping it soon ends the work.
 pub(super) struct PieceCheck {
     pieces: Pieces,
     total_bytes: u64,
     segment_bytes: u64,
     states: Vec<State>,
-    /// By segment.
+    /// Indexed by segment.
     stored: Vec<bool>,
     good: Vec<bool>,
     next_job: u32,
@@ -58,16 +58,16 @@ enum Way {
     Inline(Box<Reader>),
 }
 
-/// What came of hashing a piece.
+/// The outcome of hashing a piece.
 pub(super) struct HashedPiece {
     piece: usize,
-    /// Of the job.
+    /// The number of the job.
     number: u32,
-    /// Its digest, unless it cannot be read.
+    /// Its digest, or why it cannot be read.
     found: io::Result<Vec<u8>>,
 }
 
-/// What a piece that is not good means.
+/// The consequence of a piece that is not good.
 pub(super) struct Bad {
     /// The segments that are missing again.
     pub(super) segments: Range<usize>,
@@ -76,8 +76,8 @@ pub(super) struct Bad {
 }
 
 impl PieceCheck {
-    /// Of an object of `total_bytes`, which `pieces` fit, in segments. `tell` takes what
-    /// [`Self::on_hashed`] is to be given.
+    /// Checks an object of `total_bytes`, which `pieces` fit, by segment. `tell`
+    /// receives what must be passed to [`Self::on_hashed`].
     ///
     /// # Errors
     /// When no thread can be started.
@@ -107,7 +107,7 @@ impl PieceCheck {
             #[cfg(test)]
             Crew::Inline => Way::Inline(Box::new(reader)),
         };
-        let segment_bytes = epoch.layout().segment_size_bytes;
+        let segment_bytes = epoch.layout.segment_size_bytes;
         let segments = total_bytes.div_ceil(segment_bytes) as usize;
         Ok(Self {
             states: vec![State::Waiting; pieces.count()],
@@ -137,7 +137,7 @@ impl PieceCheck {
         self.good.get(segment).copied().unwrap_or(false)
     }
 
-    /// A segment is stored.
+    /// Notes that a segment is stored.
     pub(super) fn stored(&mut self, segment: usize) {
         let Some(stored) = self.stored.get_mut(segment) else { return };
         *stored = true;
@@ -149,8 +149,8 @@ impl PieceCheck {
                 self.states[piece] = State::Asked(number);
                 let job = Job { piece, number };
                 match &mut self.jobs {
-                    // A thread that is gone leaves the download without an end of
-                    // this kind only after a panic of its own.
+                    // A thread is gone only after a panic of its own, which keeps the
+                    // download from ending this way.
                     Way::Thread(sender) => drop(sender.send(job)),
                     #[cfg(test)]
                     Way::Inline(reader) => reader.check(&job),
@@ -159,8 +159,8 @@ impl PieceCheck {
         }
     }
 
-    /// What became of a piece. Segments that are good by this are returned, or what
-    /// is bad.
+    /// Takes the outcome for a piece. Returns the segments that are now good, or what is
+    /// bad.
     ///
     /// # Errors
     /// When the piece cannot be read.
@@ -222,7 +222,7 @@ struct Reader {
 impl Reader {
     fn check(&self, job: &Job) {
         let range = self.pieces.range(job.piece, self.total_bytes);
-        let storage = self.epoch.storage();
+        let storage = &self.epoch.storage;
         let found = hashed(&self.pieces, range, &**storage, &self.cancel);
         if !self.cancel.load(Ordering::Relaxed) {
             (self.tell)(HashedPiece { piece: job.piece, number: job.number, found });
@@ -253,10 +253,10 @@ fn hashed(
     Ok(hasher.finish())
 }
 
-/// Compares all pieces of a complete object whose size nobody told before.
+/// Compares all pieces of a complete object whose size was not known before.
 ///
 /// # Errors
-/// When it cannot be read.
+/// When the object cannot be read.
 pub(super) fn first_bad(
     pieces: &Pieces,
     total_bytes: u64,

@@ -1,6 +1,6 @@
-//! Where a download keeps its data and its checkpoint: in a partial beside its
-//! output, in a file without a name, in a storage of the program, or nowhere. The
-//! keeper asks for what must be done and need not know which it is.
+//! Where a download keeps its data and its checkpoint: in a partial beside its output, in a file
+//! without a name, in a storage of the program, or nowhere. The keeper asks for what must be done
+//! and need not know which place it has.
 
 use std::collections::HashSet;
 use std::io;
@@ -20,14 +20,14 @@ use crate::model::error::{Error, Kept};
 /// What errors call a program's own storage.
 const IN_STORAGE: &str = "the storage";
 
-/// The checkpoint in the place of the one that `storage` keeps, if it does.
+/// Replaces the checkpoint that `storage` keeps, if it keeps one.
 pub(super) fn save_in(storage: &dyn Storage, checkpoint: &Checkpoint) -> Result<(), Error> {
     let Some(checkpoints) = storage.checkpoints() else { return Ok(()) };
     let saved = checkpoints.save(&checkpoint.encode());
     saved.map_err(|error| Error::io("cannot keep the checkpoint in", Path::new(IN_STORAGE), error))
 }
 
-/// No checkpoint is kept by `storage`.
+/// Removes the checkpoint that `storage` keeps, if any.
 pub(super) fn remove_in(storage: &dyn Storage) -> io::Result<()> {
     storage.checkpoints().map_or(Ok(()), Checkpoints::remove)
 }
@@ -37,13 +37,13 @@ pub(super) fn remove_in(storage: &dyn Storage) -> io::Result<()> {
 pub(crate) enum Place {
     /// `NAME.part` and `NAME.haul`, which become `NAME`.
     Partial(Partial),
-    /// A file that has no name before it is `NAME`; it has no checkpoint.
+    /// A file whose first name is `NAME`; it has no checkpoint.
     Unnamed(Unnamed),
-    /// A program's own storage that keeps the checkpoint as well.
+    /// A program's own storage, which keeps the checkpoint as well.
     Own(Arc<dyn Storage>),
-    /// Nothing is recorded or published: of [`crate::StorageKind::Null`], of a
-    /// [`crate::ByteStream`], whose bytes are in memory until they are taken, and of a
-    /// program's own storage without one.
+    /// Nothing is recorded or published: for [`crate::StorageKind::Null`], for a
+    /// [`crate::ByteStream`], whose bytes are in memory until they are taken, and for a program's
+    /// own storage that keeps no checkpoint.
     Nowhere,
 }
 
@@ -57,7 +57,7 @@ impl Place {
         }
     }
 
-    /// What errors about the data name.
+    /// The path that errors about the data name.
     pub(crate) fn data(&self) -> &Path {
         match self {
             Self::Partial(partial) => &partial.paths().partial,
@@ -69,8 +69,8 @@ impl Place {
     /// Replaces the checkpoint on the disk.
     ///
     /// # Errors
-    /// [`ErrorKind::LocalFile`] when the partial's name is not ours any more,
-    /// and whatever keeps a file from being written.
+    /// [`ErrorKind::LocalFile`] when the partial's name is not ours any more, and any error that
+    /// keeps a file from being written.
     pub(super) fn record(&self, checkpoint: &Checkpoint, sync: bool) -> Result<(), Error> {
         let partial = match self {
             Self::Partial(partial) => partial,
@@ -87,7 +87,7 @@ impl Place {
         partial.record(&checkpoint.encode(), sync)
     }
 
-    /// Who has the checkpoint, where there is one.
+    /// Where the checkpoint is, if there is one.
     pub(crate) fn kept(&self) -> Option<Kept> {
         match self {
             Self::Partial(partial) => Some(Kept::File(partial.paths().checkpoint.clone())),
@@ -96,8 +96,8 @@ impl Place {
         }
     }
 
-    /// Who has the checkpoint after it was `written`, or an older one where that
-    /// failed: on a full disk it is what the next run goes on from.
+    /// Where the checkpoint is after it was `written`, or where an older one is if that failed: on
+    /// a full disk the next run continues from the older one.
     pub(super) fn recorded(&self, written: Result<(), Error>) -> Result<Option<Kept>, Error> {
         match (self, written) {
             (Self::Partial(partial), Err(error))
@@ -110,7 +110,7 @@ impl Place {
         }
     }
 
-    /// Writes the complete object, of `len_bytes`, where it is in memory only and is to be a
+    /// Writes the complete object, of `len_bytes`, where it is only in memory and is to become a
     /// file.
     pub(super) fn write(&mut self, len_bytes: u64, options: &PublishOptions) -> Result<(), Error> {
         match self {
@@ -138,8 +138,8 @@ impl Place {
         }
     }
 
-    /// Makes the name durable where [`Self::name`] did not, unless its directory is among
-    /// those that are `durable`.
+    /// Makes the name durable where [`Self::name`] did not, unless its directory is already in
+    /// `durable`.
     pub(super) fn sync_directory(
         &self,
         options: &PublishOptions,
@@ -152,39 +152,38 @@ impl Place {
         }
     }
 
-    /// Frees the lock. A background sync, or a sink that a fetcher has not
-    /// dropped yet, may hold the open file for a while. Neither can write any
-    /// more.
+    /// Releases the lock. A background sync, or a sink that a fetcher has not dropped yet, may keep
+    /// the file open for a while; neither can write any more.
     pub(super) fn unlock(&self) {
         if let Self::Partial(partial) = self {
             partial.unlock();
         }
     }
 
-    /// The file that is given back where this is removed: another program began it.
+    /// The file that removing this gives back, where another program began it.
     pub(crate) fn gives_back(&self) -> Option<PathBuf> {
         let Self::Partial(partial) = self else { return None };
         partial.adopted().map(|adopted| foreign::former_path(partial.paths(), adopted.former))
     }
 
-    /// See [`Partial::remove`]. What another program began is given back to it instead.
+    /// See [`Partial::remove`]. Data that another program began is given back instead.
     pub(crate) fn remove(self) -> io::Result<()> {
         match self {
             Self::Partial(partial) if partial.adopted().is_some() => foreign::give_back(&partial),
             Self::Partial(partial) => partial.remove(),
-            // Without a name it is gone with its last handle.
+            // Without a name the file is gone with its last handle.
             Self::Unnamed(_) | Self::Nowhere => Ok(()),
             Self::Own(storage) => remove_in(&*storage),
         }
     }
 
-    /// Whether nothing is left of a download that ends early, so that there is
-    /// nothing to be recorded or synced while it runs either.
+    /// Whether nothing is left of a download that ends early, so that there is nothing to record or
+    /// sync while it runs either.
     pub(super) fn keeps_nothing(&self) -> bool {
         matches!(self, Self::Unnamed(_) | Self::Nowhere)
     }
 
-    /// Whether publishing syncs the data with the attributes, once for both.
+    /// Whether publishing syncs the data and the attributes in one sync.
     pub(super) fn syncs_at_once(&self) -> bool {
         matches!(self, Self::Unnamed(_))
     }

@@ -1,4 +1,4 @@
-//! Compares what was received with the digests that were given for it.
+//! Compares what was received with the digests given for it.
 
 use std::io;
 use std::path::Path;
@@ -12,30 +12,27 @@ use crate::model::config::{Checksum, DigestAlgorithm, Pieces, hex};
 use crate::model::digest_claims::Altered;
 use crate::model::digest_fields::FieldDigest;
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::Hint;
 use crate::model::range::ByteRange;
 use crate::model::size::differing;
-
-/// What to do when bytes are not what the server says of them, time and again.
-pub(crate) const ALTERED_HINT: &str = "the server, or something before it, alters the data or its \
-    digest: download from another place, or give the right --checksum, which counts instead";
 
 /// What a complete object is compared with.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Expected {
-    /// By the user. With it, nothing that a server says counts.
+    /// The user's digest. With it, nothing that a server says counts.
     pub(crate) checksum: Option<Checksum>,
-    /// By fields of the server's responses.
+    /// Digests from fields of the server's responses.
     pub(crate) fields: Vec<FieldDigest>,
-    /// Of its parts, by the user; compared as they come where the size is known.
+    /// The user's digests of parts; compared on arrival where the size is known.
     pub(crate) pieces: Option<Pieces>,
-    /// How many bytes it has, by the user.
+    /// The size that the user gave.
     pub(crate) size_bytes: Option<u64>,
 }
 
 /// What to do about an object of another size.
 const SIZE_HINT: &str = "check the size that was given: the object may have changed";
 
-/// Says no to an object that has not the size in bytes that the user gave.
+/// Refuses an object whose size in bytes is not the one that the user gave.
 ///
 /// # Errors
 /// [`ErrorKind::LimitReached`].
@@ -55,7 +52,7 @@ pub(crate) fn refuse_size(expected: Option<u64>, found: u64) -> Result<(), Error
     }
 }
 
-/// Says no to an object that is larger than the user allows, in bytes.
+/// Refuses an object that is larger than the user allows, in bytes.
 ///
 /// # Errors
 /// [`ErrorKind::LimitReached`].
@@ -70,13 +67,13 @@ pub(crate) fn refuse_larger(most: Option<u64>, found: u64) -> Result<(), Error> 
                     "the object has {found} or more, and {most} are allowed; nothing was published"
                 ),
             )
-            .with_hint("allow more (--max-filesize) if it is wanted all the same"))
+            .with_hint(Hint::TooLarge))
         }
     }
 }
 
-/// The digest that the user gave, as found, and an error if it or another one
-/// differs.
+/// The digest that the user gave, as found, and an error if this or another
+/// digest differs.
 type Compared = (Option<(DigestAlgorithm, Vec<u8>)>, Option<Error>);
 
 impl Expected {
@@ -85,16 +82,16 @@ impl Expected {
         Self { checksum: Some(checksum), ..Self::default() }
     }
 
-    /// The digest that is compared: of several, the one that is computed while
-    /// the bytes come.
+    /// The digest to compare: of several, the one that is computed while the
+    /// bytes come.
     pub(crate) fn algorithm(&self) -> Option<DigestAlgorithm> {
         let checksums = self.fields.iter().map(|of| &of.checksum);
         self.checksum.iter().chain(checksums).next().map(Checksum::algorithm)
     }
 
-    /// Compares with the digests that are `known` of what is stored, or else
-    /// hashes it. `output` is for the error; without one
-    /// the bytes went elsewhere.
+    /// Compares with the digests of the stored bytes that are already `known`, or
+    /// else hashes the bytes. `output` is for the error; without one the bytes
+    /// went elsewhere.
     ///
     /// # Errors
     /// When the storage cannot be read.
@@ -122,7 +119,7 @@ impl Expected {
             if found != checksum.digest() {
                 let said = format!("{checksum} is in the server's {field}");
                 let mismatch = mismatch(output, checksum.algorithm(), &found, &said);
-                return Ok((None, Some(mismatch.with_hint(ALTERED_HINT))));
+                return Ok((None, Some(mismatch.with_hint(Hint::Altered))));
             }
         }
         Ok((None, None))
@@ -145,7 +142,7 @@ fn mismatch(output: Option<&Path>, algorithm: DigestAlgorithm, found: &[u8], sai
     Error::new(ErrorKind::DigestMismatch, message)
 }
 
-/// The digest of the file, which is read for it.
+/// The digest of the file, computed by reading it.
 fn file_digest(algorithm: DigestAlgorithm, storage: &dyn Storage) -> io::Result<Vec<u8>> {
     let mut hasher = Hasher::new(algorithm);
     let (mut at, mut buffer) = (0, vec![0; READ_BYTES]);
@@ -160,22 +157,22 @@ fn file_digest(algorithm: DigestAlgorithm, storage: &dyn Storage) -> io::Result<
     }
 }
 
-/// The hash of what a stream has given out, against which its repetition from the
-/// start is compared: an equal entity tag is only what the server says.
+/// The hash of what a stream has given out. A repetition from the start is
+/// compared with it: an equal entity tag is only the server's claim.
 pub(crate) struct RepeatProof {
-    /// So many of its bytes are still to come.
+    /// How many of its bytes are still to come.
     left_bytes: u64,
     expected: blake3::Hash,
     hasher: Box<blake3::Hasher>,
 }
 
 impl RepeatProof {
-    /// The first `given_bytes` have this hash.
+    /// Expects the first `given_bytes` to have this hash.
     pub(super) fn new(given_bytes: u64, expected: blake3::Hash) -> Self {
         Self { left_bytes: given_bytes, expected, hasher: Box::default() }
     }
 
-    /// Takes the next bytes; false once all are here and differ.
+    /// Takes the next bytes; false once all have arrived and differ.
     pub(crate) fn agrees(&mut self, pieces: &[Bytes]) -> bool {
         if self.left_bytes == 0 {
             return true;
@@ -189,7 +186,7 @@ impl RepeatProof {
     }
 }
 
-/// The claim of a response about its part, and the hash of what came of it.
+/// A response's claim about its part, and the hash of what arrived of it.
 pub(crate) struct PartProof {
     claim: FieldDigest,
     range: ByteRange,
@@ -208,7 +205,7 @@ impl PartProof {
         self.hasher.update(bytes);
     }
 
-    /// What differs, if all bytes up to `end` came, the part has no more, and
+    /// What differs, if all bytes up to `end` have come, the part ends there, and
     /// they are not what was claimed.
     pub(crate) fn finish(self, end: u64) -> Option<Altered> {
         if end != self.range.end() {

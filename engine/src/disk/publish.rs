@@ -1,8 +1,8 @@
 //! From `NAME.part` to `NAME`: the one place where the final name appears.
 //!
-//! The order makes every instant safe to be killed at, or to lose power at:
-//! data and attributes are on the disk before the name is, the name is on the
-//! disk before the checkpoint goes, and until the rename nothing is given up.
+//! The order makes it safe to be killed or to lose power at any instant: data and attributes are on
+//! the disk before the name is, the name is on the disk before the checkpoint goes, and until the
+//! rename nothing is given up.
 
 use std::fs::{self, File};
 use std::io;
@@ -26,9 +26,9 @@ use crate::os::file::{Facts, PRIVATE_MODE};
 /// How [`publish`] does its work.
 #[derive(Debug, Clone)]
 pub(crate) struct PublishOptions {
-    /// What becomes of a file that is at the final name.
+    /// What to do with a file that has the final name.
     pub(crate) existing: Existing,
-    /// An empty file at that name is none.
+    /// Whether an empty file at that name counts as none.
     pub(crate) replaces_empty: bool,
     /// Make the data and the name durable.
     pub(crate) sync: bool,
@@ -39,18 +39,19 @@ pub(crate) struct PublishOptions {
 }
 
 /// Gives the complete object in `partial`, of `len_bytes`, its final name and removes the
-/// checkpoint; returns that name, and how it was given. Its data is synced, if it is to be, and no writer is left: a
-/// write after this call could change the published file and its time.
+/// checkpoint; returns that name, and how it was given. Its data must already be synced, if it is
+/// to be, and no writer may be left: a write after this call could change the published file and
+/// its time.
 ///
-/// The mode becomes what the umask gives, or that of the file that is replaced. Mode and time are left as they are
-/// on file systems that do not have them.
+/// The mode becomes what the umask gives, or that of the replaced file. Mode and time are left
+/// alone on file systems that do not have them.
 ///
 /// # Errors
-/// [`ErrorKind::OutputExists`] when the output exists and is not to be
-/// replaced; [`ErrorKind::LocalFile`] when the partial was deleted, replaced or
-/// truncated, or an operation failed; [`ErrorKind::DiskFull`] when the sync found no
-/// space. Partial and checkpoint are kept. Only when the sync of the directory
-/// fails does the output exist, complete, and the checkpoint with it.
+/// [`ErrorKind::OutputExists`] when the output exists and must not be replaced;
+/// [`ErrorKind::LocalFile`] when the partial was deleted, replaced or truncated, or an operation
+/// failed; [`ErrorKind::DiskFull`] when the sync found no space. Partial and checkpoint are kept.
+/// Only when the sync of the directory fails does the output exist, complete, and the checkpoint
+/// with it.
 pub(crate) fn publish(
     partial: &Partial,
     len_bytes: u64,
@@ -80,7 +81,7 @@ pub(crate) fn publish(
 
     let mode = match options.existing {
         Existing::Replace if paths.are_in_place() => partial.replaced_mode(),
-        // Who could not read the old file is not to read the new one.
+        // Anyone who could not read the old file must not read the new one.
         Existing::Replace => mode_of(&paths.output),
         Existing::Refuse | Existing::Verify | Existing::Rename => None,
     };
@@ -101,7 +102,7 @@ pub(crate) fn publish(
     let (output, named) = match named {
         Ok(named) => named,
         Err(error) => {
-            // Kept for the next run, and until then for nobody else's eyes.
+            // The file is kept for the next run, and hidden from others until then.
             let _ = os::file::set_mode(file, PRIVATE_MODE);
             return Err(error);
         }
@@ -111,7 +112,7 @@ pub(crate) fn publish(
         directories.sync_after_publishing(&output)?;
     }
     if let Err(error) = partial.remove_checkpoint() {
-        // Without its partial it is litter, and the object is published.
+        // Without its partial the checkpoint is litter, and the object is published.
         tracing::warn!(path = ?paths.checkpoint, %error, "cannot remove the checkpoint");
     }
     Ok((output, named))
@@ -128,20 +129,20 @@ fn set_attributes(file: &File, mode: Option<u32>, options: &PublishOptions) -> i
     set_version(file, options)
 }
 
-/// Sets the file's time and records its version, where it can have these.
+/// Sets the file's time and records its version, where the file system can keep them.
 pub(super) fn set_version(file: &File, options: &PublishOptions) -> io::Result<()> {
     let modified = options
         .modified_unix
         .and_then(|seconds| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds)));
     modified.map_or(Ok(()), |time| os::file::set_modified(file, time))?;
-    // The record is good for this time only.
+    // The record is valid only for the time set above.
     if let Some(Err(error)) = options.note.as_ref().map(|note| note.write(file)) {
         tracing::debug!(%error, "the version cannot be recorded: time and size have to do");
     }
     Ok(())
 }
 
-/// Says no to replacing what is the checkpoint or the data of another download.
+/// Refuses to replace the checkpoint or the data of another download.
 ///
 /// # Errors
 /// [`ErrorKind::OutputExists`], or [`ErrorKind::LocalFile`] when a name cannot be looked up.
@@ -161,7 +162,7 @@ pub(super) fn refuse_side_file(output: &Path) -> Result<(), Error> {
     }
 }
 
-/// The name that it got, and how.
+/// Returns the name that the file got, and how.
 fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<(PathBuf, Named), Error> {
     fault_point::pass(Call::Publish)
         .map_err(|error| Error::io("the partial is kept: cannot create", output, error))?;
@@ -174,7 +175,7 @@ fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<(PathBuf,
         }
         Existing::Refuse | Existing::Verify => rename_new(partial, output),
         Existing::Rename => {
-            // A name that another download is to have was told to its user.
+            // The user of another download was told the name that it is to have.
             let is_theirs =
                 |name: &Path| name != output && Paths::of(name).partial.symlink_metadata().is_ok();
             for name in names(output).filter(|name| !is_theirs(name)) {

@@ -1,8 +1,8 @@
-//! What of an object is in its file and may be read there.
+//! Which bytes of an object are in its file and may be read there.
 //!
-//! The writer threads say how far each segment is stored, right after they
-//! stored it; readers look, and sleep until there is more. It costs the writers
-//! one store and one load a chunk while nobody waits.
+//! The writer threads report how far each segment is stored, right after they
+//! store it; readers look, and sleep until there is more. While nobody waits,
+//! this costs the writers one store and one load per chunk.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -20,11 +20,11 @@ pub(crate) struct Alarm {
 }
 
 impl Alarm {
-    /// Wakes whoever waits. Everything that was stored before this call is seen
-    /// by whoever it wakes.
+    /// Wakes every waiting reader. It sees everything that was stored before
+    /// this call.
     pub(crate) fn ring(&self) {
-        // Sequentially consistent, as is what readers look at: either this sees
-        // the reader waiting, or the reader sees what was stored before.
+        // Sequentially consistent, as is what readers look at: either this call
+        // sees the reader waiting, or the reader sees what was stored before.
         if self.waiting.load(Ordering::SeqCst) > 0 {
             self.rings.notify_waiters();
         }
@@ -67,19 +67,19 @@ impl Drop for Waiting<'_> {
 #[derive(Debug)]
 pub(crate) struct Readable {
     layout: Layout,
-    /// The offset in the object of the first byte that is not stored, for each
-    /// segment; 0 where nothing is. 8 bytes for each of at most 16,384 segments.
+    /// For each segment, the offset in the object of the first byte not yet
+    /// stored; 0 where nothing is. 8 bytes for each of at most 16,384 segments.
     ends: Box<[AtomicU64]>,
     alarm: Arc<Alarm>,
 }
 
 impl Readable {
-    /// Nothing is stored.
+    /// Starts with nothing stored.
     pub(crate) fn new(layout: Layout, alarm: Arc<Alarm>) -> Self {
         Self { layout, ends: (0..layout.count()).map(|_| AtomicU64::new(0)).collect(), alarm }
     }
 
-    /// All bytes of `segment` before the offset `end` are in the file.
+    /// Reports that all bytes of `segment` before `end` are in the file.
     pub(crate) fn up_to(&self, segment: u32, end: u64) {
         if let Some(known) = self.ends.get(segment as usize) {
             known.store(end, Ordering::SeqCst);
@@ -87,15 +87,15 @@ impl Readable {
         }
     }
 
-    /// All bytes of `segment` are.
+    /// Reports that all bytes of `segment` are in the file.
     pub(crate) fn whole(&self, segment: u32) {
         if let Some(range) = self.layout.range(segment) {
             self.up_to(segment, range.end());
         }
     }
 
-    /// The end of the bytes that are stored from `position` on, in its segment;
-    /// `position` itself when that byte is not.
+    /// The end of the stored bytes from `position` on, within its segment;
+    /// `position` itself when that byte is not stored.
     pub(crate) fn end_from(&self, position: u64) -> u64 {
         let (segment, _) = self.layout.segment_at(position);
         let end = self.ends.get(segment as usize).map_or(0, |end| end.load(Ordering::SeqCst));

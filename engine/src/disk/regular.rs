@@ -1,14 +1,15 @@
-//! Names under which there is a regular file, or ought to be.
+//! Names at which there is a regular file, or ought to be.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::{Hint, Way};
 use crate::os;
 use crate::os::file::{Access, Facts, Kind};
 
-/// Whether an empty file is at `path`: Firefox keeps a name with one while it downloads.
+/// Whether `path` is an empty file: Firefox holds a name with one while it downloads.
 pub(super) fn is_placeholder(path: &Path) -> bool {
     let found = Facts::at(path).ok().flatten();
     found.is_some_and(|found| found.is_file() && found.len_bytes() == 0)
@@ -19,7 +20,7 @@ pub(super) fn is_named(path: &Path, file: &File) -> io::Result<bool> {
     Facts::at(path)?.map_or(Ok(false), |named| Ok(is_same(&named, &Facts::of(file)?)))
 }
 
-/// Whether both are of one file.
+/// Whether both describe the same file.
 pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
     one.identity() == other.identity()
 }
@@ -43,11 +44,11 @@ fn not_regular(path: &Path, found: &Facts) -> Error {
         ErrorKind::LocalFile,
         format!("{} is {what}, not a regular file; it was not followed or changed", path.display()),
     )
-    .with_hint("move it away, or choose another output")
+    .with_hint(Hint::File(&[Way::MoveAway, Way::ChooseOutput]))
 }
 
-/// A rename would put the download in the place of a device or FIFO, and fail
-/// on a directory, only after everything was received.
+/// Refuses an output that is no regular file: a rename would replace a device or FIFO,
+/// and fail on a directory, only after everything was received.
 pub(super) fn refuse_special_output(output: &Path) -> Result<(), Error> {
     match Facts::behind(output) {
         Ok(found) if !found.is_file() => Err(not_regular(output, &found)),

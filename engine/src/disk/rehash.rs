@@ -1,4 +1,4 @@
-//! Hashing again what is stored: on a resume, and for who asks (`verify`).
+//! Hashing again what is stored: on a resume, and on request (`verify`).
 
 use std::io;
 use std::num::NonZero;
@@ -11,10 +11,10 @@ use crate::model::digest_tree::SegmentHasher;
 use crate::model::layout::Layout;
 use crate::model::range::ByteRange;
 
-/// How much is read at once, in bytes, to hash what is stored.
+/// How much is read at once, in bytes, when hashing what is stored.
 pub(crate) const READ_BYTES: usize = 512 << 10;
 
-/// The most threads that read at once: [`READ_BYTES`] each is what they may have in memory.
+/// The most threads that read at once, each with up to [`READ_BYTES`] in memory.
 const MAX_READERS: usize = 16;
 
 /// The hasher after the first `len_bytes` of a segment, or all of it. `None`
@@ -78,12 +78,12 @@ pub(crate) fn visit(
     Ok(true)
 }
 
-/// As many threads as are worth having for hashing.
+/// How many threads are worth having for hashing.
 pub(crate) fn cores() -> usize {
     thread::available_parallelism().map_or(1, NonZero::get).min(MAX_READERS)
 }
 
-/// What `work` returns for each number below `count`, in order, by at most so many threads.
+/// What `work` returns for each number below `count`, in order, on at most this many threads.
 pub(crate) fn on_threads<T: Send>(
     threads: usize,
     count: usize,
@@ -95,7 +95,7 @@ pub(crate) fn on_threads<T: Send>(
         numbers.take_while(|number| *number < count).map(|n| (n, work(n))).collect::<Vec<_>>()
     };
     let mut done = thread::scope(|scope| {
-        // A thread that cannot be had is done without.
+        // If a thread cannot be started, the others do its work.
         let start = |_| Builder::new().name("haul-hash".to_owned()).spawn_scoped(scope, run).ok();
         let others: Vec<_> = (1..threads.min(count)).filter_map(start).collect();
         let mut done = run();

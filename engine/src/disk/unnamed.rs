@@ -1,17 +1,16 @@
-//! An object small enough to be all or nothing: in memory while it comes, then in
-//! a file that has no name before its final one.
+//! An object small enough to be all or nothing: in memory while it arrives, then in a file whose
+//! first name is its final one.
 //!
-//! Nobody else can open such a file, and it is gone when its process is. So it
-//! needs no lock and no checkpoint, and a kill leaves nothing behind. Two downloads
-//! to one output both fetch; the first to end has the name. All work at the disk is
-//! done at once at the end, since with thousands of files each change of threads
-//! counts.
+//! Nobody else can open such a file, and it is gone when its process is. So it needs no lock and no
+//! checkpoint, and a kill leaves nothing behind. Two downloads to one output both fetch; the first
+//! to end gets the name. All disk work is done in one go at the end, since with thousands of files
+//! each thread switch counts.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
@@ -20,62 +19,58 @@ use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_version};
 use super::storage::memory::{Buffers, MemoryStorage};
 use crate::fault_point::{self, Call};
+use crate::lock::Lock;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
 use crate::os;
 
-/// Directories that are remembered; a list has few.
+/// How many directories are remembered; a list of downloads uses few.
 const MAX_DIRECTORIES: usize = 256;
 
-/// The directories in which files without a name were seen to be possible, and the
-/// memory for what is to be there.
+/// The directories known to allow files without a name, and the memory for the objects that will go
+/// there.
 #[derive(Debug, Default)]
 pub(crate) struct Directories {
-    known: Mutex<HashSet<PathBuf>>,
+    known: Lock<HashSet<PathBuf>>,
     pub(super) buffers: Arc<Buffers>,
 }
 
 impl Directories {
-    /// Whether that is known of the directory of `output`. Does not block.
+    /// Whether the directory of `output` is known to allow them. Does not block.
     pub(super) fn are_known(&self, output: &Path) -> bool {
-        self.lock().contains(directory_of(output))
+        self.known.lock().contains(directory_of(output))
     }
 
-    /// Whether it is so, tried out unless it is known; the directory is created if needed.
+    /// Whether it allows them, tried out unless known; creates the directory if needed.
     pub(super) fn allow(&self, output: &Path) -> bool {
         if self.are_known(output) {
             return true;
         }
-        // Whatever is wrong is told where a partial is created instead.
+        // If something is wrong, creating a partial instead reports it.
         if !os::name::can_name_unnamed() || create_for(output).is_err() {
             return false;
         }
-        let mut known = self.lock();
+        let mut known = self.known.lock();
         if known.len() >= MAX_DIRECTORIES {
             known.clear();
         }
         known.insert(directory_of(output).to_owned());
         true
     }
-
-    fn lock(&self) -> MutexGuard<'_, HashSet<PathBuf>> {
-        // Each change is one statement.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The bytes, and the name that they are for.
+/// The bytes of an object, and its final name.
 #[derive(Debug)]
 pub(crate) struct Unnamed {
     bytes: MemoryStorage,
     output: PathBuf,
-    /// Once they are written.
+    /// Present once the bytes are written.
     file: Option<File>,
 }
 
 impl Unnamed {
-    /// For an object of at most `limit_bytes`. `None` where an earlier run or another
-    /// haul has its files. That [`Directories`] allow it is the caller's to see.
+    /// For an object of at most `limit_bytes`. `None` where an earlier run or another haul has
+    /// files. The caller must have checked that [`Directories`] allow it.
     ///
     /// # Errors
     /// [`ErrorKind::LocalFile`] when a name cannot be looked up.
@@ -96,21 +91,21 @@ impl Unnamed {
         Ok(Some(Self { bytes, output: output.to_owned(), file: None }))
     }
 
-    /// Where the bytes are.
+    /// The storage of the bytes.
     pub(super) fn bytes(&self) -> &MemoryStorage {
         &self.bytes
     }
 
-    /// The name that it is for.
+    /// The final name.
     pub(crate) fn output(&self) -> &Path {
         &self.output
     }
 
-    /// Writes the object into a new file without a name. Where it is to be synced, the
-    /// disk begins with it.
+    /// Writes the object into a new file without a name. If it is to be synced, the disk starts on
+    /// it now.
     ///
     /// # Errors
-    /// As of [`super::publish::publish`], here and below; there is nothing to be kept.
+    /// As for [`super::publish::publish`], here and below; there is nothing to be kept.
     pub(super) fn write(&mut self, len_bytes: u64, options: &PublishOptions) -> Result<(), Error> {
         let output = &self.output;
         let failed = |what: &'static str| move |error| Error::io(what, output, error);
@@ -137,8 +132,7 @@ impl Unnamed {
         Ok(())
     }
 
-    /// Syncs what [`Self::write`] wrote, if it is to be, and gives it its name, which must
-    /// not exist.
+    /// Syncs what [`Self::write`] wrote, if asked to, and gives it its name, which must not exist.
     pub(super) fn name(&self, options: &PublishOptions) -> Result<PathBuf, Error> {
         let Some(file) = &self.file else {
             return Err(Error::new(ErrorKind::Internal, "a file is named before it is written"));
@@ -156,8 +150,8 @@ impl Unnamed {
         Ok(self.output.clone())
     }
 
-    /// Makes the name durable, if it is to be, with all that are in its directory by now;
-    /// not again where `durable` has that. Where the sync fails, the output exists.
+    /// Makes the name durable, if asked to, with all others in its directory by now, unless the
+    /// directory is already in `durable`. Where the sync fails, the output exists.
     pub(super) fn sync_directory(
         &self,
         options: &PublishOptions,
@@ -174,8 +168,8 @@ impl Unnamed {
     }
 }
 
-/// A new file without a name in the directory of `output`, which is created if needed.
-/// Its mode is the published one: private it is by having no name.
+/// A new file without a name in the directory of `output`, which is created if needed. It has the
+/// mode of the published file: without a name it is private anyway.
 fn create_for(output: &Path) -> io::Result<File> {
     let directory = directory_of(output);
     let create = || {

@@ -1,9 +1,9 @@
 //! Checking files at rest: a finished file against a digest, a partial
 //! download against its checkpoint. Blocking, on all cores, and needs no engine.
 //!
-//! On a resume, segments that a sync made durable are believed without reading
-//! them, because reading all of a large partial costs minutes. So a partial
-//! that something else wrote into is found only here.
+//! On a resume, segments that a sync made durable are believed without being read, because reading
+//! all of a large partial takes minutes. So only this module finds a partial that something else
+//! wrote into.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -46,12 +46,12 @@ impl FileReport {
     }
 }
 
-/// Bytes of a partial that do not hash as its checkpoint says.
+/// Bytes of a partial whose hash is not the one in its checkpoint.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BadRange {
-    /// The number of the segment they are in, from 0.
+    /// The number of their segment, from 0.
     pub segment: u32,
     /// The offset of the first of them in the object.
     pub start: u64,
@@ -68,15 +68,14 @@ pub struct PartialReport {
     pub output: PathBuf,
     /// The object's size in bytes, if it is known.
     pub total_bytes: Option<u64>,
-    /// How many bytes the checkpoint says are here and has a hash of: all of
-    /// them were read.
+    /// How many bytes the checkpoint claims and has a hash of: all of them were read.
     pub claimed_bytes: u64,
-    /// How many more bytes are here without a hash, from a run that computed
-    /// none: they cannot be checked.
+    /// How many more bytes are here without a hash, from a run that computed none, so they cannot
+    /// be checked.
     pub unhashed_bytes: u64,
-    /// What of the claimed bytes is not right, in ascending order.
+    /// Which of the claimed bytes are wrong, in ascending order.
     pub bad: Vec<BadRange>,
-    /// Whether the checkpoint was changed, so that the next run fetches these.
+    /// Whether the checkpoint was changed so that the next run fetches them again.
     pub repaired: bool,
 }
 
@@ -88,9 +87,8 @@ impl PartialReport {
     }
 }
 
-/// Whether `path` stands for a partial download: it is a `NAME.part` with its
-/// checkpoint `NAME.haul` beside it, or nothing is at `path` and both are there
-/// for it.
+/// Whether `path` stands for a partial download: it is a `NAME.part` with its checkpoint
+/// `NAME.haul` beside it, or nothing is at `path` but both exist for it.
 #[must_use]
 pub fn is_partial(path: &Path) -> bool {
     output_of_part(path).is_some() || (!is_there(path) && has_partial(path))
@@ -111,21 +109,21 @@ fn is_there(path: &Path) -> bool {
     path.symlink_metadata().is_ok()
 }
 
-/// The size of the pieces that cores hash; a larger one keeps a large file at
+/// The least size of the segments that cores hash; it grows so that a large file has at most
 /// [`MOST_SEGMENTS`] of them.
 const LEAST_SEGMENT_BYTES: u64 = 2 << 20;
 const MOST_SEGMENTS: u64 = 16_384;
 
 /// Reads the whole file and compares its digest with `checksum`.
 ///
-/// A file on a local disk is read through a map, by all cores. One that somebody
-/// truncates meanwhile is an error; only if that happens in the fraction of a millisecond
-/// in which a piece is being hashed is it a SIGBUS, which ends a process that does not
-/// handle the signal. Verify a copy, or keep writers away, where that matters.
+/// A file on a local disk is read through a map, by all cores. If somebody truncates it meanwhile,
+/// that is an error, unless it happens in the fraction of a millisecond in which a piece is being
+/// hashed: that is a SIGBUS, which ends a process that does not handle it. Verify a copy, or keep
+/// writers away, where that matters.
 ///
 /// # Errors
-/// [`ErrorKind::DigestMismatch`] when it is another one; the file is left as it
-/// is. [`ErrorKind::LocalFile`] when it cannot be read or is not a regular file.
+/// [`ErrorKind::DigestMismatch`] when the digests differ; the file is left as it is.
+/// [`ErrorKind::LocalFile`] when it cannot be read or is not a regular file.
 pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileReport, Error> {
     let cannot_read = |error| Error::io("cannot read", path, error);
     // A FIFO without a writer would block the opening.
@@ -139,7 +137,7 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
     }
     let algorithm = checksum.map(Checksum::algorithm).filter(|of| *of != DigestAlgorithm::Blake3);
     let storage = at_rest(Arc::clone(&file)).map_err(cannot_read)?;
-    // Some files tell no length before they are read, such as those of procfs.
+    // Some files have no length before they are read, such as those of procfs.
     let parallel = metadata.len() > 0 && storage.file_to_map().is_some();
     let Hashed { bytes, blake3, other } = if parallel {
         hash_in_parallel(&*storage, metadata.len(), algorithm)
@@ -166,7 +164,7 @@ pub fn verify_file(path: &Path, checksum: Option<&Checksum>) -> Result<FileRepor
     Ok(FileReport { bytes, blake3, verified: Some((algorithm, found)) })
 }
 
-/// What was found of a file.
+/// What reading a file found.
 struct Hashed {
     bytes: u64,
     blake3: [u8; 32],
@@ -194,8 +192,8 @@ fn hash_in_order(mut file: &File, algorithm: Option<DigestAlgorithm>) -> io::Res
     Ok(Hashed { bytes, blake3: blake3.finalize().into(), other: other.map(Hasher::finish) })
 }
 
-/// BLAKE3 by segments, and the digest that needs the bytes in order beside it: both pass
-/// over a stretch of a few segments before the next, so that it is read from the disk once.
+/// Computes BLAKE3 by segments, and beside it the digest that needs the bytes in order. Both pass
+/// over a few segments before the next few, so that the disk reads them once.
 fn hash_in_parallel(
     storage: &dyn Storage,
     bytes: u64,
@@ -239,25 +237,23 @@ fn hash_in_parallel(
     Ok(Hashed { bytes, blake3, other: other.map(Hasher::finish) })
 }
 
-/// Reads all that the checkpoint of a partial download has a hash of, and
-/// hashes it again. `path` is the output's name or `NAME.part`. What [`verify_file`] says
-/// of files that are truncated meanwhile holds here too.
+/// Reads all bytes of a partial download that its checkpoint has a hash of, and hashes them again.
+/// `path` is the output's name or `NAME.part`. What [`verify_file`] says about files that are
+/// truncated meanwhile holds here too.
 ///
-/// With `repair`, what is not right becomes missing in the checkpoint, which is
-/// replaced as a whole, so that the next run of the download fetches it. The
-/// data is never written to. The download's lock is held meanwhile.
+/// With `repair`, wrong bytes become missing in the checkpoint, which is replaced as a whole, so
+/// that the next run of the download fetches them. The data is never written to. The download's
+/// lock is held meanwhile.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] while the download runs. [`ErrorKind::LocalFile`] when
-/// there is no partial or no checkpoint that can be believed, and when one
-/// cannot be read, or the checkpoint not be replaced. Bytes that are not right
-/// are no error.
+/// [`ErrorKind::Locked`] while the download runs. [`ErrorKind::LocalFile`] when there is no partial
+/// or no checkpoint that can be believed, when either cannot be read, or when the checkpoint cannot
+/// be replaced. Wrong bytes are no error.
 pub fn verify_partial(path: &Path, repair: bool) -> Result<PartialReport, Error> {
     let output = output_of_part(path).unwrap_or_else(|| path.to_owned());
-    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
-    let partial = Partial::acquire_earlier(Paths::of(&output), &holder)?;
+    let partial = Partial::acquire_earlier(Paths::of(&output))?;
     let paths = partial.paths();
-    // Only now that nobody replaces it.
+    // Read only now that nobody can replace it.
     let mut checkpoint = match earlier_in_partial(&partial)? {
         Earlier::Checkpoint(checkpoint) => *checkpoint,
         Earlier::Damaged(why) => return Err(no_checkpoint(paths, &why)),
@@ -287,7 +283,7 @@ fn no_checkpoint(paths: &Paths, why: &str) -> Error {
     .with_hint("the next run of the download decides what can be kept")
 }
 
-/// The bytes that a checkpoint claims, and which of them are not what was stored.
+/// The bytes that a checkpoint claims, and which of them differ from what was stored.
 #[derive(Default)]
 struct Checked {
     claimed_bytes: u64,
@@ -336,7 +332,7 @@ fn check(checkpoint: &Checkpoint, file: &Arc<File>) -> io::Result<Checked> {
     Ok(checked)
 }
 
-/// Nothing of the bad segments is claimed any more.
+/// Makes the checkpoint claim nothing of the bad segments any more.
 fn forget(checkpoint: &mut Checkpoint, bad: &[BadRange]) {
     for bad in bad {
         if let Some(record) = checkpoint.segments.get_mut(bad.segment as usize) {

@@ -1,22 +1,20 @@
 //! The writer threads: the only code that stores received bytes.
 //!
-//! An engine has a few of them for all its downloads. Every chunk of a segment
-//! goes to the same thread, chosen by the segment's number, through
-//! one queue and in order; so a segment is always a prefix, hashed as it is
-//! stored, and what follows it. Nothing here waits for a runtime: the queues
-//! always drain, at worst as slowly as the disk. A writer that the network outruns
-//! stores in haste until its queue is empty. What is only gathered in memory, a
-//! small object, is stored by whoever received it: it costs less than a change of
-//! threads.
+//! An engine has a few of them for all its downloads. Every chunk of a segment goes to the same
+//! thread, chosen by the segment's number, in order through one queue; so what is stored of a
+//! segment is always a prefix, hashed as it is stored. Nothing here waits for a runtime: the queues
+//! always drain, at worst as slowly as the disk. A writer that takes half of a core stores in haste,
+//! which is without maps. Bytes that are only gathered in memory, of a small object, are stored by
+//! whoever received them: that costs less than a thread switch.
 
 mod epoch;
 
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use crossbeam_channel::{Sender, TrySendError, bounded};
@@ -30,10 +28,11 @@ use crate::fault_point::{self, Call};
 use crate::model::checkpoint::Prefix;
 use crate::model::digest_tree::SegmentHasher;
 use crate::model::range::ByteRange;
+use crate::os;
 #[cfg(test)]
 use crate::simulation::disk::SlowDisk;
 
-/// As many as [`Epoch::closed`] has bits.
+/// One for each bit of [`Epoch::closed`].
 const MAX_THREADS: usize = 64;
 
 /// Bytes in flight for each place in a queue. Chunks are larger than this,
@@ -52,10 +51,9 @@ pub(crate) struct Writers {
 
 struct Shared {
     lanes: Vec<Lane>,
-    /// Of what is gathered in memory.
+    /// For objects that are gathered in memory.
     at_once: Lane,
     budget: Arc<Semaphore>,
-    flow: Arc<Flow>,
     crew: Crew,
     /// What makes storing take simulated time.
     #[cfg(test)]
@@ -70,9 +68,8 @@ enum Lane {
 }
 
 impl Lane {
-    /// The budget nearly always leaves a free place. Where many small cuts have
-    /// filled the queue this waits, which cannot deadlock: a writer waits for
-    /// nothing but the disk.
+    /// The budget nearly always leaves a free place. If many small cuts have filled the queue, this
+    /// waits, which cannot deadlock: a writer waits for nothing but the disk.
     fn send(&self, message: Message) -> Result<(), SinkClosed> {
         match self {
             Self::Thread(sender) => match sender.try_send(message) {
@@ -81,7 +78,7 @@ impl Lane {
                 Err(TrySendError::Disconnected(_)) => Err(SinkClosed),
             },
             Self::AtOnce(writer) => {
-                // What a panic left would be of one download, which nobody completes.
+                // A panic leaves only the state of one download, which nobody completes.
                 writer.lock().unwrap_or_else(PoisonError::into_inner).take(message);
                 Ok(())
             }
@@ -90,11 +87,9 @@ impl Lane {
 }
 
 impl Writers {
-    /// Starts `threads` threads (1 to 64) that share a budget of
-    /// `budget_bytes` received and not yet stored bytes. When a thread cannot
-    /// be started, storing fails with [`SinkClosed`].
+    /// Starts `threads` threads (1 to 64) that share a budget of `budget_bytes` for bytes received
+    /// and not yet stored. If a thread cannot be started, storing fails with [`SinkClosed`].
     pub(crate) fn new(crew: Crew, threads: usize, budget_bytes: usize) -> Self {
-        let flow = Arc::new(Flow::default());
         let start = |index: usize| {
             let mut writer = Writer::new(1 << index);
             #[cfg(test)]
@@ -103,14 +98,12 @@ impl Writers {
             }
             let (sender, receiver) =
                 bounded::<Message>(budget_bytes / BYTES_PER_PLACE + SPARE_PLACES);
-            let mut backlog = Backlog::new(budget_bytes as u64 / 2, Instant::now());
-            let flow = Arc::clone(&flow);
             let run = move || {
+                let mut effort = Effort::default();
                 for message in &receiver {
-                    writer.in_haste = backlog.look(&flow, receiver.is_empty(), Instant::now());
-                    let bytes = message.bytes();
+                    let clock = || (Instant::now(), os::clock::thread_time());
+                    writer.in_haste = effort.take(message.bytes(), clock);
                     writer.take(message);
-                    flow.stored_bytes.fetch_add(bytes, Ordering::Relaxed);
                 }
             };
             if let Err(error) = crew.start(&format!("haul-writer-{index}"), run) {
@@ -125,7 +118,6 @@ impl Writers {
                 lanes,
                 at_once: Lane::AtOnce(Mutex::new(Writer::new(1))),
                 budget,
-                flow,
                 crew,
                 #[cfg(test)]
                 slow: std::sync::OnceLock::new(),
@@ -133,7 +125,7 @@ impl Writers {
         }
     }
 
-    /// From here on the budget comes back only as fast as `disk` stores.
+    /// From here on the budget is returned only as fast as `disk` stores.
     #[cfg(test)]
     pub(crate) fn slow_down(&self, disk: SlowDisk) {
         self.shared.slow.set(disk).expect("one disk");
@@ -155,35 +147,32 @@ impl Writers {
         if epoch.at_once { std::slice::from_ref(&self.shared.at_once) } else { &self.shared.lanes }
     }
 
-    /// Continues `segment` at the offset `next`, with `hasher` having taken all
-    /// bytes before it.
+    /// Continues `segment` at the offset `next`; `hasher` has already taken all bytes before it.
     pub(super) fn seed(&self, epoch: &Arc<Epoch>, segment: u32, hasher: SegmentHasher, next: u64) {
         let seed = Message::Seed { epoch: Arc::clone(epoch), segment, hasher: hasher.into(), next };
-        // A writer that is gone is told of by whoever stores next.
+        // If a writer is gone, the next one to store finds out.
         let _ = self.send(epoch, segment, seed);
     }
 
-    /// What is stored of `segment`, which is complete, is not good: it may be
-    /// stored again from its start.
+    /// Discards what is stored of `segment`, which is complete and not good: it may be stored again
+    /// from its start.
     pub(super) fn forget(&self, epoch: &Arc<Epoch>, segment: u32) {
         let forget = Message::Forget { epoch: Arc::clone(epoch), segment };
         let _ = self.send(epoch, segment, forget);
     }
 
-    /// Asks each thread for a [`Report::Begun`]. Returns how many
-    /// will come.
+    /// Asks each thread for a [`Report::Begun`]. Returns how many to expect.
     pub(super) fn snapshot(&self, epoch: &Arc<Epoch>) -> usize {
         let ask = |lane: &&Lane| lane.send(Message::Snapshot { epoch: Arc::clone(epoch) }).is_ok();
         self.lanes_of(epoch).iter().filter(ask).count()
     }
 
-    /// Stores what is in the queues and refuses everything after it. Returns
-    /// the beginnings of the segments that are not complete, in no order; all
-    /// other reports were made when this returns. Blocks as long as the disk
-    /// takes for the bytes in flight.
+    /// Stores what is in the queues and refuses everything after it. Returns the beginnings of the
+    /// segments that are not complete, in no order; all other reports have been made when this
+    /// returns. Blocks as long as the disk takes for the bytes in flight.
     ///
     /// # Errors
-    /// When a writer thread is gone; it had no way to report its own.
+    /// When a writer thread is gone; it could not report its beginnings.
     pub(super) fn close(&self, epoch: &Arc<Epoch>) -> Result<Vec<Begun>, SinkClosed> {
         epoch.accepting.store(false, Ordering::Release);
         let lanes = self.lanes_of(epoch);
@@ -200,8 +189,7 @@ impl Writers {
         Ok(answers.into_iter().flatten().collect())
     }
 
-    /// Refuses everything that comes after it and forgets what was stored. Waits
-    /// for nobody.
+    /// Refuses everything that comes after this call and forgets what was stored. Waits for nobody.
     pub(super) fn let_go(&self, epoch: &Arc<Epoch>) {
         epoch.accepting.store(false, Ordering::Release);
         for lane in self.lanes_of(epoch) {
@@ -209,7 +197,7 @@ impl Writers {
         }
     }
 
-    /// Has the work done by a writer thread, after what is queued there.
+    /// Has a writer thread do the work, after what is queued there.
     ///
     /// # Errors
     /// When that thread is gone; the work is not done then.
@@ -230,108 +218,55 @@ impl Writers {
             disk.store(pieces.iter().map(Bytes::len).sum(), Arc::clone(permit));
         }
         let lanes = self.lanes_of(epoch);
-        // Of many small objects each has a first segment only.
-        let lane = &lanes[(epoch.id as usize).wrapping_add(segment as usize) % lanes.len()];
-        if let Lane::Thread(_) = lane {
-            self.shared.flow.received_bytes.fetch_add(message.bytes(), Ordering::Relaxed);
-        }
-        lane.send(message)
+        // Many small objects have only a first segment each.
+        lanes[(epoch.id as usize).wrapping_add(segment as usize) % lanes.len()].send(message)
     }
 }
 
-/// How many bytes came to the threads so far, and how many of them are stored. The
-/// counters guard no other memory, so their order does not matter.
-#[derive(Debug, Default)]
-struct Flow {
-    received_bytes: AtomicU64,
-    stored_bytes: AtomicU64,
+/// How many bytes a thread takes before its effort is judged: much more than a burst.
+const JUDGED_BYTES: u64 = 16 << 20;
+
+/// A map may hold back a thread that computes for this share of the time: the kernel zeroes its
+/// pages, for which a virtual machine may even have to ask its host.
+const BUSY_SHARE: f64 = 0.5;
+
+/// Whether storing takes so much of a core that a thread does better without the map. Time in
+/// which the thread waits, for bytes or for a disk, is no effort: no other way of writing shortens
+/// it.
+#[derive(Default)]
+struct Effort {
+    /// When the stretch that is being judged began, and how long the thread had computed by then.
+    since: Option<(Instant, Duration)>,
+    /// How much the thread has taken in this stretch.
+    taken_bytes: u64,
+    /// How many bytes came a second when the thread began to store in haste. At half of that the
+    /// map is affordable again.
+    hastens_at: Option<f64>,
 }
 
-/// The network outruns a writer if this many bytes came since its queue was empty, and came
-/// as fast as [`OUTRUN_RATE`].
-const OUTRUN_BYTES: u64 = 32 << 20;
-
-/// In bytes a second: 4.5 Gbit/s, so that 4 with the bursts of a speed limit are less.
-const OUTRUN_RATE: u64 = 562_500_000;
-
-/// Where less comes, a full queue shows that the machine or its disk has a busy moment, which
-/// no other way of writing shortens; or that the map itself holds the network back, if the
-/// queue stays full while this many bytes come.
-const OUTRUN_FOR_LONG_BYTES: u64 = 128 << 20;
-
-/// Each time that it was outrun, a writer takes a fourth of the bytes to see it again, down to
-/// this many: it falls behind whenever it has caught up.
-const OUTRUN_AGAIN_BYTES: u64 = 4 << 20;
-
-/// And all of it when it was not outrun for so many bytes.
-const OUTRUN_FORGOTTEN_BYTES: u64 = 1 << 30;
-
-/// How one thread stands against the network.
-struct Backlog {
-    /// The queues are full with as many bytes: half of the budget, since reservations of
-    /// connections without data may have much of the rest.
-    full_bytes: u64,
-    /// When the thread's queue was last empty, and how much had come until then. While it is
-    /// outrun, a later moment, so that an old rate is forgotten.
-    since: (Instant, u64),
-    /// How much had come when the queue became as full as it still is.
-    full_at: Option<u64>,
-    /// How many bytes a full queue is borne for.
-    patience_bytes: u64,
-    /// How much had come when the thread was last outrun.
-    outrun_at: u64,
-    outrun: bool,
-}
-
-impl Backlog {
-    fn new(full_bytes: u64, now: Instant) -> Self {
-        Self {
-            full_bytes,
-            since: (now, 0),
-            full_at: None,
-            patience_bytes: OUTRUN_FOR_LONG_BYTES,
-            outrun_at: 0,
-            outrun: false,
+impl Effort {
+    /// Whether the thread should store the next `bytes` in haste; `clock` tells the time, and how
+    /// long the thread has computed so far, where the system counts that.
+    fn take(&mut self, bytes: u64, clock: impl FnOnce() -> (Instant, Option<Duration>)) -> bool {
+        if self.since.is_none() || self.taken_bytes >= JUDGED_BYTES {
+            let (now, computed) = clock();
+            if let (Some((began, before)), Some(computed)) = (self.since, computed) {
+                let time = now.duration_since(began).as_secs_f64();
+                self.judge(time, computed.saturating_sub(before).as_secs_f64());
+            }
+            (self.since, self.taken_bytes) = (computed.map(|computed| (now, computed)), 0);
         }
+        self.taken_bytes += bytes;
+        self.hastens_at.is_some()
     }
 
-    /// Whether the thread, whose queue `is_empty` but for what it is about to store, is to
-    /// store in haste: from the moment at which the network outruns it until it has caught up,
-    /// and as long as what comes would outrun it again at once.
-    fn look(&mut self, flow: &Flow, is_empty: bool, now: Instant) -> bool {
-        let received = flow.received_bytes.load(Ordering::Relaxed);
-        let since = received - self.since.1;
-        let time = now.duration_since(self.since.0).as_secs_f64();
-        let is_fast = since as f64 >= OUTRUN_RATE as f64 * time;
-        if is_empty {
-            self.full_at = None;
-            self.outrun &= is_fast || since < OUTRUN_AGAIN_BYTES;
-            if !self.outrun || since >= OUTRUN_BYTES {
-                self.since = (now, received);
-            }
-            if self.outrun {
-                self.outrun_at = received;
-            } else if received - self.outrun_at >= OUTRUN_FORGOTTEN_BYTES {
-                self.patience_bytes = OUTRUN_FOR_LONG_BYTES;
-            }
-            return self.outrun;
-        }
-        if self.outrun {
-            return true;
-        }
-        let queued = received.saturating_sub(flow.stored_bytes.load(Ordering::Relaxed));
-        if queued < self.full_bytes {
-            if queued < self.full_bytes / 2 {
-                self.full_at = None;
-            }
-            return false;
-        }
-        let full_at = *self.full_at.get_or_insert(received);
-        if is_fast && since >= OUTRUN_BYTES || received - full_at >= self.patience_bytes {
-            (self.outrun, self.outrun_at) = (true, received);
-            self.patience_bytes = (self.patience_bytes / 4).max(OUTRUN_AGAIN_BYTES);
-        }
-        self.outrun
+    /// Judges a stretch of `time` seconds, `computed` of which the thread has computed.
+    fn judge(&mut self, time: f64, computed: f64) {
+        let rate = self.taken_bytes as f64 / time;
+        self.hastens_at = match self.hastens_at {
+            Some(began) => Some(began).filter(|began| rate >= began / 2.0),
+            None => (computed >= BUSY_SHARE * time).then_some(rate),
+        };
     }
 }
 
@@ -357,11 +292,11 @@ enum Message {
     Snapshot {
         epoch: Arc<Epoch>,
     },
-    /// Something else that is soon done.
+    /// Other work that is soon done.
     Run(Box<dyn FnOnce() + Send>),
     Close {
         epoch: Arc<Epoch>,
-        /// Takes what is begun, if somebody waits for it.
+        /// Takes the beginnings, if somebody waits for them.
         reply: Option<Sender<Vec<Begun>>>,
     },
 }
@@ -380,7 +315,7 @@ struct Writer {
     /// This thread's bit in [`Epoch::closed`].
     bit: u64,
     targets: HashMap<u64, Share>,
-    /// Whether the network outruns this thread.
+    /// Whether this thread does without maps, see [`Effort`].
     in_haste: bool,
 }
 
@@ -400,7 +335,7 @@ struct Active {
     next: u64,
 }
 
-/// What the writers say of one download.
+/// What the writers report about one download.
 #[derive(Debug)]
 pub(super) enum Report {
     /// A segment was stored to its end; with its BLAKE3 value if it was hashed.
@@ -411,13 +346,13 @@ pub(super) enum Report {
     Failed(io::Error),
 }
 
-/// Takes what the writers say of one download: once per segment and snapshot. It must
-/// not wait for a writer, since a writer calls it.
+/// Takes the writers' reports about one download: once per segment and snapshot. It must not wait
+/// for a writer, since a writer calls it.
 pub(super) trait Reports: Send + Sync {
     fn report(&self, report: Report);
 }
 
-/// How much of a segment is stored that is not complete.
+/// How much of an incomplete segment is stored.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Begun {
     pub(super) segment: u32,
@@ -428,7 +363,7 @@ pub(super) struct Begun {
 }
 
 impl Begun {
-    /// What of it a later run can believe: nothing without a hash.
+    /// The part that a later run can believe: nothing without a hash.
     pub(super) fn prefix(&self) -> Option<Prefix> {
         let Self { segment, len_bytes, hash } = *self;
         hash.map(|hash| Prefix { segment, len_bytes, hash })
@@ -471,7 +406,7 @@ impl Writer {
                 epoch.closed.fetch_or(self.bit, Ordering::Relaxed);
                 let share = self.targets.remove(&epoch.id).unwrap_or_default();
                 let begun = reply.as_ref().map(|_| share.begun());
-                // The storage is let go before the keeper gives up the lock.
+                // The storage is released before the keeper gives up the lock.
                 drop((share, epoch));
                 if let (Some(reply), Some(begun)) = (reply, begun) {
                     let _ = reply.send(begun);
@@ -517,8 +452,8 @@ impl Writer {
             } else {
                 active.writer.write(active.next, &piece)?;
             }
-            // After the write, whose error leaves the prefix as it was; and
-            // while the bytes are in the processor's cache.
+            // After the write, whose error leaves the prefix as it was, and while the bytes are in
+            // the processor's cache.
             if let Some(hasher) = &mut active.hasher {
                 hasher.update(&piece);
             }
@@ -573,7 +508,7 @@ impl Share {
     }
 }
 
-/// A mistake of the engine; the bytes are not stored.
+/// The engine made a mistake; the bytes are not stored.
 fn misplaced(segment: u32, offset: u64) -> io::Error {
     io::Error::other(format!(
         "internal error: bytes at {offset} do not follow what is stored of segment {segment}"
@@ -582,64 +517,59 @@ fn misplaced(segment: u32, offset: u64) -> io::Error {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const MIB: u64 = 1 << 20;
 
-    /// `came` of bytes in so many milliseconds, `queued` of them not stored.
-    fn outrun(came: u64, milliseconds: u64, queued: u64) -> bool {
-        let start = Instant::now();
-        let mut backlog = Backlog::new(8 * MIB, start);
-        let flow = Flow { received_bytes: came.into(), stored_bytes: (came - queued).into() };
-        let now = start + Duration::from_millis(milliseconds);
-        let outrun = backlog.look(&flow, false, now);
-        // Until it has caught up, and as long as as much comes.
-        flow.stored_bytes.store(came - 1, Ordering::Relaxed);
-        assert_eq!(backlog.look(&flow, false, now), outrun);
-        assert_eq!(backlog.look(&flow, true, now), outrun);
-        flow.received_bytes.fetch_add(8 * MIB, Ordering::Relaxed);
-        flow.stored_bytes.fetch_add(8 * MIB, Ordering::Relaxed);
-        assert_eq!(backlog.look(&flow, true, now + Duration::from_millis(10)), outrun);
-        let late = now + Duration::from_millis(100);
-        assert!(!backlog.look(&flow, true, late));
-        assert!(!backlog.look(&flow, false, late));
-        outrun
+    /// A thread, and the times that it would be told.
+    struct Thread {
+        effort: Effort,
+        now: Instant,
+        computed: Duration,
     }
 
-    #[test]
-    fn a_writer_is_outrun_by_a_network_that_is_faster_for_a_while() {
-        assert!(outrun(100 * MIB, 100, 8 * MIB));
-        assert!(!outrun(100 * MIB, 100, 7 * MIB), "the queue has room");
-        assert!(!outrun(16 * MIB, 10, 16 * MIB), "a burst");
-        // 4 Gbit/s, and a writer that stood still for as long as the budget lasts.
-        assert!(!outrun(500 * MIB, 1000, 16 * MIB), "a busy moment of the disk");
-    }
+    impl Thread {
+        fn new() -> Self {
+            Self { effort: Effort::default(), now: Instant::now(), computed: Duration::ZERO }
+        }
 
-    /// Bytes that come until the writer is outrun, at 100 MB/s, with `queued` waiting.
-    fn borne(backlog: &mut Backlog, flow: &Flow, now: &mut Instant, queued: u64) -> u64 {
-        let start = flow.received_bytes.load(Ordering::Relaxed);
-        assert!(!backlog.look(flow, true, *now), "it has caught up");
-        loop {
-            let came = flow.received_bytes.fetch_add(MIB, Ordering::Relaxed) + MIB;
-            flow.stored_bytes.store(came.saturating_sub(queued), Ordering::Relaxed);
-            *now += Duration::from_millis(10);
-            if came - start > 1000 * MIB || backlog.look(flow, false, *now) {
-                return (came - start) / MIB;
-            }
+        /// Takes `mib` at `rate` MiB a second, of which it computes for `share` of the time.
+        /// Returns how many it was to store in haste.
+        fn takes(&mut self, mib: u64, rate: f64, share: f64) -> u64 {
+            let time = Duration::from_secs_f64(1.0 / rate);
+            let hasty = (0..mib).filter(|_| {
+                let clock = (self.now, Some(self.computed));
+                self.now += time;
+                self.computed += time.mul_f64(share);
+                self.effort.take(MIB, || clock)
+            });
+            hasty.count() as u64
         }
     }
 
     #[test]
-    fn a_queue_that_stays_full_for_long_shows_that_the_map_is_the_limit() {
-        let (mut now, flow) = (Instant::now(), Flow::default());
-        let mut backlog = Backlog::new(8 * MIB, now);
-        assert_eq!(borne(&mut backlog, &flow, &mut now, 7 * MIB), 1001, "there is room");
-        let mut times = || borne(&mut backlog, &flow, &mut now, 8 * MIB);
-        assert_eq!([times(), times(), times(), times()], [129, 33, 9, 5]);
-        borne(&mut backlog, &flow, &mut now, 7 * MIB);
-        borne(&mut backlog, &flow, &mut now, 7 * MIB);
-        assert_eq!(borne(&mut backlog, &flow, &mut now, 8 * MIB), 129, "that was long ago");
+    fn a_thread_without_time_to_spare_does_without_maps() {
+        assert_eq!(Thread::new().takes(160, 1600.0, 1.0), 144);
+        assert_eq!(Thread::new().takes(160, 200.0, 0.6), 144, "however slow it is");
+        assert_eq!(Thread::new().takes(160, 1600.0, 0.4), 0, "it keeps up");
+        assert_eq!(Thread::new().takes(160, 30.0, 0.1), 0, "a slow disk");
+    }
+
+    #[test]
+    fn a_map_is_tried_again_when_less_comes() {
+        let mut thread = Thread::new();
+        thread.takes(32, 1000.0, 1.0);
+        assert_eq!(thread.takes(160, 600.0, 0.2), 160, "the map would cost too much again");
+        assert_eq!(thread.takes(160, 400.0, 0.2), 16);
+        assert_eq!(thread.takes(160, 400.0, 0.7), 144, "it does cost too much");
+    }
+
+    #[test]
+    fn no_haste_where_no_system_counts_a_threads_time() {
+        let (mut effort, mut now) = (Effort::default(), Instant::now());
+        for _ in 0..100 {
+            now += Duration::from_millis(1);
+            assert!(!effort.take(MIB, || (now, None)));
+        }
     }
 }

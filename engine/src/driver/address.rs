@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::model::charset::percent_decode;
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::Hint;
 use crate::model::name;
 use crate::model::redact::{redact, redact_url};
 use crate::net::transport::Transport;
@@ -11,7 +12,7 @@ use crate::net::transport::Transport;
 /// The URL without a fragment and without its login, and that login.
 ///
 /// # Errors
-/// [`ErrorKind::InvalidInput`] for what is no URL that `transport` speaks.
+/// [`ErrorKind::InvalidInput`] for text that is not a URL that `transport` speaks.
 pub(crate) fn parse_url(
     text: &str,
     transport: &dyn Transport,
@@ -23,6 +24,7 @@ pub(crate) fn parse_url(
     let mut url = Url::parse(text).map_err(|error| {
         invalid(format!("{} is not a URL: {error}", shown()))
             .with_hint("write it in full: https://host/path")
+            .with_source(error)
     })?;
     if !transport.speaks(url.scheme()) {
         return Err(invalid(format!("{}: the scheme {:?} is not known", shown(), url.scheme()))
@@ -42,35 +44,45 @@ pub(crate) fn parse_url(
     Ok((url, user))
 }
 
-/// An error of what the program asks for.
+/// An error in what the program asks for.
 pub(crate) fn invalid(message: String) -> Error {
     Error::new(ErrorKind::InvalidInput, message)
 }
 
-/// Where a `Location` that `base` answered with leads. No server is to lead to
+/// Why a redirect is not followed, and what can be done about it.
+#[derive(Debug)]
+pub(super) struct NotFollowed {
+    pub(super) why: String,
+    pub(super) hint: Option<Hint>,
+}
+
+/// Where a `Location` that `base` answered with leads. No server may lead to
 /// what a program's own transport reaches by another scheme.
 ///
 /// # Errors
-/// Why it is not followed.
+/// Why the redirect is not followed.
 pub(super) fn follow(
     transport: &dyn Transport,
     base: &Url,
     location: &str,
     allow_downgrade: bool,
-) -> Result<Url, String> {
-    let refuse = |why: String| Err(format!("{} redirects {why}: not followed", redact(base)));
+) -> Result<Url, NotFollowed> {
+    let refuse = |why: &str, hint| {
+        let why = format!("{} redirects {why}: not followed", redact(base));
+        Err(NotFollowed { why, hint })
+    };
     let Ok(mut target) = base.join(location) else {
-        return refuse(format!("to `{}`", name::brief(&redact_url(location))));
+        return refuse(&format!("to `{}`", name::brief(&redact_url(location))), None);
     };
     let (from, to) = (base.scheme(), target.scheme());
     if !transport.speaks(to)
         || !target.has_host()
         || !(from == to || matches!(to, "http" | "https"))
     {
-        return refuse(format!("to the scheme `{}`", name::brief(target.scheme())));
+        return refuse(&format!("to the scheme `{}`", name::brief(target.scheme())), None);
     }
     if base.scheme() == "https" && target.scheme() == "http" && !allow_downgrade {
-        return refuse("from https to http (--allow-downgrade allows it)".to_owned());
+        return refuse("from https to http", Some(Hint::Downgrade));
     }
     // Userinfo from a server is not a credential of ours.
     let _ = target.set_username("");

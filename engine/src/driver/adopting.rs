@@ -16,19 +16,19 @@ use crate::model::samples::Proof;
 use crate::model::size::size_words;
 
 impl Driver {
-    /// Whether what another program left is continued still: what this run has begun is not
-    /// another program's, and what it gave up is not to be looked at again.
+    /// Whether what another program left may still be continued: what this run has begun is not
+    /// another program's, and what it gave up is not looked at again.
     pub(super) fn adopts(&self) -> bool {
         self.options.continues_foreign()
             && self.opening.believes_earlier()
             && !self.storing.keeps_place()
-            && !self.opening.is_plan_only()
+            && !self.options.plan_only
     }
 
     /// Takes over what another program left of the object.
     ///
     /// # Errors
-    /// Where what is there is not of the object, and may not be replaced.
+    /// If what is there is not of the object and may not be replaced.
     pub(super) async fn adopt_leftover(
         &mut self,
         output: &Path,
@@ -47,7 +47,7 @@ impl Driver {
                 );
                 self.notice(NoticeCode::Adopted, message);
             }
-            // A file that may be replaced is, in the end, if it is of no use.
+            // A file that is of no use is replaced in the end, if it may be.
             Err(error)
                 if self.options.existing == Existing::Replace
                     && error.kind() == ErrorKind::OutputExists =>
@@ -70,7 +70,7 @@ impl Driver {
         refuse_foreign(&paths).is_err() || stays && refuse_finished(&paths, true).is_err()
     }
 
-    /// From which file it took over how many bytes.
+    /// The file that was taken over, and how many of its bytes.
     async fn adopt(
         &mut self,
         output: &Path,
@@ -80,19 +80,19 @@ impl Driver {
         let (of, has_digest) = (resource.clone(), self.options.is_proven_by_digest());
         let seed = self.options.seed;
         let look_into = move || look_into_leftover(&paths, &of, has_digest, seed);
-        let Some(leftover) = self.blocking(look_into).await? else { return Ok(None) };
+        let Some(leftover) = self.blocking(look_into).await?? else { return Ok(None) };
         let request = self.request_for(output.to_owned(), resource);
         self.compare_leftover(&leftover, &request).await?;
         let from = leftover.found.path.clone();
         let take_over = move || adopt(&request, leftover);
-        let bytes = self.blocking(take_over).await?;
+        let bytes = self.blocking(take_over).await??;
         Ok(Some((from, bytes)))
     }
 
     /// Fetches parts of what is there again.
     ///
     /// # Errors
-    /// Where they are not the same, or cannot be had.
+    /// If they are not the same, or cannot be fetched.
     async fn compare_leftover(
         &mut self,
         leftover: &Leftover,

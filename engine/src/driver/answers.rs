@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use http::header::{self, HeaderMap};
-use tokio::sync::oneshot;
+use url::Url;
 
 use super::Driver;
+use crate::driver::address::NotFollowed;
 use crate::driver::failures::end_of;
 use crate::driver::opening::NotModified;
 use crate::driver::requests::{Outgoing, Request};
@@ -21,13 +22,30 @@ use crate::model::digest_fields;
 use crate::model::error::ErrorKind;
 use crate::model::event::NoticeCode;
 use crate::model::planner::{Failure, LeaseEnd, LeaseId, SourceId};
+use crate::model::promise::{self, Promise};
 use crate::model::range::ByteRange;
 use crate::model::response::{Verdict, classify};
 use crate::model::size::differing;
 use crate::net::connect::Origin;
 use crate::net::failures::FetchError;
-use crate::net::fetcher::{Decision, Ended, FetchEvent, RequestSpec};
+use crate::net::fetcher::{Ended, FetchEvent, RequestSpec};
 use crate::net::limiter::Limits;
+use crate::net::transport::Lane;
+
+/// At most this many connections are begun before there is a response.
+const MAX_AHEAD: usize = 4;
+
+/// A smaller object comes as fast over one connection as over several.
+const SMALL_BYTES: u64 = 1 << 20;
+
+/// Whether an object is large, by its size if that is known, or else by its name.
+fn promise_of(size_bytes: Option<u64>, url: &Url) -> Promise {
+    match size_bytes {
+        Some(bytes) if bytes < SMALL_BYTES => Promise::Small,
+        Some(_) => Promise::Large,
+        None => promise::of_path(url.path()),
+    }
+}
 
 impl Driver {
     /// Sends the request of a lease.
@@ -48,20 +66,64 @@ impl Driver {
             wanted.map(|wanted| self.opening.in_object(self.options.range.as_ref(), wanted));
         let mut conditions = self.opening.conditions(&self.options);
         conditions.extend(of.precondition().filter(|_| conditional));
-        let headers = self.caller().headers(of, range, conditions);
-        let spec = RequestSpec { url, origin, headers };
+        let headers = self.headers_for(of, range, conditions);
         let limits = self.limits(source);
+        let lane = self.lane(&url);
+        let ahead = match lane {
+            _ if limits.are_limiting() => 0,
+            Lane::Bulk => self.worth_dialing_ahead(&url),
+            // For the next ones of many.
+            Lane::Small if self.planner.connections_at_first() > 1 => {
+                MAX_AHEAD.min(self.queue.spare().0)
+            }
+            Lane::Small => 0,
+        };
+        let spec = RequestSpec { ahead, lane, ..RequestSpec::new(url, origin, headers) };
         let outgoing = Outgoing { lease, source, spec, wanted, range, limits };
         self.requests.send(self.engine.transport.clone(), outgoing);
     }
 
-    /// The limits of what `source` sends: those of its host, wherever that redirects.
+    /// How many connections are worth beginning together with that of a first request: as many as
+    /// will be wanted if the object is large, unless something says that it is small.
+    pub(super) fn worth_dialing_ahead(&self, url: &Url) -> usize {
+        let options = &self.options;
+        let begins = !self.storing.is_open() && self.planner.rounds() == 0;
+        if !begins || options.plan_only || options.document {
+            return 0;
+        }
+        let (spare, is_alone) = self.queue.spare();
+        let is_worth = match promise_of(options.expected_size_bytes, url) {
+            Promise::Large => true,
+            // Of several downloads, many are small.
+            Promise::Unknown => is_alone,
+            Promise::Small => false,
+        };
+        let wanted = self.planner.connections_at_first().saturating_sub(1);
+        if is_worth { MAX_AHEAD.min(wanted).min(spare) } else { 0 }
+    }
+
+    /// What the response may share its connection with. Of several downloads most are small, as
+    /// far as nothing says otherwise; a single one has nothing to share with. If an object turns
+    /// out to be large, its other parts are not asked for in this lane, so that there must be some.
+    fn lane(&self, url: &Url) -> Lane {
+        let (_, is_alone) = self.queue.spare();
+        let size_bytes = self.opening.total().or(self.options.expected_size_bytes);
+        let has_no_length = size_bytes.is_none() && self.storing.is_open();
+        let is_small = match promise_of(size_bytes, url) {
+            Promise::Small => true,
+            Promise::Unknown => self.planner.connections_at_first() > 1,
+            Promise::Large => false,
+        };
+        if is_small && !has_no_length && !is_alone { Lane::Small } else { Lane::Bulk }
+    }
+
+    /// The speed limits for `source`: those of its given host, wherever it redirects.
     pub(super) fn limits(&self, source: SourceId) -> Limits {
         let shared = self.engine.limiters(self.sources.get(source).given.host_str());
         Limits::new(shared.chain([&self.shared.limiter]).cloned())
     }
 
-    /// Has the body stored that waits.
+    /// Has the waiting body stored.
     pub(super) fn store(&mut self, lease: LeaseId, range: ByteRange) {
         let Some(sink) = self.storing.sink() else { return self.requests.refuse(lease) };
         let repeat = if range.start() == 0 { self.ending.repeat_proof() } else { None };
@@ -71,8 +133,9 @@ impl Driver {
     pub(super) fn on_fetch_event(&mut self, event: FetchEvent) {
         let now = self.now();
         match event {
-            FetchEvent::Head { lease, status, headers, decision } => {
-                self.on_head(lease, status, headers, decision, now);
+            FetchEvent::Head { lease, status, headers, vitals, shares, decision } => {
+                self.requests.answered(lease, vitals, shares, decision);
+                self.on_head(lease, status, headers, now);
             }
             FetchEvent::Received { lease, bytes } => {
                 if let Some(request) = self.requests.get(lease) {
@@ -109,22 +172,15 @@ impl Driver {
         }
     }
 
-    fn on_head(
-        &mut self,
-        lease: LeaseId,
-        status: u16,
-        headers: HeaderMap,
-        decision: oneshot::Sender<Decision>,
-        now: Duration,
-    ) {
-        let Some(request) = self.requests.answered(lease, decision) else { return };
+    fn on_head(&mut self, lease: LeaseId, status: u16, headers: HeaderMap, now: Duration) {
+        let Some(request) = self.requests.get(lease) else { return };
         let Request { asked, wanted, source, .. } = *request;
         let url = request.url.clone();
-        self.caller().keep_cookies(&url, &headers);
+        self.keep_cookies(&url, &headers);
         if matches!(status, 401 | 403 | 407 | 410) {
             let of = self.sources.get(source);
-            let words = (status == 401).then(|| self.caller().words_of_login(of, &headers));
-            self.sources.note_login(words.flatten());
+            let hint = (status == 401).then(|| self.hint_of_login(of, &headers));
+            self.sources.note_login(hint.flatten());
         }
         if status == 304 {
             match self.opening.on_not_modified(&self.options) {
@@ -175,7 +231,9 @@ impl Driver {
         if !self.storing.is_open() && source == 0 && matches!(verdict, Verdict::Partial { .. }) {
             self.sources.note_links(&headers);
         }
-        self.opening.note_head(status, headers);
+        if self.options.plan_only {
+            self.opening.note_head(status, headers);
+        }
         self.planner.on_verdict(lease, verdict, now);
     }
 
@@ -192,8 +250,8 @@ impl Driver {
             return;
         }
         let range = match verdict {
-            // A part with all of the object, whose response may be cut: what is said of it
-            // is compared at the end.
+            // A part that is all of the object, whose response may be cut: its digest is compared
+            // at the end.
             Verdict::Partial { range, resource }
                 if range.start() == 0 && Some(range.end()) == resource.total =>
             {
@@ -205,7 +263,7 @@ impl Driver {
         };
         let mut digests = digest_fields::read(headers, range.is_some());
         if self.options.range.is_some() {
-            // What is said of the whole object says nothing of parts of it.
+            // A digest of the whole object says nothing about parts of it.
             (digests.object, digests.md5) = (None, None);
         }
         if let Some(range) = range
@@ -235,7 +293,7 @@ impl Driver {
         }
     }
 
-    /// Of several sources, one whose object has not the size that was given.
+    /// The failure of one source of several whose object does not have the given size.
     fn wrong_size(&self, verdict: &Verdict) -> Option<Failure> {
         let (Verdict::Partial { resource, .. } | Verdict::Whole { resource }) = verdict else {
             return None;
@@ -249,7 +307,7 @@ impl Driver {
     }
 
     fn redirect(&mut self, lease: LeaseId, location: &str, now: Duration) {
-        // Of the request itself: another lease may have been redirected meanwhile.
+        // The URL of the request itself: another lease may have been redirected meanwhile.
         let Some(Request { source, url, .. }) = self.requests.get(lease) else { return };
         let (source, transport) = (*source, &*self.engine.transport);
         match self.sources.redirect(source, url, location, transport, &self.options) {
@@ -258,15 +316,16 @@ impl Driver {
                 self.locate(source);
                 self.planner.on_redirected(lease, now);
             }
-            Err(why) => {
+            Err(NotFollowed { why, hint }) => {
                 self.requests.refuse(lease);
-                self.planner.give_up(lease, Failure::new(ErrorKind::Protocol, why), now);
+                let failure = Failure { hint, ..Failure::new(ErrorKind::Protocol, why) };
+                self.planner.give_up(lease, failure, now);
             }
         }
     }
 }
 
-/// Whether the body tells its own end, unlike one that ends with the connection.
+/// Whether the body marks its own end, unlike one that ends with the connection.
 fn is_chunked(headers: &HeaderMap) -> bool {
     let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
     let last = last.and_then(|value| value.to_str().ok()?.rsplit(',').next());

@@ -1,9 +1,9 @@
 //! The loop's step that opens the output with the first response of the object.
 //!
-//! The response tells size, version and maybe the name. It is judged against what the caller
-//! wants, a finished output may turn out to be the object already, and what another program
-//! left may be taken over. Then the output is opened, with what an earlier run left there, and
-//! the planner is told what is missing.
+//! The response gives the size, the version and maybe the name. It is checked against what the
+//! caller wants, a finished output may turn out to be the object already, and what another program
+//! left may be taken over. Then the output is opened, with what an earlier run left there, and the
+//! planner is told what is missing.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -28,15 +28,15 @@ use crate::model::resource::Resource;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size, segment_size};
 use crate::model::size::exact_words;
 
-/// How far leases go beyond what is stored without a gap, in bytes, when a digest
-/// needs the bytes in order: it is to find them in the page cache.
+/// How far, in bytes, leases go beyond what is stored without a gap when a
+/// digest needs the bytes in order: it should find them in the page cache.
 const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
 
 impl Driver {
     pub(super) async fn open(&mut self, resource: Resource) -> Result<(), Error> {
         self.refuse_object(&resource)?;
         let output = self.choose_name(&resource);
-        if self.opening.is_plan_only() {
+        if self.options.plan_only {
             let output = final_name(output, self.options.existing);
             self.planned(output, &resource).await;
             return Ok(());
@@ -86,7 +86,7 @@ impl Driver {
             Some(_) => self.options.output.clone(),
             None => opened.place.output().map(Path::to_owned),
         });
-        // One segment is one connection's, whatever the server bears.
+        // A single segment uses one connection, however many the server bears.
         if opened.checkpoint.segments.len() > 1 {
             self.remember().await;
         }
@@ -113,7 +113,7 @@ impl Driver {
         }
     }
 
-    /// Says no to an object that is not what the caller wants.
+    /// Refuses an object that is not what the caller wants.
     fn refuse_object(&self, resource: &Resource) -> Result<(), Error> {
         if let Some(found) = resource.total {
             refuse_size(self.options.expected_size_bytes, found)?;
@@ -137,7 +137,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What opening `output` for this object rests on.
+    /// What is needed to open `output` for this object.
     pub(super) fn request_for(&self, output: PathBuf, resource: &Resource) -> output::Request {
         output::Request {
             output,
@@ -167,8 +167,8 @@ impl Driver {
         }
     }
 
-    /// Opens the output; where the partial is of another URL, after it was shown
-    /// that both have the same bytes.
+    /// Opens the output. If the partial is of another URL, both must first be
+    /// shown to have the same bytes.
     async fn open_output(
         &mut self,
         request: &output::Request,
@@ -184,7 +184,7 @@ impl Driver {
         }
         match output::open_at_once(request, &start)? {
             Some(opened) => Ok(*opened),
-            // On the heap, so that not every small download has room for it.
+            // Boxed, so that not every small download needs room for it.
             None => Box::pin(self.open_in_time(request, start)).await,
         }
     }
@@ -196,7 +196,7 @@ impl Driver {
     ) -> Result<OpenedOutput, Error> {
         loop {
             let asked = request.clone();
-            let opening = self.blocking(move || output::open(&asked, start)).await?;
+            let opening = self.blocking(move || output::open(&asked, start)).await??;
             let (place, proof) = match opening {
                 output::Opening::Ready(opened) => return Ok(*opened),
                 output::Opening::Prove(place, proof) => (place, proof),
@@ -220,7 +220,7 @@ impl Driver {
             notices,
         } = opened;
         if self.options.pieces.is_some() {
-            // Whether they are good is told by their pieces.
+            // Their pieces tell whether they are good.
             restored.verifying.append(&mut restored.durable);
         }
         for (code, message) in notices {
@@ -279,6 +279,7 @@ impl Driver {
             validator: resource.validator.kind(),
             resumed_bytes: restored_bytes,
             connections: self.requests.count(),
+            shares_connection: self.requests.share(),
             segment_size_bytes,
             storage: storage_name,
             unmapped,
@@ -294,7 +295,7 @@ impl Driver {
         Ok(())
     }
 
-    /// No larger than a piece, of which only the bad ones are fetched again.
+    /// No larger than a piece, so that only bad pieces are fetched again.
     fn wanted_segment_size(&self, total: Option<u64>) -> Option<u64> {
         let chosen = self.options.segment_size_bytes;
         let Some(pieces) = self.options.pieces.as_ref().filter(|_| chosen.is_none()) else {
@@ -337,7 +338,7 @@ impl Driver {
                 Ok(Earlier::Checkpoint(checkpoint)) => restored_bytes(&checkpoint),
                 _ => 0,
             };
-            resumable_bytes = self.engine.writers.crew().blocking(read).await.unwrap_or(0);
+            resumable_bytes = self.blocking(read).await.unwrap_or(0);
             plan_output = output;
         }
         let (status, headers) = self.opening.take_head();

@@ -1,15 +1,16 @@
-//! What of a download can be read: its storage, as far as it is stored, in one
+//! The readable part of a download: its storage, as far as it is filled, in one
 //! version of the object at a time.
 //!
-//! The driver says when a version is opened, given up, complete, or the end of
-//! it all. Whoever reads a version that is given up is told so: two versions
-//! are never mixed.
+//! The driver says when a version is opened, given up or complete, and when the
+//! download ends. A reader of a version that is given up gets an error: two
+//! versions are never mixed.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use crate::disk::crew::Crew;
 use crate::disk::readable::{Alarm, Readable};
 use crate::disk::storage::Storage;
+use crate::lock::Lock;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::Metadata;
 
@@ -19,7 +20,7 @@ pub(crate) struct Open {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) stored: Arc<Readable>,
     pub(crate) metadata: Metadata,
-    /// Who reads, where reading may block.
+    /// The crew that reads, where reading may block.
     pub(crate) crew: Crew,
 }
 
@@ -34,7 +35,7 @@ enum Availability {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Which version this is of those that were opened here.
+    /// The number of this version among those that were opened here.
     version: u64,
     availability: Availability,
     complete: bool,
@@ -44,14 +45,14 @@ struct State {
 pub(crate) enum Found {
     /// Bytes up to this offset, in this storage.
     Bytes { storage: Arc<dyn Storage>, crew: Crew, version: u64, end: u64 },
-    /// The end of the object, or what is beyond.
+    /// The end of the object, or a position beyond it.
     End { version: u64 },
 }
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Contents {
-    state: Mutex<State>,
+    state: Lock<State>,
     alarm: Arc<Alarm>,
 }
 
@@ -63,29 +64,28 @@ impl Contents {
 
     /// The version that is downloaded from now on.
     pub(crate) fn open(&self, open: Open) {
-        self.state().availability = Availability::Open(open);
+        self.state.lock().availability = Availability::Open(open);
         self.alarm.ring();
     }
 
-    /// The version is given up. To be called before anything of another one is
+    /// Gives up the version. Must be called before anything of another one is
     /// stored in its place.
     pub(crate) fn give_up(&self) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.version += 1;
         state.availability = Availability::Unknown;
         drop(state);
         self.alarm.ring();
     }
 
-    /// What is stored is somebody else's to change from now on; [`Self::end`]
-    /// follows.
+    /// From now on others may change what is stored; [`Self::end`] follows.
     pub(crate) fn close(&self) {
-        self.state().availability = Availability::Unknown;
+        self.state.lock().availability = Availability::Unknown;
     }
 
     /// All of it is published, and stays readable.
     pub(crate) fn complete(&self, total_bytes: u64) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         state.complete = true;
         if let Availability::Open(open) = &mut state.availability {
             open.metadata.total_bytes = Some(total_bytes);
@@ -94,9 +94,9 @@ impl Contents {
         self.alarm.ring();
     }
 
-    /// The download ended with this error; without effect when it had ended before.
+    /// The download ended with this error; no effect if it had already ended.
     pub(crate) fn end(&self, error: &Error) {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if !state.complete && !matches!(state.availability, Availability::Ended(_)) {
             state.availability = Availability::Ended(error.clone());
         }
@@ -106,7 +106,7 @@ impl Contents {
 
     /// Whether the download ended, and how; `None` while it runs.
     pub(crate) fn ended(&self) -> Option<Result<(), Error>> {
-        let state = self.state();
+        let state = self.state.lock();
         match &state.availability {
             Availability::Ended(error) => Some(Err(error.clone())),
             _ => state.complete.then_some(Ok(())),
@@ -115,18 +115,18 @@ impl Contents {
 
     /// What is known of the object.
     pub(crate) fn metadata(&self) -> Option<Metadata> {
-        match &self.state().availability {
+        match &self.state.lock().availability {
             Availability::Open(open) => Some(open.metadata.clone()),
             _ => None,
         }
     }
 
-    /// Waits until that is known.
+    /// Waits until the metadata is known.
     ///
     /// # Errors
     /// Whatever ended the download before.
     pub(crate) async fn opened(&self) -> Result<Metadata, Error> {
-        let look = || match &self.state().availability {
+        let look = || match &self.state.lock().availability {
             Availability::Unknown => None,
             Availability::Open(open) => Some(Ok(open.metadata.clone())),
             Availability::Ended(error) => Some(Err(error.clone())),
@@ -134,10 +134,10 @@ impl Contents {
         self.alarm.wait(look).await
     }
 
-    /// Waits until the byte at `position` of the version `of` (`None`: of
-    /// whichever is there) can be read, or never will be.
+    /// What is at `position` of the version `of` (`None`: of any); `None` until
+    /// the byte there can be read, or never will be.
     pub(crate) fn look(&self, of: Option<u64>, position: u64) -> Option<Result<Found, Error>> {
-        let state = self.state();
+        let state = self.state.lock();
         let version = state.version;
         if of.is_some_and(|of| of != version) {
             return Some(Err(given_up()));
@@ -158,15 +158,10 @@ impl Contents {
         }
     }
 
-    /// Whether what was read of a version just now was this version all the time.
+    /// Whether what was just read was of this version all the time.
     pub(crate) fn still_is(&self, version: u64) -> bool {
-        let state = self.state();
+        let state = self.state.lock();
         state.version == version && matches!(state.availability, Availability::Open(_))
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Plain data that is whole between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

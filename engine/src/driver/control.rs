@@ -1,13 +1,13 @@
 //! What a handle and its readers ask of a running download.
 //!
-//! These are wishes, of which the last counts, and not a queue: however often a
+//! These are wishes, the last of which counts, and not a queue: however often a
 //! caller changes its mind, nothing grows. The driver is woken and looks.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::lock::Lock;
 use crate::model::config::Connections;
 use crate::model::planner::Want;
 
@@ -16,7 +16,7 @@ use crate::model::planner::Want;
 pub(crate) enum Stop {
     /// What is stored is kept, to be continued.
     Keep,
-    /// It is removed.
+    /// What is stored is removed.
     Remove,
 }
 
@@ -35,9 +35,9 @@ struct Current {
 pub(crate) struct Steering {
     /// Whether nothing is to be fetched for now.
     pub(crate) paused: bool,
-    /// Another number of connections, told once.
+    /// A new number of connections, given once.
     pub(crate) connections: Option<Connections>,
-    /// Another priority, told once.
+    /// A new priority, given once.
     pub(crate) priority: Option<i32>,
     /// Where all readers stand.
     pub(crate) wants: Vec<Want>,
@@ -46,27 +46,27 @@ pub(crate) struct Steering {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Wishes {
-    current: Mutex<Current>,
+    current: Lock<Current>,
     changed: Notify,
 }
 
 impl Wishes {
     pub(crate) fn set_paused(&self, paused: bool) {
-        self.current().paused = paused;
+        self.current.lock().paused = paused;
         self.changed.notify_one();
     }
 
     pub(crate) fn set_connections(&self, connections: Connections) {
-        self.current().connections = Some(connections);
+        self.current.lock().connections = Some(connections);
         self.changed.notify_one();
     }
 
     pub(crate) fn set_priority(&self, priority: i32) {
-        self.current().priority = Some(priority);
+        self.current.lock().priority = Some(priority);
         self.changed.notify_one();
     }
 
-    /// There is something for the driver to look at.
+    /// Wakes the driver, which has something to look at.
     pub(crate) fn poke(&self) {
         self.changed.notify_one();
     }
@@ -77,7 +77,7 @@ impl Wishes {
     }
 
     pub(crate) fn steering(&self) -> Steering {
-        let mut wishes = self.current();
+        let mut wishes = self.current.lock();
         Steering {
             paused: wishes.paused,
             connections: wishes.connections.take(),
@@ -86,21 +86,21 @@ impl Wishes {
         }
     }
 
-    /// The name of another reader, which stands nowhere yet.
+    /// The id of a new reader, which has no position yet.
     pub(crate) fn new_reader(&self) -> u64 {
-        let mut wishes = self.current();
+        let mut wishes = self.current.lock();
         wishes.next_reader += 1;
         wishes.next_reader
     }
 
-    /// A reader reads here, and need not wait.
+    /// A reader reads at `position`, and need not wait.
     pub(crate) fn reads(&self, reader: u64, position: u64) {
-        self.current().readers.insert(reader, Want { position, waiting: None });
+        self.current.lock().readers.insert(reader, Want { position, waiting: None });
     }
 
     /// A reader waits for the byte at `position`.
     pub(crate) fn waits(&self, reader: u64, position: u64) {
-        let mut wishes = self.current();
+        let mut wishes = self.current.lock();
         wishes.next_wait += 1;
         let waiting = Some(wishes.next_wait);
         wishes.readers.insert(reader, Want { position, waiting });
@@ -110,11 +110,6 @@ impl Wishes {
 
     /// A reader is gone.
     pub(crate) fn left(&self, reader: u64) {
-        self.current().readers.remove(&reader);
-    }
-
-    fn current(&self) -> MutexGuard<'_, Current> {
-        // Plain data that is whole between any two statements.
-        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+        self.current.lock().readers.remove(&reader);
     }
 }

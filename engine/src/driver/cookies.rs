@@ -1,4 +1,4 @@
-//! Cookies: whose jar it is, and what is put into it.
+//! Cookies, which are kept in a jar of the program.
 
 use std::fmt;
 
@@ -9,8 +9,8 @@ use std::fmt;
 /// it, so it must not wait for anything.
 pub trait CookieJar: fmt::Debug + Send + Sync {
     /// The value of the `Cookie` field of a request to `url` (RFC 6265 section
-    /// 5.4): `name=value` pairs with `; ` between them, those only that are for
-    /// this host, path and scheme. `None` when there are none.
+    /// 5.4): `name=value` pairs with `; ` between them, only those for this
+    /// host, path and scheme. `None` when there are none.
     fn cookies(&self, url: &str) -> Option<String>;
 
     /// A response from `url` has this `Set-Cookie` field (section 5.2).

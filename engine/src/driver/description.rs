@@ -1,5 +1,6 @@
-//! The Metalink that a response names for its object (RFC 6249 section 4): it is
-//! fetched while the object comes, and what it says counts as the server's word.
+//! The Metalink that a response names for its object (RFC 6249 section 4):
+//! fetched while the object downloads; what it says counts as the server's
+//! word.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,14 +20,14 @@ use crate::net::document;
 use crate::net::fetcher::{Counters, RequestSpec};
 use crate::net::transport::Transport;
 
-/// A smaller object is here before its description, in bytes.
+/// An object smaller than this, in bytes, is here before its description.
 const LEAST_BYTES: u64 = 1 << 20;
-/// A longer document is not read, in bytes.
+/// A document longer than this, in bytes, is not read.
 const MOST_BYTES: usize = 1 << 20;
-/// How long it may take, redirects and all.
+/// How long fetching it may take, including redirects.
 const WITHIN: Duration = Duration::from_secs(20);
 
-/// What came of looking for it.
+/// The result of fetching the Metalink.
 pub(super) struct Described {
     url: Url,
     outcome: Result<Vec<u8>, String>,
@@ -34,14 +35,14 @@ pub(super) struct Described {
 
 /// Whether a Metalink can be of use to an object of this size.
 pub(super) fn is_of_use(options: &Options, total: u64) -> bool {
-    // What is given out as it comes, or not kept, is proven by nothing that is
-    // told later; who gave pieces has had a Metalink.
+    // Bytes that are given out as they come, or not kept, cannot be proven
+    // later; a caller that gave pieces has had a Metalink.
     let useless = options.window.is_some() || options.forgets_bytes();
     let known = options.pieces.is_some() || options.range.is_some();
     total >= LEAST_BYTES && !useless && !known
 }
 
-/// Fetches the document at `url`, with these fields of a request there.
+/// Fetches the document at `url`, with the fields of a request to it.
 pub(super) fn fetch(
     url: Url,
     mut headers: HeaderMap,
@@ -73,11 +74,12 @@ impl Described {
         &self.url
     }
 
-    /// What it says of the object of `total` bytes, which was asked for by the URL's path
-    /// `asked` and is stored as `output`: the only file or the one of its name, and of its size.
+    /// What it says about the object of `total` bytes, which was requested by the URL's path
+    /// `asked` and is stored as `output`: its only file or the one of that name, if it has that
+    /// size.
     ///
     /// # Errors
-    /// Why it is not used.
+    /// Why the Metalink is not used.
     pub(super) fn file_of(
         self,
         total: u64,
@@ -105,7 +107,7 @@ impl Described {
     }
 }
 
-/// Tells that the Metalink at `url` is not used.
+/// Says that the Metalink at `url` is not used.
 pub(super) fn unused(url: &str, why: &str) -> String {
     format!("the server's Metalink, {}, is not used: {why}", redact_url(url))
 }
@@ -132,7 +134,7 @@ fn read(answer: document::Answer) -> Result<Read, String> {
     }
 }
 
-/// Everything that fetching it needs, away from the driver.
+/// Everything needed to fetch it, away from the driver.
 struct Errand {
     transport: Arc<dyn Transport>,
     counters: Arc<Counters>,
@@ -147,14 +149,15 @@ impl Errand {
         let mut url = first.clone();
         for _ in 0..=self.max_redirects {
             let origin = Origin::of(&url).ok_or("its URL has no host")?;
-            let spec = RequestSpec { url: url.clone(), origin, headers: self.headers.clone() };
+            let spec = RequestSpec::new(url.clone(), origin, self.headers.clone());
             let answer =
                 document::fetch(&*self.transport, &self.counters, &spec, self.patience, MOST_BYTES);
             let answer = answer.await.map_err(|error| error.message)?;
             match read(answer)? {
                 Read::Body(bytes) => return Ok(bytes),
                 Read::Elsewhere(location) => {
-                    url = follow(&*self.transport, &url, &location, self.allow_downgrade)?;
+                    url = follow(&*self.transport, &url, &location, self.allow_downgrade)
+                        .map_err(|not| not.why)?;
                     if !is_same_origin(&url, &first) {
                         self.keep_only_what_is_for_all();
                     }
@@ -164,7 +167,7 @@ impl Errand {
         Err(format!("more than {} redirects", self.max_redirects))
     }
 
-    /// Nothing that was meant for the origin so far goes to another one.
+    /// Nothing that was meant for the first origin goes to another one.
     fn keep_only_what_is_for_all(&mut self) {
         let public = [header::USER_AGENT, header::ACCEPT, header::ACCEPT_ENCODING];
         let kept = public.into_iter().filter_map(|name| {

@@ -1,27 +1,28 @@
-//! The downloads of an engine that run, so that all of them can be stopped and awaited.
+//! The running downloads of an engine, so that all of them can be stopped and awaited.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::{Notify, oneshot};
 
 use crate::driver::control::Stop;
+use crate::lock::Lock;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::DownloadId;
 
 /// Stops one download, once.
 #[derive(Debug)]
-pub(crate) struct Stopper(Mutex<Option<oneshot::Sender<Stop>>>);
+pub(crate) struct Stopper(Lock<Option<oneshot::Sender<Stop>>>);
 
 impl Stopper {
     pub(crate) fn new() -> (Arc<Self>, oneshot::Receiver<Stop>) {
         let (stop, stopped) = oneshot::channel();
-        (Arc::new(Self(Mutex::new(Some(stop)))), stopped)
+        (Arc::new(Self(Lock::new(Some(stop)))), stopped)
     }
 
-    /// Whether the download still ran, so that its end is in answer to this.
+    /// Stops the download. True if it was still running, so that its end answers this call.
     pub(crate) fn stop(&self, how: Stop) -> bool {
-        let stop = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let stop = self.0.lock().take();
         stop.is_some_and(|stop| stop.send(how).is_ok())
     }
 }
@@ -36,17 +37,17 @@ struct State {
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Downloads {
-    state: Mutex<State>,
+    state: Lock<State>,
     ended: Notify,
 }
 
 impl Downloads {
-    /// Counts a download among those that run for as long as the entry lives.
+    /// Counts a download as running for as long as the entry lives.
     ///
     /// # Errors
     /// [`ErrorKind::Cancelled`] after [`Self::shut_down`].
     pub(crate) fn enter(self: &Arc<Self>, stopper: &Arc<Stopper>) -> Result<Entry, Error> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         if state.shut_down {
             return Err(Error::new(ErrorKind::Cancelled, "the engine was shut down"));
         }
@@ -61,7 +62,7 @@ impl Downloads {
     /// it stored.
     pub(crate) async fn shut_down(&self) {
         let running: Vec<_> = {
-            let mut state = self.state();
+            let mut state = self.state.lock();
             state.shut_down = true;
             state.running.values().cloned().collect()
         };
@@ -69,22 +70,17 @@ impl Downloads {
             stopper.stop(Stop::Keep);
         }
         loop {
-            // It is told of every end from here on.
+            // This is notified of every end from here on.
             let ended = self.ended.notified();
-            if self.state().running.is_empty() {
+            if self.state.lock().running.is_empty() {
                 return;
             }
             ended.await;
         }
     }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Plain data that is whole between any two statements.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// A download that runs.
+/// A running download.
 pub(crate) struct Entry {
     pub(crate) id: DownloadId,
     downloads: Arc<Downloads>,
@@ -92,7 +88,7 @@ pub(crate) struct Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.downloads.state().running.remove(&self.id);
+        self.downloads.state.lock().running.remove(&self.id);
         self.downloads.ended.notify_waiters();
     }
 }

@@ -17,8 +17,12 @@ impl Driver {
     /// Asks what an earlier run left, so that the first request already asks for something
     /// that is missing.
     pub(super) async fn look_for_earlier(&mut self) -> Result<(), Error> {
+        if self.worth_dialing_ahead(&self.options.url) > 0 {
+            // A server that bears few connections is not to be shown more.
+            self.remember_connections().await;
+        }
         let Some(question) = self.question() else { return Ok(()) };
-        // On the heap, so that not every download has room for it.
+        // Boxed, so that not every download needs room for it.
         let answer = Box::pin(resume::ask(self.engine.writers.crew(), question)).await?;
         self.opening.know(answer.known);
         match answer.found {
@@ -32,7 +36,7 @@ impl Driver {
 
     fn question(&self) -> Option<Question> {
         let options = &self.options;
-        let (believes, plan_only) = (self.opening.believes_earlier(), self.opening.is_plan_only());
+        let (believes, plan_only) = (self.opening.believes_earlier(), self.options.plan_only);
         if options.keeps_nothing() {
             let own = options.own_storage.as_ref().filter(|_| options.window.is_none());
             let own = own.filter(|_| believes && !plan_only);
@@ -58,8 +62,8 @@ impl Driver {
         }))
     }
 
-    /// Has the first request ask for what the checkpoint, which `kept` has, says is
-    /// missing of the object that it is of.
+    /// Has the first request ask for what is missing of the object according to the checkpoint,
+    /// which is in `kept`.
     fn claim_earlier(&mut self, checkpoint: Checkpoint, kept: Kept) {
         let selected = checkpoint.selected.clone();
         if checkpoint.total.is_none_or(|total| total == 0)
@@ -73,10 +77,10 @@ impl Driver {
         let opening = if told || self.options.is_proven_by_digest() {
             opening_range(&checkpoint, self.options.first_range_bytes)
         } else {
-            // What is to be proven first takes the place of this response.
+            // The proof that comes first takes the place of this response.
             ByteRange::new(0, 1)
         };
-        // What is kept when this run ends before its first response.
+        // This is kept if the run ends before its first response.
         self.meter.found(restored_bytes(&checkpoint));
         let claimed = Resource {
             total: checkpoint.total,
@@ -84,11 +88,11 @@ impl Driver {
             ranges: true,
             encoding: checkpoint.encoding,
             content_type: checkpoint.content_type,
-            content_disposition: None,
+            ..Resource::default()
         };
         let source = source.unwrap_or(0);
         self.planner.prefer(source);
-        // Of sources that a digest binds, any may have been the one.
+        // Of sources that a digest binds, any may have been the earlier one.
         if !self.is_proven_among_several() {
             self.sources.set_validator(source, claimed.validator.clone());
         }

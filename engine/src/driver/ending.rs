@@ -1,10 +1,10 @@
 //! The end of a download, and what a new beginning may not take back.
 //!
-//! Once an outcome is set, the loop carries out nothing more and returns it. Before that, a
-//! stream is *draining*: everything was received, and its reader is yet to take it, since its
-//! digest is complete only then. Bytes that a reader was given cannot be taken back: when the
-//! download begins again, only the same version of the object from the same URLs, or a
-//! repetition that hashes the same, may continue them.
+//! Once an outcome is set, the loop carries out nothing more and returns it. Before that, a stream
+//! is *draining*: everything was received, but its digest is complete only when its reader has
+//! taken it all. Bytes that a reader was given cannot be taken back: when the download begins
+//! again, only the same version of the object from the same URLs, or a repetition that hashes the
+//! same, may continue them.
 
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ pub(super) struct Ending {
     /// Where the bytes of a stream are given out from.
     window: Option<Arc<Window>>,
     draining: bool,
-    /// What the bytes that were given out are of, and the URLs that brought them, once they
-    /// were stored elsewhere.
+    /// The object of the bytes that were given out, and the URLs that brought them, once the
+    /// download has begun again.
     given_of: Option<(Resource, Vec<Url>)>,
 }
 
@@ -48,7 +48,7 @@ impl Ending {
         self.outcome.take()
     }
 
-    /// Whether everything was taken that was received in full; told once.
+    /// Whether everything was received and the reader has taken it all; true once.
     pub(super) fn is_drained(&mut self) -> bool {
         let drained = |window: &Arc<Window>| window.is_drained();
         let ends = self.draining && self.window.as_ref().is_some_and(drained);
@@ -61,11 +61,11 @@ impl Ending {
         self.window.as_ref().is_some_and(|window| window.is_reader_slow())
     }
 
-    /// Everything was received, up to `end`. Whether that can be finished now: what is
-    /// streamed is finished when it was taken.
+    /// Everything up to `end` was received. Whether that can be finished now: a stream is finished
+    /// when all of it was taken.
     ///
     /// # Errors
-    /// Where more was given out.
+    /// If more was given out.
     pub(super) fn received_all(&mut self, end: u64) -> Result<bool, Error> {
         let Some(window) = &self.window else { return Ok(true) };
         let given = window.given();
@@ -93,8 +93,8 @@ impl Ending {
         self.window.as_ref().map_or(0, |window| window.given())
     }
 
-    /// Says no to any other version of the object than the one of which bytes
-    /// were given out. The response came `from` a URL of a source that is at `source` now.
+    /// Refuses any version of the object other than the one of which bytes were given out. The
+    /// response came `from` a URL of a source that is at `source` now.
     pub(super) fn refuse_other_version(
         &self,
         resource: &Resource,
@@ -106,7 +106,7 @@ impl Ending {
         let Some((of, urls)) = self.given_of.as_ref().filter(|_| given > 0) else {
             return Ok(());
         };
-        // A digest lets it be tried where the repetition is compared with what was given out.
+        // With a digest it may be tried, if the repetition is compared with what was given out.
         let is_compared = by_digest && self.repeat_proof().is_some();
         let elsewhere = !is_compared && from.is_some_and(|url| !urls.contains(url));
         let same_size = of.total.zip(resource.total).is_none_or(|(ours, theirs)| ours == theirs);

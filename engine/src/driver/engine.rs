@@ -31,7 +31,7 @@ pub(crate) struct EngineInner {
     pub(crate) endings: Arc<Endings>,
     pub(crate) holds: Arc<Holds>,
     pub(crate) limiter: Arc<Limiter>,
-    /// Of hosts, in the order in which they count.
+    /// The limits of hosts, in the order in which they count.
     host_limiters: Vec<(String, Arc<Limiter>)>,
     pub(crate) turns: Arc<Scheduler>,
     pub(crate) hosts: Option<Hosts>,
@@ -43,7 +43,7 @@ impl EngineInner {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let threads = config.writer_threads.unwrap_or(if cores > 2 { 2 } else { 1 });
         let budget_bytes = config.memory_budget_bytes;
-        // With a reservation for each, none waits for what another one holds.
+        // With a reservation for each, no connection waits for what another one holds.
         let reservable = budget_bytes / RESERVE_BYTES as usize;
         let bounds = Bounds {
             connections: config.max_connections.map_or(reservable, |most| most.min(reservable)),
@@ -75,7 +75,7 @@ impl EngineInner {
 }
 
 impl EngineInner {
-    /// The speed limits of a download of `host`, without its own.
+    /// The speed limits of a download from `host`, besides its own.
     pub(crate) fn limiters(&self, host: Option<&str>) -> impl Iterator<Item = &Arc<Limiter>> {
         let fit = |of: &str| match (of.strip_prefix('*'), host?) {
             (Some(domain), host) => host.ends_with(domain).then_some(domain.len()),

@@ -1,34 +1,26 @@
 //! The fields of requests, and who gets to see which.
 //!
-//! Custom fields and credentials are for the origin they were given for. A host's login is for
-//! that host, and what was meant to go over TLS is not told to a path without it. The cookies
-//! are the program's: its jar is asked for each request, and shown each response.
+//! Custom fields and credentials go only to the origin they were given for. A host's login goes
+//! only to that host, and what was meant to go over TLS is not sent over a path without it. The
+//! cookies are the program's: its jar is asked for each request, and shown each response.
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
-use super::options::Options;
-use crate::driver::engine::EngineInner;
-use crate::driver::guard::{self, Part};
-use crate::driver::shared::Shared;
-use crate::driver::sources::Source;
+use super::Driver;
+use super::guard::{self, Part};
+use super::sources::Source;
 use crate::fault_point;
+use crate::model::hint::Hint;
 use crate::model::name;
 use crate::model::range::ByteRange;
 use crate::net::connect::is_same_origin;
 use crate::net::digest_login;
 
-/// For whom requests are sent.
-pub(super) struct Caller<'a> {
-    pub(super) options: &'a Options,
-    pub(super) engine: &'a EngineInner,
-    pub(super) shared: &'a Shared,
-}
-
-impl Caller<'_> {
-    /// The fields of a request to where `source` is now; of `conditions` the last one of a
-    /// name counts.
-    pub(super) fn headers(
+impl Driver {
+    /// The fields of a request to where `source` is now; of several `conditions` with one name, the
+    /// last counts.
+    pub(super) fn headers_for(
         &self,
         source: &Source,
         range: Option<ByteRange>,
@@ -45,8 +37,8 @@ impl Caller<'_> {
         if let Some(cookies) = self.cookies(&source.current) {
             headers.insert(header::COOKIE, cookies);
         }
-        // Custom headers and credentials are for the origin they were given for,
-        // and there they count more than a host's. A mirror elsewhere gets none.
+        // Custom headers and credentials go only to the origin they were given
+        // for, where they override a host's. A mirror elsewhere gets none.
         if let Some(login) = source.own_login() {
             headers.insert(header::AUTHORIZATION, login);
         }
@@ -104,7 +96,7 @@ impl Caller<'_> {
         if fault_point::has_bug!(SecretsToAnyone) {
             return logins.first().map(|login| &login.authorization);
         }
-        // What was meant to go over TLS is not told to the path without it.
+        // What was meant to go over TLS is not sent over a path without it.
         let current = &source.current;
         if source.downgraded && current.scheme() != "https" {
             return None;
@@ -118,28 +110,24 @@ impl Caller<'_> {
         found.map(|login| &login.authorization)
     }
 
-    /// What the server says of the login, where that tells more than the status.
-    pub(super) fn words_of_login(&self, source: &Source, headers: &HeaderMap) -> Option<String> {
+    /// What to do about a refused login, if the server tells more than the status.
+    pub(super) fn hint_of_login(&self, source: &Source, headers: &HeaderMap) -> Option<Hint> {
         let offered = digest_login::schemes(headers, &header::WWW_AUTHENTICATE);
         let usable = ["basic", "digest", "bearer"];
         let is_usable = |scheme: &String| usable.contains(&&*scheme.to_ascii_lowercase());
-        let named = offered.iter().map(|scheme| name::brief(scheme)).collect::<Vec<_>>().join(", ");
+        let schemes: Vec<String> = offered.iter().map(|scheme| name::brief(scheme)).collect();
         if !offered.is_empty() && !offered.iter().any(is_usable) {
-            return Some(format!("the server wants a login by {named}, which haul does not do"));
+            let named = schemes.join(", ");
+            let why = format!("the server wants a login by {named}, which haul does not do");
+            return Some(why.into());
         }
-        let sent = self.headers(source, None, Vec::new());
-        let again = "give another with -u";
-        sent.contains_key(header::AUTHORIZATION).then(|| match &*named {
-            "" => format!("the server refuses the login that it was given: {again}"),
-            _ => format!(
-                "the server, which takes {named}, refuses the login that it was given: {again}"
-            ),
-        })
+        let sent = self.headers_for(source, None, Vec::new());
+        sent.contains_key(header::AUTHORIZATION).then_some(Hint::LoginRefused { schemes })
     }
 }
 
-/// Cookies that were given and those of the jar, of which a given one's name is left out.
-/// `None` where they cannot be told apart.
+/// The given cookies and those of the jar, except any with the name of a given one. `None` if they
+/// cannot be told apart.
 fn joined_cookies(given: &HeaderValue, kept: &HeaderValue) -> Option<HeaderValue> {
     let name_of = |pair: &str| pair.split('=').next().unwrap_or_default().trim().to_owned();
     let given = given.to_str().ok()?;

@@ -1,7 +1,7 @@
-//! The loop's step when everything was received: it is published, or fetched again.
+//! The loop's step once everything was received: it is published, or fetched again.
 //!
-//! What this download has shown of the server is recorded then, and what earlier ones have
-//! shown is looked up when a download begins.
+//! What this download has shown about the server is then recorded; what earlier ones have shown is
+//! looked up when a download begins.
 
 use std::fs::File;
 use std::io::Read as _;
@@ -19,12 +19,12 @@ use crate::model::signature;
 use crate::net::connect::Origin;
 use crate::net::hosts::Remembered;
 
-/// Told of a file that was published where the file system cannot do better.
+/// The notice for a file that was published where the file system cannot do better.
 const UNSURE_RENAME: &str = "the file system has neither links nor renaming without replacing: \
                              that no file had the name was seen right before it was given";
 
 impl Driver {
-    /// Looks how far the reader of a stream is.
+    /// Checks how far the reader of a stream is.
     pub(super) async fn look_at_reader(&mut self) -> Result<(), Error> {
         let Some(window) = self.options.window.as_ref().filter(|_| !self.ending.is_set()) else {
             return Ok(());
@@ -48,7 +48,7 @@ impl Driver {
         }
     }
 
-    /// Publishes what is stored, and ends the download with what comes of that.
+    /// Publishes what is stored, and ends the download with the result.
     async fn finish(&mut self) -> Result<(), Error> {
         if !self.storing.is_open() {
             return Ok(());
@@ -113,7 +113,7 @@ impl Driver {
         Ok(())
     }
 
-    /// What is counted of the download, for its summary.
+    /// What is counted for the download's summary.
     pub(super) fn summary(&self) -> Summary {
         let counters = self.requests.counters();
         let first = counters.first_byte.get();
@@ -135,26 +135,31 @@ impl Driver {
         }
     }
 
-    /// Starts with what earlier downloads have shown of the server that answered.
+    /// Starts with what earlier downloads have shown about the server that answered.
     pub(super) async fn remember(&mut self) {
-        let Some(hosts) = self.engine.hosts.clone() else { return };
-        let Some(origin) = Origin::of(&self.sources.opener().current) else { return };
-        let look_up = move || hosts.look_up(&origin);
-        let found = self.engine.writers.crew().blocking(look_up).await.flatten();
-        let Some(found) = found else { return };
-        if let Some(learned) = found.learned.filter(|_| self.is_auto()) {
-            self.planner.remember(learned);
-        }
-        if let Some(most_bytes) = found.part_bytes {
+        if let Some(most_bytes) = self.remember_connections().await {
             self.planner.limit_parts(most_bytes);
         }
     }
 
-    /// Keeps what this one has shown, for the next.
+    /// Starts with as many connections as earlier downloads have shown to be of use. Returns the
+    /// number of bytes beyond which a part is refused there.
+    pub(super) async fn remember_connections(&mut self) -> Option<u64> {
+        let hosts = self.engine.hosts.clone()?;
+        let origin = Origin::of(&self.sources.opener().current)?;
+        let look_up = move || hosts.look_up(&origin);
+        let found = self.blocking(look_up).await.ok().flatten()?;
+        if let Some(learned) = found.learned.filter(|_| self.is_auto()) {
+            self.planner.remember(learned);
+        }
+        found.part_bytes
+    }
+
+    /// Records what this download has shown, for the next one.
     pub(super) async fn record(&self) {
         let Some(hosts) = self.engine.hosts.clone() else { return };
         let Some(origin) = Origin::of(&self.sources.opener().current) else { return };
-        // A slow reader shows nothing of the server.
+        // A slow reader shows nothing about the server.
         let telling = self.is_auto() && self.limited_by() != Some(LimitedBy::Reader);
         let learned = self.planner.learned().filter(|_| telling);
         let shown = Remembered { learned, part_bytes: self.planner.part_limit_bytes() };
@@ -163,11 +168,11 @@ impl Driver {
         }
         let record = move || hosts.record(&origin, shown);
         // A hint that cannot be kept is no failure of the download.
-        let _ = self.engine.writers.crew().blocking(record).await;
+        let _ = self.blocking(record).await;
     }
 
     fn is_auto(&self) -> bool {
-        self.options.connections == Connections::Auto
+        matches!(self.options.connections, Connections::Auto | Connections::AutoUpTo(_))
     }
 
     /// What kept the download from being faster.
@@ -181,7 +186,7 @@ impl Driver {
     /// What the whole object must hash to.
     pub(super) fn expected_digests(&self) -> Expected {
         let checksum = self.options.checksum.clone();
-        // Without the bytes no hash but BLAKE3 is to be had.
+        // Without the bytes only BLAKE3 can be computed.
         let unread = checksum.is_some() || self.options.forgets_bytes();
         let mut fields = if unread { Vec::new() } else { self.proofs.claimed() };
         // Before anything is opened each can be computed.
@@ -194,10 +199,9 @@ impl Driver {
         Expected { checksum, fields, pieces, size_bytes: self.options.expected_size_bytes }
     }
 
-    /// Whether the download begins again, since the complete object, which is
-    /// discarded already, was not what the server said of it, or not what the
-    /// user did while parts of it are of an earlier run or of several sources: those
-    /// may be what is wrong, and not what one server sends now.
+    /// Whether the download begins again because the complete object, which is already discarded,
+    /// was not what the server said, or not what the user said while parts of it are of an earlier
+    /// run or of several sources: those may be what is wrong, and not what one server sends now.
     fn fetch_again(&mut self, error: &Error) -> bool {
         let several = self.planner.live_sources() > 1;
         let resumed = self.meter.resumed_bytes() > 0;
@@ -211,9 +215,8 @@ impl Driver {
         self.planner.refetch(&error.to_string(), now)
     }
 
-    /// Says so where the published file is a page or the like, and its name or type
-    /// are of something else: a login or an error that came with status 200. And where it
-    /// only lists the parts of a film.
+    /// Warns if the published file is a page or the like although its name or type says otherwise
+    /// (a login or an error that came with status 200), or if it only lists the parts of a film.
     async fn note_other_content(&self) {
         let Some(output) = self.storing.output().filter(|_| !self.options.keeps_nothing()) else {
             return;
@@ -230,8 +233,8 @@ impl Driver {
             File::open(output)?.take(signature::READ_BYTES).read_to_end(&mut first)?;
             Ok(first)
         };
-        let first = self.engine.writers.crew().blocking(read).await;
-        let Some(Ok(first)) = first else { return };
+        let first = self.blocking(read).await;
+        let Ok(Ok(first)) = first else { return };
         if let Some(found) = signature::playlist(&first) {
             let message = format!(
                 "this is {found}, which names the parts of a film: the film itself is not here; \

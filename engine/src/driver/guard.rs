@@ -1,10 +1,9 @@
 //! Calls into code that the program brought: observers, storages, transports, cookie
 //! jars and refreshes.
 //!
-//! A panic in such code must neither take down a thread that other downloads need nor
-//! leave somebody waiting for an answer that never comes, and it must not be reported as
-//! a defect of the engine. So each call goes through [`call`], and what comes of a panic
-//! is an error that names the part.
+//! A panic in such code must neither take down a thread that other downloads need nor leave
+//! somebody waiting for an answer that never comes, and it must not be reported as a defect of the
+//! engine. So each call goes through [`call`], and a panic becomes an error that names the part.
 
 mod storage;
 mod transport;
@@ -21,11 +20,11 @@ pub(crate) use crate::model::panicked::{HINT, Panicked, Part};
 /// The result of `of`, which is code of the program.
 ///
 /// # Errors
-/// When it panics. What it holds may be half changed then: it is of the program, which is
-/// told, and safe code bears it.
+/// When it panics. Its values may then be half changed: they are the program's, which is told, and
+/// safe code bears it.
 pub(crate) fn call<T>(part: Part, of: impl FnOnce() -> T) -> Result<T, Panicked> {
     catch_unwind(AssertUnwindSafe(of)).map_err(|payload| {
-        // What a panic carries may panic again when it is dropped.
+        // The payload of a panic may panic again when it is dropped.
         std::mem::forget(payload);
         Panicked(part)
     })
@@ -65,7 +64,7 @@ impl<T> Held<T> {
         call(self.part, || of(value))
     }
 
-    /// A call that does not.
+    /// A call that does not change the value.
     pub(crate) fn look<R>(&self, of: impl FnOnce(&T) -> R) -> Result<R, Panicked> {
         let value = self.value.as_ref().ok_or(Panicked(self.part))?;
         call(self.part, || of(value))

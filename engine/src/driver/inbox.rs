@@ -1,14 +1,13 @@
-//! The ways on which the driver is told what happened: news that others send, and the answers
-//! of tasks that it sent away itself.
+//! How the driver learns what happened: from news that others send, and from the results of tasks
+//! that it started itself.
 
 use std::future::{Future, pending};
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::{JoinError, JoinSet};
 
-/// News from many, in order. Its memory, some KiB, is taken when the first one asks for
-/// the way in: most of a thousand downloads wait for their turn and have nobody yet who
-/// could tell them anything.
+/// News from many senders, in order. Its memory, some KiB, is allocated with the first sender: most
+/// of a thousand downloads wait for their turn and have no sender yet.
 pub(super) struct Inbox<T>(Option<(UnboundedSender<T>, UnboundedReceiver<T>)>);
 
 impl<T> Default for Inbox<T> {
@@ -18,14 +17,14 @@ impl<T> Default for Inbox<T> {
 }
 
 impl<T> Inbox<T> {
-    /// A way in.
+    /// A sender into the inbox.
     pub(super) fn sender(&mut self) -> UnboundedSender<T> {
         self.0.get_or_insert_with(unbounded_channel).0.clone()
     }
 
-    /// What comes next; waits for it. Cancel safe.
+    /// Waits for the next news. Cancel safe.
     pub(super) async fn next(&mut self) -> T {
-        // A sender of its own keeps it open.
+        // The inbox's own sender keeps it open.
         if let Some((_, inbox)) = &mut self.0
             && let Some(news) = inbox.recv().await
         {
@@ -34,13 +33,13 @@ impl<T> Inbox<T> {
         pending().await
     }
 
-    /// Nothing that was sent, or is sent on the ways that were given out, comes any more.
+    /// Forgets what was sent, and what the senders given out so far will send.
     pub(super) fn forget(&mut self) {
         self.0 = None;
     }
 }
 
-/// The errands of one part. Its memory is taken by the first errand, which most downloads
+/// The errands of one part. Its memory is allocated with the first errand, which most downloads
 /// never need.
 pub(super) struct Errands<T>(Option<JoinSet<T>>);
 

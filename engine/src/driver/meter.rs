@@ -1,8 +1,8 @@
-//! How far the download is and how fast it goes.
+//! The progress and the speed of the download.
 //!
-//! The meter counts bytes and time for people: the progress, the summary and the event that
-//! the download started. Nothing is decided by it but what a limit on the size of a growing
-//! object refuses. The planner measures speeds for itself.
+//! The meter counts bytes and time for people: the progress, the summary and the event that the
+//! download started. The only decision that rests on it is whether a growing object exceeds its
+//! size limit. The planner measures speeds for itself.
 
 use std::time::Duration;
 
@@ -10,11 +10,14 @@ use tokio::time::Instant;
 
 use crate::model::event::Progress;
 use crate::model::rate::RateEstimator;
+use crate::os::clock;
 
 /// A speed measured for less than this tells nothing about the time that is left.
 const TELLING: Duration = Duration::from_secs(1);
 /// After such a silence the speed is measured anew.
 const SILENCE: Duration = Duration::from_secs(2);
+/// A shorter sleep is no sleep, but two clocks read one after the other.
+const SLEPT: Duration = Duration::from_secs(1);
 
 pub(super) struct Meter {
     started: Instant,
@@ -24,6 +27,8 @@ pub(super) struct Meter {
     resumed_bytes: u64,
     segment_size_bytes: u64,
     most_connections: usize,
+    /// For how long the machine had slept at the last tick.
+    slept: Option<Duration>,
 }
 
 impl Meter {
@@ -35,12 +40,29 @@ impl Meter {
             resumed_bytes: 0,
             segment_size_bytes: 1,
             most_connections: 0,
+            slept: None,
         }
     }
 
     /// The time since the download was started, by which the planner counts.
     pub(super) fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Whether this is the first tick.
+    pub(super) fn begins_to_watch(&mut self) -> bool {
+        let first = self.slept.is_none();
+        if first {
+            self.slept = Some(clock::slept());
+        }
+        first
+    }
+
+    /// Whether the machine slept since the tick before.
+    pub(super) fn has_slept(&mut self) -> bool {
+        let slept = clock::slept();
+        let before = self.slept.replace(slept).unwrap_or(slept);
+        slept > before + SLEPT
     }
 
     /// How long after the start `at` was.
@@ -60,7 +82,7 @@ impl Meter {
         self.most_connections
     }
 
-    /// So many connections are in use.
+    /// Notes how many connections are in use.
     pub(super) fn connected(&mut self, connections: usize) {
         self.most_connections = self.most_connections.max(connections);
     }
@@ -71,7 +93,7 @@ impl Meter {
         self.rate.record(bytes, now);
     }
 
-    /// So many bytes are there, whoever brought them.
+    /// Notes how many bytes are there, wherever they came from.
     pub(super) fn found(&mut self, bytes: u64) {
         self.bytes = bytes;
     }
@@ -95,7 +117,7 @@ impl Meter {
         (self.bytes, self.resumed_bytes) = (0, 0);
     }
 
-    /// Fills in what is measured, while so many connections are in use.
+    /// Fills in what is measured while this many connections are in use.
     pub(super) fn show(
         &self,
         progress: &mut Progress,

@@ -1,4 +1,4 @@
-//! Following a download by being called.
+//! Following a download through callbacks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,19 +10,20 @@ use crate::model::event::{DownloadId, Event, Progress};
 /// Is told what happens to a download, as it happens; see
 /// [`crate::DownloadBuilder::observe`].
 ///
-/// [`crate::Download::events`] is one of these: a queue for a listener that comes
-/// when it has time. An observer instead misses nothing, and must be quick.
+/// [`crate::Download::events`] is one of these: a queue for a listener that
+/// reads it when it has time. Any other observer misses nothing, but must be
+/// quick.
 ///
 /// # Contract
 /// - The calls come one at a time, in the order in which things happen, from the
 ///   task that runs the download, on the runtime that it was started on. That task
 ///   waits meanwhile: to block is to stop the download. An observer with long work
 ///   queues it for a task of its own.
-/// - Observers are called in the order in which they were added, before the event can
-///   be had from [`crate::Download::events`]. [`Event::Lagged`] is not among them.
-/// - The last call is [`Event::Completed`] or [`Event::Failed`], before
-///   [`crate::Download::wait`] returns; also of a download that is dropped. Where its
-///   runtime is shut down, that call comes from whoever does so.
+/// - Observers are called in the order in which they were added, before the event is available from
+///   [`crate::Download::events`]. They never see [`Event::Lagged`].
+/// - The last call is [`Event::Completed`] or [`Event::Failed`], before [`crate::Download::wait`]
+///   returns; also for a download that is dropped. If its runtime is shut down, that call comes
+///   from the thread that does so.
 /// - A panic ends the download as [`crate::ErrorKind::Callback`], with a message that
 ///   names the observer as its cause; what was stored can be continued. The observer is
 ///   not called again, the others are. A panic in the last call changes nothing, since
@@ -34,7 +35,7 @@ pub trait Observer: Send + Sync {
     /// Something happened to the download `id`.
     fn event(&self, id: DownloadId, event: &Event);
 
-    /// How the download `id` stands, ten times a second while it runs.
+    /// The progress of the download `id`, ten times a second while it runs.
     fn progress(&self, id: DownloadId, progress: &Progress) {
         let _ = (id, progress);
     }
@@ -67,7 +68,7 @@ impl<F: Fn(&Progress) + Send + Sync> Observer for OnProgress<F> {
     }
 }
 
-/// Those of one download.
+/// The observers of one download.
 #[derive(Clone, Default)]
 pub(crate) struct Observers(Vec<Arc<dyn Observer>>);
 
@@ -76,7 +77,7 @@ impl Observers {
         self.0.push(observer);
     }
 
-    /// To be called for one download.
+    /// Makes them ready to be called for one download.
     pub(crate) fn watch(self) -> Watchers {
         let watcher = |observer| Watcher { observer, panicked: AtomicBool::new(false) };
         Watchers(self.0.into_iter().map(watcher).collect())

@@ -1,11 +1,11 @@
-//! What is known of the object and of what is here already, before its bytes are stored.
+//! What is known about the object and about what is already here, before its bytes are stored.
 //!
-//! At first only an earlier run's checkpoint, or the version of a finished output, says
-//! anything of the object: it is *claimed*, and makes the first request ask for what is missing
-//! or whether there is another version. The response that the object is opened with then says
-//! what is *expected* of all later ones. Both are forgotten when the download begins again, as
-//! far as they may be wrong. Where only parts of the object are wanted, what is known counts
-//! from the first wanted byte, and [`selecting`] translates.
+//! At first only an earlier run's checkpoint, or the version of a finished output, says anything
+//! about the object: this is *claimed*, and makes the first request ask for what is missing or
+//! whether there is another version. The response that the object is opened with then says what is
+//! *expected* of all later ones. When the download begins again, both are forgotten as far as they
+//! may be wrong. If only parts of the object are wanted, what is known counts from the first wanted
+//! byte, and [`selecting`] translates.
 
 mod selecting;
 
@@ -26,58 +26,51 @@ use crate::model::validator::Validator;
 
 #[derive(Default)]
 pub(super) struct Opening {
-    /// Nothing is opened: it is told what would be.
-    plan_only: bool,
     /// The head of the last response, for a plan.
     head: Option<(u16, HeaderMap)>,
-    /// Whether the body of the last whole object tells its own end.
+    /// Whether the body of the last whole object marks its own end.
     chunked: bool,
-    /// Its total is that of what is downloaded.
+    /// What is known about the object; the total is that of the wanted bytes.
     expected: Option<Resource>,
-    /// Where the wanted bytes are in the object, where not all of it is wanted.
+    /// Where the wanted bytes are in the object, if not all of it is wanted.
     selected: Option<Selected>,
-    /// Which version the output is, while that is asked about.
+    /// The version of the output, while the server is asked for another one.
     known: Option<(PathBuf, Version)>,
-    /// The output of which a server said that it has no newer version.
+    /// The output, if a server said that it has no newer version.
     not_modified: Option<PathBuf>,
-    /// Where the response came from that the object was opened with.
+    /// The URL of the response that the object was opened with.
     opened_from: Option<Url>,
     /// Whether an earlier run's checkpoint may still be believed.
     believe_earlier: bool,
-    /// Who has that checkpoint, until this run has one of its own.
+    /// Where that checkpoint is, until this run has one of its own.
     earlier: Option<Kept>,
 }
 
 /// What a 304 means.
 pub(super) enum NotModified {
-    /// Nothing was asked that it could answer.
+    /// No condition was sent that it could answer.
     Unasked,
-    /// The same is to be asked again without conditions.
+    /// The request is to be repeated without conditions.
     AskAgain,
     /// The output is the object.
     Unchanged(PathBuf, Version),
 }
 
 impl Opening {
-    pub(super) fn new(options: &Options, plan_only: bool) -> Self {
-        let believe_earlier = options.resume != Resume::Never;
-        Self { plan_only, believe_earlier, ..Self::default() }
-    }
-
-    pub(super) fn is_plan_only(&self) -> bool {
-        self.plan_only
+    pub(super) fn new(options: &Options) -> Self {
+        Self { believe_earlier: options.resume != Resume::Never, ..Self::default() }
     }
 
     /// What a response said, for a plan.
     pub(super) fn note_head(&mut self, status: u16, headers: HeaderMap) {
-        self.head = self.plan_only.then_some((status, headers));
+        self.head = Some((status, headers));
     }
 
     pub(super) fn take_head(&mut self) -> (u16, HeaderMap) {
         self.head.take().unwrap_or_default()
     }
 
-    /// The whole object comes, in a body that tells its own end or does not.
+    /// The whole object comes, in a body that marks its own end (`chunked`) or does not.
     pub(super) fn comes_whole(&mut self, chunked: bool) {
         self.chunked = chunked;
     }
@@ -87,7 +80,7 @@ impl Opening {
         self.is_endless() && !self.chunked
     }
 
-    /// What is known of the object, of which the wanted bytes count as all.
+    /// What is known about the object, as if the wanted bytes were all of it.
     pub(super) fn expected(&self) -> Option<&Resource> {
         self.expected.as_ref()
     }
@@ -131,35 +124,35 @@ impl Opening {
         }
     }
 
-    /// This has an earlier run's checkpoint, or the checkpoint is this run's from now on.
+    /// Sets where an earlier run's checkpoint is; `None` once the checkpoint is this run's.
     pub(super) fn set_earlier(&mut self, kept: Option<Kept>) {
         self.earlier = kept;
     }
 
-    /// An earlier run's checkpoint, which `kept` has, says this of the object.
+    /// An earlier run's checkpoint, which is in `kept`, claims this about the object.
     pub(super) fn claim(&mut self, claimed: Resource, selected: Option<Selected>, kept: Kept) {
         self.expected = Some(claimed);
         self.selected = selected;
         self.earlier = Some(kept);
     }
 
-    /// The resource by which an earlier checkpoint is judged: what another
-    /// source's validator says of it counts for nothing where a digest decides among them.
+    /// The resource by which an earlier checkpoint is judged: another source's validator counts for
+    /// nothing where a digest decides between them.
     pub(super) fn claimed_or(&self, resource: &Resource, by_digest: bool) -> Resource {
         let claimed = self.expected.as_ref().filter(|_| by_digest);
         let validator = claimed.map_or(&resource.validator, |claimed| &claimed.validator);
         Resource { validator: validator.clone(), ..resource.clone() }
     }
 
-    /// What a response of a source is judged by: size and coding are the object's, the
-    /// validator is the source's own.
+    /// What a response from a source is judged by: the object's size and coding, and the source's
+    /// own validator.
     pub(super) fn expected_with(&self, validator: Validator) -> Option<Resource> {
         let expected = self.expected.clone()?;
         let total = self.object_bytes(expected.total);
         Some(Resource { total, validator, ..expected })
     }
 
-    /// Everything may be other than it was known, and the object too where `forget_identity`.
+    /// What was known may be wrong; with `forget_identity`, the object may be another one, too.
     pub(super) fn begin_again(&mut self, forget_identity: bool) {
         self.believe_earlier = false;
         (self.known, self.not_modified) = (None, None);
@@ -168,12 +161,12 @@ impl Opening {
         }
     }
 
-    /// Which version the output is, of which it is asked whether there is another one.
+    /// Sets the version of the output, if the server is asked for another one.
     pub(super) fn know(&mut self, known: Option<(PathBuf, Version)>) {
         self.known = known;
     }
 
-    /// The fields that ask for it. Not where a partial shows that there is one.
+    /// The fields that ask for another version; none if a partial shows that there is one.
     pub(super) fn conditions(&self, options: &Options) -> Vec<(HeaderName, String)> {
         match &self.known {
             Some((_, version)) if self.expected.is_none() => version.conditions(options.if_changed),
@@ -181,8 +174,8 @@ impl Opening {
         }
     }
 
-    /// The server says that it has no other version than ours. A file that may have
-    /// lost its end is asked about once more, without conditions: then the size shows.
+    /// The server says that it has no version other than ours. If the file may have lost its end,
+    /// the request is repeated without conditions, which shows the size.
     pub(super) fn on_not_modified(&mut self, options: &Options) -> NotModified {
         if self.conditions(options).is_empty() {
             return NotModified::Unasked;
@@ -199,7 +192,7 @@ impl Opening {
         }
     }
 
-    /// Whether the output is what the server has, though it sends it.
+    /// The version of the output, if that is what the server has although it sends it.
     pub(super) fn is_unchanged(
         &self,
         options: &Options,
@@ -209,7 +202,7 @@ impl Opening {
         if !options.if_changed || options.keeps_nothing() {
             return None;
         }
-        // Told by a 304 before, of which only the size was open.
+        // An earlier 304 said so, and only the size was still open.
         let same = |version: &Version| {
             self.not_modified.as_deref() == Some(output)
                 && resource.total == Some(version.len_bytes())
@@ -217,8 +210,8 @@ impl Opening {
         Version::of(output).filter(|version| version.is(resource) || same(version))
     }
 
-    /// What is recorded with the published file, for the next time. Where the time and the
-    /// size tell as much, it costs two system calls for each of thousands of files.
+    /// What is recorded with the published file, for the next time. Nothing is if the time and the
+    /// size tell as much: it would cost two system calls for each of thousands of files.
     pub(super) fn note(&self, options: &Options) -> Option<Note> {
         let whole = options.range.is_none();
         let etag = self.expected.as_ref().and_then(|resource| resource.validator.etag.as_ref());

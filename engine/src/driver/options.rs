@@ -1,5 +1,6 @@
-//! The options of a download, checked, with what is made of them once.
+//! The checked options of a download, and what is derived from them once.
 
+use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::path::Path;
 use std::sync::Arc;
@@ -27,7 +28,7 @@ use crate::model::planner::{FIRST_RANGE_BYTES, Settings};
 use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
 use crate::net::transport::Transport;
 
-/// What a program attaches to a download that is no plain data.
+/// What a program attaches to a download besides plain data.
 #[derive(Clone, Default)]
 pub(crate) struct Attached {
     pub(crate) refresh: Option<Refresher>,
@@ -42,6 +43,8 @@ pub(crate) struct Attached {
 pub(crate) enum Target {
     /// A file, a storage of the program, or nothing at all.
     Output,
+    /// The same, but nothing is opened: the outcome says what would be.
+    Plan,
     /// They are given out in order from this window instead of being kept.
     Stream(Arc<Window>),
     /// They are collected in this memory. They are wanted as they are, without a content
@@ -58,7 +61,7 @@ pub(crate) struct HostLogin {
     pub(crate) authorization: HeaderValue,
 }
 
-/// The options of a download after [`Options::resolve`]. It reads as the
+/// The options of a download after [`Options::resolve`]. It dereferences to the
 /// [`DownloadOptions`] that were chosen, without contradictions.
 #[derive(Clone)]
 pub(crate) struct Options {
@@ -74,15 +77,17 @@ pub(crate) struct Options {
     pub(crate) cookies: Option<Arc<dyn CookieJar>>,
     pub(crate) own_storage: Option<Arc<dyn Storage>>,
     pub(crate) observers: Observers,
-    /// The one of [`Target::Stream`].
+    /// The window of [`Target::Stream`].
     pub(crate) window: Option<Arc<Window>>,
     /// Whether the target is [`Target::Document`].
     pub(crate) document: bool,
+    /// Whether the target is [`Target::Plan`].
+    pub(crate) plan_only: bool,
     /// The least share of the first response.
     pub(crate) first_range_bytes: u64,
     /// An object of at most this size is all or nothing.
     pub(crate) small_bytes: u64,
-    /// Of the jitter of the waits.
+    /// Seeds the jitter of the waits.
     pub(crate) seed: u64,
 }
 
@@ -113,8 +118,9 @@ impl Options {
         let Attached { refresh, cookies, mut storage, observers } = attached;
         refuse_if_changed(&chosen, storage.is_some(), &target)?;
         let (mut window, document) = (None, matches!(target, Target::Document(_)));
+        let plan_only = matches!(target, Target::Plan);
         match target {
-            Target::Output => {}
+            Target::Output | Target::Plan => {}
             Target::Stream(_) if storage.is_some() => {
                 return Err(cannot_go_together("store_in", "stream, which keeps nothing"));
             }
@@ -123,7 +129,7 @@ impl Options {
                 chosen.storage = StorageKind::Auto;
                 // Fine segments, so that a window has several for each connection.
                 chosen.segment_size_bytes.get_or_insert(MIN_CHOSEN_SEGMENT_BYTES);
-                // What was given out is not here to be compared.
+                // Bytes that were given out are not here to be compared.
                 if chosen.pieces.take().is_some() && chosen.checksum.is_none() {
                     return Err(invalid("pieces cannot be compared in a stream".to_owned())
                         .with_hint("give a checksum of the whole, or download to a file"));
@@ -137,19 +143,19 @@ impl Options {
         }
         let (url, user) = parse_url(url, transport)?;
         let mut private_headers = HeaderMap::new();
-        for (name, value) in &chosen.headers {
-            let (name, value) = parse_header(name, value)?;
+        for (name, value) in mem::take(&mut chosen.headers) {
+            let (name, value) = parse_header(&name, &value)?;
             private_headers.append(name, value);
         }
         if let Some((user, password)) = chosen.basic_auth.take().or(user) {
             private_headers.insert(AUTHORIZATION, basic(&user, &password)?);
         }
-        let login = |given: &HostCredential| {
+        let login = |given: HostCredential| {
             let authorization = basic(&given.user, &given.password)?;
             Ok(HostLogin { host: given.host.as_deref().map(host_of_url), authorization })
         };
-        let host_logins =
-            chosen.host_credentials.iter().map(login).collect::<Result<Vec<_>, Error>>()?;
+        let host_logins = mem::take(&mut chosen.host_credentials).into_iter().map(login);
+        let host_logins = host_logins.collect::<Result<_, Error>>()?;
         chosen.check()?;
         if chosen.storage == StorageKind::Null && storage.is_none() {
             refuse_null_storage(&chosen)?;
@@ -157,7 +163,8 @@ impl Options {
         if chosen.pieces.is_some() && chosen.range.is_some() {
             return Err(pieces_cannot("only a part of the object is wanted"));
         }
-        let other_sources = chosen.mirrors.iter().map(|text| mirror(text, transport));
+        let other_sources = mem::take(&mut chosen.mirrors);
+        let other_sources = other_sources.iter().map(|text| mirror(text, transport));
         let other_sources = other_sources.collect::<Result<_, Error>>()?;
         if chosen.if_changed {
             chosen.existing = Existing::Replace;
@@ -175,6 +182,7 @@ impl Options {
             observers,
             window,
             document,
+            plan_only,
             first_range_bytes: FIRST_RANGE_BYTES.max(chosen.min_split_bytes.unwrap_or(0)),
             small_bytes: if chosen.small_all_or_nothing { SMALL_BYTES } else { 0 },
             seed: fastrand::u64(..),
@@ -203,7 +211,7 @@ impl Options {
             && !self.keeps_nothing()
     }
 
-    /// Whether a digest was given: any source's bytes belong to one object then.
+    /// Whether a digest was given: then the bytes of all sources belong to one object.
     pub(super) fn is_proven_by_digest(&self) -> bool {
         self.checksum.is_some() || self.pieces.is_some()
     }
@@ -213,7 +221,7 @@ impl Options {
         if self.in_place { Paths::in_place(output) } else { Paths::of(output) }
     }
 
-    /// What the planner is to know.
+    /// What the planner needs to know.
     pub(super) fn settings(&self) -> Settings {
         Settings {
             connections: self.connections,
@@ -231,7 +239,7 @@ impl Options {
     }
 }
 
-/// Refuses a comparison with what is there where that is no whole file of the object.
+/// Refuses a comparison with what is there if that is not a whole file of the object.
 fn refuse_if_changed(
     options: &DownloadOptions,
     own_storage: bool,
@@ -240,13 +248,11 @@ fn refuse_if_changed(
     let other = match target {
         Target::Stream(_) => "stream, which writes no file",
         Target::Document(_) => "bytes, which writes no file",
-        Target::Output if own_storage => "store_in, which writes no file",
-        Target::Output if options.storage == StorageKind::Null => {
-            "the null storage, which writes no file"
-        }
-        Target::Output if options.range.is_some() => "range: the file has other bytes",
-        Target::Output if options.in_place => "in_place, which replaces the file at once",
-        Target::Output => return Ok(()),
+        _ if own_storage => "store_in, which writes no file",
+        _ if options.storage == StorageKind::Null => "the null storage, which writes no file",
+        _ if options.range.is_some() => "range: the file has other bytes",
+        _ if options.in_place => "in_place, which replaces the file at once",
+        _ => return Ok(()),
     };
     if options.if_changed { Err(cannot_go_together("if_changed", other)) } else { Ok(()) }
 }
@@ -280,7 +286,7 @@ fn mirror(text: &str, transport: &dyn Transport) -> Result<Mirror, Error> {
     Ok(Mirror { url, login })
 }
 
-/// A host as URLs have it; what is none stays as it is and never matches.
+/// A host as URLs have it; text that is not a host stays as it is and never matches.
 fn host_of_url(host: &str) -> String {
     Host::parse(host)
         .or_else(|_| Host::parse(&format!("[{host}]")))

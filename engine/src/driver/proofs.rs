@@ -1,11 +1,11 @@
 //! What shows that bytes are those of the object.
 //!
-//! Two things are kept here. The first is which URLs may join: those whose bytes are in what is
-//! stored, or were compared with it. A URL that leads elsewhere than before is proven first:
-//! stored bytes are fetched from it again, in the background, and must be the same. The proof
-//! is numbered, so that one which was overtaken (everything was forgotten, another URL came) is
-//! recognised by its number and changes nothing. The second is what servers claim of their
-//! bytes, and whether anything that is stored is known to be other than claimed.
+//! Two things are kept here. The first is which URLs may join: those whose bytes are stored, or
+//! were compared with what is stored. A URL that leads elsewhere than before is proven first:
+//! stored bytes are fetched from it again, in the background, and must be the same. Proofs are
+//! numbered, so that one which was overtaken (everything was forgotten, another URL came) is
+//! recognised and changes nothing. The second is what servers claim about their bytes, and whether
+//! anything stored is known to differ from that.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +22,8 @@ use crate::net::fetcher::Counters;
 use crate::net::transport::Transport;
 use crate::net::url_proof::{self, Asking, Unproven};
 
-/// How soon it is looked again for a segment by which a URL can be compared, and how
-/// often once nothing is under way: the storage may be behind.
+/// How soon to look again for a segment to compare a URL with, and how often once nothing is under
+/// way: the storage may be behind.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOKS: u32 = 40;
 
@@ -32,17 +32,17 @@ pub(super) struct ToProve {
     pub(super) source: SourceId,
     pub(super) url: Url,
     pub(super) number: u64,
-    /// Whether it is a fresh URL of the caller's that nobody asked yet.
+    /// Whether it is the caller's fresh URL, to which no request was sent yet.
     pub(super) fresh: bool,
     /// How often nothing to compare it with was found.
     looks: u32,
 }
 
-/// Where a proof is.
+/// The state of a proof.
 pub(super) enum Proving {
     /// It is time to look for bytes to compare with.
     Look(ToProve),
-    /// Whether they are the same.
+    /// Whether the bytes are the same.
     Compared(ToProve, Result<bool, Unproven>),
 }
 
@@ -50,13 +50,13 @@ pub(super) enum Proving {
 pub(super) struct Proofs {
     /// The URLs whose bytes were joined.
     joined: Vec<Url>,
-    /// How often a URL was to be proven.
+    /// How many proofs were begun.
     count: u64,
     /// The number of the proof that each source waits for.
     under_way: Vec<(SourceId, u64)>,
     errands: Errands<Proving>,
     claims: Claims,
-    /// What is stored is not what the server said: nothing of it is kept.
+    /// What is stored is not what the server said: none of it is kept.
     altered: bool,
 }
 
@@ -79,8 +79,8 @@ impl Proofs {
         &self.joined
     }
 
-    /// What was stored is forgotten, and what it was compared with. The sources that waited
-    /// for a proof have none to wait for.
+    /// Forgets what was stored and what was compared with it. Returns the sources that waited for a
+    /// proof, which will not come.
     pub(super) fn begin_again(&mut self) -> Vec<SourceId> {
         self.joined.clear();
         self.claims.begin_again();
@@ -104,7 +104,7 @@ impl Proofs {
         self.under_way.iter().any(|(of, _)| *of == source)
     }
 
-    /// Whether the proof counts still.
+    /// Whether the proof still counts.
     pub(super) fn is_current(&self, what: &ToProve) -> bool {
         self.under_way.contains(&(what.source, what.number))
     }
@@ -114,13 +114,13 @@ impl Proofs {
         self.under_way.retain(|(of, _)| *of != source);
     }
 
-    /// What comes next of the proofs; waits for it. Cancel safe.
+    /// Waits for the next step of a proof. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<Proving, JoinError> {
         self.errands.next().await
     }
 
-    /// Nothing to compare with was found: what other requests still bring may be the first
-    /// of it. Gives the proof back where it was looked often enough.
+    /// Nothing to compare with was found, but other requests may still bring the first of it. Gives
+    /// the proof back after enough looks.
     pub(super) fn look_again(
         &mut self,
         what: ToProve,
@@ -152,7 +152,7 @@ impl Proofs {
         });
     }
 
-    /// The digests that servers claim for all of the object.
+    /// The digests that servers claim for the whole object.
     pub(super) fn claimed(&self) -> Vec<FieldDigest> {
         self.claims.of_object()
     }
@@ -162,20 +162,21 @@ impl Proofs {
         self.claims.opened(digests);
     }
 
-    /// A document that the server named claims this. False where that contradicts the server.
+    /// A document that the server named claims this. False if that contradicts the server.
     pub(super) fn claim_described(&mut self, claim: FieldDigest) -> bool {
         self.claims.described(claim)
     }
 
-    /// A response claims this of the part from `start` on. What was altered, if that shows it.
+    /// A response claims this about the part from `start` on. Returns what was altered, if the
+    /// claim shows it.
     pub(super) fn on_part(&mut self, start: u64, digests: &FieldDigests) -> Option<Altered> {
         let altered = self.claims.on_part(start, digests);
         self.altered |= altered.is_some();
         altered
     }
 
-    /// A part is stored that is not what its response said; `None` while that may be no claim
-    /// about the part.
+    /// A stored part is not what its response said; `None` while that may be no claim about the
+    /// part.
     pub(super) fn on_altered(&mut self, altered: Altered) -> Option<Altered> {
         let altered = self.claims.on_altered(altered);
         self.altered |= altered.is_some();

@@ -1,10 +1,10 @@
 //! The download's place among those of its engine, and its pause.
 //!
-//! An engine shares out connections; [`Turn`] is the download's end of that. Each time the
-//! planner has nothing more to do, the driver asks the queue what could be used now, and
-//! hands what is granted back to the planner. A download whose turn has not come yet holds
-//! and reads nothing: [`Granted::begins`] says when to look at what an earlier run left.
-//! A pause gives all connections back and, when it ends, takes another turn.
+//! An engine shares out connections; [`Turn`] is the download's side of that. Each time the planner
+//! has nothing more to do, the driver asks the queue for what could be used now, and hands the
+//! grant to the planner. A download whose turn has not come yet holds and reads nothing:
+//! [`Granted::begins`] says when to look at what an earlier run left. A pause gives all connections
+//! back and, when it ends, takes another turn.
 
 use crate::driver::turns::Turn;
 use crate::model::admission::{HostNeed, Need};
@@ -12,7 +12,7 @@ use crate::model::planner::PlaceNeed;
 
 pub(super) struct Queue {
     turn: Turn,
-    /// Its turn came before: what an earlier run left is known.
+    /// Its turn has come before: what an earlier run left is known.
     begun: bool,
     /// Its turn came since it was started or resumed.
     served: bool,
@@ -29,17 +29,17 @@ pub(super) struct Granted {
     pub(super) rooms: Option<Vec<usize>>,
     /// This is its first turn.
     pub(super) begins: bool,
-    /// It waits now and did not before, or the other way round.
+    /// It has begun or ceased to wait.
     pub(super) changed: bool,
-    /// That it waits is to be told.
+    /// Its waiting is to be reported.
     pub(super) queued: bool,
 }
 
-/// What came of a wish to pause or to go on.
+/// The result of a wish to pause or to go on.
 pub(super) enum Pausing {
     Unchanged,
     Begins,
-    /// Whether its beginning was told.
+    /// Whether the beginning of the pause was reported.
     Ends {
         told: bool,
     },
@@ -68,11 +68,16 @@ impl Queue {
         self.turn.comes().await;
     }
 
+    /// How many connections are unused, and whether the engine has no other download.
+    pub(super) fn spare(&self) -> (usize, bool) {
+        self.turn.spare()
+    }
+
     pub(super) fn set_priority(&mut self, priority: i32) {
         self.turn.set_priority(priority);
     }
 
-    /// Asks for what could be used now, at `places`, which are numbers of `hosts`.
+    /// Asks for what could be used now, at `places`, which index `hosts`.
     pub(super) fn ask(&mut self, need: Need, places: &[PlaceNeed], hosts: &[String]) -> Granted {
         let by_host = self.turn.is_bound_by_host();
         let at_host = |it: &PlaceNeed| HostNeed {
@@ -102,12 +107,12 @@ impl Queue {
         }
     }
 
-    /// Gives all connections back: what is left to do is done without.
+    /// Gives all connections back: the rest of the work needs none.
     pub(super) fn give_back(&mut self) {
         self.turn.ask(Need { live: true, ..Need::default() }, Vec::new());
     }
 
-    /// Whether it had not begun, and begins by this.
+    /// Begins the download; true if it had not begun before.
     pub(super) fn begins(&mut self) -> bool {
         !std::mem::replace(&mut self.begun, true)
     }
@@ -131,7 +136,7 @@ impl Queue {
         }
     }
 
-    /// Whether a pause is to be told now: when nothing more can come.
+    /// Whether a pause is to be reported now: when nothing more can come.
     pub(super) fn tells_pause(&mut self, idle: bool) -> bool {
         self.paused && idle && !std::mem::replace(&mut self.told_pause, true)
     }

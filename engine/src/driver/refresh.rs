@@ -7,24 +7,22 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 /// What [`Refresh::refresh`] returns: a URL, or why there is none. The text of
-/// the error is told to the user; no secret belongs into it.
+/// the error is shown to the user and must not contain a secret.
 pub type Refreshing<'a> =
     Pin<Box<dyn Future<Output = Result<String, Box<dyn StdError + Send + Sync>>> + Send + 'a>>;
 
 /// Gets a fresh URL for one that expired, such as a signed link of a store.
 ///
-/// A function of the expired URL that returns a future is one; see
+/// A function that takes the expired URL and returns a future is one; see
 /// `engine/examples/refresh.rs`.
 ///
-/// It is asked when the URL that was given, or what the last call returned, is
-/// refused with 401, 403 or 410 and was not just found by a redirect, or is
-/// about to expire by its own query ([`url_expires_at`]); once for all connections
-/// of a download, which go on with what they receive meanwhile. It has two
-/// minutes. An answer with another query goes on as the same object; one of
-/// another host or path only if size and strong validator agree and a segment
-/// that is here, fetched again, has the same hash, or a checksum was given.
-/// Headers and credentials of the download go to the origin of the URL that it
-/// was started with, and to no other.
+/// It is called when the URL that was given, or the one that the last call returned, is refused
+/// with 401, 403 or 410 and was not just found by a redirect, or is about to expire according to
+/// its own query ([`url_expires_at`]). It is called once for all connections of a download, which
+/// go on receiving meanwhile, and has two minutes. A URL that differs, be it in its query alone,
+/// continues the same object only if size and strong validator agree and two stored segments,
+/// fetched again, have the same hash, or if a checksum was given. Headers and credentials of the
+/// download go to the origin of the URL that it was started with, and to no other.
 ///
 /// [`url_expires_at`]: crate::url_expires_at
 pub trait Refresh: Send + Sync {
@@ -44,7 +42,7 @@ where
     }
 }
 
-/// One that can be shown in a builder.
+/// A `Refresh` that can be shown in a builder.
 #[derive(Clone)]
 pub(crate) struct Refresher(pub(crate) Arc<dyn Refresh>);
 

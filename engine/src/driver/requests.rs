@@ -8,6 +8,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -16,6 +17,7 @@ use url::Url;
 use crate::disk::prove::{PartProof, RepeatProof};
 use crate::disk::writer::Sink;
 use crate::driver::inbox::Inbox;
+use crate::model::concurrency::Path;
 use crate::model::digest_fields::FieldDigests;
 use crate::model::planner::{LeaseId, SourceId};
 use crate::model::range::ByteRange;
@@ -23,6 +25,7 @@ use crate::model::response::Asked;
 use crate::net::fetcher::{self, Command, Counters, Decision, Fetch, FetchEvent, RequestSpec};
 use crate::net::limiter::Limits;
 use crate::net::transport::Transport;
+use crate::net::vitals::Vitals;
 
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
@@ -35,20 +38,26 @@ pub(super) struct Requests {
     counters: Arc<Counters>,
     /// A response has come, whatever it was.
     heard: bool,
+    /// Losses on connections, so far.
+    losses: u64,
+    /// The latest response came over a connection that carries others at the same time.
+    shares: bool,
 }
 
 /// A request that is under way.
 pub(super) struct Request {
     commands: mpsc::UnboundedSender<Command>,
     pub(super) asked: Asked,
-    /// Which bytes that is of those that are wanted.
+    /// The same range within the wanted bytes.
     pub(super) wanted: Option<ByteRange>,
     decision: Option<oneshot::Sender<Decision>>,
     pub(super) source: SourceId,
     pub(super) url: Url,
-    /// What the response says of its bytes, and which they are.
+    /// The digests that the response states for its bytes, and which bytes these are.
     pub(super) digests: FieldDigests,
     range: Option<ByteRange>,
+    /// What TCP shows of the connection, and how many losses on it are counted.
+    vitals: Option<(Arc<Vitals>, u32)>,
 }
 
 /// A request that is to be sent.
@@ -56,9 +65,9 @@ pub(super) struct Outgoing {
     pub(super) lease: LeaseId,
     pub(super) source: SourceId,
     pub(super) spec: RequestSpec,
-    /// The bytes it asks for, of those that are wanted.
+    /// The range it asks for, within the wanted bytes.
     pub(super) wanted: Option<ByteRange>,
-    /// The same, of the object.
+    /// The same range within the object.
     pub(super) range: Option<ByteRange>,
     pub(super) limits: Limits,
 }
@@ -77,6 +86,7 @@ impl Requests {
             url: spec.url.clone(),
             digests: FieldDigests::default(),
             range: None,
+            vitals: None,
         };
         self.under_way.insert(lease, request);
         let fetch = Fetch {
@@ -92,7 +102,7 @@ impl Requests {
         self.fetchers.spawn(fetcher::run(transport, fetch));
     }
 
-    /// The next report of a fetcher; waits for it. Cancel safe.
+    /// Waits for the next report of a fetcher. Cancel safe.
     pub(super) async fn next(&mut self) -> FetchEvent {
         self.inbox.next().await
     }
@@ -101,15 +111,36 @@ impl Requests {
     pub(super) fn answered(
         &mut self,
         lease: LeaseId,
+        vitals: Option<Arc<Vitals>>,
+        shares: bool,
         decision: oneshot::Sender<Decision>,
-    ) -> Option<&Request> {
+    ) {
         self.heard = true;
-        let request = self.under_way.get_mut(&lease)?;
+        self.shares = shares;
+        let Some(request) = self.under_way.get_mut(&lease) else { return };
         request.decision = Some(decision);
-        Some(request)
+        // What the connection lost before was for another request.
+        request.vitals = vitals.map(|vitals| (Arc::clone(&vitals), vitals.losses()));
     }
 
-    /// What the response says of its bytes, and which they are; `None` for all of them.
+    /// What TCP shows of the connections that are in use, where the system tells.
+    pub(super) fn path(&mut self) -> Option<Path> {
+        let (mut count, mut sum, mut least) = (0u32, Duration::ZERO, Duration::MAX);
+        for (vitals, counted) in self.under_way.values_mut().filter_map(|it| it.vitals.as_mut()) {
+            let losses = vitals.losses();
+            self.losses += u64::from(losses.wrapping_sub(std::mem::replace(counted, losses)));
+            let Some((now, at_least)) = vitals.round_trips() else { continue };
+            (count, sum, least) = (count + 1, sum + now, least.min(at_least));
+        }
+        (count > 0).then(|| Path {
+            losses: self.losses,
+            round_trip_s: (sum / count).as_secs_f64(),
+            least_round_trip_s: least.as_secs_f64(),
+        })
+    }
+
+    /// Notes the digests that the response states for the bytes in `range`, or for all of them if
+    /// it is `None`.
     pub(super) fn claims(
         &mut self,
         lease: LeaseId,
@@ -121,8 +152,8 @@ impl Requests {
         }
     }
 
-    /// Has the body stored that waits: the bytes in `range`, which `repeat` proves where they
-    /// were given out before.
+    /// Has the waiting body stored: the bytes in `range`, of which `repeat` proves those that were
+    /// given out before.
     pub(super) fn store(
         &mut self,
         lease: LeaseId,
@@ -137,14 +168,14 @@ impl Requests {
         let _ = decision.send(Decision::Store { sink, range, proof, repeat });
     }
 
-    /// Has the response left that waits, if one does.
+    /// Has the waiting response dropped, if there is one.
     pub(super) fn refuse(&mut self, lease: LeaseId) {
         if let Some(decision) = self.under_way.get_mut(&lease).and_then(|it| it.decision.take()) {
             let _ = decision.send(Decision::Drop);
         }
     }
 
-    /// The same of all that wait: another request may be the only one that there is room for.
+    /// The same for all waiting responses: there may be room for only one other request.
     pub(super) fn refuse_all(&mut self) {
         for decision in self.under_way.values_mut().filter_map(|it| it.decision.take()) {
             let _ = decision.send(Decision::Drop);
@@ -168,8 +199,8 @@ impl Requests {
         self.under_way.clear();
     }
 
-    /// Whether the task of a request panicked. Its lease has no end then: nothing else would
-    /// tell of it.
+    /// Whether the task of a request panicked. Its lease then reports no end, so nothing else would
+    /// tell.
     pub(super) fn has_panicked(&mut self) -> bool {
         let ended = std::iter::from_fn(|| self.fetchers.try_join_next());
         ended.fold(false, |any, one| any | one.is_err_and(|error| error.is_panic()))
@@ -188,14 +219,19 @@ impl Requests {
         self.heard
     }
 
-    /// What is counted, also of requests beside these.
+    /// Whether the latest response came over a connection that carries others at the same time.
+    pub(super) fn share(&self) -> bool {
+        self.shares
+    }
+
+    /// What is counted, including requests other than these.
     pub(super) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 }
 
 impl Request {
-    /// The proof of a part that is stored as it is sent.
+    /// The proof of a part that is stored exactly as it is sent.
     fn proof(&self, stored: ByteRange) -> Option<PartProof> {
         let claim = self.digests.part.clone().or_else(|| self.digests.md5.clone())?;
         (self.range == Some(stored)).then(|| PartProof::new(claim, stored))

@@ -1,7 +1,7 @@
-//! The loop's step for where sources are: links that are found anew, fresh URLs of the caller's,
+//! The loop's step for where sources are: links that are found anew, the caller's fresh URLs,
 //! mirrors, and the proof that a URL which leads elsewhere than before has the same bytes.
 //!
-//! Nothing of what is there is joined until stored bytes, fetched from there again, were the
+//! Bytes from such a URL are joined only after stored bytes, fetched from there again, were the
 //! same, except where a digest decides in the end whether everything fits together.
 
 use std::sync::Arc;
@@ -29,14 +29,14 @@ use crate::net::connect::Origin;
 use crate::net::url_proof::{self, Asking, Unproven};
 
 impl Driver {
-    /// Tells that a source is used no more.
+    /// Reports that a source is no longer used.
     pub(super) fn lost(&self, source: SourceId, why: &str, again: bool) {
         let url = redact(&self.sources.get(source).given);
         let then = if again { "trying the next mirror, from zero" } else { "not used any more" };
         self.notice(NoticeCode::Mirror, format!("{url}: {why}; {then}"));
     }
 
-    /// The planner wants to know again where `source` is.
+    /// The planner wants `source` located anew.
     pub(super) fn resolve(&mut self, source: SourceId, refused: Option<Failure>, again: bool) {
         match self.sources.resolve(source, refused, again) {
             Resolution::Unresolved(failure) => {
@@ -76,12 +76,17 @@ impl Driver {
         }
     }
 
-    /// What an errand of the sources brings.
+    /// Takes in what an errand of the sources brings.
     pub(super) fn on_news(&mut self, news: Result<News, JoinError>) -> Result<(), Error> {
         match news.map_err(errand_panicked)? {
             News::Refreshed(refreshed) => self.on_refreshed(refreshed),
             News::Described(described) => self.on_described(described),
             News::Panicked(panicked) => return Err(panicked.into()),
+            News::PathChanged(changes) => {
+                tracing::debug!("the machine's addresses or routes changed");
+                self.planner.on_path_changed(self.now());
+                self.sources.listen(changes);
+            }
         }
         Ok(())
     }
@@ -113,8 +118,8 @@ impl Driver {
         }
     }
 
-    /// Has the Metalink fetched that the response of the opened object named, where it can be
-    /// of use.
+    /// Fetches the Metalink named by the response that the object was opened with, if it can be of
+    /// use.
     pub(super) fn look_up_description(&mut self) {
         let Some(link) = self.sources.take_description() else { return };
         if !description::is_of_use(&self.options, self.opening.total().unwrap_or(0)) {
@@ -124,20 +129,20 @@ impl Driver {
         let allow_downgrade = self.options.allow_downgrade;
         match follow(&**transport, &opener.current, &link, allow_downgrade) {
             Ok(url) => {
-                let headers = self.caller().headers(&opener.link_to(&url), None, Vec::new());
+                let headers = self.headers_for(&opener.link_to(&url), None, Vec::new());
                 let counters = Arc::clone(self.requests.counters());
                 let transport = Arc::clone(transport);
                 let errand = description::fetch(url, headers, &self.options, transport, counters);
                 self.sources.send(errand);
             }
-            Err(why) => self.notice(NoticeCode::Mirror, description::unused(&link, &why)),
+            Err(not) => self.notice(NoticeCode::Mirror, description::unused(&link, &not.why)),
         }
     }
 
-    /// Takes in what a Metalink says, where it is of this object: its digest as a field
-    /// of the server's would be, and its mirrors under that digest.
+    /// Takes in what a Metalink says if it is of this object: its digest, like one in a field of
+    /// the server's, and its mirrors under that digest.
     fn on_described(&mut self, described: Described) {
-        // It may have begun again meanwhile, and will be told anew.
+        // The download may have begun again meanwhile; the Metalink will then come anew.
         let (Some(total), true) = (self.opening.total(), self.storing.is_open()) else { return };
         let url = described.url().clone();
         let file = described.file_of(total, self.options.url.path(), self.storing.output());
@@ -180,7 +185,7 @@ impl Driver {
         }
     }
 
-    /// Other places that have the object, which take part from now on.
+    /// Adds other places that have the object.
     pub(super) fn add_mirrors(&mut self, mirrors: Vec<Mirror>) {
         for mirror in mirrors {
             if let Some(source) = self.sources.add(mirror) {
@@ -195,14 +200,15 @@ impl Driver {
         self.options.is_proven_by_digest() && self.sources.count() > 1
     }
 
-    /// Of a stream a digest shows only at the end that it was mixed, when its reader has it.
+    /// Whether a digest suffices to bind sources. In a stream it would show a mixture only at the
+    /// end, when the reader already has the bytes.
     fn is_bound_by_digest(&self) -> bool {
         self.options.window.is_none()
             && (self.options.is_proven_by_digest() || self.planner.are_together())
     }
 
-    /// Whether something has to be shown before a response of `url` joins what is
-    /// stored. Of a file under a digest nothing has, but it is noted that only that binds them.
+    /// Whether `url` has to be proven before its response joins what is stored. A file under a
+    /// digest needs no proof, but it is noted that only the digest binds the bytes.
     pub(super) fn must_be_proven(&mut self, source: SourceId, url: &Url) -> bool {
         if !self.storing.is_open() {
             return false;
@@ -220,8 +226,8 @@ impl Driver {
         false
     }
 
-    /// Has shown first whether a fresh URL of the caller's has the same bytes: a link may
-    /// be good for few requests. False where nothing is to be shown.
+    /// First proves that the caller's fresh URL has the same bytes: a link may be good for only a
+    /// few requests. False if no proof is needed.
     fn prove_fresh(&mut self, source: SourceId, url: &Url) -> bool {
         if !self.storing.is_open() || self.proofs.is_joined(url) || self.is_bound_by_digest() {
             return false;
@@ -231,13 +237,13 @@ impl Driver {
         true
     }
 
-    /// Drops the response of `lease`, and has shown whether `url` has the same bytes.
-    /// Nothing more is asked of its source meanwhile.
+    /// Drops the response of `lease`, and begins to prove that `url` has the same bytes. Nothing
+    /// more is asked of its source meanwhile.
     pub(super) fn hold_back(&mut self, lease: LeaseId, source: SourceId, url: Url, now: Duration) {
         self.requests.refuse(lease);
         self.planner.hold(source);
         self.planner.on_redirected(lease, now);
-        // A request that was sent before is answered while another one is compared.
+        // This may be the answer to an earlier request while another URL is compared.
         if self.proofs.is_under_way(source) {
             return;
         }
@@ -245,7 +251,7 @@ impl Driver {
         self.proofs.begin(source, url, false);
     }
 
-    /// What was stored is forgotten, and what URLs were compared with.
+    /// Forgets which URLs were joined, since what they were compared with is forgotten.
     pub(super) fn forget_joined(&mut self) {
         let now = self.now();
         self.sources.settle_all();
@@ -254,7 +260,7 @@ impl Driver {
         }
     }
 
-    /// What comes next of a proof.
+    /// Takes the next step of a proof.
     pub(super) async fn on_proving(
         &mut self,
         proving: Result<Proving, JoinError>,
@@ -266,7 +272,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Has stored bytes fetched from a URL and compared, in the background.
+    /// Fetches stored bytes from a URL and compares them, in the background.
     async fn prove(&mut self, what: ToProve) {
         if !self.proofs.is_current(&what) {
             return;
@@ -302,7 +308,7 @@ impl Driver {
                 }
                 self.planner.on_resolved(source, false, now);
             }
-            // It may redirect: whoever asks it follows.
+            // It may redirect, which a request follows.
             Err(Unproven { denied: false, .. }) if what.fresh => self.ask_again(source),
             Ok(false) => self.leads_elsewhere(&what, "that has other bytes"),
             Err(Unproven { error, denied }) => {
@@ -321,8 +327,8 @@ impl Driver {
         }
     }
 
-    /// A fresh URL of the caller's that is another object is none; a link that leads to
-    /// one has changed.
+    /// If the caller's fresh URL is another object, it does not count; a link that leads to one has
+    /// changed.
     fn leads_elsewhere(&mut self, what: &ToProve, why: &str) {
         let to = redact(&what.url);
         let why = format!("the link leads elsewhere now, to {to}, and {why}");
@@ -332,8 +338,8 @@ impl Driver {
         }
     }
 
-    /// A proof is over. True when a fresh URL of the caller's was to be proven: what it
-    /// was to replace is in its place again.
+    /// A proof failed. True if the caller's fresh URL was to be proven: the URL that it replaced is
+    /// restored.
     fn not_proven(&mut self, source: SourceId, why: &str) -> bool {
         self.proofs.end(source);
         let Some(refused) = self.sources.take_back(source) else { return false };
@@ -341,7 +347,7 @@ impl Driver {
         true
     }
 
-    /// What a response of `source` is judged by.
+    /// What a response from `source` is judged by.
     pub(super) fn expected_of(&self, source: SourceId) -> Option<Resource> {
         self.opening.expected_with(self.sources.validator_of(source))
     }
@@ -349,15 +355,15 @@ impl Driver {
     /// Whether the URL that answered `request` sends the bytes of `proof`.
     ///
     /// # Errors
-    /// When they cannot be had; `shows` says what they would show.
+    /// When they cannot be fetched; `shows` says what they would show.
     pub(super) async fn sends(
         &mut self,
         proof: &Proof,
         request: &output::Request,
         shows: &str,
     ) -> Result<bool, Error> {
-        // This takes the place of the response that waits, which may be the only one that this
-        // host or the engine has room for.
+        // This takes the place of the waiting response, which may be the only one that this host or
+        // the engine has room for.
         self.requests.refuse_all();
         let unusable = || Error::new(ErrorKind::Internal, "a URL without an origin");
         let asking = self
@@ -368,17 +374,18 @@ impl Driver {
         holds.map_err(|Unproven { error, .. }| {
             Error::new(kind_of(error.kind), format!("{shows} cannot be fetched: {error}"))
                 .with_hint("run it again, or choose another output")
+                .with_source(error)
         })
     }
 
-    /// How bytes of what `source` has at `url` are asked for, to compare them; `resource`
-    /// is the object as if what is wanted were all of it.
+    /// How to request bytes that `source` has at `url`, to compare them; `resource` is the object
+    /// as if the wanted bytes were all of it.
     fn asking(&self, source: SourceId, url: &Url, resource: &Resource) -> Option<Asking> {
         let asked = self.sources.get(source).at(url);
         let total = self.opening.object_bytes(resource.total);
         Some(Asking {
             origin: Origin::of(url)?,
-            headers: self.caller().headers(&asked, None, self.opening.conditions(&self.options)),
+            headers: self.headers_for(&asked, None, self.opening.conditions(&self.options)),
             url: url.clone(),
             selected: self.opening.selected().cloned(),
             expected: Resource { total, ..resource.clone() },
@@ -387,7 +394,7 @@ impl Driver {
     }
 }
 
-/// The planner would wait for ever for what the errand was sent for.
+/// The planner would wait forever for the errand's result.
 fn errand_panicked(_: JoinError) -> Error {
     defect("the task that asks for a fresh link, a proof or a Metalink panicked")
 }

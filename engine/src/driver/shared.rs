@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use tokio::sync::Notify;
 
@@ -11,10 +11,11 @@ use crate::driver::contents::Contents;
 use crate::driver::control::Wishes;
 use crate::driver::guard::Panicked;
 use crate::driver::observer::{Observers, Watchers};
+use crate::lock::Lock;
 use crate::model::event::{DownloadId, Event, Progress};
 use crate::net::limiter::Limiter;
 
-/// So many events wait for a slow listener; older ones are dropped and counted.
+/// How many events wait for a slow listener; older ones are dropped and counted.
 const MAX_WAITING: usize = 256;
 
 #[derive(Debug, Default)]
@@ -27,7 +28,7 @@ struct Waiting {
 /// See the module's documentation.
 pub(crate) struct Shared {
     pub(crate) id: DownloadId,
-    /// What the handle asks.
+    /// What the handle asks for.
     pub(crate) control: Wishes,
     /// What can be read.
     pub(crate) contents: Contents,
@@ -35,16 +36,11 @@ pub(crate) struct Shared {
     pub(crate) leaving: Arc<AtomicBool>,
     /// The download's own speed limit.
     pub(crate) limiter: Arc<Limiter>,
-    progress: Mutex<Progress>,
+    progress: Lock<Progress>,
     observers: Watchers,
     /// A part of the program that panicked, for which the download is to end.
     panicked: OnceLock<Panicked>,
     queue: EventQueue,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Both hold plain data that is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
@@ -59,7 +55,7 @@ impl Shared {
             contents: Contents::default(),
             leaving: Arc::default(),
             limiter: Arc::new(Limiter::new(rate_bytes_per_second)),
-            progress: Mutex::default(),
+            progress: Lock::default(),
             observers: observers.watch(),
             panicked: OnceLock::new(),
             queue: EventQueue::default(),
@@ -72,23 +68,23 @@ impl Shared {
     }
 
     pub(crate) fn progress(&self) -> Progress {
-        lock(&self.progress).clone()
+        self.progress.lock().clone()
     }
 
     pub(crate) fn set_progress(&self, change: impl FnOnce(&mut Progress)) {
-        change(&mut lock(&self.progress));
+        change(&mut self.progress.lock());
         let told = self.observers.progress(self.id, || self.progress());
         told.unwrap_or_else(|panicked| self.blame(panicked));
     }
 
-    /// A part of the program panicked: the driver is to end the download for it.
+    /// A part of the program panicked: the driver must end the download.
     pub(crate) fn blame(&self, panicked: Panicked) {
         tracing::error!("{panicked}");
         let _ = self.panicked.set(panicked);
         self.control.poke();
     }
 
-    /// The first that was blamed.
+    /// The first part that was blamed.
     pub(crate) fn panicked(&self) -> Option<Panicked> {
         self.panicked.get().copied()
     }
@@ -100,11 +96,11 @@ impl Shared {
         self.queue.event(event);
     }
 
-    /// The last event, unless there was one.
+    /// Sends the last event, unless one was already sent.
     pub(crate) fn end(&self, last: &Event) {
-        if !lock(&self.queue.waiting).closed {
+        if !self.queue.waiting.lock().closed {
             self.send(last);
-            lock(&self.queue.waiting).closed = true;
+            self.queue.waiting.lock().closed = true;
             self.queue.changed.notify_one();
         }
     }
@@ -113,7 +109,7 @@ impl Shared {
     pub(crate) async fn next(&self) -> Option<Event> {
         loop {
             {
-                let mut waiting = lock(&self.queue.waiting);
+                let mut waiting = self.queue.waiting.lock();
                 if waiting.lost > 0 {
                     return Some(Event::Lagged(std::mem::take(&mut waiting.lost)));
                 }
@@ -132,14 +128,14 @@ impl Shared {
 /// The observer that keeps events for a listener who comes when it has time.
 #[derive(Debug, Default)]
 struct EventQueue {
-    waiting: Mutex<Waiting>,
+    waiting: Lock<Waiting>,
     changed: Notify,
 }
 
 impl EventQueue {
-    /// When the listener is slow the oldest one is lost, never the newest.
+    /// When the listener is slow, the oldest event is lost, never the newest.
     fn event(&self, event: &Event) {
-        let mut waiting = lock(&self.waiting);
+        let mut waiting = self.waiting.lock();
         if waiting.events.len() == MAX_WAITING {
             waiting.events.pop_front();
             waiting.lost += 1;

@@ -1,17 +1,17 @@
-//! Where the object is asked for.
+//! Where the object is requested.
 //!
-//! A source is a URL that the caller gave or that the server named (RFC 6249). Three URLs are
-//! kept of each: the one that was *given*, by which a checkpoint is recognised and whose origin
-//! its login is for; the one that is *asked* again when its link has expired, which is the given
-//! one until the caller replaces it; and the *current* one, to which that redirected and which
-//! the next request goes to. The numbers of sources are the planner's, and so are the numbers
-//! of the hosts that they are at.
+//! A source is a URL that the caller gave or that the server named (RFC 6249). Each has three URLs:
+//! the one that was *given*, which identifies its checkpoint and whose origin its login is for; the
+//! one that is *asked* again when its link has expired, which is the given one until the caller
+//! replaces it; and the *current* one, which that redirected to and the next request goes to. The
+//! planner uses the same numbers for sources and for the hosts that they are at.
 //!
-//! The planner decides which source is used, and the loop tells it what came of that. Here it
-//! is decided where a source is now, whether a fresh URL is asked for, and when a link that
-//! expires is replaced. Fetching a fresh URL from the caller and the server's Metalink are
-//! errands of this part; what they bring back is [`News`].
+//! The planner decides which source is used, and the loop tells it the result. This part decides
+//! where a source is now, whether to ask for a fresh URL, and when to replace a link that expires.
+//! Getting a fresh URL from the caller and fetching the server's Metalink are errands of this part;
+//! they bring back [`News`].
 
+use std::future::{pending, poll_fn};
 use std::time::{Duration, SystemTime};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -20,17 +20,18 @@ use url::Url;
 
 use super::Mirror;
 use super::options::Options;
-use crate::driver::address::{follow, parse_url};
+use crate::driver::address::{NotFollowed, follow, parse_url};
 use crate::driver::description::Described;
 use crate::driver::guard::{self, Panicked, Part};
 use crate::driver::inbox::Errands;
 use crate::driver::refresh::Refresher;
+use crate::model::hint::Hint;
 use crate::model::planner::{Failure, MAX_SOURCES, PlaceId, SourceId};
 use crate::model::redact::{redact, redact_url};
 use crate::model::validator::Validator;
 use crate::model::{expiry, link_fields};
 use crate::net::connect::is_same_origin;
-use crate::net::transport::Transport;
+use crate::net::transport::{PathChanges, Transport};
 
 /// How long the caller may take for a fresh URL.
 const REFRESH_WITHIN: Duration = Duration::from_secs(120);
@@ -39,16 +40,16 @@ const REFRESH_WITHIN: Duration = Duration::from_secs(120);
 #[derive(Debug, Clone)]
 pub(super) struct Source {
     pub(super) given: Url,
-    /// The given one, or what replaced it: what is asked again when its link has expired.
+    /// The given URL or its replacement, asked again when the link has expired.
     asked: Url,
-    /// What the caller's fresh URL, which is yet to be proven, is to replace.
+    /// What the caller's fresh URL is to replace, while that is yet to be proven.
     replaced: Option<Replaced>,
     login: Option<HeaderValue>,
     pub(super) current: Url,
     redirects: u32,
     /// Whether one of these redirects led from https to http.
     pub(super) downgraded: bool,
-    /// Of the version that is there, once it is known.
+    /// The validator of the version that is there, once it is known.
     validator: Option<Validator>,
     /// When `current` is to be replaced, because it expires.
     replace_at: Option<Duration>,
@@ -76,7 +77,7 @@ impl Source {
         }
     }
 
-    /// As if it had led there.
+    /// This source as if it had led to `url`.
     pub(super) fn at(&self, url: &Url) -> Self {
         Self { current: url.clone(), ..self.clone() }
     }
@@ -86,12 +87,12 @@ impl Source {
         self.login.clone().filter(|_| is_same_origin(&self.current, &self.given))
     }
 
-    /// The field that makes it refuse to send another version than the known one.
+    /// The field that makes the server refuse to send any version but the known one.
     pub(super) fn precondition(&self) -> Option<(HeaderName, String)> {
         self.validator.as_ref()?.precondition()
     }
 
-    /// Where a link in a response leads, which its own login is not for.
+    /// This source as if a link in a response had led to `url`, without its own login.
     pub(super) fn link_to(&self, url: &Url) -> Self {
         let mut link = Self { login: None, ..self.clone() };
         link.leads_to(url.clone());
@@ -104,26 +105,29 @@ impl Source {
     }
 }
 
-/// What came of an errand.
+/// The result of an errand.
 pub(super) enum News {
     Refreshed(Refreshed),
     Described(Described),
-    /// The program's refresh function did.
+    /// The program's refresh function panicked.
     Panicked(Panicked),
+    /// The network path to all sources may have changed. Pass this to [`Sources::listen`] again to
+    /// hear of the next change.
+    PathChanged(PathChanges),
 }
 
-/// What came of asking the caller for a fresh URL.
+/// The result of asking the caller for a fresh URL.
 pub(super) struct Refreshed {
     pub(super) source: SourceId,
-    /// What the old one was refused with; `None` when it was about to expire.
+    /// The failure of the old URL, if it was refused; `None` when it was about to expire.
     pub(super) refused: Option<Failure>,
-    /// Why there is none otherwise.
+    /// The fresh URL, or why there is none.
     pub(super) outcome: Result<String, String>,
 }
 
-/// How it is found out anew where a source is.
+/// How a source is located anew.
 pub(super) enum Resolution {
-    /// It is not: this is what the source failed with.
+    /// It is not located anew: the source failed with this.
     Unresolved(Failure),
     /// The caller is asked for a fresh URL.
     Refreshing,
@@ -141,10 +145,10 @@ pub(super) struct Sources {
     refresher: Option<Refresher>,
     /// Mirrors that the server named.
     links: Vec<String>,
-    /// The Metalink that it named.
+    /// The Metalink that the server named.
     description: Option<String>,
     /// What is wrong with the login, after a 401.
-    login_words: Option<String>,
+    login_hint: Option<Hint>,
     errands: Errands<News>,
 }
 
@@ -184,7 +188,7 @@ impl Sources {
         self.list.iter().position(|source| matches(&source.given))
     }
 
-    /// Takes part from now on, unless it does already or there are too many. The number it has.
+    /// Adds a mirror and returns its number, unless it is already known or there are too many.
     pub(super) fn add(&mut self, mirror: Mirror) -> Option<SourceId> {
         let Mirror { url, login } = mirror;
         let known = self.list.iter().any(|it| it.given == url || it.current == url);
@@ -195,7 +199,7 @@ impl Sources {
         Some(self.list.len() - 1)
     }
 
-    /// The host that `source` is at, where its connections count from now on.
+    /// The host that `source` is at, towards which its connections count from now on.
     pub(super) fn locate(&mut self, source: SourceId) -> Option<PlaceId> {
         let hosts = self.hosts.as_mut()?;
         let name = self.list[source].current.host_str().unwrap_or_default();
@@ -227,7 +231,7 @@ impl Sources {
         self.list[source].validator = Some(validator);
     }
 
-    /// The same, where it is not known yet.
+    /// Sets the validator of `source`, unless it is already known.
     pub(super) fn learn_validator(&mut self, source: SourceId, validator: &Validator) {
         self.list[source].validator.get_or_insert_with(|| validator.clone());
     }
@@ -237,7 +241,7 @@ impl Sources {
         self.list.iter_mut().for_each(|source| source.validator = None);
     }
 
-    /// Bytes of the object came from it: what it redirects from now on is counted anew.
+    /// Bytes of the object came from `source`: its redirects are counted anew from now on.
     pub(super) fn delivers(&mut self, source: SourceId) {
         self.list[source].redirects = 0;
     }
@@ -245,7 +249,7 @@ impl Sources {
     /// A request to `base` of this source was redirected.
     ///
     /// # Errors
-    /// Why it is not followed.
+    /// Why the redirect is not followed.
     pub(super) fn redirect(
         &mut self,
         source: SourceId,
@@ -253,13 +257,14 @@ impl Sources {
         location: &str,
         transport: &dyn Transport,
         options: &Options,
-    ) -> Result<(), String> {
+    ) -> Result<(), NotFollowed> {
         let of = &mut self.list[source];
         of.redirects += 1;
         let most = options.max_redirects;
         if of.redirects > most {
             let from = redact(base);
-            return Err(format!("{from} redirects more than {most} times: not followed"));
+            let why = format!("{from} redirects more than {most} times: not followed");
+            return Err(NotFollowed { why, hint: None });
         }
         of.leads_to(follow(transport, base, location, options.allow_downgrade)?);
         Ok(())
@@ -270,8 +275,8 @@ impl Sources {
         source == 0 && self.refresher.is_some()
     }
 
-    /// What the planner is to be told that wants to know again where `source` is, which was
-    /// refused where it is now, and maybe where that was found `again`.
+    /// Answers the planner, which wants `source` located anew: `refused` is what it failed with
+    /// where it is now, `again` whether it was already asked anew since it last brought a byte.
     pub(super) fn resolve(
         &mut self,
         source: SourceId,
@@ -349,7 +354,7 @@ impl Sources {
     /// Takes the caller's fresh URL, which counts once it is proven or needs no proof.
     ///
     /// # Errors
-    /// What the caller failed with, and why there is none.
+    /// What the old URL was refused with, and why there is no fresh one.
     pub(super) fn replace(
         &mut self,
         refreshed: Refreshed,
@@ -371,13 +376,13 @@ impl Sources {
         }
     }
 
-    /// Whatever URL `source` has counts from now on.
+    /// The URL that `source` has now counts from now on.
     pub(super) fn settle(&mut self, source: SourceId) {
         self.list[source].replaced = None;
     }
 
-    /// The same, where it is this one: an earlier request may be answered while a fresh URL
-    /// is yet to be proven.
+    /// The same, if that URL is `url`: an earlier request may be answered while a fresh URL is yet
+    /// to be proven.
     pub(super) fn settle_at(&mut self, source: SourceId, url: &Url) {
         let of = &mut self.list[source];
         of.replaced.take_if(|_| of.current == *url);
@@ -388,9 +393,9 @@ impl Sources {
         self.list.iter_mut().for_each(|source| source.replaced = None);
     }
 
-    /// A fresh URL of the caller's that was to be proven is another object: what it was to
-    /// replace is in its place again. `None` where there was none, otherwise what the replaced
-    /// one was refused with.
+    /// The caller's fresh URL, which was to be proven, is another object: restores the URL that it
+    /// replaced. `None` if there was no such fresh URL, otherwise what the restored URL was refused
+    /// with.
     pub(super) fn take_back(&mut self, source: SourceId) -> Option<Option<Failure>> {
         let of = &mut self.list[source];
         let Replaced { url, refused } = of.replaced.take()?;
@@ -399,7 +404,7 @@ impl Sources {
         Some(refused)
     }
 
-    /// The response that the object is opened with may tell of mirrors (RFC 6249).
+    /// Notes the mirrors named by the response that the object is opened with (RFC 6249).
     pub(super) fn note_links(&mut self, headers: &HeaderMap) {
         let found = link_fields::duplicates(headers);
         for link_fields::Duplicate { target, country } in &found {
@@ -409,12 +414,12 @@ impl Sources {
         self.description = link_fields::description(headers);
     }
 
-    /// A Metalink tells of mirrors.
+    /// Adds the mirrors that a Metalink names.
     pub(super) fn add_links(&mut self, urls: Vec<String>) {
         self.links.extend(urls);
     }
 
-    /// The mirrors that the server named, each of them once.
+    /// Takes the mirrors that the server named, each of them once.
     pub(super) fn take_links(
         &mut self,
         transport: &dyn Transport,
@@ -426,27 +431,37 @@ impl Sources {
         links.iter().filter_map(follow).map(|url| Mirror { url, login: None }).collect()
     }
 
-    /// The Metalink that the response named which the object was opened with; told once.
+    /// Takes the Metalink named by the response that the object was opened with.
     pub(super) fn take_description(&mut self) -> Option<String> {
         self.description.take()
     }
 
-    /// Has the Metalink fetched.
+    /// Sends an errand that fetches the Metalink.
     pub(super) fn send(&mut self, errand: impl Future<Output = Described> + Send + 'static) {
         self.errands.send(async move { News::Described(errand.await) });
     }
 
-    /// What an errand brings; waits for it. Cancel safe.
+    /// Waits for the next of these changes.
+    pub(super) fn listen(&mut self, mut changes: PathChanges) {
+        self.errands.send(async move {
+            match poll_fn(|context| changes.as_mut().poll_next(context)).await {
+                Some(()) => News::PathChanged(changes),
+                None => pending().await,
+            }
+        });
+    }
+
+    /// Waits for what the next errand brings. Cancel safe.
     pub(super) async fn next(&mut self) -> Result<News, JoinError> {
         self.errands.next().await
     }
 
-    /// What the server says of the login, if it refuses it.
-    pub(super) fn note_login(&mut self, words: Option<String>) {
-        self.login_words = words;
+    /// What to do about the login, if the server refuses it.
+    pub(super) fn note_login(&mut self, hint: Option<Hint>) {
+        self.login_hint = hint;
     }
 
-    pub(super) fn login_words(&self) -> Option<&str> {
-        self.login_words.as_deref()
+    pub(super) fn login_hint(&self) -> Option<&Hint> {
+        self.login_hint.as_ref()
     }
 }

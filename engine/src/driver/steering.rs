@@ -1,5 +1,5 @@
-//! The loop's step for what people and the engine want of a download while it runs: wishes of
-//! the handle, positions of readers, its turn at the engine's connections, and its progress.
+//! The loop's step for what people and the engine want from a running download: wishes of the
+//! handle, positions of readers, its turn at the engine's connections, and its progress.
 
 use std::time::Duration;
 
@@ -39,7 +39,25 @@ impl Driver {
         self.planner.want(wants, now);
     }
 
-    /// A pause is told when nothing more can come.
+    /// Listens for changes of the network path, from the first tick after a response on: thousands
+    /// of small downloads end before that, and those that wait for their turn hold nothing. If the
+    /// machine slept meanwhile, that is reported at once.
+    pub(super) fn watch_path(&mut self) {
+        if !self.requests.have_been_heard() {
+            return;
+        }
+        if !self.meter.begins_to_watch() {
+            if self.meter.has_slept() {
+                self.planner.on_path_changed(self.now());
+            }
+            return;
+        }
+        if let Some(changes) = self.engine.transport.path_changes() {
+            self.sources.listen(changes);
+        }
+    }
+
+    /// Reports a pause once nothing more can come.
     pub(super) fn tell_pause(&mut self) {
         if self.queue.tells_pause(self.requests.count() == 0) {
             self.shared.send(&Event::Paused);
@@ -47,7 +65,7 @@ impl Driver {
         }
     }
 
-    /// Asks for what could be used now, and has the planner use what is granted.
+    /// Asks for the connections that could be used now, and has the planner use what is granted.
     pub(super) async fn take_turn(&mut self) -> Result<(), Error> {
         let now = self.now();
         let need = self.planner.need(now);
@@ -68,7 +86,7 @@ impl Driver {
         Ok(())
     }
 
-    /// Shows how it stands to the handle and to observers.
+    /// Shows the progress to the handle and to observers.
     pub(super) fn publish_progress(&self, syncing: bool) {
         let paused = self.queue.is_paused();
         let silence = self.planner.silence(self.now()).filter(|_| !paused && !syncing);

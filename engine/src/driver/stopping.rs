@@ -1,8 +1,8 @@
 //! The loop's step when a download stops, fails or begins again before its end.
 //!
-//! Fetchers end first, so that nobody stores any more; then what is stored is recorded, kept
-//! for another beginning in this run, or removed. An error says where the next run goes on,
-//! which is true only if that run would believe what it finds: it is read here as it will be.
+//! Fetchers end first, so that nothing more is stored; then what is stored is recorded, kept for
+//! another beginning in this run, or removed. An error says where the next run goes on, which is
+//! true only if that run would believe what it finds, so it is read here as it will be then.
 
 use super::Driver;
 use crate::disk::resume::earlier::{Earlier, earlier_at, earlier_in, restored_bytes};
@@ -12,7 +12,7 @@ use crate::model::config::Resume;
 use crate::model::error::{Error, ErrorKind, Kept};
 
 impl Driver {
-    /// Forgets what is stored, and the object too where `forget_identity`.
+    /// Forgets what is stored, and the object too if `forget_identity`.
     pub(super) async fn reset(&mut self, forget_identity: bool) -> Result<(), Error> {
         let was = self.opening.expected().cloned();
         let urls = self.proofs.joined().to_vec();
@@ -28,7 +28,7 @@ impl Driver {
             true => self.discard().await?,
             false => self.storing.begin_again().await?,
         }
-        // Only now, when nobody stores any more.
+        // Only now, when nothing more is stored.
         self.ending.begin_again(was.map(|resource| (resource, urls)));
         Ok(())
     }
@@ -62,7 +62,7 @@ impl Driver {
     /// The error of a download that was told to stop.
     pub(super) async fn stopped(&mut self, how: Stop) -> Error {
         let error = Error::new(ErrorKind::Cancelled, "the download was stopped");
-        // What is to be kept or removed of a download that never had its turn.
+        // A download that never had its turn may still have something to keep or remove.
         if self.queue.begins()
             && let Err(error) = self.look_for_earlier().await
         {
@@ -82,10 +82,10 @@ impl Driver {
         removed.err().unwrap_or(error)
     }
 
-    /// The error, with what is kept where the next run goes on from it.
+    /// Adds what is kept to the error, if the next run goes on from it.
     pub(super) async fn with_kept(&self, error: Error, kept: Option<Kept>) -> Error {
         let kept = match error.kind() {
-            // It ends the same way, or begins with another version of the object.
+            // The next run ends the same way, or begins with another version of the object.
             ErrorKind::Locked
             | ErrorKind::OutputExists
             | ErrorKind::LimitReached
@@ -98,8 +98,8 @@ impl Driver {
         }
     }
 
-    /// Whether the next run, if it is told the same by the server as this one, goes on from
-    /// what is kept: what it will read is read here.
+    /// Whether the next run goes on from what is kept, if the server tells it the same as this one.
+    /// Reads here what that run will read.
     async fn would_continue(&self, kept: &Kept) -> bool {
         let own = self.options.own_storage.clone();
         let kept = kept.clone();
@@ -108,8 +108,8 @@ impl Driver {
             (Kept::Storage, Some(storage)) => earlier_in(&*storage),
             (Kept::Storage, None) => Ok(Earlier::None),
         };
-        let found = self.engine.writers.crew().blocking(read).await;
-        let Some(Ok(Earlier::Checkpoint(checkpoint))) = found else { return false };
+        let found = self.blocking(read).await;
+        let Ok(Ok(Earlier::Checkpoint(checkpoint))) = found else { return false };
         let claim = Claim {
             same_url: true,
             digest: self.options.is_proven_by_digest(),

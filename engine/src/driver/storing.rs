@@ -47,7 +47,7 @@ impl Storing {
         self.output = output;
     }
 
-    /// Starts storing, by options that are given the hold and where reports go.
+    /// Starts storing, with options made from the hold and the sender for reports.
     pub(super) fn open(
         &mut self,
         options: impl FnOnce(
@@ -59,7 +59,7 @@ impl Storing {
         Ok(())
     }
 
-    /// Where bytes are handed to; `None` while nothing is open.
+    /// Where to hand bytes; `None` while nothing is open.
     pub(super) fn sink(&self) -> Option<Sink> {
         self.store.as_ref().map(KeeperHandle::sink)
     }
@@ -71,18 +71,18 @@ impl Storing {
         }
     }
 
-    /// Stored bytes by which a URL can be compared, if there are any; also bytes of segments
-    /// that are not complete where `begun` allows it.
+    /// Stored bytes to compare a URL with, if there are any; with `begun`, also bytes of incomplete
+    /// segments.
     pub(super) async fn proof(&self, begun: bool, seed: u64) -> Option<Proof> {
         self.store.as_ref()?.proof(begun, seed).await
     }
 
-    /// The next report of the store; waits for it. Cancel safe.
+    /// Waits for the next report of the store. Cancel safe.
     pub(super) async fn next(&mut self) -> KeeperEvent {
         self.reports.next().await
     }
 
-    /// Publishes what is stored; `None` where nothing is.
+    /// Publishes what is stored; `None` if nothing is.
     pub(super) async fn finish(
         &mut self,
         publish: PublishOptions,
@@ -91,7 +91,7 @@ impl Storing {
         Some(self.store.take()?.finish(publish, expected).await)
     }
 
-    /// The reports of the store that was finished are of no use.
+    /// Forgets the reports of the finished store, which are of no use.
     pub(super) fn forget_reports(&mut self) {
         self.reports.forget();
     }
@@ -112,7 +112,7 @@ impl Storing {
         unlink(store.reset().await?, crew).await
     }
 
-    /// Ends storing and records what is stored: what is kept of it. `None` where nothing was
+    /// Ends storing, records what is stored, and returns what is kept of it. `None` if nothing was
     /// open.
     pub(super) async fn stop(&mut self) -> Option<Option<Kept>> {
         Some(self.store.take()?.stop().await.ok().flatten())
@@ -144,7 +144,7 @@ impl Storing {
         unlink(place, crew).await
     }
 
-    /// Whether a place is kept of before the download began again.
+    /// Whether a place is kept from before the download began again.
     pub(super) fn keeps_place(&self) -> bool {
         self.kept.is_some()
     }
@@ -153,8 +153,8 @@ impl Storing {
         self.kept.take()
     }
 
-    /// Sees to it that no other download of the engine writes the same output. One that is
-    /// `leaving` is waited for, since what it leaves is continued.
+    /// Ensures that no other download of the engine writes the same output. One that is `leaving`
+    /// is waited for, since what it leaves is continued.
     pub(super) async fn take_name(
         &mut self,
         holds: &Arc<Holds>,
@@ -167,7 +167,7 @@ impl Storing {
         Ok(())
     }
 
-    /// Other downloads may have the output's name.
+    /// Lets other downloads take the output's name.
     pub(super) fn release_name(&mut self) {
         self.hold = None;
     }

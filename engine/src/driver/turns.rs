@@ -1,11 +1,12 @@
-//! The downloads of an engine and their turns at its connections; who gets what
-//! is decided in [`Admission`].
+//! The downloads of an engine and their turns at its connections; [`Admission`]
+//! decides which of them gets what.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use tokio::sync::Notify;
 
+use crate::lock::Lock;
 use crate::model::admission::{Admission, Bounds, Grant, HostNeed, MemberId, Need};
 
 #[derive(Debug)]
@@ -14,26 +15,26 @@ struct State {
     bells: HashMap<MemberId, Arc<Notify>>,
 }
 
-/// Those of one engine.
+/// The downloads of one engine.
 #[derive(Debug)]
-pub(crate) struct Scheduler(Mutex<State>);
+pub(crate) struct Scheduler(Lock<State>);
 
 impl Scheduler {
     pub(crate) fn new(bounds: Bounds) -> Self {
         let admission = Admission::new(bounds);
-        Self(Mutex::new(State { admission, bells: HashMap::new() }))
+        Self(Lock::new(State { admission, bells: HashMap::new() }))
     }
 
-    /// Connections in use, of all downloads.
+    /// How many connections all downloads use.
     pub(crate) fn connections_in_use(&self) -> usize {
-        self.lock().admission.in_use()
+        self.0.lock().admission.in_use()
     }
 
-    /// A download enters. Unless it is `counted`, the bound on downloads at once is
-    /// not for it.
+    /// A download enters. Unless it is `counted`, the bound on active downloads does not apply to
+    /// it.
     pub(crate) fn enter(self: &Arc<Self>, priority: i32, counted: bool) -> Turn {
         let bell = Arc::new(Notify::new());
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let id = state.admission.enter(priority, counted);
         let by_host = state.admission.is_bound_by_host();
         state.bells.insert(id, Arc::clone(&bell));
@@ -42,9 +43,9 @@ impl Scheduler {
         Turn { turns: Arc::clone(self), id, priority, by_host, bell, last }
     }
 
-    /// Changes something, and wakes whom it concerns.
+    /// Makes a change, and wakes the downloads that it concerns.
     fn change<T>(&self, change: impl FnOnce(&mut Admission) -> T) -> T {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         let result = change(&mut state.admission);
         for id in state.admission.take_wake() {
             if let Some(bell) = state.bells.get(&id) {
@@ -53,15 +54,9 @@ impl Scheduler {
         }
         result
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in there would be a defect of the reckoning; what it leaves are
-        // numbers, none of which is of use to memory or files.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// What was asked last, and granted.
+/// What was last asked for, and granted.
 #[derive(Debug, Default)]
 struct Answer {
     need: Need,
@@ -83,14 +78,13 @@ pub(crate) struct Turn {
 }
 
 impl Turn {
-    /// Whether hosts have a bound of their own: then [`Self::ask`] is to be told of
-    /// them.
+    /// Whether hosts have a bound of their own: then [`Self::ask`] needs them.
     pub(crate) fn is_bound_by_host(&self) -> bool {
         self.by_host
     }
 
-    /// What may be done by a download that needs this, at these hosts: all together,
-    /// and at each of them. Cheap while nothing changes.
+    /// What is granted to a download that needs this at these hosts: in total, and at each of them.
+    /// Cheap while nothing changes.
     pub(crate) fn ask(&mut self, need: Need, hosts: Vec<HostNeed>) -> (Grant, &[usize]) {
         let known = self.last.as_ref().is_some_and(|it| it.need == need && it.hosts == hosts);
         if !known {
@@ -110,7 +104,13 @@ impl Turn {
         self.last = None;
     }
 
-    /// Another priority from now on.
+    /// How many connections are unused, and whether the engine has no other download.
+    pub(crate) fn spare(&self) -> (usize, bool) {
+        let state = self.turns.0.lock();
+        (state.admission.spare(), state.admission.is_alone())
+    }
+
+    /// Changes the priority from now on.
     pub(crate) fn set_priority(&mut self, priority: i32) {
         if std::mem::replace(&mut self.priority, priority) != priority {
             self.turns.change(|admission| admission.set_priority(self.id, priority));
@@ -121,6 +121,6 @@ impl Turn {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.turns.change(|admission| admission.leave(self.id));
-        self.turns.lock().bells.remove(&self.id);
+        self.turns.0.lock().bells.remove(&self.id);
     }
 }

@@ -1,8 +1,8 @@
 //! The loop's step for an output that is the object already.
 //!
-//! Either the caller asked for the object only if it changed, or a finished file has the
-//! output's name and stays whatever it is: then all that is asked is whether it is the object.
-//! Both end the download well without a byte stored, and readers read the file that is there.
+//! Either the caller asked for the object only if it changed, or a finished file has the output's
+//! name and stays in any case: then the only question is whether it is the object. Both end the
+//! download successfully without storing a byte, and readers read the file that is there.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::model::config::{Checksum, Existing};
 use crate::model::digest_fields::FieldDigest;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::Summary;
+use crate::model::hint::{Hint, Way};
 use crate::model::layout::Layout;
 use crate::model::resource::Resource;
 use crate::model::size::differing;
@@ -26,28 +27,28 @@ use crate::model::size::differing;
 /// A file that was shown to be the object.
 struct Shown {
     version: Version,
-    /// What hashing it has told, where that was the proof.
+    /// The result of hashing it, if that was the proof.
     report: Option<FileReport>,
 }
 
 impl Driver {
-    /// Whether a finished file can be shown to be what is wanted. What is recorded of a file
-    /// says nothing of parts of the object.
+    /// Whether a finished file can be shown to be what is wanted. What is recorded about a file
+    /// says nothing about parts of the object.
     pub(super) fn can_be_shown(&self) -> bool {
         self.options.range.is_none() || self.options.checksum.is_some()
     }
 
-    /// Where a finished file has the name and stays: ends the download, well if that file is
-    /// the object. False where the name is free.
+    /// If a finished file has the name and stays, ends the download, successfully if that file is
+    /// the object. False if the name is free.
     ///
     /// # Errors
-    /// Where that file was not shown to be the object.
+    /// If that file was not shown to be the object.
     pub(super) async fn end_with_finished(
         &mut self,
         output: &Path,
         resource: &Resource,
     ) -> Result<bool, Error> {
-        // What this run has begun is ended by publishing it.
+        // What this run has begun ends by being published.
         if self.storing.keeps_place() {
             return Ok(false);
         }
@@ -55,21 +56,20 @@ impl Driver {
         if !self.can_be_shown() || !output.is_file() {
             return Err(refused);
         }
-        let compared = self.compared(output, resource).await;
-        let Shown { version, report } = compared.unwrap_or(Err(refused))?;
+        let Shown { version, report } = self.compared(output, resource).await?;
         self.end_unchanged(output.to_owned(), version, resource.clone(), report);
         Ok(true)
     }
 
-    /// Whether [`Self::end_with_finished`] would end the download well.
+    /// Whether [`Self::end_with_finished`] would end the download successfully.
     pub(super) async fn is_finished(&self, output: &Path, resource: &Resource) -> bool {
         self.can_be_shown()
             && self.refuse_finished(output).is_some()
             && output.is_file()
-            && matches!(self.compared(output, resource).await, Some(Ok(_)))
+            && self.compared(output, resource).await.is_ok()
     }
 
-    /// Why nothing else may be stored at `output`, where what is there is compared.
+    /// Why nothing else may be stored at `output`, if what is there is compared.
     fn refuse_finished(&self, output: &Path) -> Option<Error> {
         if self.options.existing != Existing::Verify || self.options.keeps_nothing() {
             return None;
@@ -78,15 +78,15 @@ impl Driver {
         refuse_finished(&paths, self.options.continues_foreign()).err()
     }
 
-    async fn compared(&self, output: &Path, of: &Resource) -> Option<Result<Shown, Error>> {
+    async fn compared(&self, output: &Path, of: &Resource) -> Result<Shown, Error> {
         let (checksum, told) = (self.options.checksum.clone(), self.proofs.claimed());
         let (file, of) = (output.to_owned(), of.clone());
         let compare = move || compare(&file, &of, checksum.as_ref(), &told);
-        self.engine.writers.crew().blocking(compare).await
+        self.blocking(compare).await?
     }
 
-    /// Ends the download with the file that is here. Readers read it, and the metadata is what
-    /// is known of it.
+    /// Ends the download with the file that is here. Readers read it, and the metadata is what is
+    /// known about it.
     pub(super) fn end_unchanged(
         &mut self,
         output: PathBuf,
@@ -124,8 +124,8 @@ impl Driver {
     }
 }
 
-/// Compares the file with the object, of which a digest was given, or was `told` by the
-/// server, where that is so. Blocking.
+/// Compares the file with the object, by the digest that was given or else `told` by the server, if
+/// there is one. Blocking.
 ///
 /// # Errors
 /// [`ErrorKind::OutputExists`] where nothing shows that it is the object.
@@ -172,6 +172,6 @@ fn compare(
     }
 }
 
-const SHORTER_HINT: &str = "continue it if another program began it (-c=always), replace it (--overwrite), or choose another output";
-const REPLACE_HINT: &str = "replace it (--overwrite), or choose another output";
-const COMPARE_HINT: &str = "give the object's digest (--checksum), replace the file (--overwrite), or choose another output";
+const SHORTER_HINT: Hint = Hint::File(&[Way::Continue, Way::Replace, Way::ChooseOutput]);
+const REPLACE_HINT: Hint = Hint::File(&[Way::Replace, Way::ChooseOutput]);
+const COMPARE_HINT: Hint = Hint::File(&[Way::GiveDigest, Way::Replace, Way::ChooseOutput]);

@@ -1,20 +1,20 @@
 //! Whose turn it is: the connections of an engine among its downloads.
 //!
-//! Connections are few, downloads may be thousands. Each download tells what it
-//! could use, and what all are granted never adds up to more than the bounds.
-//! The order is by priority, then by arrival, in rounds of one connection each:
-//! downloads of one priority share evenly, and where there are more of them than
-//! connections, the earliest go first. Nothing is taken away: a download with
-//! more than its share begins nothing new until it is back at its share, and a
-//! lease lasts seconds.
+//! Connections are few, downloads may be thousands. Each download tells how many
+//! it could use, and the grants never add up to more than the bounds. Downloads
+//! are ordered by priority, then by arrival, and served in rounds of one
+//! connection each: downloads of one priority share evenly, and where there are
+//! more of them than connections, the earliest go first. Nothing is taken away:
+//! a download with more than its share begins nothing new until it is back at
+//! its share, and a lease lasts seconds.
 //!
-//! Where hosts have a bound of their own, a download tells how many connections
-//! it could use at each of them, since its mirrors are other hosts. Its share is
-//! then a number at each host, first at those that others want less. While it is
-//! busy elsewhere, others that lack some have them, and it has theirs.
+//! Where hosts have a bound of their own, a download tells how many connections it could use at
+//! each of them, since its mirrors are other hosts. Its share is then a number at each host, first
+//! at those that others want less. While it is busy elsewhere, downloads that lack connections at a
+//! host have its places there, and it has theirs.
 //!
-//! So the first of those that wait is served next, and nobody waits for another
-//! one that waits: what a download was granted it can use at once.
+//! So the first of the waiting downloads is served next, and none waits for
+//! another one that waits: a download can use its grant at once.
 
 mod places;
 
@@ -24,7 +24,7 @@ use std::ops::Bound;
 
 use self::places::{HostPlace, next_place};
 
-/// The most of everything.
+/// The bounds on an engine's downloads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// Connections, of all downloads to all hosts; at least 1.
@@ -36,7 +36,7 @@ pub struct Bounds {
     pub active: Option<usize>,
 }
 
-/// The name of a download here.
+/// Identifies a download here.
 pub type MemberId = u64;
 
 /// What a download can use now.
@@ -44,22 +44,22 @@ pub type MemberId = u64;
 pub struct Need {
     /// Connections at work. They count, whatever was granted.
     pub in_use: usize,
-    /// Those, and the ones for which there is work.
+    /// Those at work, and the ones for which there is work.
     pub useful: usize,
-    /// At most so many, were they free; no fewer than the useful ones.
+    /// The most it could use if they were free; no fewer than the useful ones.
     pub limit: usize,
     /// Whether it wants to be among the active ones: it is not paused.
     pub live: bool,
 }
 
-/// What of that could go to one host.
+/// How much of a need could go to one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostNeed {
-    /// As URLs name it.
+    /// The host, as URLs name it.
     pub host: String,
     /// Connections at work there. They count, whatever was granted.
     pub in_use: usize,
-    /// At most so many there; no fewer than those at work.
+    /// The most it could use there; no fewer than those at work.
     pub limit: usize,
 }
 
@@ -68,36 +68,36 @@ pub struct HostNeed {
 pub struct Grant {
     /// It is among the active ones.
     pub active: bool,
-    /// So many connections are kept for it; those in use are among them.
+    /// The connections that are kept for it, including those in use.
     pub connections: usize,
-    /// It may begin something new while fewer than these are in use: where it holds
-    /// more than its share, the next that ends is somebody else's.
+    /// It may begin something new while fewer than these are in use: if it holds
+    /// more than its share, the next connection that ends goes to another download.
     pub allowed: usize,
 }
 
 #[derive(Debug)]
 struct Member {
     need: Need,
-    /// Whether the bound on active downloads is for it.
+    /// Whether it counts towards the bound on active downloads.
     counted: bool,
     grant: Grant,
     /// What it should have, and comes to have.
     share: usize,
-    /// By host, where those have a bound; else none.
+    /// Its places by host, if hosts have a bound; else none.
     places: Vec<HostPlace>,
 }
 
 #[derive(Debug, Default)]
 struct Host {
     name: String,
-    /// Places that it is the host of.
+    /// How many places are at this host.
     places: usize,
     granted: usize,
-    /// What could be used of it.
+    /// How much of it could be used.
     limits: usize,
-    /// While shares are reckoned: what is not given out yet.
+    /// While shares are reckoned: how much is not given out yet.
     left: usize,
-    /// While room is: see [`Admission::count_lacking`].
+    /// While room is counted: see [`Admission::count_lacking`].
     lacking: usize,
 }
 
@@ -110,25 +110,25 @@ pub struct Admission {
     bounds: Bounds,
     members: BTreeMap<Rank, Member>,
     ranks: HashMap<MemberId, Rank>,
-    /// Those without places are used again.
+    /// Entries without places are used again.
     hosts: Vec<Host>,
     by_name: HashMap<String, usize>,
-    /// Hosts of which more could be used than there may be.
+    /// Hosts where more could be used than the bound allows.
     crowded: usize,
     next_id: MemberId,
     in_use: usize,
     granted: usize,
     limits: usize,
     active: usize,
-    /// Who wants to be active and is not.
+    /// How many want to be active and are not.
     queued: usize,
-    /// Whether somebody had to get less than its limit.
+    /// Whether some download had to get less than its limit.
     scarce: bool,
     wake: Vec<MemberId>,
 }
 
 impl Admission {
-    /// Nobody is here.
+    /// An admission without downloads.
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -153,14 +153,14 @@ impl Admission {
         }
     }
 
-    /// Whether [`Self::ask`] is to be told of hosts.
+    /// Whether [`Self::ask`] needs to know the hosts.
     #[must_use]
     pub fn is_bound_by_host(&self) -> bool {
         self.bounds.per_host.is_some()
     }
 
-    /// A download arrives. Unless it is `counted`, the bound on active ones is
-    /// not for it.
+    /// A download arrives. Unless it is `counted`, the bound on active
+    /// downloads does not apply to it.
     pub fn enter(&mut self, priority: i32, counted: bool) -> MemberId {
         self.next_id += 1;
         let rank = (Reverse(priority), self.next_id);
@@ -171,7 +171,7 @@ impl Admission {
         self.next_id
     }
 
-    /// It is gone, with all its connections.
+    /// The download is gone, with all its connections.
     pub fn leave(&mut self, id: MemberId) {
         let Some(rank) = self.ranks.get(&id).copied() else { return };
         self.change(rank, &[], Need::default());
@@ -189,8 +189,8 @@ impl Admission {
         self.call();
     }
 
-    /// What a download may do that needs this, at these hosts from now on, each
-    /// named once. To be asked again when that changes, and by those that
+    /// What a download with this need may do, at these hosts from now on, each
+    /// named once. Call it again when the need changes, and for those that
     /// [`Self::take_wake`] names. Without a bound on hosts they do not matter.
     pub fn ask(&mut self, id: MemberId, hosts: &[HostNeed], need: Need) -> Grant {
         let Some(rank) = self.ranks.get(&id).copied() else { return Grant::default() };
@@ -199,14 +199,14 @@ impl Admission {
     }
 
     /// While fewer than these are in use at each host, something new may begin
-    /// there: in the order in which the hosts were told last.
+    /// there: in the order in which the hosts were last given.
     pub fn allowed_at_hosts(&self, id: MemberId) -> impl Iterator<Item = usize> {
         let member = self.ranks.get(&id).and_then(|rank| self.members.get(rank));
         let places = member.map_or(&[][..], |member| &member.places);
         places.iter().map(|place| place.allowed)
     }
 
-    /// Who should ask again; each is named once.
+    /// The downloads that should ask again; each is named once.
     pub fn take_wake(&mut self) -> Vec<MemberId> {
         self.wake.sort_unstable();
         self.wake.dedup();
@@ -219,7 +219,19 @@ impl Admission {
         self.in_use
     }
 
-    /// Where a host is kept.
+    /// How many more could be in use, by all downloads.
+    #[must_use]
+    pub fn spare(&self) -> usize {
+        self.bounds.connections.saturating_sub(self.in_use.max(self.granted))
+    }
+
+    /// Whether there is one download at most.
+    #[must_use]
+    pub fn is_alone(&self) -> bool {
+        self.members.len() <= 1
+    }
+
+    /// The index at which a host is kept.
     fn host(&mut self, name: &str) -> usize {
         if let Some(&at) = self.by_name.get(name) {
             return at;
@@ -240,15 +252,15 @@ impl Admission {
         at
     }
 
-    /// Takes over where a member's connections go. What it was granted at a host
-    /// that it stays at remains.
+    /// Takes over where a member's connections go. Its grant at a host that it
+    /// stays at remains.
     fn move_to(&mut self, rank: Rank, needs: &[HostNeed]) {
         let Some(most) = self.bounds.per_host else { return };
         let Some(member) = self.members.get_mut(&rank) else { return };
         let mut before = std::mem::take(&mut member.places);
         let mut places = Vec::with_capacity(needs.len());
         for need in needs {
-            // More than all that there may be is no need of anybody's.
+            // No member needs more than the bound.
             let limit = need.limit.min(most).max(need.in_use);
             let at = self.host(&need.host);
             let kept = before.iter().position(|place| place.host == at);
@@ -277,7 +289,7 @@ impl Admission {
         }
     }
 
-    /// What somebody could use of a host becomes `to`.
+    /// A member's possible use of a host becomes `to`.
     fn change_limits(&mut self, host: usize, from: usize, to: usize) {
         let most = self.bounds.per_host.unwrap_or(usize::MAX);
         let limits = &mut self.hosts[host].limits;
@@ -286,7 +298,7 @@ impl Admission {
         self.crowded += usize::from(*limits > most);
     }
 
-    /// Takes over what a member needs, and grants it what there is.
+    /// Takes over a member's need, and grants it what is available.
     fn change(&mut self, rank: Rank, hosts: &[HostNeed], mut need: Need) {
         self.move_to(rank, hosts);
         let Some(member) = self.members.get_mut(&rank) else { return };
@@ -312,7 +324,7 @@ impl Admission {
             self.share_out();
         } else if let Some(member) = self.members.get_mut(&rank) {
             member.share = need.limit;
-            // Together these may be more: whichever of them it prefers.
+            // Together these may be more: the member uses whichever it prefers.
             member.places.iter_mut().for_each(|place| place.share = place.limit);
         }
         self.settle(rank);
@@ -321,7 +333,7 @@ impl Admission {
         }
     }
 
-    /// Lets in who is next, as long as there is room.
+    /// Lets the next downloads in, as long as there is room.
     fn admit(&mut self) {
         let most = self.bounds.active.unwrap_or(usize::MAX);
         if self.queued == 0 || self.active >= most {
@@ -340,8 +352,8 @@ impl Admission {
         }
     }
 
-    /// Reckons everybody's share: first what there is work for, by priority; then
-    /// whatever else they could use.
+    /// Reckons all shares: first the connections for which there is work, by
+    /// priority; then whatever else the downloads could use.
     fn share_out(&mut self) {
         let by_host = self.bounds.per_host.is_some();
         let most = self.bounds.per_host.unwrap_or(usize::MAX);
@@ -391,8 +403,8 @@ impl Admission {
         }
     }
 
-    /// Brings a member's grant towards its share, as far as there is room. What is
-    /// in use stays.
+    /// Brings a member's grant towards its share, as far as there is room.
+    /// Connections in use stay.
     fn settle(&mut self, rank: Rank) {
         if self.bounds.per_host.is_some() {
             self.count_lacking(Some(rank));
@@ -417,8 +429,8 @@ impl Admission {
                 place.granted += add;
                 more -= add;
             }
-            // Where its share is not to be had, what nobody else can have now. Without
-            // scarcity the share is all that it could use.
+            // Where its share is not available, it gets what no other member can use
+            // now. Without scarcity the share is all that it could use.
             for place in &mut member.places {
                 let host = &self.hosts[place.host];
                 let free = most.saturating_sub(host.granted + host.lacking);
@@ -440,8 +452,8 @@ impl Admission {
         self.granted = others + next;
     }
 
-    /// Reckons for each host what those with a share there, all but one, could take
-    /// at once.
+    /// Reckons for each host how much the members with a share there, all but one,
+    /// could take at once.
     fn count_lacking(&mut self, but: Option<Rank>) {
         self.hosts.iter_mut().for_each(|host| host.lacking = 0);
         if !self.scarce {
@@ -456,7 +468,7 @@ impl Admission {
         }
     }
 
-    /// Has those ask again that may begin more than their share, or may have what is
+    /// Wakes the members that may begin more than their share, or may have what is
     /// free.
     fn call(&mut self) {
         let total_full = self.granted >= self.bounds.connections;
@@ -478,7 +490,7 @@ impl Admission {
                 own || place.granted < place.limit && host.granted + others < most_here
             };
             let less = member.allowed_at(&self.hosts, most_here);
-            // Of what it could choose from while there was enough for all.
+            // It could choose from these while there was enough for all.
             let kept: usize = member.places.iter().map(|place| place.granted).sum();
             let surplus = member.grant.allowed > member.share
                 || kept > held

@@ -1,16 +1,16 @@
-//! What another program left of an object: under which name, what of it counts, and
-//! which parts of it show that it is the object.
+//! What another program left of an object: under which name, what part of it
+//! counts, and which parts show that it is the object.
 //!
 //! Programs that write in order leave a prefix, others a list of pieces. Either way it is
 //! a list of ranges, in order and apart from each other.
 
 use super::range::ByteRange;
 
-/// So much is fetched again at a time, in bytes, to be compared.
+/// How much is fetched again at a time, in bytes, to be compared.
 pub const SAMPLE_BYTES: u64 = 1 << 20;
 
-/// So many samples are compared, unless there is less than that: the first one, the last
-/// one, and one between them.
+/// How many samples are compared, unless there are fewer bytes: the first, the last, and
+/// one between them.
 const SAMPLES: u64 = 3;
 
 /// The name that another program gave the data of an object that haul calls `NAME`.
@@ -24,46 +24,46 @@ pub enum FormerName {
     Part,
     /// `NAME.crdownload`, as Chromium has it.
     Chromium,
-    /// Firefox has eight random characters between the stem and the extension of `NAME`, and
-    /// `.part` at the end.
+    /// Firefox puts eight random characters between the stem and the extension of `NAME`,
+    /// and `.part` at the end.
     Salted([u8; SALT_BYTES]),
 }
 
 /// How many random characters Firefox puts into a name.
 pub const SALT_BYTES: usize = 8;
 
-/// Whether Firefox takes this character for a random one.
+/// Whether Firefox uses this character as a random one.
 #[must_use]
 pub fn is_salt(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'+')
 }
 
-/// The file that another program left, as it was when haul took it over: how it is known
-/// again, and how it is given back.
+/// The file that another program left, as it was when haul took it over: used to
+/// recognise it, and to give it back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Adopted {
     /// Its name.
     pub former: FormerName,
     /// Its length in bytes.
     pub len_bytes: u64,
-    /// When it was written last: seconds since 1970, and nanoseconds.
+    /// When it was last written: seconds since 1970, and nanoseconds.
     pub modified: (i64, u32),
-    /// Who may read and write it.
+    /// The permissions to read and write it.
     pub mode: u32,
 }
 
-/// What of a segment is there.
+/// How much of a segment is there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cover {
     /// Not even its beginning.
     Nothing,
-    /// So many bytes of it, from its start.
+    /// This many bytes of it, from its start.
     Beginning(u64),
     /// All of it.
     Whole,
 }
 
-/// What of `segment` is in `have`.
+/// How much of `segment` is in `have`.
 #[must_use]
 pub fn cover(have: &[ByteRange], segment: ByteRange) -> Cover {
     let next = have.partition_point(|run| run.end() <= segment.start());
@@ -75,7 +75,7 @@ pub fn cover(have: &[ByteRange], segment: ByteRange) -> Cover {
 }
 
 /// Which parts of what is there are to be fetched again; `seed` chooses the one between
-/// the first and the last. Of little it is all.
+/// the first and the last. If there is little, all of it.
 #[must_use]
 pub fn samples(have: &[ByteRange], seed: u64) -> Vec<ByteRange> {
     let all: u64 = have.iter().map(|run| run.len()).sum();
@@ -86,7 +86,7 @@ pub fn samples(have: &[ByteRange], seed: u64) -> Vec<ByteRange> {
     }
     let begin = ByteRange::new(first.start(), first.end().min(first.start() + SAMPLE_BYTES));
     let end = ByteRange::new(last.start().max(last.end().saturating_sub(SAMPLE_BYTES)), last.end());
-    // Counted over what is there, so that each byte is as likely as any other.
+    // Counted over the bytes that are there, so that each is as likely as any other.
     let between = begin.len()..all.saturating_sub(end.len()).max(begin.len() + 1);
     let mut at = fastrand::Rng::with_seed(seed).u64(between);
     let another = have.iter().find_map(|run| match run.len() > at {

@@ -1,36 +1,36 @@
 //! `NAME.aria2`: what aria2 has of the file `NAME` that it did not complete.
 //!
-//! aria2 writes pieces in any order, so the file beside it has holes, which only this tells.
-//! The format is in aria2's manual ("Technical notes"): version, extensions, info hash, length of
-//! a piece, total length, bytes uploaded, a bit for each piece, and the pieces that were under
-//! way. Version 1 is big endian, version 0 has the order of the machine that wrote it.
+//! aria2 writes pieces in any order, so the file beside it has holes, which only the control file
+//! shows. The format is in aria2's manual ("Technical notes"): version, extensions, info hash,
+//! length of a piece, total length, bytes uploaded, a bit for each piece, and the pieces that were
+//! under way. Version 1 is big endian, version 0 has the byte order of the machine that wrote it.
 //!
 //! The file may be torn, damaged or made up: whatever does not fit is an error, and nothing
-//! is believed of such a file.
+//! in such a file is believed.
 
 use super::range::{ByteRange, MAX_OBJECT_BYTES};
 
-/// No control file is read that is longer: one of a million pieces has 128 KiB.
+/// Longer control files are not read: one of a million pieces has 128 KiB.
 pub const MAX_CONTROL_BYTES: u64 = 1 << 20;
 
 /// aria2 has no smaller pieces.
 const MIN_PIECE_BYTES: u64 = 1024;
 
-/// The parts of a piece that aria2 asks for; a bit each, of a piece that is under way.
+/// The parts of a piece that aria2 asks for; each has a bit while its piece is under way.
 const BLOCK_BYTES: u64 = 16 << 10;
 
-/// What a control file tells.
+/// The contents of a control file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ControlFile {
     /// The size of the object in bytes.
     pub total_bytes: u64,
     /// The length of every piece but the last, in bytes.
     pub piece_bytes: u64,
-    /// What of the object is there: whole pieces, in order and apart from each other.
+    /// The parts of the object that are there: whole pieces, in order and apart from each other.
     pub have: Vec<ByteRange>,
 }
 
-/// In which order the bytes of a number are.
+/// The byte order of numbers.
 #[derive(Debug, Clone, Copy)]
 enum Order {
     Big,
@@ -41,7 +41,7 @@ impl ControlFile {
     /// Reads a control file.
     ///
     /// # Errors
-    /// What does not fit.
+    /// A description of what does not fit.
     pub fn parse(bytes: &[u8]) -> Result<Self, &'static str> {
         if bytes.len() as u64 > MAX_CONTROL_BYTES {
             return Err("it is longer than any that is read");
@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
                 return Err("it has a piece under way that the object does not have");
             }
             self.take(blocks)?;
-            // Of a piece that is still under way nothing counts.
+            // Nothing of a piece that is still under way counts.
             if let Some(byte) = usize::try_from(piece / 8).ok().and_then(|at| bits.get_mut(at)) {
                 *byte &= !(0x80 >> (piece % 8));
             }
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// The bytes of the pieces whose bits are set, the first bit being the highest of the
+/// The bytes of the pieces whose bits are set; the first bit is the highest of the
 /// first byte.
 fn runs(bits: &[u8], piece_bytes: u64, total_bytes: u64) -> Vec<ByteRange> {
     let mut have: Vec<ByteRange> = Vec::new();

@@ -2,8 +2,8 @@
 
 use encoding_rs::{Encoding, WINDOWS_1252};
 
-/// UTF-8, else what browsers take ISO-8859-1 for (WHATWG Encoding, "windows-1252"):
-/// every byte is a character of it.
+/// UTF-8, else the encoding that browsers use for ISO-8859-1 (WHATWG Encoding,
+/// "windows-1252"), in which every byte is a character.
 pub(crate) fn text(bytes: &[u8]) -> String {
     match std::str::from_utf8(bytes) {
         Ok(text) => text.to_owned(),
@@ -24,7 +24,7 @@ pub(crate) fn is_known(label: &str) -> bool {
     Encoding::for_label_no_replacement(label.trim().as_bytes()).is_some()
 }
 
-/// A document: in the encoding that its byte order mark tells, else as [`text`].
+/// A document: in the encoding of its byte order mark, else as [`text`].
 pub(crate) fn document(bytes: &[u8]) -> String {
     match Encoding::for_bom(bytes) {
         Some((encoding, mark_bytes)) => {

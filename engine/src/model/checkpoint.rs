@@ -6,15 +6,14 @@
 //! and UTF-8; an optional value is a byte 0 or 1 and then the value. Every byte
 //! is under the hash, so a torn or flipped checkpoint is never believed.
 //!
-//! The version is read before the hash is checked: a later version may end in
-//! something else, and must be told apart from damage and left alone. Version 2
-//! has durable segments without a hash (state 3), version 3 parts of an object.
-//! These and the first know the URL that was asked without its query, and no more;
-//! version 4 has both URLs whole, and the data file. It is what is written, but for data that
-//! another program began: version 5 tells of that as well.
+//! The version is read before the hash is checked: a later version may end in something else,
+//! and must be told apart from damage and left alone. Version 2 has durable segments without
+//! a hash (state 3), version 3 parts of an object. These and version 1 know only the URL that
+//! was asked, without its query; version 4 has both URLs whole, and the data file. Version 4
+//! is written, except for data that another program began: version 5 records that as well.
 //!
-//! Nothing secret can be read in it: of the URLs a host and salted hashes, no
-//! userinfo, no header of a request.
+//! It reveals no secret: the URLs appear as a host and salted hashes, without
+//! userinfo, and no request header is stored.
 
 use url::Url;
 
@@ -38,8 +37,8 @@ pub const MAX_SEGMENTS: u64 = 16_384;
 /// The smallest segment, in bytes: one chunk of BLAKE3.
 pub const MIN_SEGMENT_BYTES: u64 = 1024;
 
-/// Which URLs a download is of, without telling them: the one that was asked and the
-/// one that answered, where redirects lead on. Both count whole, with their queries
+/// Which URLs a download comes from, without revealing them: the one that was asked and
+/// the one that answered, after redirects. Both count whole, with their queries
 /// (`/dump?n=1` is another object than `/dump?n=2`), but without userinfo and fragment.
 /// They are hashed with a salt of their own.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +48,7 @@ pub struct UrlIdentity {
     /// The keyed hash of the URL asked.
     pub asked: [u8; 32],
     /// The keyed hash of the URL that answered. `None` in the formats before version
-    /// 4, whose other hash is of scheme, host, port and path alone.
+    /// 4, whose other hash covers only scheme, host, port and path.
     pub answered: Option<[u8; 32]>,
 }
 
@@ -60,7 +59,7 @@ impl UrlIdentity {
         Self { salt, asked: hash_of(&salt, asked), answered: Some(hash_of(&salt, answered)) }
     }
 
-    /// Whether it is the identity of these URLs. Of the formats before it is none.
+    /// Whether it is the identity of these URLs. An identity of an older format never is.
     #[must_use]
     pub fn matches(&self, asked: &Url, answered: &Url) -> bool {
         *self == Self::new(self.salt, asked, answered)
@@ -87,7 +86,7 @@ fn hash_of(salt: &[u8; 16], url: &Url) -> [u8; 32] {
     blake3::keyed_hash(&key, url.as_str().as_bytes()).into()
 }
 
-/// As the formats before version 4 have it.
+/// As in the formats before version 4.
 fn hash_without_query(salt: &[u8; 16], url: &Url) -> [u8; 32] {
     let key = blake3::derive_key("haul checkpoint: identity of a URL, version 1", salt);
     let mut hasher = blake3::Hasher::new_keyed(&key);
@@ -99,7 +98,7 @@ fn hash_without_query(salt: &[u8; 16], url: &Url) -> [u8; 32] {
     hasher.finalize().into()
 }
 
-/// The file that a checkpoint tells of, to know it from another one at its name.
+/// The file that a checkpoint describes, to tell it from another one at its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DataFile {
     /// Whether it has the final name from the start.
@@ -110,7 +109,7 @@ pub struct DataFile {
     pub inode: u64,
 }
 
-/// How one segment of the partial stands.
+/// The state of one segment of the partial.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SegmentRecord {
     /// Not wholly written.
@@ -120,7 +119,7 @@ pub enum SegmentRecord {
     /// are there, so it is recorded as missing.
     Complete(Option<[u8; 32]>),
     /// Complete, and a sync of the data that began afterwards succeeded. That is
-    /// believed without a value as well.
+    /// believed even without a value.
     Durable(Option<[u8; 32]>),
 }
 
@@ -147,9 +146,9 @@ pub struct Prefix {
 /// A partial download as `NAME.haul` records it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
-    /// The URL that the user gave, and where that led.
+    /// The URL that the user gave, and the one that answered.
     pub identity: UrlIdentity,
-    /// The first one's host, to name in messages.
+    /// The host of the first URL, to name in messages.
     pub host: String,
     /// The object's size in bytes; `None` when it is not known.
     pub total: Option<u64>,
@@ -167,28 +166,28 @@ pub struct Checkpoint {
     pub prefixes: Vec<Prefix>,
     /// The process that wrote it, to name as the holder of the lock.
     pub pid: u32,
-    /// Which bytes of the object these are, where not all are wanted. Everything
+    /// Which bytes of the object these are, if not all are wanted. Everything
     /// else counts these alone.
     pub selected: Option<Selected>,
     /// The file with the data; `None` where a program keeps it, and in the formats
     /// before version 4.
     pub data_file: Option<DataFile>,
-    /// Whether bytes of URLs are here that nothing but a digest, or the user's word,
-    /// shows to be of one object.
+    /// Whether bytes from several URLs are here that only a digest, or the user's
+    /// word, shows to be of one object.
     pub mixed: bool,
-    /// The file that the data was before haul took it over; only with a data file, which it
+    /// What the data file was before haul took it over; set only with a data file, which it
     /// still is.
     pub adopted: Option<Adopted>,
 }
 
-/// What speaks for continuing besides what the server says.
+/// The evidence for continuing, besides what the server says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Claim {
-    /// The URLs asked and answering have the checkpoint's identity.
+    /// The URLs asked and answering match the checkpoint's identity.
     pub same_url: bool,
     /// A digest was given, which will prove the result.
     pub digest: bool,
-    /// The server told one, which the result is compared with.
+    /// The server told a digest, with which the result is compared.
     pub told: bool,
     /// The user asked to continue without proof.
     pub always: bool,
@@ -197,12 +196,12 @@ pub struct Claim {
 /// Whether a checkpoint belongs to an object that a server offers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Match {
-    /// It does: what it records is used.
+    /// It does: its records are used.
     Same,
-    /// It does if what is stored, fetched again, is the same: different files of equal
-    /// size and time can share an entity tag.
+    /// It does if the stored bytes, fetched again, are the same: different files of
+    /// equal size and time can share an entity tag.
     Prove,
-    /// It does not, or nothing shows that it does; the words say why.
+    /// It does not, or nothing shows that it does; the text says why.
     Different(String),
 }
 
@@ -230,14 +229,14 @@ impl Checkpoint {
         codec::decode(bytes)
     }
 
-    /// Whether the partial can be continued with the object that `seen` tells of.
+    /// Whether the partial can be continued with the object that `seen` describes.
     ///
-    /// Another size, coding or strong validator is always another object. A
-    /// strong validator that is the same is enough for the same URLs, and needs
-    /// a proof for other ones. So is weak evidence with an equal `Last-Modified`, older
-    /// than its response, besides an equal weak tag. An equal malformed tag always needs the
-    /// proof; with less, only a digest or the user's word continues. So it is with bytes
-    /// that only these ever showed to belong together.
+    /// Another size, coding or strong validator always means another object. An equal strong
+    /// validator is enough for the same URLs, and needs a proof for other ones. The same
+    /// holds for weak evidence with an equal `Last-Modified`, older than its response,
+    /// besides an equal weak tag. An equal malformed tag always needs the proof; with less,
+    /// only a digest or the user's word continues. Nor does anything else continue bytes
+    /// that only those ever showed to belong together.
     #[must_use]
     pub fn matches(&self, seen: &Resource, claim: Claim) -> Match {
         let different = |why: &str| Match::Different(why.to_owned());

@@ -1,7 +1,5 @@
 //! The bytes of a checkpoint; see the module above for the layout.
 
-use std::fmt;
-
 use super::super::adoption::{Adopted, FormerName, is_salt};
 use super::super::layout::segment_count;
 use super::{
@@ -11,8 +9,8 @@ use super::{
 
 /// What a checkpoint begins with.
 pub(crate) const MAGIC: &[u8; 8] = b"HAULCKPT";
-/// The newest version, which tells of what another program began; the usual one, which has
-/// URLs whole and the data file; the one before, which has parts of an object; the one with
+/// The newest version, which records what another program began; the usual one, which has
+/// whole URLs and the data file; the one before, which has parts of an object; the one with
 /// segments without a hash; and the first.
 const VERSION: u16 = 5;
 const USUAL_VERSION: u16 = 4;
@@ -22,33 +20,21 @@ const FIRST_VERSION: u16 = 1;
 const TRAILER_BYTES: usize = 32;
 
 /// Why bytes are not a checkpoint that can be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CheckpointError {
     /// It does not begin like a checkpoint.
+    #[error("it is not a checkpoint")]
     NotACheckpoint,
-    /// A later version of the engine wrote it; it is to be left as it is.
+    /// A later version of the engine wrote it; it must be left as it is.
+    #[error("it has format version {version}, this program reads up to version {}", VERSION)]
     Newer {
         /// The version it has.
         version: u16,
     },
-    /// Torn, truncated or altered; the words say what does not fit.
+    /// Torn, truncated or altered; the text says what does not fit.
+    #[error("it is damaged: {0}")]
     Damaged(&'static str),
 }
-
-impl fmt::Display for CheckpointError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotACheckpoint => f.write_str("it is not a checkpoint"),
-            Self::Newer { version } => write!(
-                f,
-                "it has format version {version}, this program reads up to version {VERSION}"
-            ),
-            Self::Damaged(what) => write!(f, "it is damaged: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for CheckpointError {}
 
 pub(super) fn encode(checkpoint: &Checkpoint) -> Vec<u8> {
     let mut out = Writer(Vec::with_capacity(512 + checkpoint.segments.len() * 33));
@@ -152,7 +138,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Checkpoint, CheckpointError> {
 }
 
 /// The hash shows that the bytes are what some program wrote; this shows that
-/// they make sense, so that nothing later needs to doubt a number.
+/// they make sense, so that no later code needs to doubt a number.
 fn consistent(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     let damaged = |what| Err(CheckpointError::Damaged(what));
     let size = checkpoint.segment_size_bytes;
@@ -168,7 +154,7 @@ fn consistent(checkpoint: &Checkpoint) -> Result<(), CheckpointError> {
     {
         return damaged("its parts do not make its size");
     }
-    // That there are not too many was checked before they were read.
+    // Their number was checked not to be too large before they were read.
     if checkpoint.segments.len() as u64 != segment_count(total, size) {
         return damaged("its number of segments does not fit its size");
     }
@@ -210,7 +196,7 @@ impl Writer {
         self.bytes(&[u8::from(value)]);
     }
 
-    /// Counts stay far below 2^32; one that does not fails to be read back.
+    /// Counts stay far below 2^32; a larger one fails to be read back.
     fn count(&mut self, value: usize) {
         self.bytes(&u32::try_from(value).unwrap_or(u32::MAX).to_le_bytes());
     }
@@ -396,7 +382,7 @@ impl Reader<'_> {
         if self.flag()? { read(self).map(Some) } else { Ok(None) }
     }
 
-    /// Memory is taken only for what was really read: a count is no promise.
+    /// Memory is taken only for entries that were really read: a count is no promise.
     fn list<T>(&mut self, read: impl Fn(&mut Self) -> Read<T>) -> Read<Vec<T>> {
         let count = self.u32()?;
         if u64::from(count) > MAX_SEGMENTS {

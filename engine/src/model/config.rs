@@ -27,11 +27,14 @@ pub mod serialized;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Connections {
-    /// Starts with four, or with what an earlier download has shown of the host
-    /// ([`EngineConfig::state_directory`]), and adds more while the total speed
-    /// grows, to at most 16.
+    /// Starts with a few, or with the number that an earlier download has shown for the host
+    /// ([`EngineConfig::state_directory`]), and keeps looking for the best number while the
+    /// download runs: at most 16, or 32 where losses on the way hold each connection back
+    /// and nothing was refused.
     #[default]
     Auto,
+    /// As [`Self::Auto`], with another bound instead of 32: from 1 to 64.
+    AutoUpTo(usize),
     /// At most this many; zero counts as one.
     Fixed(usize),
 }
@@ -48,7 +51,7 @@ pub enum Resume {
     /// Even when nothing but the size shows that the object is the same. A
     /// strong validator that differs still restarts.
     Always,
-    /// Never: an own partial is discarded.
+    /// Never: an existing partial is discarded.
     Never,
 }
 
@@ -66,16 +69,16 @@ pub enum Existing {
     /// was recorded with it, or its time; or it has the digest that was given, or that the
     /// server tells. Any other file is refused, as by [`Self::Refuse`].
     Verify,
-    /// The old file is replaced at the moment the new one is complete.
+    /// The old file is replaced at the moment when the new one is complete.
     Replace,
     /// The new file gets the first name of `NAME`, `NAME (1)`, `NAME (2)` and so on that no
-    /// file has and no other download is writing: the number comes before the
-    /// extension. Another file that takes the name meanwhile moves this one on.
+    /// file has and no other download is writing: the number comes before the extension. If
+    /// another file takes the name meanwhile, the next free one is used.
     Rename,
 }
 
 impl Existing {
-    /// Whether a file that has the output's name stays, and keeps that name.
+    /// Whether an existing file with the output's name stays, and keeps that name.
     pub(crate) fn keeps_old(self) -> bool {
         matches!(self, Self::Refuse | Self::Verify)
     }
@@ -87,23 +90,23 @@ impl Existing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Foreign {
-    /// It is left alone, and is in the way where it has the output's name.
+    /// It is left alone, and is in the way if it has the output's name.
     #[default]
     Leave,
     /// It is continued if it is a part of the object, and left as it is otherwise, with
     /// [`ErrorKind::OutputExists`] or [`ErrorKind::LocalFile`].
     ///
     /// Such a file is `NAME` with fewer bytes than the object (curl, wget); `NAME` with
-    /// `NAME.aria2`, which tells the pieces that are there (aria2); and `NAME.part`, or a name with
-    /// eight random characters more, beside an empty `NAME` (Firefox). Its first, its last and
-    /// one other MiB are fetched again and must be the same. `NAME.crdownload` (Chromium), and
-    /// `NAME.part` alone, may have holes: they take a [`Checksum`] or [`Pieces`] besides.
+    /// `NAME.aria2`, which lists the pieces that are there (aria2); and `NAME.part`, or a name with
+    /// eight random characters more, beside an empty `NAME` (Firefox). Its first, its last and one
+    /// other MiB are fetched again and must be the same. `NAME.crdownload` (Chromium), and
+    /// `NAME.part` alone, may have holes: they also need a [`Checksum`] or [`Pieces`].
     ///
-    /// What was shown to be of the object becomes the partial of this download. Where that cannot
-    /// go on, because the object changes or its digest differs in the end, the file is given back
-    /// as it was. With [`Existing::Replace`] a file that is not of the object is replaced as ever.
-    /// Without effect with [`Existing::Rename`], and where no whole file comes to be at its name
-    /// in the end.
+    /// Bytes that were shown to be of the object become the partial of this download. If that
+    /// cannot go on, because the object changes or its digest differs in the end, the file is
+    /// given back as it was. With [`Existing::Replace`] a file that is not of the object is
+    /// replaced as ever. Has no effect with [`Existing::Rename`], or when the download leaves no
+    /// whole file at its name.
     Continue,
 }
 
@@ -114,13 +117,13 @@ pub enum Foreign {
 #[non_exhaustive]
 pub enum StorageKind {
     /// The mapped file where its blocks are reserved, which [`crate::Started::storage`]
-    /// tells; elsewhere, for objects of less than 1 MiB, and while the network outruns the
-    /// map, positioned writes.
+    /// tells; elsewhere, for objects of less than 1 MiB, and while storing takes half of a
+    /// core, positioned writes.
     ///
-    /// A file that another program truncates while a piece is being copied into its map
-    /// raises SIGBUS, which ends the process. The length is compared and pages are brought
-    /// in right before each piece, so the copy itself, microseconds, must be hit. Whoever
-    /// cannot live with that chooses [`Self::Pwrite`], where it is an error.
+    /// If another program truncates the file while a piece is being copied into its map, SIGBUS
+    /// ends the process. The length is compared and pages are brought in right before each piece,
+    /// so the truncation must hit the copy itself, which takes microseconds. Programs that cannot
+    /// accept this choose [`Self::Pwrite`], where a truncation is an error.
     #[default]
     Auto,
     /// As [`Self::Auto`] whatever the size, with a notice where the file cannot be mapped.
@@ -128,9 +131,9 @@ pub enum StorageKind {
     /// Positioned writes (`pwrite`).
     Pwrite,
     /// Nowhere: the bytes are received, hashed with BLAKE3 and forgotten. There is no
-    /// partial, no checkpoint and no output, so nothing continues such a download. For
-    /// measuring the network without the disk. Digests of a server cannot be compared,
-    /// and of [`Checksum`] only BLAKE3 can.
+    /// partial, no checkpoint and no output, so such a download cannot be continued.
+    /// For measuring the network without the disk. Digests of a server cannot be
+    /// compared, and of [`Checksum`] only BLAKE3 can.
     Null,
 }
 
@@ -140,9 +143,9 @@ pub enum StorageKind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum Allocation {
-    /// Where the file system can; elsewhere it goes on without, and a notice says so.
-    /// Not in memory (tmpfs): there it takes as long as writing does, and what is free is
-    /// looked at.
+    /// Where the file system can; elsewhere the download goes on without, and a notice
+    /// says so. Not in memory (tmpfs): reserving takes as long as writing there, so only
+    /// the free space is checked.
     #[default]
     Auto,
     /// No: the file is sparse at first, and the disk may turn out to be full midway.
@@ -215,7 +218,7 @@ impl Checksum {
     /// A checksum from its parts.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when `digest` has not the algorithm's length.
+    /// [`ErrorKind::InvalidInput`] if `digest` does not have the algorithm's length.
     pub fn new(algorithm: DigestAlgorithm, digest: Vec<u8>) -> Result<Self, Error> {
         if digest.len() == algorithm.digest_bytes() {
             return Ok(Self { algorithm, digest });
@@ -236,7 +239,7 @@ impl Checksum {
         self.algorithm
     }
 
-    /// Whether no object can have both: other bytes of the same algorithm.
+    /// Whether no object can match both: the same algorithm with other bytes.
     pub(crate) fn contradicts(&self, other: &Self) -> bool {
         self.algorithm == other.algorithm && self != other
     }
@@ -301,16 +304,16 @@ impl FromStr for Checksum {
     }
 }
 
-/// A login that is sent, as basic authentication, only to one host.
+/// A login for basic authentication that is sent to one host only.
 ///
-/// Hosts are compared as URLs have them: in any case, with or without the
-/// brackets of an IPv6 address; ports are not compared.
+/// Hosts are compared as in URLs: case does not matter, nor do the brackets of
+/// an IPv6 address; ports are not compared.
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[derive(Clone, PartialEq, Eq)]
 pub struct HostCredential {
-    /// The host; `None` is the host of the URL that was given, whichever it is,
-    /// and never one that it redirects to.
+    /// The host; `None` is the host of the given URL, whichever it is, and
+    /// never one that it redirects to.
     pub host: Option<String>,
     /// The user's name, without a colon.
     pub user: String,
@@ -333,8 +336,9 @@ pub struct RetryPolicy {
     /// Rounds without progress before the download fails. Default 10.
     pub max_attempts: u32,
     /// The same after a failure that will most likely not pass (no such host, a refused
-    /// connection, another protocol, plain HTTP to what closes without a byte of an answer), while
-    /// no byte of the object has ever come and nothing of an earlier run is here. Never more than [`Self::max_attempts`]. Default 1.
+    /// connection, another protocol, plain HTTP to a port that closes without a byte of an
+    /// answer), while no byte of the object has ever arrived and nothing of an earlier run is
+    /// here. Never more than [`Self::max_attempts`]. Default 1.
     pub max_hopeless_attempts: u32,
     /// The first wait; doubled each round. Default 1 s.
     #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
@@ -345,8 +349,8 @@ pub struct RetryPolicy {
     /// The longest Retry-After that is honoured. Default 120 s.
     #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
     pub max_retry_after: Duration,
-    /// The longest time that rounds without progress may take together, their waits
-    /// included: a round that would begin later does not. Default `None`, no bound.
+    /// The longest time that rounds without progress may take together, including their waits: a
+    /// round that would begin later does not. Default `None`, no bound.
     #[cfg_attr(feature = "serde", serde(with = "serialized::maybe_seconds"))]
     pub max_time: Option<Duration>,
 }
@@ -371,41 +375,50 @@ pub(crate) const MIN_BUDGET_BYTES: usize = 4 << 20;
 /// Settings of an [`crate::Engine`], shared by all its downloads. The setters of
 /// [`crate::EngineBuilder`] have the same names. A value out of range is
 /// [`ErrorKind::InvalidInput`] when the engine is made.
-#[derive(Debug, Clone)]
+///
+/// With the feature `serde` they can be written and read, as
+/// [`DownloadOptions`](crate::DownloadOptions) are. A proxy, an interface and a [`HostAddress`] are
+/// text as they are parsed from, and the hosts of `Proxies::bypassing` are one text; the origin of
+/// a proxy (`Proxy::chosen_by`) is not written. The output contains the logins of proxies in the
+/// clear, and the paths of certificates and keys, not their contents.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EngineConfig {
     /// How long one connection may take to be made. Default 15 s.
+    #[cfg_attr(feature = "serde", serde(with = "serialized::seconds"))]
     pub connect_timeout: Duration,
     /// Bytes received and not yet stored, of all downloads together. Default 16 MiB,
     /// at least 4 MiB: each connection reserves 256 KiB of it.
     pub memory_budget_bytes: usize,
-    /// The most connections at once, of all downloads together. Default: as many
-    /// as the memory budget has room for, 64 with the usual one; never more.
+    /// The most connections at once, for all downloads together. Default: as many as the memory
+    /// budget has room for, 64 with the default budget; never more.
     pub max_connections: Option<usize>,
-    /// The most connections at once to one host, as URLs name it, of all
-    /// downloads together; idle ones that are kept count as well, and so does
-    /// each stream of HTTP/2 that is in use. Mirrors and what redirects lead to are
-    /// hosts of their own. Default: no bound of its own.
+    /// The most connections at once to one host, as URLs name it, for all downloads
+    /// together; idle ones that are kept count as well, and so does each HTTP/2
+    /// stream in use. Mirrors and redirect targets are hosts of their own. Default:
+    /// no bound of its own.
     pub max_connections_per_host: Option<usize>,
-    /// The most downloads at once. Those beyond it wait, holding nothing, until
-    /// one ends or is paused: the one with the highest priority first, of equal
-    /// ones the one that was started first. [`crate::Event::Queued`] tells of it.
-    /// Default: no bound but that of the connections.
+    /// The most downloads at once. Others wait, holding nothing, until one ends
+    /// or is paused: the highest priority goes first, and among equals the one
+    /// that was started first. [`crate::Event::Queued`] reports it. Default: no
+    /// bound but that of the connections.
     pub max_active: Option<usize>,
     /// All downloads together receive at most this many bytes a second, at least 1.
     pub limit_rate_bytes_per_second: Option<u64>,
-    /// All downloads of one host together receive at most so many bytes a second,
-    /// beside the limit above: a host as their URLs name it, or `*.` and a
-    /// domain, for all hosts below it together. The closest that fits counts: the
-    /// host itself, else the longest domain. A rate of 0 is no limit.
+    /// All downloads from one host together receive at most this many bytes a
+    /// second, in addition to the limit above: a host as their URLs name it, or
+    /// `*.` and a domain, for all hosts below it together. The closest match
+    /// counts: the host itself, else the longest domain. A rate of 0 is no limit.
     pub host_rates: Vec<(String, u64)>,
     /// A PEM file of certificate authorities, instead of the platform's trust store.
     /// On Unix systems other than macOS that store honours `SSL_CERT_FILE` and
     /// `SSL_CERT_DIR`.
     pub ca_file: Option<PathBuf>,
-    /// Accept any certificate. Whoever sits between can then read and change everything.
+    /// Accept any certificate. Anyone on the path can then read and change everything.
     pub insecure: bool,
-    /// Who the client is in TLS.
+    /// The client's identity in TLS.
     pub client_certificate: Option<ClientCertificate>,
     /// Which proxies requests go through. Default none: the environment is read
     /// only by [`Proxies::from_env`].
@@ -413,18 +426,18 @@ pub struct EngineConfig {
     pub proxies: Proxies,
     /// Which version of HTTP is spoken.
     pub http_version: HttpVersion,
-    /// Where connections start. Default wherever the system's routes say.
+    /// Where connections start. Default: wherever the system's routes say.
     pub interface: Option<Interface>,
     /// Addresses of this family only.
     pub ip_family: Option<IpFamily>,
-    /// Addresses that are not looked up; the first entry of a host and port counts.
+    /// Addresses that are not looked up; the first entry for a host and port counts.
     pub resolve: Vec<HostAddress>,
     /// The User-Agent header. Default `haul/VERSION`.
     pub user_agent: String,
     /// A directory to remember in, across runs, what servers have shown: how many
     /// connections to a host were worth having ([`Connections::Auto`] starts with
-    /// those). Its file `hosts` has at most 512 lines of a host, a port and a
-    /// number, is readable by its owner only, and may be removed at any time.
+    /// that number). Its file `hosts` has at most 512 lines of a host, a port and
+    /// a number, is readable by its owner only, and may be removed at any time.
     /// Default `None`: nothing is remembered.
     pub state_directory: Option<PathBuf>,
     /// Writer threads that copy, hash and store. Default: 1 on up to 2 cores, else 2.

@@ -1,5 +1,5 @@
-//! What the responses of one download claimed of the object's bytes, and what
-//! follows when bytes do not hash as claimed.
+//! What the responses of one download claimed about the object's bytes, and
+//! what follows when bytes do not hash as claimed.
 
 use super::digest_fields::{FieldDigest, FieldDigests};
 use super::range::ByteRange;
@@ -19,7 +19,7 @@ pub struct Altered {
 #[derive(Debug, Default)]
 pub struct Claims {
     object: Option<FieldDigest>,
-    /// What a document that the server named says of it.
+    /// The digest in a document that the server named.
     described: Option<FieldDigest>,
     /// The first `Content-MD5` of a part, and where that part starts.
     md5: Option<(u64, FieldDigest)>,
@@ -27,7 +27,7 @@ pub struct Claims {
     same_elsewhere: bool,
     /// Whether another value came.
     others: bool,
-    /// The part that it does not fit, while nothing tells what it is of.
+    /// The part that does not match `md5`, while nothing tells what that covers.
     doubtful: Option<Altered>,
 }
 
@@ -37,8 +37,8 @@ impl Claims {
         self.object.clone_from(&digests.object);
     }
 
-    /// A document that a response named tells what the object hashes to. False
-    /// where the server itself says otherwise: the document is of something else.
+    /// A document that a response named tells the object's digest. False if the
+    /// server itself says otherwise: then the document describes something else.
     pub fn described(&mut self, claim: FieldDigest) -> bool {
         let contradicts =
             self.object.as_ref().is_some_and(|object| object.checksum.contradicts(&claim.checksum));
@@ -48,8 +48,8 @@ impl Claims {
         !contradicts
     }
 
-    /// Everything is fetched anew. What a document said stands: mirrors take part
-    /// by it.
+    /// Everything is fetched anew. What a document said stands: mirrors are used
+    /// on its word.
     pub fn begin_again(&mut self) {
         *self = Self { described: self.described.take(), ..Self::default() };
     }
@@ -66,10 +66,10 @@ impl Claims {
         self.judge(self.doubtful.clone()?)
     }
 
-    /// A part was received that is not what its response said. Returns it when
-    /// it is known to be altered.
+    /// A received part does not match its response's digest. Returns it if it
+    /// is known to be altered.
     ///
-    /// A `Content-MD5` that parts have in common is one of the whole object.
+    /// A `Content-MD5` that several parts share belongs to the whole object.
     pub fn on_altered(&mut self, altered: Altered) -> Option<Altered> {
         let doubtful = self.md5.as_ref().is_some_and(|(_, md5)| *md5 == altered.claim);
         if doubtful { self.judge(altered) } else { Some(altered) }

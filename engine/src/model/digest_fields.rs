@@ -2,8 +2,8 @@
 //! 9530), `Digest` (RFC 3230), `Content-MD5` (RFC 1864), and those of two large
 //! object stores.
 //!
-//! A field that cannot be read, or whose algorithm is unknown, is as good as
-//! none: it proves nothing, and nothing is refused for it.
+//! A field that cannot be read, or whose algorithm is unknown, counts as
+//! missing: it proves nothing, and nothing is refused because of it.
 
 use std::fmt;
 
@@ -13,7 +13,7 @@ use http::HeaderMap;
 
 use crate::model::config::{Checksum, DigestAlgorithm};
 
-/// A digest that a field of a response told.
+/// A digest from a field of a response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldDigest {
     /// The field's name, as it is usually written.
@@ -28,23 +28,23 @@ impl fmt::Display for FieldDigest {
     }
 }
 
-/// What the fields of one response tell.
+/// The digests in the fields of one response.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FieldDigests {
     /// Of the whole object, as it is stored.
     pub object: Option<FieldDigest>,
     /// Of this response's part of it (RFC 9530 section 2).
     pub part: Option<FieldDigest>,
-    /// Of this response's part, or, as some servers have it, of the whole object:
-    /// the field was taken out of HTTP for that (RFC 7231 appendix B).
+    /// Of this response's part, or, with some servers, of the whole object: that
+    /// ambiguity is why HTTP dropped the field (RFC 7231 appendix B).
     pub md5: Option<FieldDigest>,
 }
 
 /// Reads the fields of a response that is a 206 (`partial`) or a 200.
 ///
-/// The strongest algorithm counts. Of a coded object only the fields of RFC
-/// 9530 count, which are defined as digests of the coded bytes; who adds a
-/// coding on the way leaves the older fields as they were.
+/// The strongest algorithm counts. For a coded object only the fields of RFC
+/// 9530 count, which are defined as digests of the coded bytes; an intermediary
+/// that adds a coding leaves the older fields as they were.
 #[must_use]
 pub fn read(headers: &HeaderMap, partial: bool) -> FieldDigests {
     let coding = all(headers, "content-encoding");
@@ -62,7 +62,7 @@ pub fn read(headers: &HeaderMap, partial: bool) -> FieldDigests {
     if partial {
         return FieldDigests { object: strongest(object), part: content, md5 };
     }
-    // The content is the object.
+    // The content is the whole object.
     object.extend([content, md5]);
     FieldDigests { object: strongest(object), ..FieldDigests::default() }
 }
@@ -83,21 +83,14 @@ fn strongest(found: impl IntoIterator<Item = Option<FieldDigest>>) -> Option<Fie
 }
 
 /// A dictionary of byte sequences (RFC 8941 sections 3.2 and 3.3.5), such as
-/// `sha-256=:BASE64:`. Of a key that is there twice the last one counts.
+/// `sha-256=:BASE64:`. If a key occurs twice, the last one counts.
 fn dictionary(headers: &HeaderMap, field: &'static str) -> Option<FieldDigest> {
     let all = all(headers, field)?;
     let members = all.split(',').rev().map(|member| {
         let (key, value) = member.trim().split_once('=')?;
-        let algorithm = match key {
-            "sha-512" => DigestAlgorithm::Sha512,
-            "sha-256" => DigestAlgorithm::Sha256,
-            "sha" => DigestAlgorithm::Sha1,
-            "md5" => DigestAlgorithm::Md5,
-            _ => return None,
-        };
         let value = value.split_once(';').map_or(value, |(value, _)| value);
         let coded = value.trim_end().strip_prefix(':')?.strip_suffix(':')?;
-        decoded(field, algorithm, coded)
+        decoded(field, algorithm(key)?, coded)
     });
     strongest(members)
 }
@@ -107,18 +100,21 @@ fn instance(headers: &HeaderMap) -> Option<FieldDigest> {
     let all = all(headers, "Digest")?;
     strongest(all.split(',').map(|member| {
         let (name, coded) = member.trim().split_once('=')?;
-        let algorithm = match name.to_ascii_lowercase().as_str() {
-            "sha-512" => DigestAlgorithm::Sha512,
-            "sha-256" => DigestAlgorithm::Sha256,
-            "sha" => DigestAlgorithm::Sha1,
-            "md5" => DigestAlgorithm::Md5,
-            _ => return None,
-        };
-        decoded("Digest", algorithm, coded)
+        decoded("Digest", algorithm(&name.to_ascii_lowercase())?, coded)
     }))
 }
 
-/// Of an object of several parts these are digests of digests: then they end
+fn algorithm(key: &str) -> Option<DigestAlgorithm> {
+    Some(match key {
+        "sha-512" => DigestAlgorithm::Sha512,
+        "sha-256" => DigestAlgorithm::Sha256,
+        "sha" => DigestAlgorithm::Sha1,
+        "md5" => DigestAlgorithm::Md5,
+        _ => return None,
+    })
+}
+
+/// For an object of several parts these are digests of digests: then they end
 /// in `-N`, which is no Base64, or their type says so.
 fn amazon(headers: &HeaderMap) -> Option<FieldDigest> {
     if all(headers, "x-amz-checksum-type").is_some_and(|kind| kind.trim() != "FULL_OBJECT") {
@@ -131,8 +127,8 @@ fn amazon(headers: &HeaderMap) -> Option<FieldDigest> {
     ])
 }
 
-/// Of the object as it is stored, which was decoded on the way if its stored
-/// coding is not the one of the response, or if a field says so.
+/// A digest of the object as it is stored. It was decoded on the way if its
+/// stored coding is not the one of the response, or if a field says so.
 fn google(headers: &HeaderMap) -> Option<FieldDigest> {
     let stored = all(headers, "x-goog-stored-content-encoding");
     let told = |field| all(headers, field).is_some_and(|told| told.contains("gunzipped"));

@@ -1,11 +1,11 @@
 //! The BLAKE3 hash of an object whose segments were hashed in any order.
 //!
-//! BLAKE3 is a tree over chunks of 1 KiB. A segment whose offset and length
-//! are a power of two is a whole subtree; its chaining value depends on
-//! nothing outside it, and the root follows from the values alone. The last
-//! segment may be shorter. An object of one segment has no parent node and its
-//! hash is the ordinary one, which is another value than its chaining value:
-//! that is what `whole` says.
+//! BLAKE3 is a tree over chunks of 1 KiB. A segment whose offset and length are
+//! a power of two is a whole subtree; its chaining value depends on nothing
+//! outside it, and the root follows from the values alone. The last segment may
+//! be shorter. An object of one segment has no parent node and its hash is the
+//! ordinary one, which differs from its chaining value: `whole` tells them
+//! apart.
 
 use blake3::hazmat::{HasherExt as _, Mode, merge_subtrees_non_root, merge_subtrees_root};
 
@@ -21,7 +21,7 @@ pub struct SegmentHasher {
 
 impl SegmentHasher {
     /// A hasher of the segment at `offset_bytes`. `whole` when the object is
-    /// exactly this one segment, of any length, also one not known yet.
+    /// exactly this one segment, of any length, even one not known yet.
     ///
     /// # Panics
     /// When `offset_bytes` is no multiple of 1024, or is not 0 for a whole object.
@@ -57,12 +57,6 @@ impl SegmentHasher {
     #[must_use]
     pub fn len(&self) -> u64 {
         self.len_bytes
-    }
-
-    /// Whether nothing was added yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len_bytes == 0
     }
 }
 
@@ -126,7 +120,7 @@ mod tests {
             let start = index * segment_size;
             let segment = &object[start..object.len().min(start + segment_size)];
             let mut hasher = SegmentHasher::new(start as u64, count == 1);
-            assert!(hasher.is_empty());
+            assert_eq!(hasher.len(), 0);
             let cut = random.usize(0..=segment.len());
             hasher.update(&segment[..cut]);
             hasher.update(&segment[cut..]);

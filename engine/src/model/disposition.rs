@@ -2,8 +2,8 @@
 //!
 //! Servers write names in every way that was ever a standard, and in some that
 //! never were: RFC 8187 with any charset, continuations of RFC 2231, encoded words
-//! of RFC 2047, percent-encoding, and raw bytes, which are text by the time they
-//! come here. A part that cannot be read is passed over. The name is not safe yet.
+//! of RFC 2047, percent-encoding, and raw bytes, which have become text before
+//! they get here. A part that cannot be read is skipped. The name is not safe yet.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -11,11 +11,11 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use super::charset::{self, percent_decode};
 
-/// Continuations beyond these are not read.
+/// Further continuations are not read.
 const MAX_CONTINUATIONS: usize = 64;
 
-/// The file name that a field's value tells, if it tells one: `filename*` counts
-/// more than `filename`, and that more than continuations.
+/// The file name in a field's value, if there is one: `filename*` takes
+/// precedence over `filename`, and that over continuations.
 pub(super) fn file_name(value: &str) -> Option<String> {
     let (mut plain, mut extended) = (None, None);
     let mut pieces = Vec::new();
@@ -34,9 +34,9 @@ pub(super) fn file_name(value: &str) -> Option<String> {
     found.or_else(|| continued(pieces)).filter(named)
 }
 
-/// The `name=value` parts between semicolons, quoted strings resolved (RFC 9110
-/// sections 5.6.4 and 5.6.6). Of several words before a `=` the last is the name:
-/// some servers leave out the semicolon after the type, or write a comma there.
+/// The `name=value` parts between semicolons, quoted strings resolved (RFC 9110 sections 5.6.4 and
+/// 5.6.6). If several words precede a `=`, the last is the name: some servers leave out the
+/// semicolon after the type, or write a comma there.
 fn parameters(text: &str) -> Vec<(&str, String)> {
     let mut found = Vec::new();
     let mut rest = text;
@@ -58,14 +58,14 @@ fn parameters(text: &str) -> Vec<(&str, String)> {
         };
         let separators = |c: char| c == ',' || c.is_whitespace();
         found.push((words.split(separators).rfind(|it| !it.is_empty()).unwrap_or(""), value));
-        // What is left up to the next parameter, of which the semicolon may be missing.
+        // Skip to the next parameter, whose semicolon may be missing.
         rest = rest.trim_start();
         rest = rest.strip_prefix(';').unwrap_or(rest);
     }
     found
 }
 
-/// Single quotes are none to HTTP, but nobody means them as part of the name.
+/// HTTP gives single quotes no meaning, but nobody wants them in the name.
 fn unquoted(token: &str) -> &str {
     let inner = token.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\''));
     inner.filter(|inner| !inner.contains('\'')).unwrap_or(token)
@@ -73,9 +73,9 @@ fn unquoted(token: &str) -> &str {
 
 /// The text up to the closing quote, unescaped, and what follows the quote.
 ///
-/// A backslash escapes only a quote and itself: before anything else it is one of
-/// a Windows path. A quote with more text behind it than another parameter may
-/// begin with is part of the text.
+/// A backslash escapes only a quote and itself: before anything else it belongs
+/// to a Windows path. A quote is part of the text if the text after it cannot
+/// begin another parameter.
 fn quoted_string(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut characters = text.char_indices().peekable();
@@ -101,7 +101,7 @@ fn closes(after: &str) -> bool {
     after.is_empty()
         || after.starts_with([';', ','])
         || (name.len() < after.len() && !name.is_empty() && is_name(name))
-        // Without another quote there is none that could close it better.
+        // Without another quote none could close it better.
         || !after.contains('"')
 }
 
@@ -157,7 +157,7 @@ fn continued(mut pieces: Vec<(usize, bool, String)>) -> Option<String> {
 /// A text with encoded words (RFC 2047) decoded; `None` without one that can be read.
 ///
 /// Blanks between two of them are not part of the text (section 6.2). A character
-/// may be cut in two by their border, against the standard: the bytes of neighbours
+/// may be split across two words, against the standard: the bytes of neighbours
 /// with one charset are decoded together.
 fn encoded_words(text: &str) -> Option<String> {
     let mut decoded = String::new();
@@ -205,7 +205,7 @@ fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let (charset, rest) = text.split_once('?')?;
     let (coding, rest) = rest.split_once('?')?;
     let (coded, after) = rest.split_once("?=")?;
-    // RFC 2231 section 5 has a language behind the charset.
+    // RFC 2231 section 5 puts a language after the charset.
     let charset = charset.split('*').next().unwrap_or_default();
     if !charset::is_known(charset) {
         return None;

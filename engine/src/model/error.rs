@@ -10,6 +10,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::model::hint::Hint;
 use crate::model::panicked::{self, Panicked};
 
 /// What sort of failure an [`Error`] is. A program decides by this.
@@ -57,22 +58,36 @@ pub enum ErrorKind {
 /// A failed download, or a download that could not be started.
 ///
 /// `Display` gives the cause with its consequence, in one line without a
-/// trailing full stop; [`Error::hint`] gives the next step.
-#[derive(Debug, Clone, thiserror::Error)]
-#[error("{message}")]
+/// trailing full stop; [`Error::hint`] gives the next step. `source` is what it
+/// comes from: an I/O error, or one of hyper or rustls, whose versions may change
+/// with any release. Its words are in the message already, fit for a terminal,
+/// which those of a source need not be.
+#[derive(Debug, Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: String,
-    hint: Option<String>,
+    hint: Option<Box<Hint>>,
     http_status: Option<u16>,
     network: Option<NetworkCause>,
-    /// Who has it, where one was kept.
+    /// Where the checkpoint is, if one was kept.
     checkpoint: Option<Kept>,
-    #[source]
-    source: Option<Arc<dyn std::error::Error + Send + Sync>>,
+    source: Option<Cause>,
 }
 
-/// What of the network failed, where that is known.
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // A derived source would be the shared pointer, whose type nobody asks for.
+        self.source.as_ref().map(Cause::as_error)
+    }
+}
+
+/// What part of the network failed, where that is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NetworkCause {
     /// The host's name has no address.
@@ -85,7 +100,29 @@ pub enum NetworkCause {
     Stall,
 }
 
-/// Who has the checkpoint of a download that can be continued.
+/// The underlying error of a failure, shared by its copies. Two are equal if they are the same one.
+#[derive(Debug, Clone)]
+pub struct Cause(Arc<dyn std::error::Error + Send + Sync>);
+
+impl Cause {
+    pub(crate) fn new(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self(Arc::from(error.into()))
+    }
+
+    pub(crate) fn as_error(&self) -> &(dyn std::error::Error + 'static) {
+        &*self.0
+    }
+}
+
+impl PartialEq for Cause {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::addr_eq(Arc::as_ptr(&self.0), Arc::as_ptr(&other.0))
+    }
+}
+
+impl Eq for Cause {}
+
+/// Where the checkpoint of a download that can be continued is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Kept {
     /// This file, beside the partial.
@@ -108,12 +145,12 @@ impl Error {
         }
     }
 
-    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
+    pub(crate) fn with_hint(mut self, hint: impl Into<Hint>) -> Self {
+        self.hint = Some(Box::new(hint.into()));
         self
     }
 
-    /// The same error, whose message tells `more`.
+    /// The same error, with `more` added to its message.
     pub(crate) fn with_more(mut self, more: impl fmt::Display) -> Self {
         self.message = format!("{}; {more}", self.message);
         self
@@ -129,11 +166,14 @@ impl Error {
     }
 
     pub(crate) fn with_source(
-        mut self,
+        self,
         source: impl Into<Box<dyn std::error::Error + Send + Sync>>,
     ) -> Self {
-        self.source = Some(Arc::from(source.into()));
-        self
+        self.with_cause(Some(Cause::new(source)))
+    }
+
+    pub(crate) fn with_cause(self, cause: Option<Cause>) -> Self {
+        Self { source: cause, ..self }
     }
 
     pub(crate) fn with_checkpoint(mut self, kept: Kept) -> Self {
@@ -160,7 +200,7 @@ impl Error {
         .with_source(error)
     }
 
-    /// The task of a download is gone, and nothing tells how the download ended.
+    /// The task of a download is gone, and nothing says how the download ended.
     pub(crate) fn lost() -> Self {
         Self::new(ErrorKind::Internal, "the download ended without a result")
             .with_hint("its tokio runtime was shut down: keep it until the download has ended")
@@ -168,7 +208,7 @@ impl Error {
 
     /// What the operating system said, where that is the cause.
     pub(crate) fn io_error(&self) -> Option<&std::io::Error> {
-        self.source.as_deref()?.downcast_ref()
+        self.source.as_ref()?.as_error().downcast_ref()
     }
 
     /// What sort of failure this is.
@@ -177,9 +217,9 @@ impl Error {
         self.kind
     }
 
-    /// The next step for a person, if there is one to tell.
+    /// The next step, if one is known.
     #[must_use]
-    pub fn hint(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&Hint> {
         self.hint.as_deref()
     }
 
@@ -189,20 +229,20 @@ impl Error {
         self.http_status
     }
 
-    /// Whether no connection was made, for whatever reason: its name has no address, it was
-    /// refused, or it took too long.
+    /// Whether no connection was made, for whatever reason: the host's name has no address,
+    /// the connection was refused, or it took too long.
     #[must_use]
     pub fn is_connect(&self) -> bool {
         self.network.is_some_and(|cause| cause != NetworkCause::Stall)
     }
 
-    /// Whether the host's name has no address, or none could be asked for.
+    /// Whether the host's name has no address, or the lookup failed.
     #[must_use]
     pub fn is_dns(&self) -> bool {
         self.network == Some(NetworkCause::Dns)
     }
 
-    /// Whether something took longer than it may: making a connection, or the next byte.
+    /// Whether making a connection or waiting for the next byte took longer than allowed.
     #[must_use]
     pub fn is_timeout(&self) -> bool {
         matches!(self.network, Some(NetworkCause::ConnectTimeout | NetworkCause::Stall))

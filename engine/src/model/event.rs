@@ -1,4 +1,4 @@
-//! What a download tells while it runs: events, snapshots and the summary.
+//! What a download reports while it runs: events, snapshots and the summary.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -28,11 +28,11 @@ pub enum ValidatorKind {
 pub enum NoticeCode {
     /// One connection only: the server gives no usable ranges or no length.
     SingleStream,
-    /// What was stored was given up and the download starts from zero.
+    /// The stored bytes were given up and the download starts from zero.
     Restarted,
     /// The server allows fewer connections than asked for.
     ConnectionLimit,
-    /// Another storage than the preferred one is used.
+    /// A storage other than the preferred one is used.
     StorageFallback,
     /// The server insisted on a content coding; the file holds the coded bytes.
     ContentEncoding,
@@ -46,17 +46,17 @@ pub enum NoticeCode {
     InPlace,
     /// Stored segments failed their hash and are fetched again.
     Refetch,
-    /// A source is used no more, or another one from the start.
+    /// A source is no longer used, or another one is used from the start.
     Mirror,
-    /// What another program began is continued ([`crate::Foreign::Continue`]).
+    /// A file that another program began is continued ([`crate::Foreign::Continue`]).
     Adopted,
     /// A link that expired was replaced, or could not be.
     Refreshed,
-    /// A page or another text came, where the name or the type is of something else.
+    /// A page or another text arrived, where the name or the type suggests something else.
     OtherContent,
     /// The file only lists the parts of a film: an HLS playlist or a DASH manifest.
     Playlist,
-    /// The first byte takes its time, and is waited for.
+    /// The first byte takes its time, and the download waits for it.
     FirstByte,
     /// An address that was tried in vain, and why.
     Address,
@@ -91,7 +91,7 @@ impl NoticeCode {
     }
 }
 
-/// Tells the downloads of an engine apart, in the order in which they were started.
+/// Tells the downloads of an engine apart, numbered in the order in which they were started.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DownloadId(u64);
@@ -122,9 +122,9 @@ impl fmt::Display for DownloadId {
 pub enum Event {
     /// The first valid response arrived and the output is open.
     Started(Started),
-    /// It waits for its turn, holding nothing: the engine runs as many downloads,
-    /// or has as many connections, as it may. Told once after a start or a resume;
-    /// [`Progress::queued`] tells it at any time.
+    /// The download waits for its turn, holding nothing: the engine already runs
+    /// as many downloads, or has as many connections, as it may. Sent once after a
+    /// start or a resume; [`Progress::queued`] tells it at any time.
     Queued,
     /// A round of backoff begins; nothing is being received.
     Retry {
@@ -139,7 +139,7 @@ pub enum Event {
     Notice(Notice),
     /// Paused by [`crate::Download::pause`]: nothing is received from here on.
     Paused,
-    /// It goes on after that.
+    /// The download goes on after a pause.
     Resumed,
     /// All bytes are there; the data is being synced and published.
     Syncing,
@@ -150,7 +150,7 @@ pub enum Event {
     /// The download failed or was cancelled. The last event;
     /// [`crate::Download::wait`] returns the error itself.
     Failed {
-        /// What sort of failure.
+        /// The sort of failure.
         kind: crate::ErrorKind,
         /// The error's text.
         message: String,
@@ -176,9 +176,12 @@ pub struct Started {
     pub validator: ValidatorKind,
     /// Bytes that were already there from an earlier run.
     pub resumed_bytes: u64,
-    /// How many connections there are now; others follow as they are of use, and
-    /// [`Progress::connections`] tells of them.
+    /// How many connections there are now; others follow as they become useful,
+    /// and [`Progress::connections`] counts them.
     pub connections: usize,
+    /// Whether the connection of the first response carries other responses at the same time, as
+    /// with HTTP/2, so that more downloads at a time need no more connections.
+    pub shares_connection: bool,
     /// The size of a segment in bytes.
     pub segment_size_bytes: u64,
     /// `"mmap"`, `"pwrite"`, `"null"`, or `"stream"` for an object without a known size.
@@ -199,15 +202,15 @@ pub struct Metadata {
     pub name: String,
     /// Where the complete file will be.
     pub output: PathBuf,
-    /// The size in bytes of what is downloaded: of the object, or of a range of it. Where
-    /// the server told none, it is known once the download is complete.
+    /// The size in bytes of what is downloaded: the object, or a range of it. If the
+    /// server told none, it is known once the download is complete.
     pub total_bytes: Option<u64>,
     /// The size of the whole object in bytes, if the server told it.
     pub object_bytes: Option<u64>,
     /// The `Content-Type` as the server sent it.
     pub content_type: Option<String>,
-    /// Whether byte ranges are used. Without, bytes come in order only, and
-    /// what is interrupted begins again.
+    /// Whether byte ranges are used. Without ranges, bytes come in order only,
+    /// and an interrupted download begins again.
     pub ranges: bool,
     /// What identifies the version of the object.
     pub validator: ValidatorKind,
@@ -259,7 +262,7 @@ pub struct Plan {
     pub unchanged: bool,
 }
 
-/// How one cell of the segment map stands; see [`Progress::map`].
+/// The state of one cell of the segment map; see [`Progress::map`].
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct MapCell {
@@ -282,25 +285,25 @@ pub struct Progress {
     pub bytes_per_second: f64,
     /// Bytes fetched in this run divided by its time, in bytes a second.
     pub mean_bytes_per_second: f64,
-    /// How long that speed has been measured: since bytes began to come, or came again
-    /// after a silence. In the first second it means little.
+    /// How long that speed has been measured: since bytes began to arrive, or arrived
+    /// again after a silence. In the first second the speed means little.
     pub measured_for: Duration,
-    /// Time until the end at the smoothed speed, where size and speed are known, and
+    /// Time until the end at the smoothed speed, where size and speed are known;
     /// `None` while the speed means little.
     pub eta: Option<Duration>,
-    /// How long all connections have been silent. Zero while bytes come, and while nothing
-    /// is waited for: in a pause, between two attempts, while the storage is busy.
+    /// How long all connections have been silent. Zero while bytes arrive, and while
+    /// nothing is expected: in a pause, between two attempts, while the storage is busy.
     pub silent_for: Duration,
-    /// After how long a silence a connection is given up.
+    /// The length of silence after which a connection is given up.
     pub gives_up_after: Option<Duration>,
     /// Connections that are fetching now.
     pub connections: usize,
     /// Rounds of backoff so far.
     pub retries: u32,
-    /// Whether it is paused.
+    /// Whether the download is paused.
     pub paused: bool,
-    /// Whether it waits for its turn among the downloads of its engine, or for a
-    /// connection that another one of them has.
+    /// Whether the download waits for its turn among the downloads of its
+    /// engine, or for a connection that another one of them has.
     pub queued: bool,
     /// Whether all bytes are there and the data is being synced.
     pub syncing: bool,
@@ -316,17 +319,17 @@ pub enum LimitedBy {
     /// The server gives each connection about this much, and no more
     /// connections were allowed.
     Connection {
-        /// Of one connection.
+        /// The speed of one connection.
         bytes_per_second: u64,
     },
     /// More connections brought no more speed.
     Link {
-        /// Of all connections together.
+        /// The speed of all connections together.
         bytes_per_second: u64,
     },
     /// The server refused more connections than these.
     Server {
-        /// What it allows.
+        /// The number it allows.
         connections: usize,
     },
     /// Received bytes waited for the storage.
@@ -352,14 +355,14 @@ impl LimitedBy {
     }
 }
 
-/// What a completed download was.
+/// The outcome of a completed download.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Summary {
     /// The published file; empty with [`crate::StorageKind::Null`].
     pub output: PathBuf,
-    /// Whether the file was the object already, so that nothing was fetched
+    /// Whether the file already was the object, so that nothing was fetched
     /// ([`crate::Existing::Verify`], [`crate::DownloadBuilder::if_changed`]).
     pub unchanged: bool,
     /// The object's size in bytes.
@@ -369,14 +372,14 @@ pub struct Summary {
     /// Bytes taken over from an earlier run.
     pub resumed_bytes: u64,
     /// Bytes that this run stored through the mapped file. The others were stored by
-    /// positioned writes: while the network outran the map, or because the file cannot be
+    /// positioned writes: while storing took half of a core, or because the file cannot be
     /// mapped. Bytes that were stored twice count twice.
     pub mapped_bytes: u64,
     /// HTTP requests sent.
     pub requests: u64,
     /// Rounds of backoff.
     pub retries: u32,
-    /// From the start to the published file.
+    /// From the start until the file was published.
     pub elapsed: Duration,
     /// From the start to the first byte of a body.
     pub time_to_first_byte: Option<Duration>,
@@ -384,9 +387,9 @@ pub struct Summary {
     pub connections: usize,
     /// What kept the download from being faster, where that was seen.
     pub limited_by: Option<LimitedBy>,
-    /// BLAKE3 of the whole object, of the bytes as received; of a stream, as given out. `None` when
-    /// [`crate::DownloadBuilder::digest`] is off, or an earlier run had it off and
-    /// what that left cannot be read.
+    /// BLAKE3 of the whole object, over the bytes as received; for a stream, as given out. `None`
+    /// when [`crate::DownloadBuilder::digest`] is off, or when an earlier run had it off and its
+    /// bytes cannot be read.
     pub blake3: Option<[u8; 32]>,
     /// The digest that was asked for by [`crate::DownloadBuilder::checksum`] and verified.
     pub verified: Option<(DigestAlgorithm, Vec<u8>)>,

@@ -1,22 +1,22 @@
-//! When a signed URL expires, as its own query tells.
+//! When a signed URL expires, according to its own query.
 //!
-//! Signatures are told apart by their fields' names; each is of one cloud, and
-//! what signs like it. Times are seconds since 1970-01-01 00:00 UTC.
+//! Signatures are told apart by the names of their fields; each belongs to one cloud, and to
+//! services that sign like it. Times are seconds since 1970-01-01 00:00 UTC.
 
 use std::time::Duration;
 
 use url::Url;
 
-/// A link is replaced so long before it expires: a lease takes a few seconds.
+/// How long before it expires a link is replaced: a lease takes a few seconds.
 const MARGIN: Duration = Duration::from_secs(30);
-/// Of a link that lives for a shorter time, when this part of it is left.
+/// A link that lives for a shorter time is replaced when this part of it is left.
 const SHARE: u32 = 4;
-/// With less left it is used as it is, and what is refused then is found out.
+/// With less left it is used as it is, and a refusal is dealt with when it comes.
 const TOO_SHORT: Duration = Duration::from_secs(2);
 
-/// When the URL stops to be good; `None` when it does not say.
+/// When the URL ceases to be valid; `None` when it does not say.
 ///
-/// Read are `X-Amz-Date` with `X-Amz-Expires` (AWS signature 4), `X-Goog-Date`
+/// It reads `X-Amz-Date` with `X-Amz-Expires` (AWS signature 4), `X-Goog-Date`
 /// with `X-Goog-Expires`, `x-oss-date` with `x-oss-expires`, `Expires` (AWS
 /// signature 2, CloudFront, OSS: a time), and `se` beside `sig` (Azure).
 #[must_use]
@@ -43,8 +43,8 @@ pub fn expires_at(url: &Url) -> Option<u64> {
     (end > 1_000_000_000).then_some(end)
 }
 
-/// In how long a link is to be replaced that is got at `now_unix` and expires at
-/// `end`; `None` for one that cannot be, or that a clock of ours judges wrongly.
+/// How soon to replace a link that was received at `now_unix` and expires at `end`; `None` for one
+/// that cannot be replaced, or that our clock judges wrongly.
 #[must_use]
 pub fn replace_within(end: u64, now_unix: u64) -> Option<Duration> {
     let left = Duration::from_secs(end.checked_sub(now_unix)?);
@@ -86,7 +86,7 @@ fn seconds((year, month, day): (u64, u64, u64), (hour, min, sec): (u64, u64, u64
     }
     let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
     let days = year * 365 + year / 4 - year / 100 + year / 400 + (month * 153 + 2) / 5 + day - 1;
-    // Of 1970-01-01 in the same count.
+    // 1970-01-01 in the same count.
     let days = days.checked_sub(719_468)?;
     Some(days * 86_400 + hour * 3_600 + min * 60 + sec)
 }

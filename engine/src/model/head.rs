@@ -1,43 +1,43 @@
 //! Response heads that are a little wrong, read as curl and browsers read them.
 //!
-//! What a strict parser refuses is written anew as RFC 9112 has it: folded values
-//! become one line (section 5.2), lines that are no field are left out, blanks around
-//! names and in the status line do not count. How long a body is and how it is coded
-//! is never guessed: a head whose framing is damaged stays as it is, for the parser
+//! A head that a strict parser refuses is rewritten as RFC 9112 wants it: folded
+//! values become one line (section 5.2), lines that are no field are left out, blanks
+//! around names and in the status line do not count. The length and coding of a body
+//! are never guessed: a head whose framing is damaged stays as it is, for the parser
 //! to refuse.
 
-/// What came of reading a head.
+/// The result of reading a head.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
-    /// Its end is not here yet.
+    /// The end of the head is not here yet.
     Incomplete,
-    /// The head of no response, or one that cannot be mended.
+    /// Not the head of a response, or one that cannot be mended.
     Unreadable,
-    /// A head.
+    /// A complete head.
     Head {
-        /// Of how many bytes.
+        /// Its length in bytes.
         len: usize,
-        /// The same, as RFC 9112 has it.
+        /// The same head, as RFC 9112 wants it.
         text: Vec<u8>,
         /// Another head follows it (RFC 9110 section 15.2).
         interim: bool,
     },
 }
 
-/// Finds a head's end while its bytes come, and looks at each but once.
+/// Finds a head's end while its bytes arrive, and looks at each byte only once.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Where the line begins that is not complete.
+    /// Where the incomplete line begins.
     line: usize,
     /// Up to where there is no further line end.
     scanned: usize,
-    /// There was a line that is not empty.
+    /// A line that is not empty was seen.
     begun: bool,
 }
 
 impl Reader {
-    /// Reads the head that `bytes` begin with, which are those of the call before
-    /// and more.
+    /// Reads the head at the beginning of `bytes`, which are those of the
+    /// previous call and more.
     pub fn read(&mut self, bytes: &[u8]) -> Reading {
         if !may_be_head(bytes) {
             return Reading::Unreadable;
@@ -75,18 +75,18 @@ fn mend(bytes: &[u8]) -> Reading {
     }
 }
 
-/// A field; those that are none keep their place, for the lines that go on with them.
+/// A field; lines that are none keep their place, for their continuation lines.
 struct Field<'a> {
     name: &'a [u8],
     value: Vec<u8>,
 }
 
-/// More lines than these are an attack: so many fields are refused anyway.
+/// More lines than these are an attack: that many fields are refused anyway.
 const MOST_LINES: usize = 4096;
 
-/// The head as RFC 9112 has it, and whether it is an interim one.
+/// The head as RFC 9112 wants it, and whether it is an interim one.
 fn written_anew(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
-    // curl and browsers refuse it too.
+    // curl and browsers refuse a zero byte too.
     if bytes.contains(&0) {
         return None;
     }
@@ -114,7 +114,7 @@ fn written_anew(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
     for Field { name, value } in fields.into_iter().flatten() {
         let value = match Kind::of(name) {
             Kind::Coding => effective_codings(value),
-            // Nothing is what it says.
+            // An empty value says nothing.
             Kind::Length if value.is_empty() => None,
             _ => Some(value),
         };
@@ -134,7 +134,7 @@ fn written_anew(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
         }
     }
     if is_coded && minor == 0 {
-        // HTTP/1.0 has no codings, but its servers do.
+        // HTTP/1.0 has no transfer codings, but its servers use them.
         minor = 1;
         text.extend(b"Connection: close\r\n");
     }
@@ -168,7 +168,7 @@ impl<'a> Status<'a> {
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let (code, reason) = rest.split_at(digits);
         let code = std::str::from_utf8(code).ok().filter(|code| code.len() == 3)?.parse().ok()?;
-        // The other end of an upgrade that nobody asked for is not HTTP.
+        // The other end of an upgrade that nobody asked for does not speak HTTP.
         let usable = (100..1000).contains(&code) && code != 101;
         usable.then_some(Self { minor, code, reason: trim(reason) })
     }
@@ -184,11 +184,11 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What a field is about, where its control bytes cannot just be left out with it.
+/// What a field is about, where it cannot just be left out for its control bytes.
 enum Kind {
     Coding,
     Length,
-    /// What bytes of which coding the body has.
+    /// Which bytes the body has, and in which coding.
     Framing,
     Location,
     Disposition,
@@ -214,7 +214,7 @@ impl Kind {
     }
 }
 
-/// The codings that change anything; `identity` was the word for none.
+/// The codings that change anything; `identity` used to mean none.
 fn effective_codings(value: Vec<u8>) -> Option<Vec<u8>> {
     let is_none = |coding: &&[u8]| {
         let coding = trim(coding);
@@ -228,7 +228,7 @@ fn effective_codings(value: Vec<u8>) -> Option<Vec<u8>> {
     (!left.is_empty()).then(|| left.join(&b','))
 }
 
-/// As the URL's parser takes control bytes (URL Standard section 1.3).
+/// Control bytes as the URL parser treats them (URL Standard section 1.3).
 fn escaped(value: &[u8]) -> Vec<u8> {
     let mut text = Vec::with_capacity(value.len() + 16);
     for byte in value {
@@ -245,7 +245,7 @@ fn is_blank(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t')
 }
 
-/// A TAB is none of those that matter here.
+/// A TAB is not one of the control bytes that matter here.
 fn is_control(byte: &u8) -> bool {
     byte.is_ascii_control() && *byte != b'\t'
 }
@@ -386,7 +386,7 @@ mod tests {
             assert_eq!(reader.read(&head[..end]), Reading::Incomplete, "{end}");
         }
         assert_eq!(reader.read(&[&head[..], b"body\r\n\r\n"].concat()), whole);
-        // What is no head is told at once.
+        // Bytes that begin no head are refused at once.
         assert_eq!(Reader::default().read(b"S"), Reading::Unreadable);
         assert_eq!(Reader::default().read(&[b' '; 65]), Reading::Unreadable);
     }

@@ -1,12 +1,12 @@
-//! `Link` fields that tell of mirrors (RFC 6249, by the syntax of RFC 8288).
+//! `Link` fields that name mirrors (RFC 6249, in the syntax of RFC 8288).
 //!
-//! What cannot be read is left out: a field is an offer, and nothing is refused
-//! for it.
+//! Whatever cannot be read is left out: a field is an offer, and nothing is
+//! refused because of it.
 
 use http::HeaderMap;
 use http::header::LINK;
 
-/// More links than these of one response are not read.
+/// Further links of one response are not read.
 const MAX_LINKS: usize = 64;
 
 /// The media type of a Metalink document (RFC 5854 section 7.1).
@@ -18,7 +18,7 @@ pub struct Duplicate {
     /// Its URL, as sent.
     pub target: String,
     /// The country that it is said to be in (`geo`), in lower case. It decides
-    /// nothing: mirrors are used by their speed, which is measured here.
+    /// nothing: mirrors are used by their measured speed.
     pub country: Option<String>,
 }
 
@@ -67,7 +67,7 @@ struct Link<'a> {
 }
 
 impl Link<'_> {
-    /// The first parameter of that name counts (RFC 8288 section 3.3).
+    /// The first parameter with that name counts (RFC 8288 section 3.3).
     fn value(&self, name: &str) -> Option<&str> {
         self.parameters.iter().find(|(have, _)| have.eq_ignore_ascii_case(name)).map(|it| it.1)
     }

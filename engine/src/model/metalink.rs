@@ -15,7 +15,7 @@ use crate::model::redact::redact_url;
 
 /// A longer document is refused, in bytes.
 pub const MAX_METALINK_BYTES: usize = 8 << 20;
-/// One with more elements and texts is refused: each costs about 60 bytes.
+/// A document with more elements and texts is refused: each costs about 60 bytes.
 const MAX_NODES: u32 = 500_000;
 const MAX_FILES: usize = 10_000;
 
@@ -26,15 +26,15 @@ const VERSION_3: &str = "http://www.metalinker.org/";
 #[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MetalinkFile {
-    /// Where it belongs: one or more ordinary components with `/` between them,
-    /// never absolute, never upwards, each made safe as a server's file name is.
+    /// Where the file belongs: one or more ordinary components with `/` between them, never
+    /// absolute, never upwards, each made safe as a server's file name is.
     pub name: String,
-    /// What of it is not used as the document has it, one line each: a name that
-    /// was made safe, hashes of unknown types only.
+    /// What is not used as the document has it, one line each: a name that was
+    /// made safe, hashes of unknown types only.
     pub notes: Vec<String>,
     /// Its size in bytes.
     pub size_bytes: Option<u64>,
-    /// The strongest digest of the whole that is known here.
+    /// The strongest digest of the whole file that is known here.
     pub checksum: Option<Checksum>,
     /// Digests of its parts.
     pub pieces: Option<Pieces>,
@@ -57,13 +57,13 @@ impl fmt::Debug for MetalinkFile {
 }
 
 impl MetalinkFile {
-    /// The files that a document tells of.
+    /// The files that a document describes.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for what is no Metalink, is longer than 8 MiB,
-    /// has a document type (entities are a bomb's way), names a file that would
-    /// leave its directory, names two files alike, or has a file with a malformed
-    /// hash or that only other schemes have.
+    /// [`ErrorKind::InvalidInput`] for a document that is no Metalink, is longer
+    /// than 8 MiB, has a document type (entities can be a bomb), names a file
+    /// that would leave its directory, gives two files one name, or has a file
+    /// with a malformed hash or only URLs of other schemes.
     pub fn parse(bytes: &[u8]) -> Result<Vec<Self>, Error> {
         if bytes.len() > MAX_METALINK_BYTES {
             return Err(invalid(format!("it is longer than {} MiB", MAX_METALINK_BYTES >> 20)));
@@ -165,8 +165,8 @@ fn file(node: Node<'_, '_>, old: bool) -> Result<MetalinkFile, Error> {
     Ok(MetalinkFile { name: safe.name, notes, size_bytes, checksum, pieces, urls })
 }
 
-/// Lower is better: `priority` from 1 (RFC 5854 section 4.2.16.3), or what is
-/// left of a `preference` of 100.
+/// Lower is better: `priority` from 1 (RFC 5854 section 4.2.16.3), or the
+/// distance of a `preference` from 100.
 fn rank(url: Node<'_, '_>, old: bool) -> u64 {
     let number = |name| url.attribute(name).and_then(|digits| digits.parse::<u64>().ok());
     if old {
@@ -176,7 +176,7 @@ fn rank(url: Node<'_, '_>, old: bool) -> u64 {
     }
 }
 
-/// The digest that a `hash` has; blanks and line ends in it mean nothing.
+/// The digest in a `hash`; blanks and line ends in it mean nothing.
 fn digest(node: Node<'_, '_>, algorithm: DigestAlgorithm) -> Option<Checksum> {
     let digits: String = text(node).split_whitespace().collect();
     format!("{algorithm}={digits}").parse().ok()
@@ -201,7 +201,7 @@ fn algorithm(name: &str) -> Option<DigestAlgorithm> {
     })
 }
 
-/// Of the strong ones, the one that costs least.
+/// Among the strong ones, the cheapest counts most.
 fn strength(algorithm: DigestAlgorithm) -> u8 {
     match algorithm {
         DigestAlgorithm::Blake3 => 4,

@@ -3,7 +3,7 @@
 //! Time is an argument (`now`, since an arbitrary epoch), randomness a seed, and
 //! every decision a function of what was put in, so that each fault and race is
 //! an ordinary unit test. `.ci/check-rooms` holds this line.
-#![allow(unreachable_pub, dead_code)]
+#![allow(unreachable_pub)]
 
 pub mod admission;
 pub mod adoption;
@@ -20,6 +20,7 @@ pub mod error;
 pub mod event;
 pub mod expiry;
 pub mod head;
+pub mod hint;
 pub mod layout;
 pub mod link_fields;
 pub mod metalink;
@@ -27,6 +28,7 @@ pub mod name;
 pub mod options;
 pub(crate) mod panicked;
 pub mod planner;
+pub mod promise;
 pub mod range;
 pub mod rate;
 pub mod redact;

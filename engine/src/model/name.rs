@@ -3,11 +3,11 @@
 use super::charset::{self, percent_decode};
 use super::disposition;
 
-/// A name without room for what is added to it (`.part`, `.haul` and a few
-/// bytes more) cannot be opened: file systems end at 255 bytes.
+/// A name without room for the suffixes added to it (`.part`, `.haul` and a few
+/// bytes more) cannot be opened: file systems allow 255 bytes.
 const LONGEST_NAME_BYTES: usize = 255 - 10;
 
-/// A last dot further than this from the end does not begin an extension.
+/// A last dot further from the end than this does not begin an extension.
 const LONGEST_EXTENSION_BYTES: usize = 32;
 
 const FALLBACK: &str = "download";
@@ -18,7 +18,7 @@ pub struct SafeName {
     /// Never empty, `.` or `..`; without separators, controls or a leading dot
     /// or hyphen; at most 245 bytes.
     pub name: String,
-    /// Whether it is not what the server gave.
+    /// Whether it differs from what the server gave.
     pub changed: bool,
 }
 
@@ -26,11 +26,11 @@ pub struct SafeName {
 /// the last component of the path of a URL, percent-decoded, else `download`.
 ///
 /// Of the URL that was asked for and the one that answered after redirects, the
-/// former counts where its name [says what it is](says_what_it_is), or neither does.
+/// former counts if its name [says what it is](says_what_it_is), or if neither does.
 ///
-/// Where the name has no extension, one is added for a media type that has a single
-/// one ([`EXTENSIONS`]); not for pages and other text, which are often not what
-/// was asked for.
+/// If the name has no extension, one is added for a media type that has a single
+/// one ([`EXTENSIONS`]); not for pages and other text, which are often not what was
+/// asked for.
 #[must_use]
 pub fn file_name(
     content_disposition: Option<&str>,
@@ -57,8 +57,8 @@ fn name_of_paths(asked: &str, answered: &str) -> SafeName {
     found.cloned().unwrap_or_else(|| SafeName { name: FALLBACK.to_owned(), changed: false })
 }
 
-/// The last component of a path; what is not UTF-8 in it is read as
-/// [`charset::text`] reads it, since not every file system takes any bytes.
+/// The last component of a path; bytes that are not UTF-8 are read as
+/// [`charset::text`] reads them, since not every file system takes any bytes.
 fn last_component(url_path: &str) -> Option<SafeName> {
     let component = url_path.rsplit('/').find(|component| !component.is_empty())?;
     let bytes = percent_decode(component);
@@ -71,14 +71,14 @@ fn made_safe(given: &str) -> SafeName {
     SafeName { changed: name != given, name }
 }
 
-/// Extensions of programs at servers: what they send is something else.
+/// Extensions of programs on servers: they send something else.
 const SCRIPTS: [&str; 14] = [
     "action", "ashx", "asp", "aspx", "cfm", "cgi", "do", "fcgi", "jsp", "jspx", "php", "php5",
     "phtml", "pl",
 ];
 
-/// Whether a name has the extension of a file. `release-1.2` has none: its last dot
-/// is followed by digits alone.
+/// Whether a name has a file extension. `release-1.2` has none: only digits follow
+/// its last dot.
 fn says_what_it_is(name: &str) -> bool {
     let Some((_, extension)) = name.rsplit_once('.') else { return false };
     extension.len() <= 10
@@ -87,9 +87,9 @@ fn says_what_it_is(name: &str) -> bool {
         && !SCRIPTS.contains(&extension.to_ascii_lowercase().as_str())
 }
 
-/// A relative path from a document, each component of it made safe as a name is.
+/// A relative path from a document, each component made safe as a name is.
 /// `None` for one that leads out of its directory or names no file, and for
-/// characters that no document has reason for: backslashes and controls.
+/// characters that no document has reason to use: backslashes and controls.
 pub(crate) fn safe_path(given: &str) -> Option<SafeName> {
     if given.starts_with('/')
         || given.ends_with('/')
@@ -117,7 +117,7 @@ pub fn possible_names(url_path: &str) -> impl Iterator<Item = String> {
     std::iter::once(name).chain(added)
 }
 
-/// Media types and the one extension of each; those of one extension together.
+/// Media types and the one extension of each; types with the same extension together.
 const EXTENSIONS: [(&str, &str); 27] = [
     ("application/epub+zip", "epub"),
     ("application/gzip", "gz"),
@@ -192,8 +192,8 @@ pub fn at_most(text: &str, longest: usize) -> String {
     }
 }
 
-/// Controls (C0, DEL, C1), separators of lines, bidirectional and deprecated
-/// formatting, and the marks of byte order and annotations.
+/// Controls (C0, DEL, C1), line separators, bidirectional and deprecated
+/// formatting, and byte order and annotation marks.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
         || matches!(character,
@@ -221,7 +221,7 @@ fn make_safe(given: &str) -> String {
             name.pop();
             name.push('_');
         }
-        // What made it another name than a device's may be cut off.
+        // The part that made it differ from a device's name may be cut off.
         if is_reserved_on_windows(&name) {
             name.insert(0, '_');
         }

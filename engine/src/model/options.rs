@@ -17,10 +17,10 @@ use super::size::exact_words;
 
 /// A connection may be silent for this long.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
-/// Browsers wait this long for the first byte of all.
+/// Browsers wait this long for the very first byte.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(300);
 const MIN_STALL_TIMEOUT: Duration = Duration::from_millis(100);
-/// Sums of times have room for it.
+/// Leaves room for sums of times.
 const MAX_STALL_TIMEOUT: Duration = Duration::from_secs(24 * 3600);
 const WINDOW_BYTES: u64 = 32 << 20;
 const MIN_WINDOW_BYTES: u64 = 4 << 20;
@@ -58,13 +58,13 @@ pub struct DownloadOptions {
     /// How many connections to use at once.
     pub connections: Connections,
     /// Request headers as names and values. They are sent to the URL's own origin only, not
-    /// to where that redirects. `Range` and `Accept-Encoding` stay the engine's.
+    /// to the target of a redirect. `Range` and `Accept-Encoding` stay the engine's.
     pub headers: Vec<(String, String)>,
     /// User and password for basic authentication (RFC 7617), for the URL's own origin only.
     pub basic_auth: Option<(String, String)>,
-    /// Logins by host, such as a netrc file holds: each request carries the first one of the
-    /// host that it goes to, also after a redirect. A login for the URL's own origin that
-    /// was given otherwise (in the URL, by [`Self::basic_auth`] or as a header) takes
+    /// Logins by host, as a netrc file holds them: each request carries the first one for
+    /// the host that it goes to, also after a redirect. A login for the URL's own origin
+    /// that was given otherwise (in the URL, by [`Self::basic_auth`] or as a header) takes
     /// precedence there. After a redirect from https to http none of these is sent in the
     /// clear.
     pub host_credentials: Vec<HostCredential>,
@@ -74,72 +74,72 @@ pub struct DownloadOptions {
     pub foreign: Foreign,
     /// What happens when the output exists.
     pub existing: Existing,
-    /// Whether nothing is fetched when the output is the object already
+    /// Whether nothing is fetched when the output already is the object
     /// ([`crate::Summary::unchanged`]): the file's time is sent as `If-Modified-Since`, and
-    /// the entity tag that such a download left in the extended attribute
-    /// `user.haul.version` as `If-None-Match`. A server that ignores these is believed by
-    /// its validator and size. A changed object replaces the file once it is complete,
-    /// whatever [`Self::existing`] says. Default false.
+    /// the entity tag that an earlier such download left in the extended attribute
+    /// `user.haul.version` as `If-None-Match`. If a server ignores these, its validator and
+    /// size decide. A changed object replaces the file once it is complete, whatever
+    /// [`Self::existing`] says. Default false.
     ///
-    /// Readers of an unchanged file read that file. A download without a whole file of the
-    /// object to compare is refused: with a [`Self::range`], [`Self::in_place`],
+    /// Readers of an unchanged file read that file. Downloads that have no whole file of
+    /// the object to compare are refused: with a [`Self::range`], [`Self::in_place`],
     /// [`crate::DownloadBuilder::store_in`], [`StorageKind::Null`],
     /// [`crate::DownloadBuilder::stream`] and [`crate::DownloadBuilder::bytes`]. A
     /// [`crate::DownloadBuilder::plan`] asks without conditions.
     pub if_changed: bool,
     /// Whether the data has the final name from the start, for programs that rename it
-    /// themselves. Nothing but the checkpoint beside it then tells an incomplete file from a
-    /// complete one, and [`Existing::Replace`] removes the old file at once. It excludes
+    /// themselves. Then only the checkpoint beside it tells an incomplete file from a
+    /// complete one, and [`Existing::Replace`] removes the old file at once. Excludes
     /// [`Existing::Rename`]. Default false.
     pub in_place: bool,
     /// Fetches only these bytes of the object, written one after the other; size, digests
     /// and offsets then refer to them. A server without ranges is [`ErrorKind::Protocol`],
-    /// and a range that begins beyond the object's end [`ErrorKind::HttpStatus`] with 416.
-    /// Digests that the server tells of the whole are not compared. A partial of other
-    /// bytes is not continued. Default: the whole object.
+    /// and a range that begins beyond the object's end is [`ErrorKind::HttpStatus`] with
+    /// 416. Digests that the server gives for the whole object are not compared. A partial
+    /// of other bytes is not continued. Default: the whole object.
     pub range: Option<Selection>,
     /// The digest that the object must have to be published.
     pub checksum: Option<Checksum>,
     /// The digests that the parts of the object must have. A part with another digest is
     /// fetched again, from another source if there is one.
     pub pieces: Option<Pieces>,
-    /// Other URLs of the same object; 32 sources are used at most.
+    /// Other URLs of the same object; at most 32 sources are used.
     ///
     /// With a [`Self::checksum`], [`Self::pieces`] or a digest that the server sends, all
-    /// sources are used at once, by their speed, and one that fails, has another size or
-    /// wrong bytes is dropped with a notice. Without a digest nothing shows that two sources
-    /// have the same bytes: then a mirror only replaces what failed before it, from zero.
-    /// Headers and credentials do not go to a mirror of another origin, but its URL may have
-    /// a login of its own.
+    /// sources are used at once, according to their speed, and one that fails, has another
+    /// size or delivers wrong bytes is dropped with a notice. Without a digest nothing shows
+    /// that two sources have the same bytes: then a mirror only replaces a source that
+    /// failed, from zero. Headers and credentials do not go to a mirror of another origin,
+    /// but its URL may have a login of its own.
     pub mirrors: Vec<String>,
     /// The size in bytes that the object must have; any other is
-    /// [`ErrorKind::LimitReached`], before anything is written where the server tells the
+    /// [`ErrorKind::LimitReached`], before anything is written if the server tells the
     /// size.
     pub expected_size_bytes: Option<u64>,
     /// The size in bytes that the object may have at most; a larger one is
-    /// [`ErrorKind::LimitReached`], before anything is written where the server tells the
+    /// [`ErrorKind::LimitReached`], before anything is written if the server tells the
     /// size, else at the first byte too many.
     pub max_size_bytes: Option<u64>,
     /// Bounds of retrying.
     pub retry: RetryPolicy,
     /// A connection without a byte for this long is given up. From 100 ms to 24 hours.
-    /// Default 30 s, and five minutes for the first byte of all, since some servers have to
-    /// make the object first.
+    /// Default 30 s, and five minutes for the very first byte, since some servers have to
+    /// produce the object first.
     #[cfg_attr(feature = "serde", serde(with = "super::config::serialized::maybe_seconds"))]
     pub stall_timeout: Option<Duration>,
     /// How bytes get into the file.
     pub storage: StorageKind,
     /// Whether the disk's blocks are reserved first.
     pub allocation: Allocation,
-    /// Whether data and directory are synced before the file is published. Without that a
-    /// power cut may lose or damage what was published. Default true.
+    /// Whether data and directory are synced before the file is published. Without a
+    /// sync, a power cut may lose or damage the published file. Default true.
     pub sync: bool,
     /// Whether the BLAKE3 hash of the whole object is computed. Default true.
     ///
     /// Without it [`crate::Summary::blake3`] is `None`, and whatever an interrupted download
     /// stored since its last sync is fetched again, since nothing can show that it is there.
-    /// A later run with it reads what this one left. A [`Self::checksum`] of BLAKE3 takes
-    /// precedence.
+    /// A later run that computes the hash reads the bytes that this one left. A
+    /// [`Self::checksum`] of BLAKE3 takes precedence.
     pub digest: bool,
     /// Whether the file gets the server's Last-Modified as its time. Default true.
     pub remote_time: bool,
@@ -149,8 +149,8 @@ pub struct DownloadOptions {
     pub allow_downgrade: bool,
     /// Whether an object of at most 256 KiB is fetched whole or not at all: its data has no
     /// name before it is complete, and there is no partial, no lock and no checkpoint. This
-    /// is faster where there are thousands of them. A kill leaves nothing of one, and of two
-    /// downloads to one output the later one finds that it exists. Default false.
+    /// is faster for thousands of them. A kill leaves nothing behind, and of two downloads
+    /// to one output the later one finds that it exists. Default false.
     pub small_all_or_nothing: bool,
     /// The segment size in bytes: a power of two, at least 1 MiB. It is raised where the
     /// object would have more than 16,384 segments. Default: by the object's size.
@@ -159,16 +159,16 @@ pub struct DownloadOptions {
     /// those that every download has in flight. A larger window lets connections run further
     /// ahead of the slowest one. At least 4 MiB; default 32 MiB.
     pub window_bytes: u64,
-    /// No part smaller than this, in bytes, is split off for another connection. Default: by
-    /// the connections' speed, so that a request is worth its time.
+    /// No part smaller than this, in bytes, is split off for another connection. Default:
+    /// depends on the connections' speed, so that a request is worth its time.
     pub min_split_bytes: Option<u64>,
-    /// The most bytes a second that this download receives, at least 1, beside the limit of
-    /// the engine; [`crate::Download::limit_rate`] changes it. Default: no limit.
+    /// The most bytes a second that this download receives, at least 1, beside the engine's
+    /// own limit; [`crate::Download::limit_rate`] changes it. Default: no limit.
     pub limit_rate_bytes_per_second: Option<u64>,
-    /// Which download comes first where the engine cannot serve all at once: a higher
+    /// Which download comes first when the engine cannot serve all at once: a higher
     /// priority gets the connections it can use before a lower one gets any, and is next in
-    /// the queue. Equal ones share evenly. A running request is not interrupted: connections
-    /// change hands as their requests end, within seconds.
+    /// the queue. Equal priorities share evenly. A running request is not interrupted:
+    /// connections change hands as their requests end, within seconds.
     /// [`crate::Download::set_priority`] changes it. Default 0.
     pub priority: i32,
 }
@@ -213,8 +213,8 @@ impl Default for DownloadOptions {
 }
 
 impl DownloadOptions {
-    /// Takes over what a Metalink says of its file: mirrors, which are all of its URLs but
-    /// the first, size, digests and name. A size, digest or name that is set already stays.
+    /// Takes over what a Metalink says about its file: mirrors, which are all of its URLs but the
+    /// first, size, digests and name. A size, digest or name that is already set stays.
     pub fn add_metalink(&mut self, file: &MetalinkFile) {
         self.mirrors.extend(file.urls.iter().skip(1).cloned());
         self.output.get_or_insert_with(|| PathBuf::from(&file.name));
@@ -228,7 +228,7 @@ impl DownloadOptions {
         self.stall_timeout.unwrap_or(STALL_TIMEOUT)
     }
 
-    /// How long the first byte of all may take.
+    /// How long the very first byte may take.
     pub(crate) fn first_byte_patience(&self) -> Duration {
         self.stall_timeout.unwrap_or(FIRST_BYTE_TIMEOUT)
     }
@@ -257,8 +257,13 @@ impl DownloadOptions {
             let size = exact_words(self.window_bytes);
             return invalid(format!("a window of {size} is too small: 4 MiB is the least"));
         }
-        if self.connections == Connections::Fixed(0) {
+        if matches!(self.connections, Connections::Fixed(0) | Connections::AutoUpTo(0)) {
             return invalid("a download needs a connection, and 0 are allowed".to_owned());
+        }
+        if matches!(self.connections, Connections::AutoUpTo(65..)) {
+            return invalid(
+                "more than 64 connections are only made where all are asked for".to_owned(),
+            );
         }
         if self.limit_rate_bytes_per_second == Some(0) {
             return invalid(
@@ -319,6 +324,8 @@ mod tests {
         assert!(refused(|it| it.window_bytes = 1 << 20).contains("1 MiB"));
         assert!(refused(|it| it.segment_size_bytes = Some(3 << 20)).contains("3 MiB"));
         assert!(refused(|it| it.connections = Connections::Fixed(0)).contains('0'));
+        assert!(refused(|it| it.connections = Connections::AutoUpTo(0)).contains('0'));
+        assert!(refused(|it| it.connections = Connections::AutoUpTo(65)).contains("64"));
         assert!(refused(|it| it.limit_rate_bytes_per_second = Some(0)).contains('0'));
     }
 

@@ -1,8 +1,8 @@
-//! A panic in code that the program brought.
+//! A panic in code that the program supplied.
 
 use std::fmt;
 
-/// What of a program was called.
+/// The part of the program that was called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     Observer,

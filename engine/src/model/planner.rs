@@ -1,43 +1,43 @@
-//! The planner: the state machine that decides what is fetched by whom.
+//! The planner: the state machine that decides which lease fetches what, and from where.
 //!
-//! Inputs go in by `on_*` and [`Planner::tick`], each with the time `now`;
-//! decisions come out of [`Planner::poll_action`]. The planner alone owns
-//! segment state. It never sees a socket: a fetcher is a [`LeaseId`], a response
-//! is a [`Verdict`](super::response::Verdict).
+//! Inputs go in through `on_*` and [`Planner::tick`], each with the time `now`;
+//! decisions come out of [`Planner::poll_action`]. Only the planner owns segment
+//! state. It never sees a socket: a fetcher is a [`LeaseId`], a response is a
+//! [`Verdict`](super::response::Verdict).
 //!
-//! A download runs through these phases: *opening* (one request, which is the
-//! first lease already, and may carry the whole object: see [`holding`]), *preparing* (the
-//! driver opens the output for what the response told), *running*, and, when everything
-//! stored must be given up, *draining* (all leases are cancelled and acknowledged) before it
-//! opens again.
+//! A download runs through these phases: *opening* (one request, which is already the first
+//! lease and may carry the whole object: see [`holding`]), *preparing* (the driver opens the
+//! output as the response described it), *running*, and, when everything stored must be
+//! given up, *draining* (all leases are cancelled and acknowledged) before it opens again.
 //!
-//! The planner is a sum of machines. Each has one matter to decide and keeps the state of it
-//! to itself: [`leases`] who owns which bytes, [`holding`] how long the first response goes
-//! on, [`tail`] who takes over in the end, [`readers`] what is fetched first, [`sources`] who
-//! is asked, [`limits`] how many may be at work, [`asking`] how the object is asked for,
-//! [`identity`] which version it is, [`failures`] how long is waited and when it is enough,
-//! [`meter`] what came. A machine knows nothing of the planner: it is shown what it needs and
-//! answers. What follows for the others is composed here and in the `impl Planner` of
-//! [`judge`] (responses), [`ending`] (leases that end), [`losing`] (sources that fail),
-//! [`restarting`] (everything is given up), [`schedule`] (what is next) and [`steering`]
-//! (what the caller changes).
+//! The planner is a sum of machines. Each decides one matter and keeps its state to itself:
+//! [`leases`] who owns which bytes, [`holding`] how long the first response goes on, [`tail`]
+//! who takes over at the end, [`readers`] what is fetched first, [`sources`] which source is
+//! asked, [`limits`] how many leases may be at work, [`asking`] how the object is asked for,
+//! [`identity`] which version it is, [`failures`] how long to wait and when to give up,
+//! [`meter`] how much arrived. A machine knows nothing of the planner: it is shown what it
+//! needs and answers. The consequences for the other machines are composed here and in the
+//! `impl Planner` of [`judge`] (responses), [`ending`] (leases that end), [`losing`] (sources
+//! that fail), [`restarting`] (giving everything up), [`schedule`] (what is next) and
+//! [`steering`] (what the caller changes).
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use self::asking::Asking;
 use self::failures::Failures;
-use self::holding::{Holding, Share};
+use self::holding::Holding;
 use self::identity::Identity;
 use self::leases::Leases;
 use self::limits::Limits;
 use self::meter::Meter;
 use self::readers::Readers;
 use self::sources::Sources;
-use super::concurrency::{Bound, Learned};
+use super::concurrency::{Bound, Learned, Path};
 use super::range::ByteRange;
 use super::resource::Resource;
 use super::retry::Backoff;
+use super::segment::SegmentMap;
 use crate::model::event::{LimitedBy, MapCell, NoticeCode};
 
 mod action;
@@ -102,7 +102,7 @@ pub struct Planner {
 }
 
 impl Planner {
-    /// A planner of a download that nothing is known of.
+    /// A planner for a download of which nothing is known yet.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         Self {
@@ -128,8 +128,8 @@ impl Planner {
         self.asking.continue_with(opening_range);
     }
 
-    /// Nothing of the object is wanted, as far as is known: the first request asks for one
-    /// byte, to learn what it is.
+    /// No bytes of the object are wanted, as far as is known: the first request asks for
+    /// one byte, to learn what the object is.
     pub fn probe(&mut self) {
         self.asking.open_with(ByteRange::new(0, 1));
     }
@@ -145,37 +145,37 @@ impl Planner {
     }
 
     /// Connections at work.
-    #[must_use]
+    #[cfg(test)]
     pub fn active(&self) -> usize {
         self.leases.len()
     }
 
-    /// The most connections that this download is to have.
+    /// The most connections that this download should have.
     #[must_use]
     pub fn limit(&self) -> usize {
         if self.asking.is_whole() { 1 } else { self.limits.concurrency().limit() }
     }
 
-    /// The most leases that may be now.
+    /// The most leases that may exist now.
     fn places(&self) -> usize {
         self.limit().min(self.limits.allowed())
     }
 
-    /// Whether nothing more is to be decided of what is stored.
+    /// Whether what is stored needs no more decisions.
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Draining { .. } | Phase::Ended)
     }
 
-    /// An earlier download has shown this of the server that answers now.
+    /// An earlier download learned this about the server that answers now.
     pub fn remember(&mut self, learned: Learned) {
         self.limits.remember(learned);
     }
 
-    /// What this download has shown of the server.
+    /// What this download has learned about the server.
     #[must_use]
     pub fn learned(&self) -> Option<Learned> {
         let learned = self.limits.concurrency().learned().filter(|_| !self.asking.is_whole())?;
-        // Where something here held the speed, only a refusal was the server's.
+        // Where this side limited the speed, only a refusal tells something about the server.
         let ours = self.limited_here().is_some();
         (!ours || learned.why == Bound::Server).then_some(learned)
     }
@@ -187,25 +187,31 @@ impl Planner {
         self.limited_here().or_else(|| found().filter(|found| self.was_so_throughout(*found, now)))
     }
 
-    /// Whether what a moment has shown fits all of the download.
+    /// Whether what was measured for a moment fits the whole download.
     fn was_so_throughout(&self, found: LimitedBy, now: Duration) -> bool {
         let whole = match found {
             LimitedBy::Connection { bytes_per_second } => {
                 bytes_per_second.saturating_mul(self.limit() as u64)
             }
             LimitedBy::Link { bytes_per_second } => bytes_per_second,
-            // That is no measure: it was refused.
+            // Nothing was measured here: the server refused.
             _ => return true,
         };
         self.meter.was_throughout(whole, now)
     }
 
-    /// What of this side kept it.
+    /// What on this side limited the speed.
     fn limited_here(&self) -> Option<LimitedBy> {
         if self.settings.speed_limited {
             return Some(LimitedBy::SpeedLimit);
         }
         self.meter.is_storage_bound().then_some(LimitedBy::Disk)
+    }
+
+    /// The number of connections that a large object begins with.
+    #[must_use]
+    pub fn connections_at_first(&self) -> usize {
+        self.limits.concurrency().limit()
     }
 
     /// The longest part that the server grants, where it refused longer ones.
@@ -231,8 +237,8 @@ impl Planner {
         self.leases.cells()
     }
 
-    /// Time passes: starts what may start, gives up what stalls. Call it at
-    /// least every 100 ms.
+    /// Time passes: starts what may start and gives up leases that stall. Call
+    /// it at least every 100 ms.
     pub fn tick(&mut self, now: Duration) {
         self.give_up_stalled(now);
         if self.phase == Phase::Running {
@@ -245,7 +251,20 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// Received bytes wait for the storage. To be told at each tick.
+    /// The machine's addresses or routes changed, or it slept: leases that stay silent for a
+    /// moment after that are asked for anew, and waits because of failures are over.
+    pub fn on_path_changed(&mut self, now: Duration) {
+        self.meter.path_changed(now);
+        self.failures.wait_no_longer();
+        self.schedule(now);
+    }
+
+    /// What TCP shows of the connections, where the system tells. Call it at each tick.
+    pub fn on_path(&mut self, path: Option<Path>) {
+        self.limits.set_path(path);
+    }
+
+    /// Received bytes wait for the storage. Call it at each tick where they do.
     pub fn on_storage_busy(&mut self, now: Duration) {
         self.meter.storage_busy(now);
     }
@@ -257,7 +276,7 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// The output is open for what the first response told.
+    /// The output is open as the first response described it.
     pub fn on_opened(&mut self, segment_size_bytes: u64, restored: &Restored, now: Duration) {
         let Phase::Preparing(id) = self.phase else { return };
         self.phase = Phase::Running;
@@ -273,14 +292,14 @@ impl Planner {
             self.actions.push_back(Action::Store { lease: id, range });
             return;
         }
-        // The response at hand is used as far as its bytes are missing and it
+        // The response at hand is used as far as its bytes are missing, if it
         // begins where a segment, or the prefix of one, is to be continued.
         let run = self.leases.next_run(granted.len().max(1));
         match run.filter(|run| run.start() == granted.start() && !granted.is_empty()) {
             Some(run) => {
                 let range = ByteRange::new(run.start(), run.end().min(granted.end()));
-                let share = self.first_share();
-                self.holding.begin(id, range, share, &mut self.leases);
+                let share_bytes = self.first_share_bytes(range);
+                self.holding.begin(id, range, share_bytes, &mut self.leases);
                 self.actions.push_back(Action::Store { lease: id, range });
             }
             None => self.drop_response(id),
@@ -295,23 +314,25 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// How much of the first response is its own share, among the connections that there
-    /// may be.
-    fn first_share(&self) -> Share {
-        let least = self.settings.first_range_bytes.max(1);
+    /// How much of the first response, which has all of `granted`, is its own share among the
+    /// connections that may follow.
+    fn first_share_bytes(&self, granted: ByteRange) -> u64 {
         if self.asking.is_whole() {
-            return Share::Whole;
+            return granted.len().max(1);
         }
+        let least = self.settings.first_range_bytes.max(1);
         if self.readers.somebody_waits() || self.are_together() {
-            return Share::Bytes(least);
+            return least;
         }
         let connections = self.limits.concurrency().prospect().max(1) as u64;
         let most = self.readers.first_share_bytes(self.limit().max(1) as u64);
-        Share::Fair { connections, least, most }
+        let missing = self.leases.map().map_or(0, SegmentMap::missing_bytes);
+        (missing / connections).min(most).max(least)
     }
 
     /// The fetcher of `id` handed `bytes` to the writers.
     pub fn on_received(&mut self, id: LeaseId, bytes: u64, now: Duration) {
+        let answered = self.leases.get(id).is_some_and(|lease| !lease.has_progressed());
         let Some((came, source)) = self.leases.advance(id, bytes, now) else { return };
         self.meter.received(bytes);
         let step_bytes = self.settings.first_range_bytes;
@@ -322,17 +343,21 @@ impl Planner {
         }
         let whole = self.asking.is_whole();
         if whole && self.leases.map().is_none() {
-            self.identity.end_mut().came(came.end());
+            self.identity.end.came(came.end());
         }
-        if let Some(active) = self.limits.confirm_suspicion(now) {
+        if let Some(active) = self.limits.confirm_suspicion(&self.leases, now) {
             self.refused(active, now);
         }
         self.watch_prelude(now);
-        if self.limits.concurrency().is_judging() && self.phase == Phase::Running {
+        if self.limits.concurrency().is_due(now) && self.phase == Phase::Running {
             self.observe(now);
         }
         if self.failures.progress(whole, came.end()) {
             self.asking.progress();
+        }
+        if answered {
+            // Others may have waited for this response.
+            self.schedule(now);
         }
     }
 
@@ -371,9 +396,10 @@ impl Planner {
 
     fn observe(&mut self, now: Duration) {
         self.limits.observe(self.meter.received_bytes(), &self.leases, now);
+        self.shed(now);
     }
 
-    /// To be asked whenever something came.
+    /// Called whenever bytes arrive.
     fn watch_prelude(&mut self, now: Duration) {
         match self.phase {
             Phase::Running => self.readers.watch(&self.leases, now),

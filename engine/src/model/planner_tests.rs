@@ -5,7 +5,7 @@ use super::crew::{Crew, Task, resource, settings};
 use super::*;
 use crate::model::config::Connections;
 use crate::model::error::ErrorKind;
-use crate::model::response::Verdict;
+use crate::model::response::{Lie, Verdict};
 
 const SEGMENT: u64 = 1 << 20;
 
@@ -375,6 +375,27 @@ fn an_object_that_changes_twice_is_told() {
         told.iter().any(|a| matches!(a, Action::Fail(f) if f.kind == ErrorKind::ObjectChanged)),
         "{told:?}"
     );
+}
+
+#[test]
+fn a_content_coding_that_is_not_ours_says_nothing_of_a_later_lie() {
+    let mut planner = opened(1, 64 * SEGMENT);
+    actions(&mut planner);
+    let mut now = Duration::from_secs(1);
+    planner.on_received(1, FIRST_RANGE_BYTES, now);
+    planner.on_ended(1, LeaseEnd::Complete, now);
+    let coding = || Lie::EncodingDiffers { expected: None, got: Some("gzip".to_owned()) };
+    let whole = || Verdict::Whole { resource: resource(64 * SEGMENT, "a") };
+    for lie in [Verdict::Lie(coding()), Verdict::Lie(coding()), whole()] {
+        let told = actions(&mut planner);
+        let Some(Action::Fetch { lease, .. }) = told.last() else { panic!("{told:?}") };
+        planner.on_verdict(*lease, lie, now);
+        planner.on_ended(*lease, LeaseEnd::Dropped, now);
+        now += Duration::from_secs(10);
+        planner.tick(now);
+    }
+    let told = actions(&mut planner);
+    assert!(told.iter().any(|a| matches!(a, Action::Reset { forget_identity: false })), "{told:?}");
 }
 
 #[test]

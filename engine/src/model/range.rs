@@ -1,8 +1,8 @@
 //! Byte ranges and the codec of the `Range` and `Content-Range` fields.
 //!
-//! Everywhere in the engine a range is half-open: `[start, end)`. The
-//! inclusive form of RFC 9110 exists in this file alone, so that a mistake by
-//! one can only be made, and is only tested, here.
+//! Everywhere in the engine a range is half-open: `[start, end)`. Only this
+//! file knows the inclusive form of RFC 9110, so that off-by-one mistakes can
+//! only be made, and are only tested, here.
 
 use std::fmt;
 
@@ -118,33 +118,24 @@ pub enum ContentRange {
 }
 
 /// Why a `Content-Range` was not believed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum RangeError {
     /// Not of the form `bytes a-b/n`, `bytes a-b/*` or `bytes */n`.
+    #[error("not of the form `bytes FIRST-LAST/TOTAL`")]
     Syntax,
     /// A unit other than bytes.
+    #[error("its unit is not bytes")]
     Unit,
     /// A number above [`MAX_OBJECT_BYTES`].
+    #[error("a number in it is larger than any file")]
     TooLarge,
     /// The last byte comes before the first.
+    #[error("its last byte comes before its first")]
     Inverted,
     /// The last byte is not inside the total.
+    #[error("its last byte is not inside its total")]
     BeyondTotal,
 }
-
-impl fmt::Display for RangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Syntax => "not of the form `bytes FIRST-LAST/TOTAL`",
-            Self::Unit => "its unit is not bytes",
-            Self::TooLarge => "a number in it is larger than any file",
-            Self::Inverted => "its last byte comes before its first",
-            Self::BeyondTotal => "its last byte is not inside its total",
-        })
-    }
-}
-
-impl std::error::Error for RangeError {}
 
 impl ContentRange {
     /// Reads the value of a `Content-Range` field (RFC 9110 section 14.4).

@@ -32,8 +32,8 @@ impl RateEstimator {
         Self { tau_seconds, first: None, last: None, sum: 0.0, weight: 0.0 }
     }
 
-    /// Forgets all where nothing arrived for so long before `now`: a mean over a silence
-    /// and what came before it is the speed of neither.
+    /// Forgets everything if nothing arrived for `silence` before `now`: a mean over a
+    /// silence and the bytes before it is the speed of neither.
     pub fn forget_after(&mut self, silence: Duration, now: Duration) {
         if self.last.is_some_and(|last| now.saturating_sub(last) >= silence) {
             *self = Self { first: None, last: None, sum: 0.0, weight: 0.0, ..*self };
@@ -59,12 +59,12 @@ impl RateEstimator {
             self.sum = self.sum * kept + (1.0 - kept) * (bytes as f64 / elapsed);
             self.weight = self.weight * kept + (1.0 - kept);
         } else if self.weight > 0.0 {
-            // The limit of the above for a vanishing time.
+            // The limit of the above as the time vanishes.
             self.sum += bytes as f64 / self.tau_seconds;
         }
     }
 
-    /// Bytes a second at `now`, taking it that nothing arrived since the last record.
+    /// Bytes a second at `now`, assuming that nothing arrived since the last record.
     #[must_use]
     pub fn rate(&self, now: Duration) -> f64 {
         let Some(last) = self.last else { return 0.0 };
@@ -135,7 +135,7 @@ impl TokenBucket {
         self.last = self.last.max(now);
         let earned =
             i128::try_from(nanos).unwrap_or(i128::MAX).saturating_mul(self.rate_bytes_per_second);
-        // What a wait was rounded up by is kept, even without a burst.
+        // The excess of rounded-up waits is kept, even without a burst.
         let most = self.burst.max(self.rate_bytes_per_second);
         self.balance = self.balance.saturating_add(earned).min(most);
     }

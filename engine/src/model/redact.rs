@@ -6,8 +6,8 @@ use url::Url;
 
 use super::name::escape_for_terminal;
 
-/// A URL without userinfo, query and fragment, escaped for a terminal; a query
-/// that was there shows as `?…`.
+/// A URL without userinfo, query and fragment, escaped for a terminal; an
+/// omitted query shows as `?…`.
 ///
 /// Text that is no URL is shown up to its first `?` or `#` and from its last
 /// `@` on; where a password may reach over that cut, only its scheme is shown.
@@ -19,7 +19,7 @@ pub fn redact_url(text: &str) -> String {
     }
 }
 
-/// The same of a URL that is parsed already.
+/// The same for a URL that is already parsed.
 pub(crate) fn redact(url: &Url) -> String {
     if url.cannot_be_a_base() {
         // The path of `data:` is itself the content; without a scheme, a user

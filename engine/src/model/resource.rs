@@ -1,10 +1,10 @@
-//! What a response says of the object as a whole.
+//! What a response says about the object as a whole.
 
 use super::validator::Validator;
 
 /// The object as one response described it. The first accepted response, or
 /// the checkpoint, sets what all later ones are compared with.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Resource {
     /// The object's size in bytes, if the response told it.
     pub total: Option<u64>,

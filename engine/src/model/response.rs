@@ -4,7 +4,7 @@
 //! [`Verdict::Partial`] or [`Verdict::Whole`], and every way in which a server
 //! is known to lie has its own [`Lie`], so that each has a test and a remedy.
 
-use std::fmt::{self, Write as _};
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use http::header::{self, HeaderMap, HeaderName};
@@ -25,20 +25,20 @@ pub enum Asked {
     Whole,
 }
 
-/// What a response is.
+/// What a response means.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// A 206 with bytes of our object.
     Partial {
         /// Starts where it was asked to and ends there or earlier; not empty.
         range: ByteRange,
-        /// The object as this response tells it; its total is known.
+        /// The object as this response describes it; its total is known.
         resource: Resource,
     },
     /// A 200 with our object from its first byte.
     Whole {
-        /// The object as this response tells it; its total is the
-        /// `Content-Length`, if there is one, and it has ranges where the server
+        /// The object as this response describes it; its total is the
+        /// `Content-Length`, if there is one, and it has ranges if the server
         /// says that it accepts them.
         resource: Resource,
     },
@@ -54,13 +54,13 @@ pub enum Verdict {
     },
     /// Another version of the object: its total or its validator differs.
     Changed {
-        /// The object as this response tells it.
+        /// The object as this response describes it.
         seen: Resource,
     },
     /// The entity tag differs and nothing else does, with the same total: the
     /// object changed, or the server's edges make tags of their own.
     TagDiffers {
-        /// The object as this response tells it.
+        /// The object as this response describes it.
         seen: Resource,
     },
     /// A 412: the object is no longer the one that was asked for.
@@ -95,14 +95,17 @@ pub enum Verdict {
     },
 }
 
-/// One way in which a response does not say what it must.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One way in which a response breaks its promises.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Lie {
     /// A 206 that does not say which bytes it holds.
+    #[error("the server sent a 206 without a Content-Range")]
     NoContentRange,
     /// A `Content-Range` that cannot be read, or more than one; as sent.
+    #[error("the server sent an unusable Content-Range, {}", quoted(.0))]
     BadContentRange(String),
     /// A 206 whose first byte is not the one that was asked for.
+    #[error("the server sent bytes {got} although {asked} was asked for")]
     StartsElsewhere {
         /// The range in the request.
         asked: ByteRange,
@@ -110,6 +113,7 @@ pub enum Lie {
         got: ByteRange,
     },
     /// A 206 that ends after what was asked for.
+    #[error("the server sent bytes {got}, beyond the {asked} that was asked for")]
     EndsBeyond {
         /// The range in the request.
         asked: ByteRange,
@@ -117,8 +121,14 @@ pub enum Lie {
         got: ByteRange,
     },
     /// A 206 whose total is `*`.
+    #[error("the server sent a range without the object's total size")]
     UnknownTotal,
     /// A 206 whose `Content-Length` is not the length of its range.
+    #[error(
+        "the server announced {} for a range of {}",
+        unlike(*.length_bytes, *.range_bytes),
+        unlike(*.range_bytes, *.length_bytes)
+    )]
     LengthMismatch {
         /// The length of the `Content-Range` in bytes.
         range_bytes: u64,
@@ -126,17 +136,34 @@ pub enum Lie {
         length_bytes: u64,
     },
     /// A `multipart/byteranges` although one range was asked for.
+    #[error("the server sent several parts for one range")]
     Multipart,
     /// A transfer coding besides `chunked`: the bytes are not the object's; as sent.
+    #[error(
+        "the server sent the transfer coding {}, which nobody asked for: these are not the \
+         object's bytes",
+        quoted(.0)
+    )]
     TransferCoding(String),
     /// Another total than the object's under the same strong entity tag.
+    #[error(
+        "the server sent a total of {} under the entity tag of {}",
+        unlike(*.got, *.expected),
+        unlike(*.expected, *.got)
+    )]
     OtherTotal {
         /// The object's size in bytes.
         expected: u64,
         /// The size in this response.
         got: u64,
     },
-    /// A whole object of another length than before, and nothing that says another version.
+    /// A whole object of another length than before, without any sign of another version.
+    #[error(
+        "the server sent {} as the whole object, after a length of {}, and nothing that says \
+         another version",
+        unlike(*.got, *.expected),
+        unlike(*.expected, *.got)
+    )]
     OtherLength {
         /// The object's size in bytes.
         expected: u64,
@@ -144,6 +171,12 @@ pub enum Lie {
         got: u64,
     },
     /// A total that is the end of the part that was asked for, and not the object's.
+    #[error(
+        "the server sent a total of {}, which is the end of the part that was asked for, after \
+         a total of {}",
+        unlike(*.got, *.expected),
+        unlike(*.expected, *.got)
+    )]
     TotalOfPart {
         /// The object's size in bytes.
         expected: u64,
@@ -151,27 +184,37 @@ pub enum Lie {
         got: u64,
     },
     /// A 200 as long as the part that was asked for.
+    #[error(
+        "the server sent a 200 of {}, as long as the part that was asked for",
+        size_words(*.length_bytes)
+    )]
     PartAsWhole {
         /// Its length in bytes.
         length_bytes: u64,
     },
     /// A content coding other than that of the object so far.
+    #[error("the server sent {} after {}", coding(.got.as_ref()), coding(.expected.as_ref()))]
     EncodingDiffers {
         /// The coding so far; `None` for identity.
         expected: Option<String>,
         /// The coding of this response; `None` for identity.
         got: Option<String>,
     },
-    /// A 200 whose `Content-Range` does not say the whole object.
+    /// A 200 whose `Content-Range` is not the whole object.
+    #[error("the server sent a 200 with a Content-Range, a part posing as the whole")]
     WholeHasContentRange,
-    /// A 206 that says a part although no range was asked for.
+    /// A 206 for a part although no range was asked for.
+    #[error("the server sent a part although the whole object was asked for")]
     PartialUnasked,
     /// A size that is no number, contradicts itself or is larger than
     /// [`range::MAX_OBJECT_BYTES`]; as sent.
+    #[error("the server sent an impossible size, {}", quoted(.0))]
     TooLarge(String),
     /// A redirect without a `Location` that is text.
+    #[error("the server sent a redirect without a usable Location")]
     NoLocation,
     /// A status that answers no request of ours, such as 204 or 304.
+    #[error("the server sent status {0}, which answers no download")]
     UnexpectedStatus(u16),
 }
 
@@ -212,86 +255,22 @@ impl Lie {
     }
 }
 
-impl fmt::Display for Lie {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let coding = |name: &Option<String>| match name {
-            Some(name) => format!("content coding {}", quoted(name)),
-            None => "no content coding".to_owned(),
-        };
-        match self {
-            Self::NoContentRange => f.write_str("the server sent a 206 without a Content-Range"),
-            Self::BadContentRange(value) => {
-                write!(f, "the server sent an unusable Content-Range, {}", quoted(value))
-            }
-            Self::StartsElsewhere { asked, got } => {
-                write!(f, "the server sent bytes {got} although {asked} was asked for")
-            }
-            Self::EndsBeyond { asked, got } => {
-                write!(f, "the server sent bytes {got}, beyond the {asked} that was asked for")
-            }
-            Self::UnknownTotal => {
-                f.write_str("the server sent a range without the object's total size")
-            }
-            Self::LengthMismatch { range_bytes, length_bytes } => {
-                let (length, range) = differing(*length_bytes, *range_bytes);
-                write!(f, "the server announced {length} for a range of {range}")
-            }
-            Self::Multipart => f.write_str("the server sent several parts for one range"),
-            Self::TransferCoding(value) => write!(
-                f,
-                "the server sent the transfer coding {}, which nobody asked for: these are not \
-                 the object's bytes",
-                quoted(value)
-            ),
-            Self::OtherTotal { expected, got } => {
-                let (got, expected) = differing(*got, *expected);
-                write!(f, "the server sent a total of {got} under the entity tag of {expected}")
-            }
-            Self::OtherLength { expected, got } => {
-                let (got, expected) = differing(*got, *expected);
-                write!(
-                    f,
-                    "the server sent {got} as the whole object, after a length of {expected}, \
-                     and nothing that says another version"
-                )
-            }
-            Self::TotalOfPart { expected, got } => {
-                let (got, expected) = differing(*got, *expected);
-                write!(
-                    f,
-                    "the server sent a total of {got}, which is the end of the part that was \
-                     asked for, after a total of {expected}"
-                )
-            }
-            Self::PartAsWhole { length_bytes } => write!(
-                f,
-                "the server sent a 200 of {}, as long as the part that was asked for",
-                size_words(*length_bytes)
-            ),
-            Self::EncodingDiffers { expected, got } => {
-                write!(f, "the server sent {} after {}", coding(got), coding(expected))
-            }
-            Self::WholeHasContentRange => f.write_str(
-                "the server sent a 200 with a Content-Range, a part posing as the whole",
-            ),
-            Self::PartialUnasked => {
-                f.write_str("the server sent a part although the whole object was asked for")
-            }
-            Self::TooLarge(value) => {
-                write!(f, "the server sent an impossible size, {}", quoted(value))
-            }
-            Self::NoLocation => f.write_str("the server sent a redirect without a usable Location"),
-            Self::UnexpectedStatus(status) => {
-                write!(f, "the server sent status {status}, which answers no download")
-            }
-        }
-    }
+/// A size, for a message that says that it is not `other`.
+fn unlike(size: u64, other: u64) -> String {
+    differing(size, other).0
+}
+
+fn coding(name: Option<&String>) -> String {
+    name.map_or_else(
+        || "no content coding".to_owned(),
+        |it| format!("content coding {}", quoted(it)),
+    )
 }
 
 /// Judges a response's status and header fields.
 ///
-/// `expected` is what the first accepted response, or the checkpoint, said of
-/// the object; without it the response itself sets the expectation.
+/// `expected` is what the first accepted response, or the checkpoint, said
+/// about the object; without it the response itself sets the expectation.
 #[must_use]
 pub fn classify(
     asked: Asked,
@@ -384,7 +363,7 @@ fn whole(asked: Asked, headers: &HeaderMap, expected: Option<&Resource>) -> Resu
     the_object(seen, length, expected)
 }
 
-/// Judges a body that is said to be the whole object.
+/// Judges a body that claims to be the whole object.
 fn the_object(
     mut seen: Resource,
     length: Option<u64>,
@@ -397,9 +376,9 @@ fn the_object(
     let total_differs = expected.total.zip(seen.total).is_some_and(|(a, b)| a != b);
     let types = expected.media_type().zip(seen.media_type());
     let type_differs = types.as_ref().is_some_and(|(ours, theirs)| ours != theirs);
-    // A page in place of the object often has a validator or a coding of its
-    // own, and is often made as it is sent, without a length. So this comes
-    // first: taken for a change, the restart would download the page.
+    // A page in place of the object often has a validator or a coding of its own, and is often
+    // generated as it is sent, without a length. So this check comes first: if the page were taken
+    // for a change, the restart would download it.
     if type_differs && (total_differs || seen.total.is_none()) {
         return Ok(imposter(expected, &seen));
     }
@@ -413,8 +392,8 @@ fn the_object(
         same_length(expected, &seen)?;
         return Ok(Verdict::Whole { resource: seen });
     }
-    // A plain stream joins nothing, so less than a validator will do: a server
-    // that has lost it has still the object. A page would have another length.
+    // A plain stream joins nothing, so less than a validator will do: a server that has lost its
+    // validator still has the object. A page would have another length.
     let alike = expected.total.is_some()
         && expected.total == seen.total
         && expected.media_type() == seen.media_type();
@@ -484,7 +463,7 @@ fn redirect(headers: &HeaderMap) -> Result<Verdict, Lie> {
     Ok(Verdict::Redirect { location })
 }
 
-/// Raw bytes that are no UTF-8, as browsers ask for them.
+/// Raw bytes that are not UTF-8, escaped as browsers do it.
 fn escaped(raw: &[u8]) -> String {
     let mut text = String::with_capacity(raw.len() * 2);
     for byte in raw {
@@ -505,8 +484,8 @@ fn same_encoding(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     Err(Lie::EncodingDiffers { expected, got })
 }
 
-/// A strong entity tag is of one sequence of bytes (RFC 9110 section 8.8.1): with
-/// another total it is a lie and not another version.
+/// A strong entity tag belongs to one sequence of bytes (RFC 9110 section 8.8.1):
+/// with another total it is a lie and not another version.
 fn same_total(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     match (expected.total, seen.total) {
         (Some(expected_bytes), Some(got))
@@ -518,8 +497,8 @@ fn same_total(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     }
 }
 
-/// Of a body that is said to be the whole object: another length, with nothing that says
-/// another version, may be what a broken server or proxy has of it.
+/// Checks a body that claims to be the whole object: another length, without any sign of
+/// another version, may be a broken server's or proxy's.
 fn same_length(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     match (expected.total, seen.total) {
         (Some(expected), Some(got)) if expected != got => Err(Lie::OtherLength { expected, got }),
@@ -527,7 +506,7 @@ fn same_length(expected: &Resource, seen: &Resource) -> Result<(), Lie> {
     }
 }
 
-/// What a `Content-Range` says of a body that should be the whole object.
+/// What a `Content-Range` says about a body that should be the whole object.
 enum Span {
     /// Nothing that can be used.
     Unsaid,
@@ -537,8 +516,8 @@ enum Span {
     Part,
 }
 
-/// Reads the field as leniently as can be without taking a part for the whole:
-/// `bytes=0-9/10`, `bytes 0-9/*` beside the length, or the unit alone.
+/// Reads the field as leniently as possible without taking a part for the
+/// whole: `bytes=0-9/10`, `bytes 0-9/*` beside the length, or the unit alone.
 fn span(headers: &HeaderMap, length: Option<u64>) -> Span {
     if !headers.contains_key(header::CONTENT_RANGE) {
         return Span::Unsaid;
@@ -565,7 +544,7 @@ fn span(headers: &HeaderMap, length: Option<u64>) -> Span {
     }
 }
 
-/// All that header fields say of the object, but its total.
+/// Everything that header fields say about the object, except its total.
 fn resource(headers: &HeaderMap) -> Resource {
     let present =
         |name: HeaderName| headers.get(&name).map(|value| charset::text(value.as_bytes()));

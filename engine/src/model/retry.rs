@@ -1,8 +1,8 @@
 //! How long to leave a server alone after a failure, and when to give up.
 //!
-//! One attempt is one round of the whole download without any progress:
-//! sixteen connections that fail together are one, and a single byte that was
-//! not held before starts the count again.
+//! One attempt is one round of the whole download without any progress: sixteen
+//! connections that fail together count as one, and a single byte that was not
+//! held before starts the count again.
 
 use std::time::Duration;
 
@@ -42,12 +42,11 @@ impl Backoff {
     }
 
     /// The next round, or `None` when `max_attempts` rounds went by without progress, or
-    /// when with this one they would take longer than `max_time`.
+    /// when the rounds including this one would take longer than `max_time`.
     ///
     /// The wait doubles from `base` up to `max_backoff`, of which 75 to 100 %
     /// are taken, so that many clients of one server do not come back in step.
-    /// It is never shorter than `retry_after`, of which at most
-    /// `max_retry_after` counts.
+    /// It is never shorter than `retry_after`, capped at `max_retry_after`.
     pub fn fail(&mut self, retry_after: Option<Duration>, now: Duration) -> Option<Round> {
         if self.attempts >= self.policy.max_attempts {
             return None;

@@ -1,8 +1,8 @@
 //! Samples of what is stored, by which a URL shows that it has the same object.
 //!
-//! Files that differ often begin alike, so the last complete segment is always one of
-//! them, and another is chosen at random. Where no segment is complete, what is stored of
-//! those that were begun has to do.
+//! Files that differ often begin alike, so the last complete segment is always one of the
+//! samples, and another is chosen at random. If no segment is complete, the stored bytes
+//! of begun ones must do.
 
 use std::io;
 
@@ -12,13 +12,13 @@ use super::checkpoint::{Checkpoint, SegmentRecord};
 use super::digest_tree::SegmentHasher;
 use super::range::ByteRange;
 
-/// Of bytes without a hash so many are compared at most.
+/// At most this many bytes without a hash are compared.
 const MOST_BYTES: u64 = 1 << 20;
 
-/// Less of a segment that is not complete shows nothing: files that differ begin alike.
+/// Less of an incomplete segment shows nothing: files that differ begin alike.
 const LEAST_BYTES: u64 = 64 << 10;
 
-/// What bytes must be to be those that are stored.
+/// What bytes must be to match the stored ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
     /// A segment with this hash, which may be all of the object.
@@ -41,8 +41,8 @@ pub(crate) struct Proof {
 }
 
 impl Proof {
-    /// Of what `checkpoint` says is complete; `None` when that is nothing. `read` gives
-    /// stored bytes, for segments that were not hashed.
+    /// A proof from what `checkpoint` says is complete; `None` when nothing is. `read`
+    /// gives stored bytes, for segments that were not hashed.
     pub(crate) fn of(
         checkpoint: &Checkpoint,
         seed: u64,
@@ -74,7 +74,7 @@ impl Proof {
         Self::of_stored(&ranges, seed, read)
     }
 
-    /// Of bytes that are stored, where no segment is complete.
+    /// A proof from stored bytes, where no segment is complete.
     pub(crate) fn of_begun(
         begun: impl Iterator<Item = ByteRange>,
         seed: u64,
@@ -96,7 +96,7 @@ impl Proof {
         Self::of_bytes(last_and_another(ranges, seed).filter_map(sample))
     }
 
-    /// Of these bytes, each with its offset.
+    /// A proof from these bytes, each piece with its offset.
     pub(crate) fn of_bytes(samples: impl Iterator<Item = (u64, Bytes)>) -> Option<Self> {
         Self::from(samples.map(|(start, bytes)| Sample {
             range: ByteRange::new(start, start + bytes.len() as u64),
@@ -138,7 +138,7 @@ fn last_and_another<T: Copy>(all: &[T], seed: u64) -> impl Iterator<Item = T> {
     all.last().copied().into_iter().chain(another.map(|index| all[index]))
 }
 
-/// Compares what comes with a sample.
+/// Compares arriving bytes with a sample.
 pub(crate) struct Check<'a> {
     left: &'a [u8],
     hashing: Option<(SegmentHasher, [u8; 32])>,
@@ -168,12 +168,12 @@ impl<'a> Check<'a> {
         !self.differs
     }
 
-    /// Whether something came that is not what is stored.
+    /// Whether any byte differed from what is stored.
     pub(crate) fn differs(&self) -> bool {
         self.differs
     }
 
-    /// Whether all that came is what is stored.
+    /// Whether everything that arrived matches what is stored.
     pub(crate) fn holds(&self) -> bool {
         !self.differs && self.hashing.as_ref().is_none_or(|(hasher, hash)| hasher.finish() == *hash)
     }

@@ -34,17 +34,17 @@ pub enum SegmentState {
     Complete,
 }
 
-/// As large as a mapped window, which is then brought in once and not for each
-/// part of it.
+/// As large as a mapped window, which is then brought in once rather than for
+/// each part of it.
 const WINDOW_BYTES: u64 = 2 << 20;
 
-/// With so many segments, one of them is a small part of a download: however
+/// With this many segments, one of them is a small part of a download: however
 /// they are dealt out to sixteen connections, these end nearly together.
 const FINE_SEGMENTS: u64 = 1024;
 
 /// The segment size for an object of `total_bytes`: a power of two, such that
-/// there are about [`FINE_SEGMENTS`] of them, but no less than 256 KiB and no
-/// more than 2 MiB, unless there would be more than [`MAX_SEGMENTS`].
+/// there are about [`FINE_SEGMENTS`] of them, but at least 256 KiB and at most
+/// 2 MiB, unless there would be more than [`MAX_SEGMENTS`].
 #[must_use]
 pub fn choose_segment_size(total_bytes: u64) -> u64 {
     let fine = total_bytes.div_ceil(FINE_SEGMENTS).next_power_of_two();
@@ -52,9 +52,9 @@ pub fn choose_segment_size(total_bytes: u64) -> u64 {
     fine.clamp(MIN_CHOSEN_SEGMENT_BYTES, WINDOW_BYTES).max(least)
 }
 
-/// The size of the segments of an object of `total_bytes`: `wanted`, raised
-/// where there would be more than [`MAX_SEGMENTS`], or the one that is chosen
-/// where nobody wants any.
+/// The size of the segments of an object of `total_bytes`: `wanted`, raised if
+/// there would be more than [`MAX_SEGMENTS`], or the size chosen for it if none
+/// is wanted.
 #[must_use]
 pub fn segment_size(total_bytes: u64, wanted: Option<u64>) -> u64 {
     match wanted {
@@ -117,14 +117,8 @@ impl SegmentMap {
 
     /// How many segments there are.
     #[must_use]
-    pub fn len(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.states.len()
-    }
-
-    /// Whether the object is empty.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.states.is_empty()
     }
 
     /// The bytes of segment `index`.
@@ -152,7 +146,7 @@ impl SegmentMap {
         self.missing_bytes
     }
 
-    /// What segment `index` adds to them in `state`.
+    /// How much segment `index` adds to the missing bytes in `state`.
     fn missing_in(&self, index: usize, state: SegmentState) -> u64 {
         match state {
             SegmentState::Missing { prefix_bytes } => self.range(index).len() - prefix_bytes,
@@ -206,8 +200,8 @@ impl SegmentMap {
         Some(ByteRange::new(start, self.range(last).end()))
     }
 
-    /// Where the first segment starts of which not all bytes are here; the
-    /// object's end when there is none.
+    /// The start of the first segment that is not all here; the object's end if
+    /// there is none.
     pub fn frontier(&mut self) -> u64 {
         while let Some(state) = self.states.get(self.first_open) {
             if matches!(state, SegmentState::Missing { .. } | SegmentState::Leased(_)) {
@@ -242,8 +236,8 @@ impl SegmentMap {
         }
     }
 
-    /// What `lease` still owns in `range` becomes missing; `position` is the
-    /// first byte that it did not hand over.
+    /// The part of `range` that `lease` still owns becomes missing; `position`
+    /// is the first byte that it did not hand over.
     pub fn release(&mut self, lease: LeaseId, range: ByteRange, position: u64) {
         for index in self.touched(range) {
             if self.states[index] == SegmentState::Leased(lease) {
@@ -258,7 +252,7 @@ impl SegmentMap {
         self.set(index, SegmentState::Complete);
     }
 
-    /// What is stored of segment `index` is not good: all of it is missing.
+    /// The stored bytes of segment `index` are bad: all of it is missing.
     /// Segments that are being fetched are left alone.
     pub fn forget(&mut self, index: usize) {
         if !matches!(self.states.get(index), None | Some(SegmentState::Leased(_))) {

@@ -62,7 +62,7 @@ proptest! {
                 }
                 _ => {}
             }
-            for index in 0..map.len() {
+            for index in 0..map.count() {
                 if map.state(index) == SegmentState::Written {
                     map.complete(index);
                 }

@@ -1,8 +1,8 @@
 //! Parts of an object: which of its bytes are wanted, and where these are in
 //! what is downloaded, which is the parts one after the other.
 //!
-//! Everything else in the engine counts offsets in what is downloaded. Only
-//! where a request is made and its response is read are they translated, here.
+//! Everything else in the engine counts offsets in what is downloaded. They are
+//! translated only here, where a request is made and its response is read.
 
 use std::fmt;
 use std::str::FromStr;
@@ -134,8 +134,8 @@ impl Selection {
     }
 
     /// What the first request asks for, before the object's size is known: about
-    /// `want_bytes` of the first part. Where only the size tells where that is, one
-    /// byte, for the size.
+    /// `want_bytes` of the first part. If its position depends on the size, one
+    /// byte, to learn the size.
     #[must_use]
     pub fn opening(&self, want_bytes: u64) -> ByteRange {
         let want_bytes = want_bytes.max(1);
@@ -149,11 +149,11 @@ impl Selection {
         }
     }
 
-    /// The bytes that are wanted of an object of `object_bytes`. A part that it
-    /// does not have to its end is taken as far as it goes, as a server does.
+    /// The wanted bytes of an object of `object_bytes`. A part that it has only
+    /// partly is cut, as a server does.
     ///
     /// # Errors
-    /// When it has nothing of a part.
+    /// When the object has no byte of a part.
     pub fn of(&self, object_bytes: u64) -> Result<Selected, Beyond> {
         let mut parts: Vec<ByteRange> = Vec::with_capacity(self.0.len());
         for &part in &self.0 {
@@ -169,7 +169,7 @@ impl Selection {
         Ok(Selected { object_bytes, parts })
     }
 
-    /// The first part that an object of `object_bytes` does not have to its end.
+    /// The first part that an object of `object_bytes` does not have in full.
     #[must_use]
     pub fn cut_by(&self, object_bytes: u64) -> Option<String> {
         let cut = self.0.iter().find(|part| match part {
@@ -186,12 +186,12 @@ impl Selection {
 pub struct Selected {
     /// The object's size in bytes.
     pub object_bytes: u64,
-    /// Where they are in it, in the order in which they are written. None is empty.
+    /// Their ranges in the object, in the order in which they are written. None is empty.
     pub parts: Vec<ByteRange>,
 }
 
 impl Selected {
-    /// How many bytes that is, all together; `None` where no number holds it.
+    /// The number of bytes, all together; `None` if it does not fit.
     #[must_use]
     pub fn len_bytes(&self) -> Option<u64> {
         let sum = |sum: u64, part: &ByteRange| sum.checked_add(part.len());
@@ -199,8 +199,8 @@ impl Selected {
     }
 
     /// Where the first bytes of `wanted`, a range of what is downloaded, are in
-    /// the object: as many as follow each other there. `None` for what is beyond
-    /// the end, or empty.
+    /// the object: as many as are consecutive there. `None` if it is beyond the
+    /// end, or empty.
     #[must_use]
     pub fn in_object(&self, wanted: ByteRange) -> Option<ByteRange> {
         let mut before = 0;
@@ -258,7 +258,10 @@ mod tests {
         ] {
             let error = text.parse::<Selection>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");
-            assert!(error.hint().is_some_and(|hint| hint.contains("FIRST-LAST")), "{text:?}");
+            assert!(
+                error.hint().is_some_and(|hint| hint.to_string().contains("FIRST-LAST")),
+                "{text:?}"
+            );
         }
         let many = vec!["0-1"; MAX_PARTS + 1].join(",");
         assert!(many.parse::<Selection>().is_err());

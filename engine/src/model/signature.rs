@@ -1,15 +1,15 @@
-//! What the first bytes of a file show it to be, against what its name promises.
+//! What the first bytes of a file show it to be, compared with what its name promises.
 //!
 //! Servers answer with a page, and status 200, where a login is missing, a quota is
 //! used up or the object is gone. Such a file is kept under the name that was asked
-//! for; what this finds is worth a word to its owner. There are no false alarms:
-//! only kinds of files that never begin like text are known here.
+//! for, but its owner should be told. There are no false alarms: only kinds of
+//! files that never begin like text are known here.
 
-/// So many bytes are enough to tell, also below a licence in a comment.
+/// Enough bytes to tell, even below a licence in a comment.
 pub(crate) const READ_BYTES: u64 = 4096;
 
 /// Extensions of files that begin with a signature of their own, by kind. Not `ts`
-/// (TypeScript), not `doc` and `xls`, which are pages at times on purpose.
+/// (TypeScript), nor `doc` and `xls`, which are sometimes pages on purpose.
 const KINDS: &[(&str, &[&str])] = &[
     (
         "a film",
@@ -40,8 +40,8 @@ const KINDS: &[(&str, &[&str])] = &[
     ("a model", &["gguf", "safetensors"]),
 ];
 
-/// Media types whose content never begins like text, without those of [`KINDS`]'s
-/// sound, film and image, which have a top level of their own.
+/// Media types whose content never begins like text, except the sound, film and
+/// image types of [`KINDS`], which have a top level of their own.
 const TYPES: &[(&str, &str)] = &[
     ("application/epub+zip", "a document"),
     ("application/gzip", "an archive"),
@@ -95,8 +95,8 @@ pub(crate) fn may_be_playlist(name: &str, media_type: Option<&str>) -> bool {
     by_name || media_type.is_some_and(|media_type| TYPES.contains(&media_type))
 }
 
-/// Which list of the parts of a film begins with these bytes. Not any list of songs: only
-/// one of HLS has tags of `#EXT-X-`.
+/// Which list of the parts of a film begins with these bytes. A list of songs does not
+/// count: only HLS has tags of `#EXT-X-`.
 pub(crate) fn playlist(first: &[u8]) -> Option<&'static str> {
     let text = first.strip_prefix(b"\xef\xbb\xbf").unwrap_or(first).trim_ascii_start();
     let holds = |what: &[u8]| text.windows(what.len()).any(|window| window == what);
@@ -110,7 +110,7 @@ pub(crate) fn playlist(first: &[u8]) -> Option<&'static str> {
 
 /// What a file with these first bytes is, if it is a page, XML, JSON or the like.
 pub(crate) fn other_content(first: &[u8]) -> Option<&'static str> {
-    // Every second byte of such a text in UTF-16 is zero.
+    // Every second byte of such text in UTF-16 is zero.
     let wide = first.starts_with(&[0xff, 0xfe]) || first.starts_with(&[0xfe, 0xff]);
     let narrow: Vec<u8>;
     let first = if wide {

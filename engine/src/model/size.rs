@@ -22,16 +22,16 @@ pub fn size_words(bytes: u64) -> String {
     format!("{text} {}", NAMES[unit])
 }
 
-/// The same with the count of bytes, where every byte matters: `1 MiB (1048577 bytes)`.
+/// The same, with the number of bytes where every byte matters: `1 MiB (1048577 bytes)`.
 #[must_use]
 pub fn exact_words(bytes: u64) -> String {
     let words = size_words(bytes);
-    // Below the first unit the words are the count.
+    // Below the first unit the words are the number of bytes.
     if words.ends_with(" B") { words } else { format!("{words} ({bytes} bytes)") }
 }
 
-/// Two sizes of which a message says that they differ: with the counts of bytes only where
-/// rounding would make them look the same.
+/// Two sizes that a message says differ: with the numbers of bytes only if rounding would
+/// make them look the same.
 #[must_use]
 pub fn differing(one: u64, other: u64) -> (String, String) {
     let words = (size_words(one), size_words(other));

@@ -61,8 +61,8 @@ impl fmt::Display for EntityTag {
     }
 }
 
-/// A `Last-Modified` date (RFC 9110 section 8.8.2). Equality leaves out its age,
-/// which is the response's.
+/// A `Last-Modified` date (RFC 9110 section 8.8.2). Equality ignores its age,
+/// which depends on the response.
 #[derive(Debug, Clone)]
 pub struct LastModified {
     /// The date as the server wrote it, which is how it is sent back.
@@ -77,12 +77,12 @@ pub struct LastModified {
     pub age_seconds: Option<u64>,
 }
 
-/// Scripts that send the current time as `Last-Modified` take it some seconds
-/// before the server takes the time for `Date`.
+/// Scripts that send the current time as `Last-Modified` read it some seconds
+/// before the server reads the time for `Date`.
 const MOVING_SECONDS: u64 = 5;
 
 impl LastModified {
-    /// Whether the date is the time of its response, and so tells nothing.
+    /// Whether the date is the time of its response, and so says nothing.
     fn is_now(&self) -> bool {
         self.age_seconds == Some(0)
     }
@@ -126,9 +126,9 @@ pub enum Comparison {
 }
 
 impl Validator {
-    /// The validator in a response's header fields. A value that is not UTF-8 or
-    /// was sent twice with differences counts as not sent, and so does a malformed
-    /// date.
+    /// The validator in a response's header fields. A value that is not UTF-8, or
+    /// was sent twice with different values, counts as not sent, and so does a
+    /// malformed date.
     #[must_use]
     pub fn from_headers(headers: &HeaderMap) -> Self {
         let etag = single(headers, &header::ETAG).and_then(EntityTag::from_field);
@@ -142,7 +142,7 @@ impl Validator {
         Self { etag, last_modified }
     }
 
-    /// The best of what this validator has.
+    /// The best kind that this validator has.
     #[must_use]
     pub fn kind(&self) -> ValidatorKind {
         match (&self.etag, &self.last_modified) {
@@ -164,16 +164,6 @@ impl Validator {
         }
         let date = self.last_modified.as_ref().filter(|date| date.strong)?;
         Some((header::IF_UNMODIFIED_SINCE, date.text.to_string()))
-    }
-
-    /// The value of an `If-Range` field: a strong tag, or a strong date where
-    /// there is no tag (RFC 9110 section 13.1.5).
-    #[must_use]
-    pub fn if_range(&self) -> Option<String> {
-        if self.etag.is_some() {
-            return self.strong_etag().map(ToString::to_string);
-        }
-        self.last_modified.as_ref().filter(|date| date.strong).map(|date| date.text.to_string())
     }
 
     /// How `self`, what is expected, relates to `other`, what was seen.
@@ -366,13 +356,12 @@ mod tests {
     fn a_weak_tag_is_in_no_precondition() {
         let strong = dated(Some("\"a\""), DAY, LATER);
         assert_eq!(strong.precondition(), Some((header::IF_MATCH, "\"a\"".into())));
-        assert_eq!(strong.if_range(), Some("\"a\"".into()));
         let weak = dated(Some("W/\"a\""), DAY, LATER);
         assert_eq!(weak.precondition(), Some((header::IF_UNMODIFIED_SINCE, DAY.into())));
-        assert_eq!(weak.if_range(), None);
         assert_eq!(etag("W/\"a\"").precondition(), None);
-        assert_eq!(dated(None, DAY, LATER).if_range(), Some(DAY.into()));
-        assert_eq!(dated(None, DAY, DAY).if_range(), None);
+        let precondition = Some((header::IF_UNMODIFIED_SINCE, DAY.into()));
+        assert_eq!(dated(None, DAY, LATER).precondition(), precondition);
+        assert_eq!(dated(None, DAY, DAY).precondition(), None);
         assert_eq!(Validator::default().precondition(), None);
     }
 
@@ -387,7 +376,7 @@ mod tests {
             assert_eq!(ours.compare(&etag("other")), Comparison::Different);
             assert_eq!(ours.compare(&etag("\"0x8D8117\"")), Comparison::Silent);
             assert!(ours.is_shown_by(&etag(text)) && !ours.is_shown_by(&etag("\"a\"")));
-            assert_eq!((ours.precondition(), ours.if_range()), (None, None));
+            assert_eq!(ours.precondition(), None);
         }
         assert!(!EntityTag::from_field("W/\"a\"").unwrap().is_malformed());
     }
@@ -437,7 +426,7 @@ mod tests {
         let lags = dated(None, DAY, DAY_PLUS_1);
         assert_eq!(lags.compare(&now(LATER)), Comparison::Silent);
         assert!(!lags.is_shown_by(&now(LATER)) && !now(LATER).is_shown_by(&lags));
-        // Without a `Date` nothing tells that it is the current time.
+        // Without a `Date` nothing shows that it is the current time.
         let undated = |day| validator(&[(header::LAST_MODIFIED, day)]);
         assert!(!undated(DAY).is_shown_by(&undated(LATER)));
         assert_eq!(now(DAY).compare(&dated(None, DAY_PLUS_1, LATER)), Comparison::Different);

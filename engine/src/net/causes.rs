@@ -1,4 +1,4 @@
-//! Errors below errors: what a failure of the network comes from.
+//! Errors below errors: what a network failure comes from.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,8 +6,8 @@ use std::io;
 use super::tls_words;
 use crate::model::name::at_most;
 
-/// The error and all below it. `io::Error::source` skips the error it wraps,
-/// which is the very one of interest, so that one is taken by `get_ref`.
+/// The error and all errors below it. `io::Error::source` skips the error that it
+/// wraps, which is the one of interest here, so that one is taken from `get_ref`.
 pub(super) fn chain<'a>(
     error: &'a (dyn StdError + 'static),
 ) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -20,13 +20,13 @@ pub(super) fn chain<'a>(
     })
 }
 
-/// The failure of TLS that it comes from, if it does.
+/// The TLS error among those, if there is one.
 pub(super) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
     chain(error).find_map(|error| error.downcast_ref())
 }
 
-/// The text of the deepest error: the layers above it only say which layer
-/// they are. It may quote the server.
+/// The text of the deepest error: the layers above it only name themselves. It may
+/// quote the server.
 pub(super) fn cause_text(error: &(dyn StdError + 'static)) -> String {
     const LONGEST: usize = 500;
     let text = match tls_error(error) {

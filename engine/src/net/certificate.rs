@@ -1,13 +1,13 @@
-//! Certificates that no trusted authority signed, with what they say of who did.
+//! Certificates that no trusted authority signed, and who signed them as far as they say.
 //!
 //! The library's error names nobody, and after a failed handshake the certificate is gone.
 //! So the verifier is wrapped in one that reads the names while it has them.
 
-use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::verify_server_name;
+use rustls::crypto::{WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, DigitallySignedStruct, OtherError, SignatureScheme};
@@ -18,36 +18,36 @@ use crate::model::name::at_most;
 const LONGEST_NAME: usize = 80;
 
 /// Why a server's certificate is not believed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Untrusted {
     /// It has the same name as its signer.
+    #[error("it is signed by itself")]
     SelfSigned,
-    /// This authority signed it, as far as it says who did.
+    /// This authority signed it, as far as the certificate says.
+    #[error("{} is not trusted here", authority(.0.as_ref()))]
     By(Option<String>),
-    /// It is an authority's own (CA:TRUE) and shown as a server's.
+    /// It is an authority's own (CA:TRUE), shown as a server's.
+    #[error("it is an authority's and not a server's")]
     Authority,
 }
 
-impl fmt::Display for Untrusted {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::SelfSigned => f.write_str("it is signed by itself"),
-            Self::By(Some(name)) => write!(f, "the authority `{name}` is not trusted here"),
-            Self::By(None) => f.write_str("its authority is not trusted here"),
-            Self::Authority => f.write_str("it is an authority's and not a server's"),
-        }
-    }
+fn authority(name: Option<&String>) -> String {
+    name.map_or_else(|| "its authority".to_owned(), |name| format!("the authority `{name}`"))
 }
 
-impl std::error::Error for Untrusted {}
-
-/// Tells of certificates that `verifier` refuses for who signed them, and believes those
-/// that were `given` themselves, byte for byte: what `openssl req -x509` makes for a server
-/// is an authority's, and one exported from a server has its authority elsewhere.
+/// Explains the refusals of `verifier` that are about who signed, and believes certificates that
+/// were `given` themselves, byte for byte: what `openssl req -x509` makes for a server is an
+/// authority's, and one exported from a server has its authority elsewhere.
+///
+/// Every signature is verified, even where every certificate is believed: the peer must still hold
+/// the key of the one it shows.
 #[derive(Debug)]
 pub(super) struct Explaining {
-    pub(super) verifier: Arc<dyn ServerCertVerifier>,
+    /// Without a verifier every certificate is believed.
+    pub(super) verifier: Option<Arc<dyn ServerCertVerifier>>,
     pub(super) given: Vec<CertificateDer<'static>>,
+    /// The algorithms that are accepted in signatures.
+    pub(super) algorithms: WebPkiSupportedAlgorithms,
 }
 
 impl ServerCertVerifier for Explaining {
@@ -59,16 +59,12 @@ impl ServerCertVerifier for Explaining {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let verified = self.verifier.verify_server_cert(
-            end_entity,
-            intermediates,
-            server_name,
-            ocsp_response,
-            now,
-        );
+        let Some(verifier) = &self.verifier else { return Ok(ServerCertVerified::assertion()) };
+        let verified =
+            verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
         let error = match verified {
-            // Both are told only once the dates were found good: an expired one is an
-            // expired one.
+            // Both are reported only after the dates were found good, so an expired
+            // certificate is reported as expired.
             Err(error) if is_unknown_issuer(&error) || is_authority(&error) => error,
             verified => return verified,
         };
@@ -78,7 +74,7 @@ impl ServerCertVerifier for Explaining {
             return Ok(ServerCertVerified::assertion());
         }
         let names = Names::of(end_entity);
-        // The last one that was shown is the one that somebody unknown signed.
+        // The last certificate that was shown is the one whose signer is unknown.
         let last = intermediates.last().and_then(|last| Names::of(last));
         let untrusted = match &names {
             Some(names) if names.issuer == names.subject => Untrusted::SelfSigned,
@@ -97,7 +93,7 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls12_signature(message, cert, dss)
+        verify_tls12_signature(message, cert, dss, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -106,11 +102,11 @@ impl ServerCertVerifier for Explaining {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.verifier.verify_tls13_signature(message, cert, dss)
+        verify_tls13_signature(message, cert, dss, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.verifier.supported_verify_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 
@@ -123,7 +119,7 @@ fn is_authority(error: &rustls::Error) -> bool {
     other.0.to_string() == "CaUsedAsEndEntity"
 }
 
-/// Whether nobody who is trusted signed a certificate.
+/// Whether no trusted authority signed a certificate.
 fn is_unknown_issuer(error: &rustls::Error) -> bool {
     matches!(error, rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer))
 }
@@ -179,7 +175,7 @@ fn text(tag: u8, value: &[u8]) -> String {
     String::from_utf8_lossy(value).into_owned()
 }
 
-/// What is left of a row of elements in DER (X.690).
+/// The rest of a series of DER elements (X.690).
 struct Der<'a>(&'a [u8]);
 
 impl<'a> Der<'a> {
@@ -189,7 +185,7 @@ impl<'a> Der<'a> {
         let (first, rest) = rest.split_first()?;
         let (len, rest) = match usize::from(*first) {
             short @ ..0x80 => (short, rest),
-            // The length of the length.
+            // This byte holds the length of the length.
             long => {
                 let (digits, rest) = rest.split_at_checked((long - 0x80).min(rest.len()))?;
                 if digits.len() > 4 {

@@ -6,27 +6,29 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use http::HeaderValue;
 use hyper::rt::{Read, Write};
 use url::Url;
 
-use super::transport::TransportError;
+use super::transport::{Lane, TransportError};
+use super::vitals::Vitals;
 
 /// Where connections go: scheme, host and port (RFC 6454 section 4).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
-    /// TLS or not.
+    /// Whether TLS is used.
     pub(crate) https: bool,
-    /// The host as URLs have it: lower case, IPv6 in brackets.
+    /// The host as in URLs: lower case, IPv6 in brackets.
     pub(crate) host: String,
-    /// The port, also where the URL leaves it to the scheme.
+    /// The port, filled in where the URL leaves it to the scheme.
     pub(crate) port: u16,
 }
 
 impl Origin {
-    /// The origin of a URL; `None` for one without a host. Where neither the URL nor
-    /// its scheme has a port, that is 0.
+    /// The origin of a URL; `None` for one without a host. The port is 0 where
+    /// neither the URL nor its scheme has one.
     pub(crate) fn of(url: &Url) -> Option<Self> {
         let host = url.host_str()?.to_owned();
         let port = url.port_or_known_default().unwrap_or_default();
@@ -34,8 +36,8 @@ impl Origin {
     }
 }
 
-/// Whether URLs have scheme, host and port in common: what is for the one is for the
-/// other. [`Url::origin`] cannot tell for schemes that it does not know.
+/// Whether two URLs have scheme, host and port in common, so that what is for one may go to
+/// the other. [`Url::origin`] cannot tell for schemes that it does not know.
 pub(crate) fn is_same_origin(one: &Url, other: &Url) -> bool {
     one.has_host()
         && one.scheme() == other.scheme()
@@ -52,37 +54,38 @@ impl fmt::Display for Origin {
     }
 }
 
-/// A connection that is ready for HTTP: TLS, where there is any, is done.
+/// A connection that is ready for HTTP: any TLS handshake is done.
 pub(crate) trait Stream: Read + Write + Unpin + Send {}
 
 impl<T: Read + Write + Unpin + Send> Stream for T {}
 
-/// A connection, and what is to be known of it before anything is said.
+/// A connection, and what is known of it before the first request.
 pub(crate) struct Connected {
-    /// To the origin, or to a proxy that forwards requests.
+    /// Leads to the origin, or to a proxy that forwards requests.
     pub(crate) stream: Box<dyn Stream>,
-    /// HTTP/2 is spoken, else HTTP/1.1.
+    /// Whether HTTP/2 is spoken, rather than HTTP/1.1.
     #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "it never is"))]
     pub(crate) http2: bool,
-    /// At the other end is an HTTP proxy.
+    /// Set when an HTTP proxy is at the other end.
     pub(crate) forward: Option<Forward>,
+    /// What TCP shows of the connection, where that is known.
+    pub(crate) vitals: Option<Arc<Vitals>>,
 }
 
 impl Connected {
-    /// To the origin itself.
+    /// An HTTP/1.1 connection to the origin itself.
     pub(crate) fn http1(stream: Box<dyn Stream>) -> Self {
-        Self { stream, http2: false, forward: None }
+        Self { stream, http2: false, forward: None, vitals: None }
     }
 }
 
-/// An HTTP proxy that requests are said to, in absolute form (RFC 9112 section
-/// 3.2.2).
+/// An HTTP proxy that takes requests in absolute form (RFC 9112 section 3.2.2).
 #[derive(Debug, Clone)]
 pub(crate) struct Forward {
-    /// As it is shown in messages, without its login.
+    /// The proxy's name in messages, without its login.
     #[cfg_attr(not(feature = "proxy"), expect(dead_code, reason = "there is none"))]
     pub(crate) name: String,
-    /// Its login.
+    /// The proxy's login.
     pub(crate) authorization: Option<HeaderValue>,
 }
 
@@ -92,7 +95,7 @@ pub(crate) type Connecting<'a> =
 
 /// Makes connections.
 pub(crate) trait Connect: fmt::Debug + Send + Sync {
-    /// A new connection to `origin`. Dropping the future gives it up; whoever
-    /// calls sets the time it may take.
-    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a>;
+    /// Opens a new connection to `origin` for requests of this lane. Dropping the future gives up;
+    /// the caller limits the time it may take.
+    fn connect<'a>(&'a self, origin: &'a Origin, lane: Lane) -> Connecting<'a>;
 }

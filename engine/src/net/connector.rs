@@ -1,12 +1,9 @@
 //! The transport of the network: name lookup, TCP, proxies and TLS.
 
+#[cfg(feature = "http2")]
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-#[cfg(feature = "http2")]
-use std::{collections::HashSet, sync::Mutex, sync::PoisonError};
-
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
 use super::connect::{Connect, Connected, Connecting, Origin, Stream};
 use super::dial::Dialer;
@@ -19,12 +16,16 @@ use super::proxies::proxy_for;
 use super::proxy;
 use super::resolver::{NoAddress, Resolver};
 use super::tls::{Offer, Peer, Secured, Tls};
+use super::transport::Lane;
+use super::vitals::Watched;
+#[cfg(feature = "http2")]
+use crate::lock::Lock;
 use crate::model::config::{EngineConfig, HostAddress, HttpVersion, Interface, IpFamily};
 #[cfg(feature = "proxy")]
 use crate::model::config::{Proxies, Proxy, ProxyKind};
 use crate::model::error::{Error, ErrorKind};
 
-/// Makes connections as the engine's settings say.
+/// Makes connections according to the engine's settings.
 #[derive(Debug)]
 pub(crate) struct Connector {
     dialer: Dialer,
@@ -37,15 +38,15 @@ pub(crate) struct Connector {
     proxies: Proxies,
     /// Origins that refused HTTP/1.1 inside TLS.
     #[cfg(feature = "http2")]
-    only_http2: Mutex<HashSet<Origin>>,
+    only_http2: Lock<HashSet<Origin>>,
 }
 
 impl Connector {
-    /// A connector that has opened nothing but the files that `config` names.
+    /// Creates a connector, which has opened nothing but the files that `config` names.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when one of them cannot be read or lacks what
-    /// it is for, or the interface contradicts the family of addresses.
+    /// [`ErrorKind::InvalidInput`] when one of those files cannot be read or lacks
+    /// what it should hold, or when the interface contradicts the address family.
     pub(crate) fn new(config: &EngineConfig) -> Result<Self, Error> {
         let mut family = config.ip_family;
         if let Some(Interface::Address(address)) = config.interface {
@@ -55,7 +56,7 @@ impl Connector {
                     format!("no connection starts at {address} with the other family of addresses"),
                 ));
             }
-            // What cannot start there would start anywhere.
+            // A connection of the other family could not be bound there, and would start anywhere.
             family = Some(if address.is_ipv4() { IpFamily::V4 } else { IpFamily::V6 });
         }
         Ok(Self {
@@ -68,12 +69,12 @@ impl Connector {
             #[cfg(feature = "proxy")]
             proxies: config.proxies.clone(),
             #[cfg(feature = "http2")]
-            only_http2: Mutex::default(),
+            only_http2: Lock::default(),
         })
     }
 
-    async fn open(&self, origin: &Origin) -> Result<Connected, FetchError> {
-        let offer = self.offer(origin);
+    async fn open(&self, origin: &Origin, lane: Lane) -> Result<Connected, FetchError> {
+        let offer = self.offer(origin, lane);
         let opened = self.open_offering(origin, offer).await;
         #[cfg(feature = "http2")]
         if let Err(error) = &opened
@@ -87,12 +88,14 @@ impl Connector {
         opened
     }
 
-    fn offer(&self, origin: &Origin) -> Offer {
+    fn offer(&self, origin: &Origin, lane: Lane) -> Offer {
         match self.version {
             #[cfg(feature = "http2")]
             HttpVersion::Auto if self.only_http2().contains(origin) => Offer::Http2,
+            #[cfg(feature = "http2")]
+            HttpVersion::Auto if lane == Lane::Small => Offer::Both,
             HttpVersion::Auto | HttpVersion::Http1 => {
-                let _ = origin;
+                let _ = (origin, lane);
                 Offer::Http1
             }
             #[cfg(feature = "http2")]
@@ -103,8 +106,7 @@ impl Connector {
     #[cfg(feature = "http2")]
     fn only_http2(&self) -> std::sync::MutexGuard<'_, HashSet<Origin>> {
         const MAX_ORIGINS: usize = 1024;
-        // No invariant spans a panic: each call leaves the set whole.
-        let mut origins = self.only_http2.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut origins = self.only_http2.lock();
         if origins.len() > MAX_ORIGINS {
             origins.clear();
         }
@@ -116,8 +118,26 @@ impl Connector {
         if let Some(proxy) = proxy_for(&self.proxies, origin.https, &origin.host) {
             return self.open_through(proxy, origin, offer).await;
         }
-        let stream = self.tcp(&origin.host, origin.port, origin).await?;
-        self.speak(origin, offer, stream).await
+        let connecting = self.tcp(&origin.host, origin.port, origin);
+        let stream = self.beside_tls(origin, connecting).await?;
+        let vitals = Some(stream.vitals());
+        Ok(Connected { vitals, ..self.speak(origin, offer, stream).await? })
+    }
+
+    /// Connects, while TLS is made ready if `origin` has it.
+    async fn beside_tls<T>(
+        &self,
+        origin: &Origin,
+        connecting: impl Future<Output = Result<T, FetchError>>,
+    ) -> Result<T, FetchError> {
+        if !origin.https {
+            return connecting.await;
+        }
+        let ready = async {
+            self.tls.prepare().await;
+            Ok(())
+        };
+        tokio::try_join!(connecting, ready).map(|(connected, ())| connected)
     }
 
     #[cfg(feature = "proxy")]
@@ -128,8 +148,10 @@ impl Connector {
         offer: Offer,
     ) -> Result<Connected, FetchError> {
         let name = proxy::Named(proxy);
-        let stream = self.tcp(&proxy.host, proxy.port, &name).await;
+        let connecting = self.tcp(&proxy.host, proxy.port, &name);
+        let stream = self.beside_tls(origin, connecting).await;
         let stream = stream.map_err(|error| error.with_hint(proxy::unusable_hint(proxy)))?;
+        let vitals = Some(stream.vitals());
         let stream: Box<dyn Stream> = if proxy.kind == ProxyKind::Https {
             let (host, offer) = (&proxy.host, Offer::Http1);
             let secured = self.tls.handshake(Peer::Proxy, host, offer, stream).await;
@@ -140,7 +162,7 @@ impl Connector {
         let stream = match proxy.kind {
             ProxyKind::Http | ProxyKind::Https if !origin.https => {
                 let forward = proxy::forward(proxy);
-                return Ok(Connected { stream, http2: false, forward: Some(forward) });
+                return Ok(Connected { stream, http2: false, forward: Some(forward), vitals });
             }
             ProxyKind::Http | ProxyKind::Https => proxy::tunnel(proxy, origin, stream).await?,
             ProxyKind::Socks4a | ProxyKind::Socks5h => {
@@ -154,10 +176,10 @@ impl Connector {
                 proxy::socks(proxy, origin, target, stream).await?
             }
         };
-        self.speak(origin, offer, stream).await
+        Ok(Connected { vitals, ..self.speak(origin, offer, stream).await? })
     }
 
-    /// TLS, where the origin has it, over a stream that leads to the origin.
+    /// Adds TLS, where the origin has it, to a stream that leads to the origin.
     async fn speak<S: Stream + 'static>(
         &self,
         origin: &Origin,
@@ -180,25 +202,25 @@ impl Connector {
         Ok(Connected { http2, ..Connected::http1(Box::new(stream)) })
     }
 
-    /// A TCP connection to `host`, which is as URLs have it; errors name `to`.
+    /// A TCP connection to `host`, written as in URLs; errors name `to`.
     async fn tcp(
         &self,
         host: &str,
         port: u16,
         to: &dyn SendDisplay,
-    ) -> Result<TokioIo<TcpStream>, FetchError> {
+    ) -> Result<Watched, FetchError> {
         let addresses = self.addresses(host, port).await;
-        let addresses = addresses.map_err(|none| FetchError::no_address(to, host, &none))?;
+        let addresses = addresses.map_err(|none| FetchError::no_address(to, host, none))?;
         match self.dialer.dial(addresses).await {
             Ok((stream, address)) => {
                 self.resolver.remember(host, address.ip());
-                Ok(stream)
+                Ok(Watched::new(stream))
             }
-            Err(tried) => Err(FetchError::no_answer(to, &tried)),
+            Err(tried) => Err(FetchError::no_answer(to, tried)),
         }
     }
 
-    /// The address of an origin that is to be told to a proxy.
+    /// The address of an origin, to be passed to a proxy.
     #[cfg(feature = "proxy")]
     async fn look_up(
         &self,
@@ -206,15 +228,15 @@ impl Connector {
         family: Option<IpFamily>,
     ) -> Result<IpAddr, FetchError> {
         let host = &origin.host;
-        let none = |none: &NoAddress| FetchError::no_address(origin, host, none);
-        let found = self.addresses(host, origin.port).await.map_err(|error| none(&error))?;
+        let none = |none: NoAddress| FetchError::no_address(origin, host, none);
+        let found = self.addresses(host, origin.port).await.map_err(none)?;
         let fits = |address: &IpAddr| family.is_none_or(|family| family.has(*address));
         let found = found.into_iter().map(|address| address.ip()).find(fits);
-        found.ok_or_else(|| none(&NoAddress::OfFamily(family.unwrap_or(IpFamily::V4))))
+        found.ok_or_else(|| none(NoAddress::OfFamily(family.unwrap_or(IpFamily::V4))))
     }
 
-    /// The addresses of a host that may be used: those that were given for it, its own
-    /// where it is one, else those of a lookup.
+    /// The addresses of a host that may be used: those configured for it, the host
+    /// itself where it is an address, else the result of a lookup.
     async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
         let mut found = match (self.fixed(host, port), literal(host)) {
             (Some(fixed), _) => fixed.map(|address| SocketAddr::new(address, port)).collect(),
@@ -229,29 +251,29 @@ impl Connector {
         Ok(found)
     }
 
-    /// The addresses that were given for this host and port.
+    /// The addresses configured for this host and port.
     fn fixed(&self, host: &str, port: u16) -> Option<impl Iterator<Item = IpAddr>> {
         let given = self.resolve.iter().find(|given| given.host == host && given.port == port);
         given.map(|given| given.addresses.iter().copied())
     }
 }
 
-/// A name in errors that may be held over a wait.
+/// A name for errors that may be held across an await.
 trait SendDisplay: fmt::Display + Sync {}
 
 impl<T: fmt::Display + Sync> SendDisplay for T {}
 
-/// The address that a host of a URL is.
+/// The address that a URL's host is, if it is one.
 fn literal(host: &str) -> Option<IpAddr> {
     host.trim_matches(['[', ']']).parse().ok()
 }
 
 impl Connect for Connector {
-    /// Proxies and TLS included.
+    /// Includes proxies and TLS.
     ///
     /// # Errors
     /// Of any kind but [`FetchErrorKind::Reset`] and [`FetchErrorKind::Protocol`].
-    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
-        Box::pin(self.open(origin))
+    fn connect<'a>(&'a self, origin: &'a Origin, lane: Lane) -> Connecting<'a> {
+        Box::pin(self.open(origin, lane))
     }
 }

@@ -20,13 +20,13 @@ use crate::model::config::{EngineConfig, Interface};
 use crate::model::error::{Error, ErrorKind};
 use crate::os;
 
-/// A peer that acknowledges nothing for so long is gone, whatever it was asked for.
+/// A peer that acknowledges nothing for this long is gone, whatever it was asked for.
 const PATH_IS_GONE: Duration = Duration::from_secs(30);
 
-/// The other family of addresses is tried beside the first one after so long.
+/// How long the first address family is tried alone before the other one joins in.
 const HEAD_START: Duration = Duration::from_millis(300);
 
-/// Opens TCP connections as the engine's settings say.
+/// Opens TCP connections according to the engine's settings.
 #[derive(Debug)]
 pub(super) struct Dialer {
     connect_timeout: Duration,
@@ -66,11 +66,11 @@ impl Dialer {
         Ok(Self { connect_timeout: config.connect_timeout, interface: config.interface.clone() })
     }
 
-    /// A connection to the first of these addresses that answers. Those of the other
-    /// family than the first one's join in after a moment, or once the first family failed.
+    /// Connects to the first of these addresses that answers. Those of the other family than the
+    /// first one's join in after a moment, or once the first family has failed.
     ///
     /// # Errors
-    /// All of them, none of which answered.
+    /// All addresses, with the reason why each did not answer.
     pub(super) async fn dial(&self, addresses: Vec<SocketAddr>) -> Result<Dialed, Vec<Tried>> {
         let share = self.connect_timeout / u32::try_from(addresses.len()).unwrap_or(1).max(1);
         let is_first = addresses.first().is_some_and(SocketAddr::is_ipv6);
@@ -130,7 +130,7 @@ impl Dialer {
         let mut http = HttpConnector::new_with_resolver(One(address));
         http.enforce_http(false);
         http.set_nodelay(true);
-        // A first byte is waited for much longer than a path that is gone needs to show.
+        // The wait for a first byte is much longer than it takes to notice that a path is gone.
         http.set_keepalive(Some(PATH_IS_GONE / 2));
         os::net::fail_unacknowledged(&mut http, PATH_IS_GONE);
         match &self.interface {
@@ -140,7 +140,7 @@ impl Dialer {
                 os::net::leave_by(&mut http, name);
             }
         }
-        // The name stands for the one address, which a URI cannot hold with its scope.
+        // The name stands in for the address, which a URI cannot hold with its scope.
         let uri = Uri::builder()
             .scheme("http")
             .authority(format!("address:{}", address.port()))
@@ -178,12 +178,12 @@ impl Tried {
         matches!(self.why, Why::Silent(_)) || self.error_kind() == Some(io::ErrorKind::TimedOut)
     }
 
-    /// The address with these words.
+    /// The address and why it did not answer.
     pub(super) fn line(&self) -> String {
         format!("{}: {}", self.address, self.words())
     }
 
-    /// Whether another try will most likely end alike.
+    /// Whether another try will most likely end the same way.
     pub(super) fn is_hopeless(&self) -> bool {
         matches!(
             self.error_kind(),
@@ -198,7 +198,15 @@ impl Tried {
         )
     }
 
-    /// Whether something at the address said that nobody listens.
+    /// The underlying error; `None` if the address was silent.
+    pub(super) fn into_error(self) -> Option<Box<dyn StdError + Send + Sync>> {
+        match self.why {
+            Why::Silent(_) => None,
+            Why::Failed(error) => Some(error),
+        }
+    }
+
+    /// Whether the address answered that nobody is listening.
     pub(super) fn is_refused(&self) -> bool {
         self.error_kind() == Some(io::ErrorKind::ConnectionRefused)
     }
@@ -210,7 +218,7 @@ impl Tried {
     }
 }
 
-/// A lookup that knows its answer.
+/// A name lookup with a fixed answer.
 #[derive(Debug, Clone, Copy)]
 struct One(SocketAddr);
 

@@ -1,12 +1,10 @@
 //! Logins by Digest (RFC 7616), where a server asks for them.
 //!
-//! A request carries its login in the form of Basic, and with it the decision that
-//! this origin is to have it. What a server of the origin asks for decides only in
-//! which form it is sent: once by Digest, nothing is sent there in the clear.
+//! A request carries its login in Basic form, and with it the decision that this
+//! origin may have it. What a server of the origin asks for decides only in which
+//! form it is sent: once Digest is in use, nothing is sent there in the clear.
 
 use std::collections::HashMap;
-use std::fmt::Write as _;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,16 +13,18 @@ use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
 use super::connect::Origin;
+use crate::lock::Lock;
+use crate::model::config::hex;
 
-/// Origins of which it is remembered what they asked for.
+/// How many origins' challenges are remembered.
 const MAX_ORIGINS: usize = 1024;
 
-/// How often one request is answered with another login.
+/// How often one request is sent again with another login.
 const MAX_ANSWERS: u32 = 3;
 
-/// What servers asked for.
+/// What servers have asked for.
 #[derive(Debug, Default)]
-pub(super) struct DigestLogins(Mutex<HashMap<Origin, Challenge>>);
+pub(super) struct DigestLogins(Lock<HashMap<Origin, Challenge>>);
 
 /// The login of one request, and what became of it so far.
 #[derive(Debug)]
@@ -32,14 +32,14 @@ pub(super) struct Login {
     name: Vec<u8>,
     password: Vec<u8>,
     basic: HeaderValue,
-    /// The challenge that was answered last, and whether that is one of this request's
-    /// own: an older one may have passed away.
+    /// The challenge that was answered last, and whether this request received it:
+    /// an older one may have expired.
     answered: Option<(String, bool)>,
     answers: u32,
 }
 
 impl Login {
-    /// The login that a request carries; none is in other forms than Basic.
+    /// The login that a request carries; only the Basic form counts.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let basic = headers.get(AUTHORIZATION)?;
         let encoded = basic.to_str().ok()?.strip_prefix("Basic ")?;
@@ -58,7 +58,7 @@ impl Login {
 impl DigestLogins {
     /// The login in the form that the origin is known to want.
     pub(super) fn known(&self, origin: &Origin, login: &mut Login, target: &str) -> HeaderValue {
-        let mut challenges = self.lock();
+        let mut challenges = self.0.lock();
         match challenges.get_mut(origin) {
             None => login.basic.clone(),
             Some(challenge) => {
@@ -68,8 +68,8 @@ impl DigestLogins {
         }
     }
 
-    /// What a request that was answered with 401 and these fields is to be sent again
-    /// with; `None` when that is the answer.
+    /// The login to resend a request with after a 401 with these fields; `None`
+    /// when that refusal is the final answer.
     pub(super) fn after_refusal(
         &self,
         origin: &Origin,
@@ -81,9 +81,9 @@ impl DigestLogins {
         if login.answers > MAX_ANSWERS {
             return None;
         }
-        let mut challenges = self.lock();
+        let mut challenges = self.0.lock();
         let Some(challenge) = Challenge::of(headers) else {
-            // It wants no Digest for this one, or any more.
+            // It does not ask for Digest here, or no longer does.
             challenges.remove(origin);
             let basic = schemes(headers, &WWW_AUTHENTICATE)
                 .iter()
@@ -100,17 +100,12 @@ impl DigestLogins {
             challenges.clear();
         }
         login.answered = Some((challenge.nonce.clone(), true));
-        // Others may be answering the same one: their count goes on.
+        // Others may be answering the same challenge, so its count goes on.
         let kept = challenges.entry(origin.clone()).or_insert_with(|| challenge.clone());
         if kept.nonce != challenge.nonce {
             *kept = challenge;
         }
         Some(kept.answer(login, target))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Challenge>> {
-        // No invariant spans a panic: each call leaves the map whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -123,14 +118,10 @@ enum Hash {
 impl Hash {
     fn hex(self, parts: &[&[u8]]) -> String {
         let text = parts.join(&b':');
-        let digest = match self {
-            Self::Md5 => Md5::digest(text).to_vec(),
-            Self::Sha256 => Sha256::digest(text).to_vec(),
-        };
-        digest.iter().fold(String::new(), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+        match self {
+            Self::Md5 => hex(&Md5::digest(text)),
+            Self::Sha256 => hex(&Sha256::digest(text)),
+        }
     }
 }
 
@@ -140,7 +131,7 @@ struct Challenge {
     hash: Hash,
     /// The session's key is hashed with nonces of both sides.
     session: bool,
-    /// As it was named, if it was.
+    /// As the server named it, if it did.
     algorithm: Option<String>,
     realm: String,
     nonce: String,
@@ -154,7 +145,7 @@ struct Challenge {
 }
 
 impl Challenge {
-    /// The strongest that can be answered.
+    /// The strongest challenge that can be answered.
     fn of(headers: &HeaderMap) -> Option<Self> {
         let fields = headers.get_all(WWW_AUTHENTICATE).iter();
         let offered =
@@ -190,7 +181,7 @@ impl Challenge {
         let auth = match &qop {
             None => false,
             Some(qop) if qop.split(',').any(|it| it.trim().eq_ignore_ascii_case("auth")) => true,
-            // `auth-int` alone is nobody's.
+            // Nobody asks for `auth-int` alone.
             Some(_) => return None,
         };
         let text =
@@ -262,8 +253,8 @@ impl Challenge {
         if self.userhash {
             text.extend(b", userhash=true");
         }
-        // Nothing in it is a control character: a name with one would be no field of
-        // Basic's either, and is left to the server to refuse.
+        // The text has no control character: a name with one would not fit into a
+        // Basic field either, and is left to the server to refuse.
         let mut value =
             HeaderValue::from_bytes(&text).unwrap_or(HeaderValue::from_static("Digest"));
         value.set_sensitive(true);
@@ -282,8 +273,8 @@ fn quote(text: &mut Vec<u8>, value: &[u8]) {
     text.push(b'"');
 }
 
-/// The challenges of a `WWW-Authenticate` field (RFC 9110 section 11.6.1): a comma
-/// separates them as well as their parameters.
+/// The challenges of a `WWW-Authenticate` field (RFC 9110 section 11.6.1): commas
+/// separate both the challenges and their parameters.
 fn challenges(field: &str) -> Vec<(String, Vec<(String, String)>)> {
     let mut found: Vec<(String, Vec<(String, String)>)> = Vec::new();
     let is_separator = |c: char| c == ',' || c.is_ascii_whitespace();
@@ -312,7 +303,7 @@ fn challenges(field: &str) -> Vec<(String, Vec<(String, String)>)> {
     found
 }
 
-/// A quoted string, without its first quote, and what is behind it.
+/// The quoted string that `text` begins with, its first quote removed, and what follows it.
 fn unquoted(text: &str) -> (String, &str) {
     let mut value = String::new();
     let mut chars = text.char_indices();
@@ -326,11 +317,11 @@ fn unquoted(text: &str) -> (String, &str) {
     (value, "")
 }
 
-/// The schemes of logins that a refusal offers in this field.
+/// The login schemes that a refusal offers in this field.
 pub(crate) fn schemes(headers: &HeaderMap, field: &HeaderName) -> Vec<String> {
     let fields = headers.get_all(field).iter();
     let offered = fields.flat_map(|field| challenges(&String::from_utf8_lossy(field.as_bytes())));
-    // A bare word with what follows it may be a token of NTLM's, say.
+    // A bare word, with what follows it, may be an NTLM token, say.
     let named = offered.map(|(scheme, _)| scheme).filter(|scheme| {
         scheme.len() <= 20 && scheme.starts_with(|c: char| c.is_ascii_alphabetic())
     });
@@ -413,13 +404,13 @@ mod tests {
             Some(value.to_str().unwrap().to_owned())
         };
         assert!(again(&mut first, &field("n", "")).unwrap().contains("nc=00000001"));
-        // That was its own: the password is wrong, whatever comes with the refusal.
+        // The challenge was its own: the password is wrong, whatever comes with the refusal.
         assert_eq!(again(&mut first, &field("n", "")), None);
         assert_eq!(again(&mut first, &field("m", "")), None);
         let mut second = login("a", "b");
         let value = logins.known(&origin(), &mut second, "/");
         assert!(value.to_str().unwrap().contains("nc=00000002"));
-        // An old one may have passed away without a word.
+        // An old challenge may have expired without a word.
         assert!(again(&mut second, &field("m", "")).unwrap().contains("nonce=\"m\""));
         assert!(again(&mut second, &field("o", ", stale=true")).unwrap().contains("nonce=\"o\""));
         assert!(again(&mut second, &field("p", ", stale=TRUE")).is_some());

@@ -10,19 +10,19 @@ use super::failures::{FetchError, FetchErrorKind};
 use super::fetcher::{self, Counters, RequestSpec, Step};
 use crate::net::transport::Transport;
 
-/// A response, with its body when it may be all of the document.
+/// A response, and its body if that was short enough.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) headers: HeaderMap,
-    /// `None` where there was more than was wanted.
+    /// `None` if the body is longer than what was asked for.
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// Sends one request and reads at most `most_bytes` of its body; nothing may be
-/// silent for longer than `patience`.
+/// Sends one request and reads at most `most_bytes` of its body. The server may not
+/// be silent for longer than `patience`.
 ///
 /// # Errors
-/// When no response or not all of it comes.
+/// When no response comes, or its body breaks off.
 pub(crate) async fn fetch(
     transport: &dyn Transport,
     counters: &Arc<Counters>,

@@ -1,4 +1,4 @@
-//! What a failure of the network is, and its words for users.
+//! What a network failure is, and its words for users.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -11,32 +11,36 @@ use super::heads::{SaidNothing, SpeaksTls};
 use super::resolver::NoAddress;
 use super::tls::TlsError;
 use super::tls_words;
-use crate::model::error::NetworkCause;
+use crate::model::error::{Cause, NetworkCause};
+use crate::model::hint::Hint;
 pub(crate) use crate::net::transport::{
     TransportError as FetchError, TransportErrorKind as FetchErrorKind,
 };
 
 impl FetchError {
-    /// Nothing is known of where `host` is.
-    pub(super) fn no_address(to: &dyn fmt::Display, host: &str, none: &NoAddress) -> Self {
+    /// No usable address of `host` is known.
+    pub(super) fn no_address(to: &dyn fmt::Display, host: &str, none: NoAddress) -> Self {
         let message = format!("cannot connect to {to}: {none}");
-        let error = match none {
-            NoAddress::NoSuchHost => {
-                Self::new(FetchErrorKind::Unreachable, message).with_hint(format!(
-                    "check the spelling of {host} and the network; where names are looked up by a \
-                 proxy alone, give that with --proxy URL"
-                ))
+        let error = match &none {
+            NoAddress::NoSuchHost(_) => {
+                let hint = Hint::NoSuchHost { host: host.to_owned() };
+                Self::new(FetchErrorKind::Unreachable, message).with_hint(hint)
             }
             NoAddress::OfFamily(_) => Self::new(FetchErrorKind::Unreachable, message),
             NoAddress::ForNow(_) => Self::new(FetchErrorKind::Connect, message).with_hint(
                 "the network or its name server does not answer: run it again once it does",
             ),
         };
-        Self { cause: Some(NetworkCause::Dns), ..error }
+        let source = match none {
+            NoAddress::NoSuchHost(error) => error,
+            NoAddress::OfFamily(_) => None,
+            NoAddress::ForNow(error) => Some(error),
+        };
+        Self { cause: Some(NetworkCause::Dns), source: source.map(Cause::new), ..error }
     }
 
     /// None of the addresses answered.
-    pub(super) fn no_answer(to: &dyn fmt::Display, tried: &[Tried]) -> Self {
+    pub(super) fn no_answer(to: &dyn fmt::Display, tried: Vec<Tried>) -> Self {
         let mut causes: Vec<String> = Vec::new();
         for words in tried.iter().map(Tried::words) {
             if !causes.contains(&words) {
@@ -47,49 +51,55 @@ impl FetchError {
         let mut error = if !tried.iter().all(Tried::is_hopeless) {
             Self::new(FetchErrorKind::Connect, message)
         } else if tried.iter().any(Tried::is_refused) {
-            Self::new(FetchErrorKind::Unreachable, message).with_hint(
-                "check the port, and whether the server runs: --retry N waits for it; where only \
-                 a proxy leads there, give that with --proxy URL",
-            )
+            Self::new(FetchErrorKind::Unreachable, message).with_hint(Hint::ConnectionRefused)
         } else {
-            Self::new(FetchErrorKind::Unreachable, message).with_hint(
-                "check the network; where only a proxy leads there, give that with --proxy URL",
-            )
+            Self::new(FetchErrorKind::Unreachable, message).with_hint(Hint::Unreachable)
         };
         error.tried = tried.iter().map(Tried::line).collect();
         if tried.iter().all(Tried::is_silent) {
             error.cause = Some(NetworkCause::ConnectTimeout);
         }
+        error.source = tried.into_iter().rev().find_map(Tried::into_error).map(Cause::new);
         error
     }
 
-    /// A failure of the handshake of TLS.
-    fn in_handshake(to: &dyn fmt::Display, error: &io::Error) -> Self {
-        if let Some(tls) = tls_error(error) {
+    /// The TLS handshake failed.
+    fn in_handshake(to: &dyn fmt::Display, error: io::Error) -> Self {
+        if let Some(tls) = tls_error(&error) {
             tracing::debug!(?tls, "no TLS");
             return tls_words::failed(to, tls);
         }
-        if ended_by_peer(error) {
+        if ended_by_peer(&error) {
             let message =
                 format!("{to} ended the connection instead of answering the TLS handshake");
-            return Self::new(FetchErrorKind::Unreachable, message).with_hint(
-                "it may not speak TLS on this port: if plain HTTP is spoken there, try http:// \
-                 instead of https://",
-            );
+            return Self::new(FetchErrorKind::Unreachable, message)
+                .with_hint(
+                    "it may not speak TLS on this port: if plain HTTP is spoken there, try http:// \
+                     instead of https://",
+                )
+                .with_source(error);
         }
-        let message = format!("cannot connect to {to}: {}", cause_text(error));
-        Self::new(FetchErrorKind::Connect, message)
+        let message = format!("cannot connect to {to}: {}", cause_text(&error));
+        Self::new(FetchErrorKind::Connect, message).with_source(error)
     }
 
-    /// A connection was made and HTTP could not begin on it.
-    pub(crate) fn beginning(origin: &Origin, error: &hyper::Error) -> Self {
-        let message = format!("cannot connect to {origin}: {}", cause_text(error));
-        Self::new(FetchErrorKind::Connect, message)
+    /// A connection was made, but HTTP could not begin on it.
+    pub(crate) fn beginning(origin: &Origin, error: hyper::Error) -> Self {
+        let message = format!("cannot connect to {origin}: {}", cause_text(&error));
+        Self::new(FetchErrorKind::Connect, message).with_source(error)
     }
 
-    /// The same where that is most likely because the origin itself speaks TLS, and was asked in
+    /// No response came. `direct` says that the request went to the origin itself in HTTP/1.1:
+    /// otherwise the silence tells nothing about what the origin speaks.
+    pub(crate) fn unanswered(origin: &Origin, error: hyper::Error, direct: bool) -> Self {
+        let silent = if direct { Self::without_a_byte(origin, &error) } else { None };
+        let failed = silent.unwrap_or_else(|| Self::before_head(origin, &error));
+        Self { source: failed.source.or_else(|| Some(Cause::new(error))), ..failed }
+    }
+
+    /// The failure if its most likely reason is that the origin itself speaks TLS and was asked in
     /// plain HTTP: many servers then close the connection without a word.
-    pub(crate) fn without_a_byte(origin: &Origin, error: &hyper::Error) -> Option<Self> {
+    fn without_a_byte(origin: &Origin, error: &hyper::Error) -> Option<Self> {
         let is_it = !origin.https && chain(error).any(<dyn StdError>::is::<SaidNothing>);
         is_it.then(|| Self {
             without_a_byte: true,
@@ -101,8 +111,8 @@ impl FetchError {
     }
 
     /// A failure before the response's head was complete.
-    pub(crate) fn before_head(origin: &Origin, error: &hyper::Error) -> Self {
-        // With TLS 1.3 a refused client certificate shows only here.
+    fn before_head(origin: &Origin, error: &hyper::Error) -> Self {
+        // With TLS 1.3 the refusal of a client certificate shows only here.
         if let Some(alert @ rustls::Error::AlertReceived(_)) = tls_error(error) {
             return tls_words::failed(origin, alert);
         }
@@ -117,7 +127,7 @@ impl FetchError {
                 FetchErrorKind::WrongProtocol,
                 format!("{origin} was asked in HTTP/2 and answers in something else: {cause}"),
             )
-            .with_hint("leave --http2 out: then it is asked in HTTP/1.1");
+            .with_hint(Hint::NoHttp2);
         }
         if is_unusable_head(error) {
             return Self::new(
@@ -129,8 +139,8 @@ impl FetchError {
     }
 
     /// A failure inside the body.
-    pub(crate) fn in_body(origin: &Origin, error: &hyper::Error) -> Self {
-        Self::receiving(origin, error, "inside the body")
+    pub(crate) fn in_body(origin: &Origin, error: hyper::Error) -> Self {
+        Self::receiving(origin, &error, "inside the body").with_source(error)
     }
 
     fn receiving(origin: &Origin, error: &hyper::Error, when: &str) -> Self {
@@ -148,14 +158,14 @@ impl FetchError {
     }
 }
 
-/// Whether what came instead of a response is not even a frame: the text of
-/// HTTP/1.1, say, from a server that was taken for one of HTTP/2.
+/// Whether what came instead of a response is not even a frame: HTTP/1.1 text, say,
+/// from a server that was taken to speak HTTP/2.
 #[cfg(feature = "http2")]
 fn is_no_http2(error: &hyper::Error) -> bool {
     found_by_http2(error).any(|error| error.reason() == Some(h2::Reason::FRAME_SIZE_ERROR))
 }
 
-/// What our side of HTTP/2 found wrong.
+/// The errors that our side of HTTP/2 found.
 #[cfg(feature = "http2")]
 fn found_by_http2(error: &hyper::Error) -> impl Iterator<Item = &h2::Error> {
     let of_http2 = chain(error).filter_map(|error| error.downcast_ref::<h2::Error>());
@@ -198,7 +208,7 @@ fn is_unparsable(error: &hyper::Error) -> bool {
     chain(error).any(|error| {
         error.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
             || error.downcast_ref::<io::Error>().is_some_and(|error| {
-                // Only what hyper made itself; the system's errors have a code.
+                // Only hyper's own errors count; the system's have a code.
                 error.raw_os_error().is_none()
                     && matches!(
                         error.kind(),
@@ -208,13 +218,13 @@ fn is_unparsable(error: &hyper::Error) -> bool {
     })
 }
 
-/// There is no TLS with `to`.
+/// TLS with `to` could not be established.
 pub(super) fn tls_failed(to: &dyn fmt::Display, error: TlsError) -> FetchError {
     match error {
-        TlsError::SetUp(cause) => {
-            let message = format!("TLS for {to} cannot be set up: {cause}");
-            FetchError::new(FetchErrorKind::Tls, message)
+        TlsError::SetUp(error) => {
+            let message = format!("TLS for {to} cannot be set up: {error}");
+            FetchError::new(FetchErrorKind::Tls, message).with_source(error)
         }
-        TlsError::Handshake(error) => FetchError::in_handshake(to, &error),
+        TlsError::Handshake(error) => FetchError::in_handshake(to, error),
     }
 }

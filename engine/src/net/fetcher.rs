@@ -1,4 +1,4 @@
-//! One lease, one request, its body into the store.
+//! One lease: one request, whose body goes into the store.
 //!
 //! Ownership. A fetcher owns the bytes from its position to the end of its
 //! lease, and nobody else stores them. It gives bytes away in two ways only:
@@ -9,12 +9,12 @@
 //! the driver's again. A lease whose driver is gone (its command channel is
 //! closed) ends like a cancelled one.
 //!
-//! Memory. A share of the engine's budget is reserved before a body is polled,
-//! and travels with the bytes until they are stored. Gathered bytes never wait
-//! for anything: what is there is handed over before the fetcher waits, so
-//! commands meet it with nothing in hand. While it waits for the server a
-//! fetcher holds one reservation, so the budget must be no less than
-//! [`RESERVE_BYTES`], and that much for each connection to let all of them run.
+//! Memory. A share of the engine's budget is reserved before a body is polled, and
+//! travels with the bytes until they are stored. Gathered bytes never wait: they
+//! are handed over before the fetcher waits for anything, so commands find it with
+//! nothing in hand. A fetcher that waits for the server holds one reservation, so
+//! the budget must be at least [`RESERVE_BYTES`], and that much per connection to
+//! let all of them run.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{HOST, HeaderMap, HeaderValue};
-use http::{Method, Request, Uri};
+use http::{Method, Request, Uri, Version};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout};
 use url::{Position, Url};
@@ -39,23 +39,23 @@ use crate::fault_point;
 use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
-use crate::net::transport::{Answered, Body, Sent, Transport};
+use crate::net::transport::{Ahead, Answered, Body, Lane, Sent, Transport};
+use crate::net::vitals::Vitals;
 
-/// What is reserved of the budget before a body is polled, and gathered at
-/// most before it is handed over. The last frame of a batch may exceed it, by
+/// How much of the budget is reserved before a body is polled, and the most that is
+/// gathered before it is handed over. The last frame of a batch may exceed it by
 /// less than `pool::MAX_BUF_BYTES`.
 pub(crate) const RESERVE_BYTES: u32 = 256 << 10;
 
-/// Pieces in one batch: a server that sends single bytes as chunks must not
-/// make the list of pieces larger than the bytes.
+/// The most pieces in one batch: a server that sends single bytes as chunks must
+/// not make the list of pieces larger than the bytes.
 const MAX_PIECES: usize = 256;
 
-/// How long the end of a body whose bytes are all here is waited for. A new
-/// connection costs more; a server that holds back the last chunk does not
-/// hold back the lease.
+/// How long to wait for the end of a body whose bytes are all here. A new connection
+/// costs more; a server that holds back the last chunk does not hold back the lease.
 const END_WITHIN: Duration = Duration::from_millis(20);
 
-/// How long an unwanted small body may take to be read away.
+/// How long reading away an unwanted small body may take.
 const DRAIN_WITHIN: Duration = Duration::from_millis(500);
 
 /// A request, complete but for `Host`, which is added where it is missing.
@@ -67,31 +67,46 @@ pub(crate) struct RequestSpec {
     pub(crate) origin: Origin,
     /// All fields, with the range and the preconditions.
     pub(crate) headers: HeaderMap,
+    /// How many further connections will be wanted if the answer takes its time.
+    pub(crate) ahead: usize,
+    /// What it may share its connection with.
+    pub(crate) lane: Lane,
+}
+
+impl RequestSpec {
+    /// A request by itself.
+    pub(crate) fn new(url: Url, origin: Origin, headers: HeaderMap) -> Self {
+        Self { url, origin, headers, ahead: 0, lane: Lane::Bulk }
+    }
 }
 
 /// What a fetcher tells its driver.
 pub(crate) enum FetchEvent {
     /// A response's head. Nothing of the body is stored before the decision.
     Head {
-        /// Whose.
+        /// The lease it answers.
         lease: LeaseId,
         /// The status code, 200 to 999.
         status: u16,
         /// The response's fields.
         headers: HeaderMap,
+        /// What TCP shows of the connection, where that is known.
+        vitals: Option<Arc<Vitals>>,
+        /// Whether its connection carries other responses at the same time.
+        shares: bool,
         /// Takes the decision; dropped unanswered counts as [`Decision::Drop`].
         decision: oneshot::Sender<Decision>,
     },
     /// The next `bytes` of the lease are about to be handed to the store.
     Received {
-        /// Whose.
+        /// The lease they belong to.
         lease: LeaseId,
         /// How many, more than zero.
         bytes: u64,
     },
     /// The answer to [`Command::Shrink`].
     Shrunk {
-        /// Whose.
+        /// The lease that was shrunk.
         lease: LeaseId,
         /// The lease's end from now on; the tail behind it is free. Before the
         /// decision to store, the true end may be lower still.
@@ -99,7 +114,7 @@ pub(crate) enum FetchEvent {
     },
     /// The last event of a lease.
     Ended {
-        /// Whose.
+        /// The lease that ended.
         lease: LeaseId,
         /// The offset in the object of the first byte not handed over.
         position: u64,
@@ -114,32 +129,32 @@ pub(crate) enum FetchEvent {
 pub(crate) enum Ended {
     /// The lease's end was reached.
     Complete,
-    /// It was, and the bytes, which are handed over, are not what the response
-    /// said of them.
+    /// The end was reached, but the bytes, which are handed over, do not match what
+    /// the response said of them.
     Altered(Altered),
-    /// The bytes are not those that came before in their place; none was handed
-    /// over beyond those.
+    /// The bytes differ from those that came before in their place; nothing beyond
+    /// those was handed over.
     Unequal,
     /// The body ended cleanly before the lease's end, or the end was unknown.
     BodyEnded,
     /// The connection or the response failed.
     Failed(FetchError),
-    /// By [`Decision::Drop`] or [`Command::Cancel`], or the store is closed.
+    /// Ended by [`Decision::Drop`] or [`Command::Cancel`], or because the store is closed.
     Dropped,
 }
 
-/// What becomes of a body.
+/// What happens to a body.
 pub(crate) enum Decision {
     /// It is stored.
     Store {
         /// Where.
         sink: Sink,
-        /// From the body's first byte to the lease's end; `u64::MAX` as the
-        /// end when it is unknown.
+        /// From the body's first byte to the lease's end, which is `u64::MAX` while
+        /// it is unknown.
         range: ByteRange,
-        /// Of all bytes of the range, checked unless the lease is shrunk.
+        /// Covers all bytes of the range, and is checked unless the lease is shrunk.
         proof: Option<PartProof>,
-        /// Of what was given out of the object before it was begun again.
+        /// Covers the bytes that were given out before the object was begun again.
         repeat: Option<RepeatProof>,
     },
     /// It is not wanted.
@@ -158,9 +173,9 @@ pub(crate) enum Command {
 /// Everything [`run`] needs.
 #[derive(Debug)]
 pub(crate) struct Fetch {
-    /// The name in all events.
+    /// Names the lease in all events.
     pub(crate) lease: LeaseId,
-    /// What to ask.
+    /// The request to send.
     pub(crate) spec: RequestSpec,
     /// The offset of the first byte asked for.
     pub(crate) start: u64,
@@ -168,7 +183,7 @@ pub(crate) struct Fetch {
     pub(crate) commands: mpsc::UnboundedReceiver<Command>,
     /// To the driver.
     pub(crate) events: mpsc::UnboundedSender<FetchEvent>,
-    /// What is counted.
+    /// Counts requests and bytes.
     pub(crate) counters: Arc<Counters>,
     /// The speed limits.
     pub(crate) limits: Limits,
@@ -177,12 +192,12 @@ pub(crate) struct Fetch {
     pub(crate) drain_limit_bytes: u64,
 }
 
-/// Counted over all fetchers of a download.
+/// Counts over all fetchers of a download.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
-    /// Requests sent, with the silent ones on another connection.
+    /// Requests sent, including those repeated silently on another connection.
     pub(crate) requests: AtomicU64,
-    /// Body bytes received, also those never stored.
+    /// Body bytes received, including those never stored.
     pub(crate) body_bytes: AtomicU64,
     /// When the first of them came.
     pub(crate) first_byte: OnceLock<Instant>,
@@ -278,9 +293,9 @@ pub(super) enum Step {
 
 /// Why gathering stopped.
 enum Stop {
-    /// Handed over first, then on.
+    /// Hand over what was gathered, then go on.
     Batch,
-    /// The lease's end; `true` when more than that came.
+    /// The lease's end was reached; `true` when more than that came.
     Reached(bool),
     End,
     Broken(FetchError),
@@ -289,7 +304,7 @@ enum Stop {
 struct Batch {
     pieces: Vec<Bytes>,
     bytes: u64,
-    /// What came with them and is beyond what a speed limit lets through.
+    /// What came with the pieces, beyond what a speed limit lets through.
     rest: Option<Bytes>,
     stop: Stop,
 }
@@ -309,12 +324,14 @@ impl Transfer<'_> {
             Ok(response) => response,
             Err(error) => return Ok(Ended::Failed(error)),
         };
-        let (head, body) = response.into_parts();
+        let (mut head, body) = response.into_parts();
         let (decision, decided) = oneshot::channel();
         control.send(FetchEvent::Head {
             lease: control.lease,
             status: head.status.as_u16(),
             headers: head.headers,
+            vitals: head.extensions.remove(),
+            shares: head.version == Version::HTTP_2,
             decision,
         });
         match control.unless_interrupted(decided).await? {
@@ -324,7 +341,7 @@ impl Transfer<'_> {
                 control.end = control.end.min(range.end()).max(range.start());
                 self.store(control, body, &sink, proof, repeat).await
             }
-            // What refuses one connection too many is told no more on this one.
+            // A server that refuses one connection too many gets no further request on this one.
             Ok(Decision::Drop) | Err(_) if matches!(head.status.as_u16(), 429 | 503) => {
                 Ok(Ended::Dropped)
             }
@@ -349,7 +366,7 @@ impl Transfer<'_> {
         }
         let mut held = None;
         loop {
-            // Before any of the budget is in hand, which others may need.
+            // Waiting comes before holding any of the budget, which others may need.
             control.unless_interrupted(sink.has_room(control.position)).await?;
             let budget = Arc::clone(sink.budget());
             let reserve = budget.acquire_many_owned(RESERVE_BYTES);
@@ -373,7 +390,7 @@ impl Transfer<'_> {
             if bytes > 0 {
                 let permit = permit_for(reserve, bytes, sink);
                 let offset = control.position;
-                // From here on they are this lease's, whatever it is told meanwhile.
+                // From here on the bytes are this lease's, whatever it is told meanwhile.
                 control.position += bytes;
                 tokio::select! {
                     biased;
@@ -411,7 +428,7 @@ impl Transfer<'_> {
         }
     }
 
-    /// What came, counted.
+    /// Counts the bytes of a step.
     fn count(&self, step: Step) -> Step {
         if let Step::Data(data) = &step {
             self.counters.received(data.len() as u64);
@@ -419,7 +436,7 @@ impl Transfer<'_> {
         step
     }
 
-    /// Gathers what is there without waiting, `wanted` bytes at most.
+    /// Gathers what is there without waiting, at most `wanted` bytes.
     async fn gather(&self, body: &mut Pin<Box<dyn Body>>, first: Step, wanted: u64) -> Batch {
         let reserved = u64::from(RESERVE_BYTES);
         let batch_bytes = self.limits.batch_bytes().map(|bytes| bytes.min(reserved));
@@ -435,7 +452,7 @@ impl Transfer<'_> {
                 Step::Broken(error) => break Stop::Broken(error),
             };
             if batch_bytes.is_some_and(|most| data.len() as u64 > most - bytes) {
-                // The kernel may have had much more than is let through at once.
+                // The kernel may have buffered much more than is let through at once.
                 rest = Some(data.split_off(usize::try_from(limit - bytes).unwrap_or(usize::MAX)));
             }
             let frame_bytes = data.len() as u64;
@@ -461,7 +478,7 @@ impl Transfer<'_> {
         Batch { pieces, bytes, rest, stop }
     }
 
-    /// Reads a small body away so that what brought it can be used again.
+    /// Reads a small body away so that its connection can be used again.
     async fn discard(&self, mut body: Pin<Box<dyn Body>>) {
         if body.left_bytes().is_some_and(|left| left <= self.drain_limit_bytes) {
             let drain = async {
@@ -481,8 +498,8 @@ impl Transfer<'_> {
     }
 }
 
-/// Gives back a body of which everything that was wanted has come. Its end is
-/// waited for a moment, where nothing else is left: it makes a connection usable.
+/// Gives back a body whose wanted bytes have all come. Where nothing else is left,
+/// its end is awaited for a moment: reaching it makes the connection usable again.
 async fn finish(mut body: Pin<Box<dyn Body>>) {
     if body.left_bytes().is_none_or(|left| left == 0) {
         let _ = timeout(END_WITHIN, next(&mut body)).await;
@@ -490,7 +507,7 @@ async fn finish(mut body: Pin<Box<dyn Body>>) {
     body.finish();
 }
 
-/// Has a request sent, and counts it.
+/// Sends a request through the transport, and counts it.
 pub(super) async fn begin(
     transport: &dyn Transport,
     spec: &RequestSpec,
@@ -506,7 +523,7 @@ pub(super) async fn begin(
 }
 
 fn request_of(spec: &RequestSpec) -> Result<Request<()>, FetchError> {
-    let RequestSpec { url, origin, headers } = spec;
+    let RequestSpec { url, origin, headers, ahead, lane } = spec;
     let unusable = |what: &str| {
         FetchError::new(
             FetchErrorKind::Protocol,
@@ -520,6 +537,13 @@ fn request_of(spec: &RequestSpec) -> Result<Request<()>, FetchError> {
         Uri::from_maybe_shared(Bytes::from(uri)).map_err(|_| unusable("host, path or query"))?;
     let mut request = Request::new(());
     *request.method_mut() = Method::GET;
+    if *ahead > 0 {
+        request.extensions_mut().insert(Ahead(*ahead));
+    }
+    // Most requests have no extension, and no room is made for any.
+    if *lane != Lane::default() {
+        request.extensions_mut().insert(*lane);
+    }
     *request.uri_mut() = uri;
     request.headers_mut().clone_from(headers);
     if !headers.contains_key(HOST) {
@@ -529,9 +553,9 @@ fn request_of(spec: &RequestSpec) -> Result<Request<()>, FetchError> {
     Ok(request)
 }
 
-/// The part of `reserve` that `bytes` need; the rest is given back. A frame
-/// beyond the reservation takes what it can get at once: waiting with bytes in
-/// hand could wait for itself.
+/// The part of `reserve` that `bytes` need; the rest is given back. A frame larger
+/// than the reservation takes only what is free at once: waiting with bytes in hand
+/// could wait for itself.
 fn permit_for(mut reserve: OwnedSemaphorePermit, bytes: u64, sink: &Sink) -> OwnedSemaphorePermit {
     let needed = usize::try_from(bytes).unwrap_or(usize::MAX);
     if let Some(exact) = reserve.split(needed) {
@@ -544,7 +568,7 @@ fn permit_for(mut reserve: OwnedSemaphorePermit, bytes: u64, sink: &Sink) -> Own
     reserve
 }
 
-/// The next step of a body that says something.
+/// The next step of a body, without empty pieces.
 pub(super) async fn next(body: &mut Pin<Box<dyn Body>>) -> Step {
     poll_fn(|context| poll_step(body, context)).await
 }

@@ -1,7 +1,7 @@
 //! A stream whose response heads are mended before HTTP is read from it.
 //!
-//! A head is what comes first after a request was sent. Each is taken in whole and
-//! passed on as RFC 9112 has it; a body's bytes pass by, untouched and uncopied.
+//! A head is whatever arrives first after a request was sent. Each one is read whole and
+//! passed on as RFC 9112 writes it; a body's bytes pass through, untouched and uncopied.
 
 use std::fmt;
 use std::io;
@@ -15,34 +15,34 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use super::connect::Stream;
 use crate::model::head::{Reader, Reading};
 
-/// What is read of a connection while a head is awaited, in bytes.
+/// The most that one read takes while a head is awaited, in bytes.
 const READ_BYTES: usize = 16 << 10;
 
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Heads<S> {
     stream: S,
-    /// A head beyond this passes as it is: whoever reads it has a bound of its own.
+    /// A longer head passes unchanged: its reader has a bound of its own.
     max_head_bytes: usize,
     /// The most that is read at once.
     max_read_bytes: Option<usize>,
-    /// A head is to come.
+    /// A head is expected.
     awaited: bool,
-    /// No further head will.
+    /// No further head is expected after this one.
     once: bool,
-    /// A part of a request was sent, and not all of it.
+    /// Part of a request was sent, but not all of it.
     sending: bool,
-    /// What has come of the head.
+    /// The bytes of the head that have come so far.
     head: Vec<u8>,
     reader: Reader,
-    /// To be passed on before anything else is read.
+    /// Bytes to pass on before anything else is read.
     ready: Bytes,
-    /// What reading failed with after that.
+    /// The error to report after those bytes.
     failed: Option<io::Error>,
 }
 
 impl<S: Stream> Heads<S> {
-    /// The responses to all requests.
+    /// Mends the heads of the responses to all requests.
     pub(super) fn new(stream: S, max_head_bytes: usize, max_read_bytes: Option<usize>) -> Self {
         Self {
             stream,
@@ -58,13 +58,13 @@ impl<S: Stream> Heads<S> {
         }
     }
 
-    /// One response; what follows it is another protocol's.
+    /// Mends the head of one response; what follows it belongs to another protocol.
     #[cfg(feature = "proxy")]
     pub(super) fn once(stream: S, max_head_bytes: usize) -> Self {
         Self { awaited: true, once: true, ..Self::new(stream, max_head_bytes, None) }
     }
 
-    /// Takes in what came, until a head is complete or none is to be expected.
+    /// Takes in the bytes that were read, until a head is complete or none can be expected.
     fn take_in(&mut self, bytes: &[u8]) {
         self.head.extend(bytes);
         loop {
@@ -74,7 +74,7 @@ impl<S: Stream> Heads<S> {
                 Reading::Incomplete | Reading::Unreadable => (Vec::new(), 0),
                 Reading::Head { len, text, interim } => {
                     if interim {
-                        // Nobody waits for it.
+                        // Nobody waits for an interim response.
                         self.head.drain(..len);
                         self.reader = Reader::default();
                         if self.head.is_empty() {
@@ -95,7 +95,7 @@ impl<S: Stream> Heads<S> {
         }
     }
 
-    /// A request begins, or goes on.
+    /// Notes that a request begins or goes on.
     fn sent(&mut self, bytes: usize) {
         if bytes > 0 && !self.sending && !self.once {
             self.sending = true;
@@ -104,19 +104,12 @@ impl<S: Stream> Heads<S> {
     }
 }
 
-/// A record of TLS came where a head was awaited.
-#[derive(Debug)]
+/// A TLS record arrived where a head was awaited.
+#[derive(Debug, thiserror::Error)]
+#[error("what answers there speaks TLS")]
 pub(super) struct SpeaksTls;
 
-impl fmt::Display for SpeaksTls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("what answers there speaks TLS")
-    }
-}
-
-impl std::error::Error for SpeaksTls {}
-
-/// The connection ended, in order or not, and nothing at all had come where a head was awaited.
+/// The connection ended, in order or not, before a single byte of an awaited head arrived.
 #[derive(Debug)]
 pub(super) struct SaidNothing(Option<io::Error>);
 
@@ -132,19 +125,19 @@ impl fmt::Display for SaidNothing {
 impl std::error::Error for SaidNothing {}
 
 impl SaidNothing {
-    /// The error that hyper is given for an end of the stream.
+    /// The error that hyper is given when the stream ends.
     fn at_end(error: Option<io::Error>) -> io::Error {
         let kind = error.as_ref().map_or(io::ErrorKind::UnexpectedEof, io::Error::kind);
         io::Error::new(kind, Self(error))
     }
 
-    /// Whether `error` is that the other end went away.
+    /// Whether `error` says that the other end went away.
     fn is_end(error: &io::Error) -> bool {
         matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted)
     }
 }
 
-/// Whether it is a record of TLS, an alert most likely (RFC 8446 section 5.1).
+/// Whether `bytes` begin with a TLS record, most likely an alert (RFC 8446 section 5.1).
 fn is_tls(bytes: &[u8]) -> bool {
     matches!(bytes, [21 | 22, 3, ..])
 }
@@ -196,8 +189,8 @@ impl<S: Stream> Read for Heads<S> {
             }
             let has_more = part.filled().len() == READ_BYTES && this.max_read_bytes.is_none();
             if has_more && !this.ready.is_empty() && this.ready.len() < buf.remaining() {
-                // In one piece with what follows: hyper reads as much next time as came this
-                // time, and what comes of a head only would have it read the body in small parts.
+                // What follows joins the head here: hyper reads as much next time as it got this
+                // time, and after a head alone it would read the body in small parts.
                 buf.put_slice(&mem::take(&mut this.ready));
                 if let Poll::Ready(Err(error)) = Pin::new(&mut this.stream).poll_read(cx, buf) {
                     this.failed = Some(error);
@@ -221,7 +214,7 @@ impl<S: Stream> Write for Heads<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
-        // All of it, since nobody flushes the parts of a request.
+        // The whole request is out, since nobody flushes part of one.
         self.sending = false;
         Poll::Ready(Ok(()))
     }

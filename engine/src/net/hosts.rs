@@ -1,13 +1,13 @@
-//! What earlier downloads have shown of servers: the file `hosts` in the state
+//! What earlier downloads have learned about servers: the file `hosts` in the state
 //! directory.
 //!
-//! It is a hint and nothing more: one that is missing, damaged or cannot be
-//! written costs a second of growth at the next download, and no error. It
-//! names hosts and ports, never a path, a query or a login, is read by its owner
-//! only, and has at most [`MAX_HOSTS`] lines, of the hosts met last.
+//! The file is only a hint: if it is missing, damaged or cannot be written, the
+//! next download spends a second on growth, and no error is reported. It names
+//! hosts and ports, never a path, a query or a login; only its owner can read it;
+//! and it has at most [`MAX_HOSTS`] lines, for the hosts met last.
 //!
-//! The file is replaced as a whole. The name of its successor serves as a lock:
-//! of two processes that record at the same moment one leaves it.
+//! The file is replaced as a whole. The name of its successor serves as a lock: of
+//! two processes that record at the same moment, one does without.
 
 use std::fs::{self, File};
 use std::io::{self, Read as _, Write as _};
@@ -23,11 +23,11 @@ const MAX_HOSTS: usize = 512;
 /// No file of that many lines is larger: a host's name has at most 255 bytes.
 const MAX_BYTES: u64 = 300 * MAX_HOSTS as u64;
 const DAY_S: u64 = 24 * 3600;
-/// What was measured is believed for so long.
+/// How long measurements are believed.
 const FORGET_AFTER_S: u64 = 30 * DAY_S;
-/// Refusals are forgotten sooner: they may have been of a bad hour.
+/// Refusals are forgotten sooner: they may come from a bad hour.
 const FORGET_REFUSAL_AFTER_S: u64 = DAY_S;
-/// A successor this old was left by a process that is gone.
+/// A successor this old was left behind by a process that is gone.
 const ABANDONED: Duration = Duration::from_secs(60);
 
 /// The file of hosts in one state directory.
@@ -58,11 +58,14 @@ impl Hosts {
         Self { directory }
     }
 
-    /// What is remembered of `origin`. Reads a file.
+    /// What is remembered of `origin`, as far as it is still believed. Reads a file.
     pub(crate) fn look_up(&self, origin: &Origin) -> Option<Remembered> {
         let host = origin.to_string();
-        let lines = parse(&self.read().ok()?, unix_now());
-        lines.into_iter().find(|line| line.host == host).map(|line| line.of)
+        let now = unix_now();
+        let line = parse(&self.read().ok()?, now).into_iter().find(|line| line.host == host)?;
+        let age = Duration::from_secs(now.saturating_sub(line.unix_seconds));
+        let learned = line.of.learned.and_then(|learned| learned.aged(age));
+        Some(Remembered { learned, ..line.of })
     }
 
     /// Remembers what was learned of `origin`. Writes a file, unless the same was
@@ -86,7 +89,7 @@ impl Hosts {
         let replaced = (|| {
             let mut lines = parse(&self.read().unwrap_or_default(), now);
             if let Some(old) = lines.iter().find(|old| old.host == line.host) {
-                // What a download has not come to know is still known.
+                // What this download did not learn is still known.
                 line.of.learned = shown.learned.or(old.of.learned);
                 line.of.part_bytes = shown.part_bytes.or(old.of.part_bytes);
                 if old.of == line.of && old.unix_seconds + DAY_S > now {
@@ -105,7 +108,7 @@ impl Hosts {
     }
 
     fn read(&self) -> io::Result<String> {
-        // Whatever lies there, opening it must not wait.
+        // Whatever lies at this path, opening it must not wait.
         let file = os::file::open_followed(&self.directory.join("hosts"))?;
         if !file.metadata()?.is_file() {
             return Err(io::ErrorKind::InvalidData.into());
@@ -116,7 +119,7 @@ impl Hosts {
     }
 }
 
-/// The successor, made by this process alone; `None` while another one has it.
+/// The successor, created by this process alone; `None` while another process has it.
 fn claim(path: &Path) -> io::Result<Option<File>> {
     for _ in 0..2 {
         match os::file::create_private(path) {
@@ -138,7 +141,7 @@ fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// Whether this is a host and a port, of characters that a line can hold.
+/// Whether this is a host and a port, in characters that a line can hold.
 fn is_host(text: &str) -> bool {
     let allowed = |c: u8| c.is_ascii_alphanumeric() || b".-_:[]%".contains(&c);
     text.len() <= 262 && text.bytes().all(allowed) && text.rsplit_once(':').is_some()
@@ -159,7 +162,7 @@ fn format(lines: &[Line]) -> String {
     text
 }
 
-/// The lines that mean something and are not too old, in order of time.
+/// The valid lines that are not too old, in order of time.
 fn parse(text: &str, now: u64) -> Vec<Line> {
     let mut lines = text.lines();
     if lines.next() != Some(FIRST_LINE) {
@@ -169,7 +172,7 @@ fn parse(text: &str, now: u64) -> Vec<Line> {
     lines.retain(|line| {
         let refuses = line.of.learned.is_some_and(|learned| learned.why == Bound::Server);
         let keep_s = if refuses { FORGET_REFUSAL_AFTER_S } else { FORGET_AFTER_S };
-        // A clock that was put back must not keep anything for ever.
+        // A clock that was set back must not keep anything for ever.
         line.unix_seconds <= now + DAY_S && now <= line.unix_seconds.saturating_add(keep_s)
     });
     lines.sort_by_key(|line| line.unix_seconds);
@@ -179,7 +182,7 @@ fn parse(text: &str, now: u64) -> Vec<Line> {
 fn parse_line(line: &str) -> Option<Line> {
     let mut words = line.split(' ');
     let host = words.next().filter(|host| is_host(host))?.to_owned();
-    let connections = words.next()?.parse().ok().filter(|count| *count <= 16)?;
+    let connections = words.next()?.parse().ok().filter(|count| *count <= 64)?;
     let why = match words.next()? {
         "connection" => Some(Bound::Connection),
         "link" => Some(Bound::Link),

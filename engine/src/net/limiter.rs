@@ -1,21 +1,22 @@
-//! Speed limits: one of the engine, and one of each download beside it.
+//! Speed limits: one for the engine, and one for each download.
 
 use std::future::Future as _;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::lock::Lock;
 use crate::model::rate::TokenBucket;
 
-/// A batch under a speed limit is at most this part of a second's bytes: a second has at
-/// most its own, one batch that was saved up, and one that its beginning cut.
+/// A batch under a speed limit is at most this fraction of a second's bytes: a second passes at
+/// most its own bytes, one batch that was saved up, and one that its beginning cut in two.
 const BATCHES_A_SECOND: u64 = 32;
-/// And at most so many bytes, so that waits are short and many.
+/// A batch also has at most this many bytes, so that waits are short and many.
 const LONGEST_BATCH_BYTES: u64 = 32 << 10;
-/// But no less than what comes in this part of a second, and so much may be saved up: timers
-/// have milliseconds, and what nobody could take while it waited for one would be lost.
+/// But it is no smaller than what comes in this fraction of a second, and that much may be saved
+/// up: timers count milliseconds, and what nobody could take while waiting for one would be lost.
 const SHORTEST_WAITS_A_SECOND: u64 = 500;
 
 /// A speed limit that many connections share, and that can change or end while
@@ -23,25 +24,25 @@ const SHORTEST_WAITS_A_SECOND: u64 = 500;
 #[derive(Debug)]
 pub(crate) struct Limiter {
     /// `None` while there is no limit.
-    bucket: Mutex<Option<TokenBucket>>,
+    bucket: Lock<Option<TokenBucket>>,
     changed: Notify,
     epoch: Instant,
 }
 
 impl Limiter {
-    /// A limit in bytes a second, with one batch that may come at once; `None`
-    /// limits nothing.
+    /// A limit in bytes per second, with one batch that may pass at once; `None`
+    /// means no limit.
     pub(crate) fn new(rate_bytes_per_second: Option<u64>) -> Self {
         let limiter =
-            Self { bucket: Mutex::default(), changed: Notify::new(), epoch: Instant::now() };
+            Self { bucket: Lock::default(), changed: Notify::new(), epoch: Instant::now() };
         limiter.set_rate(rate_bytes_per_second);
         limiter
     }
 
-    /// Another limit from now on, also for those who wait already.
+    /// Changes the limit, also for the tasks that already wait for it.
     pub(crate) fn set_rate(&self, rate_bytes_per_second: Option<u64>) {
         let now = self.epoch.elapsed();
-        let mut bucket = self.bucket();
+        let mut bucket = self.bucket.lock();
         *bucket = rate_bytes_per_second.map(|rate| {
             let fresh = || TokenBucket::new(rate, batch_of(rate), now);
             let mut bucket = bucket.take().unwrap_or_else(fresh);
@@ -54,14 +55,14 @@ impl Limiter {
 
     /// Whether there is a limit now.
     pub(crate) fn is_limiting(&self) -> bool {
-        self.bucket().is_some()
+        self.bucket.lock().is_some()
     }
 
     fn batch_bytes(&self) -> Option<u64> {
-        self.bucket().as_ref().map(|bucket| batch_of(bucket.rate_bytes_per_second()))
+        self.bucket.lock().as_ref().map(|bucket| batch_of(bucket.rate_bytes_per_second()))
     }
 
-    /// Counts `bytes` that came, at the first poll, and waits until their time is over.
+    /// Counts `bytes` that arrived, at the first poll, and waits out the time they take.
     async fn take(&self, mut bytes: u64) {
         if !self.is_limiting() {
             return;
@@ -71,7 +72,7 @@ impl Limiter {
             let mut changed = std::pin::pin!(self.changed.notified());
             changed.as_mut().enable();
             let now = self.epoch.elapsed();
-            let wait = self.bucket().as_mut().map(|bucket| bucket.take(bytes, now));
+            let wait = self.bucket.lock().as_mut().map(|bucket| bucket.take(bytes, now));
             let wait = wait.unwrap_or_default();
             if wait.is_zero() {
                 return;
@@ -84,20 +85,15 @@ impl Limiter {
             }
         }
     }
-
-    fn bucket(&self) -> MutexGuard<'_, Option<TokenBucket>> {
-        // Plain data that is whole between any two statements.
-        self.bucket.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// The batch under this limit in bytes a second.
+/// The size of a batch under this limit in bytes per second.
 pub(super) fn batch_of(rate_bytes_per_second: u64) -> u64 {
     let longest = LONGEST_BATCH_BYTES.max(rate_bytes_per_second / SHORTEST_WAITS_A_SECOND);
     (rate_bytes_per_second / BATCHES_A_SECOND).clamp(1, longest)
 }
 
-/// The limits that one download is under: its own, its host's, the engine's.
+/// The limits that apply to one download: its own, its host's and the engine's.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits(Vec<Arc<Limiter>>);
 
@@ -107,19 +103,19 @@ impl Limits {
         Self(limiters.into_iter().collect())
     }
 
-    /// Whether any of them limits now.
+    /// Whether any of them is limiting now.
     pub(crate) fn are_limiting(&self) -> bool {
         self.0.iter().any(|limiter| limiter.is_limiting())
     }
 
-    /// How many bytes are let through at once, at most; `None` without a limit.
+    /// The most bytes that are let through at once; `None` without a limit.
     pub(super) fn batch_bytes(&self) -> Option<u64> {
         self.0.iter().filter_map(|limiter| limiter.batch_bytes()).min()
     }
 
-    /// Counts `bytes` that came with each, at the first poll, and waits until their
-    /// time is over. Who lets them through only then is smooth: the speed of no
-    /// second is far from the limit, however many share it.
+    /// Counts `bytes` with each limit, at the first poll, and waits out the time they
+    /// take. A caller that passes them on only then is smooth: no second's speed is
+    /// far from the limit, however many connections share it.
     pub(super) async fn take(&self, bytes: u64) {
         let mut waits: Vec<_> =
             self.0.iter().map(|limiter| Box::pin(limiter.take(bytes))).collect();
@@ -135,6 +131,8 @@ impl Limits {
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
+
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -158,7 +156,7 @@ mod tests {
         assert!(start.elapsed() <= waited + SHORT);
     }
 
-    /// Many connections that always have something, and now and then nothing.
+    /// Many connections that nearly always have data, with a pause now and then.
     #[tokio::test(start_paused = true)]
     async fn no_second_has_a_tenth_more_than_the_limit() {
         for rate in [3_000, 50_000, 1_000_000, 40_000_000, 500_000_000] {

@@ -23,3 +23,4 @@ mod tls;
 mod tls_words;
 pub(crate) mod transport;
 pub(crate) mod url_proof;
+pub(crate) mod vitals;

@@ -1,20 +1,21 @@
-//! Connections, made when needed and kept for the next request to the same
-//! origin: of HTTP/1.1 here, of HTTP/2 in [`streams`].
+//! Connections, made when needed and kept for the next request to the same origin:
+//! HTTP/1.1 here, HTTP/2 in [`streams`].
 //!
 //! Each is a `hyper::client::conn` of its own, so that the engine counts, keeps
 //! and closes them itself.
 //!
 //! A [`Connection`] has one owner: the pool while idle, a fetcher while used.
-//! Dropping it closes it; only [`Pool::checkin`] keeps it. With HTTP/2 it is one
-//! stream; the connection below it is closed with the last.
+//! Dropping it closes it; only [`Pool::checkin`] keeps it. With HTTP/2 it is a
+//! single stream, and the underlying connection closes with its last stream.
 
+mod ahead;
 mod gates;
 #[cfg(feature = "http2")]
 mod streams;
 
 use std::collections::HashMap;
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -37,17 +38,18 @@ use super::heads::Heads;
 use super::limiter::batch_of;
 #[cfg(feature = "proxy")]
 use super::proxy::login_refused;
+use super::transport::Lane;
+use super::vitals::Vitals;
+use crate::lock::Lock;
 use crate::model::config::EngineConfig;
-#[cfg(feature = "http2")]
-use crate::model::config::HttpVersion;
 use crate::model::error::NetworkCause;
 
-/// What hyper may hold of one connection, in bytes. It bounds a response's
+/// How much hyper may buffer for one connection, in bytes. It bounds a response's
 /// head and the largest body frame.
 pub(crate) const MAX_BUF_BYTES: usize = 256 << 10;
 
-/// The least that is read at once under a speed limit. More is what is let through at once:
-/// a frame is received whole, so it must not take too many seconds' worth of a small limit.
+/// The least that is read at once under a speed limit; more where more is let through at once.
+/// A frame is received whole, so it must not take too many seconds' worth of a small limit.
 const LEAST_READ_LIMITED_BYTES: u64 = 32 << 10;
 
 /// More fields than this in one response head is an attack or a defect.
@@ -63,8 +65,8 @@ const READY_WITHIN: Duration = Duration::from_millis(50);
 /// A connection, or a stream on one, and the way back to its place in the pool.
 #[derive(Debug)]
 pub(crate) struct Connection {
-    /// What its responses brought in bytes a second, as far as that is known:
-    /// the fastest idle connection is used first.
+    /// The measured speed of its responses in bytes per second, as far as that is
+    /// known: the fastest idle connection is used first.
     pub(crate) speed: f64,
     origin: Origin,
     way: Way,
@@ -76,10 +78,11 @@ enum Way {
     Http1 {
         /// Takes one request at a time.
         sender: SendRequest<Empty<Bytes>>,
-        /// Whether a request was answered on it before: the server may have
-        /// closed it meanwhile, which then says nothing about the server.
+        /// Whether a request was answered on it before. The server may have closed
+        /// it since then, which says nothing about the server.
         reused: bool,
         forward: Option<Forward>,
+        vitals: Option<Arc<Vitals>>,
         _driver: ConnectionTask,
     },
     #[cfg(feature = "http2")]
@@ -89,11 +92,11 @@ enum Way {
 /// Why a request was not answered.
 #[derive(Debug)]
 pub(crate) enum Unanswered {
-    /// The connection was in use before and ended before it answered: the server
-    /// closed it while it was idle, most likely.
+    /// The connection had been used before and ended before it answered: most
+    /// likely the server closed it while it was idle.
     Stale,
     /// The server says that it did nothing with the request (RFC 9113 section
-    /// 8.7).
+    /// 8.7), or it turned out not to speak the HTTP/2 that it had chosen.
     #[cfg_attr(not(feature = "http2"), expect(dead_code, reason = "HTTP/1.1 cannot say so"))]
     Unprocessed(FetchError),
     /// Anything else.
@@ -101,8 +104,8 @@ pub(crate) enum Unanswered {
 }
 
 impl Connection {
-    /// Sends a request in origin form with `Host`, for the connection's origin,
-    /// in the form that this way has.
+    /// Sends a request to the connection's origin. It is given in origin form with
+    /// `Host`, and rewritten to the form that this connection needs.
     ///
     /// # Errors
     /// When no response begins.
@@ -111,7 +114,7 @@ impl Connection {
         mut request: Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, Unanswered> {
         let Self { origin, way, .. } = self;
-        // A proxy's credential is not for origins, however it came here.
+        // A proxy's credential must not reach origins, however it got into the request.
         let to_proxy = matches!(way, Way::Http1 { forward: Some(_), .. });
         if !to_proxy {
             request.headers_mut().remove(PROXY_AUTHORIZATION);
@@ -136,14 +139,8 @@ impl Connection {
                     (Ok(response), _) => Ok(response),
                     (Err(_), _) if *reused => Err(Unanswered::Stale),
                     (Err(error), forward) => {
-                        // Of a proxy that says nothing, nobody knows what the origin speaks.
-                        let silent = match forward {
-                            None => FetchError::without_a_byte(origin, &error),
-                            Some(_) => None,
-                        };
-                        let failed =
-                            silent.unwrap_or_else(|| FetchError::before_head(origin, &error));
-                        Err(Unanswered::Failed(failed))
+                        let direct = forward.is_none();
+                        Err(Unanswered::Failed(FetchError::unanswered(origin, error, direct)))
                     }
                 }
             }
@@ -163,9 +160,10 @@ impl Connection {
                         Ok(response)
                     }
                     Err(error) => {
-                        let failed = FetchError::before_head(origin, &error);
-                        Err(if is_unprocessed(&error) {
-                            // Refused before it was read: not for what it asks for.
+                        let unprocessed = is_unprocessed(&error) || place.gives_up_http2();
+                        let failed = FetchError::unanswered(origin, error, false);
+                        Err(if unprocessed {
+                            // Refused before it was read, so not because of what it asks for.
                             let kind = FetchErrorKind::Connect;
                             Unanswered::Unprocessed(FetchError { kind, ..failed })
                         } else if reused {
@@ -179,7 +177,16 @@ impl Connection {
         }
     }
 
-    /// Whether a connection that was idle takes another request.
+    /// What TCP shows of the connection while it serves this request alone.
+    pub(crate) fn vitals(&self) -> Option<Arc<Vitals>> {
+        match &self.way {
+            Way::Http1 { vitals, .. } => vitals.clone(),
+            #[cfg(feature = "http2")]
+            Way::Http2(_) => None,
+        }
+    }
+
+    /// Whether a connection that was idle can take another request.
     async fn is_ready_again(&mut self) -> bool {
         match &mut self.way {
             Way::Http1 { sender, reused, .. } => {
@@ -209,7 +216,7 @@ impl Connection {
     }
 }
 
-/// The origin as URLs have it: without the port that the scheme implies.
+/// The origin as URLs write it: without the port that the scheme implies.
 fn request_authority(origin: &Origin) -> String {
     match (origin.https, origin.port) {
         (false, 80) | (true, 443) => origin.host.clone(),
@@ -237,9 +244,9 @@ fn set_absolute(
     Ok(())
 }
 
-/// Whether the server did nothing with the request, for all that it says: the
-/// stream was refused, or was none of those that a closing connection still
-/// serves, or was never sent.
+/// Whether the server did nothing with the request, as far as it says: the stream
+/// was refused, was not among those that a closing connection still serves, or was
+/// never sent.
 #[cfg(feature = "http2")]
 fn is_unprocessed(error: &hyper::Error) -> bool {
     let said = chain(error).find_map(|error| error.downcast_ref::<h2::Error>());
@@ -253,13 +260,12 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
     }) || error.is_canceled()
 }
 
-/// A response says how fast its connection is from so many bytes and so much
-/// time on.
+/// From this many bytes and this much time on, a response tells its connection's speed.
 const TELLING: (u64, Duration) = (256 << 10, Duration::from_millis(100));
 
 impl Connection {
-    /// A response brought `bytes` in `time`. One that is too short to tell
-    /// counts only where nothing else is known.
+    /// Notes that a response brought `bytes` in `time`. One that is too short to
+    /// tell counts only where nothing else is known.
     pub(crate) fn measured(&mut self, bytes: u64, time: Duration) {
         if self.speed == 0.0 || bytes >= TELLING.0 && time >= TELLING.1 {
             self.speed = bytes as f64 / time.as_secs_f64().max(0.05);
@@ -287,7 +293,8 @@ pub(crate) struct Pool {
     connect_timeout: Duration,
     max_read_bytes: Option<usize>,
     gates: gates::Gates,
-    idle: Mutex<HashMap<Origin, Vec<Connection>>>,
+    idle: Lock<HashMap<Origin, Vec<Connection>>>,
+    ahead: ahead::Ahead,
     #[cfg(feature = "http2")]
     streams: streams::Streams,
     #[cfg(feature = "http2")]
@@ -323,28 +330,30 @@ impl Pool {
             connect_timeout: config.connect_timeout,
             max_read_bytes,
             gates: gates::Gates::new(config.max_connections_per_host),
-            idle: Mutex::new(HashMap::new()),
+            idle: Lock::new(HashMap::new()),
+            ahead: ahead::Ahead::default(),
             #[cfg(feature = "http2")]
-            streams: streams::Streams::new(config.http_version == HttpVersion::Http2),
+            streams: streams::Streams::new(config.http_version, config.max_connections_per_host),
             #[cfg(feature = "http2")]
             limited: config.limit_rate_bytes_per_second.is_some(),
         }
     }
 
     /// A connection to `origin`: the fastest of the idle ones, or a new one when
-    /// there is none or `fresh` asks for it. With HTTP/2 a stream on one that has
-    /// room, or on a new one.
+    /// there is none or `fresh` asks for it. With HTTP/2 it is a stream, on a
+    /// connection that has room or on a new one.
     ///
     /// # Errors
     /// When a new connection cannot be made.
     pub(crate) async fn checkout(
         &self,
         origin: &Origin,
+        #[cfg_attr(not(feature = "http2"), expect(unused_variables))] lane: Lane,
         fresh: bool,
     ) -> Result<Connection, FetchError> {
         #[cfg(feature = "http2")]
-        if self.streams.has(origin) {
-            let stream = Box::pin(self.checkout_stream(origin, fresh));
+        if self.streams.has(origin, lane) {
+            let stream = Box::pin(self.checkout_stream(origin, lane, fresh));
             if let Some(connection) = self.in_time(origin, stream).await? {
                 return Ok(connection);
             }
@@ -356,13 +365,17 @@ impl Pool {
                         return Ok(connection);
                     }
                 }
+                if self.ahead.comes(origin).await {
+                    continue;
+                }
             }
             if let Ok(permit) = self.pass_gate(origin).await {
                 break permit;
             }
         };
-        // On the heap: most requests find a connection, and need no room for this.
-        let connecting = Box::pin(self.connect(origin, permit));
+        // On the heap: most requests find a connection, and need no room for this future.
+        // What may be spoken in streams has taken the way above.
+        let connecting = Box::pin(self.connect(origin, Lane::Bulk, permit));
         match self.in_time(origin, connecting).await? {
             Made::Http1(connection) => Ok(connection),
             #[cfg(feature = "http2")]
@@ -373,21 +386,26 @@ impl Pool {
         }
     }
 
-    /// `None` when the origin chose HTTP/1.1; the connection is idle then.
+    /// `None` when the origin chose HTTP/1.1; the new connection is then idle.
     #[cfg(feature = "http2")]
     async fn checkout_stream(
         &self,
         origin: &Origin,
+        lane: Lane,
         fresh: bool,
     ) -> Result<Option<Connection>, FetchError> {
-        let place = self.streams.place(origin, fresh);
+        let place = self.streams.place(origin, lane, fresh);
         let opened = place.open(|| async {
+            // Who waited for another place's connection need not find out again.
+            if self.streams.is_http1(origin) {
+                return Err(NoStreams::Http1);
+            }
             let permit = loop {
                 if let Ok(permit) = self.pass_gate(origin).await {
                     break permit;
                 }
             };
-            match self.connect(origin, permit).await {
+            match self.connect(origin, lane, permit).await {
                 Ok(Made::Http2(opened)) => Ok(opened),
                 Ok(Made::Http1(connection)) => {
                     self.streams.set_http1(origin);
@@ -423,10 +441,10 @@ impl Pool {
         }
     }
 
-    /// Leave to make a connection, where there is a bound on those to a host.
+    /// Permission to make a connection, where connections to the host are bounded.
     ///
     /// # Errors
-    /// When there is an idle connection instead, which may do.
+    /// When an idle connection may do instead.
     async fn pass_gate(&self, origin: &Origin) -> Result<Option<OwnedSemaphorePermit>, Idle> {
         let Some(gate) = self.gates.of(&origin.host) else { return Ok(None) };
         if let Some(permit) = gate.try_pass() {
@@ -435,9 +453,9 @@ impl Pool {
         gate.pass(|| self.close_one_idle(&origin.host)).await.map(Some).ok_or(Idle)
     }
 
-    /// Closes a connection to `host` that nobody uses, if there is one.
+    /// Closes an idle connection to `host`, if there is one.
     fn close_one_idle(&self, host: &str) {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         let origin = idle.keys().find(|origin| origin.host == host).cloned();
         let Some(origin) = origin else {
             drop(idle);
@@ -456,37 +474,38 @@ impl Pool {
     async fn connect(
         &self,
         origin: &Origin,
+        lane: Lane,
         permit: Option<OwnedSemaphorePermit>,
     ) -> Result<Made, FetchError> {
-        let mut connected = self.connect.connect(origin).await?;
+        let mut connected = self.connect.connect(origin, lane).await?;
         if let Some(permit) = permit {
             connected.stream = Box::new(gates::Counted::new(connected.stream, permit));
         }
         #[cfg(feature = "http2")]
         if connected.http2 {
-            let opened = streams::Opened::over(connected.stream, self.limited).await;
-            return opened.map(Made::Http2).map_err(|e| FetchError::beginning(origin, &e));
+            let opened = streams::Opened::over(connected.stream, lane, self.limited).await;
+            return opened.map(Made::Http2).map_err(|error| FetchError::beginning(origin, error));
         }
-        let Connected { stream, forward, .. } = connected;
+        let Connected { stream, forward, vitals, .. } = connected;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(MAX_BUF_BYTES)
             .max_headers(MAX_HEADERS)
             .handshake(Heads::new(stream, MAX_BUF_BYTES, self.max_read_bytes))
             .await
-            .map_err(|error| FetchError::beginning(origin, &error))?;
+            .map_err(|error| FetchError::beginning(origin, error))?;
         let task = tokio::spawn(async move {
-            // What went wrong is told to the request or body that it hit.
+            // The request or body that the error hit reports it.
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "connection ended");
             }
         });
         let driver = ConnectionTask(task.abort_handle());
-        let way = Way::Http1 { sender, reused: false, forward, _driver: driver };
+        let way = Way::Http1 { sender, reused: false, forward, vitals, _driver: driver };
         Ok(Made::Http1(Connection { speed: 0.0, origin: origin.clone(), way }))
     }
 
-    /// Keeps a connection whose last body was read to its end. Closed ones,
-    /// and those beyond what is kept, are dropped.
+    /// Keeps a connection whose last body was read to its end, unless it is closed
+    /// or enough are kept already.
     pub(crate) fn checkin(&self, connection: Connection) {
         let connection = match connection.way {
             #[cfg(feature = "http2")]
@@ -499,7 +518,7 @@ impl Pool {
         if connection.is_closed() {
             return;
         }
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         idle.retain(|_, kept| {
             kept.retain(|connection| !connection.is_closed());
             !kept.is_empty()
@@ -512,20 +531,22 @@ impl Pool {
         }
     }
 
+    /// Closes all idle connections.
+    pub(crate) fn forget_idle(&self) {
+        self.idle.lock().clear();
+        #[cfg(feature = "http2")]
+        self.streams.forget();
+    }
+
     fn pop(&self, origin: &Origin) -> Option<Connection> {
-        let mut idle = self.lock();
+        let mut idle = self.idle.lock();
         let kept = idle.get_mut(origin)?;
-        // Of equal ones, the one used last.
+        // Among equally fast ones, the one used last.
         let fastest = (0..kept.len()).max_by(|a, b| kept[*a].speed.total_cmp(&kept[*b].speed))?;
         let connection = Some(kept.remove(fastest));
         if kept.is_empty() {
             idle.remove(origin);
         }
         connection
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Origin, Vec<Connection>>> {
-        // No invariant spans a panic: each call leaves the map whole.
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

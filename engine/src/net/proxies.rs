@@ -4,7 +4,7 @@ use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::model::config::{Proxies, Proxy};
 
-/// The proxy of an origin; `host` as URLs have it.
+/// The proxy for an origin, whose `host` is written as in URLs.
 pub(super) fn proxy_for<'a>(proxies: &'a Proxies, https: bool, host: &str) -> Option<&'a Proxy> {
     let proxy = if https { proxies.https.as_ref() } else { proxies.http.as_ref() }?;
     (!bypasses(&proxies.bypass, host)).then_some(proxy)
@@ -14,7 +14,7 @@ fn bypasses(bypass: &[String], host: &str) -> bool {
     if bypass == ["*"] {
         return true;
     }
-    // The rules are the library's; which proxy it would choose is no matter.
+    // The rules are the library's; which proxy it would choose does not matter.
     let matcher = Matcher::builder().all("http://proxy").no(bypass.join(",")).build();
     let uri = http::Uri::builder()
         .scheme("http")
@@ -41,7 +41,7 @@ mod tests {
 
     #[test]
     fn environment_is_read_as_curl_reads_it() {
-        // Anybody can set HTTP_PROXY of a CGI program, by a request with `Proxy:`.
+        // Anybody can set HTTP_PROXY in a CGI program, by a request with `Proxy:`.
         assert_eq!(chosen(&from(&[("HTTP_PROXY", "http://a")]), false), None);
         let both = from(&[("http_proxy", "a"), ("HTTPS_PROXY", "b")]);
         assert_eq!(chosen(&both, false).as_deref(), Some("a"));

@@ -1,10 +1,10 @@
-//! What is said to a proxy before it leads to an origin: CONNECT (RFC 9110
-//! section 9.3.6), and the handshakes of SOCKS.
+//! What is said to a proxy before it connects to an origin: CONNECT (RFC 9110
+//! section 9.3.6), and the SOCKS handshakes.
 //!
-//! CONNECT is hyper's, which hands over the stream and whatever the origin said
-//! already. The handshakes of SOCKS are written out: hyper-util's look names up
-//! on the runtime's thread, send no name in SOCKS 4, and their errors cannot be
-//! told apart.
+//! hyper does CONNECT, and hands over the stream with whatever the origin has said
+//! already. The SOCKS handshakes are written out here: hyper-util's look names up
+//! on the runtime's thread, send no name in SOCKS 4, and report errors that cannot
+//! be told apart.
 
 mod socks;
 
@@ -26,12 +26,13 @@ use super::digest_login::schemes;
 use super::failures::{FetchError, FetchErrorKind};
 use super::heads::Heads;
 use crate::model::config::Proxy;
+use crate::model::hint::Hint;
 use crate::model::name::at_most;
 
-/// What a proxy may say before the tunnel, in bytes.
+/// The longest head that a proxy may send before the tunnel, in bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 
-/// A proxy in messages.
+/// A proxy as messages name it.
 pub(super) struct Named<'a>(pub(super) &'a Proxy);
 
 impl fmt::Display for Named<'_> {
@@ -45,12 +46,11 @@ impl fmt::Display for Named<'_> {
 }
 
 /// What to do about a proxy that cannot be used.
-pub(super) fn unusable_hint(proxy: &Proxy) -> String {
-    let correct = proxy.chosen_by.as_deref().unwrap_or("it");
-    format!("correct {correct}, or leave the proxy out for this host with --no-proxy HOST")
+pub(super) fn unusable_hint(proxy: &Proxy) -> Hint {
+    Hint::Proxy { chosen_by: proxy.chosen_by.clone() }
 }
 
-/// How requests for `http` origins are said to an HTTP proxy.
+/// How requests for `http` origins are sent to an HTTP proxy.
 pub(super) fn forward(proxy: &Proxy) -> Forward {
     Forward { name: Named(proxy).to_string(), authorization: authorization(proxy) }
 }
@@ -88,17 +88,16 @@ pub(super) async fn tunnel(
     origin: &Origin,
     stream: Box<dyn Stream>,
 ) -> Result<Box<dyn Stream>, FetchError> {
-    let failed = |error: &hyper::Error| {
-        FetchError::new(
-            FetchErrorKind::Connect,
-            format!("cannot connect to {origin} through {}: {}", Named(proxy), cause_text(error)),
-        )
+    let failed = |error: hyper::Error| {
+        let (named, why) = (Named(proxy), cause_text(&error));
+        let message = format!("cannot connect to {origin} through {named}: {why}");
+        FetchError::new(FetchErrorKind::Connect, message).with_source(error)
     };
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(MAX_HEAD_BYTES)
         .handshake(Heads::once(stream, MAX_HEAD_BYTES))
         .await
-        .map_err(|error| failed(&error))?;
+        .map_err(failed)?;
     let request = connect_request(proxy, origin).map_err(|error| {
         FetchError::new(
             FetchErrorKind::Connect,
@@ -106,14 +105,14 @@ pub(super) async fn tunnel(
         )
     })?;
     let answered = sender.send_request(request);
-    // The connection's task ends with the response, or here, dropped.
+    // The connection's task ends with the response, or is dropped here.
     let driving = connection.with_upgrades();
     tokio::pin!(driving, answered);
     let mut driven = false;
     let response = loop {
         tokio::select! {
             biased;
-            response = &mut answered => break response.map_err(|error| failed(&error))?,
+            response = &mut answered => break response.map_err(failed)?,
             _ = &mut driving, if !driven => driven = true,
         }
     };
@@ -121,9 +120,9 @@ pub(super) async fn tunnel(
     if status.is_success() {
         let upgrade = hyper::upgrade::on(response);
         if !driven {
-            driving.await.map_err(|error| failed(&error))?;
+            driving.await.map_err(failed)?;
         }
-        let upgraded = upgrade.await.map_err(|error| failed(&error))?;
+        let upgraded = upgrade.await.map_err(failed)?;
         return Ok(Box::new(upgraded));
     }
     Err(match status {
@@ -141,7 +140,7 @@ pub(super) async fn tunnel(
     })
 }
 
-/// Nothing of the request that is to follow is in it: the proxy learns the
+/// It carries nothing of the request that is to follow: the proxy learns the
 /// origin's host and port, and no credential but its own.
 fn connect_request(proxy: &Proxy, origin: &Origin) -> Result<Request<Empty<Bytes>>, http::Error> {
     let authority = origin.to_string();

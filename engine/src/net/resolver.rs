@@ -1,54 +1,53 @@
-//! Name lookup that comes back to the address that answered last.
+//! Name lookup that puts the address that answered last first.
 //!
-//! Two reasons. Servers behind one name may have tags of their own, and a
+//! There are two reasons. Servers behind one name may have tags of their own, and a
 //! download wants all its ranges from one of them. And a name may have dead
-//! addresses: what it costs to find the live one is paid once, not by each
-//! connection.
+//! addresses: the cost of finding a live one is paid once, not by each connection.
 
 use std::collections::HashMap;
-use std::fmt;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Mutex, PoisonError};
 
 use hyper_util::client::legacy::connect::dns::{GaiResolver, Name};
 use tower_service::Service as _;
 
+use crate::lock::Lock;
 use crate::model::config::IpFamily;
 
-/// So many names are remembered; all are forgotten beyond it.
+/// How many names are remembered; all are forgotten beyond that.
 const MAX_NAMES: usize = 1024;
 
 /// The system's lookup, with the address that answered last put first.
 #[derive(Debug)]
 pub(super) struct Resolver {
     system: GaiResolver,
-    answered: Mutex<HashMap<String, IpAddr>>,
+    answered: Lock<HashMap<String, IpAddr>>,
 }
 
 /// Why a host has no address to go to.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, thiserror::Error)]
 pub(super) enum NoAddress {
-    /// The name does not exist, for all that those say who would know.
-    NoSuchHost,
-    /// None of this family.
+    /// The name does not exist, according to the lookup, whose error this is.
+    #[error("there is no host of this name")]
+    NoSuchHost(Option<io::Error>),
+    /// The host has no address of this family.
+    #[error("it has no {0} address")]
     OfFamily(IpFamily),
-    /// Nobody could be asked, or none of them knew for now.
-    ForNow(String),
+    /// No name server could be asked, or none has an answer for now.
+    #[error("its name cannot be looked up: {}", words(.0))]
+    ForNow(io::Error),
 }
 
-impl fmt::Display for NoAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NoSuchHost => f.write_str("there is no host of this name"),
-            Self::OfFamily(family) => write!(f, "it has no {family} address"),
-            Self::ForNow(why) => write!(f, "its name cannot be looked up: {why}"),
-        }
-    }
+/// The system's message for a failed lookup, without the prefix that all of them share.
+fn words(error: &io::Error) -> String {
+    let words = error.to_string();
+    let layer = "failed to lookup address information: ";
+    words.strip_prefix(layer).unwrap_or(&words).to_owned()
 }
 
-/// What the systems' libraries say of a name that does not exist, or has no address. The
-/// standard library passes their words on, and not their codes; they are never translated,
-/// since no locale is set.
+/// What the systems' libraries say of a name that does not exist or has no address. The standard
+/// library passes on their words but not their codes; the words are never translated, since no
+/// locale is set.
 const NO_SUCH_HOST: [&str; 7] = [
     "Name or service not known",
     "No address associated with",
@@ -61,10 +60,10 @@ const NO_SUCH_HOST: [&str; 7] = [
 
 impl Resolver {
     pub(super) fn new() -> Self {
-        Self { system: GaiResolver::new(), answered: Mutex::default() }
+        Self { system: GaiResolver::new(), answered: Lock::default() }
     }
 
-    /// The addresses of a name, as the host of a URL has it.
+    /// The addresses of a name, written as in URLs.
     ///
     /// # Errors
     /// When it is not found.
@@ -73,9 +72,8 @@ impl Resolver {
         host: &str,
         port: u16,
     ) -> Result<Vec<SocketAddr>, NoAddress> {
-        let name = host.parse::<Name>().map_err(|_| NoAddress::NoSuchHost)?;
-        let found =
-            self.system.clone().call(name).await.map_err(|error| why(&error.to_string()))?;
+        let name = host.parse::<Name>().map_err(|_| NoAddress::NoSuchHost(None))?;
+        let found = self.system.clone().call(name).await.map_err(why)?;
         let found = found.map(|mut address| {
             address.set_port(port);
             address
@@ -83,10 +81,9 @@ impl Resolver {
         Ok(with_first(found.collect(), self.last(host)))
     }
 
-    /// A connection to `host` was made at this address.
+    /// Remembers that a connection to `host` was made at this address.
     pub(super) fn remember(&self, host: &str, address: IpAddr) {
-        // No invariant spans a panic: each call leaves the map whole.
-        let mut answered = self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut answered = self.answered.lock();
         if answered.len() >= MAX_NAMES {
             answered.clear();
         }
@@ -94,17 +91,17 @@ impl Resolver {
     }
 
     fn last(&self, host: &str) -> Option<IpAddr> {
-        self.answered.lock().unwrap_or_else(PoisonError::into_inner).get(host).copied()
+        self.answered.lock().get(host).copied()
     }
 }
 
-/// What a lookup that failed with these words says of the name.
-fn why(words: &str) -> NoAddress {
+/// What a lookup's error says about the name.
+fn why(error: io::Error) -> NoAddress {
+    let words = error.to_string();
     if NO_SUCH_HOST.iter().any(|said| words.contains(said)) {
-        return NoAddress::NoSuchHost;
+        return NoAddress::NoSuchHost(Some(error));
     }
-    let layer = "failed to lookup address information: ";
-    NoAddress::ForNow(words.strip_prefix(layer).unwrap_or(words).to_owned())
+    NoAddress::ForNow(error)
 }
 
 /// The addresses in their order, but `first` before the others if it is there.
@@ -137,22 +134,26 @@ mod tests {
             resolver.remember(&format!("host{number}"), address);
         }
         assert_eq!(resolver.last("example.org"), None);
-        assert!(resolver.answered.lock().unwrap().len() <= MAX_NAMES);
+        assert!(resolver.answered.lock().len() <= MAX_NAMES);
     }
 
     #[test]
     fn a_name_that_does_not_exist_is_told_from_a_lookup_that_failed() {
-        let said = |words: &str| why(&format!("failed to lookup address information: {words}"));
+        let said = |words: &str| {
+            why(io::Error::other(format!("failed to lookup address information: {words}")))
+        };
         for words in [
             "Name or service not known",
             "No address associated with hostname",
             "nodename nor servname provided, or not known",
             "Name does not resolve",
         ] {
-            assert_eq!(said(words), NoAddress::NoSuchHost, "{words}");
+            assert!(matches!(said(words), NoAddress::NoSuchHost(Some(_))), "{words}");
         }
         for words in ["Temporary failure in name resolution", "Try again", "System error"] {
-            assert_eq!(said(words), NoAddress::ForNow(words.to_owned()));
+            let none = said(words);
+            assert!(matches!(none, NoAddress::ForNow(_)), "{words}");
+            assert_eq!(none.to_string(), format!("its name cannot be looked up: {words}"));
         }
     }
 }

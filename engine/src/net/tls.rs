@@ -1,7 +1,7 @@
-//! TLS: whose certificates are believed, and the one that is shown.
+//! TLS: which certificates are believed, and which one is shown.
 //!
-//! Settings are explicit: no process-wide provider is installed, and the
-//! platform's trust store is opened only when TLS is needed first.
+//! Settings are explicit: no process-wide provider is installed, and the platform's
+//! trust store is opened only when TLS is first needed.
 
 use std::fmt;
 use std::io;
@@ -10,13 +10,11 @@ use std::sync::Arc;
 
 use hyper_util::rt::TokioIo;
 use rustls::client::WebPkiServerVerifier;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
-};
+use rustls::client::danger::ServerCertVerifier;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::Verifier;
 use tokio::sync::OnceCell;
 use tokio_rustls::TlsConnector;
@@ -55,11 +53,11 @@ impl Offer {
     }
 }
 
-/// To whom a connection goes.
+/// Who is at the other end of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Peer {
     Origin,
-    /// It is not shown our certificate, which is for origins.
+    /// A proxy is not shown our certificate, which is for origins.
     #[cfg(feature = "proxy")]
     Proxy,
 }
@@ -68,21 +66,21 @@ pub(super) enum Peer {
 #[derive(Debug)]
 pub(super) enum TlsError {
     /// It cannot be set up here.
-    SetUp(String),
+    SetUp(rustls::Error),
     /// The handshake failed.
     Handshake(io::Error),
 }
 
-/// TLS as the engine's settings say.
+/// TLS according to the engine's settings.
 #[derive(Debug)]
 pub(super) struct Tls {
     trust: Trust,
     identity: Option<Identity>,
-    /// The message of a failed set-up is kept: it would fail the same again.
-    configs: OnceCell<Result<Configs, String>>,
+    /// A failed set-up is kept: it would fail the same way again.
+    configs: OnceCell<Result<Configs, rustls::Error>>,
 }
 
-/// Whose certificates are believed.
+/// Which certificates are believed.
 #[derive(Debug, Clone)]
 enum Trust {
     Platform,
@@ -113,7 +111,7 @@ impl Tls {
     /// Reads the files of the settings and opens nothing else.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] when one cannot be read or lacks what it is for.
+    /// [`ErrorKind::InvalidInput`] when a file cannot be read or lacks what it should hold.
     pub(super) fn new(config: &EngineConfig) -> Result<Self, Error> {
         let trust = match (&config.ca_file, config.insecure) {
             (_, true) => Trust::Anyone,
@@ -122,19 +120,27 @@ impl Tls {
         };
         let identity = config.client_certificate.as_ref().map(read_identity).transpose()?;
         if let Some(identity) = &identity {
-            // A key that is not the certificate's is refused now, not by each server.
-            client_config(&Trust::Anyone, Some(identity)).map_err(|error| {
+            // A key that does not fit the certificate is refused now, not by each server.
+            client_config(&Trust::Anyone, Some(identity)).map_err(|cause| {
                 let error = Error::new(
                     ErrorKind::InvalidInput,
-                    format!("the client certificate cannot be used: {error}"),
+                    format!("the client certificate cannot be used: {cause}"),
                 );
-                error.with_hint("the key must be the one of the first certificate")
+                error
+                    .with_hint("the key must be the one of the first certificate")
+                    .with_source(cause)
             })?;
         }
         Ok(Self { trust, identity, configs: OnceCell::new() })
     }
 
-    /// TLS over `stream` with `host`, which is as URLs have it.
+    /// Does beforehand what the first handshake needs: it takes some milliseconds, in which a
+    /// connection can be made. What fails here fails the handshake.
+    pub(super) async fn prepare(&self) {
+        let _ = self.configs().await;
+    }
+
+    /// TLS over `stream` with `host`, written as in URLs.
     pub(super) async fn handshake<S: Stream>(
         &self,
         peer: Peer,
@@ -148,7 +154,7 @@ impl Tls {
             #[cfg(feature = "proxy")]
             Peer::Proxy => &configs.anonymous,
         };
-        // Sessions are shared by the clones.
+        // The clones share their sessions.
         let mut config = config.clone();
         config.alpn_protocols = offer.protocols();
         let name = host.trim_matches(['[', ']']).to_owned();
@@ -164,22 +170,26 @@ impl Tls {
             .configs
             .get_or_init(|| async {
                 let trust = self.trust.clone();
-                // The platform's trust store is many files.
-                let verifying =
-                    tokio::task::spawn_blocking(move || client_config(&trust, None)).await;
+                // Reading the platform's trust store opens many files.
+                let verifying = tokio::task::spawn_blocking(move || {
+                    let config = client_config(&trust, None)?;
+                    // The first random bytes of a process are the dear ones.
+                    config.crypto_provider().secure_random.fill(&mut [0; 32])?;
+                    Ok(config)
+                })
+                .await;
                 let anonymous = match verifying {
                     Ok(Ok(config)) => config,
-                    Ok(Err(error)) => return Err(error.to_string()),
-                    Err(error) => return Err(error.to_string()),
+                    Ok(Err(error)) => return Err(error),
+                    Err(error) => return Err(rustls::Error::General(error.to_string())),
                 };
                 let identified = match &self.identity {
                     None => None,
                     Some(identity) => {
                         let mut config = anonymous.clone();
-                        let with_identity = client_config(&Trust::Anyone, Some(identity))
-                            .map_err(|error| error.to_string())?;
+                        let with_identity = client_config(&Trust::Anyone, Some(identity))?;
                         config.client_auth_cert_resolver = with_identity.client_auth_cert_resolver;
-                        // Sessions with and without a certificate are not to be mixed.
+                        // Sessions with and without a certificate must not be mixed.
                         config.resumption = with_identity.resumption;
                         Some(config)
                     }
@@ -187,7 +197,7 @@ impl Tls {
                 Ok(Configs { anonymous, identified })
             })
             .await;
-        configs.as_ref().map_err(|cause| TlsError::SetUp(cause.clone()))
+        configs.as_ref().map_err(|error| TlsError::SetUp(error.clone()))
     }
 }
 
@@ -213,19 +223,18 @@ fn client_config(
     let builder =
         ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
     let provider = Arc::clone(builder.crypto_provider());
-    let verifier: Arc<dyn ServerCertVerifier> = match trust {
-        Trust::Platform => {
-            Arc::new(Explaining { verifier: Arc::new(Verifier::new(provider)?), given: Vec::new() })
+    let mut given = Vec::new();
+    let verifier: Option<Arc<dyn ServerCertVerifier>> = match trust {
+        Trust::Platform => Some(Arc::new(Verifier::new(provider)?)),
+        Trust::Roots(chosen) => {
+            given.clone_from(&chosen.certificates);
+            let roots = Arc::clone(&chosen.roots);
+            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+            Some(verifier.map_err(|error| rustls::Error::General(error.to_string()))?)
         }
-        Trust::Roots(given) => {
-            let roots = Arc::clone(&given.roots);
-            let verifier = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| rustls::Error::General(error.to_string()))?;
-            Arc::new(Explaining { verifier, given: given.certificates.clone() })
-        }
-        Trust::Anyone => Arc::new(AcceptAnyone { algorithms }),
+        Trust::Anyone => None,
     };
+    let verifier = Arc::new(Explaining { verifier, given, algorithms });
     let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
     match identity {
         None => Ok(builder.with_no_client_auth()),
@@ -247,8 +256,9 @@ fn read_given(path: &Path) -> Result<Given, Error> {
     let mut roots = RootCertStore::empty();
     let mut certificates = Vec::new();
     for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| invalid(&error))?;
-        roots.add(certificate.clone()).map_err(|error| invalid(&error))?;
+        let certificate = certificate.map_err(|error| invalid(&error).with_source(error))?;
+        let added = roots.add(certificate.clone());
+        added.map_err(|error| invalid(&error).with_source(error))?;
         certificates.push(certificate);
     }
     if roots.is_empty() {
@@ -271,7 +281,7 @@ fn read_identity(files: &ClientCertificate) -> Result<Identity, Error> {
     let pem = std::fs::read(path).map_err(|error| invalid(path, &error).with_source(error))?;
     let certificates = CertificateDer::pem_slice_iter(&pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| invalid(path, &error))?;
+        .map_err(|error| invalid(path, &error).with_source(error))?;
     if certificates.is_empty() {
         return Err(invalid(path, &"no certificate is in it"));
     }
@@ -280,46 +290,4 @@ fn read_identity(files: &ClientCertificate) -> Result<Identity, Error> {
     let key = PrivateKeyDer::from_pem_slice(&pem)
         .map_err(|_| invalid(path, &"no private key that can be read is in it"))?;
     Ok(Identity { certificates, key })
-}
-
-/// Believes every certificate, but not every signature: the peer must still
-/// hold the key of the certificate it shows.
-#[derive(Debug)]
-struct AcceptAnyone {
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for AcceptAnyone {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        dss: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, cert, dss, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
 }

@@ -1,4 +1,4 @@
-//! What TLS refuses, in words for a person: the library's own name its types.
+//! TLS failures in plain words: the library's own words name its types.
 
 use std::fmt;
 use std::time::UNIX_EPOCH;
@@ -10,43 +10,48 @@ use rustls::{
 
 use super::certificate::Untrusted;
 use super::transport::{TransportError, TransportErrorKind};
+use crate::model::hint::{CertificateHint, Hint};
 use crate::model::name::at_most;
 
-/// So many of a certificate's names are told.
+/// How many of a certificate's names are shown.
 const MOST_NAMES: usize = 4;
-/// The longest name of a host in a certificate that is shown, in bytes.
+/// The longest host name from a certificate that is shown, in bytes.
 const LONGEST_NAME: usize = 80;
-
-/// What it costs to go on all the same.
-const INSECURE: &str = "the last way is --insecure, with which anybody on the way can read and \
-                        change everything";
 
 /// The handshake with `to` failed.
 pub(super) fn failed(to: &dyn fmt::Display, error: &rustls::Error) -> TransportError {
-    if let rustls::Error::AlertReceived(Alert::NoApplicationProtocol) = error {
-        let message = format!("{to} speaks no version of HTTP that it was offered");
-        return TransportError::new(TransportErrorKind::NoHttpVersion, message);
-    }
-    if let rustls::Error::InvalidCertificate(why) = error {
-        let (cause, hint) = certificate(why);
-        let message = format!("the certificate of {to} is not accepted: {cause}");
-        return TransportError::new(TransportErrorKind::Tls, message).with_hint(hint);
-    }
-    let message = format!("the TLS handshake with {to} failed: {}", cause(error));
-    let failed = TransportError::new(TransportErrorKind::Tls, message);
-    match error {
-        _ if is_no_tls(error) => {
-            failed.with_hint("if plain HTTP is spoken there, try http:// instead of https://")
+    let (kind, message, hint) = match error {
+        rustls::Error::AlertReceived(Alert::NoApplicationProtocol) => {
+            let message = format!("{to} speaks no version of HTTP that it was offered");
+            (TransportErrorKind::NoHttpVersion, message, None)
         }
-        rustls::Error::AlertReceived(alert) if is_of_our_certificate(*alert) => failed
-            .with_hint("the server wants another client certificate: --cert FILE and --key FILE"),
-        _ => failed.with_hint(
-            "its TLS and this one do not fit: update the server, or check what stands between",
-        ),
-    }
+        rustls::Error::InvalidCertificate(why) => {
+            let (cause, hint) = certificate(why);
+            let message = format!("the certificate of {to} is not accepted: {cause}");
+            (TransportErrorKind::Tls, message, Some(Hint::Certificate(hint)))
+        }
+        _ => {
+            let message = format!("the TLS handshake with {to} failed: {}", cause(error));
+            (TransportErrorKind::Tls, message, Some(hint(error)))
+        }
+    };
+    let failed = TransportError::new(kind, message).with_source(error.clone());
+    TransportError { hint, ..failed }
 }
 
-/// What any failure of TLS is, in a clause.
+/// What to do about a failure that is not about a certificate.
+fn hint(error: &rustls::Error) -> Hint {
+    match error {
+        _ if is_no_tls(error) => "if plain HTTP is spoken there, try http:// instead of https://",
+        rustls::Error::AlertReceived(alert) if is_of_our_certificate(*alert) => {
+            return Hint::ClientCertificate;
+        }
+        _ => "its TLS and this one do not fit: update the server, or check what stands between",
+    }
+    .into()
+}
+
+/// Describes any TLS failure in a clause.
 pub(super) fn cause(error: &rustls::Error) -> String {
     let words = match error {
         rustls::Error::InvalidCertificate(why) => return certificate(why).0,
@@ -98,7 +103,7 @@ fn is_no_tls(error: &rustls::Error) -> bool {
     )
 }
 
-/// Whether a server says with it that our certificate, or none, is wrong.
+/// Whether a server uses this alert to say that our certificate is wrong or missing.
 fn is_of_our_certificate(alert: Alert) -> bool {
     matches!(
         alert,
@@ -114,13 +119,12 @@ fn is_of_our_certificate(alert: Alert) -> bool {
 }
 
 /// Why a server's certificate is refused, and what can be done about it.
-fn certificate(why: &CertificateError) -> (String, String) {
-    let other_server = || format!("this may be another server than you mean; {INSECURE}");
+fn certificate(why: &CertificateError) -> (String, CertificateHint) {
     match why {
         CertificateError::Other(other) => match other.0.downcast_ref() {
             Some(untrusted) => self::untrusted(untrusted),
             // The platform's own words.
-            None => (at_most(&other.0.to_string(), 200), other_server()),
+            None => (at_most(&other.0.to_string(), 200), CertificateHint::OtherServer),
         },
         CertificateError::UnknownIssuer => untrusted(&Untrusted::By(None)),
         CertificateError::NotValidForNameContext { expected, presented }
@@ -132,15 +136,15 @@ fn certificate(why: &CertificateError) -> (String, String) {
                      common name alone no longer counts",
                     expected.to_str()
                 ),
-                format!("the server needs a new certificate; {INSECURE}"),
+                CertificateHint::NamesNoHost,
             )
         }
         CertificateError::NotValidForNameContext { expected, presented } => (
             format!("it is for {}, not for {}", names(presented), expected.to_str()),
-            format!("check the host in the URL; {INSECURE}"),
+            CertificateHint::OtherHost,
         ),
         CertificateError::NotValidForName => {
-            ("it is for another host".to_owned(), format!("check the host in the URL; {INSECURE}"))
+            ("it is for another host".to_owned(), CertificateHint::OtherHost)
         }
         CertificateError::ExpiredContext { time, not_after } => {
             (format!("it expired on {}", date(*not_after)), of_time(Some(*time)))
@@ -150,30 +154,33 @@ fn certificate(why: &CertificateError) -> (String, String) {
             (format!("it is not valid before {}", date(*not_before)), of_time(Some(*time)))
         }
         CertificateError::NotValidYet => ("it is not valid yet".to_owned(), of_time(None)),
-        CertificateError::Revoked => ("its authority has revoked it".to_owned(), other_server()),
+        CertificateError::Revoked => {
+            ("its authority has revoked it".to_owned(), CertificateHint::OtherServer)
+        }
         CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => {
-            ("it is not one for servers".to_owned(), other_server())
+            ("it is not one for servers".to_owned(), CertificateHint::OtherServer)
         }
-        CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => {
-            ("it is malformed, or of a kind that is not known".to_owned(), other_server())
+        CertificateError::BadEncoding | CertificateError::UnhandledCriticalExtension => (
+            "it is malformed, or of a kind that is not known".to_owned(),
+            CertificateHint::OtherServer,
+        ),
+        CertificateError::BadSignature => {
+            ("its signature is wrong".to_owned(), CertificateHint::OtherServer)
         }
-        CertificateError::BadSignature => ("its signature is wrong".to_owned(), other_server()),
         CertificateError::UnsupportedSignatureAlgorithmContext { .. }
-        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
-            ("it is signed in a way that is not known, or not safe".to_owned(), other_server())
-        }
-        _ => ("whether it was revoked cannot be told".to_owned(), other_server()),
+        | CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => (
+            "it is signed in a way that is not known, or not safe".to_owned(),
+            CertificateHint::OtherServer,
+        ),
+        _ => ("whether it was revoked cannot be told".to_owned(), CertificateHint::OtherServer),
     }
 }
 
-fn untrusted(why: &Untrusted) -> (String, String) {
+fn untrusted(why: &Untrusted) -> (String, CertificateHint) {
     let hint = match why {
-        Untrusted::SelfSigned => "if the server is yours, give the certificate with --cacert FILE",
-        Untrusted::Authority => "where it is the right one, give it with --cacert FILE",
-        Untrusted::By(_) => {
-            "an authority of your own is trusted with --cacert FILE; a server may also leave out \
-             the certificates between it and its authority, which its owner has to add"
-        }
+        Untrusted::SelfSigned => CertificateHint::SelfSigned,
+        Untrusted::Authority => CertificateHint::Authority,
+        Untrusted::By(_) => CertificateHint::UnknownAuthority,
     };
     let cause = match why {
         Untrusted::Authority => {
@@ -183,16 +190,12 @@ fn untrusted(why: &Untrusted) -> (String, String) {
         }
         why => why.to_string(),
     };
-    (cause, format!("{hint}; {INSECURE}"))
+    (cause, hint)
 }
 
 /// What to do about a certificate that is not valid now.
-fn of_time(now: Option<UnixTime>) -> String {
-    let clock = match now {
-        Some(now) => format!("whose clock says {}", date(now)),
-        None => "and its clock".to_owned(),
-    };
-    format!("the server needs a new one, unless it is this machine {clock}; {INSECURE}")
+fn of_time(now: Option<UnixTime>) -> CertificateHint {
+    CertificateHint::NotValidNow { clock: now.map(date) }
 }
 
 fn date(time: UnixTime) -> String {
@@ -251,14 +254,15 @@ mod tests {
         ];
         for error in alerts.chain(certificates).chain(others) {
             let TransportError { message, hint, .. } = failed(&"host:443", &error);
-            let text = format!("{message} {}", hint.unwrap_or_default());
+            let text =
+                format!("{message} {}", hint.map_or_else(String::new, |hint| hint.to_string()));
             let mut words = text.split(|c: char| !c.is_alphanumeric());
             let is_type = |word: &str| {
                 word.chars()
                     .zip(word.chars().skip(1))
                     .any(|(a, b)| a.is_lowercase() && b.is_uppercase())
             };
-            // A cipher of that name.
+            // ChaCha20 is the name of a cipher.
             let found = words.find(|word| is_type(word) && *word != "ChaCha20");
             assert_eq!(found, None, "{text}");
         }

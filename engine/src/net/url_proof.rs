@@ -1,8 +1,8 @@
-//! Whether a URL has the bytes that are stored, shown by two samples of them.
+//! Whether a URL leads to the bytes that are stored, tested with two samples of them.
 //!
-//! A link that leads elsewhere than before may lead to another object, and different
-//! files of equal size and time share nginx's entity tag. So before anything of it is
-//! joined, the samples of a [`Proof`] are fetched from there and must be what is stored.
+//! A link that leads elsewhere than before may lead to another object, and in nginx different files
+//! of equal size and time share an entity tag. So before any of its bytes are joined, the samples
+//! of a [`Proof`] are fetched from there and must match what is stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,25 +22,25 @@ use crate::model::samples::{Check, Proof, Sample};
 use crate::model::selection::Selected;
 use crate::net::transport::Transport;
 
-/// Tries without a byte before the proof is given up.
+/// Tries in a row without a byte before the proof is given up.
 const TRIES: u32 = 4;
 
-/// Whom to ask for the samples.
+/// Where and how to ask for the samples.
 #[derive(Debug, Clone)]
 pub(crate) struct Asking {
     pub(crate) url: Url,
     pub(crate) origin: Origin,
-    /// Without a range.
+    /// The request's fields, without a range.
     pub(crate) headers: HeaderMap,
-    /// Where the bytes are in the object, where not all of it is wanted.
+    /// Where the bytes are in the object, if only part of it is wanted.
     pub(crate) selected: Option<Selected>,
     /// What responses are compared with: the whole object.
     pub(crate) expected: Resource,
-    /// Nothing may be silent for longer.
+    /// The longest silence that is accepted.
     pub(crate) patience: Duration,
 }
 
-/// The samples cannot be had.
+/// The samples cannot be fetched.
 #[derive(Debug)]
 pub(crate) struct Unproven {
     pub(crate) error: FetchError,
@@ -48,19 +48,19 @@ pub(crate) struct Unproven {
     pub(crate) denied: bool,
 }
 
-/// Why a sample, or what is left of it, did not come.
+/// Why a sample, or the rest of one, did not come.
 enum Failed {
-    /// It may come yet.
+    /// Another try may bring it.
     ForNow(FetchError),
     ForGood(Unproven),
-    /// What is there is another object, as its response says.
+    /// The response says that another object is there.
     Other,
 }
 
-/// Fetches the samples of `proof` and compares.
+/// Fetches the samples of `proof` and compares them.
 ///
 /// # Errors
-/// When the bytes cannot be had; nothing is shown then.
+/// When the samples cannot be fetched, which shows nothing about the URL.
 pub(crate) async fn holds(
     proof: &Proof,
     transport: &dyn Transport,
@@ -121,12 +121,11 @@ impl Asking {
         if let Ok(value) = HeaderValue::from_str(&range.to_header_value()) {
             headers.insert(header::RANGE, value);
         }
-        let spec = RequestSpec { url: self.url.clone(), origin: self.origin.clone(), headers };
-        (spec, range)
+        (RequestSpec::new(self.url.clone(), self.origin.clone(), headers), range)
     }
 }
 
-/// Gives `take` the bytes of one response, as far as it goes and they are wanted.
+/// Passes the bytes of one response to `take`, as long as they come and are wanted.
 async fn fetch(
     transport: &dyn Transport,
     counters: &Arc<Counters>,

@@ -6,18 +6,18 @@ use std::path::Path;
 
 use rustix::fs::XattrFlags;
 
-/// The version of the object that a published file is.
+/// The attribute that says which version of the object a published file is.
 const VERSION: &str = "user.haul.version";
 
-/// Reads the version that the file at `path` carries into `buffer`, with its length in bytes.
+/// Reads the version recorded with the file at `path` into `buffer`; returns its length in bytes.
 ///
 /// # Errors
-/// Also where it carries none, or a longer one.
+/// Also where no version is recorded, or a longer one.
 pub(crate) fn read_version(path: &Path, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(rustix::fs::getxattr(path, VERSION, buffer)?)
 }
 
-/// Has a file carry this version.
+/// Records this version with a file.
 ///
 /// # Errors
 /// Also where the file system has no attributes.

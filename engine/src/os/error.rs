@@ -6,7 +6,7 @@ use rustix::io::Errno;
 
 /// Whether the system or the file system has no such operation.
 pub(crate) fn is_unsupported(error: &io::Error) -> bool {
-    // Some call the arguments wrong. The last two are one number on Linux only.
+    // Some blame the arguments. The last two are one number on Linux only.
     is_any(error, &[Errno::INVAL, Errno::NOSYS, Errno::OPNOTSUPP, Errno::NOTSUP])
 }
 
@@ -15,7 +15,7 @@ pub(super) fn is_any(error: &io::Error, of: &[Errno]) -> bool {
     Errno::from_io_error(error).is_some_and(|error| of.contains(&error))
 }
 
-/// The error that C calls by this name, for those that a test orders.
+/// The error with this C name, for tests that inject one.
 #[cfg(any(test, feature = "fault-points"))]
 pub(crate) fn named(name: &str) -> Option<io::Error> {
     let errno = match name {

@@ -1,4 +1,4 @@
-//! Files: opening them so that nothing unexpected happens, and what is known of them.
+//! Files: opening them without surprises, and what the system knows of them.
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -20,7 +20,7 @@ use crate::model::range::ByteRange;
 /// The mode of a file that its owner alone may read and write.
 pub(crate) const PRIVATE_MODE: u32 = 0o600;
 
-/// The mode of a file that everybody may read and write whom the process lets.
+/// The mode of a file that everybody may read and write, as far as the umask allows.
 pub(crate) const OPEN_MODE: u32 = 0o666;
 
 /// What a file is opened for.
@@ -30,11 +30,11 @@ pub(crate) enum Access {
     ReadWrite,
 }
 
-/// Opens what is at `path` without following a link there and without waiting, as a FIFO would
-/// have it; `None` where nothing is.
+/// Opens the file at `path` without following a link there and without waiting, as opening a FIFO
+/// otherwise would; `None` where nothing is there.
 ///
 /// # Errors
-/// Also where a link is.
+/// Also where `path` is a link.
 pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
     let options = options(access, OFlags::NOFOLLOW | OFlags::NONBLOCK);
     match options.open(path) {
@@ -44,7 +44,7 @@ pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
     }
 }
 
-/// Opens what `path` leads to for reading, without waiting.
+/// Opens for reading whatever `path` leads to, without waiting.
 ///
 /// # Errors
 /// When it cannot be opened.
@@ -59,15 +59,15 @@ fn options(access: Access, flags: OFlags) -> OpenOptions {
     options
 }
 
-/// Creates a file that its owner alone may read, open for both.
+/// Creates a file that only its owner may read and write, open for both.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where something is at `path`, be it a link to nothing.
+/// [`io::ErrorKind::AlreadyExists`] where something is at `path`, even a dangling link.
 pub(crate) fn create_private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create_new(true).mode(PRIVATE_MODE).open(path)
 }
 
-/// Creates a directory that its owner alone may look into, and what is missing above it.
+/// Creates a directory that only its owner may look into, and any missing parents.
 ///
 /// # Errors
 /// When it cannot be created.
@@ -75,7 +75,7 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// What tells a file from all others of the machine, as long as it exists.
+/// What distinguishes a file from all others on the machine, as long as it exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) device: u64,
@@ -97,12 +97,12 @@ pub(crate) enum Kind {
 pub(crate) struct Facts(Metadata);
 
 impl Facts {
-    /// Of an open file.
+    /// The facts of an open file.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         file.metadata().map(Self)
     }
 
-    /// Of what is at `path`, where a link is a link; `None` where nothing is.
+    /// The facts of what is at `path`, without following a link; `None` where nothing is there.
     pub(crate) fn at(path: &Path) -> io::Result<Option<Self>> {
         match fs::symlink_metadata(path) {
             Ok(metadata) => Ok(Some(Self(metadata))),
@@ -111,7 +111,7 @@ impl Facts {
         }
     }
 
-    /// Of what `path` leads to.
+    /// The facts of what `path` leads to.
     pub(crate) fn behind(path: &Path) -> io::Result<Self> {
         fs::metadata(path).map(Self)
     }
@@ -141,7 +141,7 @@ impl Facts {
         self.0.len()
     }
 
-    /// How much of the disk it has, in bytes.
+    /// How much disk space it occupies, in bytes.
     pub(crate) fn disk_bytes(&self) -> u64 {
         self.0.blocks().saturating_mul(512)
     }
@@ -155,7 +155,7 @@ impl Facts {
         self.0.nlink()
     }
 
-    /// The number of the user whom it belongs to.
+    /// The numeric id of the user who owns it.
     pub(crate) fn owner(&self) -> u32 {
         self.0.uid()
     }
@@ -170,7 +170,7 @@ impl Facts {
         self.mode() & 0o777
     }
 
-    /// Whether nobody but the owner can read or write it, as far as its mode tells.
+    /// Whether only its owner can read or write it, as far as its mode tells.
     pub(crate) fn is_private(&self) -> bool {
         self.mode() & 0o077 == 0
     }
@@ -180,7 +180,7 @@ impl Facts {
         (self.0.mtime(), u32::try_from(self.0.mtime_nsec()).unwrap_or(0))
     }
 
-    /// The same, as times are compared.
+    /// The same time, in a form that can be compared.
     pub(crate) fn modified_time(&self) -> SystemTime {
         self.0.modified().unwrap_or(SystemTime::UNIX_EPOCH)
     }
@@ -196,10 +196,10 @@ pub(crate) fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result
     file.read_at(buffer, offset)
 }
 
-/// Fills `buffer` with what is at `offset`.
+/// Fills `buffer` with the bytes at `offset`.
 ///
 /// # Errors
-/// Also where the file ends before.
+/// Also where the file ends earlier.
 pub(crate) fn read_exact_at(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<()> {
     file.read_exact_at(buffer, offset)
 }
@@ -211,8 +211,7 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
 
 /// The mode that this process gives a new file.
 ///
-/// umask(2) can only read the umask by changing it, for a moment, for every thread; /proc
-/// shows it.
+/// umask(2) can read the umask only by changing it for a moment, for every thread; /proc shows it.
 pub(crate) fn usual_mode() -> u32 {
     const USUAL_UMASK: u32 = 0o022;
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
@@ -223,10 +222,10 @@ pub(crate) fn usual_mode() -> u32 {
     OPEN_MODE & !umask.unwrap_or(USUAL_UMASK)
 }
 
-/// Sets the mode of a file, where files have one.
+/// Sets the mode of a file, where files have modes.
 ///
 /// # Errors
-/// When it is another one; FAT and some network file systems have none, which is no error.
+/// When it cannot be set. FAT and some network file systems have no modes, which is no error.
 pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     unless_unsupported(file.set_permissions(Permissions::from_mode(mode)))
 }
@@ -234,7 +233,7 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
 /// Sets the time at which a file was written last, where files have such times.
 ///
 /// # Errors
-/// As of [`set_mode`].
+/// As for [`set_mode`].
 pub(crate) fn set_modified(file: &File, time: SystemTime) -> io::Result<()> {
     unless_unsupported(file.set_modified(time))
 }
@@ -246,16 +245,16 @@ fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Has the disk begin with what was written to a file, where the system can be asked for that.
+/// Starts writing a file's data to the disk, where the system can be asked to.
 pub(crate) fn begin_write_back(file: &File) {
-    // Linux begins to write what it is told is not needed in memory, and keeps what is being
-    // written. Elsewhere, and on an error, a sync does it all.
+    // Told that data is not needed in memory, Linux begins to write it, and keeps what is being
+    // written. Elsewhere, and on an error, a sync does all the work.
     let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
 }
 
-/// Whether a part of `range` was never written, as far as the file system tells.
+/// Whether part of `range` was never written, as far as the file system tells.
 pub(crate) fn has_hole(file: &File, range: ByteRange) -> bool {
-    // A file system that knows nothing of holes tells the end.
+    // A file system that knows nothing of holes reports the end of the file.
     rustix::fs::seek(file, SeekFrom::Hole(range.start())).is_ok_and(|hole| hole < range.end())
 }
 

@@ -9,26 +9,26 @@ use rustix::io::Errno;
 use super::error::{is_any, is_unsupported};
 use super::file::Facts;
 
-/// Each lock of this machine, as the kernel tells.
+/// Lists every lock on this machine, as the kernel sees them.
 const LOCKS: &str = "/proc/locks";
 
-/// The kernel gives its list of locks out in pieces of a page. A lock that comes or goes
-/// anywhere between two of them can hide another one, so what is not found in a longer list is
-/// looked for again: beside three processes with 60 locks each, 18 of 2,000 looks missed one.
+/// The kernel hands out its list of locks a page at a time. A lock that comes or goes between two
+/// pages can hide another one, so a lock not found in a longer list is looked for again: beside
+/// three processes with 60 locks each, 18 of 2,000 looks missed one.
 const LOOKS_AT_LOCKS: u32 = 32;
 
 const LOCKS_BUFFER_BYTES: usize = 64 << 10;
 
-/// A list that is shorter came in one piece.
+/// A list shorter than this came in one piece.
 const LOCKS_AT_ONCE_BYTES: usize = 4000;
 
-/// Whether this error of a lock says that the file system has none.
+/// Whether this error from locking says that the file system has no locks.
 pub(crate) fn has_no_locks(error: &io::Error) -> bool {
     is_unsupported(error) || is_any(error, &[Errno::NOLCK])
 }
 
-/// Whether another open file has the lock now. Where the system has no list of locks, to ask
-/// takes the lock for a moment, and who wants it in that moment does not get it.
+/// Whether another open file has the lock now. Where the system has no list of locks, asking takes
+/// the lock for a moment, and anyone else who tries to take it then fails.
 pub(crate) fn is_held(file: &File) -> bool {
     if fs::exists(LOCKS).unwrap_or(false) {
         return holder(file).is_some();
@@ -42,7 +42,7 @@ pub(crate) fn holder(file: &File) -> Option<u32> {
     let (major, minor) = (rustix::fs::major(found.device), rustix::fs::minor(found.device));
     let place = format!("{major:02x}:{minor:02x}:{}", found.inode);
     for _ in 0..LOOKS_AT_LOCKS {
-        // Into a large buffer: a small one would cut the list where it is full.
+        // The buffer is large because the kernel would cut the list where a small one is full.
         let mut locks = String::with_capacity(LOCKS_BUFFER_BYTES);
         File::open(LOCKS).ok()?.read_to_string(&mut locks).ok()?;
         let holder =
@@ -51,7 +51,7 @@ pub(crate) fn holder(file: &File) -> Option<u32> {
                 _ => None,
             });
         if holder.is_some() || locks.len() < LOCKS_AT_ONCE_BYTES {
-            // 0 is a process that is not visible here.
+            // 0 stands for a process that is not visible here.
             return holder.filter(|pid| *pid != 0);
         }
     }

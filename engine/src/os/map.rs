@@ -1,11 +1,11 @@
-//! Bringing the pages of a mapping in by a call that returns an error where a load or store
-//! would raise a signal.
+//! Bringing in the pages of a mapping with a call that returns an error where a load or store would
+//! raise a signal.
 
 use std::io;
 
 use memmap2::{Mmap, MmapRaw};
 
-/// Whether the system can do that: Linux since 5.14.
+/// Whether the system has such a call: Linux since 5.14.
 pub(crate) fn can_bring_in() -> bool {
     #[cfg(target_os = "linux")]
     {
@@ -24,7 +24,7 @@ pub(crate) fn can_bring_in() -> bool {
 /// Makes the pages of `len` bytes, `skip` bytes into the mapping, present and writable.
 ///
 /// # Errors
-/// Where one of them cannot be had; nothing is lost then.
+/// When one of them cannot be had; nothing is lost then.
 pub(crate) fn bring_in_to_write(map: &MmapRaw, skip: usize, len: usize) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
@@ -39,7 +39,7 @@ pub(crate) fn bring_in_to_write(map: &MmapRaw, skip: usize, len: usize) -> io::R
 /// Makes all pages of the mapping present.
 ///
 /// # Errors
-/// Where one of them cannot be had.
+/// When one of them cannot be had.
 pub(crate) fn bring_in_to_read(map: &Mmap) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {

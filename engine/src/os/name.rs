@@ -1,4 +1,4 @@
-//! Names: which ones a file system takes, and giving them to files.
+//! Names: which ones a file system accepts, and giving them to files.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -16,19 +16,19 @@ use super::error::{is_any, is_unsupported};
 /// Where each open file of this process can be found.
 pub(super) const OPEN_FILES: &str = "/proc/self/fd";
 
-/// The name that has these bytes, which were another name's or pieces of it.
+/// The name made of these bytes, which came from another name or pieces of it.
 pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)
 }
 
-/// Why a name is not taken.
+/// Why a name is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Misfit {
     TooLong,
     Refused,
 }
 
-/// What this error says of the name of a file that was to be created.
+/// What this error says about the name of a file that was to be created.
 pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
     match Errno::from_io_error(error)? {
         Errno::NAMETOOLONG => Some(Misfit::TooLong),
@@ -40,8 +40,8 @@ pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
 /// Renames a file in one step that fails where the new name exists.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where it does, and one that [`is_unsupported`] where the
-/// file system knows no such step.
+/// [`io::ErrorKind::AlreadyExists`] where the new name exists, and one that [`is_unsupported`]
+/// where the file system has no such operation.
 pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
@@ -49,13 +49,13 @@ pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()>
 /// Gives a file a second name, which must not exist.
 ///
 /// # Errors
-/// [`io::ErrorKind::AlreadyExists`] where it does, and one that [`has_no_links`] where files
-/// have one name each. A symbolic link is not followed.
+/// [`io::ErrorKind::AlreadyExists`] where it exists, and one that [`has_no_links`] where a file can
+/// have only one name. A symbolic link is not followed.
 pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
     Ok(rustix::fs::linkat(CWD, file, CWD, name, AtFlags::empty())?)
 }
 
-/// Whether this is what file systems without links say, or one that counts no more of them.
+/// Whether this error means that the file system has no links, or allows this file no more.
 pub(crate) fn has_no_links(error: &io::Error) -> bool {
     is_unsupported(error) || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::MLINK, Errno::XDEV])
 }
@@ -81,14 +81,14 @@ pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
 /// Gives a file without a name one, which must not exist.
 ///
 /// # Errors
-/// As of [`link`].
+/// As for [`link`].
 pub(crate) fn name_unnamed(file: &File, name: &Path) -> io::Result<()> {
     let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
     Ok(rustix::fs::linkat(CWD, open, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
-/// Makes the names in `directory` durable: a rename is lost in a power cut without it. A file
-/// system that cannot sync a directory (some FUSE and SMB) is left to its own promises.
+/// Makes the names in `directory` durable: without it a power cut can undo a rename. A file system
+/// that cannot sync a directory (some FUSE and SMB) is left to its own promises.
 ///
 /// # Errors
 /// When they are not durable.
@@ -98,8 +98,8 @@ pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
         Err(error) if is_unsupported(&error) => {}
         other => other?,
     }
-    // XFS that has shut itself down, as it does when its disk goes away, syncs a directory
-    // without an error: what it had not written is forgotten, so nothing is left to be
-    // written. It tells no metadata any more, and it stopped doing so before it forgot.
+    // An XFS that has shut itself down, as it does when its disk goes away, syncs a directory
+    // without an error: it has forgotten what it had not written, so nothing is left to write. But
+    // it returns no metadata any more, and it stopped doing so before it forgot.
     directory.metadata().map(drop)
 }

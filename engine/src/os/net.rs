@@ -1,11 +1,11 @@
-//! What connections can be asked for on some systems only.
+//! Connection options that only some systems have.
 
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 
-/// Has a connection fail whose peer has acknowledged nothing for `time`. Elsewhere probes of
-/// an idle connection have to find that out.
+/// Makes a connection fail when its peer has acknowledged nothing for `time`. On other systems,
+/// probes of an idle connection have to find that out.
 pub(crate) fn fail_unacknowledged<R>(http: &mut HttpConnector<R>, time: Duration) {
     #[cfg(any(target_os = "android", target_os = "linux"))]
     http.set_tcp_user_timeout(Some(time));
@@ -13,7 +13,7 @@ pub(crate) fn fail_unacknowledged<R>(http: &mut HttpConnector<R>, time: Duration
     let _ = (http, time);
 }
 
-/// Has connections leave by the network interface of this name; false where the system cannot
+/// Makes connections leave by the network interface of this name; false where the system cannot
 /// bind them to one.
 pub(crate) fn leave_by<R>(http: &mut HttpConnector<R>, interface: &str) -> bool {
     #[cfg(any(
@@ -40,7 +40,7 @@ pub(crate) fn leave_by<R>(http: &mut HttpConnector<R>, interface: &str) -> bool 
     }
 }
 
-/// Whether [`leave_by`] can do that.
+/// Whether [`leave_by`] works on this system.
 pub(crate) fn has_named_interfaces() -> bool {
     leave_by(&mut HttpConnector::new(), "lo")
 }

@@ -2,7 +2,7 @@
 
 use rustix::process::{Signal, getpid, kill_process};
 
-/// Ends this process at once and without any work of its own, as a crash would.
+/// Ends this process at once, without any cleanup, as a crash would.
 pub(crate) fn kill_self() -> ! {
     let _ = kill_process(getpid(), Signal::KILL);
     // The signal is on its way; nothing more may happen.

@@ -1,4 +1,4 @@
-//! Room for files: what a file system is, what it has left, and reserving it.
+//! Room for files: the kind of file system, the space it has left, and reserving it.
 
 use std::fmt;
 use std::fs::File;
@@ -11,11 +11,11 @@ use rustix::io::Errno;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileSystem(u32);
 
-/// File systems whose free space, as they report it, is what a reservation can have.
+/// File systems that report as free space exactly what a reservation can have.
 const EXACT: [FileSystem; 3] = [FileSystem::EXT, FileSystem::XFS, FileSystem::TMPFS];
 
-/// Local file systems on which a block that is reserved promises nothing to a mapping:
-/// each write goes to another place (copy on write, logs).
+/// Local file systems on which reserving a block promises nothing to a mapping: each write goes to
+/// another place (copy on write, logs).
 const MOVING: [(u32, &str); 8] = [
     (0x9123_683E, "btrfs"),
     (0xCA45_1A4E, "bcachefs"),
@@ -27,8 +27,8 @@ const MOVING: [(u32, &str); 8] = [
     (0xF15F, "eCryptfs"),
 ];
 
-/// File systems whose blocks are another machine's or another program's, which may
-/// fail, or change the file, at any time: nothing there is mapped, for reading neither.
+/// File systems whose blocks belong to another machine or program, which may fail, or change the
+/// file, at any time: nothing there is mapped, not even for reading.
 const REMOTE: [(u32, &str); 14] = [
     (0x6969, "NFS"),
     (0xFF53_4D42, "SMB"),
@@ -52,29 +52,29 @@ impl FileSystem {
     const TMPFS: Self = Self(0x0102_1994);
     const OVERLAY: Self = Self(0x794C_7630);
 
-    /// The one that holds `file`.
+    /// The file system that holds `file`.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         // All numbers have 32 bits; the field is wider, and signed on some machines.
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
         Ok(Self(rustix::fs::fstatfs(file)?.f_type as u32))
     }
 
-    /// Whether files are memory, and a page of a mapping that was brought in stays.
+    /// Whether files live in memory, so that a page of a mapping that was brought in stays.
     pub(crate) fn is_memory(self) -> bool {
         self == Self::TMPFS
     }
 
-    /// Whether the free space that it reports is what a reservation can have.
+    /// Whether it reports as free space exactly what a reservation can have.
     pub(crate) fn reports_exactly(self) -> bool {
         EXACT.contains(&self)
     }
 
-    /// Whether blocks are another machine's or another program's.
+    /// Whether its blocks belong to another machine or program.
     pub(crate) fn is_remote(self) -> bool {
         REMOTE.iter().any(|(of, _)| *of == self.0)
     }
 
-    /// Whether a block that is reserved says nothing about a store into a mapping.
+    /// Whether reserving a block promises nothing about a store into a mapping.
     pub(crate) fn promises_mappings_nothing(self) -> bool {
         self.is_remote() || MOVING.iter().any(|(of, _)| *of == self.0)
     }
@@ -100,18 +100,18 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// What a file system has, in bytes.
+/// The space of a file system, in bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Space {
-    /// 0 where it has no bound, as tmpfs without a limit.
+    /// 0 where it has no bound, such as a tmpfs without a limit.
     pub(crate) total_bytes: u64,
-    /// With what is kept for root.
+    /// Includes what is kept for root.
     pub(crate) free_bytes: u64,
     pub(crate) available_bytes: u64,
 }
 
 impl Space {
-    /// Of the file system that holds `file`.
+    /// The space of the file system that holds `file`.
     pub(crate) fn around(file: &File) -> io::Result<Self> {
         let stat = rustix::fs::fstatvfs(file)?;
         let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
@@ -128,9 +128,9 @@ impl Space {
 /// # Errors
 /// [`io::ErrorKind::StorageFull`], [`io::ErrorKind::QuotaExceeded`],
 /// [`io::ErrorKind::FileTooLarge`], or one that [`super::error::is_unsupported`] where the file
-/// system has no such thing. The file may be longer than before.
+/// system cannot reserve. The file may be longer than before.
 pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
-    // A signal undoes the work on some file systems (tmpfs); the reservation starts again.
+    // On some file systems (tmpfs) a signal undoes the work, so the reservation starts again.
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes) {
             Err(Errno::INTR) => {}
@@ -139,8 +139,8 @@ pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
     }
 }
 
-/// The largest file that this process may write, in bytes (RLIMIT_FSIZE). A write beyond it
-/// does not fail, it kills the process with SIGXFSZ: every length is compared with this first.
+/// The largest file that this process may write, in bytes (RLIMIT_FSIZE). A write beyond it does
+/// not fail but kills the process with SIGXFSZ, so every length is compared with it first.
 pub(crate) fn file_size_limit_bytes() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Fsize).current
 }

@@ -11,14 +11,14 @@ use tokio::time::{Instant, sleep};
 use super::faults::Fault;
 use super::world::{Shared, Version, World, lock};
 
-/// More at once than this is refused under [`Fault::ConnectionLimit`].
+/// The most requests that are served at once under [`Fault::ConnectionLimit`].
 const MOST_BUSY: usize = 2;
 
-/// When every response was made.
+/// The time of every response.
 const NOW: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
 
 /// What a request says.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Asked {
     method: String,
     pub(super) host: String,
@@ -28,25 +28,16 @@ pub(super) struct Asked {
     if_match: Option<String>,
     if_unmodified_since: Option<String>,
     cookie: Option<String>,
-    /// Its connection served another one before.
+    /// Whether its connection served another request before.
     pub(super) reused: bool,
 }
 
 impl Asked {
     pub(super) fn new(method: &str, reused: bool) -> Self {
-        Self {
-            method: method.to_owned(),
-            host: String::new(),
-            path: String::new(),
-            range: None,
-            if_match: None,
-            if_unmodified_since: None,
-            cookie: None,
-            reused,
-        }
+        Self { method: method.to_owned(), reused, ..Self::default() }
     }
 
-    /// Takes what a field says.
+    /// Takes in a field of the request.
     pub(super) fn take(&mut self, name: &str, value: &str) {
         match name.to_ascii_lowercase().as_str() {
             "host" => self.host = value.to_owned(),
@@ -74,7 +65,7 @@ impl Asked {
         self.if_match.is_some() || self.if_unmodified_since.is_some()
     }
 
-    /// Whether it has the cookie of the host that it asks.
+    /// Whether it carries the cookie of the host that it asks.
     pub(super) fn has_cookie(&self) -> bool {
         self.cookie.as_ref().is_some_and(|cookie| *cookie == self.own_cookie())
     }
@@ -83,13 +74,13 @@ impl Asked {
         format!("admitted={}", self.host)
     }
 
-    /// How many bytes of an object of `total` it asks for by a range.
+    /// How many bytes its range asks for, of an object of `total` bytes.
     fn range_bytes(&self, total: u64) -> Option<u64> {
         self.range.map(|(start, end)| end.min(total).saturating_sub(start))
     }
 }
 
-/// How a body ends before its time, or does not.
+/// How a response ends, early or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// All of it, and the connection stays.
@@ -98,24 +89,24 @@ pub(super) enum End {
     Close,
     /// The connection closes without an answer.
     Hangup,
-    /// So many bytes, then a clean close, a reset or silence.
+    /// This many bytes, then a clean close, a reset or silence.
     Cut(u64),
     Reset(u64),
     Silence(u64),
-    /// So many bytes, then the end of a TLS stream without close_notify.
+    /// This many bytes, then the end of a TLS stream without close_notify.
     Unnotified(u64),
-    /// So many bytes, then a few a second.
+    /// This many bytes, then a few a second.
     Crawl(u64),
     /// The stream is refused.
     Refused,
-    /// All of it, and the connection takes no other stream.
+    /// All of it, and the connection takes no further stream.
     Leaves,
-    /// So many bytes, then the connection and all its streams end.
+    /// This many bytes, then the connection and all its streams end.
     LeavesAtOnce(u64),
 }
 
 impl End {
-    /// So many bytes of the body go out at its usual speed.
+    /// How many bytes of the body go out at its usual speed.
     pub(super) fn limit(self) -> u64 {
         match self {
             Self::Cut(at)
@@ -132,15 +123,15 @@ impl End {
 
 /// A response, ready to be sent.
 pub(super) struct Reply {
-    /// Up to the empty line, interim ones before it; empty for none.
+    /// Up to the empty line, after any interim heads; empty if nothing is answered.
     pub(super) head: String,
     pub(super) body: Vec<u8>,
     pub(super) chunked: bool,
     pub(super) end: End,
 }
 
-/// The answer to a request, a latency after it came; `None` while the server is
-/// down. Until it is sent the server is busy with it.
+/// The answer to a request, one latency after it came; `None` while the server is
+/// down. The server counts as busy until the answer is sent.
 pub(super) async fn take_up(asked: &Asked, world: &Shared) -> Option<Reply> {
     let latency = lock(world).link.latency;
     sleep(latency).await;
@@ -213,12 +204,12 @@ fn answer(asked: &Asked, world: &mut World) -> Reply {
     reply
 }
 
-/// The version that a request meets, or the answer that has none.
+/// The version that a request meets, or an answer without one.
 fn version_for(fault: Option<Fault>, asked: &Asked, world: &mut World) -> Result<Version, Reply> {
     let mirror = world.mirror.as_ref().filter(|_| asked.host.starts_with("mirror"));
     let mut version = mirror.unwrap_or_else(|| world.current()).clone();
     match (fault, &mut version.etag) {
-        // An edge compares with its own tags, too.
+        // An edge also compares with tags of its own.
         (Some(Fault::OtherTag), Some(etag)) => *etag = etag.replace('v', "edge-v"),
         (Some(Fault::WeakTagOnly), etag) => {
             *etag = etag.take().map(|etag| format!("W/{}", etag.trim_start_matches("W/")));
@@ -281,16 +272,16 @@ fn no_answer(end: End) -> Reply {
     Reply { head: String::new(), body: Vec::new(), chunked: false, end }
 }
 
-/// Sets a cookie, and leads to the same place, where it is wanted.
+/// Sets the cookie that is wanted, and redirects to the same place.
 fn give_cookie(asked: &Asked) -> Reply {
     let (path, cookie) = (&asked.path, asked.own_cookie());
     status(302, &format!("Location: {path}\r\nSet-Cookie: {cookie}; Path=/; HttpOnly\r\n"))
 }
 
-/// Where the mirror is.
+/// The field that leads to the mirror.
 const MIRROR: &str = "Location: https://mirror.test/film.mp4\r\n";
 
-/// A response that is not the object, nor a part of it.
+/// A response that is neither the object nor a part of it.
 fn refusal(fault: Fault, asked: &Asked, version: &Version, world: &mut World) -> Option<Reply> {
     Some(match fault {
         Fault::PreconditionFails if asked.conditional() => status(412, ""),
@@ -324,7 +315,7 @@ fn refusal(fault: Fault, asked: &Asked, version: &Version, world: &mut World) ->
         Fault::OtherTotalUnsatisfiable if asked.range.is_some() => {
             status(416, &format!("Content-Range: bytes */{}\r\n", version.len + 1))
         }
-        // Its bytes are none of the object.
+        // Its bytes are not the object's.
         Fault::TransferCoded => Reply {
             head: "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n".to_owned(),
             body: b"coded".repeat(1000),
@@ -378,7 +369,7 @@ fn digest_of(bytes: &[u8]) -> String {
     format!("sha-256=:{}:", STANDARD.encode(sha2::Sha256::digest(bytes)))
 }
 
-/// One bit of the middle is another, after the digests were made.
+/// Flips one bit in the middle, after the digests were made.
 fn alter(fault: Option<Fault>, body: &mut [u8]) {
     let middle = body.len() / 2;
     if fault == Some(Fault::AlteredBody)
@@ -422,7 +413,7 @@ fn fields_of(
     fields
 }
 
-/// How a body that is right as such ends under this fault.
+/// How a body that is otherwise right ends under this fault.
 fn end_of(fault: Option<Fault>, len: u64) -> End {
     match fault {
         Some(Fault::ShortBody) => End::Cut(len.div_ceil(2)),
@@ -451,7 +442,7 @@ fn whole(fault: Option<Fault>, version: &Version, world: &mut World) -> Reply {
     alter(fault, &mut body);
     let fields = fields_of(version, fault, (0, version.len), world);
     if fault == Some(Fault::EncodingDiffers) {
-        // Without an identity to compare with, coded bytes are the object.
+        // Without an identity to compare with, a client takes coded bytes for the object.
         world.pages.push(body.clone());
     }
     let (close_delimited, chunked) = match fault {
@@ -527,7 +518,7 @@ fn partial(
     let mut code = "206 Partial Content";
     match fault {
         Some(Fault::Capped) => end = end.min(start + 10_000),
-        // Of the length that was asked for, so that only the place tells.
+        // The length is what was asked for, so that only the place tells.
         Some(Fault::StartsElsewhere) if start > 0 => (start, end) = (start - 1, end - 1),
         Some(Fault::StartsElsewhere) => (start, end) = (1.min(end - 1), (end + 1).min(total)),
         Some(Fault::EndsBeyond) => end = (end + 4096).min(total),
@@ -559,7 +550,7 @@ fn partial(
         Some(Fault::InterimAndClose) => "HTTP/1.1 100 Continue\r\n\r\n",
         _ => "",
     };
-    // A length would end the body before what is beyond.
+    // A length would end the body before the bytes beyond it.
     let chunked = fault == Some(Fault::LongBody);
     let framing = if chunked {
         "Transfer-Encoding: chunked".to_owned()

@@ -8,12 +8,12 @@ use tokio::time::{Instant, sleep_until};
 
 use super::world::{Shared, lock};
 
-/// Stores one chunk after another, and gives the budget back only then.
+/// Stores one chunk after another, and gives back a chunk's budget only once it is stored.
 #[derive(Debug)]
 pub(crate) struct SlowDisk {
     world: Shared,
     bytes_per_second: f64,
-    /// So much it takes at once, before it becomes slow.
+    /// How many bytes it takes at once before it becomes slow.
     fast_bytes: u64,
     busy_until: Mutex<Option<Instant>>,
 }
@@ -28,7 +28,7 @@ impl SlowDisk {
         }
     }
 
-    /// Holds `permit` for as long as `bytes` take.
+    /// Holds `permit` for as long as storing `bytes` takes.
     pub(crate) fn store(&self, bytes: usize, permit: Arc<OwnedSemaphorePermit>) {
         let bytes = bytes as u64;
         {

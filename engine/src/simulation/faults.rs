@@ -1,6 +1,6 @@
-//! The faults of the catalogue that a simulated server and its network can do.
+//! The faults of the catalogue that a simulated server and its network can produce.
 //!
-//! The number of a row is the one of `tests/FAULTS.md`.
+//! Row numbers are those of `tests/FAULTS.md`.
 
 use crate::model::error::ErrorKind;
 
@@ -11,9 +11,9 @@ pub(super) enum Position {
     First,
     /// A later request in the first half of the object.
     Early,
-    /// A later request in its second half, not up to the end.
+    /// A later request in its second half, short of the end.
     Late,
-    /// A later request that has the last byte.
+    /// A later request that includes the last byte.
     Last,
     Anywhere,
 }
@@ -36,7 +36,7 @@ impl Position {
         }
     }
 
-    /// Whether a connection that is made after so many requests, up to
+    /// Whether a connection that is made after this many requests, which reached
     /// `furthest`, is at this position.
     pub(super) fn fits_connecting(self, requests: u64, furthest: u64, total: u64) -> bool {
         match self {
@@ -48,7 +48,7 @@ impl Position {
         }
     }
 
-    /// How much of the object is here when a fault at this position comes.
+    /// How much of the object has come when a fault at this position strikes.
     pub(super) fn bytes_before(self, total: u64) -> u64 {
         match self {
             Self::Anywhere | Self::First => 1,
@@ -59,7 +59,7 @@ impl Position {
     }
 }
 
-/// What goes wrong. Those that are about ranges strike only requests for one.
+/// What goes wrong. Faults that are about ranges strike only requests for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     RangeIgnored,
@@ -86,13 +86,13 @@ pub(super) enum Fault {
     CloseDelimitedReset,
     /// A transfer coding that nobody asked for, before `chunked`.
     TransferCoded,
-    /// A 200 with all of it, whose `Content-Range` says so.
+    /// A 200 with the whole object, whose `Content-Range` says so.
     WholeWithRange,
-    /// A 206 with all of it that does not say what it holds.
+    /// A 206 with the whole object that does not say what it holds.
     WholeAsPartial,
-    /// A 200 with all of it that breaks; see [`super::world::World::breaks_at`].
+    /// A 200 with the whole object that breaks; see [`super::world::World::breaks_at`].
     BreaksMidway,
-    /// The same object as one that is shorter or longer, whatever is asked for.
+    /// The same object, but shorter or longer, whatever is asked for.
     OtherLength,
     EncodingDiffers,
     Page,
@@ -100,37 +100,37 @@ pub(super) enum Fault {
     InterimAndClose,
     /// A status line and fields that RFC 9112 forbids.
     OddHead,
-    /// The strong tag is a weak one here, and there is nothing else.
+    /// The strong tag is sent as a weak one, and there is no other validator.
     WeakTagOnly,
     NoValidators,
-    /// `Last-Modified` is of the second of `Date`, and there is nothing else.
+    /// `Last-Modified` is in the same second as `Date`, and there is no other validator.
     FreshDate,
     /// `Last-Modified` is the time of the response, and there is no tag.
     DateIsNow,
     /// The object changes, and the tags of all its versions have no quotes.
     MalformedTag,
-    /// Bytes of another version, whatever the condition, which do not show the
-    /// strong tag: nothing, a date, a weak, a malformed tag, or two.
+    /// Bytes of another version, whatever the condition, without the strong tag:
+    /// with nothing, a date, a weak tag, a malformed one, or two.
     Unshown,
     Changes,
     PreconditionFails,
     OtherTag,
-    /// A condition is answered with the whole object, as one that failed.
+    /// A condition is answered with the whole object, as if it had failed.
     ConditionFallsBack,
-    /// To a mirror with other bytes of the same size.
+    /// A redirect to a mirror with other bytes of the same size.
     MirrorElsewhere,
-    /// To other bytes of the same size, tag and date.
+    /// A redirect to other bytes of the same size, tag and date.
     TwinElsewhere,
-    /// Refused, and then led there.
+    /// A refusal, and then a redirect there.
     TwinAfterRefusal,
     /// Only a GET of the whole signed URL is served.
     SignedForGet,
     ConditionRefused,
     Expired,
     RedirectElsewhere,
-    /// With raw bytes, blanks and a backslash in the place.
+    /// A redirect to a place with raw bytes, blanks and a backslash.
     RedirectRaw,
-    /// Each host sets a cookie with a redirect from now on, and wants it.
+    /// From now on each host sets a cookie with a redirect, and requires it.
     CookieWanted,
     RedirectLoop,
     RedirectInTheClear,
@@ -148,7 +148,7 @@ pub(super) enum Fault {
     RefusedStream,
     /// GOAWAY with the response; streams under way are served.
     GoAway,
-    /// GOAWAY in the middle of it, and nothing more is served.
+    /// GOAWAY in the middle of the response, and nothing more is served.
     GoAwayMidway,
     /// The end of a TLS stream without close_notify: after the body, in the
     /// middle of one with a length, and of one without.
@@ -158,7 +158,7 @@ pub(super) enum Fault {
     BadCertificate,
     /// The first addresses are dead, the next one answers after some seconds.
     DeadAddresses,
-    /// What is sent there is not even refused.
+    /// Attempts to connect are not even refused.
     BlackHole,
     Unreachable,
     HeaderBomb,
@@ -168,12 +168,12 @@ pub(super) enum Fault {
     ServerError,
     WrongDigest,
     AlteredBody,
-    /// A range is refused, by a status or by closing; the whole is served.
+    /// A range is refused, by a status or by closing; the whole object is served.
     RangeRefused,
     RangeHangup,
-    /// One request is refused, with a status that is said of all.
+    /// One request is refused, with a status that applies to all.
     Refused,
-    /// Asked to wait, with a status that is not made for that.
+    /// The client is asked to wait, with a status that is not made for that.
     AsksToWait,
     ForbidsForNow,
     /// The server works for more than a minute before it answers.
@@ -181,7 +181,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Whether it strikes a connection as it is made, and no request.
+    /// Whether it strikes a connection that is being made, and no request.
     pub(super) fn is_of_connecting(self) -> bool {
         matches!(
             self,
@@ -199,27 +199,27 @@ impl Fault {
         self == Self::TransferCoded
     }
 
-    /// Whether it takes every connection of the client with it, so that one which
-    /// strikes all the time may leave nothing between two of its strikes where
-    /// all requests share a connection.
+    /// Whether it ends all of the client's connections. If it then strikes all the
+    /// time, nothing may come between two strikes where all requests share a
+    /// connection.
     pub(super) fn takes_all_connections(self) -> bool {
         matches!(self, Self::TwoMinutesGone | Self::Restarts)
     }
 
-    /// Whether it is no failure: sent again, and not counted.
+    /// Whether it is no failure: the request is sent again, and nothing is counted.
     pub(super) fn is_uncounted(self) -> bool {
         matches!(self, Self::ClosesUnderRequest | Self::RefusedStream | Self::GoAway)
     }
 }
 
-/// What must come of it.
+/// The outcome that is required.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Demand {
     /// The right file.
     Right,
     /// No file, and this error.
     Fails(ErrorKind),
-    /// The right file where the first response has brought the part that the fault
+    /// The right file, if the first response brought the part that the fault
     /// struck, or this error.
     RightOr(ErrorKind),
 }
@@ -229,9 +229,9 @@ pub(super) enum Demand {
 pub(super) struct Row {
     pub(super) number: u32,
     pub(super) fault: Fault,
-    /// When it strikes once, at the first request and at a later one.
+    /// The outcomes when it strikes once: at the first request, and at a later one.
     pub(super) once: (Demand, Demand),
-    /// When it strikes each time: the right file, or this error.
+    /// When it strikes every time: the right file, or this error.
     pub(super) always: Option<ErrorKind>,
 }
 

@@ -16,17 +16,17 @@ use super::answer::{Asked, End, Reply, take_up};
 use super::server::{Ending, How, PIECE_BYTES};
 use super::world::{Shared, lock};
 
-/// What a stream has its connection do.
+/// What a stream tells its connection to do.
 #[derive(Debug, Clone, Copy)]
 enum Order {
-    /// GOAWAY: what is under way is served, and nothing after it.
+    /// GOAWAY: streams under way are served, and nothing after them.
     Leave,
     /// GOAWAY, and nothing more is served.
     LeaveAtOnce,
     End(How),
 }
 
-/// Serves a connection until one of both sides ends it.
+/// Serves a connection until either side ends it.
 pub(super) async fn serve(far: DuplexStream, world: Shared, ending: Arc<Ending>) {
     let rate = lock(&world).rate();
     let Ok(mut connection) = h2::server::handshake(far).await else { return };
@@ -68,7 +68,7 @@ async fn stream(
     orders: UnboundedSender<Order>,
     rate: u64,
 ) {
-    // The connection may be gone already: then its streams are, too.
+    // The connection may be gone already, and its streams with it.
     let order = |order| {
         let _ = orders.send(order);
     };
@@ -139,7 +139,7 @@ async fn send(
         End::Unnotified(_) => return Some(Order::End(How::Unnotified)),
         _ => {}
     }
-    // Without what was cut off, where it was: the length is not kept then.
+    // A body that was cut off ends here, short of its length.
     let _ = body.send_data(Bytes::new(), true);
     (reply.end == End::Close).then_some(Order::Leave)
 }
@@ -159,8 +159,8 @@ async fn send_piece(body: &mut SendStream<Bytes>, piece: &[u8], world: &Shared) 
     true
 }
 
-/// The final head without what is about connections (RFC 9113 section 8.2.2);
-/// `None` when there is none.
+/// The final head without the fields about connections (RFC 9113 section 8.2.2);
+/// `None` when there is no head.
 fn head_of(reply: &Reply) -> Option<Response<()>> {
     let mut lines = reply.head.trim_end().rsplit("\r\n\r\n").next()?.lines();
     let status = lines.next()?.split(' ').nth(1).expect("a status");

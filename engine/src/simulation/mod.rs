@@ -1,24 +1,24 @@
 //! The whole engine below its public interface, in a simulated network and in
-//! simulated time: hours of faults in milliseconds, and each again by its seed.
+//! simulated time: hours of faults take milliseconds, and a seed repeats each run.
 //!
-//! Only the transport and the crew are of the simulation. Planner, driver,
-//! fetchers, hyper, writers, keeper and files are the real ones, in one thread.
+//! Only the transport and the crew are simulated. Planner, driver, fetchers, hyper,
+//! writers, keeper and files are the real ones, in one thread.
 //!
 //! A failing seed prints the command that repeats it.
 //!
-//! Every row of sections A to D is here, over HTTP/1.1 and HTTP/2, but for what
-//! is below a transport or above a download:
+//! Every row of sections A to D is here, over HTTP/1.1 and HTTP/2, except for what lies
+//! below a transport or above a download:
 //!
-//! - Row 50: what makes a certificate bad is rustls's to find; here the handshake
-//!   fails as that is told.
-//! - Row 51: which address is tried next, and when, is `HttpConnector`'s over real
-//!   sockets; here the connection takes as long as the dead ones before it, never
-//!   comes, or is refused.
-//! - Row 94 is of a server and not of one of its answers: the position is of the kill
-//!   before it. What it remembers of a host is the command's.
-//! - Row 103: the jar is the program's; here it is as simple as can be.
-//! - Row 35: `--refresh-cmd` is the command's; here it is a second life with
-//!   another URL, as row 30 is.
+//! - Row 50: rustls decides what makes a certificate bad; here the handshake fails as
+//!   if that was reported.
+//! - Row 51: `HttpConnector` decides over real sockets which address is tried next, and
+//!   when; here the connection takes as long as the dead ones before it, never comes, or
+//!   is refused.
+//! - Row 94 is about a server and not one of its answers: its position is that of the
+//!   kill before it. What is remembered of a host is the command's affair.
+//! - Row 103: the program provides the jar; here it is as simple as can be.
+//! - Row 35: `--refresh-cmd` belongs to the command; here it is a second life with
+//!   another URL, as in row 30.
 
 mod answer;
 pub(crate) mod disk;
@@ -51,14 +51,14 @@ use crate::model::event::{Event, NoticeCode, Summary};
 use crate::model::options::DownloadOptions;
 use crate::net::http::HttpTransport;
 
-/// Of all simulated objects, so that small ones have many segments.
+/// The segment size of all simulated objects, so that small ones have many segments.
 const SEGMENT_BYTES: u64 = 16 << 10;
 
 /// No download needs more simulated time than this, whatever is done to it:
 /// hundreds of rounds of backoff, and a crawling plain stream.
 const LONGEST: Duration = Duration::from_secs(6 * 3600);
 
-/// Of the object, as it is in every wish.
+/// The object's URL, the same in every wish.
 const URL: &str = "https://origin.test/film.mp4?X-Amz-Signature=secret";
 
 /// What a user asks for.
@@ -66,11 +66,11 @@ const URL: &str = "https://origin.test/film.mp4?X-Amz-Signature=secret";
 struct Wish {
     url: &'static str,
     connections: Connections,
-    /// At most so many to one host.
+    /// The most connections to one host.
     per_host: Option<usize>,
     segment_bytes: u64,
     limit_rate_bytes_per_second: Option<u64>,
-    /// Bytes a second, and how many it takes at once before.
+    /// The disk's speed in bytes per second, and how many bytes it takes at once before.
     slow_disk: Option<(f64, u64)>,
     checksum: Option<Checksum>,
     sync: bool,
@@ -78,7 +78,7 @@ struct Wish {
     seed: u64,
 }
 
-/// What a life of the process came to.
+/// How a life of the process ended.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 enum Life {
@@ -95,11 +95,11 @@ fn engine(world: &Shared, config: EngineConfig) -> Arc<EngineInner> {
 /// When a life ends.
 #[derive(Debug, Clone, Copy)]
 enum Until {
-    /// The download does.
+    /// When the download ends.
     Its,
-    /// It is killed after this time.
+    /// By a kill after this time.
     Time(Duration),
-    /// It is killed when so many bytes went out.
+    /// By a kill once this many bytes went out.
     Sent(u64),
 }
 
@@ -136,7 +136,7 @@ impl CookieJar for Jar {
     }
 }
 
-/// What every download of a simulation is told of a wish.
+/// Sets what every simulated download takes from a wish.
 fn wished(builder: DownloadBuilder, wish: &Wish) -> DownloadBuilder {
     let builder = builder.connections(wish.connections).digest(wish.digest);
     let builder = builder.cookies(Arc::<Jar>::default());
@@ -150,13 +150,13 @@ fn wished(builder: DownloadBuilder, wish: &Wish) -> DownloadBuilder {
 fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
     lock(world).begin_life();
     let runtime = simulated_runtime();
-    // Where it is not asked for, TLS may choose HTTP/2 all the same.
+    // TLS may choose HTTP/2 even where it is not asked for.
     let http2 = lock(world).http2 && wish.seed.is_multiple_of(2);
     let config = EngineConfig {
         http_version: if http2 { HttpVersion::Http2 } else { HttpVersion::Auto },
         limit_rate_bytes_per_second: wish.limit_rate_bytes_per_second,
         max_connections_per_host: wish.per_host,
-        // The least there is.
+        // The least that is allowed.
         memory_budget_bytes: MIN_BUDGET_BYTES,
         ..EngineConfig::default()
     };
@@ -168,12 +168,12 @@ fn live(world: &Shared, dir: &Path, wish: &Wish, until: Until) -> Life {
         .directory(dir)
         .output("film");
     let builder = wished(builder.sync(wish.sync), wish);
-    // Everything is dropped with the runtime: what a kill leaves is on the disk.
+    // Everything is dropped with the runtime: a kill leaves only what is on the disk.
     runtime.block_on(async {
         let (engine, mut options) = builder.resolve(Target::Output).expect("a good wish");
         options.segment_size_bytes = Some(wish.segment_bytes);
         options.first_range_bytes = 4 * wish.segment_bytes;
-        // Its objects stand for large ones: most lives have partials to continue.
+        // The objects stand for large ones, so most lives have partials to continue.
         if !wish.seed.is_multiple_of(8) {
             options.small_bytes = 0;
         }
@@ -228,7 +228,7 @@ fn judge(
             if !lock(world).holds(&bytes) {
                 return Err(format!("a wrong file of {} bytes was published", bytes.len()));
             }
-            // Each checksum here is of BLAKE3, which is computed for it.
+            // Each checksum here is a BLAKE3 one, and the hash is then computed for it.
             let hashed = wish.digest || wish.checksum.is_some();
             if summary.blake3 != hashed.then(|| *blake3::hash(&bytes).as_bytes()) {
                 return Err("the hash that was told is not the file's".to_owned());
@@ -267,7 +267,7 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-/// In memory where there is such a place: nothing here is about the disk.
+/// A directory in memory where there is such a place: nothing here is about the disk.
 fn scratch() -> tempfile::TempDir {
     let shm = PathBuf::from("/dev/shm");
     if shm.is_dir() { tempfile::tempdir_in(shm) } else { tempfile::tempdir() }

@@ -19,10 +19,11 @@ use super::http2;
 use super::world::{Shared, lock};
 use crate::net::connect::{Connect, Connected, Connecting, Origin};
 use crate::net::failures::{FetchError, FetchErrorKind};
+use crate::net::transport::Lane;
 
-/// What the kernel would hold of a connection.
+/// How much the kernel would buffer for a connection.
 const BUFFER_BYTES: usize = 16 << 10;
-/// A body goes out in pieces of at most this.
+/// The largest piece in which a body goes out.
 pub(super) const PIECE_BYTES: usize = 8 << 10;
 
 /// How the other end of a connection closes it.
@@ -46,7 +47,7 @@ impl Ending {
     fn as_error(&self) -> Option<io::Error> {
         let how = self.0.load(Ordering::Relaxed);
         let reset = (how == How::Reset as u8).then_some(io::ErrorKind::ConnectionReset);
-        // As rustls tells it.
+        // As rustls reports it.
         let unnotified = (how == How::Unnotified as u8).then_some(io::ErrorKind::UnexpectedEof);
         reset.or(unnotified).map(io::Error::from)
     }
@@ -57,7 +58,7 @@ impl Ending {
 pub(super) struct Network(pub(super) Shared);
 
 impl Connect for Network {
-    fn connect<'a>(&'a self, origin: &'a Origin) -> Connecting<'a> {
+    fn connect<'a>(&'a self, origin: &'a Origin, _: Lane) -> Connecting<'a> {
         Box::pin(async move {
             let (latency, http2, struck) = {
                 let mut world = lock(&self.0);
@@ -111,8 +112,8 @@ impl Read for Near {
         mut buf: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let room = buf.remaining();
-        // A cursor cannot say how much was put into it through a reborrow, so
-        // the bytes take a way over a buffer of our own.
+        // A cursor cannot say how much was put into it through a reborrow, so the
+        // bytes go through a buffer of our own.
         let mut own = vec![0; room.min(BUFFER_BYTES)];
         let mut own = hyper::rt::ReadBuf::new(&mut own);
         match Pin::new(&mut self.io).poll_read(cx, own.unfilled()) {
@@ -182,7 +183,7 @@ async fn read_request(far: &mut DuplexStream, reused: bool) -> Option<Asked> {
     Some(asked)
 }
 
-/// Sends a response. How the connection ends with it, `None` when it takes
+/// Sends a response. Returns how the connection ends with it; `None` when it takes
 /// another request.
 async fn send(far: &mut DuplexStream, world: &Shared, reply: Reply, rate: u64) -> Option<How> {
     if far.write_all(reply.head.as_bytes()).await.is_err() {
@@ -229,7 +230,7 @@ async fn send(far: &mut DuplexStream, world: &Shared, reply: Reply, rate: u64) -
         End::Reset(_) => Some(How::Reset),
         End::Unnotified(_) => Some(How::Unnotified),
         End::Silence(_) => {
-            // Until the engine closes it.
+            // Waits until the engine closes the connection.
             let _ = far.read(&mut [0]).await;
             Some(How::Clean)
         }

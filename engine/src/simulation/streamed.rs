@@ -1,5 +1,5 @@
-//! Streams in the simulation: whatever happens, what is given out is one version
-//! of the object, or a beginning of one and an error.
+//! Streams in the simulation: whatever happens, the reader gets one version of the
+//! object, or the beginning of one and an error.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::*;
 use crate::api::handle::launch_stream;
 use crate::disk::storage::window::Window;
 
-/// Seeds of a thorough run.
+/// How many seeds a thorough run has.
 const SEEDS: u64 = 5_000;
 
 /// What a reader got.
@@ -19,7 +19,7 @@ struct Got {
     /// How the stream ended; `None` when the reader had enough.
     stream: Option<Result<(), ErrorKind>>,
     download: Result<Summary, Error>,
-    /// The most that was in memory.
+    /// The most bytes that were in memory.
     most_bytes: u64,
 }
 
@@ -29,7 +29,7 @@ struct Manner {
     window_segments: u64,
     /// The longest pause after a piece.
     pause: Duration,
-    /// After so many bytes it goes away.
+    /// The reader goes away after this many bytes.
     enough_bytes: u64,
 }
 
@@ -146,7 +146,7 @@ fn any_case(seed: u64) -> Result<(), String> {
             }
         }
         (None, Err(error)) if error.kind() == ErrorKind::Cancelled => {}
-        // It had the last byte, or it failed by itself.
+        // The download had the last byte, or it failed by itself.
         (None, Ok(_)) if world.holds(&got.bytes) => {}
         (None, Err(error)) if error.kind() != ErrorKind::Internal && !honest => {}
         _ => return fail("stream and download disagree"),
@@ -182,7 +182,7 @@ fn fault_112_a_repeat_of_another_length_ends_the_stream() {
         world.versions[0].len = 20 * SEGMENT_BYTES + random.u64(0..SEGMENT_BYTES);
         world.versions[0].etag = Some("\"v1\"".to_owned());
         world.repeats_other_lengths(position, tells_length);
-        // The beginning of both: a longer repeat goes on beyond the end.
+        // Both lengths begin with the same bytes: a longer repeat goes on beyond the end.
         let longest = world.current().bytes(0, world.current().len.max(world.other_len));
         let wish = wish(&mut random);
         let pause = Duration::from_millis(random.u64(0..1000));

@@ -12,12 +12,12 @@ use super::*;
 mod rows;
 mod whole_runs;
 
-/// Seeds of a thorough run; `HAUL_SEEDS` sets another number.
+/// How many seeds a thorough run has; `HAUL_SEEDS` sets another number.
 const SEEDS: u64 = 10_000;
 /// Seeds for each row, position, number of times and version of HTTP.
 pub(super) const SEEDS_OF_A_ROW: u64 = 10;
 
-/// Whether it is HTTP/2.
+/// Each says whether it is HTTP/2.
 pub(super) const VERSIONS: &[bool] =
     if cfg!(feature = "http2") { &[false, true] } else { &[false] };
 
@@ -90,7 +90,7 @@ pub(super) fn any_world(random: &mut fastrand::Rng) -> World {
         }
         let position = positions[random.usize(0..positions.len())];
         let times = if random.bool() { Times::Once } else { Times::Always };
-        // Without a digest nothing tells that a body was altered.
+        // Without a digest nothing shows that a body was altered.
         world.versions[0].digests |= fault == Fault::AlteredBody;
         let injected = Injected::new(fault, position, times);
         if fault == Fault::Unshown {
@@ -109,7 +109,7 @@ fn any_case(seed: u64) -> Result<(), String> {
     let mut random = fastrand::Rng::with_seed(seed);
     let world = any_world(&mut random);
     let mut wish = wish(&mut random);
-    // Where redirects lead elsewhere, connections count there.
+    // Where redirects lead elsewhere, connections are counted there.
     wish.per_host = wish.seed.is_multiple_of(3).then_some(wish.seed as usize % 4 + 1);
     let changes = world
         .faults
@@ -151,7 +151,7 @@ fn any_case(seed: u64) -> Result<(), String> {
     }
     match live(&world, dir.path(), &wish, Until::Its) {
         Life::Ended(Ok(summary), _) => judge(&world, dir.path(), &wish, &Ok(summary)),
-        // What is here may be of a total that the server made up under the same tag.
+        // What is here may have a total that the server made up under the same tag.
         Life::Ended(Err(error), _) if contradicts && error.kind() == ErrorKind::Protocol => Ok(()),
         Life::Ended(Err(error), _) => {
             let log = lock(&world).last_requests();
@@ -162,14 +162,14 @@ fn any_case(seed: u64) -> Result<(), String> {
     }
 }
 
-/// So many seeds where `HAUL_THOROUGH` is set, as CI sets it, and a tenth of them elsewhere.
+/// This many seeds where `HAUL_THOROUGH` is set, as CI sets it, and a tenth of them elsewhere.
 pub(super) fn seeds(thorough: u64) -> std::ops::Range<u64> {
     let all = std::env::var_os("HAUL_THOROUGH").is_some();
     0..if all { thorough } else { thorough / 10 }
 }
 
-/// Runs `case` for all seeds on all cores. What failed comes with the way to
-/// repeat it, three at most.
+/// Runs `case` for all seeds on all cores. Returns at most three failures, each
+/// with the way to repeat it.
 pub(super) fn for_seeds(
     test: &str,
     seeds: std::ops::Range<u64>,

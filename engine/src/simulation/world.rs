@@ -67,68 +67,68 @@ impl Injected {
 }
 
 /// What connections are like.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Link {
     pub(super) latency: Duration,
     /// The slowest and the fastest connection, in bytes a second.
     pub(super) rates: (u64, u64),
-    /// One in so many pieces of a body is the last of its connection; 0: none.
+    /// One in this many pieces of a body is the last on its connection; 0 means none.
     pub(super) loss: u64,
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct World {
     pub(super) random: fastrand::Rng,
     pub(super) link: Link,
-    /// HTTP/2 is spoken, else HTTP/1.1.
+    /// Whether HTTP/2 is spoken, rather than HTTP/1.1.
     pub(super) http2: bool,
     /// Each connection serves one request.
     pub(super) one_request_each: bool,
-    /// No response has more than this.
+    /// The most bytes in one response.
     pub(super) most_bytes: u64,
-    /// Ranges of more bytes than this are refused, and so many were.
+    /// The longest range that is not refused, in bytes, and how many longer ones were.
     pub(super) longest_part: u64,
     pub(super) long_parts: u64,
-    /// Requests without the cookie of their host are led to themselves, with one.
+    /// A request without its host's cookie is redirected to the same place, which sets it.
     pub(super) wants_cookie: bool,
     /// How many bytes [`Fault::BreaksMidway`] lets through, and whether it tells the length.
     pub(super) breaks_at: u64,
     pub(super) tells_length: bool,
-    /// How long the object is in [`Fault::OtherLength`].
+    /// The object's length under [`Fault::OtherLength`].
     pub(super) other_len: u64,
     /// The first request is redirected to another path of the same origin, on
     /// the same connection.
     pub(super) redirects_first: bool,
-    /// What the hosts whose names begin with `mirror` have.
+    /// The object on hosts whose names begin with `mirror`.
     pub(super) mirror: Option<Version>,
-    /// All other hosts lead there.
+    /// All other hosts redirect to the mirror.
     pub(super) moved: bool,
-    /// Once bytes of a later request go out, a foreign file has the output's name.
+    /// Where a foreign file takes the output's name, once bytes of a later request go out.
     pub(super) foreign: Option<PathBuf>,
-    /// The last one is the current one.
+    /// The last one is current.
     pub(super) versions: Vec<Version>,
     pub(super) faults: Vec<Injected>,
-    /// Requests of this life, and of all.
+    /// Requests of this life, and of all lives.
     pub(super) requests: u64,
     pub(super) all_requests: u64,
     /// Requests that are being answered.
     pub(super) busy: usize,
-    /// How long the server works before the answer that comes next.
+    /// How long the server works before its next answer.
     pub(super) works: Duration,
-    /// Bytes of bodies that went out in this life.
+    /// Body bytes that went out in this life.
     pub(super) sent: u64,
-    /// The end of the last part of the object that was answered with in this life.
+    /// The furthest end of a part of the object that was sent in this life.
     pub(super) furthest: u64,
-    /// Bytes that a slow disk stored, those that wait for it, and how many ever did.
+    /// Bytes that a slow disk has stored, those that wait for it, and the most that ever did.
     pub(super) stored: u64,
     pub(super) waiting: u64,
     pub(super) most_waiting: u64,
-    /// Requests of another method than GET.
+    /// Requests with another method than GET.
     pub(super) other_methods: u64,
     pub(super) down_until: Option<Instant>,
-    /// Bodies that were sent with a 200 and are no version of the object: what
-    /// asks without knowing the object cannot tell.
+    /// Bodies sent with a 200 that are no version of the object: a client that does
+    /// not know the object cannot tell.
     pub(super) pages: Vec<Vec<u8>>,
     pub(super) log: Vec<String>,
 }
@@ -145,34 +145,10 @@ impl World {
         Self {
             random: fastrand::Rng::with_seed(seed),
             link,
-            http2: false,
-            one_request_each: false,
             most_bytes: u64::MAX,
             longest_part: u64::MAX,
-            long_parts: 0,
-            wants_cookie: false,
-            breaks_at: 0,
-            tells_length: false,
-            other_len: 0,
-            redirects_first: false,
-            mirror: None,
-            moved: false,
-            foreign: None,
             versions: vec![first],
-            faults: Vec::new(),
-            requests: 0,
-            all_requests: 0,
-            busy: 0,
-            works: Duration::ZERO,
-            sent: 0,
-            furthest: 0,
-            stored: 0,
-            waiting: 0,
-            most_waiting: 0,
-            other_methods: 0,
-            down_until: None,
-            pages: Vec::new(),
-            log: Vec::new(),
+            ..Self::default()
         }
     }
 
@@ -180,7 +156,7 @@ impl World {
         self.versions.last().expect("a world has an object")
     }
 
-    /// Another version takes the object's place.
+    /// Puts another version in the object's place.
     pub(super) fn change(&mut self) {
         let mut next = self.current().clone();
         let before = self.versions.len() as u64;
@@ -195,8 +171,8 @@ impl World {
         self.versions.push(next);
     }
 
-    /// Takes the quotes from the tag, here and in the versions to come, and leaves nothing
-    /// else that tells them apart.
+    /// Removes the quotes from the tag, here and in the versions to come, and everything else that
+    /// tells the versions apart.
     pub(super) fn malform_tag(&mut self) {
         if let Some(first) = self.versions.first_mut() {
             first.etag = first.etag.as_ref().map(|etag| etag.replace('"', ""));
@@ -204,8 +180,8 @@ impl World {
         }
     }
 
-    /// A plain stream breaks at `position`, and each repeat of it is shorter than what came,
-    /// or longer where it was told how long the object is.
+    /// Makes a plain stream break at `position`, and each repeat of it shorter than what came, or
+    /// longer where the client was told how long the object is.
     pub(super) fn repeats_other_lengths(&mut self, position: Position, tells_length: bool) {
         let len = self.current().len;
         self.breaks_at = position.bytes_before(len).max(PIECE_BYTES as u64);
@@ -221,15 +197,15 @@ impl World {
         ];
     }
 
-    /// Forgets the life that was: another process begins.
+    /// Forgets the previous life: another process begins.
     pub(super) fn begin_life(&mut self) {
         (self.requests, self.busy, self.down_until) = (0, 0, None);
         (self.sent, self.furthest) = (0, 0);
         (self.stored, self.waiting, self.most_waiting) = (0, 0, 0);
     }
 
-    /// The fault that strikes a request, if one does. `reused`: on a connection
-    /// that served one before.
+    /// The fault that strikes a request, if one does. `first`: no request came
+    /// before it.
     pub(super) fn strike(&mut self, asked: &Asked, first: bool) -> Option<Fault> {
         let most = self.most_bytes;
         let (start, end) = asked
@@ -270,20 +246,20 @@ impl World {
         self.down_until.is_some_and(|until| Instant::now() < until)
     }
 
-    /// Whether a connection ends here, by the link or with the server.
+    /// Whether a connection breaks here, because of the link or the server.
     pub(super) fn loses(&mut self) -> bool {
         let loss = self.link.loss;
         (loss > 0 && self.random.u64(0..loss) == 0) || self.is_down()
     }
 
-    /// The seed of other bytes of the same size, which count as a version.
+    /// Lets other bytes of the same size count as a version, and returns their seed.
     pub(super) fn has_foreign(&mut self) -> u64 {
         self.has_mirror();
         self.mirror.as_ref().map_or(0, |mirror| mirror.seed)
     }
 
-    /// There is a mirror: other bytes of the same size, under tags and dates of
-    /// its own.
+    /// Adds a mirror: other bytes of the same size, under tags and dates of its
+    /// own.
     pub(super) fn has_mirror(&mut self) {
         if self.mirror.is_none() {
             let mut mirror = self.twin();
@@ -293,7 +269,7 @@ impl World {
         }
     }
 
-    /// The same under our tags and dates.
+    /// Adds a mirror under our own tags and dates.
     pub(super) fn has_twin(&mut self) {
         if self.mirror.is_none() {
             self.mirror = Some(self.twin());
@@ -316,7 +292,7 @@ impl World {
         self.log[self.log.len().saturating_sub(12)..].join("\n    ")
     }
 
-    /// Whether `bytes` are something that a right download may publish.
+    /// Whether a correct download may publish `bytes`.
     pub(super) fn holds(&self, bytes: &[u8]) -> bool {
         self.versions
             .iter()
@@ -326,7 +302,7 @@ impl World {
     }
 }
 
-/// Of the versions, each long before the `Date` that the server sends.
+/// The dates of the versions, each long before the `Date` that the server sends.
 pub(super) const DATES: [&str; 4] = [
     "Mon, 02 Jan 2023 03:04:05 GMT",
     "Tue, 03 Jan 2023 03:04:05 GMT",

@@ -1,6 +1,7 @@
 //! `haul bench` through the command: what it measures, says and leaves.
 
 use std::fs;
+use std::time::Duration;
 
 use haul_tests::prelude::*;
 use serde_json::Value;
@@ -92,9 +93,56 @@ fn cap_of_each_connection_is_found_and_little_is_fetched() {
     assert!((0.7..1.4).contains(&(each / CAP)), "{each}: {report}");
     assert_eq!(report["per_connection"]["up_to"], 4, "{report}");
     assert_eq!(report["recommended_connections"], 4, "{report}");
+    assert_eq!(report["limited_by"], "connection", "{report}");
     assert_eq!(report["blake3_ok"], Value::Null, "no run had the whole object: {report}");
     // Ten runs of a second, and what was in the sockets when they ended.
     assert!(origin.sent_bytes() < 32 * MIB, "{}", origin.sent_bytes());
+    sandbox.assert_nothing_left();
+}
+
+/// What four connections get at once is more than a run may usually fetch.
+#[test]
+fn burst_at_the_start_of_each_connection_does_not_count() {
+    const CAP: f64 = 1024.0 * 1024.0;
+    let object = Object::new(29, 512 * MIB);
+    let origin = Origin::start(move |request, context| {
+        let burst_bytes = if context.request_on_connection == 0 { 20 * MIB } else { 0 };
+        let chunk_bytes = (CAP / 50.0) as usize;
+        standard(&object, request).drip(burst_bytes, chunk_bytes, Duration::from_millis(20))
+    });
+    let sandbox = Sandbox::new();
+    let outcome = haul!(sandbox, bare)
+        .args(["bench", "-x", "1,4", "--rounds", "1", "--json"])
+        .arg(origin.url("/file"))
+        .run();
+    outcome.expect(0);
+    let report = report(&outcome);
+    for point in report["runs"].as_array().into_iter().flatten() {
+        let speed = point["bytes_per_second"].as_f64().expect("a speed");
+        let each = speed / point["connections"].as_f64().expect("a number");
+        assert!((0.5..1.6).contains(&(each / CAP)), "{each}: {report}");
+    }
+    assert_eq!(counts(&report["runs"]), [1, 4], "{report}");
+    assert_eq!(report["limited_by"], "connection", "{report}");
+    sandbox.assert_nothing_left();
+}
+
+#[test]
+fn server_that_refuses_connections_is_what_limits() {
+    let object = Object::new(30, 64 * MIB);
+    let throttle = Throttle::new(MIB / 2);
+    let origin = Origin::builder()
+        .limit(2, Refusal::Status(503))
+        .start(move |request, _| throttle.apply(standard(&object, request)));
+    let sandbox = Sandbox::new();
+    let outcome = haul!(sandbox, bare)
+        .args(["bench", "-x", "1,2,8", "--rounds", "1", "--time", "1s"])
+        .arg(origin.url("/file"))
+        .run();
+    outcome.expect(0);
+    let text = outcome.text();
+    assert!(text.contains("what limits: the server, which refused more than 2 conn"), "{outcome}");
+    assert_eq!(text.matches("refused some connections").count(), 1, "told once: {outcome}");
     sandbox.assert_nothing_left();
 }
 
@@ -179,9 +227,9 @@ fn person_is_told_what_will_be_fetched_and_what_follows() {
     outcome.expect(0);
     let (out, said) =
         (String::from_utf8_lossy(&outcome.stdout), String::from_utf8_lossy(&outcome.stderr));
-    assert!(said.contains("5 runs, at most 1 MiB or 2.0 s each, 5 MiB in all"), "{outcome}");
+    assert!(said.contains("5 runs, at most 1 MiB or 5.0 s each, 5 MiB in all"), "{outcome}");
     assert!(out.contains("recommended: -x ") && out.contains("first byte"), "{outcome}");
-    assert!(out.contains("storing a GiB costs"), "{outcome}");
+    assert!(out.contains("storing a GiB costs") && out.contains("what limits: "), "{outcome}");
     assert!(!outcome.text().contains("secret"), "{outcome}");
     sandbox.assert_nothing_left();
 }

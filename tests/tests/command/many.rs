@@ -118,7 +118,8 @@ fn hundreds_of_small_files_need_one_request_each() {
     assert_eq!(here(&sandbox, "out"), (0..400).collect());
     assert_eq!(sandbox.files().len(), 400, "nothing else is left");
     assert_eq!(origin.requests().len(), 400);
-    assert!(origin.connections() <= 17, "{} connections", origin.connections());
+    // If the first answers take long, four are begun beside their connections.
+    assert!(origin.connections() <= 21, "{} connections", origin.connections());
 }
 
 #[test]

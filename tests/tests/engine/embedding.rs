@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use haul_engine::{
-    Connections, DigestAlgorithm, DownloadBuilder, DownloadOptions, Engine, ErrorKind, Event,
-    Existing, Pieces, Resume, StorageKind, ValidatorKind,
+    ClientCertificate, Connections, DigestAlgorithm, DownloadBuilder, DownloadOptions, Engine,
+    EngineConfig, ErrorKind, Event, Existing, HttpVersion, IpFamily, Pieces, Resume, StorageKind,
+    ValidatorKind,
 };
 use haul_tests::prelude::*;
 
@@ -315,4 +316,36 @@ fn options_can_be_written_and_read() {
     expected.resume = Resume::Never;
     assert_eq!(read, expected);
     assert!(serde_json::from_str::<DownloadOptions>(r#"{"resumes": "never"}"#).is_err());
+}
+
+#[test]
+fn settings_of_the_engine_can_be_written_and_read() {
+    let mut config = EngineConfig::default();
+    config.connect_timeout = Duration::from_millis(2500);
+    config.max_active = Some(3);
+    config.host_rates.push(("*.example.org".to_owned(), 1 << 20));
+    config.ca_file = Some("ca.pem".into());
+    config.client_certificate =
+        Some(ClientCertificate { certificates: "c.pem".into(), key: "k.pem".into() });
+    config.http_version = HttpVersion::Http2;
+    config.interface = Some("eth0".parse().unwrap());
+    config.ip_family = Some(IpFamily::V6);
+    config.resolve.push("[2001:db8::1]:443:192.0.2.1,2001:db8::2".parse().unwrap());
+    // Every character that a URL would read as something else.
+    config.proxies.http = Some("socks5h://m%65%25%40:p%3A%2F%C3%A9%20@[::1]:9".parse().unwrap());
+    config.proxies.https = Some("socks4://me@proxy".parse().unwrap());
+    config.proxies = config.proxies.bypassing("localhost, 192.168.0.0/16");
+    let text = serde_json::to_string(&config).unwrap();
+    assert_eq!(serde_json::from_str::<EngineConfig>(&text).unwrap(), config, "{text}");
+
+    let read: EngineConfig =
+        serde_json::from_str(r#"{"proxies": {"https": "proxy:3128", "bypass": "*"}}"#).unwrap();
+    let mut expected = EngineConfig::default();
+    expected.proxies.https = Some("http://proxy:3128".parse().unwrap());
+    expected.proxies = expected.proxies.bypassing("*");
+    assert_eq!(read, expected);
+    let wrong = r#"{"proxies": {"http": "ftp://me:hunter2@proxy"}}"#;
+    let error = serde_json::from_str::<EngineConfig>(wrong).unwrap_err().to_string();
+    assert!(error.contains("ftp") && !error.contains("hunter2"), "{error}");
+    assert!(serde_json::from_str::<EngineConfig>(r#"{"proxy": "proxy"}"#).is_err());
 }

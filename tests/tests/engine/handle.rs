@@ -1,5 +1,6 @@
 //! Steering a running download.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use haul_engine::{Connections, DownloadBuilder, Event, Events, ValidatorKind};
@@ -163,7 +164,7 @@ fn the_rate_can_be_changed() {
         // Each connection has one batch in hand; the bucket lends a little as well.
         assert!(start.elapsed() > Duration::from_millis(500), "{:?}", start.elapsed());
         // Connections wait for hours at this rate, and still go on when it is lifted.
-        running.limit_rate(Some(1));
+        running.limit_rate(NonZeroU64::new(1));
         running.limit_rate(None);
         running.wait().await.unwrap();
         sandbox.assert_published("film.mp4", &object);

@@ -2,6 +2,7 @@
 //! which counts what the process holds: a test without that check belongs into another binary.
 
 mod blocking;
+mod causes;
 mod embedding;
 mod handle;
 mod many_engine;

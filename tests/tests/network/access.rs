@@ -178,7 +178,9 @@ fn fault_038_redirect_from_https_to_http_is_refused() {
     std::fs::write(&authority_file, authority.pem()).unwrap();
 
     let cacert = |haul: Haul| haul.arg("--cacert").arg(&authority_file);
-    cacert(command(&sandbox, &secure.url("/file"))).run().expect(7);
+    let refused = cacert(command(&sandbox, &secure.url("/file"))).run();
+    refused.expect(7);
+    assert!(refused.text().contains("hint: --allow-downgrade"), "{refused}");
     assert_eq!(plain.connections(), 0, "not even a connection is made");
     assert_eq!(sandbox.files(), ["../home/ca.pem"]);
 

@@ -2,6 +2,7 @@
 //! faults).
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -106,6 +107,57 @@ fn servers_choose_in_tls_and_flags_force() {
     let outcome = command(&sandbox).args(["--insecure", "--http1.1"]).arg(&url).run();
     outcome.expect(5).expect_message("no version of HTTP");
     sandbox.assert_nothing_left();
+}
+
+/// Downloads so many small files, named by their numbers, without being told a version.
+fn many_small(count: usize, url: impl Fn(&str) -> String) {
+    let sandbox = Sandbox::new();
+    let urls = (0..count).map(|number| url(&format!("/small{number}")));
+    let outcome = haul!(sandbox).arg("--insecure").args(urls).run();
+    no_round_of_retrying(&outcome);
+    let names: Vec<_> = (0..count).map(|number| format!("small{number}")).collect();
+    let small = object(64 << 10);
+    let expected: Vec<_> = names.iter().map(|name| (name.as_str(), &small)).collect();
+    sandbox.assert_only(&expected);
+}
+
+#[test]
+fn many_small_files_are_streams_of_a_few_connections() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"], Validity::Current);
+    let origin = Http2Origin::builder().tls_with_either(&identity);
+    let origin = origin.start(&object(64 << 10), |_| Deal::Serve);
+    many_small(80, |path| origin.url(path));
+    assert_eq!(origin.streams().len(), 80);
+    // Four for the first requests, and four that are begun beside them if those take long.
+    assert!(origin.connections() <= 8, "{} connections", origin.connections());
+}
+
+#[test]
+fn many_small_files_of_a_server_without_http2_waste_no_connection() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"], Validity::Current);
+    for protocols in [&["http/1.1"][..], &[]] {
+        let origin = Origin::builder()
+            .tls(&identity.with_protocols(protocols))
+            .start(|request, _| standard(&object(64 << 10), request));
+        many_small(40, |path| origin.url(path));
+        let used: HashSet<_> = origin.requests().iter().map(|it| it.connection).collect();
+        // If the first requests take long, four are begun that may come too late.
+        assert!(origin.connections() <= used.len() + 4, "{}", origin.connections());
+        assert_eq!(origin.requests().len(), 40);
+        assert!(origin.connections() <= 32);
+    }
+}
+
+#[test]
+fn many_small_files_come_over_http1_if_the_http2_that_was_chosen_is_not_spoken() {
+    let authority = Authority::new();
+    let identity = authority.issue(&["127.0.0.1"], Validity::Current);
+    let origin = Origin::builder()
+        .tls(&identity.with_protocols(&["h2", "http/1.1"]))
+        .start(|request, _| standard(&object(64 << 10), request));
+    many_small(20, |path| origin.url(path));
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod access;
 mod canaries;
 mod cookies;
+mod far;
 mod http2;
 mod learning;
 mod netrc;

@@ -1,12 +1,12 @@
 // A small server for the examples of the guide: one object, under every path,
-// with ranges and a strong tag. Included by doctests; no part of the library.
+// with ranges and a strong tag. Included by doctests; not part of the library.
 
 #[allow(dead_code)]
 fn object() -> Vec<u8> {
     (0..3_000_000_u32).flat_map(u32::to_le_bytes).collect()
 }
 
-/// Serves [`object`] on loopback until the process ends; the URL of its root.
+/// Serves [`object`] on loopback until the process ends; returns the URL of its root.
 #[allow(dead_code)]
 fn serve() -> String {
     use std::io::{BufRead as _, BufReader, Write as _};

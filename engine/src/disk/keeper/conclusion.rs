@@ -1,4 +1,4 @@
-//! Concluding: nothing more is stored, and what is stored is looked at as a whole.
+//! Concluding: nothing more is stored, and the stored bytes are judged as a whole.
 
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -17,13 +17,13 @@ use crate::model::error::{Error, ErrorKind, Kept};
 /// A finished download.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Finished {
-    /// The name that it has, where there is one.
+    /// Its final name, if it has one.
     pub(crate) output: Option<PathBuf>,
     /// How that name was given.
     pub(crate) named: Named,
     /// The object's size in bytes.
     pub(crate) bytes: u64,
-    /// Its BLAKE3 hash, unless none was wanted or a part was never hashed.
+    /// Its BLAKE3 hash, unless none was wanted or part of it was never hashed.
     pub(crate) blake3: Option<[u8; 32]>,
     /// The digest that was asked for and found.
     pub(crate) verified: Option<(DigestAlgorithm, Vec<u8>)>,
@@ -31,13 +31,12 @@ pub(crate) struct Finished {
     pub(crate) mapped_bytes: u64,
 }
 
-/// What comes of looking at the whole object: why it cannot be published, or what is
-/// known of it and, beside that, a digest that differs.
+/// The verdict on the whole object: why it cannot be published, or what is known of it and, beside
+/// that, a digest that differs.
 pub(super) type Verdict = Result<(Finished, Option<Error>), Error>;
 
 impl Keeper {
-    /// Nothing is stored for this download after this, and all that was is in
-    /// the ledger.
+    /// After this nothing is stored for this download, and the ledger has all that was.
     pub(super) fn close(&mut self) -> Result<Vec<Begun>, Error> {
         let begun = self.writers.close(&self.epoch);
         self.drain();
@@ -52,8 +51,8 @@ impl Keeper {
         let closed = self.close();
         let begun = closed.as_deref().unwrap_or_default();
         let mut written = self.write_checkpoint(begun);
-        // The sync may take longer than who stops us waits: what is known without
-        // it was recorded first.
+        // The sync may take longer than whoever stops us waits, so what is known without it was
+        // recorded first.
         if written.is_ok() && self.sync_unhashed() {
             written = self.write_checkpoint(begun);
         }
@@ -68,8 +67,8 @@ impl Keeper {
         self.ledger.total.is_some() && !self.ledger.segments.iter().any(missing)
     }
 
-    /// Leaves what is stored, `begun` segments among it, to a later run of a download that
-    /// failed; returns who has the checkpoint then.
+    /// Leaves the stored bytes of a failed download, including `begun` segments, to a later run;
+    /// returns where the checkpoint is then.
     pub(super) fn keep(&mut self, begun: &[Begun]) -> Option<Kept> {
         if let Place::Unnamed(_) = self.place {
             return None;
@@ -77,19 +76,19 @@ impl Keeper {
         self.sync_unhashed();
         let written = self.write_checkpoint(begun);
         self.place.unlock();
-        // Without a total nothing of it can be continued.
+        // Without a total it cannot be continued.
         self.place.recorded(written).ok().flatten().filter(|_| self.ledger.total.is_some())
     }
 
-    /// Stores nothing more, and sees whether all is here and as it should be: see
-    /// [`Self::prove`]. With what is begun and not complete.
+    /// Stores nothing more, and checks that everything is here and as it should be: see
+    /// [`Self::prove`]. Also returns the segments that are begun and not complete.
     pub(super) fn conclude(
         &mut self,
         options: &PublishOptions,
         expected: &Expected,
     ) -> (Vec<Begun>, Verdict) {
         let closed = if self.is_complete() {
-            // All of it was reported, so nothing is on the way.
+            // All of it was reported, so no bytes are in flight.
             self.writers.let_go(&self.epoch);
             Ok(Vec::new())
         } else {
@@ -105,13 +104,13 @@ impl Keeper {
         (begun, verdict)
     }
 
-    /// Hashes what was only gathered in memory so far.
+    /// Hashes the bytes that so far were only gathered in memory.
     fn hash_gathered(&mut self) {
         let Place::Unnamed(unnamed) = &self.place else { return };
-        if !self.epoch.digest() {
+        if !self.epoch.digest {
             return;
         }
-        let layout = self.epoch.layout();
+        let layout = self.epoch.layout;
         let hash = |number: usize, bytes: &[u8]| {
             let range = layout.range(index(number))?;
             let from = usize::try_from(range.start()).ok()?;
@@ -129,15 +128,15 @@ impl Keeper {
         });
     }
 
-    /// Shows that the object is whole, makes its data durable if asked for, and
-    /// compares its digests; one that differs comes as the second value.
+    /// Shows that the object is whole, makes its data durable if asked to, and compares its
+    /// digests; a digest that differs is the second value.
     fn prove(&mut self, begun: &[Begun], options: &PublishOptions, expected: &Expected) -> Verdict {
         let (bytes, mut blake3) = self.digest(begun)?;
         let named = Named::default();
         refuse_size(expected.size_bytes, bytes)?;
         let path = self.place.data().to_owned();
         if self.ledger.total.is_none() {
-            let set = self.epoch.storage().set_len(bytes);
+            let set = self.epoch.storage.set_len(bytes);
             set.map_err(|error| Error::io("cannot set the length of", &path, error))?;
         }
         let sync = options.sync && !self.place.syncs_at_once();
@@ -147,10 +146,10 @@ impl Keeper {
         if let Some(failure) = &self.failure {
             return Err(failure.clone());
         }
-        let mapped_bytes = self.epoch.storage().mapped_bytes();
+        let mapped_bytes = self.epoch.storage.mapped_bytes();
         let cannot_read = |error| Error::io("cannot read", &path, error);
         if let Some(pieces) = expected.pieces.as_ref().filter(|_| self.ledger.total.is_none()) {
-            let bad = first_bad(pieces, bytes, &**self.epoch.storage()).map_err(cannot_read)?;
+            let bad = first_bad(pieces, bytes, &*self.epoch.storage).map_err(cannot_read)?;
             if let Some(why) = bad {
                 let message = format!("{}: {why}; nothing was published", path.display());
                 let mismatch = Error::new(ErrorKind::DigestMismatch, message);
@@ -162,21 +161,21 @@ impl Keeper {
             }
         }
         let mut known = Vec::new();
-        // A digest that was asked for is of the bytes that are here.
+        // A digest that was asked for must be of the bytes that are here.
         if let Some(blake3) = blake3.filter(|_| !self.believing) {
             known.push((DigestAlgorithm::Blake3, blake3.to_vec()));
         }
         if let Some(behind) = self.behind.take() {
             known.push((behind.algorithm(), behind.finish(bytes).map_err(cannot_read)?));
         }
-        if let Some(window) = self.epoch.window() {
+        if let Some(window) = &self.epoch.window {
             known.extend(window.digests());
             let of_all = known.iter().find(|(of, _)| *of == DigestAlgorithm::Blake3);
             blake3 = of_all.and_then(|(_, digest)| digest.as_slice().try_into().ok());
         }
         let output = self.place.output();
         let (verified, mismatch) =
-            expected.compare(&**self.epoch.storage(), &known, output).map_err(cannot_read)?;
+            expected.compare(&*self.epoch.storage, &known, output).map_err(cannot_read)?;
         Ok((Finished { output: None, named, bytes, blake3, verified, mapped_bytes }, mismatch))
     }
 
@@ -186,7 +185,7 @@ impl Keeper {
             return Err(failure.clone());
         }
         let Some(total) = self.ledger.total else {
-            let of_nothing = || self.epoch.digest().then(|| blake3::hash(&[]).into());
+            let of_nothing = || self.epoch.digest.then(|| blake3::hash(&[]).into());
             let whole = begun.first().map(|begun| (begun.len_bytes, begun.hash));
             return Ok(whole.unwrap_or_else(|| (0, of_nothing())));
         };
@@ -203,14 +202,14 @@ impl Keeper {
             }
         }
         let values: Option<Vec<_>> = values.into_iter().collect();
-        let values = values.filter(|_| self.epoch.digest());
+        let values = values.filter(|_| self.epoch.digest);
         let root =
             |values: Vec<_>| digest_tree::root(total, self.ledger.segment_size_bytes, &values);
         Ok((total, values.map(root)))
     }
 
-    /// Wrong data is of no use to the next run, which could not tell which part
-    /// of it is wrong.
+    /// Removes wrong data, which is of no use to the next run: that could not tell which part of it
+    /// is wrong.
     pub(super) fn discard(self, mismatch: Error) -> Error {
         let path = self.place.data().to_owned();
         let given_back = self.place.gives_back();

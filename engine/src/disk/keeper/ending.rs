@@ -1,9 +1,9 @@
 //! How a download ends.
 //!
-//! Whatever becomes of a download, its keeper ends it: an [`Ending`] is the keeper and the
-//! [`End`] that is wanted of it. A stop, a reset and a download that was dropped end in one step,
-//! [`Keeper::stop`] at most. One that is complete is published, and the order of that is what
-//! makes every instant safe to lose power at:
+//! Whatever becomes of a download, its keeper ends it: an [`Ending`] pairs the keeper with the
+//! [`End`] that is wanted. A stop, a reset and a dropped download end in one step, [`Keeper::stop`]
+//! at most. A complete download is published, in an order that makes it safe to lose power at any
+//! instant:
 //!
 //! 1. *Conclude.* The writers give up the download, threads that read it are joined, and
 //!    the hash of the whole is made of those of its segments. Data that has a name is
@@ -15,14 +15,14 @@
 //!    a partial is removed after that; so [`publish`] does steps 3 and 4 of a partial.
 //! 5. *Report.* The keeper is dropped, and its lock with it, before anybody is told.
 //!
-//! What fails before the name is there is left to a later run ([`Keeper::keep`]), but for data
-//! that is wrong, which is removed.
+//! If a step fails before the name is there, the data is left to a later run ([`Keeper::keep`]),
+//! unless it is wrong: then it is removed.
 //!
-//! These steps have one implementation, [`run`], which takes a group of endings and does each
-//! step for all of them before the next. Groups exist because a disk has one flush for all who
-//! wait for it: of thousands of small files, those that end meanwhile are all written before the
-//! first is waited for, and their directory is synced once. Who calls it only depends on what
-//! the caller would wait for:
+//! These steps have one implementation, [`run`], which takes a group of endings and does each step
+//! for all of them before the next. Groups exist because everyone who waits for a disk can share
+//! one flush: of thousands of small files, those that end meanwhile are all written before the
+//! first is waited for, and their directory is synced once. Who calls it depends only on what the
+//! caller would wait for:
 //!
 //! - a keeper with a thread: that thread, in a group of its own;
 //! - a small object, whose keeper has none, where it is synced: a thread that ends all of the
@@ -48,7 +48,7 @@ use crate::disk::publish::PublishOptions;
 use crate::disk::writer::Begun;
 use crate::model::error::{Error, Kept};
 
-/// What a download is to end as.
+/// How a download is to end.
 pub(crate) enum End {
     /// Published, if it is complete and as `expected`.
     Finish { publish: PublishOptions, expected: Expected, reply: oneshot::Sender<Published> },
@@ -60,11 +60,11 @@ pub(crate) enum End {
     Abandon { hold: Option<Arc<Hold>> },
 }
 
-/// What a download that was to be published came to: why it was not, and who has its
-/// checkpoint then.
+/// The outcome of a download that was to be published: if it was not, why, and where its checkpoint
+/// is.
 pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
 
-/// A download that ends.
+/// A download that is ending.
 pub(super) struct Ending {
     pub(super) keeper: Keeper,
     pub(super) end: End,
@@ -79,9 +79,9 @@ struct Publishing {
     reply: oneshot::Sender<Published>,
 }
 
-/// Ends all of a group; see the module. Blocks as long as the disk takes.
+/// Ends all downloads of a group; see the module. Blocks as long as the disk takes.
 pub(super) fn run(group: Vec<Ending>) {
-    // Bytes are written while they are in the processor's cache, where hashing left them.
+    // Bytes are written while they are still in the processor's cache, where hashing left them.
     let written: Vec<_> =
         group.into_iter().filter_map(Ending::conclude).filter_map(Publishing::write).collect();
     let named: Vec<_> = written.into_iter().filter_map(Publishing::name).collect();
@@ -92,13 +92,13 @@ pub(super) fn run(group: Vec<Ending>) {
 }
 
 impl Ending {
-    /// Whether whoever ends it waits for the disk.
+    /// Whether ending it waits for the disk.
     pub(super) fn syncs(&self) -> bool {
         matches!(&self.end, End::Finish { publish, .. } if publish.sync)
     }
 
-    /// The first step of a download that is complete, and the only one of all others.
-    /// Replies are sent last: who has one finds the lock free. Nobody listening is fine.
+    /// The first step of a download that is complete, and the only one of all others. Replies are
+    /// sent last, so that a receiver finds the lock free. Nobody need be listening.
     fn conclude(self) -> Option<Publishing> {
         let Self { mut keeper, end } = self;
         match end {
@@ -158,7 +158,7 @@ impl Publishing {
         }
     }
 
-    /// The last step, and the reply. `durable` has the directories whose names are.
+    /// The last step, and the reply. `durable` has the directories whose names are durable.
     fn sync_directory(self, durable: &mut HashSet<PathBuf>) {
         let Self { keeper, options, .. } = &self;
         match keeper.place.sync_directory(options, &keeper.directories, durable) {
@@ -177,7 +177,7 @@ impl Publishing {
     }
 }
 
-/// Replies to one that is not published, after what can be continued is kept.
+/// Keeps what can be continued of a download that is not published, then replies.
 fn fail(mut keeper: Keeper, begun: &[Begun], reply: oneshot::Sender<Published>, error: Error) {
     let kept = keeper.keep(begun);
     drop(keeper);

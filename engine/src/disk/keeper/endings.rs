@@ -1,38 +1,38 @@
-//! The small downloads of an engine that end meanwhile, and who ends them together.
+//! The small downloads of an engine that end at the same time, and the threads that do it.
 //!
-//! A thread ends a group of them; its next group is whatever came in that time. Where more
-//! come than that, others help, since a disk has one flush for all who wait for it.
+//! A thread ends a group of them; its next group is whatever arrived in that time. Where many
+//! arrive, others help, since everyone who waits for a disk can share one flush.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use super::ending::{End, Ending, run};
 use crate::disk::crew::Crew;
+use crate::lock::Lock;
 
-/// Another thread comes for each so many that wait. Where a sync is quick, one keeps them
-/// few with the least CPU time; where each is a flush, several share one.
+/// Another thread joins for each group of this size that waits. Where a sync is quick, one thread
+/// keeps the groups few with the least CPU time; where each is a flush, several share one.
 const FOR_ANOTHER: usize = 8;
 const MOST_LEADS: usize = 8;
 
-/// The ends that wait, of an engine.
+/// The downloads of an engine that wait to be ended.
 #[derive(Default)]
-pub(crate) struct Endings(Mutex<State>);
+pub(crate) struct Endings(Lock<State>);
 
 #[derive(Default)]
 struct State {
     waiting: Vec<Ending>,
-    /// So many are at it, and take what is added before they go.
+    /// How many threads are at work; they take what is added before they leave.
     leads: usize,
 }
 
 impl Endings {
-    /// Begins with the end of a download whose keeper has no thread; see
-    /// [`super::ending`]. Blocks nobody.
+    /// Starts ending a download whose keeper has no thread; see [`super::ending`]. Blocks nobody.
     pub(super) fn begin(self: &Arc<Self>, ending: Ending) {
         if let End::Abandon { .. } = ending.end {
             return run(vec![ending]);
         }
         let (writers, epoch) = (ending.keeper.writers.clone(), Arc::clone(&ending.keeper.epoch));
-        // Nothing of it is on the way, and who ends it has the less to do.
+        // No bytes are in flight, and this leaves less to do for whoever ends it.
         writers.let_go(&epoch);
         if ending.syncs() {
             self.add(writers.crew(), ending);
@@ -43,7 +43,7 @@ impl Endings {
     }
 
     fn add(self: &Arc<Self>, crew: Crew, ending: Ending) {
-        let mut state = self.lock();
+        let mut state = self.0.lock();
         state.waiting.push(ending);
         if state.leads < MOST_LEADS && state.waiting.len() >= state.leads * FOR_ANOTHER {
             state.leads += 1;
@@ -52,15 +52,10 @@ impl Endings {
             crew.begin(move || lead.run());
         }
     }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is one statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
-/// Whoever is at it. One that panics, or is dropped with its runtime before it began,
-/// makes room for another.
+/// One thread at work. If it panics, or is dropped with its runtime before it began, another can
+/// take its place.
 struct Lead {
     endings: Arc<Endings>,
     ended: bool,
@@ -69,7 +64,7 @@ struct Lead {
 impl Lead {
     fn run(mut self) {
         loop {
-            let mut state = self.endings.lock();
+            let mut state = self.endings.0.lock();
             let group = std::mem::take(&mut state.waiting);
             if group.is_empty() {
                 state.leads -= 1;
@@ -87,12 +82,12 @@ impl Drop for Lead {
         if self.ended {
             return;
         }
-        let mut state = self.endings.lock();
+        let mut state = self.endings.0.lock();
         state.leads -= 1;
         let alone = state.leads == 0;
         let left = if alone { std::mem::take(&mut state.waiting) } else { Vec::new() };
         drop(state);
-        // Who waits for them sees that nobody replies.
+        // Anyone who waits for them sees that nobody replies.
         drop(left);
     }
 }

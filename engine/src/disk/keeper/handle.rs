@@ -1,6 +1,6 @@
-//! The driver's way to one download's data on the disk, from the first byte to the final name.
-//! The work is done by the keeper of the download,
-//! mostly on a thread of its own, and the writer threads of the engine.
+//! The driver's way to one download's data on the disk, from the first byte to the final name. The
+//! download's keeper does the work, mostly on a thread of its own, with the engine's writer
+//! threads.
 
 use std::sync::Arc;
 
@@ -25,12 +25,12 @@ use crate::model::config::{DigestAlgorithm, Pieces};
 use crate::model::error::{Error, ErrorKind, Kept};
 use crate::model::samples::Proof;
 
-/// What [`KeeperHandle::open`] takes.
+/// The arguments of [`KeeperHandle::open`].
 pub(crate) struct KeeperOptions {
-    /// Where everything is kept: a locked partial has had its checkpoint written
-    /// before it got a length.
+    /// Where everything is kept: the checkpoint of a locked partial was written before the partial
+    /// got a length.
     pub(crate) place: Place,
-    /// The storage of that place.
+    /// The storage for that place.
     pub(crate) storage: Arc<dyn Storage>,
     /// The engine's writers.
     pub(crate) writers: Writers,
@@ -40,33 +40,31 @@ pub(crate) struct KeeperOptions {
     pub(crate) sync: bool,
     /// The engine's syncs of directories.
     pub(crate) directories: Arc<DirectorySyncs>,
-    /// The engine's ends of small downloads.
+    /// The engine's small downloads that are ending.
     pub(crate) endings: Arc<Endings>,
-    /// Whether what is stored is hashed with BLAKE3. Without, a later run
-    /// continues only what was synced, so the data is synced in the background
-    /// and at a stop all the same.
+    /// Whether stored bytes are hashed with BLAKE3. If not, a later run continues only what was
+    /// synced, so the data is synced in the background and at a stop regardless of `sync`.
     pub(crate) digest: bool,
-    /// The digest that the object will be compared with: it is computed while
-    /// the bytes come. One that is known only later is computed at the end.
+    /// The digest that the object will be compared with, computed while the bytes arrive. A digest
+    /// known only later is computed at the end.
     pub(crate) expected: Option<DigestAlgorithm>,
-    /// Where the storage is one: fetchers wait for room in it.
+    /// The window, where that is the storage: fetchers wait for room in it.
     pub(crate) window: Option<Arc<Window>>,
-    /// Digests of pieces, which fit the object. With them no segment is told as
-    /// stored or verified before its pieces are good.
+    /// Digests of pieces, which fit the object. With them no segment is reported as stored or
+    /// verified before its pieces are good.
     pub(crate) pieces: Option<Pieces>,
-    /// The output's name among those of the engine, held until the lock is free.
+    /// The hold on the output's name within the engine, kept until the lock is free.
     pub(crate) hold: Option<Arc<Hold>>,
-    /// What readers are told of.
+    /// Tells readers what is stored.
     pub(crate) readable: Arc<Readable>,
     /// Where events go.
     pub(crate) events: mpsc::UnboundedSender<KeeperEvent>,
 }
 
-/// The data of one running download. Dropping it, with or without a runtime,
-/// is a [`KeeperHandle::stop`] that is not waited for.
+/// The data of one running download. Dropping it, with or without a runtime, is a
+/// [`KeeperHandle::stop`] that nobody waits for.
 pub(crate) struct KeeperHandle {
-    epoch: Arc<Epoch>,
-    writers: Writers,
+    sink: Sink,
     endings: Arc<Endings>,
     keeper: Arc<Mailbox>,
     hold: Option<Arc<Hold>>,
@@ -74,65 +72,49 @@ pub(crate) struct KeeperHandle {
 }
 
 impl KeeperHandle {
-    /// Starts the keeper, and hashing again what an earlier run completed or
-    /// began: an event comes for each such segment, none for durable ones.
+    /// Starts the keeper, and hashes again what an earlier run completed or began: each such
+    /// segment gets an event, durable ones get none.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread cannot be started.
     pub(crate) fn open(options: KeeperOptions) -> Result<Self, Error> {
-        let KeeperOptions {
-            place,
-            storage,
-            writers,
-            checkpoint,
-            sync,
-            directories,
-            endings,
-            digest,
-            expected,
-            window,
-            pieces,
-            hold,
-            readable,
-            events,
-        } = options;
-        let layout = checkpoint.layout();
-        for (segment, record) in (0_u32..).zip(&checkpoint.segments) {
+        let (writers, readable) = (options.writers.clone(), Arc::clone(&options.readable));
+        for (segment, record) in (0_u32..).zip(&options.checkpoint.segments) {
             if matches!(record, SegmentRecord::Durable(_)) {
                 readable.whole(segment);
             }
         }
-        // A file that is all or nothing is small and soon over: while it comes
-        // nothing is to be done for it, and a digest that needs the bytes in order is
-        // as soon had from the memory. A thread for each of thousands would cost more
-        // than they do.
-        let in_memory = matches!(place, Place::Unnamed(_));
-        let on_call = in_memory && pieces.is_none() && writers.crew() == Crew::Threads;
+        // A file that is all or nothing is small and soon done. Nothing has to be done for it while
+        // it arrives, and a digest that needs the bytes in order is had just as soon from memory.
+        // Thousands of threads for them would cost more than the files do.
+        let in_memory = matches!(options.place, Place::Unnamed(_));
+        let on_call = in_memory && options.pieces.is_none() && writers.crew() == Crew::Threads;
         let (mailbox, inbox) = Mailbox::new();
         let epoch = Arc::new(Epoch::new(
-            (storage, window),
-            layout,
-            digest,
+            Arc::clone(&options.storage),
+            options.window.clone(),
+            options.checkpoint.layout(),
+            options.digest,
             in_memory,
             Arc::clone(&mailbox) as Arc<dyn Reports>,
             readable,
         ));
-        let mut keeper = Keeper::new(
-            (Arc::clone(&mailbox), inbox),
-            place,
-            Arc::clone(&epoch),
-            writers.clone(),
-            checkpoint,
-            (sync, directories),
-            events,
-        );
+        let handle = Self {
+            sink: Sink::new(Arc::clone(&epoch), writers.clone()),
+            endings: Arc::clone(&options.endings),
+            keeper: Arc::clone(&mailbox),
+            hold: options.hold.clone(),
+            ended: false,
+        };
+        let (pieces, expected) = (options.pieces.clone(), options.expected);
+        let mut keeper = Keeper::new(options, mailbox, inbox, epoch);
         let no_thread = |error| {
             Error::new(ErrorKind::Internal, format!("cannot start a thread: {error}"))
                 .with_source(error)
         };
         if on_call {
-            mailbox.attend(keeper);
-            return Ok(Self { epoch, writers, endings, keeper: mailbox, hold, ended: false });
+            handle.keeper.attend(keeper);
+            return Ok(handle);
         }
         keeper.start_verifying().map_err(no_thread)?;
         if let Some(pieces) = pieces {
@@ -148,40 +130,38 @@ impl KeeperHandle {
             #[cfg(test)]
             Crew::Inline => drop(tokio::spawn(keeper.run_as_task())),
         }
-        Ok(Self { epoch, writers, endings, keeper: mailbox, hold, ended: false })
+        Ok(handle)
     }
 
     /// Where received bytes go.
     pub(crate) fn sink(&self) -> Sink {
-        Sink::new(Arc::clone(&self.epoch), self.writers.clone())
+        self.sink.clone()
     }
 
-    /// Checks the complete object, compares its digests with those that
-    /// are `expected` and gives the file its final name.
+    /// Checks the complete object, compares its digests with the `expected` ones and gives the file
+    /// its final name.
     ///
     /// # Errors
-    /// The error, and the checkpoint if the partial is kept.
-    /// [`ErrorKind::DigestMismatch`] discards both; otherwise those of
-    /// [`crate::disk::publish::publish`], a failure told before as an event, and
-    /// [`ErrorKind::Internal`] when a segment is missing.
+    /// The error, and the checkpoint if the partial is kept. [`ErrorKind::DigestMismatch`] discards
+    /// both; otherwise the errors of [`crate::disk::publish::publish`], a failure already reported
+    /// as an event, and [`ErrorKind::Internal`] when a segment is missing.
     pub(crate) async fn finish(self, publish: PublishOptions, expected: Expected) -> Published {
         let outcome = self.end(|reply| End::Finish { publish, expected, reply }).await;
         outcome.unwrap_or_else(|error| Err((error, None)))
     }
 
-    /// Stores what is in flight and writes the last checkpoint, whose path it
-    /// gives; where it cannot be written, that of an older one; `None` where nothing
-    /// is kept. The lock is free afterwards. The data is synced only
-    /// where that is all that lets a later run believe it.
+    /// Stores what is in flight, writes the last checkpoint and returns where it is; if it cannot
+    /// be written, where an older one is; `None` where nothing is kept. The lock is free
+    /// afterwards. The data is synced only if nothing else would let a later run believe it.
     ///
     /// # Errors
-    /// When there is no checkpoint and should be one.
+    /// When there is no checkpoint although there should be one.
     pub(crate) async fn stop(self) -> Result<Option<Kept>, Error> {
         self.end(|reply| End::Stop { reply }).await?
     }
 
-    /// Forgets everything that is stored, for a restart from zero. The lock is
-    /// kept with the place.
+    /// Forgets everything that is stored, for a restart from zero. The returned place keeps the
+    /// lock.
     ///
     /// # Errors
     /// [`ErrorKind::Internal`] when a thread of the engine is gone.
@@ -189,15 +169,15 @@ impl KeeperHandle {
         self.end(|reply| End::Reset { reply }).await?
     }
 
-    /// By what of all that is stored another URL can be compared: complete segments, or
-    /// what there is of those that were begun.
+    /// Stored bytes that another URL can be compared with: complete segments, or the beginnings of
+    /// others.
     pub(crate) async fn proof(&self, begun: bool, seed: u64) -> Option<Proof> {
         let (reply, proof) = oneshot::channel();
         self.keeper.send(KeeperMessage::Prove { begun, seed, reply });
         proof.await.ok().flatten()
     }
 
-    /// Bytes are joined from now on that only a digest shows to be the object's.
+    /// Notes that from now on bytes are joined that only a digest can show to be the object's.
     pub(crate) fn note_mixed(&self) {
         self.keeper.send(KeeperMessage::Mixed);
     }

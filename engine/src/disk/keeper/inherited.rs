@@ -10,12 +10,12 @@ use crate::disk::writer::{Epoch, Writers};
 use crate::model::checkpoint::Prefix;
 use crate::model::digest_tree::SegmentHasher;
 
-/// What an earlier run left and must be read.
+/// What an earlier run left that must be read.
 #[derive(Default)]
 pub(super) struct Inherited {
     pub(super) prefixes: Vec<Prefix>,
     pub(super) complete: Vec<(u32, [u8; 32])>,
-    /// Durable, so believed; read for the digest of the whole alone.
+    /// Durable, so believed; read only for the digest of the whole.
     pub(super) unhashed: Vec<u32>,
 }
 
@@ -37,7 +37,7 @@ pub(super) fn verify(
     let goes_on = || !cancel.load(Ordering::Relaxed);
     let again = |segment, len_bytes| {
         // What cannot be read is not believed.
-        rehash(epoch.layout(), segment, len_bytes, &**epoch.storage(), goes_on).ok().flatten()
+        rehash(epoch.layout, segment, len_bytes, &*epoch.storage, goes_on).ok().flatten()
     };
     let threads = if writers.crew() == Crew::Threads { cores() } else { 1 };
     on_threads(threads, inherited.prefixes.len(), |number| {
@@ -49,9 +49,9 @@ pub(super) fn verify(
         let good = found.filter(|hasher| hasher.finish() == hash);
         let len_bytes = good.as_ref().map_or(0, SegmentHasher::len);
         if let Some(hasher) = good
-            && let Some(range) = epoch.layout().range(segment)
+            && let Some(range) = epoch.layout.range(segment)
         {
-            // Before the message: fetching goes on as soon as it is seen.
+            // Before the message: fetching continues as soon as that is seen.
             writers.seed(epoch, segment, hasher, range.start() + len_bytes);
         }
         mailbox.send(KeeperMessage::PrefixVerified { segment, len_bytes });
@@ -66,7 +66,7 @@ pub(super) fn verify(
     });
     on_threads(threads, inherited.unhashed.len(), |number| {
         let segment = inherited.unhashed[number];
-        // One that cannot be read leaves the whole without a digest.
+        // If one cannot be read, the whole has no digest.
         if let Some(hasher) = again(segment, None) {
             let hash = hasher.finish();
             mailbox.send(KeeperMessage::Hashed { segment, hash });

@@ -1,4 +1,4 @@
-//! When the data is synced: in the background while it comes, and at the end.
+//! When the data is synced: in the background while it arrives, and at the end.
 
 use std::io;
 use std::sync::Arc;
@@ -11,7 +11,8 @@ use crate::fault_point::{self, Call};
 use crate::model::error::Error;
 
 /// The data is synced after this many new bytes, or after this time with any.
-/// More of them leave more to the sync at the end, which nothing else overlaps.
+/// Larger values leave more to the sync at the end, which overlaps with
+/// nothing.
 const SYNC_BYTES: u64 = 64 << 20;
 const SYNC_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -19,21 +20,20 @@ impl Keeper {
     pub(super) fn sync_in_background(&mut self) {
         let new_bytes = self.epoch.stored_bytes() - self.synced_bytes;
         let due = self.sync && new_bytes >= SYNC_BYTES || self.last_sync.elapsed() >= SYNC_INTERVAL;
-        // What is not hashed can be continued only if it was synced.
-        let wanted = self.sync || !self.epoch.digest();
+        // Data that is not hashed can be continued only if it was synced.
+        let wanted = self.sync || !self.epoch.digest;
         if !wanted || self.sync_failed || self.syncing.is_some() || new_bytes == 0 || !due {
             return;
         }
         (self.last_sync, self.synced_bytes) = (Instant::now(), self.epoch.stored_bytes());
-        // Taken before the sync begins: only their bytes are all covered by it.
+        // Taken before the sync, which may not cover bytes stored later.
         let segments = self.complete_segments();
         let (epoch, mailbox) = (Arc::clone(&self.epoch), Arc::clone(&self.mailbox));
         let sync = move || {
-            let result =
-                fault_point::pass(Call::SyncData).and_then(|()| epoch.storage().sync_data());
+            let result = fault_point::pass(Call::SyncData).and_then(|()| epoch.storage.sync_data());
             mailbox.send(KeeperMessage::Synced { segments, result });
         };
-        // Without a thread now, there is another try after the next interval.
+        // If no thread can be had now, the next interval tries again.
         self.syncing = self.writers.crew().start("haul-sync", sync).ok().flatten();
     }
 
@@ -75,8 +75,8 @@ impl Keeper {
         }
     }
 
-    /// Makes complete segments durable that nothing else would let a later run
-    /// believe. False when there were none.
+    /// Makes complete segments durable that a later run could not believe
+    /// otherwise. False when there were none.
     pub(super) fn sync_unhashed(&mut self) -> bool {
         let lost = self.ledger.segments.contains(&SegmentRecord::Complete(None));
         if lost && !self.sync_failed {
@@ -87,7 +87,7 @@ impl Keeper {
 
     pub(super) fn sync_now(&mut self) {
         let result =
-            fault_point::pass(Call::SyncData).and_then(|()| self.epoch.storage().sync_data());
+            fault_point::pass(Call::SyncData).and_then(|()| self.epoch.storage.sync_data());
         let segments = self.complete_segments();
         self.synced(&segments, result);
     }

@@ -1,12 +1,12 @@
-//! Taking over what another program left: it becomes the partial of a download that was
-//! interrupted, and is continued as any other.
+//! Taking over what another program left: it becomes the partial of an interrupted download, and is
+//! continued like any other.
 //!
-//! The order makes every instant safe to be killed at. The data is synced and hashed where it
-//! is. Then a checkpoint is written that has these hashes, and knows the file by its number, its
-//! length and its time; it is on the disk before the file gets its new name. After a kill
-//! between the two the checkpoint tells the next run that only the renaming is left; a file that
-//! was changed since is judged anew. The control file of aria2 stays until the object is
-//! complete and about to be published: until then the file can be given back as it was.
+//! The order makes it safe to be killed at any instant. The data is synced and hashed where it is.
+//! Then a checkpoint is written that has these hashes, and identifies the file by its number,
+//! length and time; it is on the disk before the file gets its new name. After a kill between the
+//! two the checkpoint tells the next run that only the renaming is left; a file that has changed
+//! since is judged anew. The control file of aria2 stays until the object is complete and about to
+//! be published: until then the file can be given back as it was.
 
 use std::sync::Arc;
 use std::{fs, io};
@@ -26,13 +26,14 @@ use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, Cover, cover};
 use crate::model::checkpoint::{Checkpoint, DataFile, Prefix, SegmentRecord};
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::{Hint, Way};
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
 use crate::os::file::{Access, Facts, Identity};
 
-/// Looks into what another program left of the object at these names. `None` where it left
-/// nothing, or what may be all of the object, or something else: that is for others to judge.
+/// Examines what another program left of the object at these names. `None` where it left nothing,
+/// something that may be the whole object, or something else: others judge that.
 ///
 /// # Errors
 /// Why it is not continued; nothing was changed.
@@ -46,7 +47,7 @@ pub(crate) fn look_into_leftover(
     let Some(found) = foreign::find(paths)? else { return Ok(None) };
     let Some(total_bytes) = resource.total else {
         let why = "the server does not tell the size of the object";
-        // What has its name may still be all of it.
+        // A file with the output's name may still be all of it.
         let is_named = found.path == paths.output;
         return if is_named { Ok(None) } else { Err(found.refused(why, MOVE_HINT)) };
     };
@@ -60,11 +61,11 @@ pub(crate) fn look_into_leftover(
 
 const AGAIN_HINT: &str = "end what writes to it, and run it again";
 
-/// Makes what was shown to be of the object the partial of `request`. With how many bytes of
-/// the object.
+/// Makes a file that was shown to hold the object's bytes the partial of `request`. Returns how
+/// many of those bytes it has.
 ///
 /// # Errors
-/// Why it is not taken over; it is as it was then.
+/// Why it is not taken over; it is then as it was.
 pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error> {
     let Leftover { found, file, adopted, have, piece_bytes, .. } = leftover;
     let paths = request.paths();
@@ -74,7 +75,7 @@ pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error>
     };
     let mut request = request.clone();
     if let (Some(piece), None) = (piece_bytes, request.segment_size_bytes) {
-        // Of what lies scattered, more counts in short segments.
+        // Where the bytes lie scattered, short segments make more of them count.
         let usual = choose_segment_size(request.resource.total.unwrap_or(0));
         let piece = 1 << piece.ilog2();
         request.segment_size_bytes = Some(usual.min(piece).max(MIN_CHOSEN_SEGMENT_BYTES));
@@ -82,11 +83,11 @@ pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error>
     let mut checkpoint = request.first_checkpoint();
     if let Err(why) = judge(&request, &checkpoint, true, "it") {
         let why = format!("a later run could not go on with it: {why}");
-        return Err(found.refused(why, "give the object's digest (--checksum)"));
+        return Err(found.refused(why, Hint::File(&[Way::GiveDigest])));
     }
     refuse_changed(&found, &adopted, &file)?;
     let file = Arc::new(file);
-    // What is recorded as durable is.
+    // Data recorded as durable must be durable.
     fault_point::pass(Call::SyncData)
         .and_then(|()| file.sync_all())
         .map_err(cannot("cannot sync"))?;
@@ -119,7 +120,7 @@ pub(crate) fn adopt(request: &Request, leftover: Leftover) -> Result<u64, Error>
     Ok(restored_bytes(&checkpoint))
 }
 
-/// Records what of `have` fills segments, or begins them, with its hashes.
+/// Records, with their hashes, the parts of `have` that fill or begin segments.
 fn hash(
     checkpoint: &mut Checkpoint,
     have: &[ByteRange],
@@ -154,7 +155,7 @@ fn changed(found: &Found) -> Error {
     found.refused("another program writes to it or has replaced it", AGAIN_HINT)
 }
 
-/// Says no to a file that is not as it was when it was looked into.
+/// Refuses a file that has changed since it was examined.
 fn refuse_changed(found: &Found, adopted: &Adopted, file: &fs::File) -> Result<(), Error> {
     let cannot = |error| Error::io("cannot examine", &found.path, error);
     let same = is_named(&found.path, file).map_err(cannot)?;
@@ -180,12 +181,12 @@ fn rename(found: &Found, paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Completes what a kill left of taking a file over, or of giving it back: it gets the name of
-/// a partial if it is as it was, else its checkpoint goes.
+/// Completes what a kill left of taking a file over, or of giving it back: the file gets the name
+/// of a partial if it is as it was; otherwise its checkpoint goes.
 ///
 /// # Errors
-/// [`ErrorKind::Locked`] where another haul is at work on it, and when a file cannot be
-/// examined or changed.
+/// [`ErrorKind::Locked`] where another haul is working on it, or when a file cannot be examined or
+/// changed.
 pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
     let Some(file) = open_regular(&paths.checkpoint, Access::ReadWrite)? else { return Ok(()) };
     let read = || checkpoint_file::read_open(&file, &paths.checkpoint);
@@ -194,7 +195,7 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
         let former = former_path(paths, checkpoint.adopted?.former);
         Some((checkpoint.adopted?, checkpoint.data_file?, former))
     };
-    // Nearly always there is nothing to be done, which needs no lock.
+    // Nearly always there is nothing to do, which needs no lock.
     let Some((.., former)) = told(&read()?).filter(|(.., former)| *former != paths.partial) else {
         return Ok(());
     };
@@ -204,15 +205,14 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
     if partial()?.is_some() && there()?.is_none() {
         return Ok(());
     }
-    let holder = |bytes: &[u8]| Checkpoint::decode(bytes).ok().map(|checkpoint| checkpoint.pid);
-    if take_lock(paths, &file, &holder)?.is_none() {
+    if take_lock(paths, &file)?.is_none() {
         return Ok(());
     }
     let Some((adopted, data_file, _)) = told(&read()?) else { return Ok(()) };
     let recorded = Identity { device: data_file.device, inode: data_file.inode };
     let is_it = |found: &Facts| found.is_file() && found.identity() == recorded;
     match (partial()?, there()?) {
-        // Linked to its new name where there is no renaming without replacing.
+        // The file was linked to its new name where there is no renaming without replacing.
         (Some(partial), Some(there)) if is_it(&partial) && is_same(&partial, &there) => {
             fs::remove_file(&former).map_err(|error| Error::io("cannot rename", &former, error))
         }
@@ -227,8 +227,8 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Gives a partial that another program began back to it, since it cannot be continued; with
-/// the words for that.
+/// Gives a partial back to the other program that began it, since it cannot be continued; returns
+/// the error that says so.
 pub(crate) fn given_back(partial: &Partial, why: &str) -> Error {
     let Some(adopted) = partial.adopted() else {
         return Error::new(ErrorKind::Internal, "a partial that nobody else began");
@@ -243,7 +243,7 @@ pub(crate) fn given_back(partial: &Partial, why: &str) -> Error {
                 former.display()
             ),
         )
-        .with_hint("replace it (--overwrite), or choose another output"),
+        .with_hint(Hint::File(&[Way::Replace, Way::ChooseOutput])),
         Err(error) => Error::io("cannot give back to another program", &former, error),
     }
 }

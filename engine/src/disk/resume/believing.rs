@@ -1,5 +1,5 @@
-//! What counts of what an earlier run left, now that the lock is held: it is read again, since
-//! another run may have gone on with it, and the data is looked at.
+//! What counts of an earlier run's work, now that the lock is held: the checkpoint is read again,
+//! since another run may have gone on, and the data is examined.
 
 use super::belonging::{Data, hash_again, judge_data};
 use super::earlier::{Earlier, earlier_in, earlier_in_partial};
@@ -14,26 +14,26 @@ use crate::model::event::NoticeCode;
 use crate::model::samples::{self, Proof};
 use crate::os;
 
-/// What becomes of what is here.
+/// The verdict on what is here.
 pub(crate) enum Believed {
     /// It counts.
     All(Box<Checkpoint>),
     /// Nothing counts, or nothing is here: the download begins anew.
     Nothing,
-    /// It counts if this holds.
+    /// It counts if this proof holds.
     IfProven(Proof),
-    /// It is another program's, which it is given back to for this reason.
+    /// It belongs to another program and is given back, for this reason.
     NotOurs(String),
 }
 
-/// What to tell about it.
+/// What to tell the user about the verdict.
 pub(crate) type Notices = Vec<(NoticeCode, String)>;
 
-/// Judges a locked partial, which may have been `proven` to have the bytes of this URL, or
-/// others. Nothing of it counts where the download is to `begin_anew`.
+/// Judges a locked partial, which may have been `proven` to have the same bytes as this URL, or
+/// other bytes. Nothing in it counts where the download is to `begin_anew`.
 ///
 /// # Errors
-/// Where it may not be given up and cannot be continued, or cannot be examined.
+/// Where it must not be given up and cannot be continued, or cannot be examined.
 pub(crate) fn believe(
     request: &Request,
     partial: &Partial,
@@ -75,7 +75,7 @@ pub(crate) fn believe(
     Ok(Believed::Nothing)
 }
 
-/// The same of a storage of the program, of which nothing need be locked.
+/// The same for a storage of the program, where nothing need be locked.
 ///
 /// # Errors
 /// When its checkpoint cannot be read.
@@ -105,7 +105,7 @@ fn restarted(why: &str) -> (NoticeCode, String) {
     (NoticeCode::Restarted, format!("{why}: starting from zero"))
 }
 
-/// What of an earlier run's checkpoint counts for the file that is there.
+/// What in an earlier run's checkpoint counts for the file that is there.
 ///
 /// # Errors
 /// [`ErrorKind::LocalFile`] for a file that the checkpoint was not written for.
@@ -135,7 +135,7 @@ fn of_this_file(
             ));
             Earlier::Checkpoint(checkpoint)
         }
-        // It is to be replaced, whatever it is.
+        // The file is to be replaced, whatever it is.
         Data::Foreign
             if partial.paths().are_in_place() && request.existing == Existing::Replace =>
         {
@@ -155,8 +155,8 @@ pub(crate) fn not_its_file(paths: &Paths) -> Error {
     .with_hint(format!("move {data} away, or remove {checkpoint}, or choose another output"))
 }
 
-/// Says no to giving up what is in place of the object and may be complete: only what
-/// this URL's own download left unfinished may go unasked.
+/// Refuses to give up a file in place of the object that may be complete: only what this URL's own
+/// download left unfinished may go without asking.
 fn may_be_given_up(
     request: &Request,
     partial: &Partial,

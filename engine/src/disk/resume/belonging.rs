@@ -10,15 +10,15 @@ use crate::model::checkpoint::{Checkpoint, DataFile, SegmentRecord};
 use crate::model::error::Error;
 use crate::model::layout::Layout;
 
-/// What the data is.
+/// The relation of the data to the checkpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Data {
-    /// The file that the checkpoint was written for, as far as was looked.
+    /// The file that the checkpoint was written for, as far as was checked.
     Same,
-    /// That file, on a device that has another number than before: everything must be
-    /// hashed, of which there is nothing to tell unless something is wrong.
+    /// That file, on a device whose number has changed: everything must be hashed, which is not
+    /// worth reporting unless something is wrong.
     Remounted,
-    /// That file, or a copy of it, or what a copy left of it: everything must be hashed.
+    /// That file, a copy of it, or part of a copy: everything must be hashed.
     Unsure,
     /// Another file.
     Foreign,
@@ -26,13 +26,12 @@ pub(crate) enum Data {
 
 /// Judges the data that is open in `partial` by its `checkpoint`.
 ///
-/// Of the file that was recorded two segments that were synced are hashed, which shows
-/// whether something else was written over it: those that were not are hashed anyway, and
-/// after a power cut they may be gone. Of any other file as many are hashed as it takes to
-/// find one that is right.
+/// In the recorded file, two segments that were synced are hashed, which shows whether something
+/// else was written over it: the others are hashed anyway, and after a power cut they may be gone.
+/// In any other file, segments are hashed until one is right.
 ///
 /// # Errors
-/// When the file cannot be examined. What cannot be read is not right.
+/// When the file cannot be examined. Bytes that cannot be read are not right.
 pub(crate) fn judge_data(partial: &Partial, checkpoint: &Checkpoint) -> Result<Data, Error> {
     let found = partial.data_file()?;
     let file = partial.file();
@@ -46,8 +45,8 @@ pub(crate) fn judge_data(partial: &Partial, checkpoint: &Checkpoint) -> Result<D
         let right = claims.sample_of_synced().all(|number| claims.is_right(number));
         return Ok(if right { Data::Same } else { Data::Unsure });
     }
-    // A device can have another number when it is mounted again, and after a power cut
-    // nothing may be right; a file keeps its own number.
+    // A device can get another number when it is mounted again, and after a power cut no segment
+    // may be right; a file keeps its own number.
     let told = checkpoint.data_file;
     if told.is_some_and(|it| DataFile { device: found.device, ..it } == found) {
         return Ok(Data::Remounted);
@@ -55,8 +54,8 @@ pub(crate) fn judge_data(partial: &Partial, checkpoint: &Checkpoint) -> Result<D
     Ok(if claims.any_is_right() { Data::Unsure } else { Data::Foreign })
 }
 
-/// Whether anything that `checkpoint` has a hash of is in the data that is open in
-/// `partial`: a file that somebody made in its place can have the same number.
+/// Whether the data open in `partial` contains anything that `checkpoint` has a hash of: a file
+/// that somebody made in its place can have the same number.
 ///
 /// # Errors
 /// When the file cannot be examined.
@@ -67,7 +66,7 @@ pub(crate) fn has_any_of(partial: &Partial, checkpoint: &Checkpoint) -> Result<b
     Ok(Claims::of(checkpoint, data).any_is_right())
 }
 
-/// Has everything hashed that the checkpoint tells of; what has no hash is missing.
+/// Has everything in the checkpoint hashed again; what has no hash becomes missing.
 pub(crate) fn hash_again(checkpoint: &mut Checkpoint) {
     for record in &mut checkpoint.segments {
         *record = match *record {
@@ -79,17 +78,17 @@ pub(crate) fn hash_again(checkpoint: &mut Checkpoint) {
     }
 }
 
-/// What a checkpoint has hashes of.
+/// Everything that a checkpoint has hashes of.
 struct Claims {
     storage: Box<dyn Storage>,
     layout: Layout,
     claims: Vec<Claim>,
 }
 
-/// That a segment, or its beginning, has a hash.
+/// A claim that a segment, or its beginning, has a hash.
 struct Claim {
     segment: u32,
-    /// Of its beginning; `None` for all of it.
+    /// The length of its beginning; `None` for all of it.
     len_bytes: Option<u64>,
     hash: [u8; 32],
     synced: bool,
@@ -120,7 +119,7 @@ impl Claims {
         (0..self.claims.len()).any(|number| self.is_right(number))
     }
 
-    /// The last one that was synced, and one at random.
+    /// The last claim that was synced, and a random one.
     fn sample_of_synced(&self) -> impl Iterator<Item = usize> {
         let synced: Vec<usize> =
             (0..self.claims.len()).filter(|number| self.claims[*number].synced).collect();

@@ -1,4 +1,4 @@
-//! What an earlier run recorded: reading it, and what it amounts to.
+//! What an earlier run recorded: reading it, and working out what it is worth.
 
 use std::path::Path;
 
@@ -10,8 +10,8 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::planner::Restored;
 use crate::model::range::ByteRange;
 
-/// What an earlier run left at these names, if it can be believed at all. The
-/// error is a checkpoint that must be left as it is.
+/// What an earlier run left at these names, if it can be believed at all. An
+/// error means that the checkpoint must be left as it is.
 pub(crate) fn earlier(paths: &Paths) -> Result<Earlier, Error> {
     let Some(bytes) = checkpoint_file::read(&paths.checkpoint)? else { return Ok(Earlier::None) };
     if !paths.partial.exists() {
@@ -20,7 +20,7 @@ pub(crate) fn earlier(paths: &Paths) -> Result<Earlier, Error> {
     earlier_of(&bytes, paths)
 }
 
-/// The same of a checkpoint at this name.
+/// The same for a checkpoint at this name.
 pub(crate) fn earlier_at(checkpoint: &Path) -> Result<Earlier, Error> {
     match checkpoint_file::read(checkpoint)? {
         Some(bytes) => read_from(&bytes, checkpoint),
@@ -28,7 +28,7 @@ pub(crate) fn earlier_at(checkpoint: &Path) -> Result<Earlier, Error> {
     }
 }
 
-/// The same of a partial that is locked.
+/// The same for a locked partial.
 pub(crate) fn earlier_in_partial(partial: &Partial) -> Result<Earlier, Error> {
     earlier_of(&partial.checkpoint()?, partial.paths())
 }
@@ -39,7 +39,7 @@ fn earlier_of(bytes: &[u8], paths: &Paths) -> Result<Earlier, Error> {
     })
 }
 
-/// The same of a storage of the program. Blocking.
+/// The same for a storage of the program. Blocking.
 pub(crate) fn earlier_in(storage: &dyn Storage) -> Result<Earlier, Error> {
     let Some(checkpoints) = storage.checkpoints() else { return Ok(Earlier::None) };
     let name = Path::new(storage.name());
@@ -71,8 +71,8 @@ pub(crate) enum Earlier {
     Checkpoint(Box<Checkpoint>),
 }
 
-/// The range with which a resumed download opens: the first missing bytes that
-/// need no hashing first, or one byte to see whether the object is the same.
+/// The first range that a resumed download asks for: missing bytes that need no
+/// hashing before them, or one byte to see whether the object is the same.
 pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> ByteRange {
     let total = checkpoint.total.unwrap_or(0);
     let size = checkpoint.segment_size_bytes;
@@ -91,7 +91,7 @@ pub(crate) fn opening_range(checkpoint: &Checkpoint, at_most_bytes: u64) -> Byte
     ByteRange::new(start, ((last as u64 + 1) * size).min(total).min(start + at_most_bytes))
 }
 
-/// Segments beyond the file's end are missing, whatever the checkpoint says.
+/// Makes segments beyond the file's end missing, whatever the checkpoint says.
 pub(crate) fn forget_unreachable(
     partial: &Partial,
     checkpoint: &mut Checkpoint,
@@ -115,12 +115,12 @@ pub(crate) fn forget_unreachable(
     Ok(forgotten)
 }
 
-/// Bytes of an earlier run that its checkpoint claims.
+/// How many bytes of an earlier run its checkpoint claims.
 pub(crate) fn restored_bytes(checkpoint: &Checkpoint) -> u64 {
     restored(checkpoint).1
 }
 
-/// The same, and which segments these bytes are of.
+/// The same, and the segments that these bytes belong to.
 pub(crate) fn restored(checkpoint: &Checkpoint) -> (Restored, u64) {
     let mut restored = Restored::default();
     let mut bytes = 0;

@@ -1,11 +1,11 @@
-//! Files that another program began and did not complete: what is there, under which
-//! names, and what of it may be believed. Blocking.
+//! Files that another program began and did not complete: what is there, under which names, and
+//! which bytes may be believed. Blocking.
 //!
 //! Programs that write in order leave a prefix of the object, and a file with a hole was not
 //! written in order. aria2 writes pieces in any order, and only its control file tells which are
-//! there. Whatever another program has open for writing, and what is not as a file that we make
-//! here, is left alone. [`super::adopting`] takes over what is left, once the object was shown to
-//! have the same bytes.
+//! there. Files that another program has open for writing, and files unlike those that we make
+//! here, are left alone. [`super::adopting`] takes over the rest, once the object was shown to have
+//! the same bytes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, TryLockError};
@@ -24,13 +24,14 @@ use crate::fault_point::{self, Call};
 use crate::model::adoption::{Adopted, FormerName, SALT_BYTES, is_salt, samples};
 use crate::model::aria2_control::{ControlFile, MAX_CONTROL_BYTES};
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::{Hint, Way};
 use crate::model::range::ByteRange;
 use crate::model::samples;
 use crate::model::size::differing;
 use crate::os;
 use crate::os::file::{Access, Facts};
 
-/// A file that another program left, as its names tell.
+/// A file that another program left, as its names show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) former: FormerName,
@@ -39,18 +40,18 @@ pub(crate) struct Found {
     placeholder: bool,
 }
 
-/// The same, looked into.
+/// The same file, examined.
 #[derive(Debug)]
 pub(crate) struct Leftover {
     pub(crate) found: Found,
     /// Open for reading and writing, and locked where that is possible.
     pub(crate) file: File,
     pub(crate) adopted: Adopted,
-    /// What of the object is in it.
+    /// The parts of the object that are in it.
     pub(crate) have: Vec<ByteRange>,
-    /// What of that is to be fetched again, with the bytes that are here.
+    /// Which of those to fetch again, with the bytes that are here.
     pub(crate) samples: Vec<(u64, Bytes)>,
-    /// No segment need be longer.
+    /// The longest segment that makes sense.
     pub(crate) piece_bytes: Option<u64>,
 }
 
@@ -58,16 +59,16 @@ pub(crate) struct Leftover {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wanted {
     pub(crate) total_bytes: u64,
-    /// Why nothing of it can be continued, where that is so.
+    /// Why nothing of it can be continued, if so.
     pub(crate) obstacle: Option<&'static str>,
-    /// Whether the whole is compared with a digest, or its pieces are.
+    /// Whether the whole or its pieces are compared with digests.
     pub(crate) has_digest: bool,
-    /// Chooses among what can be compared.
+    /// Chooses among the bytes that can be compared.
     pub(crate) seed: u64,
 }
 
-/// What another program left of the object that is to be at these names. `None` where haul
-/// has begun with it itself.
+/// What another program left of the object that is to be at these names. `None` where haul itself
+/// has begun it.
 ///
 /// # Errors
 /// When a name cannot be looked up.
@@ -129,14 +130,14 @@ fn with(paths: &Paths, suffix: &str) -> PathBuf {
     paths.output.with_file_name(name)
 }
 
-/// The name of a file before its extension, and that with its dot.
+/// The name of a file before its extension, and the extension with its dot.
 fn split(output: &Path) -> (&OsStr, &[u8]) {
     let stem = output.file_stem().unwrap_or_default();
     let name = output.file_name().unwrap_or_default().as_encoded_bytes();
     (stem, name.get(stem.len()..).unwrap_or_default())
 }
 
-/// The random characters in the name of the one file that Firefox may have begun.
+/// The random characters in the name of the only file that Firefox may have begun.
 fn salted(paths: &Paths) -> Result<Option<[u8; SALT_BYTES]>, Error> {
     let directory = directory_of(&paths.output);
     let cannot = |error| Error::io("cannot read the directory", directory, error);
@@ -171,7 +172,7 @@ fn salted(paths: &Paths) -> Result<Option<[u8; SALT_BYTES]>, Error> {
 
 impl Found {
     /// The error for a file that is not continued.
-    pub(crate) fn refused(&self, why: impl std::fmt::Display, hint: &str) -> Error {
+    pub(crate) fn refused(&self, why: impl std::fmt::Display, hint: impl Into<Hint>) -> Error {
         let kind = match self.former {
             FormerName::Output | FormerName::Controlled => ErrorKind::OutputExists,
             _ => ErrorKind::LocalFile,
@@ -185,8 +186,8 @@ impl Found {
         move |error| Error::io(what, &self.path, error)
     }
 
-    /// Looks into the file. `None` where it is no part of the object by its size, but may be all
-    /// of it, or something else: that is for others to judge.
+    /// Examines the file. `None` where its size shows that it is no part of the object, but may be
+    /// all of it, or something else: others judge that.
     ///
     /// # Errors
     /// Why it is not continued; nothing was changed.
@@ -258,18 +259,18 @@ impl Found {
         Ok(Some(Leftover { found: self, file, adopted, have, samples, piece_bytes }))
     }
 
-    /// Says no to a file that another program has locked, or open for writing.
+    /// Refuses a file that another program has locked, or has open for writing.
     fn refuse_in_use(&self, file: &File) -> Result<(), Error> {
         let why = match (file.try_lock(), os::file::writer_of(file)) {
             (_, Some(process)) => format!("process {process} has it open for writing"),
             (Err(TryLockError::WouldBlock), None) => "another program has locked it".to_owned(),
-            // Where there are no locks, the size and the time have to tell.
+            // Without locks, the size and the time have to decide.
             _ => return Ok(()),
         };
         Err(self.refused(why, "end that program first, or choose another output"))
     }
 
-    /// Says no to what is told to be there and is a hole in the file, or beyond its end.
+    /// Refuses bytes that are claimed but are a hole in the file, or beyond its end.
     fn refuse_holes(&self, file: &File, len: u64, have: &[ByteRange]) -> Result<(), Error> {
         let Some(missing) =
             have.iter().find(|run| run.end() > len || os::file::has_hole(file, **run))
@@ -286,7 +287,7 @@ impl Found {
         Err(self.refused(why, hint))
     }
 
-    /// What the control file beside it tells.
+    /// Reads the control file beside the data.
     fn control(&self, paths: &Paths, total: u64, own: u32) -> Result<ControlFile, Error> {
         let path = control_path(paths);
         let shown = path.display();
@@ -319,19 +320,16 @@ fn control_name(path: &Path) -> String {
     format!("{name}.aria2")
 }
 
-pub(crate) const MOVE_HINT: &str =
-    "move it away, replace it (--overwrite), or choose another output";
-const CONTROL_HINT: &str =
-    "let aria2c complete it, replace it (--overwrite), or choose another output";
-const DIGEST_HINT: &str =
-    "give the object's digest (--checksum), move the file away, or choose another output";
+pub(crate) const MOVE_HINT: Hint = Hint::File(&[Way::MoveAway, Way::Replace, Way::ChooseOutput]);
+const CONTROL_HINT: Hint = Hint::File(&[Way::LetAria2Complete, Way::Replace, Way::ChooseOutput]);
+const DIGEST_HINT: Hint = Hint::File(&[Way::GiveDigest, Way::MoveAway, Way::ChooseOutput]);
 
-/// Gives the data, which was another program's, its length, time, mode and name back, and
-/// removes the checkpoint. After a kill in between the checkpoint still tells whose it was.
+/// Gives another program's data its length, time, mode and name back, and removes the checkpoint.
+/// After a kill in between, the checkpoint still tells whose it was.
 ///
 /// # Errors
-/// Where something else has its name meanwhile, or a file cannot be changed. Data and
-/// checkpoint stay then.
+/// Where something else has taken its name, or a file cannot be changed. Data and checkpoint stay
+/// then.
 pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
     let Some(adopted) = partial.adopted() else { return Ok(()) };
     let paths = partial.paths();
@@ -347,7 +345,7 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
         time.map_or(Ok(()), |time: SystemTime| os::file::set_modified(file, time))?;
         let former = former_path(paths, adopted.former);
         if former != paths.partial {
-            // It gives way to the file that had the name before.
+            // The placeholder gives way to the file that had the name before.
             if is_placeholder(&former) {
                 fs::remove_file(&former)?;
             }
@@ -357,9 +355,8 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
     partial.remove_checkpoint()
 }
 
-/// Removes what another program left beside the data that is about to get its final name: an
-/// empty file that kept the name, if it `replaces_empty` ones, and the control file of data
-/// that is complete now.
+/// Removes what another program left beside the data that is about to get its final name: an empty
+/// file that held the name, if `replaces_empty`, and the control file of data that is now complete.
 ///
 /// # Errors
 /// When one of them cannot be removed.
@@ -375,7 +372,7 @@ pub(crate) fn clear_away(partial: &Partial, replaces_empty: bool) -> Result<(), 
     let controlled = partial.adopted().is_some_and(|it| it.former == FormerName::Controlled);
     let taken =
         Facts::at(&paths.output).map_err(|e| Error::io("cannot examine", &paths.output, e))?;
-    // Where aria2 has begun anew meanwhile, it is of that.
+    // If aria2 has begun anew meanwhile, the control file belongs to that.
     if controlled && taken.is_none() {
         let control = control_path(paths);
         let found = Facts::at(&control).map_err(|e| Error::io("cannot examine", &control, e))?;

@@ -1,4 +1,4 @@
-//! Whether what an earlier run left is of the object that is asked for.
+//! Whether what an earlier run left belongs to the requested object.
 
 use bytes::Bytes;
 
@@ -8,18 +8,18 @@ use crate::model::config::Resume;
 use crate::model::range::ByteRange;
 use crate::model::samples::Proof;
 
-/// What becomes of an earlier run's checkpoint.
+/// The verdict on an earlier run's checkpoint.
 pub(super) enum Sifted {
-    /// It is of this object, and names this URL.
+    /// It belongs to this object, and now names this URL.
     Counts(Box<Checkpoint>),
-    /// It is if this holds.
+    /// It belongs to it if this proof holds.
     Prove(Proof),
-    /// It is not, for this reason.
+    /// It does not belong to it, for this reason.
     Refused(String),
 }
 
-/// Judges the checkpoint of what `what` calls, which may have been `proven` to have
-/// the bytes of this URL, or others.
+/// Judges the checkpoint of the data called `what`, which may have been `proven` to
+/// have the same bytes as this URL, or other bytes.
 pub(super) fn sift(
     request: &Request,
     mut checkpoint: Checkpoint,
@@ -30,7 +30,7 @@ pub(super) fn sift(
     let same_url = checkpoint.identity.matches(&request.url, &request.answered);
     match (judge(request, &checkpoint, same_url, what), proven) {
         (Ok(believed), _) if believed || proven == Some(true) => {
-            // Nobody has looked: a digest may show it in the end.
+            // Nobody has compared bytes: a digest may show it in the end.
             checkpoint.mixed |= !same_url && proven.is_none();
             checkpoint.identity = request.identity(checkpoint.identity.salt);
             request.url.host_str().unwrap_or_default().clone_into(&mut checkpoint.host);
@@ -49,7 +49,7 @@ pub(super) fn sift(
     }
 }
 
-/// By what of all that is stored this URL can be compared.
+/// Stored bytes that this URL can be compared with.
 fn proof(
     checkpoint: &Checkpoint,
     seed: u64,
@@ -62,8 +62,8 @@ fn proof(
     Proof::of(checkpoint, seed, &read).or_else(|| Proof::of_begun(begun, seed, &read))
 }
 
-/// Whether the checkpoint is of this object; `false` where that must be proven.
-/// The error says why it is not.
+/// Whether the checkpoint belongs to this object; `false` where that must be
+/// proven. The error says why it does not.
 pub(super) fn judge(
     request: &Request,
     checkpoint: &Checkpoint,

@@ -1,20 +1,20 @@
-//! What an earlier run left: the one place where it is found, judged and taken up.
+//! What an earlier run left: the one place where it is found, judged and continued.
 //!
 //! A run that ends early leaves its data and a checkpoint (see [`super::partial`]), and both are
 //! read twice.
 //!
-//! *Before the lock*, before the first request: [`ask`] looks at the names, and reads the
-//! checkpoint of what is there, so that the first request asks for something that is missing and
-//! a download that must fail does so before it costs a request ([`refusing`]). Nothing is locked
-//! or changed, since the server may still tell another name or another object, and a download
-//! that waits for its turn must keep nobody away. So nothing of this is believed: it decides
-//! what is asked for, and what is shown.
+//! *Before the lock*, before the first request: [`ask`] looks at the names and reads any checkpoint
+//! there, so that the first request asks for something that is missing and a download that must
+//! fail does so before it costs a request ([`refusing`]). Nothing is locked or changed, since the
+//! server may still give another name or another object, and a download that waits for its turn
+//! must keep nobody away. So nothing found here is believed: it decides only what is asked for, and
+//! what is shown.
 //!
-//! *With the lock*, once the first response told what the object is: [`taking`] opens both files
-//! under the lock of the checkpoint, looks whether that is still the file of its name, and whether
-//! a file of ours would be like it. Between the two readings another run may have gone on, or
-//! published. What the checkpoint says is read again therefore, and only this reading counts
-//! ([`believing`]). Three questions decide:
+//! *With the lock*, once the first response has told what the object is: [`taking`] opens both
+//! files under the lock of the checkpoint, and checks that the checkpoint still has its name and
+//! that both are like files of ours. Between the two readings another run may have gone on, or
+//! published. So the checkpoint is read again, and only this reading counts ([`believing`]). Three
+//! questions decide:
 //!
 //! 1. Is the data the file that the checkpoint was written for ([`belonging`])? Device and number
 //!    are compared, and two synced segments hashed. A file that is not the recorded one is hashed
@@ -27,8 +27,8 @@
 //!    ones and beginnings are hashed again by the keeper while the missing ones are fetched. What
 //!    is beyond the end of the file is missing ([`earlier`]).
 //!
-//! What does not hold is not believed: the download begins anew and says so, unless the file may
-//! not be given up.
+//! If an answer is no, nothing is believed: the download begins anew and says so, unless the file
+//! must not be given up.
 //!
 //! Another program's file ([`foreign`]) goes the same way with one step before it: parts of it are
 //! fetched again, and if they are the same, [`adopting`] gives it a checkpoint, which the opening
@@ -62,7 +62,7 @@ use crate::model::name::possible_names;
 /// What a download asks before its first request.
 #[derive(Debug)]
 pub(crate) enum Question {
-    /// What a storage of the program has of it.
+    /// What a storage of the program has of the object.
     Storage(Arc<dyn Storage>),
     /// What is at the names of its output.
     Names(Names),
@@ -72,25 +72,25 @@ pub(crate) enum Question {
 #[derive(Debug)]
 pub(crate) struct Names {
     pub(crate) directory: PathBuf,
-    /// `None` where the server has yet to tell the name.
+    /// `None` where the server has yet to give the name.
     pub(crate) output: Option<PathBuf>,
-    /// The path of the URL, of which a name is guessed.
+    /// The path of the URL, from which a name is guessed.
     pub(crate) url_path: String,
-    /// Whether each name is tried that the object may get by its type. For each of thousands of
-    /// files that costs as much as fetching it, and what was begun under another name is found
-    /// when it is opened.
+    /// Whether to try each name that the object may get from its type. With thousands of files this
+    /// costs as much as fetching them, and a download begun under another name is found when that
+    /// is opened.
     pub(crate) guesses: bool,
     pub(crate) existing: Existing,
     pub(crate) in_place: bool,
-    /// Whether an empty file that has the output's name is none.
+    /// Whether an empty file with the output's name counts as none.
     pub(crate) replaces_empty: bool,
     /// Whether another program's file is continued.
     pub(crate) adopts: bool,
     /// Whether an earlier run's checkpoint may be believed.
     pub(crate) believes: bool,
-    /// Whether the download only tells what it would do.
+    /// Whether the download only reports what it would do.
     pub(crate) plan_only: bool,
-    /// Whether a version that is the server's is not fetched again.
+    /// Whether a file that already has the server's version is not fetched again.
     pub(crate) if_changed: bool,
     /// How a finished file that stays can be shown to be the object.
     pub(crate) shown_by: Option<ShownBy>,
@@ -99,18 +99,18 @@ pub(crate) struct Names {
 /// What shows that a finished file is the object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ShownBy {
-    /// A digest that was given.
+    /// A digest that the user gave.
     Digest,
-    /// What was recorded with the file, or what the server tells.
+    /// What was recorded with the file, or what the server says.
     Version,
 }
 
-/// What is here before the first request. Nothing is locked yet, so it is no more than a reason
-/// to ask for one part of the object first, or for none.
+/// What is here before the first request. Nothing is locked yet, so it is no more than a reason to
+/// ask for one part of the object first, or for none.
 #[derive(Debug, Default)]
 pub(crate) struct Answer {
     pub(crate) found: Found,
-    /// The finished file, and which version it is, where the server is asked for another one.
+    /// The finished file and its version, where the server is asked whether it has another one.
     pub(crate) known: Option<(PathBuf, Version)>,
 }
 
@@ -119,7 +119,7 @@ pub(crate) struct Answer {
 pub(crate) enum Found {
     #[default]
     Nothing,
-    /// What may be continued, and who keeps its checkpoint.
+    /// A download that may be continued, and where its checkpoint is.
     Begun(Box<Checkpoint>, Kept),
     /// A file of another program, which may be continued.
     Foreign,
@@ -133,12 +133,12 @@ impl From<Found> for Answer {
     }
 }
 
-/// Finds what an earlier run left. Names are looked up at once, which a download of which nothing
-/// is here waits for alone; whatever has to be opened is opened by `crew`.
+/// Finds what an earlier run left. Names are looked up at once, which is all that a download with
+/// nothing here waits for; `crew` opens whatever has to be opened.
 ///
 /// # Errors
-/// Where the download must not go on: its output exists and stays, another one is writing it, or
-/// a checkpoint must be left as it is.
+/// Where the download must not go on: its output exists and stays, another download is writing it,
+/// or a checkpoint must be left as it is.
 pub(crate) async fn ask(crew: Crew, question: Question) -> Result<Answer, Error> {
     let names = match question {
         Question::Storage(storage) => {
@@ -152,11 +152,11 @@ pub(crate) async fn ask(crew: Crew, question: Question) -> Result<Answer, Error>
     };
     let path = names.path();
     let paths = if names.in_place { Paths::in_place(&path) } else { Paths::of(&path) };
-    // A name that was guessed may not be the one: then nothing is in the way yet.
+    // A guessed name may be the wrong one: then nothing is in the way yet.
     let is_final = names.output.is_some() && !names.plan_only;
     if names.adopts {
         let paths = paths.clone();
-        // What a killed run had nearly taken over is ours afterwards.
+        // A file that a killed run had nearly taken over is ours afterwards.
         let look = move || finish_adopting(&paths).and_then(|()| foreign::find(&paths));
         if crew.blocking(look).await.transpose()?.flatten().is_some() {
             return Ok(Found::Foreign.into());
@@ -201,7 +201,7 @@ pub(crate) async fn ask(crew: Crew, question: Question) -> Result<Answer, Error>
     Ok(Answer { found, known })
 }
 
-/// A finished file that stays whatever it is: all that is asked is whether it is the object.
+/// A finished file that stays in any case: the only question is whether it is the object.
 fn finished(path: PathBuf, by: ShownBy) -> Answer {
     let version = match by {
         ShownBy::Digest => None,
@@ -216,7 +216,7 @@ impl Names {
         let path = match &self.output {
             Some(output) => self.directory.join(output),
             None => {
-                // The first that has a checkpoint.
+                // The first name that has a checkpoint.
                 let mut names = possible_names(&self.url_path).map(|it| self.directory.join(it));
                 let plain = names.next().unwrap_or_default();
                 let begun = |path: &PathBuf| Paths::of(path).checkpoint.exists();

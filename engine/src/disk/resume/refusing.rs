@@ -1,4 +1,4 @@
-//! What names alone show to be in the way: without the lock, so taking it decides again.
+//! Refusals that names alone justify: they are made without the lock, so taking it decides again.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -8,11 +8,13 @@ use crate::disk::numbered::names;
 use crate::disk::partial::{Paths, output_exists};
 use crate::disk::regular::{is_placeholder, is_present, is_same, open_regular};
 use crate::fault_point;
+use crate::model::checkpoint::Checkpoint;
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::{Hint, Way};
 use crate::os;
 use crate::os::file::{Access, Facts};
 
-/// A partial that no haul made, as far as can be told.
+/// The error for a partial that, as far as can be told, haul did not make.
 pub(super) fn foreign(paths: &Paths) -> Error {
     Error::new(
         ErrorKind::LocalFile,
@@ -22,11 +24,11 @@ pub(super) fn foreign(paths: &Paths) -> Error {
             paths.checkpoint.display()
         ),
     )
-    .with_hint("move it away, or choose another output")
+    .with_hint(Hint::File(&[Way::MoveAway, Way::ChooseOutput]))
 }
 
-/// Whether what was `found` in the data's place is nobody's download: those have a
-/// checkpoint as long as they have data. It is still there although there is none now.
+/// Whether what was `found` in the data's place is nobody's download: a download has a checkpoint
+/// as long as it has data. Also checks that it is still there once no checkpoint is.
 pub(super) fn is_foreign(paths: &Paths, found: &Facts) -> Result<bool, Error> {
     if fault_point::has_bug!(ForeignSideFiles) {
         return Ok(false);
@@ -37,8 +39,8 @@ pub(super) fn is_foreign(paths: &Paths, found: &Facts) -> Result<bool, Error> {
     Ok(!recorded && there.is_some_and(|now| is_same(&now, found)))
 }
 
-/// Says no to a foreign partial before anything is fetched for it; without the
-/// lock, so [`Partial::acquire`] decides again.
+/// Refuses a foreign partial before anything is fetched for it; without the lock, so
+/// [`Partial::acquire`] decides again.
 pub(crate) fn refuse_foreign(paths: &Paths) -> Result<(), Error> {
     match Facts::at(&paths.partial) {
         Ok(Some(found)) if is_foreign(paths, &found)? => Err(foreign(paths)),
@@ -46,9 +48,9 @@ pub(crate) fn refuse_foreign(paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Says no to what another process downloads before anything is asked for it; without taking
-/// the lock, so [`Partial::acquire`] decides again. A download of this process may be about to
-/// leave, and is waited for.
+/// Refuses what another process is downloading, before any request; without taking the lock, so
+/// [`Partial::acquire`] decides again. A download of this process may be about to leave, so it is
+/// waited for instead.
 pub(crate) fn refuse_locked(paths: &Paths) -> Result<(), Error> {
     let Ok(Some(file)) = open_regular(&paths.checkpoint, Access::Read) else { return Ok(()) };
     match os::lock::holder(&file) {
@@ -57,7 +59,7 @@ pub(crate) fn refuse_locked(paths: &Paths) -> Result<(), Error> {
     }
 }
 
-/// Says no when something is at `output` already, a dangling symlink included.
+/// Refuses when something is at `output` already, even a dangling symlink.
 ///
 /// # Errors
 /// [`ErrorKind::OutputExists`], or [`ErrorKind::LocalFile`] when the name
@@ -69,12 +71,11 @@ pub(crate) fn refuse_existing(output: &Path) -> Result<(), Error> {
     }
 }
 
-/// The same for a download to these names: of one in place the output may be
-/// what an earlier run left, or empty. An empty one may be there as well where it
-/// `replaces_empty` ones.
+/// The same for a download to these names. Where it is in place, the output may be what an earlier
+/// run left, or empty. With `replaces_empty` an empty file may be there in any case.
 ///
 /// # Errors
-/// As [`refuse_existing`].
+/// As for [`refuse_existing`].
 pub(crate) fn refuse_finished(paths: &Paths, replaces_empty: bool) -> Result<(), Error> {
     if replaces_empty && is_placeholder(&paths.output) {
         return Ok(());
@@ -90,7 +91,7 @@ pub(crate) fn refuse_finished(paths: &Paths, replaces_empty: bool) -> Result<(),
     refuse_existing(&paths.output)
 }
 
-/// The first of the numbered names of `output` that nothing has.
+/// The first of the numbered names of `output` that is free.
 pub(crate) fn free_name(output: &Path) -> PathBuf {
     let free = |name: &PathBuf| refuse_existing(name).is_ok();
     names(output).find(free).unwrap_or_else(|| output.to_owned())
@@ -98,17 +99,13 @@ pub(crate) fn free_name(output: &Path) -> PathBuf {
 
 const ANOTHER_HAUL_HINT: &str = "wait for it or stop it, or choose another output";
 
-pub(super) fn locked(
-    paths: &Paths,
-    file: Option<&File>,
-    holder: &dyn Fn(&[u8]) -> Option<u32>,
-) -> Error {
-    // Only for the message: without either the number is left out. The kernel
-    // is asked first, since a holder that has just begun has not written its
-    // checkpoint: the one that is there names a process that is gone.
+pub(super) fn locked(paths: &Paths, file: Option<&File>) -> Error {
+    // The process is only for the message, which can do without it. The kernel is asked first,
+    // since a holder that has just begun has not written its checkpoint: the one that is there
+    // names a process that is gone.
     let of_checkpoint = || {
         let bytes = checkpoint_file::read(&paths.checkpoint).ok().flatten();
-        bytes.and_then(|bytes| holder(&bytes))
+        Some(Checkpoint::decode(&bytes?).ok()?.pid)
     };
     locked_by(paths, file.and_then(os::lock::holder).or_else(of_checkpoint))
 }

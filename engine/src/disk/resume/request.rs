@@ -1,4 +1,4 @@
-//! What a download asks for, as far as its output is concerned.
+//! What a download requests, as far as its output is concerned.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,44 +14,44 @@ use crate::model::resource::Resource;
 use crate::model::segment::segment_size;
 use crate::model::selection::Selected;
 
-/// What the opening rests on.
+/// The input to opening an output.
 #[derive(Debug, Clone)]
 pub(crate) struct Request {
     pub(crate) output: PathBuf,
     pub(crate) existing: Existing,
-    /// Whether an empty file that has the output's name is none.
+    /// Whether an empty file with the output's name counts as none.
     pub(crate) replaces_empty: bool,
     /// Whether the data has the final name from the start.
     pub(crate) in_place: bool,
     pub(crate) resume: Resume,
     pub(crate) storage: StorageKind,
-    /// Where nothing is kept but what is on its way to a reader.
+    /// Set where only bytes on their way to a reader are kept.
     pub(crate) window: Option<Arc<Window>>,
     pub(crate) allocation: Allocation,
-    /// Where the program keeps the bytes itself.
+    /// Set where the program keeps the bytes itself.
     pub(crate) own_storage: Option<Arc<dyn Storage>>,
     pub(crate) segment_size_bytes: Option<u64>,
     pub(crate) has_digest: bool,
-    /// Whether the server tells a digest of the object.
+    /// Whether the server sent a digest of the object.
     pub(crate) told_digest: bool,
-    /// Of what size an object is all or nothing, at most; 0 is none, not even an empty one.
+    /// The size up to which an object is all or nothing; 0 means none is, not even an empty one.
     pub(crate) small_bytes: u64,
-    /// Where files without a name are possible.
+    /// The directories in which files without a name are possible.
     pub(crate) unnamed: Arc<Directories>,
     pub(crate) sync: bool,
-    /// What was asked, and what answered.
+    /// The URL that was asked, and the one that answered.
     pub(crate) url: url::Url,
     pub(crate) answered: url::Url,
-    /// Of what is chosen at random.
+    /// Seeds random choices.
     pub(crate) seed: u64,
-    /// As if what is downloaded were all of it.
+    /// Described as if the downloaded bytes were all of it.
     pub(crate) resource: Resource,
-    /// Which bytes of the object that is, where not all are wanted.
+    /// Which bytes of the object those are, where not all are wanted.
     pub(crate) selected: Option<Selected>,
 }
 
 impl Request {
-    /// The names of its files.
+    /// The names of the download's files.
     pub(crate) fn paths(&self) -> Paths {
         if self.in_place { Paths::in_place(&self.output) } else { Paths::of(&self.output) }
     }
@@ -83,7 +83,7 @@ impl Request {
         }
     }
 
-    /// The URLs of the object, so that a checkpoint can know them again.
+    /// The URLs of the object, in a form that a checkpoint can recognize.
     pub(super) fn identity(&self, salt: [u8; 16]) -> UrlIdentity {
         UrlIdentity::new(salt, &self.url, &self.answered)
     }

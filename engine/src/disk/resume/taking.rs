@@ -1,16 +1,15 @@
-//! Taking the lock of a download, and opening what it is of.
+//! Taking the lock of a download, and opening the files that belong to it.
 //!
-//! The lock is that of the checkpoint, which is what runs of every kind share: the data may be in
-//! `NAME.part` or, in place, in `NAME`. It is replaced by rename every second, so the new one is
-//! locked before it has the name, and whoever takes the lock looks at the name again afterwards.
-//! A lock belongs to the open file: it goes with the last handle, also when the process is
-//! killed, and it holds between two downloads of one process.
+//! The lock is on the checkpoint, which runs of every kind share: the data may be in `NAME.part`
+//! or, in place, in `NAME`. The checkpoint is replaced by rename every second, so the new one is
+//! locked before it has the name, and whoever takes the lock checks the name again afterwards. A
+//! lock belongs to the open file: it goes with the last handle, even when the process is killed,
+//! and it also separates two downloads of one process.
 //!
-//! The checkpoint is the first file that a download creates and the last one that it
-//! removes, so data beside which there is none is somebody else's. One that is there
-//! must begin like a checkpoint, and it and the data must have the owner that files get
-//! here and one name each: in a directory that others can write to, anybody can leave
-//! files of these names.
+//! The checkpoint is the first file that a download creates and the last one that it removes, so
+//! data without a checkpoint is somebody else's. The checkpoint must begin like one, and it and the
+//! data must have the owner that new files get here and only one name each: in a directory that
+//! others can write to, anybody can leave files with these names.
 
 use std::fs::{self, File};
 use std::io;
@@ -31,12 +30,12 @@ use crate::os::file::{Access, Facts, PRIVATE_MODE};
 /// lock is taken. Each round needs a whole download in between.
 const MAX_ACQUIRE_ROUNDS: u32 = 64;
 
-/// The first checkpoint of a download, which is written when there is none. It tells
-/// of the data's file, unless that cannot be created without a name.
+/// The first checkpoint of a download, written when there is none. It describes the data's file,
+/// unless that cannot be created without a name.
 pub(crate) struct First<'a> {
     pub(crate) encode: &'a dyn Fn(Option<DataFile>) -> Vec<u8>,
     pub(crate) durable: bool,
-    /// The mode of the file that this download is in the place of.
+    /// The mode of the file that this download replaced.
     pub(crate) replaced_mode: Option<u32>,
 }
 
@@ -44,11 +43,8 @@ impl Partial {
     /// Takes the lock of `NAME.haul`, which is created if it does not exist, and opens
     /// `NAME.part`, or creates it with mode 0600.
     ///
-    /// The output may have appeared while the lock was awaited; the caller that
-    /// must not replace it looks again.
-    ///
-    /// `holder` reads the process id out of a checkpoint's bytes, for the
-    /// message that names who has the lock.
+    /// The output may have appeared while the lock was awaited; a caller that must not replace it
+    /// checks again.
     ///
     /// # Errors
     /// [`ErrorKind::Locked`] when another download has the lock.
@@ -56,11 +52,7 @@ impl Partial {
     /// the three names is not a regular file (a symlink at `NAME.part` or
     /// `NAME.haul` is not followed), or when a file cannot be opened. What is
     /// there is untouched then.
-    pub(crate) fn acquire(
-        paths: Paths,
-        first: &First<'_>,
-        holder: &dyn Fn(&[u8]) -> Option<u32>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn acquire(paths: Paths, first: &First<'_>) -> Result<Self, Error> {
         refuse_special_output(&paths.output)?;
         for _ in 0..MAX_ACQUIRE_ROUNDS {
             let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
@@ -69,7 +61,7 @@ impl Partial {
                     None => continue,
                 }
             };
-            let Some(unlocked) = take_lock(&paths, &checkpoint, holder)? else { continue };
+            let Some(unlocked) = take_lock(&paths, &checkpoint)? else { continue };
             let bytes = checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
             if let Some((file, created)) = open_data(&paths, &checkpoint)? {
                 let found = Checkpoint::decode(&bytes).ok().filter(|_| !created);
@@ -83,16 +75,15 @@ impl Partial {
                 return Ok(Self::new(file, checkpoint, paths, origin));
             }
         }
-        Err(locked(&paths, None, holder))
+        Err(locked(&paths, None))
     }
 
-    /// Creates checkpoint and data where there is neither. `None` where another haul
-    /// was faster.
+    /// Creates checkpoint and data where neither exists. `None` where another haul was faster.
     fn begin(paths: &Paths, first: &First<'_>) -> Result<Option<Self>, Error> {
         let cannot = |error| Error::io("cannot examine", &paths.partial, error);
         let mut found = None;
         if let Some(there) = Facts::at(&paths.partial).map_err(cannot)? {
-            // What is in place of the object may be empty: `mktemp` made it.
+            // The file in place of the object may be empty: `mktemp` made it.
             let may_be_taken = paths.are_in_place() && there.is_file() && there.len_bytes() == 0;
             if !may_be_taken {
                 return match is_foreign(paths, &there)? {
@@ -104,7 +95,7 @@ impl Partial {
         }
         let existed = found.is_some();
         let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
-        // Without a name until the checkpoint tells of it.
+        // The data has no name until the checkpoint describes it.
         let data = match found {
             Some(file) => Some(file),
             None => {
@@ -157,16 +148,13 @@ impl Partial {
     /// # Errors
     /// As for [`Partial::acquire`], and [`ErrorKind::LocalFile`] when there is
     /// no partial.
-    pub(crate) fn acquire_earlier(
-        paths: Paths,
-        holder: &dyn Fn(&[u8]) -> Option<u32>,
-    ) -> Result<Self, Error> {
+    pub(crate) fn acquire_earlier(paths: Paths) -> Result<Self, Error> {
         for _ in 0..MAX_ACQUIRE_ROUNDS {
             // Some network file systems lock only what can be written to.
             let writable = open_regular(&paths.checkpoint, Access::ReadWrite);
             let opened = writable.or_else(|_| open_regular(&paths.checkpoint, Access::Read))?;
             let Some(checkpoint) = opened else { break };
-            let Some(unlocked) = take_lock(&paths, &checkpoint, holder)? else { continue };
+            let Some(unlocked) = take_lock(&paths, &checkpoint)? else { continue };
             checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
             let Some(file) = open_regular(&paths.partial, Access::Read)? else { break };
             refuse_others(&paths, &checkpoint, &file)?;
@@ -186,18 +174,14 @@ impl Partial {
     }
 }
 
-/// Takes the lock of an open checkpoint, and says why there is none where that is so.
-/// The outer `None` is a file that is not at its name any more.
-pub(super) fn take_lock(
-    paths: &Paths,
-    checkpoint: &File,
-    holder: &dyn Fn(&[u8]) -> Option<u32>,
-) -> Result<Option<Option<String>>, Error> {
+/// Takes the lock of an open checkpoint; returns the reason if there are no locks. The outer `None`
+/// means that the file no longer has its name.
+pub(super) fn take_lock(paths: &Paths, checkpoint: &File) -> Result<Option<Option<String>>, Error> {
     let path = &paths.checkpoint;
     let lock =
         checkpoint_file::lock(checkpoint).map_err(|error| Error::io("cannot lock", path, error))?;
     if matches!(lock, Lock::Elsewhere) {
-        return Err(locked(paths, Some(checkpoint), holder));
+        return Err(locked(paths, Some(checkpoint)));
     }
     let ours =
         is_named(path, checkpoint).map_err(|error| Error::io("cannot examine", path, error))?;
@@ -211,8 +195,8 @@ fn reason(lock: Lock) -> Option<String> {
     }
 }
 
-/// The data that belongs to a locked checkpoint of ours, and whether it was created.
-/// `None` when it vanished meanwhile.
+/// The data that belongs to a locked checkpoint of ours, and whether it was created now. `None`
+/// when it vanished meanwhile.
 fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, Error> {
     let cannot_create = |error| Error::io("cannot create", &paths.partial, error);
     let found = open_regular(&paths.partial, Access::ReadWrite)?;
@@ -234,8 +218,8 @@ fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, E
     }
 }
 
-/// Whether the data has both its names: a kill came between the two steps with which it
-/// is published where there is no renaming without replacing.
+/// Whether the data has both its names: a kill came between the two steps that publish it where
+/// there is no renaming without replacing.
 fn is_published_midway(paths: &Paths, file: &File) -> Result<bool, Error> {
     let cannot = |error| Error::io("cannot examine", &paths.output, error);
     let found = Facts::of(file).map_err(cannot)?;
@@ -244,9 +228,9 @@ fn is_published_midway(paths: &Paths, file: &File) -> Result<bool, Error> {
         && is_named(&paths.output, file).map_err(cannot)?)
 }
 
-/// Says no to a checkpoint or data that a file of ours would not be like: with another
-/// owner than files get here (which is not always the user's: NFS, FAT), or with a second
-/// name, under which somebody reads or writes it.
+/// Refuses a checkpoint or data unlike a file of ours: with an owner other than new files get here
+/// (which is not always the user: NFS, FAT), or with a second name, under which somebody reads or
+/// writes it.
 fn refuse_others(paths: &Paths, checkpoint: &File, data: &File) -> Result<(), Error> {
     let own = owner_here(&paths.checkpoint)?;
     for (path, file) in [(&paths.checkpoint, checkpoint), (&paths.partial, data)] {
@@ -262,7 +246,7 @@ fn refuse_others(paths: &Paths, checkpoint: &File, data: &File) -> Result<(), Er
     Ok(())
 }
 
-/// What sets a file apart from one that the user `own` made here.
+/// What distinguishes a file from one that the user `own` made here.
 pub(super) fn unlike_ours(found: &Facts, own: u32) -> Option<String> {
     if found.owner() != own {
         return Some(format!(
@@ -275,7 +259,7 @@ pub(super) fn unlike_ours(found: &Facts, own: u32) -> Option<String> {
     })
 }
 
-/// The user that a file belongs to which is created in the directory of `path` now.
+/// The owner of a file created now in the directory of `path`.
 pub(super) fn owner_here(path: &Path) -> Result<u32, Error> {
     let directory = directory_of(path);
     let cannot = |error| Error::io("cannot create a file in", directory, error);
@@ -293,42 +277,38 @@ fn create_new(path: &Path) -> io::Result<File> {
     os::file::create_private(path)
 }
 
-/// Removes the partial download that `checkpoint` is of.
+/// Removes the partial download that `checkpoint` belongs to.
 ///
 /// # Errors
-/// As for [`Partial::acquire_earlier`]: another haul that goes on with it keeps it.
+/// As for [`Partial::acquire_earlier`]: another haul that continues it keeps it.
 pub(crate) fn remove_earlier(checkpoint: &Path, in_place: bool) -> Result<(), Error> {
     let output = checkpoint.with_extension("");
     let paths = if in_place { Paths::in_place(&output) } else { Paths::of(&output) };
     let path = paths.partial.clone();
-    let partial = Partial::acquire_earlier(paths, &|_| None)?;
+    let partial = Partial::acquire_earlier(paths)?;
     partial.remove().map_err(|error| Error::io("cannot remove", &path, error))
 }
 
 /// Removes a checkpoint that has no data.
 ///
 /// # Errors
-/// As for [`Partial::acquire_earlier`]. Where data appeared meanwhile nothing is removed.
-pub(crate) fn remove_alone(
-    paths: &Paths,
-    holder: &dyn Fn(&[u8]) -> Option<u32>,
-) -> Result<(), Error> {
+/// As for [`Partial::acquire_earlier`]. If data appeared meanwhile, nothing is removed.
+pub(crate) fn remove_alone(paths: &Paths) -> Result<(), Error> {
     let Some(checkpoint) = open_regular(&paths.checkpoint, Access::ReadWrite)? else {
         return Ok(());
     };
-    if take_lock(paths, &checkpoint, holder)?.is_none() {
+    if take_lock(paths, &checkpoint)?.is_none() {
         return Ok(());
     }
     refuse_others(paths, &checkpoint, &checkpoint)?;
     let cannot = |error| Error::io("cannot remove", &paths.checkpoint, error);
     if !paths.are_in_place() && Facts::at(&paths.partial).map_err(cannot)?.is_some() {
-        return Err(locked(paths, Some(&checkpoint), holder));
+        return Err(locked(paths, Some(&checkpoint)));
     }
     remove_checkpoint(&paths.checkpoint, &checkpoint).map_err(cannot)
 }
 
-/// Creates `dir` and what is missing above it. An empty path is the current
-/// directory.
+/// Creates `dir` and any missing parents. An empty path is the current directory.
 ///
 /// # Errors
 /// [`ErrorKind::LocalFile`] when it cannot be created or is not a directory.
@@ -341,13 +321,11 @@ pub(crate) fn create_dir(dir: &Path) -> Result<(), Error> {
 
 #[cfg(test)]
 impl Partial {
-    /// As [`Partial::acquire`], with a first checkpoint that says nothing.
+    /// As for [`Partial::acquire`], with a first checkpoint that says nothing.
     pub(crate) fn acquire_alone(paths: Paths) -> Result<Self, Error> {
         let encode = |_| crate::model::checkpoint::MAGIC.to_vec();
         let first = First { encode: &encode, durable: false, replaced_mode: None };
-        Self::acquire(paths, &first, &|bytes| {
-            std::str::from_utf8(bytes.get(8..)?).ok()?.parse().ok()
-        })
+        Self::acquire(paths, &first)
     }
 }
 

@@ -6,6 +6,10 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::disk::resume::refusing::refuse_existing;
+use crate::model::checkpoint::UrlIdentity;
+use crate::model::hint::Hint;
+use crate::model::segment::MIN_CHOSEN_SEGMENT_BYTES;
+use crate::model::validator::Validator;
 
 fn scratch() -> (TempDir, Paths) {
     let dir = tempfile::tempdir().unwrap();
@@ -15,6 +19,26 @@ fn scratch() -> (TempDir, Paths) {
 
 fn acquire(paths: &Paths) -> Result<Partial, Error> {
     Partial::acquire_alone(paths.clone())
+}
+
+/// The checkpoint of an object of which nothing is known.
+fn nothing() -> Checkpoint {
+    Checkpoint {
+        identity: UrlIdentity { salt: [1; 16], asked: [2; 32], answered: None },
+        host: "example.org".to_owned(),
+        total: None,
+        validator: Validator::default(),
+        encoding: None,
+        content_type: None,
+        segment_size_bytes: MIN_CHOSEN_SEGMENT_BYTES,
+        segments: Vec::new(),
+        prefixes: Vec::new(),
+        pid: 0,
+        selected: None,
+        data_file: None,
+        mixed: false,
+        adopted: None,
+    }
 }
 
 /// What a killed run leaves.
@@ -33,7 +57,7 @@ fn assert_refused(paths: &Paths) {
 fn new_partial_is_empty_and_private() {
     let (_dir, paths) = scratch();
     let partial = acquire(&paths).unwrap();
-    assert!(partial.created() && partial.is_recorded());
+    assert!(partial.origin.created && partial.origin.recorded);
     assert!(partial.still_ours().unwrap());
     assert_eq!(partial.checkpoint().unwrap(), b"HAULCKPT");
     let metadata = fs::metadata(&paths.partial).unwrap();
@@ -47,14 +71,14 @@ fn second_download_is_refused_and_names_the_holder() {
     let error = acquire(&paths).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     // What an earlier holder wrote counts only where the kernel tells nothing.
-    first.record(b"HAULCKPT4711", false).unwrap();
+    first.record(&Checkpoint { pid: 4711, ..nothing() }.encode(), false).unwrap();
     let holder = os::lock::holder(&first.lock()).unwrap_or(4711);
     assert!(holder == std::process::id() || !Path::new("/proc/locks").exists(), "{holder}");
     let error = acquire(&paths).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Locked);
     assert!(error.to_string().contains(&format!("{holder})")), "{error}");
     drop(first);
-    assert!(!acquire(&paths).unwrap().created());
+    assert!(!acquire(&paths).unwrap().origin.created);
 }
 
 #[test]
@@ -180,7 +204,7 @@ fn data_that_was_published_halfway_is_begun_anew() {
     leave(&paths, b"whole");
     fs::hard_link(&paths.partial, &paths.output).unwrap();
     let partial = acquire(&paths).unwrap();
-    assert!(partial.created());
+    assert!(partial.origin.created);
     partial.file().as_ref().write_all(b"other").unwrap();
     assert_eq!(fs::read(&paths.output).unwrap(), b"whole");
 }
@@ -191,7 +215,7 @@ fn own_partial_is_opened_with_its_bytes_and_made_private() {
     leave(&paths, b"half");
     fs::set_permissions(&paths.partial, Permissions::from_mode(0o644)).unwrap();
     let partial = acquire(&paths).unwrap();
-    assert!(!partial.created() && !partial.is_private());
+    assert!(!partial.origin.created && !partial.is_private());
     partial.make_private().unwrap();
     assert_eq!(fs::read(&paths.partial).unwrap(), b"half");
     assert_eq!(fs::metadata(&paths.partial).unwrap().mode() & 0o777, 0o600);
@@ -292,5 +316,5 @@ fn existing_output_is_quoted_with_the_next_step() {
     let error = refuse_existing(&paths.output).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutputExists);
     assert!(error.to_string().contains("film.mp4"), "{error}");
-    assert!(error.hint().unwrap().contains("--overwrite"));
+    assert_eq!(error.hint(), Some(&Hint::OutputExists));
 }

@@ -1,4 +1,4 @@
-//! A finished file that was found to be the object already: it is only read.
+//! A finished file that already proved to be the object: it is only read.
 
 use std::fs::File;
 use std::io;
@@ -11,8 +11,8 @@ use crate::model::range::ByteRange;
 use crate::os;
 use crate::os::file::Facts;
 
-/// See the module's documentation. The file is opened by the first read, where that may
-/// block, so that a download whose file nobody reads need not be able to read it.
+/// See the module's documentation. The first read opens the file, where blocking is
+/// allowed, so a download whose file nobody reads need not be able to read it.
 #[derive(Debug)]
 pub(crate) struct ExistingFile {
     path: PathBuf,

@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use super::{Checkpoints, SegmentWriter, Storage, check_inside};
+use crate::lock::Lock;
 use crate::model::range::ByteRange;
 use crate::model::size::differing;
 
-/// What [`Buffers`] keep at most: 4 MiB.
+/// The most that [`Buffers`] keep: 4 MiB.
 const MAX_BUFFERS: usize = 16;
 const MAX_BUFFER_BYTES: usize = 256 << 10;
 
@@ -18,11 +19,11 @@ const MAX_BUFFER_BYTES: usize = 256 << 10;
 #[derive(Clone)]
 pub struct MemoryStorage {
     bytes: Arc<RwLock<Buffer>>,
-    checkpoint: Arc<Mutex<Option<Vec<u8>>>>,
+    checkpoint: Arc<Lock<Option<Vec<u8>>>>,
     limit_bytes: usize,
 }
 
-/// How much is there, not what.
+/// Shows how much is there, not the bytes.
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MemoryStorage")
@@ -33,46 +34,42 @@ impl fmt::Debug for MemoryStorage {
 }
 
 impl MemoryStorage {
-    /// An empty one, for an object of at most `limit_bytes`. A larger one is refused
-    /// as [`crate::ErrorKind::DiskFull`] as soon as its size is known.
+    /// An empty storage, for an object of at most `limit_bytes`. A larger object is
+    /// refused with [`crate::ErrorKind::DiskFull`] as soon as its size is known.
     #[must_use]
     pub fn new(limit_bytes: usize) -> Self {
         Self { bytes: Arc::default(), checkpoint: Arc::default(), limit_bytes }
     }
 
-    /// The same with memory that was used before, and goes back when the last clone is
-    /// gone.
+    /// The same, with memory that was used before and goes back when the last clone is
+    /// dropped.
     pub(crate) fn of(buffers: &Arc<Buffers>, limit_bytes: usize) -> Self {
-        let bytes = buffers.lock().pop().unwrap_or_default();
+        let bytes = buffers.0.lock().pop().unwrap_or_default();
         let buffer = Buffer { bytes, back: Some(Arc::clone(buffers)) };
         Self { bytes: Arc::new(RwLock::new(buffer)), ..Self::new(limit_bytes) }
     }
 
-    /// Has `look` see what is there: the whole object once its download is complete,
-    /// and before that any part of it among zeros, up to the last byte that was stored.
+    /// Calls `look` with the bytes: the whole object once its download is complete, and
+    /// before that any part of it among zeros, up to the last byte that was stored.
     /// Storing waits meanwhile.
     pub fn with<T>(&self, look: impl FnOnce(&[u8]) -> T) -> T {
         look(&self.read().bytes)
     }
 
-    /// Takes the bytes out, and leaves it empty: nothing continues from it.
+    /// Takes the bytes out, and leaves the storage empty: nothing continues from it.
     #[must_use]
     pub fn take(&self) -> Vec<u8> {
-        *self.kept() = None;
+        *self.checkpoint.lock() = None;
         std::mem::take(&mut self.write().bytes)
     }
 
     fn read(&self) -> RwLockReadGuard<'_, Buffer> {
-        // Bytes are whole between any two statements.
+        // No panic can leave the bytes half changed.
         self.bytes.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn write(&self) -> RwLockWriteGuard<'_, Buffer> {
         self.bytes.write().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Option<Vec<u8>>> {
-        self.checkpoint.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn within_limit(&self, len_bytes: u64) -> io::Result<usize> {
@@ -96,8 +93,8 @@ impl Storage for MemoryStorage {
         let len = self.within_limit(total_bytes.unwrap_or(0))?;
         let bytes = &mut self.write().bytes;
         bytes.clear();
-        // Where there is no such memory, that is an error and not an abort. What comes in
-        // order is not written over with zeros first.
+        // A lack of memory is an error here and not an abort. Memory that is filled in
+        // order is not zeroed first.
         bytes.try_reserve_exact(len).map_err(|_| io::ErrorKind::OutOfMemory.into())
     }
 
@@ -128,24 +125,24 @@ impl Storage for MemoryStorage {
     }
 }
 
-/// As long as the memory: what was dropped or failed goes on where it stood.
+/// Lasts as long as the memory: after a failure or a drop a download continues from it.
 impl Checkpoints for MemoryStorage {
     fn load(&self) -> io::Result<Option<Vec<u8>>> {
-        Ok(self.kept().clone())
+        Ok(self.checkpoint.lock().clone())
     }
 
     fn save(&self, bytes: &[u8]) -> io::Result<()> {
-        *self.kept() = Some(bytes.to_owned());
+        *self.checkpoint.lock() = Some(bytes.to_owned());
         Ok(())
     }
 
     fn remove(&self) -> io::Result<()> {
-        *self.kept() = None;
+        *self.checkpoint.lock() = None;
         Ok(())
     }
 }
 
-/// The bytes, and where their memory goes when nobody needs it any more.
+/// The bytes, and where their memory goes when it is no longer needed.
 #[derive(Debug, Default)]
 struct Buffer {
     bytes: Vec<u8>,
@@ -157,25 +154,18 @@ impl Drop for Buffer {
         let Some(back) = &self.back else { return };
         let mut bytes = std::mem::take(&mut self.bytes);
         bytes.clear();
-        let mut kept = back.lock();
+        let mut kept = back.0.lock();
         if kept.len() < MAX_BUFFERS && (1..=MAX_BUFFER_BYTES).contains(&bytes.capacity()) {
             kept.push(bytes);
         }
     }
 }
 
-/// Memory of small objects that are written, for the next ones: taken from the
-/// allocator on one thread and given back on another, each of thousands would have the
+/// Memory of small objects that are written, for the next ones. If it came from the
+/// allocator on one thread and went back on another, thousands of objects would make the
 /// two threads wait for its lock.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers(Mutex<Vec<Vec<u8>>>);
-
-impl Buffers {
-    fn lock(&self) -> MutexGuard<'_, Vec<Vec<u8>>> {
-        // Each change is one statement.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
+pub(crate) struct Buffers(Lock<Vec<Vec<u8>>>);
 
 struct Writer {
     memory: MemoryStorage,

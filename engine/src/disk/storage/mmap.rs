@@ -1,11 +1,11 @@
 //! Mapped windows: bytes are copied straight into the page cache.
 //!
-//! A writer maps a window of [`WINDOW_BYTES`], has the pages of each piece brought
-//! in by one call, copies the piece, and unmaps the window when its part of it is
-//! full. The file is never mapped as a whole: its pages would count as resident
-//! memory of this process until they are dropped, and the address space may be
-//! limited. Writers keep at most [`MAX_WINDOWS`] windows in the process; one that
-//! gets none maps its window for the length of one write.
+//! A writer maps a window of [`WINDOW_BYTES`], brings in the pages of each piece with
+//! one call, copies the piece, and unmaps the window when its part of it is full. The
+//! file is never mapped as a whole: its pages would count as resident memory of this
+//! process until they are dropped, and the address space may be limited. Writers keep
+//! at most [`MAX_WINDOWS`] windows in the process; a writer that gets none maps its
+//! window for the length of one write.
 //!
 //! Windows are aligned because that is what makes them cheap: the kernel then maps
 //! one with a single entry of the page table. Where it cannot, each 4 KiB page of a
@@ -13,34 +13,33 @@
 //! on Linux 6.18 took 4 to 6 s instead of 0.25 s.
 //!
 //! The kernel zeroes a page before it may show it, which a positioned write does
-//! not need. So a writer that the network outruns stores with pwrite until it has
-//! caught up ([`SegmentWriter::write_in_haste`]), and so does one whose window
-//! cannot be mapped or brought in.
+//! not need. So a writer that takes half of a core stores with pwrite
+//! ([`SegmentWriter::write_in_haste`]), and so does one whose window cannot be mapped
+//! or brought in.
 //!
-//! Three facts about Linux carry this. A shared mapping, pread and pwrite see
-//! the same page cache, so [`Storage::read_at`] needs no map, and one page may be
-//! written both ways. fdatasync writes pages that were dirtied through a mapping,
-//! also one that is gone, so [`Storage::sync_data`] needs no msync. And a mapping
-//! holds a reference to the open file, so the lock on it is not lost while a window
-//! lives.
+//! Three facts about Linux make this work. A shared mapping, pread and pwrite see the
+//! same page cache, so [`Storage::read_at`] needs no map, and one page may be written
+//! both ways. fdatasync writes pages that were dirtied through a mapping, even one
+//! that is gone, so [`Storage::sync_data`] needs no msync. And a mapping holds a
+//! reference to the open file, so the lock on it is not lost while a window lives.
 //!
 //! # Truncation by others, and failing disks
 //!
-//! A store into a mapped page for which the kernel cannot find a block is a
-//! SIGBUS, which ends the process. It corrupts no memory. Four things keep it
-//! away: [`super::open`] gives this storage only files whose blocks are reserved, or
-//! that are in memory, where a page that was brought in is its own block; the lock
-//! keeps other hauls out; the length is compared before a window is mapped; and
+//! A store into a mapped page for which the kernel cannot find a block is a SIGBUS,
+//! which ends the process. It corrupts no memory. Four things prevent it:
+//! [`super::open`] gives this storage only files whose blocks are reserved, or that
+//! are in memory, where a page that was brought in is its own block; the lock keeps
+//! other hauls out; the length is compared before a window is mapped; and
 //! MADV_POPULATE_WRITE takes the write faults of each piece inside a system call,
-//! right before the piece is copied. Where that call fails, a positioned write says
+//! right before the piece is copied. Where that call fails, a positioned write reports
 //! what is wrong. What remains is a file that is truncated, or a device that dies, in
-//! the microseconds between the call and the end of the copy. The command catches
-//! that signal to say what happened; who embeds the library and cannot live with it
+//! the microseconds between the call and the end of the copy. The command catches that
+//! signal to say what happened; a program that embeds the library and cannot accept it
 //! chooses [`crate::StorageKind::Pwrite`].
 //!
-//! A cut inside a page raises no signal: bytes between it and the end of the
-//! page are dropped in silence. The length is compared once more after each
-//! sync, so such a file is not taken for a complete one.
+//! A cut inside a page raises no signal: bytes between it and the end of the page are
+//! silently dropped. The length is compared once more after each sync, so such a file
+//! is not taken for a complete one.
 #![allow(unsafe_code)]
 
 mod reads;
@@ -149,8 +148,8 @@ impl Storage for MmapStorage {
         check_not_truncated(&self.file, self.total_bytes)
     }
 
-    /// Never changes anything: cutting the file under a window of one's own
-    /// would be the SIGBUS that this module avoids.
+    /// Never changes anything: cutting the file under one of our own windows would be
+    /// the SIGBUS that this module avoids.
     fn set_len(&self, len_bytes: u64) -> io::Result<()> {
         if len_bytes == self.total_bytes {
             return Ok(());
@@ -200,8 +199,8 @@ impl SegmentWriter for Writer {
 }
 
 impl Writer {
-    /// Stores `data`, which is inside one window, through that window. False when it
-    /// cannot be mapped or brought in: nothing is stored then.
+    /// Stores `data`, which is inside one window, through that window. False, with
+    /// nothing stored, when the window cannot be mapped or brought in.
     fn store_mapped(&mut self, offset: u64, data: &[u8]) -> io::Result<bool> {
         // `filter` unmaps a window that does not fit before the next is mapped.
         let fitting = self.window.take().filter(|window| window.bytes.contains(offset));
@@ -218,7 +217,7 @@ impl Writer {
         }
         window.store(offset, data);
         self.mapped_bytes.fetch_add(data.len() as u64, Ordering::Relaxed);
-        // A finished window goes at once: the writer may idle for long.
+        // A finished window goes at once: the writer may be idle for long.
         let next = offset + data.len() as u64;
         let needed = window.bytes.contains(next) && next < self.segment.end();
         self.window = (needed && window.permit.is_some()).then_some(window);
@@ -226,8 +225,8 @@ impl Writer {
     }
 }
 
-/// An aligned window of the file, mapped shared and writable. It may reach beyond
-/// the writer's segment, whose other bytes in it are other writers'.
+/// An aligned window of the file, mapped shared and writable. It may reach beyond the
+/// writer's segment; its other bytes belong to other writers.
 struct Window {
     // Dropped before the permit is given back.
     map: MmapRaw,
@@ -247,7 +246,7 @@ impl Window {
         let start = offset / WINDOW_BYTES * WINDOW_BYTES;
         let len = (total_bytes - start).min(WINDOW_BYTES);
         let map = MmapOptions::new().offset(start).len(len as usize).map_raw(file)?;
-        // One folio for the whole window; a kernel without such works as well.
+        // One folio for the whole window; a kernel without large ones works as well.
         os::map::prefer_large_pages(&map);
         Ok(Self { map, bytes: ByteRange::new(start, start + len), permit })
     }
@@ -459,7 +458,8 @@ mod tests {
         assert!(storage.sync_data().unwrap_err().to_string().contains("truncated"));
     }
 
-    /// The case that the comparison of lengths cannot see: the cut comes after it.
+    /// The case that comparing lengths cannot catch: the cut comes after the
+    /// comparison.
     #[test]
     fn window_whose_pages_are_gone_is_an_error_and_no_signal() {
         let (storage, file) = storage(2 * WINDOW_BYTES);

@@ -4,10 +4,9 @@
 //! full dirty-page budget, a slow disk), so none may be made on a runtime's
 //! thread.
 //!
-//! [`open`] decides between the two implementations. Mapped windows are taken
-//! only where `fallocate` really reserves blocks, or in memory, because a store into
-//! a page that has no block is a SIGBUS on a full disk; positioned writes return an
-//! error there and serve everywhere else.
+//! [`open`] chooses between the two implementations. Mapped windows are used only where `fallocate`
+//! really reserves blocks, or in memory, because a store into a page that has no block is a SIGBUS
+//! on a full disk; positioned writes return an error there and work everywhere else.
 
 pub(crate) mod existing;
 pub(super) mod memory;
@@ -27,6 +26,7 @@ use std::sync::Arc;
 use crate::fault_point::{self, Call};
 use crate::model::config::{Allocation, StorageKind};
 use crate::model::error::{Error, ErrorKind};
+use crate::model::hint::Hint;
 use crate::model::range::ByteRange;
 use crate::model::size::{differing, exact_words, size_words};
 use crate::os;
@@ -38,27 +38,26 @@ use crate::os::space::{FileSystem, Space, file_size_limit_bytes};
 ///
 /// # Contract
 /// - The engine calls [`Self::begin`], then writes and reads, then, where the size was
-///   not known, [`Self::set_len`], and [`Self::sync_data`] at the end and now and then
-///   before. It calls `begin` again when it starts over, because the object changed or
-///   what came was not right: nothing of before counts any more. Nothing is written
-///   once the download ended.
+///   not known, [`Self::set_len`], and [`Self::sync_data`] now and then and at the end.
+///   It calls `begin` again when it starts over, because the object changed or
+///   wrong bytes arrived: earlier bytes no longer count. Nothing is written
+///   once the download has ended.
 /// - Every call may block, and none is made on a runtime's thread. Writes come from the
-///   engine's writer threads, each segment from one of them and in order, without gaps;
+///   engine's writer threads, each segment from one of them, in order and without gaps;
 ///   several segments are written at once. Reads come from any thread at any time, only
-///   of what was written, and see every byte of it.
+///   for bytes that were written, and see all of those.
 /// - An error ends the download with [`crate::ErrorKind::LocalFile`], or
 ///   [`crate::ErrorKind::DiskFull`] for [`io::ErrorKind::StorageFull`],
-///   [`io::ErrorKind::QuotaExceeded`] and [`io::ErrorKind::FileTooLarge`]. It is not
+///   [`io::ErrorKind::QuotaExceeded`] and [`io::ErrorKind::FileTooLarge`]. The call is not
 ///   tried again.
 pub trait Storage: Send + Sync + std::fmt::Debug {
     /// One word for events and logs, such as `pwrite`.
     fn name(&self) -> &'static str;
 
-    /// An object of `total_bytes` comes, or one whose size nobody knows yet.
+    /// Prepares for an object of `total_bytes`, or for one of unknown size.
     ///
     /// # Errors
-    /// When it cannot be kept. Nothing was received of it then but what waits in a
-    /// socket.
+    /// When it cannot be kept. Nothing of it has been received then beyond what waits in a socket.
     fn begin(&self, total_bytes: Option<u64>) -> io::Result<()> {
         let _ = total_bytes;
         Ok(())
@@ -72,15 +71,14 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// `InvalidInput` when the segment ends beyond the object.
     fn segment_writer(&self, segment: ByteRange) -> io::Result<Box<dyn SegmentWriter>>;
 
-    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end. Sees every
-    /// byte written before, by whichever writer.
+    /// Reads up to `buf.len()` bytes at `offset`; 0 only at the end. Sees every byte written
+    /// before, by any writer.
     ///
     /// # Errors
-    /// Whatever keeps it from reading. Without reading there are no readers, and of
-    /// digests only BLAKE3.
+    /// Any failure to read. A storage that cannot read has no readers, and of digests only BLAKE3.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 
-    /// Makes every byte written before this call durable, where that has a meaning.
+    /// Makes every byte written before this call durable, where the storage has such a thing.
     ///
     /// # Errors
     /// After any error, nothing written since the last success may be trusted:
@@ -91,39 +89,38 @@ pub trait Storage: Send + Sync + std::fmt::Debug {
     /// the start.
     ///
     /// # Errors
-    /// `InvalidInput` when the length was known and is another one.
+    /// `InvalidInput` when the length was known and differs.
     fn set_len(&self, len_bytes: u64) -> io::Result<()>;
 
-    /// Where the download's checkpoint is kept, if it can be continued. With one, a
-    /// download whose checkpoint is found and is of the same object goes on without
-    /// [`Self::begin`], with what is there.
+    /// Where the download's checkpoint is kept, if it can be continued. With one, a download that
+    /// finds a checkpoint of the same object continues without [`Self::begin`], with the bytes that
+    /// are there.
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {
         None
     }
 
-    /// The file that holds the object, each byte at its offset, where that may be read
-    /// through a memory map too.
+    /// The file that holds the object, each byte at its offset, where it may also be read through a
+    /// memory map.
     fn file_to_map(&self) -> Option<&File> {
         None
     }
 
-    /// How many bytes went through a memory map so far, for
+    /// How many bytes have gone through a memory map so far, for
     /// [`crate::Summary::mapped_bytes`].
     fn mapped_bytes(&self) -> u64 {
         0
     }
 }
 
-/// Keeps the checkpoint of a [`Storage`], at most 4 MiB that mean nothing to anybody else and
-/// hold no secret. Every call may block, and none is made on a runtime's thread.
+/// Keeps the checkpoint of a [`Storage`]: at most 4 MiB that mean nothing to anybody else and hold
+/// no secret. Every call may block, and none is made on a runtime's thread.
 ///
 /// # Crashes
-/// A checkpoint says of each segment either that a [`Storage::sync_data`] which began
-/// after it was written has succeeded: that is believed, and must be true after a crash
-/// as well. Or it has a hash of the segment, which is read and hashed again on a resume.
-/// So a checkpoint may be older than the data, and newer than its last sync; it must not
-/// be one that [`Self::remove`] removed. One that is torn is found out, and the download
-/// starts from zero.
+/// A checkpoint says one of two things about each segment. Either a [`Storage::sync_data`] that
+/// began after the segment was written has succeeded: that is believed, and must hold after a crash
+/// as well. Or it has a hash of the segment, which is read and hashed again on a resume. So a
+/// checkpoint may be older than the data, and newer than its last sync; it must not be one that
+/// [`Self::remove`] removed. A torn one is detected, and the download starts from zero.
 pub trait Checkpoints {
     /// The bytes that were saved last; `None` if there are none, or they were removed.
     ///
@@ -131,51 +128,50 @@ pub trait Checkpoints {
     /// When they cannot be read: the download fails, and nothing is changed.
     fn load(&self) -> io::Result<Option<Vec<u8>>>;
 
-    /// Puts these bytes in the place of those before, as a whole; once a second while
-    /// something is new, and at the end of a download that is not complete.
+    /// Replaces the saved bytes with these, as a whole; called once a second while there is news,
+    /// and at the end of a download that is not complete.
     ///
     /// # Errors
-    /// When they cannot be kept. The download goes on, and tells it.
+    /// When they cannot be kept. The download goes on, and reports it.
     fn save(&self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Removes them, durably: the object is complete, or nothing of it counts any more.
-    /// That there are none is no error.
+    /// Removes the saved bytes, durably: the object is complete, or its bytes no longer count. It
+    /// is no error if there are none.
     ///
     /// # Errors
     /// When they are still there.
     fn remove(&self) -> io::Result<()>;
 }
 
-/// Writes the bytes of one segment. Dropping it loses nothing: bytes are where
-/// [`Storage::read_at`] finds them when [`SegmentWriter::write`] returns.
+/// Writes the bytes of one segment. Dropping it loses nothing: [`Storage::read_at`] finds the bytes
+/// as soon as [`SegmentWriter::write`] has returned.
 pub trait SegmentWriter: Send {
     /// Stores all of `data` at `offset`, counted from the object's first byte.
     ///
     /// # Errors
-    /// `InvalidInput` for a write outside the segment, of which nothing is
-    /// stored; the engine makes none. After any other error an unknown part of
-    /// `data` is.
+    /// `InvalidInput` for a write outside the segment, which stores nothing; the engine makes none.
+    /// After any other error an unknown part of `data` is stored.
     fn write(&mut self, offset: u64, data: &[u8]) -> io::Result<()>;
 
-    /// [`Self::write`] while bytes are received faster than they are stored, for a
-    /// storage that has a quicker way than its usual one.
+    /// Like [`Self::write`], while storing takes half of a core, for a storage that has a
+    /// cheaper way than its usual one.
     ///
     /// # Errors
-    /// As of [`Self::write`].
+    /// As for [`Self::write`].
     fn write_in_haste(&mut self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.write(offset, data)
     }
 }
 
-/// What [`open`] gives.
+/// The outcome of [`open`].
 #[derive(Debug)]
 pub(crate) struct Opened {
     pub(crate) storage: Arc<dyn Storage>,
     /// Why the storage is not the one that was asked for, or why its blocks are
     /// not reserved: one line without a full stop.
     pub(crate) fallback: Option<String>,
-    /// Why the file is not mapped though it might have been: a clause for whoever
-    /// wants to know more.
+    /// Why the file is not mapped although it could have been: a clause for anyone who wants to
+    /// know more.
     pub(crate) unmapped: Option<String>,
 }
 
@@ -184,8 +180,8 @@ pub(crate) fn null() -> Arc<dyn Storage> {
     Arc::new(null::NullStorage)
 }
 
-/// The size in bytes from which [`StorageKind::Auto`] maps: below, a window takes longer to
-/// come and go than the copy does.
+/// The size in bytes from which [`StorageKind::Auto`] maps: below it, mapping and unmapping a
+/// window takes longer than the copy.
 const LEAST_MAPPED_BYTES: u64 = 1 << 20;
 
 /// Prepares `file`, found at `path`, for an object of `total_bytes` and
@@ -220,17 +216,16 @@ pub(crate) fn open(
     let positioned =
         |file| -> Arc<dyn Storage> { Arc::new(pwrite::PwriteStorage::new(file, Some(total))) };
     if total == 0 {
-        return Ok(Opened { storage: positioned(file), fallback: None, unmapped: None });
+        return Ok(Opened::plain(positioned(file)));
     }
 
     let file_system = FileSystem::of(&file).map_err(|e| Error::io("cannot examine", path, e))?;
     if file_system.reports_exactly() {
         refuse_beyond_free(&file, path, total, facts.disk_bytes())?;
     }
-    // To reserve memory takes as long as to fill it, one page after the other while the
-    // network waits: of 0.66 s for 1 GiB into tmpfs it was 0.11. There is room for it now,
-    // and whoever writes where there is none any more is told. A page that a mapping
-    // brings in stays.
+    // Reserving memory takes as long as filling it, one page after the other while the network
+    // waits: 0.11 s of 0.66 s for 1 GiB into tmpfs. There is room for it now, and a write that
+    // finds none later returns an error. A page that a mapping brings in stays.
     let in_memory = file_system.is_memory() && allocation == Allocation::Auto;
     if in_memory || allocation == Allocation::Sparse {
         file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
@@ -239,7 +234,7 @@ pub(crate) fn open(
             Ok(()) => {}
             Err(refusal) if is_unsupported(&refusal) && allocation == Allocation::Reserve => {
                 return Err(Error::io("cannot reserve space for", path, refusal)
-                    .with_hint("this file system has no fallocate: use --file-allocation auto"));
+                    .with_hint(Hint::CannotReserve));
             }
             Err(refusal) if is_unsupported(&refusal) => {
                 file.set_len(total).map_err(|e| Error::io("cannot set the length of", path, e))?;
@@ -247,11 +242,8 @@ pub(crate) fn open(
                     "positioned writes into unreserved space are used: {file_system} cannot reserve \
                      blocks, so the disk may turn out to be full midway"
                 );
-                return Ok(Opened {
-                    storage: positioned(file),
-                    fallback: Some(fallback),
-                    unmapped: None,
-                });
+                let opened = Opened::plain(positioned(file));
+                return Ok(Opened { fallback: Some(fallback), ..opened });
             }
             Err(refusal) => {
                 // A failed fallocate may have lengthened the file as far as it got.
@@ -264,9 +256,7 @@ pub(crate) fn open(
         return Ok(Opened::positioned(positioned(file), kind, "the object is small"));
     }
     Ok(match obstacle(&file, file_system, total, allocation) {
-        _ if kind == StorageKind::Pwrite => {
-            Opened { storage: positioned(file), fallback: None, unmapped: None }
-        }
+        _ if kind == StorageKind::Pwrite => Opened::plain(positioned(file)),
         Some(why) => Opened::positioned(positioned(file), kind, &why),
         None => {
             if facts.len_bytes() == 0 {
@@ -275,23 +265,19 @@ pub(crate) fn open(
                     refused(&file, path, total, refusal)
                 })?;
             }
-            Opened {
-                storage: Arc::new(mmap::MmapStorage::new(file, total)),
-                fallback: None,
-                unmapped: None,
-            }
+            Opened::plain(Arc::new(mmap::MmapStorage::new(file, total)))
         }
     })
 }
 
-/// Writes the first byte of a file that has none yet: what refuses writes although it
-/// reserved blocks, such as a quota that is counted elsewhere, says why to a write and
-/// only raises a signal in a mapping.
+/// Writes the first byte of a file that has none yet: a file system that refuses writes although it
+/// reserved blocks, as with a quota that is counted elsewhere, gives a write its reason but only
+/// raises a signal in a mapping.
 fn try_writing(file: &File) -> io::Result<()> {
     os::file::write_all_at(file, &[0], 0)
 }
 
-/// The error for a file system that does not take `total` bytes.
+/// The error for a file system that does not accept `total` bytes.
 fn refused(file: &File, path: &Path, total: u64, refusal: io::Error) -> Error {
     let why = match refusal.kind() {
         io::ErrorKind::StorageFull => "the disk is full",
@@ -303,6 +289,10 @@ fn refused(file: &File, path: &Path, total: u64, refusal: io::Error) -> Error {
 }
 
 impl Opened {
+    fn plain(storage: Arc<dyn Storage>) -> Self {
+        Self { storage, fallback: None, unmapped: None }
+    }
+
     fn positioned(storage: Arc<dyn Storage>, kind: StorageKind, why: &str) -> Self {
         let fallback =
             (kind == StorageKind::Mmap).then(|| format!("positioned writes are used: {why}"));
@@ -311,10 +301,10 @@ impl Opened {
     }
 }
 
-/// A file at rest, to be read: through a map where it is local.
+/// A file at rest, for reading: through a map where it is local.
 ///
 /// # Errors
-/// When it cannot be examined.
+/// When the file cannot be examined.
 pub(crate) fn at_rest(file: Arc<File>) -> io::Result<Box<dyn Storage>> {
     let (len, remote) = (os::file::len_bytes(&file)?, FileSystem::of(&file)?.is_remote());
     Ok(if remote || !os::map::can_bring_in() || cfg!(not(target_pointer_width = "64")) {
@@ -385,10 +375,9 @@ pub(super) fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> 
     }
 }
 
-/// Says no where even the blocks kept for root would not do. Without this,
-/// fallocate takes every free block of the disk from everybody else before it
-/// fails. A file system that reports no size at all (tmpfs without a limit)
-/// is left to fallocate.
+/// Refuses where even the blocks kept for root would not do. Without this, fallocate takes every
+/// free block of the disk from everybody else before it fails. A file system that reports no size
+/// at all (tmpfs without a limit) is left to fallocate.
 fn refuse_beyond_free(file: &File, path: &Path, total: u64, owned_bytes: u64) -> Result<(), Error> {
     let Ok(space) = Space::around(file) else { return Ok(()) };
     if space.total_bytes > 0 && total.saturating_sub(owned_bytes) > space.free_bytes {
@@ -434,15 +423,15 @@ fn check_segment(segment: ByteRange, total: u64) -> io::Result<()> {
     ))
 }
 
-/// The error for a length that the object has not.
+/// The error for a length that is not the object's.
 fn other_length(total: u64, len_bytes: u64) -> io::Error {
     let (total, len) = differing(total, len_bytes);
     let message = format!("the object has {total}, its length cannot become {len}");
     io::Error::new(io::ErrorKind::InvalidInput, message)
 }
 
-/// An error value where a file that [`open`] made `total` bytes long is
-/// shorter now. Only another program can have done that.
+/// Returns an error where a file that [`open`] made `total` bytes long is shorter now. Only another
+/// program can have done that.
 fn check_not_truncated(file: &File, total: u64) -> io::Result<()> {
     let len = os::file::len_bytes(file)?;
     if len >= total {
@@ -479,8 +468,8 @@ mod tests {
         }
     }
 
-    /// Memory whose length can still be set and that takes no write: a mapping of it would
-    /// only raise signals.
+    /// Memory whose length can still be set but that refuses writes: a mapping of it would only
+    /// raise signals.
     #[test]
     fn what_takes_no_write_is_told_before_anything_is_mapped() {
         use rustix::fs::{MemfdFlags, SealFlags};
@@ -618,7 +607,7 @@ mod tests {
             for kind in [StorageKind::Auto, StorageKind::Pwrite] {
                 let error = open_at(Some(BEYOND), kind).unwrap_err();
                 assert_eq!(error.kind(), ErrorKind::DiskFull);
-                assert!(error.hint().unwrap().contains("ulimit -f"));
+                assert!(error.hint().unwrap().to_string().contains("ulimit -f"));
             }
             let (opened, _) = open_at(None, StorageKind::Auto).unwrap();
             let mut writer = opened.storage.segment_writer(ByteRange::new(0, u64::MAX)).unwrap();

@@ -1,6 +1,6 @@
-//! The storage that keeps nothing. What is written is counted and hashed by
-//! its callers as everywhere else, and forgotten: what a transfer costs without
-//! a disk.
+//! The storage that keeps nothing. Its callers count and hash the bytes as
+//! everywhere else, and it forgets them: this shows what a transfer costs
+//! without a disk.
 
 use std::io;
 

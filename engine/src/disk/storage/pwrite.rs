@@ -66,7 +66,7 @@ impl Storage for PwriteStorage {
     }
 }
 
-/// What keeps a write from going where it must not.
+/// The bound that keeps a write from going where it must not.
 enum Bound {
     /// The file has this length.
     Total(u64),
@@ -96,9 +96,9 @@ impl SegmentWriter for Writer {
     }
 }
 
-/// Writes to a file that is to be `total` bytes long. A shorter one was
-/// truncated by someone else, and writing on would give it its length back
-/// with a hole of zeros in it.
+/// Writes to a file that is to be `total` bytes long. If it is shorter, someone
+/// else truncated it, and writing on would restore its length with a hole of
+/// zeros in it.
 pub(super) fn write_into_length(
     file: &File,
     total: u64,

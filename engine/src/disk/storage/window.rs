@@ -1,22 +1,21 @@
-//! The part of an object that is in memory: what came and the reader of a
-//! [`crate::ByteStream`] has not taken yet.
+//! The part of an object that is in memory: the bytes that have arrived and that the
+//! reader of a [`crate::ByteStream`] has not taken yet.
 //!
 //! Memory is bounded twice. The planner leases nothing beyond the window, and a
-//! fetcher that comes to its end all the same (one plain stream has one lease
-//! without an end) waits before it polls its body. Neither can deadlock: the
-//! bytes that the reader needs next are always inside the window, and the
-//! writers never wait for the reader, so what they hold of the engine's budget
-//! comes free by itself.
+//! fetcher that reaches its end all the same (one plain stream has one lease without
+//! an end) waits before it polls its body. Neither can deadlock: the bytes that the
+//! reader needs next are always inside the window, and the writers never wait for the
+//! reader, so their share of the engine's budget comes free by itself.
 //!
-//! What was given out cannot be taken back. So the window outlives the version
-//! of the object that is stored in it: it says how far the reader is, and of
-//! what is fetched again it keeps only what the reader has not got.
+//! Bytes that were given out cannot be taken back. So the window outlives the version
+//! of the object that is stored in it: it records how far the reader is, and of bytes
+//! that are fetched again it keeps only those that the reader has not got.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -24,16 +23,17 @@ use super::{SegmentWriter, Storage, check_inside};
 use crate::disk::hasher::Hasher;
 use crate::disk::prove::RepeatProof;
 use crate::disk::readable::Alarm;
+use crate::lock::Lock;
 use crate::model::config::DigestAlgorithm;
 use crate::model::range::ByteRange;
 
-/// Memory is taken in blocks of so many bytes, or of a segment if that is less.
+/// Memory is taken in blocks of this size, or of a segment if that is less.
 const BLOCK_BYTES: u64 = 256 << 10;
 
-/// Less of an object shows nothing of it: objects that differ begin alike.
+/// A smaller sample of an object proves nothing: different objects begin alike.
 const LEAST_SAMPLE_BYTES: u64 = 64 << 10;
 
-/// The driver is woken each time the reader took another such part of the window.
+/// The driver is woken when the reader has taken another such part of the window.
 const STEPS: u64 = 64;
 
 /// A run of bytes that follow each other, within one block of the object.
@@ -53,8 +53,8 @@ struct State {
     end: Option<u64>,
 }
 
-/// What is kept of the bytes that were given out, to show by them that another URL has
-/// the same: the last whole block, and one chosen at random, each with its offset.
+/// Samples of the bytes that were given out, to show that another URL has the same:
+/// the last whole block, and one chosen at random, each with its offset.
 #[derive(Debug, Default)]
 struct Kept {
     last: Option<(u64, Bytes)>,
@@ -64,7 +64,7 @@ struct Kept {
 }
 
 impl Kept {
-    /// Of all blocks before the last one each is as likely to be the other.
+    /// Each block before the last one is equally likely to be the other sample.
     fn add(&mut self, start: u64, bytes: Bytes) {
         if let Some(before) = self.last.replace((start, bytes)) {
             self.count += 1;
@@ -76,29 +76,25 @@ impl Kept {
 }
 
 /// See the module's documentation.
+#[derive(Default)]
 pub(crate) struct Window {
     capacity_bytes: u64,
-    state: Mutex<State>,
+    state: Lock<State>,
     /// The first byte that the reader has not got. Changed under the state's lock.
     given: AtomicU64,
-    /// The same, of what was hashed as well.
+    /// The first byte that the reader has not got or that is not hashed yet.
     passed: AtomicU64,
     abandoned: AtomicBool,
-    digests: Mutex<Vec<(DigestAlgorithm, Hasher)>>,
-    kept: Mutex<Kept>,
+    digests: Lock<Vec<(DigestAlgorithm, Hasher)>>,
+    kept: Lock<Kept>,
     room: Alarm,
 }
 
-/// What [`Window::take`] gives.
+/// The result of [`Window::take`].
 pub(crate) struct Taken {
     pub(crate) bytes: Bytes,
-    /// Whether the driver is to be told.
+    /// Whether to tell the driver.
     pub(crate) step: bool,
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Plain data that is whole between any two statements.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Window {
@@ -110,105 +106,96 @@ impl fmt::Debug for Window {
 impl Window {
     /// A window of `capacity_bytes`, at the object's start.
     pub(crate) fn new(capacity_bytes: u64) -> Self {
-        Self {
-            capacity_bytes,
-            state: Mutex::default(),
-            given: AtomicU64::new(0),
-            passed: AtomicU64::new(0),
-            abandoned: AtomicBool::new(false),
-            digests: Mutex::default(),
-            kept: Mutex::default(),
-            room: Alarm::default(),
-        }
+        Self { capacity_bytes, ..Self::default() }
     }
 
     pub(crate) fn capacity_bytes(&self) -> u64 {
         self.capacity_bytes
     }
 
-    /// The first byte that was not given out.
+    /// The first byte that has not been given out.
     pub(crate) fn given(&self) -> u64 {
         self.given.load(Ordering::SeqCst)
     }
 
     /// Storage for an object that is about to be fetched, from its first byte on.
     pub(crate) fn storage(self: &Arc<Self>, segment_size_bytes: u64) -> Arc<dyn Storage> {
-        lock(&self.state).block_bytes = BLOCK_BYTES.min(segment_size_bytes);
+        self.state.lock().block_bytes = BLOCK_BYTES.min(segment_size_bytes);
         Arc::new(WindowStorage(Arc::clone(self)))
     }
 
-    /// Has what is given out hashed by these algorithms, unless something was
+    /// Has the bytes that are given out hashed by these algorithms, unless some were
     /// given out before.
     pub(crate) fn hash(&self, algorithms: impl IntoIterator<Item = DigestAlgorithm>) {
         if self.given() == 0 {
-            *lock(&self.digests) = algorithms.into_iter().map(|of| (of, Hasher::new(of))).collect();
+            *self.digests.lock() = algorithms.into_iter().map(|of| (of, Hasher::new(of))).collect();
         }
     }
 
-    /// Which bytes are kept as samples follows from `seed`.
+    /// Makes `seed` decide which bytes are kept as samples.
     pub(crate) fn choose_by(&self, seed: u64) {
-        lock(&self.kept).random = fastrand::Rng::with_seed(seed);
+        self.kept.lock().random = fastrand::Rng::with_seed(seed);
     }
 
-    /// Whether this is one of them.
+    /// Whether the bytes given out are hashed by this algorithm.
     pub(crate) fn hashes(&self, algorithm: DigestAlgorithm) -> bool {
-        lock(&self.digests).iter().any(|(of, _)| *of == algorithm)
+        self.digests.lock().iter().any(|(of, _)| *of == algorithm)
     }
 
-    /// The digests of all that was given out, once. What was fetched twice may
-    /// differ: these are of what the reader got.
+    /// The digests of all that was given out; they can be taken once. Bytes fetched
+    /// twice may differ: these digests are of what the reader got.
     pub(crate) fn digests(&self) -> Vec<(DigestAlgorithm, Vec<u8>)> {
-        let hashers = std::mem::take(&mut *lock(&self.digests));
+        let hashers = std::mem::take(&mut *self.digests.lock());
         hashers.into_iter().map(|(of, hasher)| (of, hasher.finish())).collect()
     }
 
-    /// Bytes of the object as it was received, with their offsets: of those that were
-    /// given out, or, before a whole block of them was, of those that were not.
+    /// Bytes of the object as it was received, with their offsets: from those that
+    /// were given out, or, until a whole block of them was, from those that were not.
     pub(crate) fn samples(&self) -> Vec<(u64, Bytes)> {
-        let kept = lock(&self.kept);
+        let kept = self.kept.lock();
         let given: Vec<_> = kept.last.iter().chain(&kept.another).cloned().collect();
         if !given.is_empty() {
             return given;
         }
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let enough = LEAST_SAMPLE_BYTES.min(state.block_bytes);
         let blocks = state.blocks.values().filter(|block| block.bytes.len() as u64 >= enough);
         let block = blocks.max_by_key(|block| block.bytes.len());
         block.map(|it| (it.start, Bytes::copy_from_slice(&it.bytes))).into_iter().collect()
     }
 
-    /// What a repetition of the stream must begin with: what was given out, where
-    /// its BLAKE3 is computed.
+    /// Proof that a repetition of the stream begins with the bytes that were given
+    /// out, where their BLAKE3 is computed.
     pub(crate) fn repeat_proof(&self) -> Option<RepeatProof> {
-        let digests = lock(&self.digests);
+        let digests = self.digests.lock();
         let hash = digests.iter().find_map(|(_, hasher)| hasher.blake3_so_far())?;
         Some(RepeatProof::new(self.passed.load(Ordering::SeqCst), hash))
     }
 
-    /// Forgets what was not given out; nobody stores at this time.
+    /// Forgets the bytes that were not given out; nobody may store meanwhile.
     pub(crate) fn clear(&self) {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         *state = State::default();
     }
 
-    /// The object ends here: all of it was received.
+    /// Sets the object's end: all of it was received.
     pub(crate) fn set_end(&self, end: u64) {
-        lock(&self.state).end = Some(end);
+        self.state.lock().end = Some(end);
     }
 
     /// Whether everything was given out. False before the end is known.
     pub(crate) fn is_drained(&self) -> bool {
-        lock(&self.state).end.is_some_and(|end| self.passed.load(Ordering::SeqCst) >= end)
+        self.state.lock().end.is_some_and(|end| self.passed.load(Ordering::SeqCst) >= end)
     }
 
-    /// The next bytes, if they are here. For one reader.
+    /// The next bytes, if they have arrived. For one reader.
     pub(crate) fn take(&self) -> Option<Taken> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let given = self.given();
         let size = state.block_bytes;
         let number = given.checked_div(size)?;
         let block = state.blocks.get(&number)?;
-        // What is fetched again may not have come so far.
+        // Bytes that are fetched again may not have reached this point.
         let from = usize::try_from(given.checked_sub(block.start)?).ok()?;
         if from >= block.bytes.len() {
             return None;
@@ -219,24 +206,24 @@ impl Window {
             let block = state.blocks.remove(&number)?;
             let freed = block.bytes.len() as u64;
             let bytes = Bytes::from(block.bytes);
-            lock(&self.kept).add(block.start, bytes.clone());
+            self.kept.lock().add(block.start, bytes.clone());
             (bytes.slice(from..), freed)
         } else {
-            // More may follow it, so it stays, with what was given out of it.
+            // More may follow, so the block stays, with what was given out of it.
             (Bytes::copy_from_slice(&block.bytes[from..]), 0)
         };
         state.held_bytes -= freed;
         self.given.store(end, Ordering::SeqCst);
         drop(state);
         self.room.ring();
-        let mut digests = lock(&self.digests);
+        let mut digests = self.digests.lock();
         for (_, hasher) in &mut *digests {
             hasher.update(&bytes);
         }
         self.passed.store(end, Ordering::SeqCst);
         drop(digests);
-        // Only now: the end may have been set meanwhile by who then saw less.
-        let at_end = lock(&self.state).end.is_some_and(|last| end >= last);
+        // Read only now: whoever set the end meanwhile saw fewer bytes passed.
+        let at_end = self.state.lock().end.is_some_and(|last| end >= last);
         let step = (self.capacity_bytes / STEPS).max(1);
         let step = given == 0 || at_end || given / step != end / step;
         Some(Taken { bytes, step })
@@ -248,22 +235,22 @@ impl Window {
         self.room.wait(|| inside().then_some(())).await;
     }
 
-    /// Whether the reader is what everything waits for.
+    /// Whether everything is waiting for the reader.
     pub(crate) fn is_reader_slow(&self) -> bool {
-        let state = lock(&self.state);
+        let state = self.state.lock();
         let Some(number) = self.given().checked_div(state.block_bytes) else { return false };
         let next = state.blocks.get(&number);
         let here = next.is_some_and(|next| next.start + next.bytes.len() as u64 > self.given());
         here && state.held_bytes > self.capacity_bytes / 2
     }
 
-    /// Bytes that are in memory.
+    /// How many bytes are in memory.
     #[cfg(test)]
     pub(crate) fn held_bytes(&self) -> u64 {
-        lock(&self.state).held_bytes
+        self.state.lock().held_bytes
     }
 
-    /// Nobody will take anything any more.
+    /// Notes that nobody will take anything any more.
     pub(crate) fn abandon(&self) {
         self.abandoned.store(true, Ordering::SeqCst);
     }
@@ -273,7 +260,7 @@ impl Window {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        let mut state = lock(&self.state);
+        let mut state = self.state.lock();
         let given = self.given();
         let known = given.saturating_sub(offset).min(data.len() as u64);
         let mut data = &data[usize::try_from(known).unwrap_or(data.len())..];
@@ -380,8 +367,8 @@ mod tests {
         write(&storage, 100..1024);
         assert_eq!(taken(&window), object(100..2048));
         assert_eq!(window.given(), 2048);
-        assert_eq!(lock(&window.state).held_bytes, 0);
-        assert!(lock(&window.state).blocks.is_empty());
+        assert_eq!(window.state.lock().held_bytes, 0);
+        assert!(window.state.lock().blocks.is_empty());
     }
 
     #[test]
@@ -394,7 +381,7 @@ mod tests {
         let storage = window.storage(SEGMENT);
         write(&storage, 0..400);
         assert!(window.take().is_none());
-        // Of the same segment, by another writer: it follows all the same.
+        // Another writer of the same segment: it continues all the same.
         let mut writer = storage.segment_writer(ByteRange::new(0, SEGMENT)).unwrap();
         writer.write(400, &object(400..1024)).unwrap();
         assert_eq!(taken(&window), object(700..1024));
@@ -409,7 +396,7 @@ mod tests {
         write(&storage, 0..1024);
         write(&storage, 1024..1500);
         assert_eq!(taken(&window), object(0..1500));
-        // Too late for another one.
+        // It is too late for another algorithm.
         window.hash([]);
         let mut whole = Hasher::new(DigestAlgorithm::Sha256);
         whole.update(&object(0..1500));

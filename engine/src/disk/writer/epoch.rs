@@ -1,4 +1,4 @@
-//! Where bytes go: one epoch of a download, and the way in for its fetchers.
+//! Where bytes go: one epoch of a download, and how its fetchers hand bytes in.
 
 use std::io;
 use std::sync::Arc;
@@ -13,33 +13,34 @@ use crate::disk::storage::Storage;
 use crate::disk::storage::window::Window;
 use crate::model::layout::Layout;
 
-/// One epoch of one download: from its start, or a restart from zero, to the
-/// close at the writers.
+/// One epoch of one download: from its start, or a restart from zero, until the
+/// writers close it.
 pub(crate) struct Epoch {
     pub(super) id: u64,
-    pub(super) storage: Arc<dyn Storage>,
-    /// What that storage is, where it is in memory.
-    window: Option<Arc<Window>>,
-    pub(super) layout: Layout,
-    /// Whether segments are hashed.
-    pub(super) digest: bool,
-    /// Whether the storage is only memory: no thread is needed to store there, and
-    /// what is hashed is hashed when all of it is there.
+    pub(in crate::disk) storage: Arc<dyn Storage>,
+    /// The storage again, where it is a window in memory.
+    pub(in crate::disk) window: Option<Arc<Window>>,
+    pub(in crate::disk) layout: Layout,
+    /// Whether segments are hashed, as they are stored or once all of them are.
+    pub(in crate::disk) digest: bool,
+    /// Whether the storage is only memory: storing there needs no thread, and
+    /// hashing waits until all of it is there.
     pub(super) at_once: bool,
     reports: Arc<dyn Reports>,
     pub(super) accepting: AtomicBool,
     pub(super) failed: AtomicBool,
-    /// One bit for each writer that was told to close. A chunk that was sent
-    /// while the epoch was being closed is not stored after all.
+    /// One bit for each writer that was told to close. A chunk that was sent while
+    /// the epoch was being closed is not stored any more.
     pub(super) closed: AtomicU64,
     pub(super) stored_bytes: AtomicU64,
-    /// For readers.
-    pub(super) readable: Arc<Readable>,
+    /// Tells readers what is stored.
+    pub(in crate::disk) readable: Arc<Readable>,
 }
 
 impl Epoch {
     pub(in crate::disk) fn new(
-        (storage, window): (Arc<dyn Storage>, Option<Arc<Window>>),
+        storage: Arc<dyn Storage>,
+        window: Option<Arc<Window>>,
         layout: Layout,
         digest: bool,
         at_once: bool,
@@ -63,29 +64,7 @@ impl Epoch {
         }
     }
 
-    pub(in crate::disk) fn layout(&self) -> Layout {
-        self.layout
-    }
-
-    /// Whether segments are hashed, as they are stored or when all of them are.
-    pub(in crate::disk) fn digest(&self) -> bool {
-        self.digest
-    }
-
-    pub(in crate::disk) fn storage(&self) -> &Arc<dyn Storage> {
-        &self.storage
-    }
-
-    pub(in crate::disk) fn window(&self) -> Option<&Arc<Window>> {
-        self.window.as_ref()
-    }
-
-    /// What readers are told of.
-    pub(in crate::disk) fn readable(&self) -> &Readable {
-        &self.readable
-    }
-
-    /// How many bytes were stored in this epoch.
+    /// How many bytes this epoch has stored.
     pub(in crate::disk) fn stored_bytes(&self) -> u64 {
         self.stored_bytes.load(Ordering::Relaxed)
     }
@@ -108,7 +87,7 @@ pub(crate) struct Sink {
     writers: Writers,
 }
 
-/// The download has ended, or a writer thread has: nothing was stored.
+/// The download has ended, or a writer thread has; nothing was stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SinkClosed;
 
@@ -122,22 +101,22 @@ impl Sink {
         self.writers.budget()
     }
 
-    /// Waits until there is a place for the byte at `position`. At once, except
-    /// where bytes are kept in memory until somebody takes them.
+    /// Waits until there is room for the byte at `position`. Returns at once,
+    /// except where bytes are kept in memory until somebody takes them.
     pub(crate) async fn has_room(&self, position: u64) {
         if let Some(window) = &self.epoch.window {
             window.has_room(position).await;
         }
     }
 
-    /// Hands over the bytes in `pieces`, which follow each other from `offset`
-    /// on, counted from the object's first byte. Inside a segment each call
-    /// begins where the last one ended. `permit` covers the bytes and is given
-    /// back once they are stored.
+    /// Hands over the bytes in `pieces`, which follow each other from `offset` on,
+    /// counted from the object's first byte. Inside a segment each call begins
+    /// where the last one ended. `permit` covers the bytes and is released once
+    /// they are stored.
     ///
     /// # Errors
-    /// [`SinkClosed`] when the download ended. A failure to store is told as
-    /// an event.
+    /// [`SinkClosed`] when the download has ended. A failure to store is reported
+    /// as an event.
     pub(crate) fn store(
         &self,
         offset: u64,

@@ -8,8 +8,8 @@ use super::{Held, Part, call};
 use crate::disk::storage::{Checkpoints, SegmentWriter, Storage};
 use crate::model::range::ByteRange;
 
-/// Answers as the storage does. A panic in it is an I/O error of that call, so that the
-/// writer threads, which all downloads of an engine share, live on.
+/// Answers as the storage does. A panic in it becomes an I/O error of that call, so that the writer
+/// threads, which all downloads of an engine share, live on.
 pub(crate) struct GuardedStorage {
     storage: Held<Arc<dyn Storage>>,
     name: &'static str,
@@ -25,7 +25,7 @@ impl GuardedStorage {
         self.storage.look(|storage| of(&**storage))?
     }
 
-    /// A call of the storage's checkpoints, which it has.
+    /// Calls the storage's checkpoints, which it has.
     fn of_checkpoints<T>(
         &self,
         of: impl FnOnce(&dyn Checkpoints) -> io::Result<T>,
@@ -37,7 +37,7 @@ impl GuardedStorage {
     }
 }
 
-/// Its name only: what a program's own `Debug` shows is nobody's business here.
+/// Shows only its name: what a program's own `Debug` shows is nobody's business here.
 impl fmt::Debug for GuardedStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("Storage").field(&self.name).finish()
@@ -78,7 +78,7 @@ impl Storage for GuardedStorage {
     }
 
     fn checkpoints(&self) -> Option<&dyn Checkpoints> {
-        // One that panics when it is asked is asked again by `load`, which has an error.
+        // A storage that panics here is asked again by `load`, which can return an error.
         let has = self.storage.look(|storage| storage.checkpoints().is_some());
         has.unwrap_or(true).then_some(self)
     }

@@ -9,16 +9,18 @@ use bytes::Bytes;
 use http::Request;
 
 use super::{Held, Panicked, Part, call, future};
-use crate::net::transport::{Answering, Body, Transport, TransportError, TransportErrorKind};
+use crate::net::transport::{
+    Answering, Body, PathChanges, Transport, TransportError, TransportErrorKind,
+};
 
 impl From<Panicked> for TransportError {
     fn from(panicked: Panicked) -> Self {
-        Self::new(TransportErrorKind::Panicked, panicked.to_string())
+        Self::new(TransportErrorKind::Panicked, panicked.to_string()).with_source(panicked)
     }
 }
 
-/// Answers as the transport does. A panic in it is an error of that request, since
-/// nothing else would tell the download that no answer comes.
+/// Answers as the transport does. A panic in it becomes an error of that request, since nothing
+/// else would tell the download that no answer comes.
 pub(crate) struct GuardedTransport(Arc<dyn Transport>);
 
 impl GuardedTransport {
@@ -27,7 +29,7 @@ impl GuardedTransport {
     }
 }
 
-/// Nothing: what a program's own `Debug` shows is nobody's business here.
+/// Shows nothing: what a program's own `Debug` shows is nobody's business here.
 impl fmt::Debug for GuardedTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Transport")
@@ -44,6 +46,13 @@ impl Transport for GuardedTransport {
                     Box::pin(GuardedBody(Held::new(Part::Transport, body)));
                 body
             }))
+        })
+    }
+
+    fn path_changes(&self) -> Option<PathChanges> {
+        call(Part::Transport, || self.0.path_changes()).unwrap_or_else(|panicked| {
+            tracing::error!("{panicked} when it was asked for changes of the way");
+            None
         })
     }
 

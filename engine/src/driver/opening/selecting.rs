@@ -1,5 +1,5 @@
-//! Parts of an object: what is asked for and what is answered count from the
-//! object's first byte, everything else from the first byte that is wanted.
+//! Parts of an object: requests and responses count from the object's first
+//! byte, everything else from the first wanted byte.
 
 use super::Opening;
 use crate::model::error::ErrorKind;
@@ -11,9 +11,9 @@ use crate::model::selection::{Selected, Selection};
 use crate::model::size::exact_words;
 
 impl Opening {
-    /// The bytes of the object that a lease of `range` asks for. Where the wanted
-    /// bytes do not follow each other there, the first ones that do: a shorter
-    /// response than asked for is nothing unusual.
+    /// The bytes of the object that a lease of `range` asks for. If these are
+    /// not contiguous, only the first ones that are: a shorter response than
+    /// asked for is nothing unusual.
     pub(in crate::driver) fn in_object(
         &self,
         selection: Option<&Selection>,
@@ -35,11 +35,11 @@ impl Opening {
         self.selected.as_ref().map(|selected| selected.object_bytes).or(total)
     }
 
-    /// The verdict on a response to a request for `wanted`, as if the wanted bytes were the
-    /// object, and what is to be told of a range that the object has not all of.
+    /// The verdict on a response to a request for `wanted`, as if the wanted bytes were the object,
+    /// and a message about a range that is only partly in the object.
     ///
     /// # Errors
-    /// When the object has not the bytes that are wanted.
+    /// When the object does not have the wanted bytes.
     pub(in crate::driver) fn select(
         &mut self,
         selection: Option<&Selection>,
@@ -91,7 +91,7 @@ impl Opening {
 }
 
 /// The part of `wanted` that is in a response with `got` of the object; nothing
-/// where that was only asked for its size.
+/// if the request was only for the size.
 fn answered(selected: &Selected, wanted: ByteRange, got: ByteRange) -> ByteRange {
     match selected.in_object(wanted).filter(|of| of.start() == got.start()) {
         Some(of) => ByteRange::new(wanted.start(), wanted.start() + of.len().min(got.len())),
@@ -99,8 +99,8 @@ fn answered(selected: &Selected, wanted: ByteRange, got: ByteRange) -> ByteRange
     }
 }
 
-/// The total of what is downloaded, of an object of `total` bytes. Of another
-/// object only that it is another one matters.
+/// The number of wanted bytes in an object of `total` bytes. Of another object
+/// it matters only that it is another one.
 fn local_total(selected: &Selected, total: Option<u64>) -> Option<u64> {
     if total == Some(selected.object_bytes) { selected.len_bytes() } else { total }
 }

@@ -7,22 +7,22 @@ use super::{Host, Member};
 /// A download's part in one host.
 #[derive(Debug)]
 pub(super) struct HostPlace {
-    /// Which one.
+    /// The host's index.
     pub(super) host: usize,
-    /// As it was told: connections at work, and how many it could use at most.
+    /// As given: connections at work, and how many it could use at most.
     pub(super) in_use: usize,
     pub(super) limit: usize,
-    /// So many are kept for it; those in use are among them.
+    /// The connections that are kept for it, including those in use.
     pub(super) granted: usize,
     /// It may begin something new while fewer than these are in use.
     pub(super) allowed: usize,
-    /// What it should have of the host.
+    /// Its share of the host.
     pub(super) share: usize,
 }
 
 impl Member {
-    /// So many may be in use at each place: what is kept there, but beyond its share
-    /// nothing that it could have where its share is.
+    /// How many may be in use at each place: those that are kept there, without
+    /// those beyond its share that it could have where its share is.
     pub(super) fn allowed_at(&self, hosts: &[Host], most: usize) -> Vec<usize> {
         let room = |place: &HostPlace| most.saturating_sub(hosts[place.host].granted);
         let back = |place: &HostPlace| place.share.saturating_sub(place.granted).min(room(place));
@@ -35,15 +35,15 @@ impl Member {
         self.places.iter().map(allowed).collect()
     }
 
-    /// What it could take of its share at one of its places, were there room.
+    /// How much of its share it could take at one of its places, if there were room.
     pub(super) fn lacking_at(&self, place: &HostPlace) -> usize {
         let at_all = self.share.saturating_sub(self.grant.connections);
         place.share.saturating_sub(place.granted).min(at_all)
     }
 }
 
-/// Where a download's next connection goes: of the hosts at which it could use one
-/// more, that which is wanted least; of equal ones that with the most left.
+/// The place of a download's next connection: among the hosts at which it could use one more, the
+/// one that is wanted least; among equal ones, the one with the most left.
 pub(super) fn next_place<'a>(
     places: &'a mut [HostPlace],
     hosts: &[Host],

@@ -10,6 +10,8 @@ use url::Host;
 use crate::model::error::{Error, ErrorKind};
 
 /// Which addresses of a name are used.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum IpFamily {
     /// IPv4 only.
@@ -50,7 +52,7 @@ impl FromStr for Interface {
         if let Ok(address) = text.trim_matches(['[', ']']).parse() {
             return Ok(Self::Address(address));
         }
-        // Linux bounds names by 15 bytes; no system has such names as these.
+        // Linux limits names to 15 bytes; no system has names like these.
         if text.is_empty() || text.contains(['/', '\0']) || text.contains(char::is_whitespace) {
             return Err(Error::new(
                 ErrorKind::InvalidInput,
@@ -59,6 +61,15 @@ impl FromStr for Interface {
             .with_hint("write a name such as eth0, or an address of this machine"));
         }
         Ok(Self::Name(text.to_owned()))
+    }
+}
+
+impl fmt::Display for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(name) => f.write_str(name),
+            Self::Address(address) => write!(f, "{address}"),
+        }
     }
 }
 
@@ -101,9 +112,22 @@ impl FromStr for HostAddress {
     }
 }
 
-/// Who the client is in TLS: PEM files with a certificate (and its chain) and
-/// its private key. Shown to every server that asks for one; the key never
+impl fmt::Display for HostAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.host, self.port)?;
+        for (place, address) in self.addresses.iter().enumerate() {
+            let comma = if place == 0 { "" } else { "," };
+            write!(f, "{comma}{address}")?;
+        }
+        Ok(())
+    }
+}
+
+/// The client's identity in TLS: PEM files with a certificate (and its chain)
+/// and its private key. Shown to every server that asks for one; the key never
 /// leaves the machine.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(deny_unknown_fields))]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// The certificate, then those that lead to an authority.
@@ -113,19 +137,22 @@ pub struct ClientCertificate {
 }
 
 /// Which version of HTTP is spoken.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[non_exhaustive]
 pub enum HttpVersion {
-    /// HTTP/1.1; HTTP/2 with servers that refuse TLS without it. HTTP/1.1 is
-    /// the faster one for large objects: each connection has its own congestion
-    /// window, which streams over one connection share.
+    /// HTTP/1.1, but HTTP/2 with servers that refuse TLS without it, and for small
+    /// objects where several downloads run at a time and the server offers it in
+    /// TLS. HTTP/1.1 is faster for large objects: each connection has its own
+    /// congestion window, which HTTP/2 streams on one connection share.
     #[default]
     Auto,
     /// HTTP/1.1 only.
     Http1,
-    /// HTTP/2: offered in TLS, where HTTP/1.1 remains for servers without it,
-    /// and spoken unasked in the clear (RFC 9113 section 3.3), except to an
-    /// HTTP proxy, which gets HTTP/1.1.
+    /// HTTP/2: offered in TLS, with HTTP/1.1 for servers that lack it, and
+    /// spoken unasked in the clear (RFC 9113 section 3.3), except to an HTTP
+    /// proxy, which gets HTTP/1.1.
     #[cfg(feature = "http2")]
     Http2,
 }

@@ -7,8 +7,8 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::range::ByteRange;
 use crate::model::size::differing;
 
-/// Smaller pieces are refused, in bytes: their digests would be a good part of
-/// what they prove.
+/// Smaller pieces are refused, in bytes: their digests would be large beside the
+/// data that they prove.
 const MIN_PIECE_BYTES: u64 = 4 << 10;
 /// More pieces than these are refused.
 const MAX_PIECES: usize = 1 << 20;
@@ -17,7 +17,7 @@ const MAX_PIECES: usize = 1 << 20;
 /// as Metalink (RFC 5854 section 4.2.13) has them.
 ///
 /// With them bad bytes are found as soon as their piece is here, and only that
-/// is fetched again, from another source if there is one.
+/// piece is fetched again, from another source if there is one.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Pieces {
     algorithm: DigestAlgorithm,
@@ -31,8 +31,8 @@ impl Pieces {
     /// at most 1,048,576.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] for other numbers, and for a digest that has
-    /// not the algorithm's length.
+    /// [`ErrorKind::InvalidInput`] for other numbers, and for a digest that
+    /// does not have the algorithm's length.
     pub fn new<D: AsRef<[u8]>>(
         algorithm: DigestAlgorithm,
         piece_bytes: u64,
@@ -82,7 +82,7 @@ impl Pieces {
         self.digests.len() / self.algorithm.digest_bytes()
     }
 
-    /// Whether an object of `total_bytes` has so many pieces.
+    /// Whether an object of `total_bytes` has this many pieces.
     pub(crate) fn fit(&self, total_bytes: u64) -> bool {
         total_bytes.div_ceil(self.piece_bytes) == self.count() as u64
     }

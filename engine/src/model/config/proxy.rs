@@ -9,10 +9,10 @@ use crate::model::charset::percent_decode;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::redact::redact_url;
 
-/// The port of a proxy whose URL has none, as curl has it; 443 over TLS.
+/// The port of a proxy whose URL has none, as in curl; 443 over TLS.
 const DEFAULT_PORT: u16 = 1080;
 
-/// A name and an address of SOCKS have their length in one byte.
+/// SOCKS gives the length of a name or an address in one byte.
 const LONGEST_SOCKS_TEXT: usize = 255;
 
 /// What a proxy speaks.
@@ -52,8 +52,8 @@ impl ProxyKind {
 /// A proxy, parsed from `[SCHEME://][NAME[:PASS]@]HOST[:PORT]`.
 ///
 /// The scheme is `http`, `https`, `socks4`, `socks4a`, `socks5` or `socks5h`,
-/// `http` where it is left out; the port is 1080 then, 443 for `https`. Name
-/// and password may be percent-encoded. `Display` leaves them out.
+/// and `http` if it is left out; the default port is 1080, or 443 for `https`.
+/// Name and password may be percent-encoded. `Display` leaves them out.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Proxy {
     pub(crate) kind: ProxyKind,
@@ -65,14 +65,33 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// What it speaks.
+    /// The protocol that the proxy speaks.
     #[must_use]
     pub fn kind(&self) -> ProxyKind {
         self.kind
     }
 
-    /// The same, which errors say was chosen by this: a flag, a variable of the environment,
-    /// or a setting in a file.
+    /// What it is parsed from, with its login.
+    #[cfg(feature = "serde")]
+    pub(super) fn to_url(&self) -> String {
+        let encoded = |text: &str| -> String {
+            let as_it_is = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
+            let encode = |byte| match as_it_is(byte) {
+                true => char::from(byte).to_string(),
+                false => format!("%{byte:02X}"),
+            };
+            text.bytes().map(encode).collect()
+        };
+        let login = match &self.login {
+            None => String::new(),
+            Some((name, password)) if password.is_empty() => format!("{}@", encoded(name)),
+            Some((name, password)) => format!("{}:{}@", encoded(name), encoded(password)),
+        };
+        format!("{}://{login}{}:{}", self.kind.scheme(), self.host, self.port)
+    }
+
+    /// The same proxy, which errors describe as chosen by `who`: a flag, an environment
+    /// variable, or a setting in a file.
     #[must_use]
     pub fn chosen_by(self, who: impl Into<String>) -> Self {
         Self { chosen_by: Some(who.into()), ..self }
@@ -96,7 +115,7 @@ impl FromStr for Proxy {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         let (scheme, rest) = text.split_once("://").unwrap_or(("http", text));
-        // The login is not shown, wherever the rest of it goes wrong.
+        // The login is not shown, whichever part is wrong.
         let shown = redact_url(&format!("http://{rest}"));
         let shown = shown.strip_prefix("http://").unwrap_or_default().trim_end_matches('/');
         let invalid = |why: &str| {
@@ -158,13 +177,16 @@ impl FromStr for Proxy {
 }
 
 /// Which proxy requests go through, by their scheme and host. Without any, the
-/// default, all go directly.
+/// default, all requests go directly.
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(default, deny_unknown_fields))]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Proxies {
     /// For `http` URLs.
     pub http: Option<Proxy>,
     /// For `https` URLs.
     pub https: Option<Proxy>,
+    #[cfg_attr(feature = "serde", serde(with = "super::serialized::bypass"))]
     pub(crate) bypass: Vec<String>,
 }
 
@@ -175,8 +197,8 @@ impl Proxies {
         Self { http: Some(proxy.clone()), https: Some(proxy), bypass: Vec::new() }
     }
 
-    /// Hosts that are asked directly, as a list with commas or blanks between:
-    /// names, which mean their subdomains as well, addresses, networks such as
+    /// Hosts that are asked directly, as a list separated by commas or blanks:
+    /// names, which include their subdomains, addresses, networks such as
     /// `192.168.0.0/16`, or `*` alone for all hosts.
     #[must_use]
     pub fn bypassing(mut self, hosts: &str) -> Self {
@@ -193,10 +215,10 @@ impl Proxies {
         self
     }
 
-    /// The proxies of an environment, read as curl reads it: `http_proxy` only
-    /// in lower case, `https_proxy` and `HTTPS_PROXY`, for both else `all_proxy`
-    /// and `ALL_PROXY`; `no_proxy` and `NO_PROXY` as in [`Self::bypassing`].
-    /// Lower case counts more, and an empty variable is none.
+    /// The proxies of an environment, read as curl reads it: `http_proxy` only in lower case,
+    /// `https_proxy` and `HTTPS_PROXY`, and for both otherwise `all_proxy` and `ALL_PROXY`;
+    /// `no_proxy` and `NO_PROXY` as in [`Self::bypassing`]. Lower case takes precedence, and an
+    /// empty variable counts as unset.
     ///
     /// `variable` is the environment, such as `|name| std::env::var(name).ok()`.
     ///
@@ -215,7 +237,7 @@ impl Proxies {
                 value.parse::<Proxy>().map(|it| Some(it.chosen_by(name))).map_err(|error| {
                     let named = Error::new(error.kind(), format!("{name}: {error}"));
                     match error.hint() {
-                        Some(hint) => named.with_hint(hint),
+                        Some(hint) => named.with_hint(hint.clone()),
                         None => named,
                     }
                 })

@@ -5,7 +5,9 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{Checksum, DigestAlgorithm, Pieces, hex, unhex};
+use super::{Checksum, DigestAlgorithm, HostAddress, Interface, Pieces, hex, unhex};
+#[cfg(feature = "proxy")]
+use super::{Proxies, Proxy};
 use crate::model::selection::Selection;
 
 /// Types that are parsed from what they display.
@@ -25,7 +27,21 @@ macro_rules! as_text {
     )+};
 }
 
-as_text!(Checksum Selection);
+as_text!(Checksum Selection Interface HostAddress);
+
+#[cfg(feature = "proxy")]
+impl Serialize for Proxy {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.to_url().serialize(to)
+    }
+}
+
+#[cfg(feature = "proxy")]
+impl<'de> Deserialize<'de> for Proxy {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(D::Error::custom)
+    }
+}
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename = "Pieces", deny_unknown_fields)]
@@ -49,6 +65,20 @@ impl<'de> Deserialize<'de> for Pieces {
         let digests: Option<Vec<Vec<u8>>> = digests.iter().map(|digits| unhex(digits)).collect();
         let digests = digests.ok_or_else(|| D::Error::custom("a piece's digest is not hex"))?;
         Self::new(algorithm, piece_bytes, digests).map_err(D::Error::custom)
+    }
+}
+
+/// Hosts that are asked without a proxy, as one text.
+#[cfg(feature = "proxy")]
+pub mod bypass {
+    use super::*;
+
+    pub fn serialize<S: Serializer>(hosts: &[String], to: S) -> Result<S::Ok, S::Error> {
+        hosts.join(",").serialize(to)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<String>, D::Error> {
+        Ok(Proxies::default().bypassing(&String::deserialize(from)?).bypass)
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 #[cfg(doc)]
 use super::Planner;
 use crate::model::config::{Connections, RetryPolicy};
-use crate::model::error::{ErrorKind, NetworkCause};
+use crate::model::error::{Cause, ErrorKind, NetworkCause};
 use crate::model::event::NoticeCode;
+use crate::model::hint::Hint;
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::LeaseId;
@@ -20,11 +21,11 @@ pub type PlaceId = usize;
 /// What a download could use of one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlaceNeed {
-    /// Which one.
+    /// The host.
     pub place: PlaceId,
     /// Leases at work there.
     pub in_use: usize,
-    /// At most so many, were there no bound; no fewer than those at work.
+    /// The most leases it could use if nothing bounded them; no fewer than those at work.
     pub limit: usize,
 }
 
@@ -33,20 +34,20 @@ pub struct PlaceNeed {
 pub struct Settings {
     /// How many connections.
     pub connections: Connections,
-    /// Without a byte for this long a lease is given up.
+    /// A lease without a byte for this long is given up.
     pub stall_timeout: Duration,
-    /// The same for the first byte of all, which a server may have to make first.
+    /// The same for the very first byte, which a server may have to produce first.
     pub first_byte_timeout: Duration,
     /// Bounds of retrying.
     pub retry: RetryPolicy,
     /// The least share of the first response, which can carry the whole object.
     pub first_range_bytes: u64,
-    /// No smaller part is split off for another connection, in bytes; 0 for any.
+    /// No part smaller than this is split off for another connection, in bytes; 0 for any.
     pub min_split_bytes: u64,
-    /// Whether the caller set a limit on the speed: connections then wait for
-    /// that, and their silence says nothing.
+    /// Whether the caller limits the speed: connections then wait for the
+    /// limit, and their silence says nothing.
     pub speed_limited: bool,
-    /// Whether a response with the whole object is of no use.
+    /// Whether a response with the whole object is useless.
     pub ranges_only: bool,
     /// Whether a URL that is refused can be replaced by another one.
     pub refreshes: bool,
@@ -57,16 +58,18 @@ pub struct Settings {
 /// Why a download cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
-    /// What sort.
+    /// The sort of failure.
     pub kind: ErrorKind,
     /// The cause, in words.
     pub message: String,
     /// The HTTP status, where one caused it.
     pub status: Option<u16>,
-    /// What of the network failed, where that is known.
+    /// What part of the network failed, where that is known.
     pub cause: Option<NetworkCause>,
-    /// What to do about it, where that is known better than by its sort.
-    pub hint: Option<String>,
+    /// What to do about it, where more is known than its sort tells.
+    pub hint: Option<Hint>,
+    /// The underlying error, where that is known.
+    pub source: Option<Cause>,
     /// Whether another try will most likely end alike, though no server answered: see
     /// [`RetryPolicy::max_hopeless_attempts`].
     pub hopeless: bool,
@@ -76,10 +79,10 @@ impl Failure {
     /// A failure of which no more is known.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { kind, message, status: None, cause: None, hint: None, hopeless: false }
+        Self { kind, message, status: None, cause: None, hint: None, source: None, hopeless: false }
     }
 
-    /// The failure that an HTTP status is.
+    /// The failure that an HTTP status means.
     pub(super) fn of_status(status: u16) -> Self {
         let kind = match status {
             401 | 403 | 407 | 410 => ErrorKind::AccessDenied,
@@ -88,7 +91,7 @@ impl Failure {
         Self::new(kind, format!("the server answered {status}")).with_status(status)
     }
 
-    /// The same, by this HTTP status.
+    /// The same failure, with this HTTP status.
     #[must_use]
     pub fn with_status(self, status: u16) -> Self {
         Self { status: Some(status), ..self }
@@ -111,7 +114,7 @@ pub enum LeaseEnd {
         /// Whether it failed before the response.
         refused: bool,
     },
-    /// The connection stood, and closed or was reset before a response began.
+    /// The connection was established, and closed or was reset before a response began.
     Unanswered(Failure),
 }
 
@@ -131,7 +134,7 @@ pub enum Action {
     Fetch {
         /// The new lease.
         lease: LeaseId,
-        /// Whom to ask.
+        /// The source to ask.
         source: SourceId,
         /// What to ask for.
         range: Option<ByteRange>,
@@ -175,17 +178,17 @@ pub enum Action {
         /// Whether the identity of the object is forgotten as well.
         forget_identity: bool,
     },
-    /// Find out the URL of `source` again, from the original one, then call
+    /// Look up the URL of `source` again, from the original one, then call
     /// [`Planner::on_resolved`] or [`Planner::on_unresolved`].
     Resolve {
-        /// Which one is held until then.
+        /// The source, which is held until then.
         source: SourceId,
-        /// What it refused with, if that is the reason.
+        /// The failure it refused with, if that is the reason.
         refused: Option<Failure>,
-        /// Whether the original URL was asked again since it last brought a byte.
+        /// Whether the original URL was asked already since the source last brought a byte.
         again: bool,
     },
-    /// Tell the user that a source is used no more.
+    /// Tell the user that a source is no longer used.
     Lost {
         /// Which.
         source: SourceId,

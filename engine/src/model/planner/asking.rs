@@ -3,8 +3,8 @@
 //!
 //! Servers refuse ranges that they do not understand, parts that are too long and
 //! conditions that a signature does not cover, with any status or none. The same
-//! object asked for in another way is often served. So a refusal of the first
-//! request is believed only once a plain request was refused as well.
+//! object is often served when it is asked for in another way. So a refusal of
+//! the first request is believed only once a plain request was refused as well.
 //!
 //! The first request goes from a range over a short part of it to a plain one. Whether the
 //! server has ranges is undoubted, claimed or denied; once the download is one stream, it
@@ -17,14 +17,14 @@ use crate::model::config::RetryPolicy;
 use crate::model::error::ErrorKind;
 use crate::model::range::ByteRange;
 
-/// No part is asked for that is shorter because a longer one was refused.
+/// The refusal of a longer part makes no part shorter than this.
 const LEAST_PART_BYTES: u64 = 1 << 20;
-/// Rounds of waiting after answers that look as if they will not change, while nothing
-/// has ever come: less than 10 s.
+/// Rounds of waiting after answers that look final, while nothing has ever arrived:
+/// less than 10 s.
 const ROUNDS_OF_ANSWERS: u32 = 3;
-/// The same after no answer at all in the long time that a first byte is given.
+/// The same after no answer at all within the long time that a first byte is given.
 const ROUNDS_OF_SILENCE: u32 = 1;
-/// A first byte that takes longer is worth a word.
+/// The user is told of a first byte that takes longer.
 const WORTH_A_WORD: Duration = Duration::from_secs(10);
 
 /// How the first request asks.
@@ -39,15 +39,15 @@ pub(super) enum Ask {
     Plain,
 }
 
-/// What tells that the server has ranges.
+/// How sure it is that the server has ranges.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ranges {
     /// Nothing says otherwise.
     #[default]
     Undoubted,
-    /// Only its own word: it answered the open range with everything.
+    /// Only the server says so: it answered the open range with everything.
     Claimed,
-    /// It answered another range with everything too.
+    /// The server answered another range with everything too.
     Ignored,
 }
 
@@ -61,11 +61,11 @@ pub(super) struct Asking {
     opening: Option<ByteRange>,
     /// First requests that failed for now, since the last byte.
     openings: u32,
-    /// Whether the plain request was tried since then.
+    /// Whether the plain request was tried since the last byte.
     was_plain: bool,
     /// The last failure was a connection that closed instead of answering.
     unanswered: bool,
-    /// First requests that no byte came of in all the time that one is given.
+    /// First requests that brought no byte in all the time that one is given.
     waits: u32,
     /// The user was told that the first byte takes its time.
     told: bool,
@@ -76,7 +76,7 @@ pub(super) struct Asking {
     longest_bytes: u64,
     /// Longer parts are refused, in bytes.
     limit_bytes: Option<u64>,
-    /// A part within this limit was granted.
+    /// Whether a part within this limit was granted.
     is_limit: bool,
 }
 
@@ -98,7 +98,7 @@ impl Asking {
         self.ranges = ranges;
     }
 
-    /// What the first request asks for, be it with a range or without one.
+    /// What the first request asks for, whether with a range or without one.
     pub(super) fn opening(&self) -> ByteRange {
         self.opening.unwrap_or(ByteRange::open(0))
     }
@@ -124,13 +124,13 @@ impl Asking {
         self.whole = true;
     }
 
-    /// Everything is asked for anew.
+    /// Everything is asked for from the start again.
     pub(super) fn begin_again(&mut self) {
         self.ask = Ask::Range;
         self.ranges = Ranges::Undoubted;
     }
 
-    /// A connection closed instead of answering, or another failure came after that.
+    /// A connection closed instead of answering, or another failure followed.
     pub(super) fn set_unanswered(&mut self, unanswered: bool) {
         self.unanswered = unanswered;
     }
@@ -141,13 +141,13 @@ impl Asking {
         self.waits = 0;
     }
 
-    /// What another source refuses says nothing of the next one.
+    /// What another source refused says nothing about the next one.
     pub(super) fn begin_with_next(&mut self) {
         let (has_partial, opening) = (self.has_partial, self.opening);
         *self = Self { has_partial, opening, ..Self::default() };
     }
 
-    /// So many bytes of `want_bytes` are asked for at once.
+    /// How many of `want_bytes` may be asked for at once.
     pub(super) fn most_bytes(&self, want_bytes: u64) -> u64 {
         self.limit_bytes.map_or(want_bytes, |limit| want_bytes.min(limit))
     }
@@ -160,7 +160,7 @@ impl Asking {
     /// A part of `asked` was granted.
     pub(super) fn granted(&mut self, asked: ByteRange) {
         self.longest_bytes = self.longest_bytes.max(asked.len());
-        // A refusal of less was not of its length.
+        // A refusal of a shorter part was not about its length.
         self.limit_bytes = self.limit_bytes.map(|limit| limit.max(asked.len()));
         self.is_limit = self.limit_bytes.is_some();
     }
@@ -172,15 +172,15 @@ impl Asking {
 
     /// An earlier download has shown that longer parts are refused.
     pub(super) fn limit(&mut self, most_bytes: u64) {
-        // Where the open range was granted they are granted now.
+        // If the open range was granted, longer parts are granted now.
         if self.longest_bytes <= most_bytes {
             self.limit_bytes = Some(most_bytes.max(LEAST_PART_BYTES));
         }
     }
 
-    /// The first request, for so many bytes, was refused with `status`. True when it is
-    /// asked in another way now: for less, where that may be the reason, then without a
-    /// range, unless only ranges will do.
+    /// The first request, for `asked` bytes, was refused with `status`. True if it is
+    /// now asked in another way: for less, where the length may be the reason, then
+    /// without a range, unless only ranges will do.
     pub(super) fn asks_otherwise(&mut self, asked: u64, status: u16, ranges_only: bool) -> bool {
         if self.whole || matches!(status, 401 | 407) {
             return false;
@@ -198,24 +198,24 @@ impl Asking {
         true
     }
 
-    /// A part of so many bytes was refused with `status`. True when longer ones than it were
-    /// never granted, and shorter ones are asked for from now on.
+    /// A part of `asked` bytes was refused with `status`. True if longer ones were never
+    /// granted, and shorter ones are asked for from now on.
     pub(super) fn halves_parts(&mut self, asked: u64, status: u16) -> bool {
         let may_help = is_of_length(status) && asked > self.longest_bytes.max(LEAST_PART_BYTES);
         if may_help {
             let known = self.limit_bytes.unwrap_or(u64::MAX);
             let half = known.min(asked.div_ceil(2)).max(LEAST_PART_BYTES);
-            // Of those that were asked for at once, the first has halved it already.
+            // Where several were asked for at once, the first refusal has already halved it.
             self.is_limit &= self.limit_bytes == Some(half);
             self.limit_bytes = Some(half);
         }
         may_help
     }
 
-    /// So many rounds are waited for after `failure`, at most; `silent` when no byte has come.
+    /// The most rounds to wait after `failure`; `silent` when no byte has arrived.
     pub(super) fn rounds_for(&self, failure: &Failure, silent: bool, policy: &RetryPolicy) -> u32 {
         let answered = failure.status.is_some() || failure.kind == ErrorKind::Protocol;
-        // 429 and 503 tell that it passes, and so does who asks to wait.
+        // 429 and 503 say that it passes, and so does a server that asks to wait.
         let passes = matches!(failure.status, Some(408 | 425 | 429 | 503));
         let lasting = matches!(failure.status, Some(status) if status < 500 || status == 501);
         let nothing_came = silent && !self.has_partial;
@@ -231,7 +231,7 @@ impl Asking {
     }
 
     /// A request failed for now; `last` when there is no further round, and `may` when it was
-    /// the first one, and its range may be the reason. True when a plain request comes next,
+    /// the first one and its range may be the reason. True if a plain request comes next,
     /// which may be served where a range is not.
     pub(super) fn tries_plain(&mut self, failure: &Failure, may: bool, last: bool) -> bool {
         let unanswered = std::mem::take(&mut self.unanswered);
@@ -259,8 +259,8 @@ impl Asking {
         self.waits += 1;
     }
 
-    /// What the user is told when the first byte takes its time, once: it was waited for so
-    /// long, of at most so long.
+    /// What to tell the user, once, when the first byte takes its time: it has been waited
+    /// for for `waited`, and will be for at most `most`.
     pub(super) fn tell_of_waiting(&mut self, waited: Duration, most: Duration) -> Option<String> {
         if self.told || waited < WORTH_A_WORD || most <= WORTH_A_WORD {
             return None;

@@ -12,6 +12,9 @@ use crate::model::error::ErrorKind;
 use crate::model::event::NoticeCode;
 use crate::model::segment::LeaseId;
 
+/// A live connection is heard of this soon after the machine's addresses or routes changed.
+const CUT_OFF_AFTER: Duration = Duration::from_millis(500);
+
 impl Planner {
     /// The lease is over; its last event.
     pub fn on_ended(&mut self, id: LeaseId, end: LeaseEnd, now: Duration) {
@@ -36,8 +39,8 @@ impl Planner {
         match end {
             LeaseEnd::Complete => {}
             LeaseEnd::BodyEnded if self.asking.is_whole() && self.leases.map().is_none() => {
-                match self.identity.end().contradiction(lease.position) {
-                    None => self.identity.end_mut().ended(lease.position),
+                match self.identity.end.contradiction(lease.position) {
+                    None => self.identity.end.ended(lease.position),
                     Some(failure) => self.ended_badly(source, failure, progressed, false, now),
                 }
             }
@@ -56,7 +59,7 @@ impl Planner {
                 self.asking.set_unanswered(refused);
                 self.ended_badly(source, failure, progressed, refused, now);
             }
-            // What broke while it was being cancelled is no failure of the server's.
+            // A connection that broke while it was being cancelled is not the server's fault.
             LeaseEnd::Failed { .. } | LeaseEnd::Unanswered(_) | LeaseEnd::Dropped => {
                 if let Some(failure) = lease.cancelled_for {
                     self.ended_badly(source, failure, progressed, false, now);
@@ -65,7 +68,7 @@ impl Planner {
         }
     }
 
-    /// The lease is refused and its cause recorded: charged when it has ended.
+    /// The lease is refused; the recorded cause is charged when it has ended.
     pub(super) fn failed(
         &mut self,
         id: LeaseId,
@@ -99,7 +102,7 @@ impl Planner {
         }
         let whole = self.asking.is_whole();
         if !progressed && !whole {
-            // Whether this is that source's matter alone, because others can be asked.
+            // Whether this concerns that source alone, because others can be asked.
             let anew = self.phase == Phase::Opening && self.identity.claimed().is_none();
             match self.sources.strike(source, anew, self.meter.received_bytes(), now) {
                 Strike::OfAll => {}
@@ -142,13 +145,13 @@ impl Planner {
                 attempt: round.attempt,
                 wait: round.wait,
             }),
-            // Of sources that are used together, the others failed as well.
+            // Where sources are used together, the others failed as well.
             None if self.sources.can_spare(source) => self.fail(failure),
             None => self.fail_source(source, failure),
         }
     }
 
-    /// Leases that the server serves, as far as it knows.
+    /// The leases that the server serves, as far as it knows.
     pub(super) fn at_work(&self, now: Duration) -> usize {
         self.limits.at_work(&self.leases, &self.holding, now)
     }
@@ -173,7 +176,7 @@ impl Planner {
     /// How long a lease may be silent.
     fn patience(&self) -> Duration {
         let stall = self.settings.stall_timeout;
-        // Asked again, a server that has to make the object would begin anew.
+        // If asked again, a server that has to produce the object would begin anew.
         let first = self.phase == Phase::Opening || self.meter.received_bytes() == 0;
         if first { self.settings.first_byte_timeout.max(stall) } else { stall }
     }
@@ -196,6 +199,7 @@ impl Planner {
         if matches!(self.phase, Phase::Preparing(_)) {
             return;
         }
+        self.give_up_cut_off(now);
         let others = !self.asking.is_whole() && self.phase != Phase::Opening;
         let may_crawl = |id| others && !self.holding.is_holder(id);
         let since = self.meter.silence_begins();
@@ -208,7 +212,24 @@ impl Planner {
         }
     }
 
-    /// Tells that the first byte takes its time, once.
+    /// Gives up leases that were delivering when the machine's addresses or routes changed, and
+    /// have been silent since: their connections most likely broke, and nothing would ever say so.
+    fn give_up_cut_off(&mut self, now: Duration) {
+        let Some(changed_at) = self.meter.path_changed_at() else { return };
+        let round_trip = Duration::from_secs_f64(self.leases.speeds().kept_latency_s().max(0.0));
+        let patience = CUT_OFF_AFTER.max(4 * round_trip);
+        if now.saturating_sub(changed_at.max(self.meter.silence_begins())) < patience {
+            return;
+        }
+        let cut_off = self.leases.iter().filter(|(_, lease)| {
+            !lease.leaving && lease.has_progressed() && lease.last_byte_at <= changed_at
+        });
+        let cut_off = cut_off.map(|(id, _)| *id).collect();
+        let cancelled = self.leases.cancel_all(cut_off);
+        self.actions.extend(cancelled);
+    }
+
+    /// Tells the user, once, that the first byte takes its time.
     pub(super) fn tell_of_waiting(&mut self, now: Duration) {
         if self.meter.received_bytes() > 0 || self.phase == Phase::Ended {
             return;

@@ -1,9 +1,9 @@
-//! Failures in a row: how long is waited after them, and when it is enough.
+//! Failures in a row: how long to wait after them, and when to give up.
 //!
-//! Failures of single leases are counted. Only once more of them failed than there are
-//! connections, or none is left, that is a *round* of [`Backoff`], which has an end. A byte
-//! that was not held before begins all counts again. A download is *dying* when nothing more
-//! is to be had, and what still streams may end.
+//! Failures of single leases are counted. Only when more of them failed than there are
+//! connections, or none is left, does that make a *round* of [`Backoff`], which has an end.
+//! A byte that was not held before resets all counts. A download is *dying* when nothing
+//! more can be fetched, and what still streams may end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,32 +14,32 @@ use crate::model::error::{ErrorKind, NetworkCause};
 use crate::model::retry::{Backoff, Round};
 use crate::model::segment::LeaseId;
 
-/// A lease slower than this part of what its peers, or it itself before, had
-/// is given up.
+/// A lease slower than this part of its peers' speed, or of its own earlier
+/// speed, is given up.
 const CRAWL_SHARE: f64 = 0.05;
 const CRAWL_AFTER: Duration = Duration::from_secs(8);
-/// So many lies of a server in a row may be odd ones.
+/// This many lies of a server in a row may be odd ones.
 const ODD_LIES: u32 = 2;
 
 /// See the module's documentation.
 #[derive(Debug)]
 pub(super) struct Failures {
     backoff: Backoff,
-    /// Nothing is asked before these: after failures, and because a server said so.
+    /// Nothing is asked before these times: after failures, and because a server said so.
     wait_until: Duration,
     pause_until: Duration,
+    /// No new connection is made before this time, while others work: some of them failed.
+    new_from: Duration,
     in_a_row: u32,
     /// Leases taken from a connection that had brought nothing, since the last byte.
     reliefs_in_a_row: u32,
     lies_in_a_row: u32,
-    /// Whether the last of them was a content coding that is not ours.
-    other_coding: bool,
     /// Leases that still stream may end before the download fails with this.
     dying: Option<Failure>,
-    /// How often the segments from this one on were stored and not as a piece of
-    /// the object must be.
+    /// How often the segments from this one on were stored and did not match the
+    /// digest of their piece.
     bad: BTreeMap<usize, usize>,
-    /// The furthest byte that came of a plain stream.
+    /// The furthest byte that any plain stream reached.
     high_water: u64,
 }
 
@@ -49,10 +49,10 @@ impl Failures {
             backoff,
             wait_until: Duration::ZERO,
             pause_until: Duration::ZERO,
+            new_from: Duration::ZERO,
             in_a_row: 0,
             reliefs_in_a_row: 0,
             lies_in_a_row: 0,
-            other_coding: false,
             dying: None,
             bad: BTreeMap::new(),
             high_water: 0,
@@ -64,8 +64,8 @@ impl Failures {
         self.backoff.total_rounds()
     }
 
-    /// Bytes came up to `position`, of a plain stream if `whole`. Whether that is progress: a
-    /// stream that starts over makes it only past the furthest byte of those before it.
+    /// Bytes came up to `position`, of a plain stream if `whole`. Returns whether that is progress:
+    /// a stream that starts over makes progress only past the furthest byte of those before it.
     pub(super) fn progress(&mut self, whole: bool, position: u64) -> bool {
         let progress = !whole || position > self.high_water;
         if progress {
@@ -78,18 +78,18 @@ impl Failures {
         progress
     }
 
-    /// To get the same bytes again is progress.
+    /// Getting the same bytes again is progress.
     pub(super) fn fetch_again(&mut self) {
         self.high_water = 0;
     }
 
-    /// What one source did wrong says nothing of the next one.
+    /// What one source did wrong says nothing about the next one.
     pub(super) fn begin_with_next(&mut self) {
         self.backoff.progress();
         self.in_a_row = 0;
         self.lies_in_a_row = 0;
         self.high_water = 0;
-        self.wait_until = Duration::ZERO;
+        self.wait_no_longer();
         self.pause_until = Duration::ZERO;
     }
 
@@ -98,9 +98,20 @@ impl Failures {
         now < self.wait_until.max(self.pause_until)
     }
 
-    /// The same, because of failures.
+    /// The same, but only because of failures.
     pub(super) fn backs_off(&self, now: Duration) -> bool {
         now < self.wait_until
+    }
+
+    /// Whether no new connection is made at `now`. What is asked on those that work is no risk.
+    pub(super) fn holds_new(&self, now: Duration) -> bool {
+        now < self.new_from
+    }
+
+    /// The reason for the wait may be over already.
+    pub(super) fn wait_no_longer(&mut self) {
+        self.wait_until = Duration::ZERO;
+        self.new_from = Duration::ZERO;
     }
 
     /// Nothing is asked until `then`.
@@ -113,23 +124,23 @@ impl Failures {
         self.pause_until = self.pause_until.max(then);
     }
 
-    /// A lease failed, while `active` others are at work of `limit`. Whether that is a round.
+    /// A lease failed while `active` others work, of `limit`. Returns whether that makes a round.
     pub(super) fn count(&mut self, active: usize, limit: usize, now: Duration) -> bool {
         self.in_a_row += 1;
         // Others may still bring something. But connections that fail one after
-        // another, each while the next is tried, are a round all the same once
+        // another, each while the next is tried, make a round all the same once
         // more of them failed than there are.
         if active > 0 && self.in_a_row as usize <= limit {
             let wait = Duration::from_millis(100) * 2u32.pow(self.in_a_row.min(5));
-            self.wait_until(now + wait);
+            self.new_from = self.new_from.max(now + wait);
             return false;
         }
         self.in_a_row = 0;
         true
     }
 
-    /// The next round, unless it is enough: after `most` rounds without progress, where no
-    /// server asked for a pause.
+    /// The next round, unless it is time to give up: after `most` rounds without progress,
+    /// where no server asked for a pause.
     pub(super) fn round(&mut self, most: u32, now: Duration) -> Option<Round> {
         let pause = Some(self.pause_until.saturating_sub(now)).filter(|pause| !pause.is_zero());
         if pause.is_none() && self.backoff.attempts() >= most {
@@ -140,19 +151,10 @@ impl Failures {
         Some(round)
     }
 
-    /// A response was a lie. Whether that may have been an odd one.
+    /// A response was a lie. Returns whether that may have been an odd one.
     pub(super) fn lied(&mut self) -> bool {
         self.lies_in_a_row += 1;
         self.lies_in_a_row <= ODD_LIES
-    }
-
-    /// Whether a lie was a content coding that is not ours.
-    pub(super) fn set_other_coding(&mut self, other_coding: bool) {
-        self.other_coding = other_coding;
-    }
-
-    pub(super) fn is_other_coding(&self) -> bool {
-        self.other_coding
     }
 
     /// A lease without a byte was given up for an idle connection.
@@ -164,7 +166,7 @@ impl Failures {
         self.reliefs_in_a_row
     }
 
-    /// What is at work may end, then the download fails.
+    /// The leases at work may end, then the download fails.
     pub(super) fn die(&mut self, failure: Failure) {
         self.dying = Some(failure);
     }
@@ -178,8 +180,8 @@ impl Failures {
         self.dying.take()
     }
 
-    /// The segments from `first` on are bad. Whether they may be fetched once more, when that
-    /// is done `most` times.
+    /// The segments from `first` on are bad. Returns whether they may be fetched once more,
+    /// if that may happen `most` times.
     pub(super) fn may_mend(&mut self, first: usize, most: usize) -> bool {
         let tries = self.bad.entry(first).or_default();
         *tries += 1;
@@ -187,8 +189,8 @@ impl Failures {
     }
 }
 
-/// The leases that are given up because nothing came for `patience`, not counting the time
-/// before `since`, or because they crawl where `may_crawl` lets that count; and why.
+/// The leases to give up, and why: nothing came for `patience`, not counting the time
+/// before `since`, or they crawl where `may_crawl` lets that count.
 pub(super) fn stalled(
     leases: &Leases,
     patience: Duration,

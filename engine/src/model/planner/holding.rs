@@ -2,19 +2,19 @@
 //! been shown to deliver.
 //!
 //! The first request asks for an open range. Some links are good for that request
-//! alone, and some servers serve one connection at a time: whatever is asked for
+//! alone, and some servers serve one connection at a time: anything asked for
 //! beside it is refused, or never answered. So the first response, the *holder*, is
-//! not cut before a second one has come. Until then its fetcher may go on to the
+//! not cut before a second one has arrived. Until then its fetcher may go on to the
 //! end of what it was granted, and the other leases are *tentative*: the planner
 //! has taken their bytes out of the holder's share, but their responses are parked
 //! and store nothing.
 //!
-//! - The first of them that is accepted has the holder cut at the end of its share.
-//!   Once its fetcher has said where it stops, all are ordinary leases.
-//! - A holder that comes to the end of its share before that takes back what follows
+//! - When the first tentative lease is accepted, the holder is cut at the end of
+//!   its share. Once its fetcher has said where it stops, all are ordinary leases.
+//! - A holder that reaches the end of its share before that takes back what follows
 //!   it, and cancels the tentative leases there, which have stored nothing.
-//! - Refusals of tentative leases fail nothing. After the second one the holder goes on
-//!   alone, until it is time to try another connection again.
+//! - Refused tentative leases make nothing fail. After the second refusal the holder
+//!   goes on alone, until it is time to try another connection again.
 //!
 //! A byte still has one owner at any time: the holder, until it is cut.
 //!
@@ -28,19 +28,8 @@ use super::leases::Leases;
 use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
 
-/// After a refusal of a tentative lease the next one waits for so long; it doubles.
+/// After a refused tentative lease the next one waits this long; it doubles.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-
-/// How much of the first response is the holder's own share.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Share {
-    /// All of it.
-    Whole,
-    /// What is fair among so many connections, within these bounds in bytes.
-    Fair { connections: u64, least: u64, most: u64 },
-    /// So many bytes.
-    Bytes(u64),
-}
 
 /// The first response, while it may go on to its end.
 #[derive(Debug)]
@@ -52,9 +41,9 @@ struct Holder {
     cutting: bool,
     /// Refusals of tentative leases, those at the same time counted once.
     refusals: u32,
-    /// Leases before this one were asked before the last refusal.
+    /// Leases before this one were issued before the last refusal.
     asked_anew_from: LeaseId,
-    /// How often it took back what was asked for elsewhere.
+    /// How often it took back bytes that other leases had asked for.
     overtakes: u32,
 }
 
@@ -74,24 +63,17 @@ impl Holding {
         self.holder.as_ref().is_some_and(|holder| holder.lease != id)
     }
 
-    /// The first response has all of `granted`, which is missing. Its share is at its
-    /// beginning.
+    /// The first response has all of `granted`, which is missing. Its share, of
+    /// `share_bytes`, is at the beginning of it.
     pub(super) fn begin(
         &mut self,
         id: LeaseId,
         granted: ByteRange,
-        share: Share,
+        share_bytes: u64,
         leases: &mut Leases,
     ) {
         let Some(map) = leases.map() else { return };
-        let share = match share {
-            Share::Whole => granted.len().max(1),
-            Share::Fair { connections, least, most } => {
-                (map.missing_bytes() / connections).min(most).max(least)
-            }
-            Share::Bytes(bytes) => bytes,
-        };
-        let last = granted.start().saturating_add(share - 1).min(map.total_bytes());
+        let last = granted.start().saturating_add(share_bytes - 1).min(map.total_bytes());
         let end = map.first_segment_boundary_after(last).min(granted.end());
         let range = ByteRange::new(granted.start(), end);
         leases.own(id, range);
@@ -106,8 +88,8 @@ impl Holding {
         });
     }
 
-    /// So many leases may be, of `limit`: fewer where others were refused beside the
-    /// holder, or were never answered, and where one is to show first that there are ranges.
+    /// How many leases there may be, of `limit`: fewer where others were refused beside the
+    /// holder or never answered, and where one must first show that there are ranges.
     pub(super) fn limit_beside(&self, limit: usize, ranges: Ranges) -> usize {
         match &self.holder {
             Some(_) if ranges == Ranges::Ignored => 1,
@@ -118,7 +100,7 @@ impl Holding {
     }
 
     /// The lease `id` stands at `position`. Beyond its share the holder takes back what
-    /// follows, by steps of `step_bytes` that become longer.
+    /// follows, in steps of `step_bytes` that grow.
     pub(super) fn advanced(
         &mut self,
         id: LeaseId,
@@ -135,7 +117,7 @@ impl Holding {
         }
         let more = match holder.cutting {
             true => 0,
-            // Each time further, so that what is asked for elsewhere has more time.
+            // Further each time, so that what is asked for elsewhere has more time.
             false => step_bytes << holder.overtakes.min(4),
         };
         let last = position.saturating_add(more).saturating_sub(1).min(map.total_bytes());
@@ -143,7 +125,7 @@ impl Holding {
         self.take_back(id, end.max(position), leases)
     }
 
-    /// The holder's share ends at `end` from now on, whatever was asked for there.
+    /// The holder's share ends at `end` from now on, whatever other leases asked for there.
     fn take_back(&mut self, id: LeaseId, end: u64, leases: &mut Leases) -> Vec<Action> {
         let overtaken = leases.extend(id, end);
         if let Some(holder) = self.holder.as_mut().filter(|_| !overtaken.is_empty()) {
@@ -167,7 +149,7 @@ impl Holding {
             return leases.take_up(id, range);
         };
         if end >= holder.granted_end && !holder.cutting {
-            // Nothing of the holder's is to be had elsewhere.
+            // No other lease has any of the holder's bytes.
             self.holder = None;
             return leases.take_up(id, range);
         }
@@ -176,7 +158,7 @@ impl Holding {
         cut.then(|| leases.shrink(holder.lease, end, false))
     }
 
-    /// The holder's fetcher will stop at `end`: the rest is the others'.
+    /// The holder's fetcher will stop at `end`: the rest belongs to the others.
     pub(super) fn has_shrunk(&mut self, end: u64, leases: &mut Leases) -> Vec<Action> {
         let Some(holder) = &self.holder else { return Vec::new() };
         let id = holder.lease;
@@ -190,7 +172,7 @@ impl Holding {
         actions
     }
 
-    /// The lease `id` is over. After the holder all leases are ordinary ones.
+    /// The lease `id` is over. Without the holder all leases are ordinary ones.
     pub(super) fn ended(&mut self, id: LeaseId, leases: &mut Leases) -> Vec<Action> {
         if !self.is_holder(id) {
             return Vec::new();
@@ -199,7 +181,7 @@ impl Holding {
         leases.unpark()
     }
 
-    /// `id` is to stop at `end`; `None` when the rest can be asked for at once, tentatively,
+    /// `id` is to stop at `end`; `None` if the rest can be asked for at once, tentatively,
     /// because it is of the holder's share.
     pub(super) fn shorten(
         &self,
@@ -215,8 +197,8 @@ impl Holding {
         Some(leases.shrink(id, end, shared))
     }
 
-    /// The tentative lease `id` was refused, and the next one is to be called `next`: until
-    /// when others wait, and whether the holder is better left alone. `None` when this
+    /// The tentative lease `id` was refused, and the next one will be called `next`: until
+    /// when others wait, and whether the holder is better left alone. `None` if this
     /// refusal was counted with another one.
     pub(super) fn refused(
         &mut self,

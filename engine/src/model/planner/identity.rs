@@ -1,10 +1,10 @@
 //! What the object is: the version that is stored, what an earlier run claims to hold, and
 //! the versions that were given up.
 //!
-//! The identity is unknown, claimed by an earlier run, or that of a *resource* that a
-//! response told. A response with another tag puts it in *doubt*: the same is asked once
-//! more before a change is believed. A change begins everything again, once; a version that
-//! was given up and comes back did not change, so its server cannot be believed.
+//! The identity is unknown, claimed by an earlier run, or that of a *resource* that a response
+//! described. A response with another tag puts it in *doubt*: the same request is sent once more
+//! before a change is believed. A change begins everything again, once; if a version that was given
+//! up comes back, it had not changed, so its server cannot be believed.
 
 use super::known_end::KnownEnd;
 use crate::model::resource::Resource;
@@ -18,8 +18,8 @@ pub(super) struct Identity {
     claimed: Option<Resource>,
     /// The validator of a version that may have replaced ours.
     doubt: bool,
-    /// Versions given up for another of the same size: one that comes back did
-    /// not change.
+    /// Versions given up for another of the same size: one that comes back had
+    /// not changed.
     abandoned: Vec<(Option<u64>, Validator)>,
     /// Every version that a restart gave up.
     given_up: Vec<Resource>,
@@ -27,7 +27,7 @@ pub(super) struct Identity {
     /// Whether everything was fetched again because of a digest.
     refetched: bool,
     /// Where the object ends.
-    end: KnownEnd,
+    pub(super) end: KnownEnd,
 }
 
 impl Identity {
@@ -47,14 +47,6 @@ impl Identity {
     /// The size of what is stored.
     pub(super) fn total(&self) -> Option<u64> {
         self.resource.as_ref()?.total
-    }
-
-    pub(super) fn end(&self) -> &KnownEnd {
-        &self.end
-    }
-
-    pub(super) fn end_mut(&mut self) -> &mut KnownEnd {
-        &mut self.end
     }
 
     /// A response was taken: from now on the object is this one.
@@ -84,8 +76,8 @@ impl Identity {
         self.resource.as_ref().is_some_and(proves)
     }
 
-    /// A response with the whole object is to be taken. Where it may be the one that an
-    /// earlier run knew, a stream that tells no length is held to that one's when it ends.
+    /// A response with the whole object is taken. Where it may be the one that an earlier run knew,
+    /// a stream without a length is checked against the earlier length when it ends.
     pub(super) fn hold_to_claim(&mut self, resource: &Resource) {
         if let Some(claimed) = &self.claimed
             && let Comparison::Same | Comparison::Consistent =
@@ -97,7 +89,7 @@ impl Identity {
     }
 
     /// Whether a version that was given up had the same strong tag and another total:
-    /// the tag is a lie then, and nothing tells which of them is the object.
+    /// then the tag is a lie, and nothing tells which of them is the object.
     pub(super) fn is_impossible(&self, resource: &Resource) -> bool {
         self.given_up.iter().any(|given_up| {
             given_up.validator.has_same_strong_tag(&resource.validator)
@@ -109,7 +101,7 @@ impl Identity {
         self.abandoned.contains(seen)
     }
 
-    /// Another version was seen, of so many bytes.
+    /// Another version was seen, of `total` bytes.
     pub(super) fn abandon_for(&mut self, total: Option<u64>) {
         // Another size is another object; only tags can differ by edge.
         if let Some(ours) = self.resource.as_ref().filter(|ours| ours.total == total) {
@@ -117,7 +109,7 @@ impl Identity {
         }
     }
 
-    /// Another object is there. Whether it had changed before.
+    /// Another object is there. Returns whether it had changed before.
     pub(super) fn changed_again(&mut self) -> bool {
         // What an earlier run claims may have changed long ago.
         if self.claimed.is_none() {
@@ -130,12 +122,12 @@ impl Identity {
         self.doubt
     }
 
-    /// The tag of a response differs. False when that was in doubt already.
+    /// The tag of a response differs. False if the identity was already in doubt.
     pub(super) fn doubt(&mut self) -> bool {
         !std::mem::replace(&mut self.doubt, true)
     }
 
-    /// Everything is to be fetched again because of a digest. False when it was.
+    /// Everything is to be fetched again because of a digest. False if that was done already.
     pub(super) fn refetch(&mut self) -> bool {
         !std::mem::replace(&mut self.refetched, true)
     }

@@ -23,7 +23,7 @@ impl Planner {
             return self.drop_response(id);
         }
         let spared = self.sources.can_spare(source);
-        if self.identity.end().asked_by() == Some(id) {
+        if self.identity.end.asked_by() == Some(id) {
             self.judge_end(id, &verdict, now);
             return self.schedule(now);
         }
@@ -45,15 +45,15 @@ impl Planner {
             Verdict::PreconditionFailed => self.precondition_failed(id),
             Verdict::Imposter { why } => {
                 // Never sequential: without an identity the page would be the object.
-                // A portal may have redirected here: ask where the object is again.
+                // A portal may have redirected here: the object's URL is looked up again.
                 self.drop_response(id);
                 self.resolve(source);
                 self.failed(id, Failure::new(ErrorKind::Protocol, why), None, now);
             }
             Verdict::Lie(lie) => {
+                let forget = matches!(lie, Lie::EncodingDiffers { .. });
                 let failure = Failure::new(ErrorKind::Protocol, lie.to_string());
-                self.failures.set_other_coding(matches!(lie, Lie::EncodingDiffers { .. }));
-                self.lied(id, failure, lie.remedy(), now);
+                self.lied(id, failure, lie.remedy(), forget, now);
             }
             Verdict::Throttled { status, retry_after } => {
                 let failure = Failure::of_status(status);
@@ -62,7 +62,7 @@ impl Planner {
                 if !spared {
                     self.refused(others, now);
                 }
-                // One connection too many is not missed by the others.
+                // The other connections do not miss one that was too many.
                 if spared || others == 0 || retry_after.is_some() {
                     self.failed(id, failure, retry_after, now);
                 }
@@ -77,7 +77,7 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// The source of `id` has not our object, and others have.
+    /// The source of `id` does not have our object, and other sources do.
     fn spare(&mut self, id: LeaseId, why: &str) {
         let source = self.source_of(id);
         self.drop_response(id);
@@ -86,12 +86,12 @@ impl Planner {
         }
     }
 
-    /// Whether another source brings the bytes that `id` was to bring.
+    /// Whether another source can bring the bytes that `id` was to bring.
     fn can_spare(&self, id: LeaseId) -> bool {
         self.source_of(id).is_some_and(|source| self.sources.can_spare(source))
     }
 
-    /// Judges what came of a tentative lease, and is a refusal.
+    /// Judges the verdict on a tentative lease where it is a refusal.
     fn judge_beside(&mut self, id: LeaseId, verdict: &Verdict, now: Duration) {
         let status = match verdict {
             Verdict::Status { status, .. } => *status,
@@ -107,17 +107,17 @@ impl Planner {
         }
     }
 
-    /// What was asked for beside the holder is refused, which may be able to bring
-    /// all of it.
+    /// A request beside the holder was refused; the holder may be able to bring
+    /// everything.
     pub(super) fn refused_beside(&mut self, id: LeaseId, now: Duration) {
-        let conditional = self.leases.get(id).is_some_and(|lease| lease.conditional);
-        self.drop_response(id);
-        if !self.holding.is_tentative(id) {
-            return;
-        }
-        if conditional {
-            // The refusal may be of the condition, which the next one does without.
+        let tentative = self.holding.is_tentative(id);
+        if tentative && self.is_conditional(id) {
+            // The refusal may be about the condition, so the next request goes without.
             return self.ask_unconditionally(id);
+        }
+        self.drop_response(id);
+        if !tentative {
+            return;
         }
         if let Some((then, often)) = self.holding.refused(id, self.leases.next_id(), now) {
             self.failures.wait_until(then);
@@ -127,8 +127,8 @@ impl Planner {
         }
     }
 
-    /// Whether a response to a tentative lease says nothing of the object, so that the
-    /// holder is the only one that delivers.
+    /// Whether a response to a tentative lease says nothing about the object, so that
+    /// only the holder delivers.
     fn is_refusal_beside(&self, verdict: &Verdict) -> bool {
         match verdict {
             Verdict::Status { .. } | Verdict::Whole { .. } => true,
@@ -139,10 +139,10 @@ impl Planner {
         }
     }
 
-    /// Judges the answer to a request for the byte behind the end.
+    /// Judges the answer to the request for the byte behind the end.
     fn judge_end(&mut self, id: LeaseId, verdict: &Verdict, now: Duration) {
         self.drop_response(id);
-        if self.identity.end_mut().is_settled_by(verdict) {
+        if self.identity.end.is_settled_by(verdict) {
             return;
         }
         match verdict {
@@ -175,12 +175,12 @@ impl Planner {
                 let why = "the server sends objects of two sizes under one strong entity tag";
                 self.fail_one(source, Failure::new(ErrorKind::Protocol, why));
             }
-            // Without it the checkpoint is judged by what else there is.
+            // Without a validator the checkpoint is judged by what else there is.
             Phase::Opening if !shown && conditional => self.unshown(id),
             Phase::Opening => {
                 self.identity.take(resource.clone());
                 if !self.settings.ranges_only {
-                    self.identity.end_mut().doubt_end_of(asked);
+                    self.identity.end.doubt_end_of(asked);
                 }
                 self.asking.granted(asked);
                 self.leases.granted(id, range);
@@ -204,23 +204,25 @@ impl Planner {
         }
     }
 
-    /// A response does not show the validator of what is stored. Where that is a
-    /// strong one, which another response may yet show, it is asked once more, without
-    /// conditions: some servers answer those with fewer fields.
+    /// A response does not show the validator of what is stored. If that is a strong
+    /// one, which another response may yet show, the request is sent once more without
+    /// conditions: some servers answer conditional requests with fewer fields.
     fn unshown(&mut self, id: LeaseId) {
-        let conditional = self.sent_condition(id);
-        self.drop_response(id);
-        if conditional {
+        if self.sent_condition(id) {
             self.ask_unconditionally(id);
         } else {
+            self.drop_response(id);
             self.one_stream("the server does not show the object's validator again", true);
         }
     }
 
+    fn is_conditional(&self, id: LeaseId) -> bool {
+        self.leases.get(id).is_some_and(|lease| lease.conditional)
+    }
+
     /// Whether the request of `id` named a strong validator.
     fn sent_condition(&self, id: LeaseId) -> bool {
-        self.identity.has_precondition()
-            && self.leases.get(id).is_some_and(|lease| lease.conditional)
+        self.identity.has_precondition() && self.is_conditional(id)
     }
 
     fn accept_whole(&mut self, id: LeaseId, mut resource: Resource, now: Duration) {
@@ -238,19 +240,20 @@ impl Planner {
         }
         if self.phase != Phase::Opening {
             let why = "the server answers some ranges with the whole object";
-            return self.lied(id, Failure::new(ErrorKind::Protocol, why), Remedy::Retry, now);
+            let failure = Failure::new(ErrorKind::Protocol, why);
+            return self.lied(id, failure, Remedy::Retry, false, now);
         }
         if let (Some(known), Some(total)) = (self.identity.total(), resource.total)
             && known != total
         {
             return self.changed(id, Some(&(resource.total, resource.validator)));
         }
-        let end = self.identity.end();
+        let end = &self.identity.end;
         if let Some(failure) = resource.total.and_then(|total| end.contradiction(total)) {
-            return self.lied(id, failure, Remedy::Retry, now);
+            return self.lied(id, failure, Remedy::Retry, false, now);
         }
         self.identity.hold_to_claim(&resource);
-        // Some servers send everything in answer to an open range, and parts all the same.
+        // Some servers answer an open range with everything, and still serve parts.
         let long = resource.total.is_some_and(|total| total > self.settings.first_range_bytes);
         let whole = self.asking.is_whole();
         let afresh = !whole && self.identity.claimed().is_none();
@@ -260,7 +263,7 @@ impl Planner {
             return self.asking.set_ranges(Ranges::Claimed);
         }
         resource.ranges = false;
-        // Nothing is the same in one stream as in many.
+        // An empty object is the same in one stream as in many.
         if !whole && resource.total != Some(0) {
             let why = if resource.total.is_none() {
                 "the server does not tell the size"
@@ -286,21 +289,14 @@ impl Planner {
         match (self.phase, total) {
             (Phase::Opening, Some(0)) => {
                 // RFC 9110 section 14.4: no range of an empty object can be satisfied.
-                let resource = Resource {
-                    total: Some(0),
-                    validator: Validator::default(),
-                    ranges: true,
-                    encoding: None,
-                    content_type: None,
-                    content_disposition: None,
-                };
+                let resource = Resource { total: Some(0), ranges: true, ..Resource::default() };
                 self.accept(id, ByteRange::new(0, 0), resource);
             }
             (Phase::Opening, Some(total))
                 if opening.len() == 1
                     && self.identity.claimed().is_some_and(|it| it.total == Some(total)) =>
             {
-                // Everything is here, and the size is still ours.
+                // Everything is here, and the size has not changed.
                 if let Some(claimed) = self.identity.claimed().cloned() {
                     self.accept(id, ByteRange::new(0, 0), claimed);
                 }
@@ -319,7 +315,7 @@ impl Planner {
             _ => {
                 let why = "the server refused a range that the object has";
                 let failure = Failure::new(ErrorKind::Protocol, why).with_status(416);
-                self.lied(id, failure, Remedy::Retry, now);
+                self.lied(id, failure, Remedy::Retry, false, now);
             }
         }
     }
@@ -331,41 +327,40 @@ impl Planner {
         if self.phase == Phase::Opening || in_doubt {
             return self.changed(id, Some(seen));
         }
-        self.drop_response(id);
         if self.phase == Phase::Running && self.identity.doubt() {
             self.ask_unconditionally(id);
+        } else {
+            self.drop_response(id);
         }
     }
 
-    /// A 412 says that another version is there, but not which: another edge may
-    /// have answered, with tags of its own. The same is asked without conditions,
-    /// and the response's own validator judged.
+    /// A 412 says that another version is there, but not which: another edge,
+    /// with tags of its own, may have answered. The request is repeated without
+    /// conditions, and the validator of that response is judged.
     fn precondition_failed(&mut self, id: LeaseId) {
-        let conditional = self.leases.get(id).is_some_and(|lease| lease.conditional);
-        if !conditional {
+        if !self.is_conditional(id) {
             if self.can_spare(id) {
                 return self.spare(id, "the object there is another version than before");
             }
             return self.changed(id, None);
         }
-        self.drop_response(id);
         self.ask_unconditionally(id);
     }
 
+    /// Refuses the response of `id`, and asks its source without conditions.
     fn ask_unconditionally(&mut self, id: LeaseId) {
+        self.drop_response(id);
         if let Some(source) = self.source_of(id) {
-            self.sources.set_conditional(source, false);
+            self.sources.ask_unconditionally(source);
         }
     }
 
     fn denied(&mut self, id: LeaseId, status: u16, now: Duration) {
-        let conditional = self.leases.get(id).is_some_and(|lease| lease.conditional);
         let Some(source) = self.source_of(id) else { return self.drop_response(id) };
         if self.halves_parts(id, status) {
-            // The next one is shorter.
-        } else if status == 403 && conditional {
+            // The next part is shorter.
+        } else if status == 403 && self.is_conditional(id) {
             // Some signatures do not cover conditional headers.
-            self.drop_response(id);
             self.ask_unconditionally(id);
         } else if self.can_resolve(source) || !self.asks_otherwise(id, status) {
             self.drop_response(id);
@@ -373,7 +368,9 @@ impl Planner {
         }
     }
 
-    fn lied(&mut self, id: LeaseId, failure: Failure, remedy: Remedy, now: Duration) {
+    /// `forget` where the first response may have been the odd one, so that the object's
+    /// identity is forgotten too.
+    fn lied(&mut self, id: LeaseId, failure: Failure, remedy: Remedy, forget: bool, now: Duration) {
         self.drop_response(id);
         let Some(source) = self.source_of(id) else { return };
         if self.sources.can_spare(source) {
@@ -389,15 +386,14 @@ impl Planner {
                 self.one_stream(&failure.message, false);
             }
             Remedy::Retry if !self.asking.is_whole() && !odd => {
-                // The first response may have been the odd one.
-                self.one_stream(&failure.message, self.failures.is_other_coding());
+                self.one_stream(&failure.message, forget);
             }
             _ => self.failed(id, failure, None, now),
         }
     }
 
-    /// The first request was refused with `status`. True when it is asked in another
-    /// way now.
+    /// The first request was refused with `status`. True if the object is now asked
+    /// for in another way.
     fn asks_otherwise(&mut self, id: LeaseId, status: u16) -> bool {
         // Another source may have the object, and ranges of it.
         if self.phase != Phase::Opening || self.can_spare(id) {
@@ -411,7 +407,7 @@ impl Planner {
         otherwise
     }
 
-    /// A part was refused with `status`. True when shorter ones are asked for from now on.
+    /// A part was refused with `status`. True if shorter parts are asked for from now on.
     fn halves_parts(&mut self, id: LeaseId, status: u16) -> bool {
         let Some(lease) = self.leases.get(id) else { return false };
         let asked = lease.range.len();
@@ -422,15 +418,13 @@ impl Planner {
         halves
     }
 
-    /// A status that asking again does not change, by itself. While others deliver it
-    /// may be of one of several servers, or of this one request.
+    /// A status that asking again does not change by itself. While others deliver, it
+    /// may come from one of several servers, or concern this request alone.
     fn refused_for_good(&mut self, id: LeaseId, status: u16, now: Duration) {
-        let Some(lease) = self.leases.get(id) else { return };
-        let (source, conditional) = (lease.source, lease.conditional);
+        let Some(source) = self.source_of(id) else { return };
         if self.halves_parts(id, status) {
-            // The next one is shorter.
-        } else if conditional {
-            self.drop_response(id);
+            // The next part is shorter.
+        } else if self.is_conditional(id) {
             self.ask_unconditionally(id);
         } else if self.asks_otherwise(id, status) {
             // The next one is another.

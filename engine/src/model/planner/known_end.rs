@@ -1,8 +1,8 @@
-//! Where the object ends: what earlier responses told of it, and how a total that
-//! may be the server's mistake is settled.
+//! Where the object ends: what earlier responses said about it, and how a total
+//! that may be the server's mistake is settled.
 //!
-//! The end is unknown, told, or *doubtful* until the byte behind it was asked for. That of
-//! a plain stream without a length is where it ended, and no earlier than one before it came.
+//! The end is unknown, told, or *doubtful* until the byte behind it was asked for. The end of a
+//! plain stream without a length is where it ended, and not before the end of an earlier one.
 
 use super::action::Failure;
 use crate::model::error::ErrorKind;
@@ -14,14 +14,14 @@ use crate::model::size::differing;
 /// See the module's documentation. It is of one version of the object.
 #[derive(Debug, Default)]
 pub(super) struct KnownEnd {
-    /// As a response told it.
+    /// The total that a response told.
     total: Option<u64>,
-    /// So many bytes came of a plain stream without a length.
+    /// How many bytes came of a plain stream without a length.
     least: u64,
     /// The total is the end of the part that was asked for. Some servers put that
-    /// there, so the object may have more until the byte behind it was asked for.
+    /// there, so the object may go on until the byte behind it was asked for.
     doubtful: bool,
-    /// Who asks for that byte.
+    /// The lease that asks for that byte.
     asked_by: Option<LeaseId>,
     /// The end of the plain stream.
     stream_ended_at: Option<u64>,
@@ -32,7 +32,7 @@ impl KnownEnd {
         self.doubtful
     }
 
-    /// The object, which one plain stream will fetch, ends where it did.
+    /// The object, which one plain stream will fetch, ends where that stream does.
     pub(super) fn is_of_stream(&mut self) {
         self.doubtful = false;
     }
@@ -58,7 +58,7 @@ impl KnownEnd {
         Some(ByteRange::new(total, total + 1))
     }
 
-    /// Who asks for that byte, if it was asked for.
+    /// The lease that asks for that byte, if any.
     pub(super) fn asked_by(&self) -> Option<LeaseId> {
         self.asked_by
     }
@@ -68,7 +68,7 @@ impl KnownEnd {
         self.asked_by = Some(id);
     }
 
-    /// The answer to a request for the byte behind the end. Whether that is the end.
+    /// The answer to a request for the byte behind the end. Returns whether the end is settled.
     pub(super) fn is_settled_by(&mut self, verdict: &Verdict) -> bool {
         let settled = match verdict {
             Verdict::Unsatisfied { total } => total.is_none() || *total == self.total,

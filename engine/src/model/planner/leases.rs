@@ -2,55 +2,28 @@
 //! lease should be.
 //!
 //! A lease is *issued*, then *leaving* once it was told to stop early, and *removed* by its
-//! last event. While the output is open there is a map, and a segment of it has one owner at
-//! any time: a lease gives segments back before another one can own them. A segment that the
-//! end of a lease cuts stays its own until all before that end is handed over, because
-//! inside a segment bytes go to the writers in order.
+//! last event. While the output is open there is a map, and each segment of it has one owner
+//! at any time: a lease gives segments back before another can own them. A segment that the
+//! end of a lease cuts stays with that lease until everything before that end is handed
+//! over, because inside a segment bytes go to the writers in order.
 
 use std::collections::{BTreeMap, btree_map};
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use super::action::{Action, Failure, Restored, SourceId};
-use super::lease::{Lease, Request};
+use super::lease::Lease;
 use super::speed::Speeds;
 use crate::model::event::MapCell;
 use crate::model::range::ByteRange;
 use crate::model::segment::{LeaseId, SegmentMap, SegmentState};
-
-/// A lease of unknown speed is at most this long.
-const PROBE_LEASE_BYTES: u64 = 16 << 20;
-/// The same with several sources: a connection to a slow one is soon free for
-/// another.
-const SHORT_PROBE_BYTES: u64 = 4 << 20;
-/// A share of what is missing is at least this part of what the first request
-/// asks for.
-const MIN_SHARE: u64 = 4;
-/// All leases together stay within about this much of the file, unless requests
-/// are so dear that this would make too many.
-const FRONTIER_BYTES: u64 = 256 << 20;
-/// A lease should last this long at the measured speed.
-const LEASE_TIME_S: f64 = 4.0;
-/// A request's latency may cost at most one part in this many of its lease.
-const LATENCY_SHARE: f64 = 50.0;
-
-/// What the length of the next lease depends on beside the leases.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Shares {
-    /// Connections that there may be now, and in a moment.
-    pub(super) limit: usize,
-    pub(super) prospect: usize,
-    /// Whether several sources are used at once.
-    pub(super) together: bool,
-    pub(super) first_range_bytes: u64,
-}
 
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(super) struct Leases {
     map: Option<SegmentMap>,
     all: BTreeMap<LeaseId, Lease>,
-    /// The last one that was issued; they begin at 1.
+    /// The lease that was issued last; they begin at 1.
     last: LeaseId,
     speeds: Speeds,
 }
@@ -76,7 +49,7 @@ impl Leases {
         self.all.values()
     }
 
-    /// Those that were issued before `id`.
+    /// The leases that were issued before `id`.
     pub(super) fn before(&self, id: LeaseId) -> btree_map::Range<'_, LeaseId, Lease> {
         self.all.range(..id)
     }
@@ -93,17 +66,17 @@ impl Leases {
         self.all.is_empty()
     }
 
-    /// What the next lease is called.
+    /// The id of the next lease.
     pub(super) fn next_id(&self) -> LeaseId {
         self.last + 1
     }
 
-    /// Whether bytes are missing that nobody fetches, as far as is known.
+    /// Whether bytes are missing that no lease fetches, as far as is known.
     pub(super) fn is_anything_missing(&self) -> bool {
         self.map.as_ref().is_none_or(|map| map.missing_bytes() > 0)
     }
 
-    /// The output is open for so many bytes, if that is known; all are missing.
+    /// The output is open for `total` bytes, if that is known; all are missing.
     pub(super) fn open(&mut self, total: Option<u64>, segment_size_bytes: u64) {
         self.map = total.map(|total| SegmentMap::new(total, segment_size_bytes));
     }
@@ -131,7 +104,7 @@ impl Leases {
         }
     }
 
-    /// Of segment `index`, which was restored, only so much is good.
+    /// Of the restored segment `index`, only the first `prefix_bytes` are good.
     pub(super) fn restore_prefix(&mut self, index: usize, prefix_bytes: u64) {
         if let Some(map) = &mut self.map {
             map.restore(index, SegmentState::Missing { prefix_bytes });
@@ -150,19 +123,18 @@ impl Leases {
         self.map.as_mut()?.next_run(want_bytes)
     }
 
-    /// Where the first segment starts of which not all bytes are here.
+    /// Where the first segment starts that is not all here.
     pub(super) fn frontier(&mut self) -> u64 {
         self.map.as_mut().map_or(0, SegmentMap::frontier)
     }
 
-    /// Begins a lease. It owns no segments yet.
-    pub(super) fn issue(&mut self, request: Request, now: Duration) -> Action {
-        let Request { source, ask: range, conditional, .. } = request;
+    /// Begins a lease with a request for `range`, or with a plain one. It owns no segments yet.
+    pub(super) fn issue(&mut self, mut lease: Lease, range: Option<ByteRange>) -> Action {
+        let (source, conditional) = (lease.source, lease.conditional);
+        lease.expected = self.speeds.take_idle(source);
         self.last += 1;
-        let lease = self.last;
-        let expected = self.speeds.take_idle(source);
-        self.all.insert(lease, Lease::new(request, expected, now));
-        Action::Fetch { lease, source, range, conditional }
+        self.all.insert(self.last, lease);
+        Action::Fetch { lease: self.last, source, range, conditional }
     }
 
     /// The missing segments of `range` belong to `id` from now on.
@@ -180,7 +152,7 @@ impl Leases {
         }
     }
 
-    /// `id` is to bring the whole object from its first byte, however long it is.
+    /// `id` is to bring the whole object from its first byte, however long that is.
     pub(super) fn streams(&mut self, id: LeaseId, total: Option<u64>) {
         if let Some(lease) = self.all.get_mut(&id) {
             lease.range = ByteRange::new(0, total.unwrap_or(u64::MAX));
@@ -189,7 +161,7 @@ impl Leases {
         }
     }
 
-    /// Sets what `id` is to bring, without a change of what it owns.
+    /// Sets what `id` is to bring, without changing what it owns.
     pub(super) fn set_range(&mut self, id: LeaseId, range: ByteRange) {
         if let Some(lease) = self.all.get_mut(&id) {
             lease.range = range;
@@ -224,14 +196,14 @@ impl Leases {
         }
     }
 
-    /// Takes up all responses that wait for it.
+    /// Takes up all parked responses.
     pub(super) fn unpark(&mut self) -> Vec<Action> {
         let parked = |(id, lease): (&LeaseId, &mut Lease)| Some((*id, lease.parked.take()?));
         let parked: Vec<(LeaseId, ByteRange)> = self.all.iter_mut().filter_map(parked).collect();
         parked.into_iter().filter_map(|(id, range)| self.take_up(id, range)).collect()
     }
 
-    /// The fetcher of `id` handed over so many bytes: which ones, and of which source.
+    /// The fetcher of `id` handed over `bytes`: which bytes these are, and of which source.
     pub(super) fn advance(
         &mut self,
         id: LeaseId,
@@ -244,7 +216,7 @@ impl Leases {
         Some((ByteRange::new(from, lease.position), lease.source))
     }
 
-    /// `id` is the owner of the bytes that came: the segments that they are of.
+    /// `id` owns the bytes that arrived: the segments that they belong to.
     pub(super) fn written(
         &mut self,
         id: LeaseId,
@@ -263,7 +235,7 @@ impl Leases {
         Action::Drop { lease: id }
     }
 
-    /// Gives `id` up, unless that was done already.
+    /// Cancels `id`, unless that was done already.
     pub(super) fn cancel(&mut self, id: LeaseId, failure: Option<Failure>) -> Option<Action> {
         let lease = self.all.get_mut(&id)?;
         if lease.leaving && lease.cancelled_for.is_some() {
@@ -275,20 +247,20 @@ impl Leases {
         Some(Action::Cancel { lease: id })
     }
 
-    /// Gives these up.
+    /// Cancels these leases.
     pub(super) fn cancel_all(&mut self, ids: Vec<LeaseId>) -> Vec<Action> {
         ids.into_iter().filter_map(|id| self.cancel(id, None)).collect()
     }
 
-    /// What `id` is left for is charged when it has ended.
+    /// The failure that `id` is left for is charged when the lease has ended.
     pub(super) fn charge(&mut self, id: LeaseId, failure: Failure) {
         if let Some(lease) = self.all.get_mut(&id) {
             lease.cancelled_for = Some(failure);
         }
     }
 
-    /// Asks the fetcher of `id` to stop at `end`; `shared` so that others fetch what a
-    /// reader reads next.
+    /// Asks the fetcher of `id` to stop at `end`; `shared` so that other leases fetch
+    /// what a reader reads next.
     pub(super) fn shrink(&mut self, id: LeaseId, end: u64, shared: bool) -> Action {
         if let Some(lease) = self.all.get_mut(&id) {
             lease.leaving = true;
@@ -297,7 +269,7 @@ impl Leases {
         Action::Shrink { lease: id, end }
     }
 
-    /// The fetcher of `id` has answered where it will stop; false when it is over.
+    /// The fetcher of `id` has answered where it will stop; false if the lease is over.
     pub(super) fn has_shrunk(&mut self, id: LeaseId) -> bool {
         let Some(lease) = self.all.get_mut(&id) else { return false };
         lease.leaving = lease.cancelled;
@@ -321,8 +293,8 @@ impl Leases {
         }
     }
 
-    /// `id` goes on to `end`, whoever was to bring what is before that: those lose all that
-    /// they own, and must have stored nothing of it.
+    /// `id` goes on to `end`, whichever leases were to bring the bytes before it: they lose
+    /// all that they own, and must have stored nothing of it.
     pub(super) fn extend(&mut self, id: LeaseId, end: u64) -> Vec<LeaseId> {
         let mut overtaken = Vec::new();
         let (Some(lease), Some(map)) = (self.all.get_mut(&id), &mut self.map) else {
@@ -345,7 +317,7 @@ impl Leases {
         overtaken
     }
 
-    /// `id` is over: what it still owns is missing.
+    /// `id` is over: whatever it still owns is missing again.
     pub(super) fn remove(&mut self, id: LeaseId) -> Option<Lease> {
         let lease = self.all.remove(&id)?;
         if let Some(map) = &mut self.map {
@@ -355,7 +327,7 @@ impl Leases {
         Some(lease)
     }
 
-    /// How fast `lease` was, which is over; `kept` when its connection takes another request.
+    /// Learns from `lease`, which is over; `kept` when its connection takes another request.
     pub(super) fn learn(&mut self, lease: &Lease, kept: bool, now: Duration) {
         self.speeds.ended(lease, kept, now);
     }
@@ -365,30 +337,8 @@ impl Leases {
         self.speeds.forget(source);
     }
 
-    /// How long the next lease should be, for a connection of `speed` bytes a
-    /// second: long enough that its request costs little, short enough that
-    /// all connections end together.
-    pub(super) fn lease_bytes(&self, speed: Option<f64>, shares: Shares, now: Duration) -> u64 {
-        let Some(map) = &self.map else { return 0 };
-        let known = speed.and_then(|speed| Some((speed, self.time_left_s(speed, now)?)));
-        let Some((speed, left_s)) = known else {
-            // Connections that may still be added want theirs, too.
-            let share = map.missing_bytes() / shares.prospect as u64;
-            let least = (shares.first_range_bytes / MIN_SHARE).clamp(1, PROBE_LEASE_BYTES);
-            let most = if shares.together { SHORT_PROBE_BYTES } else { PROBE_LEASE_BYTES };
-            return share.clamp(least.min(most), most);
-        };
-        let frontier = (FRONTIER_BYTES / shares.limit.max(1) as u64) as f64;
-        let paid = speed * self.speeds.kept_latency_s() * LATENCY_SHARE;
-        let target = (speed * LEASE_TIME_S).min(frontier).max(paid);
-        let fair = speed * left_s;
-        // A rest that is not worth a request of its own goes with it.
-        let want = if fair < target * 1.5 { fair } else { target };
-        want.clamp(1.0, FRONTIER_BYTES as f64) as u64
-    }
-
-    /// Seconds until everything is here, if all connections and one more of
-    /// `joining` bytes a second went on as they do.
+    /// Seconds until everything is here, if all connections kept their speed
+    /// and one more of `joining` bytes a second joined them.
     pub(super) fn time_left_s(&self, joining: f64, now: Duration) -> Option<f64> {
         let map = self.map.as_ref()?;
         let mut left = map.missing_bytes();
@@ -406,10 +356,25 @@ impl Leases {
         (all > 0.0).then(|| left as f64 / all)
     }
 
+    /// How many leases have brought bytes.
+    pub(super) fn count_delivering(&self) -> usize {
+        self.all.values().filter(|lease| lease.has_progressed()).count()
+    }
+
+    /// Seconds for which a connection typically pauses between chunks; 0 if most never did.
+    pub(super) fn pause_s(&self) -> f64 {
+        let pauses = || self.all.values().map(|it| it.chunk_pause).filter(|it| !it.is_zero());
+        let count = pauses().count();
+        match 2 * count >= self.count_delivering().max(1) {
+            true => pauses().sum::<Duration>().as_secs_f64() / count as f64,
+            false => 0.0,
+        }
+    }
+
     /// The object's bytes in at most 256 equal cells.
     pub(super) fn cells(&self) -> Vec<MapCell> {
         let Some(map) = &self.map else { return Vec::new() };
-        let cells = map.len().min(256);
+        let cells = map.count().min(256);
         let cell_of = |segments: Range<usize>| {
             let (mut done, mut size, mut active) = (0, 0, false);
             for index in segments {
@@ -429,7 +394,7 @@ impl Leases {
         };
         (0..cells)
             .map(|cell| {
-                let from = |cell: usize| (cell * map.len()).div_ceil(cells);
+                let from = |cell: usize| (cell * map.count()).div_ceil(cells);
                 cell_of(from(cell)..from(cell + 1))
             })
             .collect()

@@ -1,18 +1,18 @@
-//! Sources: what the driver finds out of them, and what becomes of the download when one is
-//! refused or of no use.
+//! Sources: what the driver learns about them, and what becomes of the download when one is
+//! refused or useless.
 
 use std::ops::Range;
 use std::time::Duration;
 
 use super::action::{Action, Failure, PlaceId, PlaceNeed, SourceId};
 use super::lease::Lease;
-use super::sources::{AtWork, Link};
+use super::sources::Link;
 use super::{Phase, Planner};
 use crate::model::admission::Need;
 use crate::model::error::ErrorKind;
 use crate::model::segment::LeaseId;
 
-/// Whether the reason is the source's, or that of the way to it.
+/// Whether the reason lies with the source, or with the way to it.
 fn another_may_help(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -56,13 +56,13 @@ impl Planner {
         self.sources.are_together()
     }
 
-    /// What goes to `source` from now on goes to this host; at first all go to the
+    /// Requests to `source` go to this host from now on; at first all go to the
     /// same one, 0.
     pub fn set_place(&mut self, source: SourceId, place: PlaceId) {
         self.sources.set_place(source, place);
     }
 
-    /// The source that a lease was asked of.
+    /// The source that a lease asked.
     #[must_use]
     pub fn source_of(&self, lease: LeaseId) -> Option<SourceId> {
         self.leases.get(lease).map(|lease| lease.source)
@@ -83,7 +83,7 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// There is no URL for `source` that it gives the object for.
+    /// The driver has no URL for `source` at which it gives the object.
     pub fn on_unresolved(&mut self, source: SourceId, failure: Failure, now: Duration) {
         self.sources.release(source);
         self.expired(source, failure, now);
@@ -91,15 +91,15 @@ impl Planner {
     }
 
     /// What the URL of `source` leads to now could not be compared with what is stored:
-    /// as a request that failed.
+    /// counts as a request that failed.
     pub fn on_unproven(&mut self, source: SourceId, failure: Failure, now: Duration) {
         self.sources.release(source);
         self.ended_badly(source, failure, false, false, now);
         self.schedule(now);
     }
 
-    /// What the URL of `source` leads to now is another object than the one that is
-    /// stored, or nothing shows that it is the same.
+    /// The URL of `source` now leads to another object than the one that is stored,
+    /// or nothing shows that it is the same.
     pub fn on_other_object(&mut self, source: SourceId, why: &str, now: Duration) {
         self.sources.release(source);
         if self.sources.can_spare(source) {
@@ -110,13 +110,13 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// What came of `lease` shows that its source is of no use, for a reason
-    /// that no verdict tells.
+    /// `lease` showed that its source is useless, for a reason that no verdict
+    /// expresses.
     pub fn give_up(&mut self, lease: LeaseId, failure: Failure, now: Duration) {
         let source = self.source_of(lease);
         if self.holding.is_tentative(lease) && source.is_some_and(|it| !self.sources.can_spare(it))
         {
-            // What the first response brings is none the worse for it.
+            // The first response is none the worse for it.
             self.refused_beside(lease, now);
             return self.schedule(now);
         }
@@ -125,7 +125,7 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// Asks the driver to find out the URL of `source` again.
+    /// Asks the driver to look up the URL of `source` again.
     pub(super) fn resolve(&mut self, source: SourceId) {
         self.hold(source);
         self.actions.push_back(Action::Resolve { source, refused: None, again: false });
@@ -160,14 +160,14 @@ impl Planner {
         }
         let working = |lease: &&Lease| lease.source == source && !lease.leaving;
         match self.leases.values().filter(working).count() {
-            // What streams already is allowed to end: it can be kept.
+            // A response that already streams may end: its bytes can be kept.
             0 => self.failures.die(failure),
             // It may be their number that is refused, and they bring the rest.
             others => self.refused(others, now),
         }
     }
 
-    /// The source is of no use, if it is known which one.
+    /// A source is useless, if it is known which one.
     pub(super) fn fail_one(&mut self, source: Option<SourceId>, failure: Failure) {
         match source {
             Some(source) => self.fail_source(source, failure),
@@ -175,7 +175,7 @@ impl Planner {
         }
     }
 
-    /// The source is of no use: the download goes on with the others, begins
+    /// The source is useless: the download goes on with the others, begins
     /// again with the next one where no digest binds them, or fails.
     pub(super) fn fail_source(&mut self, id: SourceId, failure: Failure) {
         if self.phase == Phase::Ended || self.sources.is_gone(id) {
@@ -185,7 +185,7 @@ impl Planner {
             return self.fail(failure);
         }
         if self.readers.has_given_out() && self.begins_again_without(id) {
-            // What another source has may not follow on what was given out.
+            // Another source's bytes may not follow on what was given out.
             return self.fail(failure);
         }
         let wrong = matches!(failure.kind, ErrorKind::DigestMismatch | ErrorKind::ObjectChanged);
@@ -206,14 +206,14 @@ impl Planner {
         }
     }
 
-    /// Whether the loss of a source is that of all that is stored.
+    /// Whether losing a source loses all that is stored.
     fn begins_again_without(&self, id: SourceId) -> bool {
         self.asking.is_whole() || self.sources.is_alone(id)
     }
 
-    /// Segments that are stored do not hash as a piece of the object must: they
-    /// are fetched again, as often as there are sources. The source that brought
-    /// all of them is used no more, where there is another.
+    /// Stored segments do not hash as a piece of the object must: they are
+    /// fetched again, as often as there are sources. The source that brought all
+    /// of them is no longer used, where there is another.
     pub fn on_bad_segments(&mut self, segments: Range<usize>, failure: &Failure, now: Duration) {
         if self.is_over() {
             return;
@@ -233,8 +233,8 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// What of `need` could go to which host, in their order; those that nothing
-    /// can go to are left out.
+    /// How much of `need` could go to which host, in their order; hosts that
+    /// nothing can go to are left out.
     #[must_use]
     pub fn need_by_place(&self, need: Need, now: Duration) -> Vec<PlaceNeed> {
         self.sources.need_by_place(need, &self.leases, now)
@@ -242,7 +242,6 @@ impl Planner {
 
     /// The source of the next lease.
     pub(super) fn pick(&self, now: Duration) -> Option<SourceId> {
-        let (leases, limits, limit) = (&self.leases, &self.limits, self.limit());
-        self.sources.pick(AtWork { leases, limits, limit, now })
+        self.sources.pick(&self.leases, &self.limits, self.limit(), now)
     }
 }

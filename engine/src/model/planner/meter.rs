@@ -1,11 +1,11 @@
-//! What came so far, and whether the storage held it up.
+//! How much arrived so far, and whether the storage held it up.
 //!
-//! Silence while received bytes wait for the storage is not the server's: it counts from
-//! [`Meter::silence_begins`] on.
+//! Silence while received bytes wait for the storage is not the server's fault: it
+//! counts from [`Meter::silence_begins`] on.
 
 use std::time::Duration;
 
-/// A shorter download says nothing of what its speed is limited by.
+/// A shorter download says nothing about what limits its speed.
 const TELLING: Duration = Duration::from_secs(2);
 
 /// See the module's documentation.
@@ -17,6 +17,8 @@ pub(super) struct Meter {
     storage_busy_at: Option<Duration>,
     storage_busy_ticks: u32,
     ticks: u32,
+    /// When the machine's addresses or routes changed last.
+    path_changed_at: Option<Duration>,
     /// When the output was first open.
     running_since: Option<Duration>,
 }
@@ -46,7 +48,17 @@ impl Meter {
         self.storage_busy_ticks += 1;
     }
 
-    /// Silence before this is nobody's.
+    /// The machine's addresses or routes changed.
+    pub(super) fn path_changed(&mut self, now: Duration) {
+        self.path_changed_at = Some(now);
+    }
+
+    /// Connections that have been silent since then may be dead.
+    pub(super) fn path_changed_at(&self) -> Option<Duration> {
+        self.path_changed_at
+    }
+
+    /// Silence before this is nobody's fault.
     pub(super) fn silence_begins(&self) -> Duration {
         self.storage_busy_at.unwrap_or_default()
     }
@@ -57,8 +69,8 @@ impl Meter {
         self.ticks >= 4 && self.storage_busy_ticks * 2 > self.ticks
     }
 
-    /// Whether so many bytes a second, which a moment has shown, fit all of the download,
-    /// which must have been long enough to tell.
+    /// Whether a rate of `bytes_per_second`, measured for a moment, fits the whole
+    /// download, which must have been long enough to tell.
     pub(super) fn was_throughout(&self, bytes_per_second: u64, now: Duration) -> bool {
         let Some(since) = self.running_since else { return false };
         let time = now.saturating_sub(since);

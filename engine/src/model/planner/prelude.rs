@@ -1,15 +1,15 @@
-//! The beginning of a download that somebody reads: what readers wait for has
-//! the line.
+//! The beginning of a download that somebody reads: bytes that readers wait for
+//! have the line to themselves.
 //!
 //! A player needs the film's start, or an index at its end, before it shows
-//! anything. Connections that fetch what is needed later would take their shares
-//! of the line meanwhile. So they wait, until the first response is used up or
-//! silent, or nobody waits any more; or until it turns out that they take
-//! nothing: where the first connection goes on as fast beside others as it did
-//! alone, each is slow by itself, and all of them are wanted. One more is begun
-//! to find that out.
+//! anything. Connections that fetch later bytes would take their shares of the
+//! line meanwhile. So they wait until the first response is used up or silent,
+//! or no reader waits any more, or until it turns out that they take nothing
+//! away: where the first connection goes on as fast beside others as it did
+//! alone, each is slow by itself, and all of them are wanted. One more
+//! connection is begun to find that out.
 //!
-//! It lasts from the opening of the output until it is over, once.
+//! The prelude lasts from the opening of the output until it is over, once.
 
 use std::time::Duration;
 
@@ -17,21 +17,21 @@ use super::lease::Lease;
 use super::leases::Leases;
 use crate::model::segment::LeaseId;
 
-/// It is never longer.
+/// The prelude is never longer.
 const AT_MOST: Duration = Duration::from_secs(5);
-/// Nobody has waited for so long, in which a player starts: what comes first is here.
+/// Nobody has waited for this long, in which a player starts: the first bytes are here.
 const SATISFIED: Duration = Duration::from_secs(1);
-/// The first connection has brought nothing for so long: others may.
+/// The first connection has brought nothing for this long: others may begin.
 const SILENT: Duration = Duration::from_secs(1);
-/// While it lasts no lease begins further ahead of a reader that waits.
+/// During the prelude no lease begins further ahead of a reader that waits.
 const NEAR_BYTES: u64 = 1 << 20;
-/// The speed of the first connection is known after so long alone.
+/// The speed of the first connection is known after this long alone.
 const ALONE: Duration = Duration::from_millis(150);
-/// Alone for so long, one more is begun.
+/// After this long alone, one more is begun.
 const ALONE_AT_MOST: Duration = Duration::from_millis(500);
-/// And after so long beside others.
+/// The speed beside others is known after this long.
 const BESIDE: Duration = Duration::from_millis(250);
-/// It keeps at least this part of its speed where others take nothing from it.
+/// The first connection keeps at least this part of its speed where others take nothing from it.
 const UNDISTURBED: f64 = 0.75;
 
 /// How the first connection got on.
@@ -53,11 +53,11 @@ pub(super) struct Prelude {
     /// The lease of the first response.
     first: LeaseId,
     until: Duration,
-    /// There its share of the object ends, although its response may go on.
+    /// Where its share of the object ends, although its response may go on.
     used_up_at: u64,
     /// When somebody was last seen waiting.
     waited_at: Duration,
-    /// Up to here the first connection was looked at: when, and its position.
+    /// When the first connection was last looked at, and its position then.
     looked: (Duration, u64),
     alone: Got,
     beside: Got,
@@ -77,7 +77,7 @@ impl Prelude {
         }
     }
 
-    /// Whether it goes on; `waits` when somebody waits now.
+    /// Whether the prelude goes on; `waits` when somebody waits now.
     pub(super) fn lasts(&mut self, waits: bool, leases: &Leases, now: Duration) -> bool {
         if waits {
             self.waited_at = now;
@@ -101,7 +101,7 @@ impl Prelude {
         !judged || self.beside.rate() < self.alone.rate() * UNDISTURBED
     }
 
-    /// Whether a lease may begin now: so far ahead of a reader that waits, if it is for one.
+    /// Whether a lease may begin now: this far ahead of a reader that waits, if it is for one.
     pub(super) fn lets_begin(&self, ahead_bytes: Option<u64>, leases: &Leases) -> bool {
         let near = ahead_bytes.is_some_and(|ahead_bytes| ahead_bytes <= NEAR_BYTES);
         let to_find_out =

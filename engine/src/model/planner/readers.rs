@@ -1,13 +1,13 @@
 //! Readers: where they stand, how far leases may run ahead of them, and what is fetched
 //! first because of them.
 //!
-//! A reader that waits has its segment fetched next, if need be by a connection
-//! that is taken from elsewhere; what follows it is fetched in short leases, so
-//! that all connections work on the front that it reads along.
+//! The segment that a reader waits for is fetched next, if need be by a
+//! connection taken from elsewhere; what follows it is fetched in short leases,
+//! so that all connections work on the front that the reader moves along.
 //!
 //! Leases may be bound to stay near the front: for a digest that needs the bytes in order,
-//! and for a reader that takes them from memory and gives them on. What was given out cannot
-//! be taken back: from then on no other version of the object will do.
+//! and for a reader that takes them from memory and passes them on. Bytes that were given
+//! out cannot be taken back: from then on no other version of the object will do.
 
 use std::time::Duration;
 
@@ -18,28 +18,28 @@ use super::prelude::Prelude;
 use crate::model::range::ByteRange;
 use crate::model::segment::{LeaseId, SegmentMap, SegmentState};
 
-/// So far ahead of a reader its order is kept.
+/// How far ahead of a reader its order is kept.
 const AHEAD_BYTES: u64 = 32 << 20;
-/// No lease ahead of a reader is longer: the others begin behind it.
+/// No lease ahead of a reader is longer, so that others begin behind it.
 const MAX_AHEAD_LEASE_BYTES: u64 = AHEAD_BYTES / 4;
-/// A request's latency may cost at most one part in this many of its lease there.
+/// A request's latency may cost at most one part in this many of a lease ahead of a reader.
 const LATENCY_SHARE: f64 = 8.0;
 /// A connection is taken from elsewhere only when that saves at least this, and
 /// the time of two requests.
 const WORTHWHILE_S: f64 = 0.25;
-/// A connection that others wait for is relieved when that saves so much: its
-/// own is closed by that, and the next one's is needed again.
+/// A connection that others wait for is relieved when that saves this much:
+/// relieving it closes it, and another one is needed again for the next bytes.
 const WORTH_RELIEVING_S: f64 = 0.5;
-/// The longest first share while connections are few, all together.
+/// The longest first share while connections are few, for all of them together.
 const FRONTIER_BYTES: u64 = 256 << 20;
 
 /// How far leases may go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reach {
-    /// So many bytes beyond the first byte that is not here: a multiple of the
-    /// segment size, and raised where connections would have no segment of their own.
+    /// This many bytes beyond the first missing byte: a multiple of the segment size,
+    /// raised where connections would have no segment of their own.
     Frontier(u64),
-    /// So many bytes beyond what was given out, and never more: they are in memory.
+    /// This many bytes beyond what was given out, and never more: they are in memory.
     Window {
         /// The size of the window.
         bytes: u64,
@@ -53,8 +53,8 @@ pub enum Reach {
 pub struct Want {
     /// The offset of the byte that it reads next.
     pub position: u64,
-    /// Set while it waits for that byte: since which time, in the order of all
-    /// that wait. The lowest comes first.
+    /// Set while it waits for that byte: its rank in the order in which the
+    /// readers began to wait. The lowest comes first.
     pub waiting: Option<u64>,
 }
 
@@ -63,10 +63,10 @@ pub struct Want {
 pub(super) struct Work<'a> {
     pub(super) leases: &'a Leases,
     pub(super) holding: &'a Holding,
-    /// The most leases that may be now.
+    /// The most leases that may exist now.
     pub(super) places: usize,
-    /// Whether the first response may be left for what a reader waits for. Otherwise nobody's
-    /// waiting ends it, since it may be the only one that the link is good for.
+    /// Whether the first response may be left for bytes that a reader waits for. Otherwise no
+    /// waiting reader ends it, since the link may be good for that response only.
     pub(super) leaves_holder: bool,
 }
 
@@ -85,7 +85,7 @@ impl Work<'_> {
 pub(super) enum MakeRoom {
     /// This lease is given up.
     Cancel(LeaseId),
-    /// This one stops early; `shared` when it is the one that the reader waits for.
+    /// This lease stops early; `shared` when the reader waits for what it brings.
     Shorten { lease: LeaseId, end: u64, shared: bool },
 }
 
@@ -110,7 +110,7 @@ impl Readers {
         self.reach = reach;
     }
 
-    /// All bytes before the offset `given` were given out. Whether that is news.
+    /// All bytes before the offset `given` were given out. Returns whether that is news.
     pub(super) fn give(&mut self, given: u64) -> bool {
         match &mut self.reach {
             Some(Reach::Window { given: known, .. }) if *known != given => {
@@ -130,7 +130,7 @@ impl Readers {
         self.wants.iter().any(|want| want.waiting.is_some())
     }
 
-    /// Where those stand that wait, the first one first.
+    /// The positions of the readers that wait, the first in order first.
     pub(super) fn waiting(&self) -> Vec<u64> {
         let waits = |want: &Want| Some((want.waiting?, want.position));
         let mut waiting: Vec<(u64, u64)> = self.wants.iter().filter_map(waits).collect();
@@ -138,7 +138,7 @@ impl Readers {
         waiting.into_iter().map(|want| want.1).collect()
     }
 
-    /// The output is open, and `first` goes on: somebody may wait for what it brings.
+    /// The output is open, and `first` goes on: a reader may wait for what it brings.
     pub(super) fn begin(&mut self, first: LeaseId, leases: &Leases, now: Duration) {
         let first = leases.get(first).map(|lease| (first, lease));
         self.prelude = first.filter(|_| self.somebody_waits()).map(|it| Prelude::new(it, now));
@@ -149,7 +149,7 @@ impl Readers {
         self.prelude = None;
     }
 
-    /// Whether the beginning still lasts. To be asked whenever something came.
+    /// Whether the prelude still lasts. Called whenever bytes arrive.
     pub(super) fn watch(&mut self, leases: &Leases, now: Duration) {
         let waits = self.somebody_waits();
         if self.prelude.as_mut().is_some_and(|prelude| !prelude.lasts(waits, leases, now)) {
@@ -157,12 +157,12 @@ impl Readers {
         }
     }
 
-    /// Whether a lease may begin now of what no reader has fetched.
+    /// Whether a lease may begin now for bytes that no reader has asked for.
     pub(super) fn may_begin(&self, leases: &Leases) -> bool {
         self.prelude.as_ref().is_none_or(|prelude| prelude.lets_begin(None, leases))
     }
 
-    /// The most that is the share of the first response beside so many connections, in bytes.
+    /// The longest share of the first response beside `connections` connections, in bytes.
     pub(super) fn first_share_bytes(&self, connections: u64) -> u64 {
         match self.reach {
             Some(Reach::Frontier(bytes)) => bytes / connections,
@@ -171,8 +171,8 @@ impl Readers {
         }
     }
 
-    /// The next missing bytes to lease, about `want_bytes` of them, for one of so many
-    /// connections.
+    /// The next missing bytes to lease, about `want_bytes` of them, for one of
+    /// `connections` connections.
     pub(super) fn next_run(
         &self,
         want_bytes: u64,
@@ -183,12 +183,12 @@ impl Readers {
         let (end, share, least) = match self.reach {
             None => return leases.next_run(want_bytes),
             Some(Reach::Frontier(bytes)) => {
-                // Each connection gets a segment, and another one, however large they are.
+                // Each connection gets two segments, however large they are.
                 let bytes = bytes.max(2 * connections * size);
                 (leases.frontier().saturating_add(bytes), bytes / connections, 1)
             }
-            // Two leases a connection, so that one that ends begins another. What
-            // comes free bit by bit is gathered until it is worth a request.
+            // Two leases per connection, so that one begins when another ends. Room that comes free
+            // bit by bit is gathered until it is worth a request.
             Some(Reach::Window { bytes, given }) => {
                 let share = bytes / (2 * connections);
                 (given.saturating_add(bytes), share, (share / 2).max(1))
@@ -198,15 +198,15 @@ impl Readers {
         if run.end() <= end {
             return Some(run);
         }
-        // Whole segments, where that leaves enough: what the reader needs next is less than
-        // that for good where it waits for the end of a segment as long as the window.
+        // Whole segments, where that leaves enough. It never does where the reader waits
+        // for the end of a segment as long as the window.
         let whole = Some(end / size * size).filter(|end| *end >= run.start() + least);
         let end = whole.unwrap_or(end);
         (run.start() < end && end - run.start() >= least).then(|| ByteRange::new(run.start(), end))
     }
 
-    /// Whether a connection may take over from `lease`, to save so many seconds.
-    /// Inside a window most leases only wait for the reader, or for the first.
+    /// Whether a connection may take over from `lease` to save `saved_s` seconds. Inside a window
+    /// most leases only wait for the reader, or for the first lease.
     pub(super) fn may_relieve(&self, lease: &Lease, saved_s: f64, leases: &Leases) -> bool {
         let (Some(Reach::Window { .. }), Some(map)) = (self.reach, leases.map()) else {
             return true;
@@ -231,8 +231,8 @@ impl Readers {
         first.map(|(_, _, run)| run)
     }
 
-    /// Takes a connection from elsewhere for a reader that waits at `position`, where nobody
-    /// fetches its segment, or will come to it only later.
+    /// Takes a connection from elsewhere for a reader that waits at `position`, where no
+    /// lease fetches its segment, or one will come to it only later.
     pub(super) fn room_at(&self, position: u64, work: Work<'_>, now: Duration) -> Option<MakeRoom> {
         let map = work.leases.map().filter(|map| position < map.total_bytes())?;
         let index = map.index_of(position);
@@ -262,8 +262,8 @@ impl Readers {
         }
     }
 
-    /// A reader waits for what `lease` brings. Of all that it is to bring, others
-    /// that are free bring what comes later: from where on.
+    /// A reader waits for what `lease` brings. Free connections can bring the
+    /// later part of its range: returns where that part begins.
     fn shared_end(
         &self,
         lease: &Lease,
@@ -278,8 +278,8 @@ impl Readers {
         (free && long && !lease.leaving && end < lease.range.end()).then_some(end)
     }
 
-    /// The lease that readers come to last, and of those that they do not come to
-    /// the one with the most before it. None when one ends soon.
+    /// The lease that readers come to last; among leases that no reader comes to,
+    /// the one with the most left to bring. None if one ends soon.
     fn victim(
         &self,
         map: &SegmentMap,
@@ -308,9 +308,9 @@ impl Readers {
 }
 
 /// Long enough that the request costs little, short enough that the reader
-/// gets on: all connections bring their leases at about the same time.
+/// makes progress: all connections bring their leases at about the same time.
 fn ahead_lease_bytes(leases: &Leases, now: Duration) -> u64 {
-    // Of one more, which may only share a line with those there are.
+    // The mean counts one more connection, which may only share the line with the others.
     let sum: f64 = leases.values().filter_map(|lease| lease.speed(now)).sum();
     let mean = sum / (leases.len() + 1) as f64;
     let speed = if mean > 0.0 { mean } else { leases.speeds().typical() };
@@ -323,7 +323,7 @@ fn worthwhile_s(leases: &Leases) -> f64 {
     WORTHWHILE_S + 2.0 * leases.speeds().fresh_latency_s()
 }
 
-/// How long the lease needs for `bytes`; very long while nothing came.
+/// How long the lease needs for `bytes`; very long while nothing has arrived.
 fn seconds(bytes: u64, lease: &Lease, now: Duration) -> f64 {
     bytes as f64 / lease.speed(now).unwrap_or(0.0).max(1.0)
 }

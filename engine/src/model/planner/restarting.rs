@@ -11,16 +11,16 @@ use crate::model::segment::LeaseId;
 use crate::model::validator::Validator;
 
 impl Planner {
-    /// Bytes are stored that are not what the server said of them. Everything is
-    /// fetched again, once.
+    /// The stored bytes do not match what the server said about them. Everything
+    /// is fetched again, once.
     pub fn on_altered(&mut self, failure: Failure, now: Duration) {
         if !self.is_over() && !self.refetch(&failure.message, now) {
             self.fail(failure);
         }
     }
 
-    /// As [`Self::on_altered`], after [`Action::Finish`](super::Action::Finish). False when
-    /// everything was fetched again already, from each source that there is.
+    /// As [`Self::on_altered`], after [`Action::Finish`](super::Action::Finish). False if
+    /// everything was already fetched again from each source that there is.
     pub fn refetch(&mut self, why: &str, now: Duration) -> bool {
         if self.readers.has_given_out() {
             return false;
@@ -39,9 +39,9 @@ impl Planner {
         true
     }
 
-    /// As [`Self::refetch`], where the bytes are of several sources: which of
-    /// them are wrong is not known, so they are used one after another, each for
-    /// all of the object. False when none is left.
+    /// As [`Self::refetch`], where the bytes come from several sources: which of
+    /// them are wrong is not known, so the sources are used one after another,
+    /// each for the whole object. False if none is left.
     fn refetch_from_one(&mut self, why: &str) -> bool {
         let Some(first) = self.sources.first() else { return false };
         if self.sources.distrust() {
@@ -57,14 +57,14 @@ impl Planner {
         true
     }
 
-    /// The next source is used, for all of the object.
+    /// The next source is used, for the whole object.
     pub(super) fn begin_with_next(&mut self) {
         self.count_anew();
         self.identity.forget();
         self.drain(true);
     }
 
-    /// What another source did wrong says nothing of the next one.
+    /// What another source did wrong says nothing about the next one.
     fn count_anew(&mut self) {
         self.asking.begin_with_next();
         self.failures.begin_with_next();
@@ -100,8 +100,8 @@ impl Planner {
         self.restart(why);
     }
 
-    /// Everything stored is given up and ranges with it: one plain stream of the
-    /// object that is known or, with `forget_identity`, of whatever version it will have.
+    /// Everything stored is given up, and ranges with it: one plain stream fetches the object that
+    /// is known or, with `forget_identity`, whatever version it turns out to be.
     pub(super) fn one_stream(&mut self, why: &str, forget_identity: bool) {
         if self.is_over() || self.asking.is_whole() {
             return;
@@ -137,7 +137,7 @@ impl Planner {
     }
 }
 
-/// What was given out is of a version that is not to be had any more.
+/// The bytes that were given out are of a version that is no longer available.
 fn given_out(why: &str) -> Failure {
     Failure::new(
         ErrorKind::ObjectChanged,

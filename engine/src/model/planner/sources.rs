@@ -1,12 +1,12 @@
 //! Where the object can be had: which source the next lease goes to, and which
-//! sources are used no more.
+//! sources are no longer used.
 //!
 //! A source is a number here; its URL is the driver's. Sources that a digest
-//! binds together are used at once, each connection as fast as it is. Without
-//! one the first is used alone, and the next one, which may have other bytes,
-//! begins again from zero where it fails.
+//! binds together are used at once, each connection as fast as it is. Without a
+//! digest the first source is used alone. Where it fails, the next one, which
+//! may have other bytes, begins again from zero.
 //!
-//! A source is *live* until it is *gone* for good. It is *held* while the driver finds out its
+//! A source is *live* until it is *gone* for good. It is *held* while the driver looks up its
 //! URL, *proven* once a response has shown that the object is there, and left alone for a
 //! while after each lease that failed.
 
@@ -20,48 +20,38 @@ use super::limits::Limits;
 use crate::model::admission::Need;
 use crate::model::segment::LeaseId;
 
-/// More sources are not used: each segment remembers by a bit who brought of it.
+/// No more sources are used: each segment keeps one bit per source that brought bytes of it.
 pub const MAX_SOURCES: usize = 32;
 
-/// Leases in a row that fail while other sources bring bytes.
+/// A source is lost after this many leases in a row failed while other sources bring bytes.
 const STRIKES: u32 = 3;
-/// What a failing source is left alone for first; it doubles.
+/// How long a failing source is first left alone; it doubles.
 const REST: Duration = Duration::from_millis(200);
-/// A connection is moved to another source when those there are so much faster.
+/// A connection moves to another source when connections there are this much faster.
 const MUCH_FASTER: f64 = 2.0;
-/// A source of which one connection has not even this part of the best one's
-/// speed is used only by connections that it has.
+/// A source where one connection does not reach even this part of the best
+/// one's speed is used only by the connections that it already has.
 const HOPELESS: f64 = 0.05;
-
-/// What is at work, and how much more may be.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AtWork<'a> {
-    pub(super) leases: &'a Leases,
-    pub(super) limits: &'a Limits,
-    /// The most connections that the download is to have.
-    pub(super) limit: usize,
-    pub(super) now: Duration,
-}
 
 /// What a lease without a byte means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Strike {
-    /// Nobody else can be asked.
+    /// No other source can be asked.
     OfAll,
     /// The source is left alone for a while.
     Rests,
-    /// It is used no more.
+    /// The source is no longer used.
     Loses,
 }
 
-/// What a link that is refused means.
+/// What a refused link means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Link {
-    /// Nothing: it was an old one.
+    /// Nothing: the link was an old one.
     Old,
-    /// It is to be found out again; `again` when that was done before.
+    /// It is to be looked up again; `again` when that was done before.
     Resolve { again: bool },
-    /// There is no other.
+    /// There is no other link.
     Expired,
 }
 
@@ -73,14 +63,14 @@ struct Source {
     gone: bool,
     /// A response has shown that the object is there, since it was last resolved.
     proven: bool,
-    /// The driver is finding out its URL.
+    /// The driver is looking up its URL.
     held: bool,
     conditional: bool,
     /// How often it was resolved since it last brought a byte.
     resolved: u8,
-    /// Leases before this one asked by a URL that is no longer used.
+    /// Leases before this one used a URL that is no longer used.
     asked_anew_from: LeaseId,
-    /// Leases in a row without a byte, and what all had brought at the first.
+    /// Leases in a row without a byte, and what all sources had brought at the first of them.
     failures: u32,
     received_then: u64,
     not_before: Duration,
@@ -94,11 +84,11 @@ pub(super) struct Sources {
     all: Vec<Source>,
     /// Whether a digest binds them.
     together: bool,
-    /// Their bytes did not fit together: each is to show that it has the object.
+    /// Their bytes did not fit together: each must show that it has the object.
     distrusted: bool,
     /// The first in order.
     preferred: SourceId,
-    /// By segment: which sources brought bytes of it. Kept only with several.
+    /// By segment: which sources brought bytes of it. Kept only with several sources.
     brought: Vec<u32>,
 }
 
@@ -140,13 +130,13 @@ impl Sources {
         self.preferred = id;
     }
 
-    /// A digest binds them, so they are used at once.
+    /// A digest binds the sources, so they are used at once.
     pub(super) fn use_together(&mut self) {
         self.together = !self.distrusted;
     }
 
-    /// What they brought does not fit together: one after another is used. False when they
-    /// were not used at once.
+    /// What the sources brought does not fit together: they are used one after another.
+    /// False if they were not used at once.
     pub(super) fn distrust(&mut self) -> bool {
         let together = std::mem::take(&mut self.together);
         self.distrusted |= together;
@@ -161,7 +151,7 @@ impl Sources {
         self.live().count()
     }
 
-    /// The one that is used where one is.
+    /// The source that is used where only one is.
     pub(super) fn first(&self) -> Option<SourceId> {
         self.live().next()
     }
@@ -193,8 +183,9 @@ impl Sources {
         self.all[id].conditional
     }
 
-    pub(super) fn set_conditional(&mut self, id: SourceId, conditional: bool) {
-        self.all[id].conditional = conditional;
+    /// Some servers refuse conditions, or answer them with fewer fields.
+    pub(super) fn ask_unconditionally(&mut self, id: SourceId) {
+        self.all[id].conditional = false;
     }
 
     /// For a new beginning: every source may be asked conditionally.
@@ -239,8 +230,8 @@ impl Sources {
         *not_before = then.max(*not_before);
     }
 
-    /// These segments are to be brought again. The source that brought all of them, where the
-    /// object can be had without it.
+    /// These segments must be fetched again. Returns the source that brought all of them, if
+    /// the object can be had without it.
     pub(super) fn forget_who_brought(&mut self, segments: &Range<usize>) -> Option<SourceId> {
         let end = segments.end.min(self.brought.len());
         let bits = self.brought[segments.start.min(end)..end].iter_mut();
@@ -253,17 +244,17 @@ impl Sources {
         self.all[id].place = place;
     }
 
-    /// Nothing is asked of it until its URL is known.
+    /// Nothing is asked of the source until its URL is known.
     pub(super) fn hold(&mut self, id: SourceId) {
         self.all[id].held = true;
     }
 
-    /// The driver has done what it can to find out its URL.
+    /// The driver has done what it can to find the source's URL.
     pub(super) fn release(&mut self, id: SourceId) {
         self.all[id].held = false;
     }
 
-    /// There is a new URL, by which leases from `next` on ask.
+    /// There is a new URL, which leases from `next` on use.
     pub(super) fn renew(&mut self, id: SourceId, next: LeaseId) {
         self.all[id].proven = false;
         self.all[id].asked_anew_from = next;
@@ -274,12 +265,12 @@ impl Sources {
         self.all[id].resolved < 2
     }
 
-    /// Whether no source's link is good, nor to be had again.
+    /// Whether no source has a good link or can get another one.
     pub(super) fn have_expired(&self) -> bool {
         self.live().all(|id| !self.can_resolve(id))
     }
 
-    /// The link that `lease` asked by was refused, and may be looked up again if `may`.
+    /// The link that `lease` used was refused, and may be looked up again if `may`.
     pub(super) fn refused(&mut self, id: SourceId, lease: LeaseId, may: bool) -> Link {
         let can_resolve = may && self.can_resolve(id);
         let source = &mut self.all[id];
@@ -294,18 +285,18 @@ impl Sources {
         Link::Resolve { again: source.resolved > 1 }
     }
 
-    /// Nothing more is asked of it.
+    /// Nothing more is asked of the source.
     pub(super) fn lose(&mut self, id: SourceId) {
         self.all[id].gone = true;
     }
 
-    /// Whether all that is stored is lost with it, where ranges are used.
+    /// Whether all that is stored is lost with this source, where ranges are used.
     pub(super) fn is_alone(&self, id: SourceId) -> bool {
         !self.together && self.first() == Some(id)
     }
 
-    /// A lease ended without a byte, after all had brought so many. `anew` when nothing is
-    /// stored, so that any source may be asked.
+    /// A lease ended without a byte, when all sources had brought `received_bytes`. `anew`
+    /// when nothing is stored, so that any source may be asked.
     pub(super) fn strike(
         &mut self,
         id: SourceId,
@@ -329,26 +320,26 @@ impl Sources {
         if loses || !self.together { Strike::Loses } else { Strike::Rests }
     }
 
-    /// Whether it could be asked now, if there is room for it.
+    /// Whether the source could be asked now, if there is room for it.
     fn could_ask(&self, id: SourceId, now: Duration) -> bool {
         let source = &self.all[id];
         !source.gone && !source.held && now >= source.not_before
     }
 
     /// Whether a request may go to the source now.
-    fn is_usable(&self, id: SourceId, work: AtWork<'_>) -> bool {
+    fn is_usable(&self, id: SourceId, leases: &Leases, limits: &Limits, now: Duration) -> bool {
         let source = &self.all[id];
         let asks = |(lease, of): (&LeaseId, &Lease)| {
             of.source == id && !of.leaving && *lease >= source.asked_anew_from
         };
-        let here = || work.leases.values().filter(|lease| lease.place == source.place).count();
-        self.could_ask(id, work.now)
-            && work.limits.has_room(source.place, here)
-            && (source.proven || !work.leases.iter().any(asks))
+        let here = || leases.values().filter(|lease| lease.place == source.place).count();
+        self.could_ask(id, now)
+            && limits.has_room(source.place, here)
+            && (source.proven || !leases.iter().any(asks))
     }
 
-    /// What of `need` could go to which host, in their order; those that nothing
-    /// can go to are left out.
+    /// How much of `need` could go to which host, in their order; hosts that
+    /// nothing can go to are left out.
     pub(super) fn need_by_place(
         &self,
         need: Need,
@@ -380,13 +371,13 @@ impl Sources {
         needs
     }
 
-    /// So many leases would be of use at a source, at most.
+    /// The most leases that are of use at a source.
     fn useful_leases(&self, id: SourceId, leases: &Leases, now: Duration) -> usize {
         let Some(first) = self.first() else { return 0 };
         let could = |id: &SourceId| self.could_ask(*id, now);
         let together = self.together && self.can_lose(first);
         if !together || !self.live().any(|id| could(&id)) {
-            // While none can be asked, the first is what is waited for.
+            // While no source can be asked, the first is the one to wait for.
             return if id == first { usize::MAX } else { 0 };
         }
         if !could(&id) {
@@ -394,7 +385,7 @@ impl Sources {
         }
         let source = &self.all[id];
         if !source.proven {
-            // One is to show it, beside those that asked by an earlier link.
+            // One lease must show the object, beside those that used an earlier link.
             let earlier = leases.before(source.asked_anew_from);
             let here = earlier.filter(|(_, it)| it.source == id && it.place == source.place);
             return here.count() + 1;
@@ -407,7 +398,7 @@ impl Sources {
         }
     }
 
-    /// How fast one connection to the source is, if anything tells it.
+    /// How fast one connection to the source is, if anything shows it.
     fn speed_of(&self, id: SourceId, leases: &Leases, now: Duration) -> Option<f64> {
         let leases = leases.values().filter(|lease| lease.source == id);
         let telling = leases.filter(|lease| lease.is_telling(now));
@@ -422,13 +413,19 @@ impl Sources {
     /// has no connection at work, where there are enough for all; else that of
     /// the fastest idle connection, or of the fewest leases, among those that
     /// are about as fast as the best.
-    pub(super) fn pick(&self, work: AtWork<'_>) -> Option<SourceId> {
-        let AtWork { leases, limit, now, .. } = work;
+    /// The download is to have `limit` connections at most.
+    pub(super) fn pick(
+        &self,
+        leases: &Leases,
+        limits: &Limits,
+        limit: usize,
+        now: Duration,
+    ) -> Option<SourceId> {
         let first = self.first()?;
         if !self.together || !self.can_lose(first) {
-            return self.is_usable(first, work).then_some(first);
+            return self.is_usable(first, leases, limits, now).then_some(first);
         }
-        let usable = self.live().filter(|id| self.is_usable(*id, work));
+        let usable = self.live().filter(|id| self.is_usable(*id, leases, limits, now));
         let known: Vec<(SourceId, usize, Option<f64>)> = usable
             .map(|id| {
                 let here = leases.values().filter(|lease| lease.source == id).count();

@@ -1,22 +1,22 @@
-//! How fast connections are: those that wait for their next request, by what their last
-//! lease showed, and what a lease and a response usually take.
+//! How fast connections are: those that wait for their next request, as their last
+//! lease showed, and how long a lease and a response usually take.
 //!
-//! The kept connections are in ascending order of speed, as the pool gives them out from
-//! the fastest on; more than 64 are not remembered.
+//! The kept connections are in ascending order of speed, as the pool gives out the
+//! fastest first; more than 64 are not remembered.
 
 use std::time::Duration;
 
 use super::action::SourceId;
 use super::lease::Lease;
 
-/// A shorter lease says little of its connection's speed.
+/// A shorter lease says little about its connection's speed.
 const TELLING_BYTES: u64 = 256 << 10;
 
 /// What is known of connections and their speed, in bytes a second.
 #[derive(Debug, Default)]
 pub(super) struct Speeds {
-    /// Of the connections that wait for their next request, in ascending
-    /// order, and whose they are: of a source, the pool takes the fastest first.
+    /// The speeds of the connections that wait for their next request, in ascending order, and
+    /// their sources: of a source, the pool takes the fastest first.
     idle: Vec<(f64, SourceId)>,
     /// The mean of the leases that ended.
     typical: f64,
@@ -26,17 +26,22 @@ pub(super) struct Speeds {
 }
 
 impl Speeds {
+    /// How many kept connections wait for their next request.
+    pub(super) fn count_idle(&self) -> usize {
+        self.idle.len()
+    }
+
     /// The speed of the kept connection that would be used next.
     pub(super) fn next_idle(&self) -> Option<f64> {
         self.idle.last().map(|idle| idle.0)
     }
 
-    /// The same, of one source.
+    /// The same, for one source.
     pub(super) fn next_idle_of(&self, source: SourceId) -> Option<f64> {
         self.idle.iter().rev().find(|idle| idle.1 == source).map(|idle| idle.0)
     }
 
-    /// Whose the fastest kept connection is, of the sources that are `wanted`.
+    /// The source of the fastest kept connection, among those that are `wanted`.
     pub(super) fn fastest_idle(&self, wanted: impl Fn(SourceId) -> bool) -> Option<SourceId> {
         self.idle.iter().rev().map(|idle| idle.1).find(|source| wanted(*source))
     }
@@ -74,7 +79,7 @@ impl Speeds {
     pub(super) fn ended(&mut self, lease: &Lease, kept: bool, now: Duration) {
         let bytes = lease.position - lease.start;
         let mean = lease.mean_rate(now);
-        // The mean of a short lease is too low, so it may only raise.
+        // The mean of a short lease is too low, so it may only raise the value.
         if bytes >= TELLING_BYTES || mean > self.typical {
             self.typical = if self.typical == 0.0 { mean } else { self.typical * 0.7 + mean * 0.3 };
         }
@@ -91,7 +96,7 @@ impl Speeds {
 
     /// Seconds to a response on a connection that was kept.
     pub(super) fn kept_latency_s(&self) -> f64 {
-        // A new one needs a round trip more, at least.
+        // A new connection needs at least one round trip more.
         self.kept_latency_s.or(self.fresh_latency_s.map(|fresh| fresh / 2.0)).unwrap_or(0.0)
     }
 

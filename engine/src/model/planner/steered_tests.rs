@@ -165,3 +165,45 @@ fn a_lease_that_would_come_to_it_late_gives_it_away() {
     planner.on_ended(1, LeaseEnd::Dropped, at(100));
     assert!(asked(&actions(&mut planner)).iter().any(|range| range.start() == 3 * SEGMENT));
 }
+
+#[test]
+fn what_is_silent_since_the_network_changed_is_asked_for_anew() {
+    for delivers in [false, true] {
+        let mut planner = opened(1, 64 * SEGMENT);
+        let at = Duration::from_millis;
+        planner.on_received(1, SEGMENT / 2, at(1000));
+        planner.on_path_changed(at(1010));
+        if delivers {
+            planner.on_received(1, 1, at(1100));
+        }
+        planner.tick(at(1400));
+        assert_eq!(cancelled(&actions(&mut planner)), [], "it may still deliver");
+        planner.tick(at(1600));
+        assert_eq!(cancelled(&actions(&mut planner)).len(), usize::from(!delivers));
+        if !delivers {
+            planner.on_ended(1, LeaseEnd::Dropped, at(1600));
+            let anew = asked(&actions(&mut planner));
+            assert_eq!(anew.iter().map(|range| range.start()).collect::<Vec<_>>(), [SEGMENT / 2]);
+        }
+    }
+}
+
+#[test]
+fn a_changed_network_ends_the_wait_after_failures() {
+    let mut planner = opened(1, 64 * SEGMENT);
+    let at = Duration::from_millis;
+    planner.on_received(1, SEGMENT / 2, at(1000));
+    let mut failing = Some(1);
+    while let Some(lease) = failing {
+        let failure = Failure::new(ErrorKind::Network, "reset");
+        planner.on_ended(lease, LeaseEnd::Failed { failure, refused: false }, at(1000));
+        failing = actions(&mut planner).into_iter().find_map(|action| match action {
+            Action::Fetch { lease, .. } => Some(lease),
+            _ => None,
+        });
+    }
+    planner.tick(at(1010));
+    assert_eq!(asked(&actions(&mut planner)), [], "it waits");
+    planner.on_path_changed(at(1020));
+    assert_eq!(asked(&actions(&mut planner)).len(), 1);
+}

@@ -1,4 +1,4 @@
-//! What the caller changes while a download runs, and what it could use.
+//! What the caller changes while a download runs, and what the download could use.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::model::admission::Need;
 use crate::model::config::Connections;
 
 impl Planner {
-    /// Ends all leases and issues none until [`Self::resume`]. What they
-    /// brought is kept, except of a plain stream, which begins again from zero.
+    /// Ends all leases and issues none until [`Self::resume`]. The bytes that they brought are
+    /// kept, except those of a plain stream, which begins again from zero.
     pub fn pause(&mut self, now: Duration) {
         if self.limits.set_paused(true) {
             return;
@@ -28,14 +28,14 @@ impl Planner {
         self.schedule(now);
     }
 
-    /// Whether the caller limits the speed: silence is not the server's then.
+    /// Whether the caller limits the speed: then silence is not the server's fault.
     pub fn set_speed_limited(&mut self, limited: bool) {
         self.settings.speed_limited = limited;
     }
 
-    /// At most so many leases at once from now on, whatever the limit: others have
-    /// the rest. Those that are beyond it go on to their end. With `rooms`, so many
-    /// at each host, in the order of their numbers; none beyond these.
+    /// At most `connections` leases at once from now on, whatever the limit: other downloads have
+    /// the rest. Leases beyond that number go on to their end. With `rooms`, at most that many at
+    /// each host, in the order of their numbers; none at hosts beyond the list.
     pub fn allow(&mut self, connections: usize, rooms: Option<Vec<usize>>, now: Duration) {
         if self.limits.allow(connections, rooms) {
             self.schedule(now);
@@ -58,7 +58,7 @@ impl Planner {
         }
     }
 
-    /// What could be used now.
+    /// What the download could use now.
     #[must_use]
     pub fn need(&self, now: Duration) -> Need {
         let in_use = self.leases.len();
@@ -73,9 +73,12 @@ impl Planner {
                 let limit = if self.identity.is_in_doubt() { 1 } else { self.limit() };
                 let pieces = map.missing_bytes().div_ceil(map.segment_size_bytes());
                 // The byte behind a doubtful end is asked for as well.
-                let pieces = pieces.max(u64::from(self.identity.end().is_doubtful()));
-                let pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
-                // In the tail, idle connections are there to take over.
+                let pieces = pieces.max(u64::from(self.identity.end.is_doubtful()));
+                let mut pieces = usize::try_from(pieces).unwrap_or(usize::MAX);
+                if in_use > 0 && self.failures.holds_new(now) {
+                    pieces = pieces.min(self.leases.speeds().count_idle());
+                }
+                // In the tail, idle connections wait to take over.
                 let limit = if pieces == 0 && in_use == 0 { 0 } else { limit };
                 (in_use.saturating_add(pieces).min(limit), limit)
             }
@@ -83,8 +86,8 @@ impl Planner {
         Need { in_use, useful: useful.max(in_use), limit: limit.max(in_use), live }
     }
 
-    /// Another limit from now on. Leases beyond a lower number end at once; what
-    /// a server refused before may be tried again.
+    /// Another limit from now on. Leases beyond a lower number end at once; a
+    /// number that a server refused before may be tried again.
     pub fn set_connections(&mut self, connections: Connections, now: Duration) {
         self.limits.set_connections(connections);
         if let Connections::Fixed(_) = connections {

@@ -1,28 +1,26 @@
-//! The tail: a connection is idle and nothing is missing. It takes over from
-//! the lease that would end last, where that ends the download earlier.
+//! The tail: a connection is idle and no bytes are left to lease. It takes over
+//! from the lease that would end last, where that ends the download earlier.
 //!
-//! Segments beyond the one that a victim is in are simply taken away; inside
-//! it, bytes have one owner, so the victim is cancelled and all that is left of
-//! its segment goes to the faster one. Either way the victim's connection closes
-//! with its response, which nobody misses when nothing is missing.
+//! Segments beyond the one that a victim is in are simply taken away. Inside that segment, bytes
+//! have one owner, so the victim is cancelled and the rest of its segment goes to the faster
+//! connection. Either way the victim's connection closes with its response, which does no harm when
+//! nothing is left to lease.
 //!
-//! The tail has no state of its own: it is looked at afresh each time.
+//! The tail has no state of its own: it is decided afresh each time.
 
 use std::time::Duration;
 
-use super::holding::Holding;
+use super::Planner;
 use super::lease::Lease;
-use super::leases::Leases;
-use super::readers::Readers;
 use crate::model::segment::LeaseId;
 
 /// A connection is relieved only when that saves at least this, in seconds.
 const WORTHWHILE_S: f64 = 0.04;
-/// The same for an idle connection whose speed nobody knows.
+/// The same for an idle connection of unknown speed.
 const WORTHWHILE_UNKNOWN_S: f64 = 0.5;
-/// With less left, nothing is begun on a new connection, in seconds.
+/// With less time left, nothing is begun on a new connection, in seconds.
 const TOO_LATE_S: f64 = 0.25;
-/// One that brought nothing yet is given this long.
+/// A lease that brought nothing yet is given this long.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// What could be done for one lease.
@@ -30,7 +28,7 @@ const GRACE: Duration = Duration::from_secs(1);
 pub(super) enum Relief {
     /// The rest from this offset on goes to another connection.
     Split(u64),
-    /// All of it.
+    /// Everything goes to another connection.
     TakeOver,
 }
 
@@ -38,36 +36,19 @@ pub(super) enum Relief {
 #[derive(Debug, Clone, Copy)]
 struct Helper {
     speed: f64,
-    /// Until its response begins.
+    /// The time until its response begins.
     delay_s: f64,
-    /// What must be saved.
+    /// The least saving that is worth it.
     worthwhile_s: f64,
 }
 
-/// What is at work in the tail, and what the relief of a lease depends on.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Tail<'a> {
-    pub(super) leases: &'a Leases,
-    pub(super) holding: &'a Holding,
-    pub(super) readers: &'a Readers,
-    /// The most leases that may be now.
-    pub(super) places: usize,
-    /// Leases taken from a connection that had brought nothing, since the last byte.
-    pub(super) reliefs_in_a_row: u32,
-    /// Silence before this is nobody's, and none is where the caller limits the speed.
-    pub(super) silence_begins: Duration,
-    pub(super) speed_limited: bool,
-    /// No smaller part is split off.
-    pub(super) min_split_bytes: u64,
-}
-
-impl Tail<'_> {
-    /// The lease that is best relieved, and how. `None` when no connection is idle, or none
+impl Planner {
+    /// The lease that is best relieved, and how. `None` if no connection is idle, or none
     /// would help.
-    pub(super) fn best(&self, now: Duration) -> Option<(LeaseId, Relief)> {
+    pub(super) fn best_relief(&self, now: Duration) -> Option<(LeaseId, Relief)> {
         let leaving = self.leases.values().filter(|lease| lease.leaving).count();
         // Each idle connection takes what one victim leaves.
-        if leaving >= self.places.saturating_sub(self.leases.len()) {
+        if leaving >= self.places().saturating_sub(self.leases.len()) {
             return None;
         }
         let helper = self.helper(leaving, now);
@@ -75,9 +56,9 @@ impl Tail<'_> {
         let best = candidates
             .filter_map(|(id, lease)| {
                 let (relief, saved_s) = self.relief(lease, helper, now)?;
-                // Nothing else may be able to bring what the holder brings.
+                // No other connection may be able to bring what the holder brings.
                 let lost = matches!(relief, Relief::TakeOver) && self.holding.is_holder(*id);
-                let may = !lost && self.readers.may_relieve(lease, saved_s, self.leases);
+                let may = !lost && self.readers.may_relieve(lease, saved_s, &self.leases);
                 may.then_some((*id, relief, saved_s))
             })
             .max_by(|a, b| a.2.total_cmp(&b.2));
@@ -90,7 +71,7 @@ impl Tail<'_> {
             let delay_s = self.leases.speeds().kept_latency_s();
             return Helper { speed, delay_s, worthwhile_s: WORTHWHILE_S.max(delay_s) };
         }
-        // Of a new connection nothing is known: no faster than most.
+        // The speed of a new connection is unknown: assume it no faster than most.
         let mut speeds: Vec<f64> =
             self.leases.values().filter_map(|lease| lease.speed(now)).collect();
         speeds.sort_by(f64::total_cmp);
@@ -112,16 +93,20 @@ impl Tail<'_> {
             return None;
         }
         if !lease.has_progressed() {
-            // Nothing came yet, so nothing is lost. But a server that needs its
-            // time must get it: each relief without a byte waits for longer.
+            // Nothing came yet, so nothing is lost. But a server that needs time must get it: each
+            // relief without a byte makes the next wait longer.
             let age = now.saturating_sub(lease.issued_at);
-            let grace = GRACE * (1u32 << self.reliefs_in_a_row.min(16));
+            let grace = GRACE * (1u32 << self.failures.reliefs_in_a_row().min(16));
             let patience =
                 grace.max(Duration::from_secs_f64(self.leases.speeds().fresh_latency_s() * 3.0));
             return (age > patience).then_some((Relief::TakeOver, age.as_secs_f64()));
         }
-        let silent = !self.speed_limited
-            && lease.is_silent(self.silence_begins, self.leases.speeds().kept_latency_s(), now);
+        let silent = !self.settings.speed_limited
+            && lease.is_silent(
+                self.meter.silence_begins(),
+                self.leases.speeds().kept_latency_s(),
+                now,
+            );
         if !silent && lease.expected.is_none() && !lease.is_telling(now) {
             return None;
         }
@@ -135,13 +120,13 @@ impl Tail<'_> {
                 best = Some((relief, saved_s));
             }
         };
-        // Both end together when the victim keeps this much, but segments stay whole.
+        // Both end together if the victim keeps this much, but segments stay whole.
         let keep = own * (rest as f64 + helper.speed * helper.delay_s) / (own + helper.speed);
         let first = map.first_segment_boundary_after(lease.position);
         let after = map.first_segment_boundary_after(lease.position + keep as u64);
         let before = after.saturating_sub(map.segment_size_bytes()).max(first);
         for end in [before, after] {
-            let least = self.min_split_bytes.max(1);
+            let least = self.settings.min_split_bytes.max(1);
             if end + least <= lease.range.end() {
                 let kept = (end - lease.position) as f64;
                 let ends_s = (kept / own).max(time_of((lease.range.end() - end) as f64));
@@ -155,14 +140,14 @@ impl Tail<'_> {
         consider(Relief::TakeOver, ends_s, helper.worthwhile_s + lost_s);
         best
     }
-}
 
-/// Whether what is missing is better left to the connections that are at
-/// work and soon done: a new one would be of unknown speed, and late.
-pub(super) fn too_late_for_new(leases: &Leases, now: Duration) -> bool {
-    let too_late_s = TOO_LATE_S.max(leases.speeds().fresh_latency_s() * 1.5);
-    let working = |lease: &Lease| !lease.leaving && lease.is_telling(now);
-    leases.speeds().next_idle().is_none()
-        && leases.values().any(working)
-        && leases.time_left_s(0.0, now).is_some_and(|left_s| left_s < too_late_s)
+    /// Whether the missing bytes are better left to the connections that are at
+    /// work and soon done: a new one would be of unknown speed, and late.
+    pub(super) fn is_too_late_for_new(&self, now: Duration) -> bool {
+        let too_late_s = TOO_LATE_S.max(self.leases.speeds().fresh_latency_s() * 1.5);
+        let working = |lease: &Lease| !lease.leaving && lease.is_telling(now);
+        self.leases.speeds().next_idle().is_none()
+            && self.leases.values().any(working)
+            && self.leases.time_left_s(0.0, now).is_some_and(|left_s| left_s < too_late_s)
+    }
 }

@@ -1,29 +1,30 @@
-//! The most connections to one host, counted from before one is made until its
-//! socket is closed.
+//! A bound on the connections to one host, each counted from before it is made
+//! until its socket is closed.
 //!
-//! Who asks for a connection here has its turn among the downloads already, so
-//! at most as many ask as there may be connections: whoever finds none free
-//! waits for an idle one that gives way, or for one that is being closed.
+//! A caller here already has its turn among the downloads, so no more of them ask
+//! than there may be connections. One that finds none free waits for an idle
+//! connection to give way, or for one that is being closed.
 
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
+use crate::lock::Lock;
 use crate::net::connect::Stream;
 
 /// The gates of all hosts; without a bound there are none.
 #[derive(Debug)]
 pub(super) struct Gates {
     per_host: Option<usize>,
-    hosts: Mutex<HashMap<String, Arc<Gate>>>,
+    hosts: Lock<HashMap<String, Arc<Gate>>>,
 }
 
-/// That of one host.
+/// The gate of one host.
 #[derive(Debug)]
 pub(super) struct Gate {
     permits: Arc<Semaphore>,
@@ -33,18 +34,17 @@ pub(super) struct Gate {
 
 impl Gates {
     pub(super) fn new(per_host: Option<usize>) -> Self {
-        Self { per_host: per_host.map(|most| most.max(1)), hosts: Mutex::default() }
+        Self { per_host: per_host.map(|most| most.max(1)), hosts: Lock::default() }
     }
 
     /// The gate of `host`, if there is a bound.
     pub(super) fn of(&self, host: &str) -> Option<Arc<Gate>> {
         let most = self.per_host?;
-        // No invariant spans a panic: each call leaves the map whole.
-        let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.hosts.lock();
         if let Some(gate) = hosts.get(host) {
             return Some(Arc::clone(gate));
         }
-        // Those that nobody has a connection through, nor waits at.
+        // Gates that nobody has a connection through, or waits at, are forgotten.
         hosts.retain(|_, gate| {
             Arc::strong_count(gate) > 1 || gate.permits.available_permits() < most
         });
@@ -54,7 +54,7 @@ impl Gates {
         Some(gate)
     }
 
-    /// A connection to `host` became idle, for whoever waits.
+    /// A connection to `host` became idle: wakes the tasks that wait for one.
     pub(super) fn idle(&self, host: &str) {
         if self.per_host.is_some()
             && let Some(gate) = self.of(host)
@@ -65,16 +65,16 @@ impl Gates {
 }
 
 impl Gate {
-    /// Leave to make a connection; `None` when there is none now.
+    /// Permission to make a connection; `None` when there is none now.
     pub(super) fn try_pass(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.permits).try_acquire_owned().ok()
     }
 
-    /// Waits for that; `None` when a connection became idle instead. `look` may
-    /// find one that became so before.
+    /// Waits for permission; `None` when a connection became idle instead. `look`
+    /// may find one that was idle before.
     pub(super) async fn pass(&self, look: impl FnOnce()) -> Option<OwnedSemaphorePermit> {
         let mut idle = std::pin::pin!(self.idle.notified());
-        // Listening before looking: none is missed.
+        // Listening before looking, so that none is missed.
         idle.as_mut().enable();
         look();
         tokio::select! {

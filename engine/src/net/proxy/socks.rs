@@ -20,11 +20,11 @@ pub(crate) enum Endpoint<'a> {
     Name(&'a str, u16),
 }
 
-/// Why there is no way.
+/// Why the proxy made no connection.
 enum Refusal {
-    /// The proxy does not want us.
+    /// The proxy refuses us.
     Us(&'static str),
-    /// It could not, or would not, go there.
+    /// It could not, or would not, connect to the target.
     Way(String),
     /// It does not keep to the protocol, or the connection broke.
     Broken(io::Error),
@@ -36,11 +36,11 @@ impl From<io::Error> for Refusal {
     }
 }
 
-/// A stream to `origin`, by `target`, through a SOCKS proxy.
+/// A stream to `origin` through a SOCKS proxy, which is asked for `target`.
 ///
 /// # Errors
-/// [`FetchErrorKind::ProxyRefused`] when the proxy wants a login or another
-/// one, or its rules forbid the way, else [`FetchErrorKind::Connect`].
+/// [`FetchErrorKind::ProxyRefused`] when the proxy wants a login or a different
+/// one, or its rules forbid the connection, else [`FetchErrorKind::Connect`].
 pub(crate) async fn socks(
     proxy: &Proxy,
     origin: &Origin,
@@ -70,7 +70,8 @@ pub(crate) async fn socks(
         Refusal::Broken(error) => FetchError::new(
             FetchErrorKind::Connect,
             format!("cannot connect to {origin} through {named}: {error}"),
-        ),
+        )
+        .with_source(error),
     })
 }
 
@@ -82,7 +83,7 @@ async fn socks4(io: &mut Io, proxy: &Proxy, target: Endpoint<'_>) -> Result<(), 
         Endpoint::Address(IpAddr::V6(_), _) => {
             return Err(Refusal::Way("SOCKS 4 has no IPv6".to_owned()));
         }
-        // 4a: an address that is none says that a name follows.
+        // 4a: an invalid address says that a name follows.
         Endpoint::Name(host, port) => (port, [0, 0, 0, 1], Some(host)),
     };
     let mut request = vec![4, 1];
@@ -167,7 +168,7 @@ async fn socks5(io: &mut Io, proxy: &Proxy, target: Endpoint<'_>) -> Result<(), 
         [5, code, ..] if code != 0 => return Err(Refusal::Way(reason(code))),
         _ => return Err(unlike_socks()),
     };
-    // Where the proxy's own end is; all of it must be read, none of it matters.
+    // The address of the proxy's own end must be read whole, but does not matter.
     let mut bound = vec![0; bound_bytes + 2];
     io.read_exact(&mut bound).await?;
     Ok(())

@@ -3,7 +3,7 @@
 use super::super::faults::{Demand, Row};
 use super::*;
 
-/// What of a case of a row is not its seed.
+/// Everything about a row's case but its seed.
 #[derive(Debug, Clone, Copy)]
 struct Case {
     position: Position,
@@ -28,7 +28,7 @@ fn row_case(row: &Row, case: Case, seed: u64) -> Result<bool, String> {
     world.http2 = http2;
     let mut wish = Wish { connections: Connections::Fixed(4), sync: false, ..wish(&mut random) };
     if row.fault.is_of_connecting() {
-        // So that connections are made all the time.
+        // Makes new connections necessary all the time.
         (world.one_request_each, world.most_bytes) = (true, 2 * SEGMENT_BYTES);
     }
     if row.fault == Fault::ClosesUnderRequest {
@@ -36,11 +36,11 @@ fn row_case(row: &Row, case: Case, seed: u64) -> Result<bool, String> {
         (wish.connections, world.most_bytes) = (Connections::Fixed(1), 2 * SEGMENT_BYTES);
     }
     if row.fault == Fault::TotalOfPart {
-        // The first request that is granted is for a part, so that its end may be the total.
+        // The first request that is granted asks for a part, so that its end may be the total.
         world.versions[0].len += 80 * SEGMENT_BYTES;
         world.longest_part = 1 << 20;
         if random.bool() {
-            // Nothing but the size tells that it is no other version.
+            // Nothing but the size may show that it is no other version.
             world.versions[0].etag = None;
         }
     }
@@ -83,7 +83,7 @@ fn row_case(row: &Row, case: Case, seed: u64) -> Result<bool, String> {
     let met = match (times, demand) {
         _ if !fired => told.is_ok(),
         (Times::Once, Demand::Right) => told.is_ok(),
-        // A 403 to a precondition is asked again without it (row 33).
+        // After a 403 to a precondition the request is sent again without it (row 33).
         (Times::Once, Demand::Fails(ErrorKind::AccessDenied)) if killed && told.is_ok() => true,
         // The first request is no longer what the object is known by.
         (Times::Once, Demand::Fails(_))

@@ -1,6 +1,6 @@
-//! Faults of the whole run and not of one response: what the object has, where
-//! it is fetched from next, and how fast its bytes can be stored. Each at four
-//! positions: of the kill between two lives, or of the beginning.
+//! Faults of the whole run and not of one response: what the object has, where it
+//! is fetched from next, and how fast its bytes can be stored. Each strikes at four
+//! positions: those of the kill between two lives, or of the fault's beginning.
 
 use super::*;
 
@@ -67,7 +67,7 @@ fn ends_well(
     }
 }
 
-/// The second of every response.
+/// The time of every response.
 const NOW: &str = "Sun, 01 Feb 2026 00:00:00 GMT";
 
 #[test]
@@ -95,8 +95,8 @@ fn fault_024_fresh_date_proves_nothing() {
 /// A tag, a date, and whether they prove that a resume may continue.
 type Kind = (Option<&'static str>, Option<&'static str>, bool);
 
-/// What may be continued is decided by the validators that every response has,
-/// or by a digest from the user.
+/// The validators that every response has, or a digest from the user, decide what
+/// may be continued.
 fn validators(test: &str, kinds: &[Kind]) {
     for (etag, last_modified, proves) in kinds.iter().copied() {
         for with_checksum in [false, true] {
@@ -133,7 +133,7 @@ fn validators(test: &str, kinds: &[Kind]) {
     }
 }
 
-/// Row 19: there is nothing to ask a range of.
+/// Row 19: there is no range to ask for.
 #[test]
 fn fault_019_an_empty_object_is_an_empty_file() {
     everywhere("fault_019", |http2, _, seed| {
@@ -153,7 +153,7 @@ fn fault_019_an_empty_object_is_an_empty_file() {
     });
 }
 
-/// Row 10: everything is here but its name, and the server has no further byte.
+/// Row 10: everything is here but its name, and the server has no more bytes.
 #[test]
 fn fault_010_416_when_all_is_here_is_no_failure() {
     everywhere("fault_010", |http2, position, seed| {
@@ -262,13 +262,13 @@ fn fault_094_long_parts_are_halved_and_nothing_is_given_up() {
     }
 }
 
-/// An object of which nothing but a tag without quotes tells the version.
+/// An object whose version shows in nothing but a tag without quotes.
 fn malformed(random: &mut fastrand::Rng) -> Version {
     Version { etag: Some("v1".to_owned()), last_modified: None, ..usual(random) }
 }
 
-/// Row 101: such a tag is worth a resume, once stored bytes were compared. At the first
-/// positions there is no segment to compare.
+/// Row 101: such a tag allows a resume once stored bytes were compared. At the
+/// first positions there is no segment to compare.
 #[test]
 fn fault_101_malformed_tag_continues_after_a_proof() {
     everywhere("fault_101", |http2, position, seed| {
@@ -308,7 +308,7 @@ fn fault_101_malformed_tag_alone_proves_nothing() {
     });
 }
 
-/// What tells versions apart, of one kind or another.
+/// Validators of one kind or another.
 fn any_validator(random: &mut fastrand::Rng) -> (Option<String>, Option<&'static str>) {
     match random.u8(0..3) {
         0 => (Some("\"v1\"".to_owned()), Some(DATES[1])),
@@ -317,7 +317,7 @@ fn any_validator(random: &mut fastrand::Rng) -> (Option<String>, Option<&'static
     }
 }
 
-/// The download ends, and tells that the server contradicts itself.
+/// The download fails, and reports that the server contradicts itself.
 fn ends_in_contradiction(world: &Shared, dir: &Path, wish: &Wish) -> Result<(), String> {
     match live(world, dir, wish, Until::Its) {
         Life::Ended(result, _) => {
@@ -347,7 +347,7 @@ fn fault_112_a_repeat_of_another_length_is_not_the_object() {
     }
 }
 
-/// After a kill the size is the one that the checkpoint has with the same validator.
+/// After a kill the size is what the checkpoint has with the same validator.
 #[test]
 fn fault_112_a_stream_of_another_length_than_the_checkpoint_has_is_not_the_object() {
     everywhere("fault_112", |http2, position, seed| {
@@ -373,10 +373,10 @@ fn fault_112_a_stream_of_another_length_than_the_checkpoint_has_is_not_the_objec
     });
 }
 
-/// Row 48, and the same over HTTP/1.1: from a position on the disk is slower
-/// than the network, with more streams than the budget has reservations for.
-/// Those without one must not hold the window that the others wait for; and
-/// what waits for the disk is at most the budget.
+/// Row 48, and the same over HTTP/1.1: from a position on the disk is slower than
+/// the network, with more streams than the budget has reservations for. Streams
+/// without a reservation must not hold the window that the others wait for, and no
+/// more than the budget may wait for the disk.
 #[test]
 fn fault_048_slow_disk_stops_no_stream_and_fills_no_memory() {
     const LEN: u64 = 6 << 20;
@@ -395,7 +395,7 @@ fn fault_048_slow_disk_stops_no_stream_and_fills_no_memory() {
             let wish = Wish {
                 connections: Connections::Fixed(STREAMS),
                 segment_bytes: 64 << 10,
-                // Far above what the disk takes: it makes the windows small.
+                // Far above what the disk takes: this makes the windows small.
                 limit_rate_bytes_per_second: small_windows.then_some(1 << 30),
                 slow_disk: Some((random.u64(200_000..800_000) as f64, position.bytes_before(LEN))),
                 ..usual_wish(&mut random)
@@ -411,7 +411,7 @@ fn fault_048_slow_disk_stops_no_stream_and_fills_no_memory() {
             if waiting > bound {
                 return Err(format!("{waiting} bytes waited for the disk, at most {bound}"));
             }
-            // Of the last eighth there is less than the budget.
+            // The last eighth has less than the budget.
             if position != Position::Last && waiting < BUDGET_BYTES / 2 {
                 return Err(format!("the disk was fast enough: {waiting} bytes waited"));
             }

@@ -1,10 +1,9 @@
-//! Reading what is stored through mapped pieces, to hash it without a copy.
+//! Reading stored bytes through mapped pieces, to hash them without a copy.
 //!
 //! The pages of a piece are brought in by a call that returns an error where a load
 //! would raise SIGBUS: beyond the end of a file that somebody cut, or where the device
-//! fails. What remains is a cut between that call and the end of the hashing, a
-//! fraction of a millisecond. A piece that cannot be had that way is the caller's to
-//! read.
+//! fails. What remains is a cut between that call and the end of the hashing, a fraction
+//! of a millisecond. The caller must read a piece that cannot be had that way.
 
 use std::fs::File;
 
@@ -12,8 +11,8 @@ use memmap2::MmapOptions;
 
 use crate::os;
 
-/// Calls `each` with `len` bytes of `file` at `offset`; false when they cannot be mapped
-/// or brought in, and it was not called.
+/// Calls `each` with `len` bytes of `file` at `offset`; false, without calling it, when
+/// they cannot be mapped or brought in.
 ///
 /// Nobody in this process may write these bytes meanwhile.
 pub(in crate::disk) fn with_mapped(
