@@ -201,7 +201,13 @@ fn what_the_command_does_wrong_is_told_without_secrets_and_the_partial_kept() {
         ("echo ftp://h/file?s3cr3t", "ftp"),
         ("no-such-command-of-haul", "cannot be run"),
     ] {
-        let origin = expiring(object(SIZE));
+        // While the first response goes on, the others are refused over and over, and the command
+        // is asked as often as that helps.
+        let throttle = Throttle::new(4 * MIB);
+        let origin = Origin::start(move |request, context| match context.index {
+            0 => throttle.apply(honest(request).cut(4 * MIB, End::Close)),
+            _ => Response::empty(403),
+        });
         let sandbox = Sandbox::new();
         let url = origin.url("/file?link=0&Signature=s3cr3t");
         let outcome = haul(&sandbox, &url).args(["--refresh-cmd", command]).run();

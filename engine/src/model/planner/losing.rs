@@ -86,6 +86,7 @@ impl Planner {
     /// The driver has no URL for `source` at which it gives the object.
     pub fn on_unresolved(&mut self, source: SourceId, failure: Failure, now: Duration) {
         self.sources.release(source);
+        self.sources.not_renewed(source, failure.clone());
         self.expired(source, failure, now);
         self.schedule(now);
     }
@@ -150,7 +151,10 @@ impl Planner {
             Link::Resolve { again } => {
                 self.actions.push_back(Action::Resolve { source, refused: Some(failure), again });
             }
-            Link::Expired => self.expired(source, failure, now),
+            Link::Expired => {
+                let failure = self.sources.expired_with(source, failure);
+                self.expired(source, failure, now);
+            }
         }
     }
 

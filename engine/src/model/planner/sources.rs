@@ -13,7 +13,7 @@
 use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
-use super::action::{PlaceId, PlaceNeed, SourceId};
+use super::action::{Failure, PlaceId, PlaceNeed, SourceId};
 use super::lease::Lease;
 use super::leases::Leases;
 use super::limits::Limits;
@@ -68,6 +68,8 @@ struct Source {
     conditional: bool,
     /// How often it was resolved since it last brought a byte.
     resolved: u8,
+    /// Why the driver had no other URL for it, when it was last asked for one.
+    unresolved: Option<Failure>,
     /// Leases before this one used a URL that is no longer used.
     asked_anew_from: LeaseId,
     /// Leases in a row without a byte, and what all sources had brought at the first of them.
@@ -101,6 +103,7 @@ impl Default for Sources {
             held: false,
             conditional: true,
             resolved: 0,
+            unresolved: None,
             asked_anew_from: 0,
             failures: 0,
             received_then: 0,
@@ -257,7 +260,19 @@ impl Sources {
     /// There is a new URL, which leases from `next` on use.
     pub(super) fn renew(&mut self, id: SourceId, next: LeaseId) {
         self.all[id].proven = false;
+        self.all[id].unresolved = None;
         self.all[id].asked_anew_from = next;
+    }
+
+    /// There is no new URL, and this is why.
+    pub(super) fn not_renewed(&mut self, id: SourceId, failure: Failure) {
+        self.all[id].unresolved = Some(failure);
+    }
+
+    /// What the source fails with once its URL was refused with `refused`: why there was no new
+    /// one tells more.
+    pub(super) fn expired_with(&self, id: SourceId, refused: Failure) -> Failure {
+        self.all[id].unresolved.clone().unwrap_or(refused)
     }
 
     /// Whether a refused link is looked up again.

@@ -34,6 +34,8 @@ struct World {
     most_at_once: BTreeMap<SourceId, usize>,
     most_at_a_place: BTreeMap<PlaceId, usize>,
     resolved: Vec<SourceId>,
+    /// Why there is never another URL.
+    no_other_url: Option<&'static str>,
 }
 
 impl World {
@@ -53,6 +55,7 @@ impl World {
             most_at_once: BTreeMap::new(),
             most_at_a_place: BTreeMap::new(),
             resolved: Vec::new(),
+            no_other_url: None,
         }
     }
 
@@ -137,7 +140,8 @@ impl World {
                     self.resolved.push(source);
                     let now = self.crew.now;
                     match refused {
-                        Some(failure) if again => {
+                        Some(mut failure) if again || self.no_other_url.is_some() => {
+                            failure.message += self.no_other_url.unwrap_or_default();
                             self.crew.planner.on_unresolved(source, failure, now);
                         }
                         _ => self.crew.planner.on_resolved(source, true, now),
@@ -367,4 +371,28 @@ fn a_link_is_resolved_again_once_for_all_connections() {
     );
     let more = std::iter::from_fn(|| world.crew.planner.poll_action());
     assert_eq!(more.filter(|action| matches!(action, Action::Fetch { .. })).count(), 3);
+}
+
+#[test]
+fn why_there_was_no_other_url_is_told_however_late_the_source_fails() {
+    let mut world = World::new(4, &[Server::Sends(1e6)], false);
+    while world.crew.fetches.len() < 4 {
+        world.step();
+    }
+    world.no_other_url = Some("; the command failed");
+    // One response goes on while the requests beside it are refused one after another.
+    world.servers[0] = Server::Answers(403);
+    let leases = world.leases();
+    for id in &leases[1..] {
+        world.crew.planner.on_verdict(*id, Verdict::Denied { status: 403 }, world.crew.now);
+        world.carry_out();
+    }
+    assert!(world.crew.failed.is_none(), "the first response goes on");
+    world.crew.take(leases[0]);
+    let failure = Failure::new(ErrorKind::Network, "reset");
+    let end = LeaseEnd::Failed { failure, refused: false };
+    world.crew.planner.on_ended(leases[0], end, world.crew.now);
+    world.run();
+    let failed = world.crew.failed.expect("the URL is good for nothing");
+    assert!(failed.message.contains("the command failed"), "{}", failed.message);
 }
