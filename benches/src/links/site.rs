@@ -17,6 +17,8 @@ use crate::namespace::inside;
 use crate::origin::{logged, make_certificates, make_object, wait_for_nginx};
 use crate::servers::{Source, Traffic};
 
+const SETTINGS: &str = "/proc/sys/net/ipv4";
+
 /// Longer than nginx bears a connection that takes nothing, where some are left like that.
 const QUIET_WITHIN: Duration = Duration::from_secs(8);
 const POLL_EVERY: Duration = Duration::from_millis(10);
@@ -73,9 +75,10 @@ impl Site {
             make_certificates(&home)?;
         }
         fs::write(&config, configuration(&scenario, directory))?;
+        allow(congestion)?;
         for name in namespaces {
             inside(name, || {
-                let settings = Path::new("/proc/sys/net/ipv4");
+                let settings = Path::new(SETTINGS);
                 // What one connection learned of the path must not speed up the next one's start.
                 fs::write(settings.join("tcp_no_metrics_save"), "1")?;
                 Ok(fs::write(settings.join("tcp_congestion_control"), congestion.name())?)
@@ -143,6 +146,20 @@ impl Site {
         let active = active(&answer).ok_or("nginx does not tell its connections")?;
         Ok(active.saturating_sub(1))
     }
+}
+
+/// Lets a namespace choose `congestion`: it may have only what the whole system allows to
+/// everybody. That outlives the race, and changes nothing for those who do not choose.
+fn allow(congestion: Congestion) -> Result<(), Failure> {
+    let setting = Path::new(SETTINGS).join("tcp_allowed_congestion_control");
+    let allowed = fs::read_to_string(&setting)?;
+    if allowed.split_whitespace().any(|name| name == congestion.name()) {
+        return Ok(());
+    }
+    fs::write(setting, format!("{} {}", allowed.trim_end(), congestion.name())).map_err(|error| {
+        let name = congestion.name();
+        format!("this system has no congestion control `{name}` for the links: {error}").into()
+    })
 }
 
 impl Source for Site {
