@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use crossbeam_channel::{Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, TrySendError, bounded};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub(super) use self::epoch::Epoch;
@@ -100,7 +100,8 @@ impl Writers {
                 bounded::<Message>(budget_bytes / BYTES_PER_PLACE + SPARE_PLACES);
             let run = move || {
                 let mut effort = Effort::default();
-                for message in &receiver {
+                let mut rest = Rest::new(budget_bytes);
+                while let Ok(message) = rest.before(&receiver) {
                     let clock = || (Instant::now(), os::clock::thread_time());
                     writer.in_haste = effort.take(message.bytes(), clock);
                     writer.take(message);
@@ -220,6 +221,42 @@ impl Writers {
         let lanes = self.lanes_of(epoch);
         // Many small objects have only a first segment each.
         lanes[(epoch.id as usize).wrapping_add(segment as usize) % lanes.len()].send(message)
+    }
+}
+
+/// How long a thread that has caught up leaves what comes next in its queue.
+const RESTS: Duration = Duration::from_millis(4);
+
+/// It goes on at once if it took so many bytes since it last had nothing to do, or if that was a
+/// larger part of the budget, for which the network would then have to wait.
+const RESTS_AFTER_BYTES: u64 = 512 << 10;
+const RESTS_AFTER_PART: u64 = 8;
+
+/// Lets a thread rest once it has caught up. Where little comes at a time, as over most real
+/// links, waking it for each packet would cost more than storing them.
+struct Rest {
+    most_bytes: u64,
+    taken_bytes: u64,
+}
+
+impl Rest {
+    fn new(budget_bytes: usize) -> Self {
+        Self {
+            most_bytes: (budget_bytes as u64 / RESTS_AFTER_PART).min(RESTS_AFTER_BYTES),
+            taken_bytes: 0,
+        }
+    }
+
+    /// The next message, before which the thread may rest.
+    fn before(&mut self, queue: &Receiver<Message>) -> Result<Message, RecvError> {
+        let next = queue.try_recv().or_else(|_| {
+            if (1..self.most_bytes).contains(&std::mem::take(&mut self.taken_bytes)) {
+                std::thread::sleep(RESTS);
+            }
+            queue.recv()
+        })?;
+        self.taken_bytes += next.bytes();
+        Ok(next)
     }
 }
 
