@@ -233,8 +233,8 @@ impl Demo<'_> {
     /// Starts this executable as a process that shares the user's terminal and nothing else.
     fn start(&self, url: &str) -> io::Result<Child> {
         let mut command = Command::new(std::env::current_exe()?);
+        os::set_name(&mut command, "haul");
         command
-            .arg0("haul")
             .arg("--no-config")
             .args(self.quiet.then_some("--quiet"))
             .arg(url)
@@ -248,7 +248,7 @@ impl Demo<'_> {
         }
         // Ctrl-C is for the demo alone: a child that received it too would say how to continue.
         if !os::terminal_stops_background() {
-            command.process_group(0);
+            os::keep_from_ctrl_c(&mut command);
         }
         command.spawn()
     }

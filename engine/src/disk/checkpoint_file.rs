@@ -88,7 +88,7 @@ pub(super) enum Lock {
 /// When locking fails for another reason than that there are no locks.
 pub(super) fn lock(file: &File) -> io::Result<Lock> {
     let locked = fault_point::pass(Call::Lock).map_err(TryLockError::Error);
-    match locked.and_then(|()| file.try_lock()) {
+    match locked.and_then(|()| os::lock::try_lock(file)) {
         Ok(()) => Ok(Lock::Held),
         Err(TryLockError::WouldBlock) => Ok(Lock::Elsewhere),
         Err(TryLockError::Error(error)) if os::lock::has_no_locks(&error) => {

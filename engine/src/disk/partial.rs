@@ -214,7 +214,7 @@ impl Partial {
 
     /// Releases the lock, although the data may still be open.
     pub(super) fn unlock(&self) {
-        let _ = self.lock().unlock();
+        let _ = os::lock::unlock(&self.lock());
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, File> {

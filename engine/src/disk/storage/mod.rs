@@ -32,7 +32,7 @@ use crate::model::size::{differing, exact_words, size_words};
 use crate::os;
 use crate::os::error::is_unsupported;
 use crate::os::file::Facts;
-use crate::os::space::{FileSystem, Space, file_size_limit_bytes};
+use crate::os::space::{self, FileSystem, file_size_limit_bytes};
 
 /// Where the bytes of one object are kept.
 ///
@@ -379,7 +379,7 @@ pub(super) fn refuse_beyond_limit(path: &Path, total: u64) -> Result<(), Error> 
 /// free block of the disk from everybody else before it fails. A file system that reports no size
 /// at all (tmpfs without a limit) is left to fallocate.
 fn refuse_beyond_free(file: &File, path: &Path, total: u64, owned_bytes: u64) -> Result<(), Error> {
-    let Ok(space) = Space::around(file) else { return Ok(()) };
+    let Ok(space) = space::around(file) else { return Ok(()) };
     if space.total_bytes > 0 && total.saturating_sub(owned_bytes) > space.free_bytes {
         return Err(no_space(file, path, total, "the disk is full"));
     }
@@ -387,7 +387,7 @@ fn refuse_beyond_free(file: &File, path: &Path, total: u64, owned_bytes: u64) ->
 }
 
 fn no_space(file: &File, path: &Path, total: u64, why: &str) -> Error {
-    let (total, free) = match Space::around(file) {
+    let (total, free) = match space::around(file) {
         Ok(space) => {
             let (total, free) = differing(total, space.available_bytes);
             (total, format!(" ({free} are free there)"))
@@ -563,7 +563,7 @@ mod tests {
     fn object_that_cannot_fit_is_disk_full_and_leaves_the_length() {
         for total in [1 << 62, u64::MAX] {
             let (named, file) = scratch();
-            let unlimited = Space::around(&file).unwrap().total_bytes == 0;
+            let unlimited = space::around(&file).unwrap().total_bytes == 0;
             if unlimited && total < u64::MAX {
                 continue;
             }
@@ -585,7 +585,7 @@ mod tests {
     #[test]
     fn disk_without_room_is_refused_before_any_block_is_taken() {
         let (named, file) = scratch();
-        let space = Space::around(&file).unwrap();
+        let space = space::around(&file).unwrap();
         let total = space.free_bytes + (64 << 30);
         if !FileSystem::of(&file).unwrap().reports_exactly() || space.total_bytes == 0 {
             return;

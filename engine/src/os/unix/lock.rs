@@ -1,5 +1,5 @@
-//! Who holds the lock of a file. The lock itself is [`File::try_lock`]: it belongs to the open
-//! file and goes with its last handle.
+//! The lock of a file, which belongs to the open file and goes with its last handle, and who holds
+//! it.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _};
@@ -21,6 +21,22 @@ const LOCKS_BUFFER_BYTES: usize = 64 << 10;
 
 /// A list shorter than this came in one piece.
 const LOCKS_AT_ONCE_BYTES: usize = 4000;
+
+/// Takes the lock, unless another open file has it.
+///
+/// # Errors
+/// See [`File::try_lock`].
+pub(crate) fn try_lock(file: &File) -> Result<(), TryLockError> {
+    file.try_lock()
+}
+
+/// Gives the lock back before the file is closed.
+///
+/// # Errors
+/// See [`File::unlock`].
+pub(crate) fn unlock(file: &File) -> io::Result<()> {
+    file.unlock()
+}
 
 /// Whether this error from locking says that the file system has no locks.
 pub(crate) fn has_no_locks(error: &io::Error) -> bool {

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{is_any, is_unsupported};
+pub(crate) use crate::os::terms::Misfit;
 
 /// Where each open file of this process can be found.
 pub(super) const OPEN_FILES: &str = "/proc/self/fd";
@@ -19,13 +20,6 @@ pub(super) const OPEN_FILES: &str = "/proc/self/fd";
 /// The name made of these bytes, which came from another name or pieces of it.
 pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)
-}
-
-/// Why a name is refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Misfit {
-    TooLong,
-    Refused,
 }
 
 /// What this error says about the name of a file that was to be created.

@@ -1,5 +1,4 @@
-//! What the command asks of the system it runs on: the only module, beside [`crate::signals`],
-//! that knows which one that is.
+//! Linux, macOS and their kin.
 
 use std::ffi::OsString;
 use std::fs::{DirBuilder, File, FileType, Metadata};
@@ -9,9 +8,14 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize};
+use tokio::process::Command;
+
+pub(crate) mod signals;
 
 /// What takes and gives no bytes.
 const NULL_DEVICE: &str = "/dev/null";
@@ -106,4 +110,28 @@ pub(crate) fn ensure_descriptors(count: usize) -> io::Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Gives a process another name than that of its program.
+pub(crate) fn set_name(command: &mut Command, name: &str) {
+    command.arg0(name);
+}
+
+/// Keeps the terminal's Ctrl-C from a process that is to be started.
+pub(crate) fn keep_from_ctrl_c(command: &mut Command) {
+    command.process_group(0);
+}
+
+/// Ends a child process at once, and returns when it has ended or nearly so. The child must not
+/// have been waited for, because its number may belong to another process afterwards.
+pub(crate) fn end_child(id: u32) {
+    let Some(child) = Pid::from_raw(id.cast_signed()) else { return };
+    let _ = kill_process(child, Signal::KILL);
+    let has_ended = || !matches!(waitpid(Some(child), WaitOptions::NOHANG), Ok(None));
+    (0..100).find(|_| {
+        has_ended() || {
+            std::thread::sleep(Duration::from_millis(1));
+            false
+        }
+    });
 }

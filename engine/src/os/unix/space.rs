@@ -7,6 +7,8 @@ use std::io;
 use rustix::fs::FallocateFlags;
 use rustix::io::Errno;
 
+pub(crate) use crate::os::terms::Space;
+
 /// What kind of file system a file is on, as statfs(2) numbers them in `f_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct FileSystem(u32);
@@ -100,27 +102,15 @@ impl fmt::Display for FileSystem {
     }
 }
 
-/// The space of a file system, in bytes.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Space {
-    /// 0 where it has no bound, such as a tmpfs without a limit.
-    pub(crate) total_bytes: u64,
-    /// Includes what is kept for root.
-    pub(crate) free_bytes: u64,
-    pub(crate) available_bytes: u64,
-}
-
-impl Space {
-    /// The space of the file system that holds `file`.
-    pub(crate) fn around(file: &File) -> io::Result<Self> {
-        let stat = rustix::fs::fstatvfs(file)?;
-        let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-        Ok(Self {
-            total_bytes: bytes(stat.f_blocks),
-            free_bytes: bytes(stat.f_bfree),
-            available_bytes: bytes(stat.f_bavail),
-        })
-    }
+/// The space of the file system that holds `file`.
+pub(crate) fn around(file: &File) -> io::Result<Space> {
+    let stat = rustix::fs::fstatvfs(file)?;
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    Ok(Space {
+        total_bytes: bytes(stat.f_blocks),
+        free_bytes: bytes(stat.f_bfree),
+        available_bytes: bytes(stat.f_bavail),
+    })
 }
 
 /// Reserves blocks for the first `total_bytes` of a file and sets its length.

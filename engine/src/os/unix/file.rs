@@ -16,19 +16,13 @@ use rustix::io::Errno;
 use super::error::{is_any, is_unsupported};
 use super::name::OPEN_FILES;
 use crate::model::range::ByteRange;
+pub(crate) use crate::os::terms::{Access, Identity, Kind};
 
 /// The mode of a file that its owner alone may read and write.
 pub(crate) const PRIVATE_MODE: u32 = 0o600;
 
 /// The mode of a file that everybody may read and write, as far as the umask allows.
 pub(crate) const OPEN_MODE: u32 = 0o666;
-
-/// What a file is opened for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Access {
-    Read,
-    ReadWrite,
-}
 
 /// Opens the file at `path` without following a link there and without waiting, as opening a FIFO
 /// otherwise would; `None` where nothing is there.
@@ -73,23 +67,6 @@ pub(crate) fn create_private(path: &Path) -> io::Result<File> {
 /// When it cannot be created.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
-}
-
-/// What distinguishes a file from all others on the machine, as long as it exists.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) device: u64,
-    pub(crate) inode: u64,
-}
-
-/// What something at a path is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    File,
-    Link,
-    Directory,
-    Fifo,
-    Other,
 }
 
 /// What was known of a file at one moment.

@@ -1,0 +1,50 @@
+//! The system's own calls, each behind a function that cannot be misused.
+#![expect(unsafe_code, reason = "no safe wrapper makes these calls")]
+
+use std::os::windows::io::{AsRawHandle as _, BorrowedHandle};
+
+use windows_sys::Win32::Foundation::CloseHandle;
+use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType};
+use windows_sys::Win32::System::Console::{CONSOLE_SCREEN_BUFFER_INFO, GetConsoleScreenBufferInfo};
+use windows_sys::Win32::System::Threading::{
+    OpenProcess, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess, WaitForSingleObject,
+};
+
+/// How long a process may take to end, in milliseconds.
+const ENDS_WITHIN_MS: u32 = 100;
+
+pub(super) fn is_pipe_or_file(stream: BorrowedHandle<'_>) -> bool {
+    // SAFETY: the call only looks at the handle, which is borrowed and so open, or null, which it
+    // reports as of no type.
+    let kind = unsafe { GetFileType(stream.as_raw_handle()) };
+    kind == FILE_TYPE_DISK || kind == FILE_TYPE_PIPE
+}
+
+/// The columns and rows of the console's window.
+pub(super) fn window(stream: BorrowedHandle<'_>) -> Option<(usize, usize)> {
+    let mut told = CONSOLE_SCREEN_BUFFER_INFO::default();
+    // SAFETY: the handle is borrowed and so open, or none of a console, which is an error; the call
+    // fills a struct of the type that it expects, which is alive and not aliased.
+    if unsafe { GetConsoleScreenBufferInfo(stream.as_raw_handle(), &raw mut told) } == 0 {
+        return None;
+    }
+    let window = told.srWindow;
+    let count = |first: i16, last: i16| usize::try_from(last - first + 1).unwrap_or(0);
+    Some((count(window.Left, window.Right), count(window.Top, window.Bottom)))
+}
+
+/// Ends the process with this number, if there is one.
+pub(super) fn end_process(id: u32) {
+    // SAFETY: the call has no conditions; it returns null or a handle that is closed below.
+    let process = unsafe { OpenProcess(PROCESS_TERMINATE | PROCESS_SYNCHRONIZE, 0, id) };
+    if process.is_null() {
+        return;
+    }
+    // SAFETY: the handle is open and has the rights for the two calls. It is closed once, and not
+    // used after that.
+    unsafe {
+        TerminateProcess(process, 1);
+        WaitForSingleObject(process, ENDS_WITHIN_MS);
+        CloseHandle(process);
+    }
+}

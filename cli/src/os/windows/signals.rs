@@ -1,0 +1,50 @@
+//! Ctrl-C, Ctrl-Break and a window that is closed.
+
+use std::io;
+
+use tokio::signal::windows::{
+    CtrlBreak, CtrlC, CtrlClose, CtrlShutdown, ctrl_break, ctrl_c, ctrl_close, ctrl_shutdown,
+};
+
+use crate::os::terms::Interrupt;
+pub(crate) use crate::os::terms::Mapped;
+
+/// The events of the console that ask this process to stop.
+pub(crate) struct Signals {
+    c: CtrlC,
+    r#break: CtrlBreak,
+    close: CtrlClose,
+    shutdown: CtrlShutdown,
+}
+
+impl Signals {
+    /// From now on these events do not end the process.
+    ///
+    /// # Errors
+    /// When a handler cannot be set.
+    pub(crate) fn install() -> io::Result<Self> {
+        Ok(Self {
+            c: ctrl_c()?,
+            r#break: ctrl_break()?,
+            close: ctrl_close()?,
+            shutdown: ctrl_shutdown()?,
+        })
+    }
+
+    /// The next of them; cancel safe.
+    pub(crate) async fn next(&mut self) -> Interrupt {
+        tokio::select! {
+            _ = self.c.recv() => Interrupt::Keyboard,
+            _ = self.r#break.recv() => Interrupt::Terminate,
+            _ = self.close.recv() => Interrupt::Hangup,
+            _ = self.shutdown.recv() => Interrupt::Hangup,
+        }
+    }
+}
+
+/// Windows suspends no process at the press of a key.
+pub(crate) fn refuse_suspension() {}
+
+/// Nothing is mapped for writing here, and a page of a file that is read cannot vanish: Windows
+/// truncates no file that somebody has mapped.
+pub(crate) fn explain_bus_errors(_: Mapped) {}

@@ -1,0 +1,11 @@
+//! Linux, macOS and their kin.
+
+pub(crate) mod attribute;
+pub(crate) mod clock;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod lock;
+pub(crate) mod name;
+#[cfg(feature = "fault-points")]
+pub(crate) mod process;
+pub(crate) mod space;

@@ -1,0 +1,36 @@
+//! What a file carries beside its data: on NTFS, in a stream of its own.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::calls;
+
+/// The stream that says which version of the object a published file is.
+const VERSION: &str = ":haul.version";
+
+fn stream_of(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(VERSION);
+    name.into()
+}
+
+/// Reads the version recorded with the file at `path` into `buffer`; returns its length in bytes.
+///
+/// # Errors
+/// Also where no version is recorded, or a longer one.
+pub(crate) fn read_version(path: &Path, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut stream = File::open(stream_of(path))?;
+    let len = usize::try_from(stream.metadata()?.len()).unwrap_or(usize::MAX);
+    let room = buffer.get_mut(..len).ok_or(io::ErrorKind::InvalidData)?;
+    stream.read_exact(room)?;
+    Ok(len)
+}
+
+/// Records this version with a file.
+///
+/// # Errors
+/// Also where the file system has no streams.
+pub(crate) fn write_version(file: &File, version: &[u8]) -> io::Result<()> {
+    std::fs::write(stream_of(&calls::path(file)?), version)
+}

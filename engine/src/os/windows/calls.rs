@@ -1,0 +1,254 @@
+//! The system's own calls, each behind a function that cannot be misused.
+#![expect(unsafe_code, reason = "no safe wrapper makes these calls")]
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::windows::io::AsRawHandle as _;
+use std::path::{Path, PathBuf};
+use std::ptr;
+use std::time::Duration;
+
+use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
+use windows_sys::Win32::Storage::FileSystem as fs;
+use windows_sys::Win32::System::IO::{DeviceIoControl, OVERLAPPED};
+use windows_sys::Win32::System::Ioctl;
+use windows_sys::Win32::System::SystemInformation::GetTickCount64;
+use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
+use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
+
+/// What the system knows of an open file.
+pub(super) type Information = fs::BY_HANDLE_FILE_INFORMATION;
+
+fn handle(file: &File) -> HANDLE {
+    file.as_raw_handle()
+}
+
+/// What a call that returns a BOOL means.
+fn done(result: i32) -> io::Result<()> {
+    if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A path as the calls take it.
+///
+/// # Errors
+/// When it contains a zero, at which the system would end it.
+fn wide(path: &Path) -> io::Result<Vec<u16>> {
+    let units: Vec<u16> = path.as_os_str().encode_wide().collect();
+    if units.contains(&0) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero"));
+    }
+    Ok(units.into_iter().chain([0]).collect())
+}
+
+pub(super) fn information(file: &File) -> io::Result<Information> {
+    let mut information = Information::default();
+    // SAFETY: the handle is open, since `file` is borrowed, and the call fills a struct of the type
+    // that it expects, which is alive and not aliased.
+    done(unsafe { fs::GetFileInformationByHandle(handle(file), &raw mut information) })?;
+    Ok(information)
+}
+
+/// Whether it is a pipe.
+pub(super) fn is_pipe(file: &File) -> bool {
+    // SAFETY: the call only looks at the handle, which is open since `file` is borrowed.
+    unsafe { fs::GetFileType(handle(file)) == fs::FILE_TYPE_PIPE }
+}
+
+/// How much disk space a file occupies, in bytes.
+pub(super) fn allocated_bytes(file: &File) -> io::Result<u64> {
+    let mut told = fs::FILE_STANDARD_INFO::default();
+    let size = u32::try_from(size_of_val(&told)).unwrap_or(0);
+    let into = (&raw mut told).cast();
+    // SAFETY: as for `information`; the call writes at most `size` bytes, the size of the struct.
+    done(unsafe {
+        fs::GetFileInformationByHandleEx(handle(file), fs::FileStandardInfo, into, size)
+    })?;
+    Ok(u64::try_from(told.AllocationSize).unwrap_or(0))
+}
+
+/// Where an open file is now.
+pub(super) fn path(file: &File) -> io::Result<PathBuf> {
+    let mut buffer = vec![0; 512];
+    loop {
+        let room = u32::try_from(buffer.len()).unwrap_or(u32::MAX);
+        // SAFETY: the handle is open, and the call writes at most `room` units to the buffer, which
+        // has that many.
+        let len =
+            unsafe { fs::GetFinalPathNameByHandleW(handle(file), buffer.as_mut_ptr(), room, 0) }
+                as usize;
+        if len == 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if len < buffer.len() {
+            return Ok(OsString::from_wide(&buffer[..len]).into());
+        }
+        // It needs so many, with the zero at the end.
+        buffer.resize(len + 1, 0);
+    }
+}
+
+/// Renames a file, which fails where the new name exists.
+pub(super) fn move_file(from: &Path, to: &Path) -> io::Result<()> {
+    let (from, to) = (wide(from)?, wide(to)?);
+    // SAFETY: both are arrays that end with a zero and that outlive the call.
+    done(unsafe { fs::MoveFileExW(from.as_ptr(), to.as_ptr(), 0) })
+}
+
+/// The byte that is locked: so far behind the end of any file that nobody wants to read or write
+/// it, since a lock keeps others from both.
+fn locked_byte() -> OVERLAPPED {
+    let mut place = OVERLAPPED::default();
+    place.Anonymous.Anonymous.Offset = u32::MAX - 1;
+    place.Anonymous.Anonymous.OffsetHigh = i32::MAX.cast_unsigned();
+    place
+}
+
+/// Locks one byte far behind the end, or fails at once.
+pub(super) fn lock(file: &File, exclusively: bool) -> io::Result<()> {
+    let mut place = locked_byte();
+    let exclusive = if exclusively { fs::LOCKFILE_EXCLUSIVE_LOCK } else { 0 };
+    let flags = exclusive | fs::LOCKFILE_FAIL_IMMEDIATELY;
+    // SAFETY: the handle is open for synchronous use, as all of `File` are, so the call is over,
+    // and `place` no longer used, when it returns.
+    done(unsafe { fs::LockFileEx(handle(file), flags, 0, 1, 0, &raw mut place) })
+}
+
+/// Gives that lock back.
+pub(super) fn unlock(file: &File) -> io::Result<()> {
+    let mut place = locked_byte();
+    // SAFETY: as for `lock`.
+    done(unsafe { fs::UnlockFileEx(handle(file), 0, 1, 0, &raw mut place) })
+}
+
+/// The name of the file system that holds a file, such as `NTFS`.
+pub(super) fn file_system_name(file: &File) -> io::Result<String> {
+    let mut name = [0; 64];
+    let room = u32::try_from(name.len()).unwrap_or(0);
+    let none = ptr::null_mut();
+    // SAFETY: the handle is open; the call writes at most `room` units to `name`, which has that
+    // many, and nothing to the places that are null.
+    done(unsafe {
+        fs::GetVolumeInformationByHandleW(
+            handle(file),
+            ptr::null_mut(),
+            0,
+            none,
+            none,
+            none,
+            name.as_mut_ptr(),
+            room,
+        )
+    })?;
+    let len = name.iter().position(|unit| *unit == 0).unwrap_or(name.len());
+    Ok(String::from_utf16_lossy(&name[..len]))
+}
+
+/// Whether a file is reached through a network.
+pub(super) fn is_remote(file: &File) -> bool {
+    let mut told = fs::FILE_REMOTE_PROTOCOL_INFO::default();
+    let size = u32::try_from(size_of_val(&told)).unwrap_or(0);
+    let into = (&raw mut told).cast();
+    // SAFETY: as for `allocated_bytes`.
+    done(unsafe {
+        fs::GetFileInformationByHandleEx(handle(file), fs::FileRemoteProtocolInfo, into, size)
+    })
+    .is_ok()
+}
+
+/// How many bytes the file system of `directory` leaves to this user, has, and has free.
+pub(super) fn space(directory: &Path) -> io::Result<(u64, u64, u64)> {
+    let directory = wide(directory)?;
+    let (mut available, mut total, mut free) = (0, 0, 0);
+    // SAFETY: the path ends with a zero, and the three places are alive and not aliased.
+    done(unsafe {
+        fs::GetDiskFreeSpaceExW(
+            directory.as_ptr(),
+            &raw mut available,
+            &raw mut total,
+            &raw mut free,
+        )
+    })?;
+    Ok((available, total, free))
+}
+
+/// Reserves clusters for the first `total_bytes` of a file, whose length stays.
+pub(super) fn allocate(file: &File, total_bytes: u64) -> io::Result<()> {
+    let wanted = fs::FILE_ALLOCATION_INFO {
+        AllocationSize: i64::try_from(total_bytes).map_err(|_| io::ErrorKind::FileTooLarge)?,
+    };
+    let size = u32::try_from(size_of_val(&wanted)).unwrap_or(0);
+    let from = (&raw const wanted).cast();
+    // SAFETY: the handle is open, and the call reads `size` bytes, the size of the struct.
+    done(unsafe {
+        fs::SetFileInformationByHandle(handle(file), fs::FileAllocationInfo, from, size)
+    })
+}
+
+/// Whether part of the bytes from `start` to `end` has no clusters.
+pub(super) fn has_unallocated(file: &File, start: u64, end: u64) -> io::Result<bool> {
+    let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+    let (start, end) = (signed(start), signed(end));
+    let asked = Ioctl::FILE_ALLOCATED_RANGE_BUFFER { FileOffset: start, Length: end - start };
+    let mut told = [Ioctl::FILE_ALLOCATED_RANGE_BUFFER::default(); 1];
+    let mut len = 0;
+    // SAFETY: the handle is open for synchronous use; the call reads one struct, and writes at most
+    // one and its size in bytes, all to places that are alive and not aliased.
+    let result = done(unsafe {
+        DeviceIoControl(
+            handle(file),
+            Ioctl::FSCTL_QUERY_ALLOCATED_RANGES,
+            (&raw const asked).cast(),
+            u32::try_from(size_of_val(&asked)).unwrap_or(0),
+            told.as_mut_ptr().cast(),
+            u32::try_from(size_of_val(&told)).unwrap_or(0),
+            &raw mut len,
+            ptr::null_mut(),
+        )
+    });
+    match result {
+        Ok(()) if len == 0 => Ok(true),
+        Ok(()) => Ok(told[0].FileOffset > start || told[0].FileOffset + told[0].Length < end),
+        // There is more than one range, and so a hole between them.
+        Err(error) if error.raw_os_error() == Some(super::error::MORE_DATA) => Ok(true),
+        Err(error) => Err(error),
+    }
+}
+
+/// The time since the start, first with sleep and then without.
+pub(super) fn time_since_start() -> (Duration, Duration) {
+    // SAFETY: the call has no conditions.
+    let all = Duration::from_millis(unsafe { GetTickCount64() });
+    let mut awake = 0;
+    // SAFETY: the place is alive and not aliased. The call cannot fail with such a place.
+    unsafe { QueryUnbiasedInterruptTime(&raw mut awake) };
+    (all, hundreds_of_ns(awake))
+}
+
+/// How long the calling thread has computed.
+pub(super) fn thread_time() -> io::Result<Duration> {
+    let [mut created, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
+    // SAFETY: the pseudo handle of the calling thread is always valid, and the four places are
+    // alive and not aliased.
+    done(unsafe {
+        GetThreadTimes(
+            GetCurrentThread(),
+            &raw mut created,
+            &raw mut ended,
+            &raw mut kernel,
+            &raw mut user,
+        )
+    })?;
+    let time = |of: FILETIME| hundreds_of_ns(joined(of.dwHighDateTime, of.dwLowDateTime));
+    Ok(time(kernel) + time(user))
+}
+
+/// A number of 64 bits that the system tells in two halves.
+pub(super) fn joined(high: u32, low: u32) -> u64 {
+    u64::from(high) << 32 | u64::from(low)
+}
+
+fn hundreds_of_ns(count: u64) -> Duration {
+    Duration::from_nanos(count.saturating_mul(100))
+}

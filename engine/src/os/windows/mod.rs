@@ -1,0 +1,12 @@
+//! Windows.
+
+pub(crate) mod attribute;
+mod calls;
+pub(crate) mod clock;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod lock;
+pub(crate) mod name;
+#[cfg(feature = "fault-points")]
+pub(crate) mod process;
+pub(crate) mod space;

@@ -1,0 +1,116 @@
+//! Names: which ones a file system accepts, and giving them to files.
+
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::windows::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use windows_sys::Win32::Foundation as win32;
+use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_BACKUP_SEMANTICS;
+
+use super::calls;
+use super::error::{is_any, is_unsupported};
+pub(crate) use crate::os::terms::Misfit;
+
+/// How long a file may be in use by a program that only looks at new files, such as a virus
+/// scanner.
+const PATIENCE: Duration = Duration::from_secs(5);
+const LOOKS_EVERY: Duration = Duration::from_millis(20);
+
+/// The name made of these bytes, which came from another name or pieces of it. A piece that is no
+/// text, such as half of a character, becomes a replacement character.
+pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
+    String::from_utf8(bytes)
+        .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
+        .into()
+}
+
+/// What this error says about the name of a file that was to be created.
+pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
+    if is_any(error, &[win32::ERROR_FILENAME_EXCED_RANGE, win32::ERROR_BUFFER_OVERFLOW]) {
+        return Some(Misfit::TooLong);
+    }
+    let refused = [win32::ERROR_INVALID_NAME, win32::ERROR_BAD_PATHNAME, win32::ERROR_DIRECTORY];
+    is_any(error, &refused).then_some(Misfit::Refused)
+}
+
+/// Renames a file in one step that fails where the new name exists.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where the new name exists.
+pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    patiently(|| calls::move_file(from, to))
+}
+
+/// Gives a file a second name, which must not exist.
+///
+/// # Errors
+/// [`io::ErrorKind::AlreadyExists`] where it exists, and one that [`has_no_links`] where a file can
+/// have only one name.
+pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
+    patiently(|| std::fs::hard_link(file, name))
+}
+
+/// Tries again for a while as long as another program has the file in use.
+fn patiently(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        let result = act();
+        let in_use = |error: &io::Error| {
+            is_any(error, &[win32::ERROR_SHARING_VIOLATION, win32::ERROR_LOCK_VIOLATION])
+        };
+        if !result.as_ref().is_err_and(in_use) || begun.elapsed() > PATIENCE {
+            return result;
+        }
+        std::thread::sleep(LOOKS_EVERY);
+    }
+}
+
+/// Whether this error means that the file system has no links, or allows this file no more.
+pub(crate) fn has_no_links(error: &io::Error) -> bool {
+    let numbers =
+        [win32::ERROR_ACCESS_DENIED, win32::ERROR_TOO_MANY_LINKS, win32::ERROR_NOT_SAME_DEVICE];
+    is_unsupported(error) || is_any(error, &numbers)
+}
+
+/// Whether files without a name can be given one here: Windows has none.
+pub(crate) fn can_name_unnamed() -> bool {
+    false
+}
+
+/// A new file without a name, which Windows does not have.
+///
+/// # Errors
+/// Always.
+pub(crate) fn create_unnamed(_: &Path, _: u32) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`create_unnamed`].
+///
+/// # Errors
+/// Always.
+pub(crate) fn name_unnamed(_: &File, _: &Path) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Makes the names in `directory` durable as far as the system can be asked to: NTFS keeps a journal
+/// of them.
+///
+/// # Errors
+/// When the directory cannot be found.
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+    match options.open(directory) {
+        Ok(directory) => {
+            // Not every file system can; none offers more.
+            let _ = directory.sync_all();
+            Ok(())
+        }
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
