@@ -250,13 +250,18 @@ impl Rest {
     /// The next message, before which the thread may rest.
     fn before(&mut self, queue: &Receiver<Message>) -> Result<Message, RecvError> {
         let next = queue.try_recv().or_else(|_| {
-            if (1..self.most_bytes).contains(&std::mem::take(&mut self.taken_bytes)) {
+            if self.is_due() {
                 std::thread::sleep(RESTS);
             }
             queue.recv()
         })?;
         self.taken_bytes += next.bytes();
         Ok(next)
+    }
+
+    /// Whether the thread rests, now that its queue is empty.
+    fn is_due(&mut self) -> bool {
+        (1..self.most_bytes).contains(&std::mem::take(&mut self.taken_bytes))
     }
 }
 
@@ -599,6 +604,17 @@ mod tests {
         assert_eq!(thread.takes(160, 600.0, 0.2), 160, "the map would cost too much again");
         assert_eq!(thread.takes(160, 400.0, 0.2), 16);
         assert_eq!(thread.takes(160, 400.0, 0.7), 144, "it does cost too much");
+    }
+
+    #[test]
+    fn a_thread_rests_only_if_little_came() {
+        let rests_after = |bytes, budget| Rest { taken_bytes: bytes, ..Rest::new(budget) }.is_due();
+        assert!(rests_after(1448, 16 << 20));
+        assert!(!rests_after(0, 16 << 20), "nobody is to wait for work without bytes");
+        assert!(!rests_after(MIB, 16 << 20), "it may hardly keep up");
+        assert!(!rests_after(64 << 10, 256 << 10), "the network would have to wait");
+        let mut rest = Rest { taken_bytes: 1448, ..Rest::new(16 << 20) };
+        assert!(rest.is_due() && !rest.is_due(), "once for the same bytes");
     }
 
     #[test]
