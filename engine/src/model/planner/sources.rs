@@ -296,6 +296,7 @@ impl Sources {
             return Link::Expired;
         }
         source.resolved += 1;
+        source.unresolved = None;
         source.held = true;
         Link::Resolve { again: source.resolved > 1 }
     }
