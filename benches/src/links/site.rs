@@ -158,7 +158,7 @@ fn allow(congestion: Congestion) -> Result<(), Failure> {
     }
     fs::write(setting, format!("{} {}", allowed.trim_end(), congestion.name())).map_err(|error| {
         let name = congestion.name();
-        format!("this system has no congestion control `{name}` for the links: {error}").into()
+        format!("cannot allow the congestion control `{name}` for the links: {error}").into()
     })
 }
 
