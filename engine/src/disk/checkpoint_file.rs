@@ -148,7 +148,7 @@ pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Fi
     }
     let staging = staged.named(path)?;
     fault_point::pass(Call::RenameCheckpoint)?;
-    fs::rename(staging, path)?;
+    os::name::rename_replacing(staging, path)?;
     Ok(staged.take(path, durable)?.0)
 }
 

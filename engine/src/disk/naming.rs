@@ -43,7 +43,7 @@ pub(super) fn rename_new(from: &Path, to: &Path) -> io::Result<Named> {
     if Facts::at(to)?.is_some() {
         return Err(io::ErrorKind::AlreadyExists.into());
     }
-    fs::rename(from, to)?;
+    os::name::rename_replacing(from, to)?;
     Ok(Named::AfterLook)
 }
 

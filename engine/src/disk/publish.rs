@@ -4,7 +4,7 @@
 //! the disk before the name is, the name is on the disk before the checkpoint goes, and until the
 //! rename nothing is given up.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -169,7 +169,7 @@ fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<(PathBuf,
     let outcome = match existing {
         Existing::Replace => {
             refuse_side_file(output)?;
-            return fs::rename(partial, output)
+            return os::name::rename_replacing(partial, output)
                 .map(|()| (output.to_owned(), Named::AtOnce))
                 .map_err(|error| Error::io("the partial is kept: cannot replace", output, error));
         }
@@ -203,7 +203,7 @@ fn rename(partial: &Path, output: &Path, existing: Existing) -> Result<(PathBuf,
 
 #[cfg(test)]
 mod tests {
-    use std::fs::Permissions;
+    use std::fs::{self, Permissions};
     use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
     use std::sync::Arc;
 

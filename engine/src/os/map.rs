@@ -21,6 +21,13 @@ pub(crate) fn can_bring_in() -> bool {
     }
 }
 
+/// Why there is none.
+pub(crate) const CANNOT_BRING_IN: &str = if cfg!(target_os = "linux") {
+    "this kernel is older than Linux 5.14"
+} else {
+    "this system brings in no pages of a mapping"
+};
+
 /// Makes the pages of `len` bytes, `skip` bytes into the mapping, present and writable.
 ///
 /// # Errors

@@ -45,6 +45,5 @@ impl Signals {
 /// Windows suspends no process at the press of a key.
 pub(crate) fn refuse_suspension() {}
 
-/// Nothing is mapped for writing here, and a page of a file that is read cannot vanish: Windows
-/// truncates no file that somebody has mapped.
+/// Nothing is mapped here: the engine maps only where it can bring in pages with a call.
 pub(crate) fn explain_bus_errors(_: Mapped) {}

@@ -261,7 +261,7 @@ impl Found {
 
     /// Refuses a file that another program has locked, or has open for writing.
     fn refuse_in_use(&self, file: &File) -> Result<(), Error> {
-        let why = match (file.try_lock(), os::file::writer_of(file)) {
+        let why = match (os::lock::try_lock(file), os::file::writer_of(file)) {
             (_, Some(process)) => format!("process {process} has it open for writing"),
             (Err(TryLockError::WouldBlock), None) => "another program has locked it".to_owned(),
             // Without locks, the size and the time have to decide.

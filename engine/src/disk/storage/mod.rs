@@ -325,7 +325,7 @@ fn obstacle(
         return Some("this is a 32-bit build".to_owned());
     }
     if !os::map::can_bring_in() {
-        return Some("this kernel is older than Linux 5.14".to_owned());
+        return Some(os::map::CANNOT_BRING_IN.to_owned());
     }
     if allocation == Allocation::Sparse {
         return Some("no blocks are reserved for a mapping".to_owned());

@@ -40,6 +40,14 @@ pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()>
     Ok(rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)?)
 }
 
+/// Renames a file in one step; what has the new name already is gone.
+///
+/// # Errors
+/// The old name is in place then.
+pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    std::fs::rename(from, to)
+}
+
 /// Gives a file a second name, which must not exist.
 ///
 /// # Errors

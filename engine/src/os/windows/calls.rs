@@ -1,7 +1,7 @@
 //! The system's own calls, each behind a function that cannot be misused.
 #![expect(unsafe_code, reason = "no safe wrapper makes these calls")]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
@@ -30,12 +30,20 @@ fn done(result: i32) -> io::Result<()> {
     if result == 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// A path as the calls take it.
+/// A path as the calls take it: where it is long, in the form that may be.
 ///
 /// # Errors
-/// When it contains a zero, at which the system would end it.
+/// When it contains a zero, at which the system would end it, or is empty.
 fn wide(path: &Path) -> io::Result<Vec<u16>> {
-    let units: Vec<u16> = path.as_os_str().encode_wide().collect();
+    /// With a zero, and eight and three letters that the system may add to a directory.
+    const LONGEST: usize = 247;
+    let units_of = |path: &OsStr| path.encode_wide().collect::<Vec<u16>>();
+    let mut units = units_of(std::path::absolute(path)?.as_os_str());
+    let begins = |with: &str| units.starts_with(&units_of(OsStr::new(with)));
+    if units.len() > LONGEST && !begins(r"\\?\") {
+        let (prefix, skip) = if begins(r"\\") { (r"\\?\UNC\", 2) } else { (r"\\?\", 0) };
+        units = [units_of(OsStr::new(prefix)), units.split_off(skip)].concat();
+    }
     if units.contains(&0) {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "a path contains a zero"));
     }

@@ -8,8 +8,8 @@ use std::time::{Duration, SystemTime};
 
 use windows_sys::Win32::Foundation::ERROR_CANT_ACCESS_FILE;
 use windows_sys::Win32::Storage::FileSystem::{
-    FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_SPARSE_FILE, FILE_FLAG_BACKUP_SEMANTICS,
-    FILE_FLAG_OPEN_REPARSE_POINT,
+    FILE_ATTRIBUTE_DIRECTORY, FILE_ATTRIBUTE_REPARSE_POINT, FILE_ATTRIBUTE_SPARSE_FILE,
+    FILE_FLAG_BACKUP_SEMANTICS, FILE_FLAG_OPEN_REPARSE_POINT,
 };
 
 use super::calls::{self, joined};
@@ -33,11 +33,18 @@ const BEFORE_1970: Duration = Duration::from_secs(11_644_473_600);
 /// Also where `path` is a link.
 pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
     match options(access, FILE_FLAG_OPEN_REPARSE_POINT).open(path) {
-        // Other reparse points, as of files that are kept in a cloud, are files all the same.
-        Ok(file) if file.metadata()?.is_symlink() => {
-            Err(io::Error::from_raw_os_error(number(ERROR_CANT_ACCESS_FILE)))
+        Ok(file) => {
+            let found = file.metadata()?;
+            if found.is_symlink() {
+                return Err(io::Error::from_raw_os_error(number(ERROR_CANT_ACCESS_FILE)));
+            }
+            // Other reparse points are files all the same, such as those that are kept in a cloud,
+            // but their bytes come only when they are opened as such.
+            if found.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT == 0 {
+                return Ok(Some(file));
+            }
+            options(access, 0).open(path).map(Some)
         }
-        Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
@@ -171,9 +178,10 @@ impl Facts {
         self.mode() & 0o777
     }
 
-    /// Whether only its owner can read or write it, as far as its mode tells.
+    /// Whether only its owner can read or write it, as far as its mode tells: never here.
+    #[expect(clippy::unused_self, reason = "files of other systems tell")]
     pub(crate) fn is_private(&self) -> bool {
-        self.mode() & 0o077 == 0
+        false
     }
 
     /// When it was written last: seconds since 1970, and nanoseconds.

@@ -32,7 +32,7 @@ pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
     if is_any(error, &[win32::ERROR_FILENAME_EXCED_RANGE, win32::ERROR_BUFFER_OVERFLOW]) {
         return Some(Misfit::TooLong);
     }
-    let refused = [win32::ERROR_INVALID_NAME, win32::ERROR_BAD_PATHNAME, win32::ERROR_DIRECTORY];
+    let refused = [win32::ERROR_INVALID_NAME, win32::ERROR_BAD_PATHNAME];
     is_any(error, &refused).then_some(Misfit::Refused)
 }
 
@@ -42,6 +42,14 @@ pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
 /// [`io::ErrorKind::AlreadyExists`] where the new name exists.
 pub(crate) fn rename_without_replacing(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| calls::move_file(from, to))
+}
+
+/// Renames a file in one step; what has the new name already is gone.
+///
+/// # Errors
+/// The old name is in place then.
+pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
+    patiently(|| std::fs::rename(from, to))
 }
 
 /// Gives a file a second name, which must not exist.
@@ -100,17 +108,20 @@ pub(crate) fn name_unnamed(_: &File, _: &Path) -> io::Result<()> {
 /// of them.
 ///
 /// # Errors
-/// When the directory cannot be found.
+/// When the directory cannot be found, or the disk fails.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
+    let may_not = |error: &io::Error| {
+        is_unsupported(error) || error.kind() == io::ErrorKind::PermissionDenied
+    };
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
     match options.open(directory) {
-        Ok(directory) => {
-            // Not every file system can; none offers more.
-            let _ = directory.sync_all();
-            Ok(())
-        }
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        // Not every file system can, and not everybody may; nothing offers more.
+        Ok(directory) => match directory.sync_all() {
+            Err(error) if !may_not(&error) => Err(error),
+            _ => Ok(()),
+        },
+        Err(error) if may_not(&error) => Ok(()),
         Err(error) => Err(error),
     }
 }

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io;
 
 use super::calls;
-use super::error::is_unsupported;
 pub(crate) use crate::os::terms::Space;
 
 /// What kind of file system a file is on.
@@ -87,11 +86,7 @@ pub(crate) fn around(file: &File) -> io::Result<Space> {
 /// [`io::ErrorKind::FileTooLarge`], or one that [`super::error::is_unsupported`] where the file
 /// system cannot reserve. The file may be longer than before.
 pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
-    match calls::allocate(file, total_bytes) {
-        // What is missing shows when it is written.
-        Err(error) if !is_unsupported(&error) => return Err(error),
-        _ => {}
-    }
+    calls::allocate(file, total_bytes)?;
     file.set_len(total_bytes)
 }
 
