@@ -129,16 +129,17 @@ pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Opt
     }
 }
 
-/// Replaces the checkpoint at `path` with `bytes`, with mode 0600, and returns the open file with
-/// its lock: anyone who sees the new one finds it locked. After a `durable` replacement a power cut
-/// cannot bring the old one back; otherwise either may be found, or a torn one.
+/// Replaces the checkpoint at `path`, which is open as `held`, with `bytes`, with mode 0600. The
+/// open file becomes the new one with its lock: anyone who sees the new one finds it locked. After a
+/// `durable` replacement a power cut cannot bring the old one back; otherwise either may be found,
+/// or a torn one.
 ///
 /// Only the holder of the lock may call this. The file first has a name of its own; see
 /// [`staging_names`].
 ///
 /// # Errors
 /// The old checkpoint is in place then, unless it is the final sync of the directory that failed.
-pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<File> {
+pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool, held: &mut File) -> io::Result<()> {
     let mut staged = Staged::new(path, bytes, durable, true)?;
     let linked = staged.named(path).map(drop);
     if linked.as_ref().is_err_and(has_no_links) {
@@ -148,8 +149,17 @@ pub(super) fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Fi
     }
     let staging = staged.named(path)?;
     fault_point::pass(Call::RenameCheckpoint)?;
-    os::name::rename_replacing(staging, path)?;
-    Ok(staged.take(path, durable)?.0)
+    match os::name::rename_replacing(staging, path) {
+        Err(error) if os::name::cannot_replace_open(&error) => {
+            let staging = staging.to_owned();
+            // This closes the old one, and the lock is on the new one already.
+            *held = staged.file.try_clone()?;
+            os::name::rename_replacing(&staging, path)?;
+        }
+        other => other?,
+    }
+    *held = staged.take(path, durable)?.0;
+    Ok(())
 }
 
 /// A checkpoint that is written, synced if asked for, and locked, but not yet in its place.
@@ -331,6 +341,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("film.mp4.haul");
         (dir, path)
+    }
+
+    /// Returns the open file, as [`create`] does.
+    fn replace(path: &Path, bytes: &[u8], durable: bool) -> io::Result<File> {
+        let mut held = tempfile::tempfile()?;
+        super::replace(path, bytes, durable, &mut held)?;
+        Ok(held)
     }
 
     fn names(dir: &tempfile::TempDir) -> Vec<std::ffi::OsString> {

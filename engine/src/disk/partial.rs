@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::checkpoint_file;
-use super::regular::{is_named, is_same};
+use super::regular::is_named;
 use crate::fault_point::{self, Call};
 use crate::model::adoption::Adopted;
 use crate::model::checkpoint::DataFile;
@@ -153,8 +153,9 @@ impl Partial {
                 let created = checkpoint_file::create(path, bytes, durable);
                 created.map_err(cannot)?.map(|(file, _)| file)
             }
-            Some(found) if is_same(&found, &Facts::of(&checkpoint).map_err(cannot)?) => {
-                Some(checkpoint_file::replace(path, bytes, durable).map_err(cannot)?)
+            Some(found) if found.is_same(&Facts::of(&checkpoint).map_err(cannot)?) => {
+                return checkpoint_file::replace(path, bytes, durable, &mut checkpoint)
+                    .map_err(cannot);
             }
             Some(_) => None,
         };

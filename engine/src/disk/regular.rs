@@ -17,12 +17,7 @@ pub(super) fn is_placeholder(path: &Path) -> bool {
 
 /// Whether `path` is a name of `file`.
 pub(super) fn is_named(path: &Path, file: &File) -> io::Result<bool> {
-    Facts::at(path)?.map_or(Ok(false), |named| Ok(is_same(&named, &Facts::of(file)?)))
-}
-
-/// Whether both describe the same file.
-pub(super) fn is_same(one: &Facts, other: &Facts) -> bool {
-    one.identity() == other.identity()
+    Facts::at(path)?.map_or(Ok(false), |named| Ok(named.is_same(&Facts::of(file)?)))
 }
 
 /// Whether `path` exists; anything but a regular file is an error.

@@ -19,7 +19,7 @@ use super::taking::take_lock;
 use crate::disk::checkpoint_file::{self, directory_of, sync_directory};
 use crate::disk::naming::rename_new;
 use crate::disk::partial::{Partial, Paths};
-use crate::disk::regular::{is_named, is_same, open_regular};
+use crate::disk::regular::{is_named, open_regular};
 use crate::disk::rehash::{cores, on_threads, rehash};
 use crate::disk::storage;
 use crate::fault_point::{self, Call};
@@ -213,7 +213,7 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
     let is_it = |found: &Facts| found.is_file() && found.identity() == recorded;
     match (partial()?, there()?) {
         // The file was linked to its new name where there is no renaming without replacing.
-        (Some(partial), Some(there)) if is_it(&partial) && is_same(&partial, &there) => {
+        (Some(partial), Some(there)) if is_it(&partial) && partial.is_same(&there) => {
             fs::remove_file(&former).map_err(|error| Error::io("cannot rename", &former, error))
         }
         (Some(_), _) => Ok(()),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::disk::checkpoint_file;
 use crate::disk::numbered::names;
 use crate::disk::partial::{Paths, output_exists};
-use crate::disk::regular::{is_placeholder, is_present, is_same, open_regular};
+use crate::disk::regular::{is_placeholder, is_present, open_regular};
 use crate::fault_point;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::error::{Error, ErrorKind};
@@ -36,7 +36,7 @@ pub(super) fn is_foreign(paths: &Paths, found: &Facts) -> Result<bool, Error> {
     let cannot = |error| Error::io("cannot examine", &paths.partial, error);
     let recorded = is_present(&paths.checkpoint)?;
     let there = Facts::at(&paths.partial).map_err(cannot)?;
-    Ok(!recorded && there.is_some_and(|now| is_same(&now, found)))
+    Ok(!recorded && there.is_some_and(|now| now.is_same(found)))
 }
 
 /// Refuses a foreign partial before anything is fetched for it; without the lock, so

@@ -123,6 +123,11 @@ impl Facts {
         self.0.blocks().saturating_mul(512)
     }
 
+    /// Whether both describe the same file.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         Identity { device: self.0.dev(), inode: self.0.ino() }
     }

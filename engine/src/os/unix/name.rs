@@ -48,6 +48,11 @@ pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
+/// Whether this error from [`rename_replacing`] means that a file which is open cannot be replaced.
+pub(crate) fn cannot_replace_open(_: &io::Error) -> bool {
+    false
+}
+
 /// Gives a file a second name, which must not exist.
 ///
 /// # Errors

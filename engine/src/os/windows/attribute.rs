@@ -35,6 +35,10 @@ pub(crate) fn read_version(path: &Path, buffer: &mut [u8]) -> io::Result<usize> 
 /// # Errors
 /// Also where the file system has no streams.
 pub(crate) fn write_version(file: &File, version: &[u8]) -> io::Result<()> {
+    if !calls::file_system(file)?.1 {
+        // The name of the stream would be that of another file, or none.
+        return Err(io::ErrorKind::Unsupported.into());
+    }
     // A write to the stream changes the time of the whole file.
     let modified = file.metadata()?.modified()?;
     std::fs::write(stream_of(&calls::path(file)?)?, version)?;

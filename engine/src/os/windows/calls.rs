@@ -18,6 +18,9 @@ use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
 
+/// Set in the flags of a file system with named streams.
+const FILE_NAMED_STREAMS: u32 = 0x4_0000;
+
 /// What the system knows of an open file.
 pub(super) type Information = fs::BY_HANDLE_FILE_INFORMATION;
 
@@ -130,13 +133,14 @@ pub(super) fn unlock(file: &File) -> io::Result<()> {
     done(unsafe { fs::UnlockFileEx(handle(file), 0, 1, 0, &raw mut place) })
 }
 
-/// The name of the file system that holds a file, such as `NTFS`.
-pub(super) fn file_system_name(file: &File) -> io::Result<String> {
-    let mut name = [0; 64];
+/// The name of the file system that holds a file, such as `NTFS`, and whether its files can have
+/// more than one stream.
+pub(super) fn file_system(file: &File) -> io::Result<(String, bool)> {
+    let (mut name, mut flags) = ([0; 64], 0);
     let room = u32::try_from(name.len()).unwrap_or(0);
     let none = ptr::null_mut();
     // SAFETY: the handle is open; the call writes at most `room` units to `name`, which has that
-    // many, and nothing to the places that are null.
+    // many, a number to `flags`, and nothing to the places that are null.
     done(unsafe {
         fs::GetVolumeInformationByHandleW(
             handle(file),
@@ -144,13 +148,13 @@ pub(super) fn file_system_name(file: &File) -> io::Result<String> {
             0,
             none,
             none,
-            none,
+            &raw mut flags,
             name.as_mut_ptr(),
             room,
         )
     })?;
     let len = name.iter().position(|unit| *unit == 0).unwrap_or(name.len());
-    Ok(String::from_utf16_lossy(&name[..len]))
+    Ok((String::from_utf16_lossy(&name[..len]), flags & FILE_NAMED_STREAMS != 0))
 }
 
 /// Whether a file is reached through a network.

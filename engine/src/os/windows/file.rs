@@ -154,6 +154,14 @@ impl Facts {
         self.disk_bytes
     }
 
+    /// Whether both describe the same file. A volume without a number may be any: Wine forgets the
+    /// one of an open file that was renamed.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        let (one, other) = (self.identity, other.identity);
+        let volumes = [one.device, other.device];
+        one.inode == other.inode && (volumes[0] == volumes[1] || volumes.contains(&0))
+    }
+
     pub(crate) fn identity(&self) -> Identity {
         self.identity
     }

@@ -52,6 +52,12 @@ pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| std::fs::rename(from, to))
 }
 
+/// Whether this error from [`rename_replacing`] means that a file which is open cannot be replaced,
+/// as on FAT.
+pub(crate) fn cannot_replace_open(error: &io::Error) -> bool {
+    is_any(error, &[win32::ERROR_ACCESS_DENIED, win32::ERROR_SHARING_VIOLATION])
+}
+
 /// Gives a file a second name, which must not exist.
 ///
 /// # Errors

@@ -24,7 +24,7 @@ impl FileSystem {
         if calls::is_remote(file) {
             return Ok(Self::Remote);
         }
-        Ok(match calls::file_system_name(file)?.to_ascii_uppercase().as_str() {
+        Ok(match calls::file_system(file)?.0.to_ascii_uppercase().as_str() {
             "NTFS" => Self::Ntfs,
             "REFS" => Self::Refs,
             "EXFAT" => Self::ExFat,
