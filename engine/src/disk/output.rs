@@ -73,7 +73,7 @@ pub(crate) enum Opening {
     Ready(Box<OpenedOutput>),
     /// What is here, a partial that is now locked or a program's storage, came from another URL: it
     /// counts if this proof holds.
-    Prove(Place, Proof),
+    Prove(Box<(Place, Proof)>),
 }
 
 /// Opens the output.
@@ -123,7 +123,9 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
         match believe(request, &partial, fresh_start, proven, &mut notices)? {
             Believed::All(checkpoint) => old = Some(*checkpoint),
             Believed::Nothing => {}
-            Believed::IfProven(proof) => return Ok(Opening::Prove(Place::Partial(partial), proof)),
+            Believed::IfProven(proof) => {
+                return Ok(Opening::Prove(Box::new((Place::Partial(partial), proof))));
+            }
             Believed::NotOurs(why) => return give_up_adopted(request, partial, &why),
         }
     }
@@ -199,7 +201,7 @@ fn open_own(
     let kept = match found {
         Believed::All(checkpoint) => Some(*checkpoint),
         Believed::IfProven(proof) => {
-            return Ok(Opening::Prove(Place::Own(Arc::clone(storage)), proof));
+            return Ok(Opening::Prove(Box::new((Place::Own(Arc::clone(storage)), proof))));
         }
         Believed::Nothing | Believed::NotOurs(_) => None,
     };

@@ -199,7 +199,7 @@ impl Driver {
             let opening = self.blocking(move || output::open(&asked, start)).await??;
             let (place, proof) = match opening {
                 output::Opening::Ready(opened) => return Ok(*opened),
-                output::Opening::Prove(place, proof) => (place, proof),
+                output::Opening::Prove(what) => *what,
             };
             self.opening.set_earlier(place.kept());
             let shows = "what is here is of another URL, and the segments that would show whether \

@@ -40,11 +40,10 @@ pub(super) fn end_process(id: u32) {
     if process.is_null() {
         return;
     }
-    // SAFETY: the handle is open and has the rights for the two calls. It is closed once, and not
-    // used after that.
-    unsafe {
-        TerminateProcess(process, 1);
-        WaitForSingleObject(process, ENDS_WITHIN_MS);
-        CloseHandle(process);
-    }
+    // SAFETY: the handle is open and has the right to end the process.
+    unsafe { TerminateProcess(process, 1) };
+    // SAFETY: the handle is open and has the right to wait for the process.
+    unsafe { WaitForSingleObject(process, ENDS_WITHIN_MS) };
+    // SAFETY: the handle is open, closed only here, and not used after that.
+    unsafe { CloseHandle(process) };
 }

@@ -42,8 +42,16 @@ impl Signals {
     }
 }
 
+/// What keeps this process from being suspended.
+pub(crate) struct Unsuspended;
+
 /// Windows suspends no process at the press of a key.
-pub(crate) fn refuse_suspension() {}
+///
+/// # Errors
+/// Never.
+pub(crate) fn refuse_suspension() -> io::Result<Unsuspended> {
+    Ok(Unsuspended)
+}
 
 /// Nothing is mapped here: the engine maps only where it can bring in pages with a call.
 pub(crate) fn explain_bus_errors(_: Mapped) {}

@@ -241,16 +241,11 @@ pub(super) fn time_since_start() -> (Duration, Duration) {
 /// How long the calling thread has computed.
 pub(super) fn thread_time() -> io::Result<Duration> {
     let [mut created, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
-    // SAFETY: the pseudo handle of the calling thread is always valid, and the four places are
-    // alive and not aliased.
+    // SAFETY: the call has no conditions; the pseudo handle that it returns is always valid.
+    let thread = unsafe { GetCurrentThread() };
+    // SAFETY: the handle is valid, and the four places are alive and not aliased.
     done(unsafe {
-        GetThreadTimes(
-            GetCurrentThread(),
-            &raw mut created,
-            &raw mut ended,
-            &raw mut kernel,
-            &raw mut user,
-        )
+        GetThreadTimes(thread, &raw mut created, &raw mut ended, &raw mut kernel, &raw mut user)
     })?;
     let time = |of: FILETIME| hundreds_of_ns(joined(of.dwHighDateTime, of.dwLowDateTime));
     Ok(time(kernel) + time(user))
