@@ -143,10 +143,12 @@ fn many_small_files_of_a_server_without_http2_waste_no_connection() {
             .start(|request, _| standard(&object(64 << 10), request));
         many_small(40, |path| origin.url(path));
         let used: HashSet<_> = origin.requests().iter().map(|it| it.connection).collect();
-        // If the first requests take long, four are begun that may come too late.
-        assert!(origin.connections() <= used.len() + 4, "{}", origin.connections());
+        // If the first requests take long, four are begun that may come too late; and one that comes
+        // free may take the request for which another is being made.
+        let (made, used) = (origin.connections(), used.len());
+        assert!(made <= used + 8, "{made} connections, of which {used} were used");
         assert_eq!(origin.requests().len(), 40);
-        assert!(used.len() <= 32, "{} connections", used.len());
+        assert!(used <= 32, "{used} connections");
     }
 }
 
