@@ -27,3 +27,11 @@ install_missing() {
         apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
     )
 }
+
+# has_windows_target: whether Rust can build for Windows here. The target is added where it can be
+# had.
+windows_target=x86_64-pc-windows-gnu
+has_windows_target() {
+    rustup target list --installed 2>/dev/null | grep -qx "$windows_target" ||
+        timeout 120 rustup target add "$windows_target"
+}
