@@ -1,11 +1,15 @@
 //! Names that a file system refuses, and others that it may accept.
 //!
 //! eCryptfs and some NAS limit names to 143 bytes; FAT, exFAT, NTFS and SMB refuse
-//! some characters; others take only UTF-8. None says so before a file is created.
+//! some characters; others take only UTF-8. None says so before a file is created. Windows opens
+//! something else under some names, so that these must never reach it.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
-use crate::model::error::Error;
+use crate::model::error::{Error, ErrorKind};
+use crate::model::name::at_most;
+use crate::os;
 use crate::os::name::Misfit;
 
 /// Names are cut to these lengths in turn. They leave room for `.part` and `.haul`
@@ -15,15 +19,35 @@ const LENGTHS_BYTES: [usize; 4] = [245, 138, 90, 40];
 /// A last dot further from the end than this does not begin an extension.
 const LONGEST_EXTENSION_BYTES: usize = 16;
 
-fn misfit(error: &Error) -> Option<Misfit> {
-    crate::os::name::misfit(error.io_error()?)
+/// The same name without the characters that the system takes in no name.
+pub(crate) fn accepted(name: &str) -> String {
+    name.replace(os::name::is_refused, "_")
+}
+
+/// # Errors
+/// [`ErrorKind::InvalidInput`] for a path that the system would take for something else.
+pub(crate) fn refuse_unusable(output: &Path) -> Result<(), Error> {
+    for component in output.components() {
+        let Component::Normal(name) = component else { continue };
+        if let Some(why) = os::name::why_refused(name) {
+            let shown = at_most(&name.to_string_lossy(), 80);
+            let message = format!("no file can have the name `{shown}`: {why}");
+            return Err(Error::new(ErrorKind::InvalidInput, message)
+                .with_hint("choose another name for the output"));
+        }
+    }
+    Ok(())
+}
+
+fn misfit(output: &Path, error: &Error) -> Option<Misfit> {
+    os::name::misfit(error.io_error()?, output.file_name().unwrap_or(OsStr::new("")))
 }
 
 /// Another name for `output`, where opening it failed with `error` because of its
 /// name. `None` where there is no other to try, or something else is wrong.
 pub(crate) fn fitting(output: &Path, error: &Error) -> Option<PathBuf> {
     let name = output.file_name()?.to_str()?;
-    let other = match misfit(error)? {
+    let other = match misfit(output, error)? {
         Misfit::TooLong => {
             let longest = LENGTHS_BYTES.into_iter().find(|longest| *longest < name.len())?;
             cut(name, longest)
@@ -41,8 +65,8 @@ pub(crate) fn fitting(output: &Path, error: &Error) -> Option<PathBuf> {
 }
 
 /// Adds a hint to the error about a given name that the file system refuses.
-pub(crate) fn with_words(error: Error) -> Error {
-    match misfit(&error) {
+pub(crate) fn with_words(output: &Path, error: Error) -> Error {
+    match misfit(output, &error) {
         Some(Misfit::TooLong) => error.with_hint("choose a shorter name for the output"),
         Some(Misfit::Refused) => error.with_hint(
             "the file system may not take this name (FAT, exFAT and SMB refuse : ? * \" < > | \

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use super::{Driver, Outcome};
-use crate::disk::fitting::{fitting, with_words};
+use crate::disk::fitting::{accepted, fitting, with_words};
 use crate::disk::keeper::KeeperOptions;
 use crate::disk::output::{self, OpenedOutput};
 use crate::disk::prove::{refuse_larger, refuse_size};
@@ -73,7 +73,7 @@ impl Driver {
                 if error.kind() == ErrorKind::LocalFile {
                     self.opening.set_earlier(None);
                 }
-                return Err(with_words(error));
+                return Err(with_words(&request.output, error));
             };
             let name = output.file_name().unwrap_or_default().to_string_lossy();
             let message = format!("the file system does not take the name: stored as {name}");
@@ -104,11 +104,12 @@ impl Driver {
                     self.options.url.path(),
                     self.sources.opener().current.path(),
                 );
-                if safe.changed {
-                    let message = format!("the name was made safe: {}", safe.name);
+                let name = accepted(&safe.name);
+                if safe.changed || name != safe.name {
+                    let message = format!("the name was made safe: {name}");
                     self.notice(NoticeCode::NameChanged, message);
                 }
-                self.options.directory.join(safe.name)
+                self.options.directory.join(name)
             }
         }
     }

@@ -15,6 +15,7 @@ use super::address::{invalid, parse_url};
 use super::cookies::CookieJar;
 use super::observer::Observers;
 use super::refresh::Refresher;
+use crate::disk::fitting::refuse_unusable;
 use crate::disk::output::SMALL_BYTES;
 use crate::disk::partial::Paths;
 use crate::disk::storage::window::Window;
@@ -157,6 +158,7 @@ impl Options {
         let host_logins = mem::take(&mut chosen.host_credentials).into_iter().map(login);
         let host_logins = host_logins.collect::<Result<_, Error>>()?;
         chosen.check()?;
+        refuse_unusable(&chosen.directory.join(chosen.output.as_deref().unwrap_or(Path::new(""))))?;
         if chosen.storage == StorageKind::Null && storage.is_none() {
             refuse_null_storage(&chosen)?;
         }

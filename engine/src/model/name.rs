@@ -240,7 +240,7 @@ fn is_ours(name: &str) -> bool {
 }
 
 /// Device names, which Windows finds in every directory under any extension.
-fn is_reserved_on_windows(name: &str) -> bool {
+pub(crate) fn is_reserved_on_windows(name: &str) -> bool {
     let stem = name.split('.').next().unwrap_or_default().trim_end().to_ascii_uppercase();
     match stem.as_str() {
         "CON" | "PRN" | "AUX" | "NUL" | "CONIN$" | "CONOUT$" => true,

@@ -57,6 +57,7 @@ use super::storage::Storage;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Existing;
 use crate::model::error::{Error, Kept};
+use crate::disk::fitting::accepted;
 use crate::model::name::possible_names;
 
 /// What a download asks before its first request.
@@ -217,7 +218,8 @@ impl Names {
             Some(output) => self.directory.join(output),
             None => {
                 // The first name that has a checkpoint.
-                let mut names = possible_names(&self.url_path).map(|it| self.directory.join(it));
+                let names = possible_names(&self.url_path);
+                let mut names = names.map(|it| self.directory.join(accepted(&it)));
                 let plain = names.next().unwrap_or_default();
                 let begun = |path: &PathBuf| Paths::of(path).checkpoint.exists();
                 let guess = self.guesses && !begun(&plain);

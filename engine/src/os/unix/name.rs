@@ -1,6 +1,6 @@
 //! Names: which ones a file system accepts, and giving them to files.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd as _;
@@ -22,8 +22,18 @@ pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
     OsString::from_vec(bytes)
 }
 
+/// Whether no file system here takes this character in a name: some do.
+pub(crate) fn is_refused(_: char) -> bool {
+    false
+}
+
+/// Why no file here can have this name, which is one component of a path.
+pub(crate) fn why_refused(_: &OsStr) -> Option<String> {
+    None
+}
+
 /// What this error says about the name of a file that was to be created.
-pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
+pub(crate) fn misfit(error: &io::Error, _: &OsStr) -> Option<Misfit> {
     match Errno::from_io_error(error)? {
         Errno::NAMETOOLONG => Some(Misfit::TooLong),
         Errno::INVAL | Errno::ILSEQ => Some(Misfit::Refused),

@@ -1,8 +1,9 @@
 //! Names: which ones a file system accepts, and giving them to files.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io;
+use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -12,12 +13,16 @@ use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_BACKUP_SEMANTICS;
 
 use super::calls;
 use super::error::{is_any, is_unsupported};
+use crate::model::name::is_reserved_on_windows as is_reserved;
 pub(crate) use crate::os::terms::Misfit;
 
 /// How long a file may be in use by a program that only looks at new files, such as a virus
 /// scanner.
 const PATIENCE: Duration = Duration::from_secs(5);
 const LOOKS_EVERY: Duration = Duration::from_millis(20);
+
+/// What is added to the names of outputs has at most so many characters.
+const LONGEST_SUFFIX: usize = 10;
 
 /// The name made of these bytes, which came from another name or pieces of it. A piece that is no
 /// text, such as half of a character, becomes a replacement character.
@@ -27,13 +32,38 @@ pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
         .into()
 }
 
+/// Whether no file system here takes this character in a name. A colon is not even an error: it
+/// begins the name of a stream within a file.
+pub(crate) fn is_refused(character: char) -> bool {
+    character < ' ' || matches!(character, '<' | '>' | ':' | '"' | '|' | '?' | '*' | '/' | '\\')
+}
+
+/// Why no file here can have this name, which is one component of a path. The system itself would
+/// open something else: a stream, a device, or a file with a shorter name.
+pub(crate) fn why_refused(name: &OsStr) -> Option<String> {
+    let name = name.to_string_lossy();
+    if let Some(refused) = name.chars().find(|it| is_refused(*it)) {
+        return Some(format!("Windows has no `{}` in names", refused.escape_default()));
+    }
+    if name.ends_with(['.', ' ']) {
+        return Some("Windows drops dots and blanks at the end of a name".to_owned());
+    }
+    is_reserved(&name).then(|| "Windows has a device of this name".to_owned())
+}
+
 /// What this error says about the name of a file that was to be created.
-pub(crate) fn misfit(error: &io::Error) -> Option<Misfit> {
+pub(crate) fn misfit(error: &io::Error, name: &OsStr) -> Option<Misfit> {
+    /// In units of UTF-16, as file systems here count.
+    const LONGEST: usize = 255;
     if is_any(error, &[win32::ERROR_FILENAME_EXCED_RANGE, win32::ERROR_BUFFER_OVERFLOW]) {
         return Some(Misfit::TooLong);
     }
-    let refused = [win32::ERROR_INVALID_NAME, win32::ERROR_BAD_PATHNAME];
-    is_any(error, &refused).then_some(Misfit::Refused)
+    if !is_any(error, &[win32::ERROR_INVALID_NAME, win32::ERROR_BAD_PATHNAME]) {
+        return None;
+    }
+    // A component that is too long is said to be invalid. Ours are a little longer than the name.
+    let is_long = name.encode_wide().count() + LONGEST_SUFFIX > LONGEST;
+    Some(if is_long { Misfit::TooLong } else { Misfit::Refused })
 }
 
 /// Renames a file in one step that fails where the new name exists.
