@@ -9,7 +9,7 @@
 //! it holds all of them. Where the file system has no unnamed files, a kill between creating the
 //! file and writing to it leaves an empty one that no later run takes for its own.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
@@ -123,7 +123,7 @@ pub(super) fn create(path: &Path, bytes: &[u8], durable: bool) -> io::Result<Opt
     match staged.take(path, durable) {
         Ok(taken) => Ok(Some(taken)),
         Err(error) => {
-            let _ = fs::remove_file(path);
+            let _ = os::name::remove(path);
             Err(error)
         }
     }
@@ -174,7 +174,7 @@ struct StagingName(PathBuf);
 
 impl Drop for StagingName {
     fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
+        let _ = os::name::remove(&self.0);
     }
 }
 
@@ -244,7 +244,7 @@ pub(super) fn remove(path: &Path) -> io::Result<()> {
 }
 
 fn remove_file(path: &Path) -> io::Result<()> {
-    match fs::remove_file(path) {
+    match os::name::remove(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }

@@ -1,6 +1,6 @@
 //! Giving a file a name that must not exist, on file systems of all kinds.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::Path;
 
@@ -51,7 +51,7 @@ fn link_and_unlink(from: &Path, to: &Path) -> io::Result<()> {
     fault_point::pass(Call::Link)?;
     os::name::link(from, to)?;
     // The file has its name now; [`super::partial`] knows what a kill here leaves.
-    if let Err(error) = fs::remove_file(from) {
+    if let Err(error) = os::name::remove(from) {
         tracing::warn!(path = ?from, %error, "cannot remove the former name");
     }
     Ok(())

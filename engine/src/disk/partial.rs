@@ -2,7 +2,7 @@
 //! `NAME.haul`, while their download holds the lock of both. [`super::resume`] takes the lock.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -188,7 +188,7 @@ impl Partial {
     pub(crate) fn remove(self) -> io::Result<()> {
         fault_point::pass(Call::RemovePartial)?;
         if self.still_ours()? {
-            fs::remove_file(&self.paths.partial)?;
+            os::name::remove(&self.paths.partial)?;
         }
         self.remove_checkpoint()
     }

@@ -30,6 +30,7 @@ use crate::model::hint::{Hint, Way};
 use crate::model::range::ByteRange;
 use crate::model::resource::Resource;
 use crate::model::segment::{MIN_CHOSEN_SEGMENT_BYTES, choose_segment_size};
+use crate::os;
 use crate::os::file::{Access, Facts, Identity};
 
 /// Examines what another program left of the object at these names. `None` where it left nothing,
@@ -214,7 +215,7 @@ pub(crate) fn finish_adopting(paths: &Paths) -> Result<(), Error> {
     match (partial()?, there()?) {
         // The file was linked to its new name where there is no renaming without replacing.
         (Some(partial), Some(there)) if is_it(&partial) && partial.is_same(&there) => {
-            fs::remove_file(&former).map_err(|error| Error::io("cannot rename", &former, error))
+            os::name::remove(&former).map_err(|error| Error::io("cannot rename", &former, error))
         }
         (Some(_), _) => Ok(()),
         (None, Some(there)) if is_it(&there) && is_as(&adopted, &there) => {

@@ -347,7 +347,7 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
         if former != paths.partial {
             // The placeholder gives way to the file that had the name before.
             if is_placeholder(&former) {
-                fs::remove_file(&former)?;
+                os::name::remove(&former)?;
             }
             rename_new(&paths.partial, &former)?;
         }
@@ -363,7 +363,7 @@ pub(crate) fn give_back(partial: &Partial) -> io::Result<()> {
 pub(crate) fn clear_away(partial: &Partial, replaces_empty: bool) -> Result<(), Error> {
     let paths = partial.paths();
     let remove = |path: &Path| {
-        let removed = fault_point::pass(Call::RemoveForeign).and_then(|()| fs::remove_file(path));
+        let removed = fault_point::pass(Call::RemoveForeign).and_then(|()| os::name::remove(path));
         removed.map_err(|error| Error::io("cannot remove", path, error))
     };
     if replaces_empty && is_placeholder(&paths.output) {

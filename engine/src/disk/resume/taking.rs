@@ -205,7 +205,7 @@ fn open_data(paths: &Paths, checkpoint: &File) -> Result<Option<(File, bool)>, E
             refuse_others(paths, checkpoint, &file)?;
             return Ok(Some((file, false)));
         }
-        let removed = fs::remove_file(&paths.partial);
+        let removed = os::name::remove(&paths.partial);
         removed.map_err(|error| Error::io("cannot remove", &paths.partial, error))?;
     } else {
         refuse_others(paths, checkpoint, checkpoint)?;
@@ -266,7 +266,7 @@ pub(super) fn owner_here(path: &Path) -> Result<u32, Error> {
     let file = os::name::create_unnamed(directory, PRIVATE_MODE).or_else(|_| {
         let name = directory.join(format!(".haul-{:016x}", fastrand::u64(..)));
         let file = create_new(&name)?;
-        fs::remove_file(name)?;
+        os::name::remove(&name)?;
         Ok::<_, io::Error>(file)
     });
     Ok(file.and_then(|file| Facts::of(&file)).map_err(cannot)?.owner())

@@ -58,6 +58,14 @@ pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
     std::fs::rename(from, to)
 }
 
+/// Removes a file by its name.
+///
+/// # Errors
+/// The file is as it was then.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    std::fs::remove_file(path)
+}
+
 /// Whether this error from [`rename_replacing`] means that a file which is open cannot be replaced.
 pub(crate) fn cannot_replace_open(_: &io::Error) -> bool {
     false

@@ -14,6 +14,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 
 use super::calls::{self, joined};
 use super::error::{is_unsupported, number};
+use super::name::patiently;
 use crate::model::range::ByteRange;
 pub(crate) use crate::os::terms::{Access, Identity, Kind};
 
@@ -32,7 +33,7 @@ const BEFORE_1970: Duration = Duration::from_secs(11_644_473_600);
 /// # Errors
 /// Also where `path` is a link.
 pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
-    match options(access, FILE_FLAG_OPEN_REPARSE_POINT).open(path) {
+    match patiently(|| options(access, FILE_FLAG_OPEN_REPARSE_POINT).open(path)) {
         Ok(file) => {
             let found = file.metadata()?;
             if found.is_symlink() {
@@ -43,7 +44,7 @@ pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
             if found.file_attributes() & FILE_ATTRIBUTE_REPARSE_POINT == 0 {
                 return Ok(Some(file));
             }
-            options(access, 0).open(path).map(Some)
+            patiently(|| options(access, 0).open(path)).map(Some)
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -55,7 +56,7 @@ pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
 /// # Errors
 /// When it cannot be opened.
 pub(crate) fn open_followed(path: &Path) -> io::Result<File> {
-    options(Access::Read, 0).open(path)
+    patiently(|| options(Access::Read, 0).open(path))
 }
 
 fn options(access: Access, flags: u32) -> OpenOptions {

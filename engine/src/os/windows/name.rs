@@ -82,6 +82,14 @@ pub(crate) fn rename_replacing(from: &Path, to: &Path) -> io::Result<()> {
     patiently(|| std::fs::rename(from, to))
 }
 
+/// Removes a file by its name.
+///
+/// # Errors
+/// The file is as it was then.
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
+    patiently(|| std::fs::remove_file(path))
+}
+
 /// Whether this error from [`rename_replacing`] means that a file which is open cannot be replaced,
 /// as on FAT.
 pub(crate) fn cannot_replace_open(error: &io::Error) -> bool {
@@ -98,7 +106,7 @@ pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
 }
 
 /// Tries again for a while as long as another program has the file in use.
-fn patiently(mut act: impl FnMut() -> io::Result<()>) -> io::Result<()> {
+pub(super) fn patiently<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     let begun = Instant::now();
     loop {
         let result = act();
