@@ -66,6 +66,13 @@ impl FileSystem {
         self == Self::TMPFS
     }
 
+    /// Whether storing into reserved space takes longer than into a sparse file. Reserving memory
+    /// takes as long as filling it, one page after the other while the network waits: 0.11 s of
+    /// 0.66 s for 1 GiB into tmpfs. A page that a mapping brings in stays.
+    pub(crate) fn is_slower_reserved(self) -> bool {
+        self.is_memory()
+    }
+
     /// Whether it reports as free space exactly what a reservation can have.
     pub(crate) fn reports_exactly(self) -> bool {
         EXACT.contains(&self)
@@ -111,6 +118,14 @@ pub(crate) fn around(file: &File) -> io::Result<Space> {
         free_bytes: bytes(stat.f_bfree),
         available_bytes: bytes(stat.f_bavail),
     })
+}
+
+/// Sets the length of a file, whose new bytes take no space until they are written.
+///
+/// # Errors
+/// When the file system has no files of that length.
+pub(crate) fn lengthen(file: &File, total_bytes: u64) -> io::Result<()> {
+    file.set_len(total_bytes)
 }
 
 /// Reserves blocks for the first `total_bytes` of a file and sets its length.

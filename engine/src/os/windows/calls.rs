@@ -198,6 +198,26 @@ pub(super) fn allocate(file: &File, total_bytes: u64) -> io::Result<()> {
     })
 }
 
+/// Makes a file sparse: what is never written has no clusters.
+pub(super) fn make_sparse(file: &File) -> io::Result<()> {
+    let mut len = 0;
+    let none = ptr::null_mut();
+    // SAFETY: the handle is open for synchronous use; the call reads and writes nothing but the
+    // length of its answer, to a place that is alive and not aliased.
+    done(unsafe {
+        DeviceIoControl(
+            handle(file),
+            Ioctl::FSCTL_SET_SPARSE,
+            ptr::null(),
+            0,
+            none,
+            0,
+            &raw mut len,
+            ptr::null_mut(),
+        )
+    })
+}
+
 /// Whether part of the bytes from `start` to `end` has no clusters.
 pub(super) fn has_unallocated(file: &File, start: u64, end: u64) -> io::Result<bool> {
     let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 
 use super::calls;
+use super::error::is_unsupported;
 pub(crate) use crate::os::terms::Space;
 
 /// What kind of file system a file is on.
@@ -36,6 +37,13 @@ impl FileSystem {
     /// Whether files live in memory, so that a page of a mapping that was brought in stays.
     pub(crate) fn is_memory(self) -> bool {
         false
+    }
+
+    /// Whether storing into reserved space takes longer than into a sparse file. NTFS fills the
+    /// clusters before a write with zeros unless they were written, so that the first bytes of a
+    /// connection that begins far ahead would wait for all that is before them.
+    pub(crate) fn is_slower_reserved(self) -> bool {
+        matches!(self, Self::Ntfs | Self::Refs)
     }
 
     /// Whether it reports as free space exactly what a reservation can have.
@@ -77,6 +85,18 @@ pub(crate) fn around(file: &File) -> io::Result<Space> {
     let path = calls::path(file)?;
     let (available_bytes, total_bytes, free_bytes) = calls::space(path.parent().unwrap_or(&path))?;
     Ok(Space { total_bytes, free_bytes, available_bytes })
+}
+
+/// Sets the length of a file, whose new bytes take no space until they are written, where the file
+/// system has sparse files.
+///
+/// # Errors
+/// When the file system has no files of that length, or no room where it has no sparse ones.
+pub(crate) fn lengthen(file: &File, total_bytes: u64) -> io::Result<()> {
+    match calls::make_sparse(file) {
+        Err(error) if !is_unsupported(&error) => Err(error),
+        _ => file.set_len(total_bytes),
+    }
 }
 
 /// Reserves clusters for the first `total_bytes` of a file and sets its length.
