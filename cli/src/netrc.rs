@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use haul_engine::HostCredential;
 
 use crate::exit::Failure;
-use crate::os;
+use crate::os::{self, places};
 use crate::render::escape;
 use crate::text;
 use crate::units::size;
@@ -38,24 +38,25 @@ struct Malformed {
     what: &'static str,
 }
 
-/// Reads the file of `--netrc-file`, or else `$NETRC`, or else `~/.netrc`, and returns warnings
-/// about its contents. Only the last of these files may be missing.
+/// Reads the file of `--netrc-file`, or else `$NETRC`, or else the netrc in the user's own directory,
+/// and returns warnings about its contents. Only the last of these files may be missing.
 ///
 /// # Errors
 /// Exit 3 when the file cannot be read, or when it is malformed and has no usable login.
 pub(crate) fn load(file: Option<PathBuf>) -> Result<(Vec<HostCredential>, Vec<String>), Failure> {
     let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let Some(path) = file.or_else(|| set("NETRC")) else {
-        let Some(home) = set("HOME") else {
-            return Ok((Vec::new(), vec!["--netrc: there is no $HOME to look in".to_owned()]));
+        let Some(home) = places::home() else {
+            let why = format!("--netrc: there is no {} to look in", places::HOME);
+            return Ok((Vec::new(), vec![why]));
         };
-        let path = home.join(".netrc");
-        return match path.try_exists() {
-            Ok(false) => {
-                let shown = escape(&path.to_string_lossy());
+        let paths = places::NETRCS.map(|name| home.join(name));
+        return match paths.iter().find(|path| !matches!(path.try_exists(), Ok(false))) {
+            Some(path) => read(path),
+            None => {
+                let shown = paths.map(|path| escape(&path.to_string_lossy())).join(" or ");
                 Ok((Vec::new(), vec![format!("--netrc: there is no {shown}")]))
             }
-            _ => read(&path),
         };
     };
     read(&path)

@@ -16,6 +16,7 @@ use crate::cookies::{self, Jar};
 use crate::exit::Failure;
 use crate::hints;
 use crate::netrc;
+use crate::os;
 use crate::render::escape;
 use crate::text;
 
@@ -91,13 +92,9 @@ pub(crate) fn referer_of(url: &str) -> Option<String> {
     Some(url.into())
 }
 
-/// The directory in which haul remembers what servers can do: `$XDG_STATE_HOME/haul`, or else
-/// `~/.local/state/haul`. Relative paths in these variables are ignored.
+/// The directory in which haul remembers what servers can do.
 fn state_directory() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|it| it.is_absolute());
-    let state = absolute("XDG_STATE_HOME")
-        .or_else(|| absolute("HOME").map(|home| home.join(".local/state")))?;
-    Some(state.join("haul"))
+    Some(os::places::state()?.join("haul"))
 }
 
 /// Resolves the flags that shape requests, for the engine and for each download.

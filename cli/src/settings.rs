@@ -18,6 +18,7 @@ use toml::{Table, Value};
 
 use crate::args::{self, WayArgs};
 use crate::exit::Failure;
+use crate::os;
 use crate::render::escape;
 use crate::text;
 
@@ -242,12 +243,9 @@ impl Setting {
     }
 }
 
-/// The path of the file: `$XDG_CONFIG_HOME/haul/config.toml`, or else below `~/.config`. A relative
-/// directory is ignored, as the XDG specification requires.
+/// The path of the file: `haul/config.toml` among the settings of all programs.
 fn path() -> Option<PathBuf> {
-    let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|dir| dir.is_absolute());
-    let home = || absolute("HOME").map(|home| home.join(".config"));
-    Some(absolute("XDG_CONFIG_HOME").or_else(home)?.join("haul/config.toml"))
+    Some(os::places::settings()?.join("haul").join("config.toml"))
 }
 
 fn of_file(definition: &Command) -> Result<File, Failure> {

@@ -35,14 +35,13 @@ impl Sink {
             return Ok(Some(Self::Stdout));
         }
         // Whatever is wrong with it is reported when it is opened.
-        let Ok(metadata) = std::fs::metadata(output) else { return Ok(None) };
-        let kind = metadata.file_type();
-        if os::is_socket(kind) {
+        let kind = std::fs::metadata(output).ok().map(|found| found.file_type());
+        if kind.is_some_and(os::is_socket) {
             let quoted = escape(&output.to_string_lossy());
             return Err(Failure::usage(format!("--output `{quoted}` is a socket"))
                 .hint("write to a file, a device, a FIFO, or `-` for stdout"));
         }
-        Ok(os::takes_bytes_in_order(kind).then(|| Self::Special(output.to_owned())))
+        Ok(os::takes_bytes_in_order(output, kind).then(|| Self::Special(output.to_owned())))
     }
 
     /// Its name in messages.

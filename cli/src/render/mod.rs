@@ -152,7 +152,7 @@ pub(crate) fn stdout_waits_for_bytes() -> bool {
 
 /// Whether stderr can show more than lines.
 pub(crate) fn stderr_is_terminal() -> bool {
-    io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    io::stderr().is_terminal() && os::terminal_understands_escapes()
 }
 
 /// Prints a failure that belongs to no download.

@@ -15,6 +15,7 @@ use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize};
 use tokio::process::Command;
 
+pub(crate) mod places;
 pub(crate) mod signals;
 
 /// What takes and gives no bytes.
@@ -49,8 +50,8 @@ pub(crate) fn is_program(found: &Metadata) -> bool {
 }
 
 /// Whether it is a device or a FIFO, to which bytes can be written in order.
-pub(crate) fn takes_bytes_in_order(kind: FileType) -> bool {
-    kind.is_char_device() || kind.is_block_device() || kind.is_fifo()
+pub(crate) fn takes_bytes_in_order(_: &Path, kind: Option<FileType>) -> bool {
+    kind.is_some_and(|kind| kind.is_char_device() || kind.is_block_device() || kind.is_fifo())
 }
 
 pub(crate) fn is_socket(kind: FileType) -> bool {
@@ -91,6 +92,11 @@ pub(crate) fn terminal_size() -> (Option<usize>, Option<usize>) {
 pub(crate) fn terminal_shows_control_keys() -> bool {
     tcgetattr(io::stdin())
         .is_ok_and(|state| state.local_modes.contains(LocalModes::ECHO | LocalModes::ECHOCTL))
+}
+
+/// Whether the terminal takes escape sequences for what they mean.
+pub(crate) fn terminal_understands_escapes() -> bool {
+    std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// Whether the terminal stops processes of the background that write to it (`stty tostop`).

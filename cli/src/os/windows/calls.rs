@@ -5,7 +5,10 @@ use std::os::windows::io::{AsRawHandle as _, BorrowedHandle};
 
 use windows_sys::Win32::Foundation::CloseHandle;
 use windows_sys::Win32::Storage::FileSystem::{FILE_TYPE_DISK, FILE_TYPE_PIPE, GetFileType};
-use windows_sys::Win32::System::Console::{CONSOLE_SCREEN_BUFFER_INFO, GetConsoleScreenBufferInfo};
+use windows_sys::Win32::System::Console::{
+    CONSOLE_SCREEN_BUFFER_INFO, ENABLE_PROCESSED_OUTPUT, ENABLE_VIRTUAL_TERMINAL_PROCESSING,
+    GetConsoleMode, GetConsoleScreenBufferInfo, SetConsoleMode,
+};
 use windows_sys::Win32::System::Threading::{
     OpenProcess, PROCESS_SYNCHRONIZE, PROCESS_TERMINATE, TerminateProcess, WaitForSingleObject,
 };
@@ -31,6 +34,18 @@ pub(super) fn window(stream: BorrowedHandle<'_>) -> Option<(usize, usize)> {
     let window = told.srWindow;
     let count = |first: i16, last: i16| usize::try_from(last - first + 1).unwrap_or(0);
     Some((count(window.Left, window.Right), count(window.Top, window.Bottom)))
+}
+
+/// Has a console take escape sequences for what they mean, if it can.
+pub(super) fn enable_escapes(stream: BorrowedHandle<'_>) -> bool {
+    let mut mode = 0;
+    // SAFETY: as for `window`; the call writes a number to a place that is alive and not aliased.
+    if unsafe { GetConsoleMode(stream.as_raw_handle(), &raw mut mode) } == 0 {
+        return false;
+    }
+    let wanted = mode | ENABLE_PROCESSED_OUTPUT | ENABLE_VIRTUAL_TERMINAL_PROCESSING;
+    // SAFETY: the handle is that of a console, as seen above.
+    wanted == mode || unsafe { SetConsoleMode(stream.as_raw_handle(), wanted) } != 0
 }
 
 /// Ends the process with this number, if there is one.

@@ -11,6 +11,7 @@ use std::process::Stdio;
 use tokio::process::Command;
 
 mod calls;
+pub(crate) mod places;
 pub(crate) mod signals;
 
 /// The program that opens a page in the browser that the user chose.
@@ -52,10 +53,10 @@ pub(crate) fn is_program(found: &Metadata) -> bool {
     found.is_file()
 }
 
-/// Whether it is a device or a FIFO, to which bytes can be written in order. No path leads to one
-/// here, as far as a file's type tells.
-pub(crate) fn takes_bytes_in_order(_: FileType) -> bool {
-    false
+/// Whether it is a device or a pipe, to which bytes can be written in order: their names tell.
+pub(crate) fn takes_bytes_in_order(path: &Path, _: Option<FileType>) -> bool {
+    let path = path.to_string_lossy();
+    path.eq_ignore_ascii_case("nul") || path.starts_with(r"\\.\")
 }
 
 pub(crate) fn is_socket(_: FileType) -> bool {
@@ -88,6 +89,14 @@ pub(crate) fn terminal_size() -> (Option<usize>, Option<usize>) {
 /// Whether the terminal at stdin shows `^C` where Ctrl-C is pressed.
 pub(crate) fn terminal_shows_control_keys() -> bool {
     calls::window(io::stderr().as_handle()).is_some()
+}
+
+/// Has the console understand escape sequences, as programs have to ask for. False where it cannot:
+/// the sequences would be shown as they are.
+pub(crate) fn terminal_understands_escapes() -> bool {
+    // The terminal of a shell from another system, which is no console, says what it is.
+    let told = || std::env::var_os("TERM").is_some_and(|term| term != "dumb");
+    calls::enable_escapes(io::stderr().as_handle()) || told()
 }
 
 /// Whether the terminal stops processes of the background that write to it.
