@@ -15,14 +15,15 @@
 //!
 //! Parts never call each other. The loop carries values between them in steps, one for each kind of
 //! event: before the first request ([`earlier`]), a wish or a turn ([`steering`]), a response
-//! ([`answers`]), the object is opened ([`beginning`], with [`adopting`] for what another program
-//! left and [`unchanged`] for what needs no download), a source moves ([`resolving`]), everything
-//! is received ([`finishing`]), the download stops or begins again ([`stopping`]). An error that a
-//! step returns ends the download.
+//! ([`answers`], or [`at_once`] with all of its bytes), the object is opened ([`beginning`], with
+//! [`adopting`] for what another program left and [`unchanged`] for what needs no download), a
+//! source moves ([`resolving`]), everything is received ([`finishing`]), the download stops or
+//! begins again ([`stopping`]). An error that a step returns ends the download.
 
 pub(crate) mod address;
 mod adopting;
 mod answers;
+mod at_once;
 mod beginning;
 pub(crate) mod contents;
 pub(crate) mod control;
@@ -163,7 +164,11 @@ impl Driver {
         self.steer();
         self.planner.tick(self.meter.now());
         loop {
-            if let Err(error) = self.carry_out().await {
+            let mut done = self.carry_out().await;
+            if let (Ok(()), Some(fetch)) = (&done, self.requests.take_held()) {
+                done = Box::pin(self.at_once(fetch)).await;
+            }
+            if let Err(error) = done {
                 Box::pin(self.end_with(error)).await;
             }
             self.tell_pause();

@@ -11,6 +11,7 @@
 mod conclusion;
 mod ending;
 mod endings;
+mod gathered;
 mod handle;
 mod inherited;
 mod mailbox;
@@ -28,9 +29,11 @@ use tokio::sync::mpsc;
 // Tokio's clock, because a simulation controls it; outside a runtime it is the system's.
 use tokio::time::Instant;
 
+pub(crate) use self::conclusion::Finished;
 pub(crate) use self::ending::Published;
 use self::ending::{End, Ending, run};
 pub(crate) use self::endings::Endings;
+pub(crate) use self::gathered::Gathered;
 pub(crate) use self::handle::{KeeperHandle, KeeperOptions};
 use self::inherited::{Inherited, verify};
 use self::mailbox::{KeeperMessage, Mailbox};
@@ -271,11 +274,11 @@ impl Keeper {
         loop {
             let wait = next_tick.saturating_duration_since(Instant::now());
             match self.inbox.recv_timeout(wait) {
-                Ok(KeeperMessage::End(end)) => return run(vec![Ending { keeper: self, end }]),
+                Ok(KeeperMessage::End(end)) => return self.end(end),
                 Ok(message) => self.take(message),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => {
-                    return run(vec![Ending { keeper: self, end: End::Abandon { hold: None } }]);
+                    return self.end(End::Abandon { hold: None });
                 }
             }
             self.tick(&mut next_tick);
@@ -289,7 +292,7 @@ impl Keeper {
         loop {
             while let Ok(message) = self.inbox.try_recv() {
                 match message {
-                    KeeperMessage::End(end) => return run(vec![Ending { keeper: self, end }]),
+                    KeeperMessage::End(end) => return self.end(end),
                     message => self.take(message),
                 }
             }
@@ -300,6 +303,11 @@ impl Keeper {
                 () = tokio::time::sleep_until(next_tick) => {}
             }
         }
+    }
+
+    /// Ends the download; blocks as long as the disk takes.
+    fn end(self, end: End) {
+        run(vec![Ending::Kept { keeper: Box::new(self), end }]);
     }
 
     fn tick(&mut self, next: &mut Instant) {

@@ -1,7 +1,6 @@
 //! Opening the output of a download once its first response is known: name, lock, what an earlier
 //! run left, reserved blocks. Blocking.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -25,6 +24,7 @@ use crate::model::error::{Error, ErrorKind};
 use crate::model::event::NoticeCode;
 use crate::model::planner::Restored;
 use crate::model::samples::Proof;
+use crate::os;
 use crate::os::file::Facts;
 
 /// An object of at most this many bytes is not kept when its download ends early: fetching it again
@@ -239,6 +239,19 @@ pub(crate) fn open_at_once(
     Ok(open_small(request)?.map(Box::new))
 }
 
+/// The place of an object that was received whole already, as [`open_at_once`] finds it: `None`
+/// where more than that is needed.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn place_at_once(request: &Request) -> Result<Option<Unnamed>, Error> {
+    let start = Start::Acquire { believe: false };
+    if !is_small(request, &start) || !request.unnamed.are_known(&request.output) {
+        return Ok(None);
+    }
+    small_place(request)
+}
+
 /// Whether the object is small enough to be all or nothing, and the request allows that.
 fn is_small(request: &Request, start: &Start) -> bool {
     let small = |total: u64| request.small_bytes > 0 && total <= request.small_bytes;
@@ -258,14 +271,17 @@ fn is_small(request: &Request, start: &Start) -> bool {
 
 /// `None` where an earlier run has left files.
 fn open_small(request: &Request) -> Result<Option<OpenedOutput>, Error> {
-    let total = request.resource.total.unwrap_or(0);
-    refuse_existing(&request.output)?;
-    storage::refuse_beyond_limit(&request.output, total)?;
-    let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
-    let buffers = &request.unnamed.buffers;
-    let Some(unnamed) = Unnamed::new(&request.output, limit, buffers)? else { return Ok(None) };
+    let Some(unnamed) = small_place(request)? else { return Ok(None) };
     let (storage, checkpoint) = (Arc::new(unnamed.bytes().clone()), request.first_checkpoint());
     Ok(Some(OpenedOutput::new(Place::Unnamed(unnamed), storage, checkpoint, Vec::new())))
+}
+
+/// `None` where an earlier run has left files.
+fn small_place(request: &Request) -> Result<Option<Unnamed>, Error> {
+    refuse_existing(&request.output)?;
+    storage::refuse_beyond_limit(&request.output, request.resource.total.unwrap_or(0))?;
+    let limit = usize::try_from(request.small_bytes).unwrap_or(usize::MAX);
+    Unnamed::new(&request.output, limit, &request.unnamed.buffers)
 }
 
 fn acquire(request: &Request, first: &Checkpoint) -> Result<Partial, Error> {
@@ -334,6 +350,6 @@ fn give_up(paths: &Paths) -> Result<Option<u32>, Error> {
     let Some(found) = Facts::at(&paths.output).map_err(cannot("cannot examine"))? else {
         return Ok(None);
     };
-    fs::remove_file(&paths.output).map_err(cannot("cannot remove"))?;
+    os::name::remove(&paths.output).map_err(cannot("cannot remove"))?;
     Ok(Some(found.permissions()))
 }

@@ -92,7 +92,7 @@ impl Unnamed {
     }
 
     /// The storage of the bytes.
-    pub(super) fn bytes(&self) -> &MemoryStorage {
+    pub(crate) fn bytes(&self) -> &MemoryStorage {
         &self.bytes
     }
 

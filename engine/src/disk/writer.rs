@@ -12,7 +12,7 @@ mod epoch;
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ struct Shared {
     at_once: Lane,
     budget: Arc<Semaphore>,
     crew: Crew,
+    /// How much other work was handed to the threads, which take it in turn.
+    works: AtomicUsize,
     /// What makes storing take simulated time.
     #[cfg(test)]
     slow: std::sync::OnceLock<SlowDisk>,
@@ -120,6 +122,7 @@ impl Writers {
                 at_once: Lane::AtOnce(Mutex::new(Writer::new(1))),
                 budget,
                 crew,
+                works: AtomicUsize::new(0),
                 #[cfg(test)]
                 slow: std::sync::OnceLock::new(),
             }),
@@ -198,17 +201,14 @@ impl Writers {
         }
     }
 
-    /// Has a writer thread do the work, after what is queued there.
+    /// Has one of the writer threads do the work, after what is queued there.
     ///
     /// # Errors
     /// When that thread is gone; the work is not done then.
-    pub(super) fn run(
-        &self,
-        epoch: &Epoch,
-        work: impl FnOnce() + Send + 'static,
-    ) -> Result<(), SinkClosed> {
+    pub(super) fn run(&self, work: impl FnOnce() + Send + 'static) -> Result<(), SinkClosed> {
         let lanes = &self.shared.lanes;
-        lanes[epoch.id as usize % lanes.len()].send(Message::Run(Box::new(work)))
+        let turn = self.shared.works.fetch_add(1, Ordering::Relaxed);
+        lanes[turn % lanes.len()].send(Message::Run(Box::new(work)))
     }
 
     fn send(&self, epoch: &Epoch, segment: u32, message: Message) -> Result<(), SinkClosed> {

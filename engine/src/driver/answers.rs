@@ -80,7 +80,12 @@ impl Driver {
         };
         let spec = RequestSpec { ahead, lane, ..RequestSpec::new(url, origin, headers) };
         let outgoing = Outgoing { lease, source, spec, wanted, range, limits };
-        self.requests.send(self.engine.transport.clone(), outgoing);
+        let fetch = self.requests.prepare(outgoing);
+        if self.may_come_at_once(wanted) {
+            self.requests.hold(fetch);
+        } else {
+            self.requests.start(self.engine.transport.clone(), fetch, None);
+        }
     }
 
     /// How many connections are worth beginning together with that of a first request: as many as

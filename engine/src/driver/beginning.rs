@@ -17,6 +17,7 @@ use crate::disk::prove::{refuse_larger, refuse_size};
 use crate::disk::readable::Readable;
 use crate::disk::resume::earlier::{Earlier, earlier, restored_bytes};
 use crate::disk::resume::final_name;
+use crate::disk::storage::Storage;
 use crate::driver::contents::Open;
 use crate::model::config::{DigestAlgorithm, Existing};
 use crate::model::error::{Error, ErrorKind};
@@ -31,6 +32,15 @@ use crate::model::size::exact_words;
 /// How far, in bytes, leases go beyond what is stored without a gap when a
 /// digest needs the bytes in order: it should find them in the page cache.
 const IN_ORDER_REACH_BYTES: u64 = 256 << 20;
+
+/// How an object is stored, for those who follow the download.
+pub(super) struct Stored {
+    pub(super) storage_name: &'static str,
+    /// Why a file that could have been mapped is not.
+    pub(super) unmapped: Option<String>,
+    pub(super) segment_size_bytes: u64,
+    pub(super) restored_bytes: u64,
+}
 
 impl Driver {
     pub(super) async fn open(&mut self, resource: Resource) -> Result<(), Error> {
@@ -93,29 +103,34 @@ impl Driver {
         self.opened(resource, opened)
     }
 
-    /// The output that was chosen, or that the response names.
-    fn choose_name(&self, resource: &Resource) -> PathBuf {
-        match &self.options.output {
-            Some(output) => self.options.directory.join(output),
-            None => {
-                let safe = name::file_name(
-                    resource.content_disposition.as_deref(),
-                    resource.content_type.as_deref(),
-                    self.options.url.path(),
-                    self.sources.opener().current.path(),
-                );
-                let name = accepted(&safe.name);
-                if safe.changed || name != safe.name {
-                    let message = format!("the name was made safe: {name}");
-                    self.notice(NoticeCode::NameChanged, message);
-                }
-                self.options.directory.join(name)
-            }
+    /// The output that was chosen, or that the response names; then also whether the name had to
+    /// be changed.
+    pub(super) fn output_for(&self, resource: &Resource) -> (PathBuf, bool) {
+        if let Some(output) = &self.options.output {
+            return (self.options.directory.join(output), false);
         }
+        let safe = name::file_name(
+            resource.content_disposition.as_deref(),
+            resource.content_type.as_deref(),
+            self.options.url.path(),
+            self.sources.opener().current.path(),
+        );
+        let name = accepted(&safe.name);
+        let changed = safe.changed || name != safe.name;
+        (self.options.directory.join(name), changed)
+    }
+
+    fn choose_name(&self, resource: &Resource) -> PathBuf {
+        let (output, changed) = self.output_for(resource);
+        if changed {
+            let name = output.file_name().unwrap_or_default().to_string_lossy();
+            self.notice(NoticeCode::NameChanged, format!("the name was made safe: {name}"));
+        }
+        output
     }
 
     /// Refuses an object that is not what the caller wants.
-    fn refuse_object(&self, resource: &Resource) -> Result<(), Error> {
+    pub(super) fn refuse_object(&self, resource: &Resource) -> Result<(), Error> {
         if let Some(found) = resource.total {
             refuse_size(self.options.expected_size_bytes, found)?;
             refuse_larger(self.options.max_size_bytes, found)?;
@@ -269,6 +284,25 @@ impl Driver {
             hold,
             events,
         })?;
+        let how = Stored { storage_name, unmapped, segment_size_bytes, restored_bytes };
+        self.tell_opened(resource, storage, stored, how);
+        self.proofs.opened(self.opening.opened_from());
+        self.join_sources();
+        self.look_up_description();
+        let now = self.now();
+        self.planner.on_opened(segment_size_bytes, &restored, now);
+        self.publish_progress(false);
+        Ok(())
+    }
+
+    /// Tells readers and listeners what the object is, and where.
+    pub(super) fn tell_opened(
+        &mut self,
+        resource: Resource,
+        storage: Arc<dyn Storage>,
+        stored: Arc<Readable>,
+        how: Stored,
+    ) {
         let metadata = self.metadata(&resource);
         let crew = self.engine.writers.crew();
         self.shared.contents.open(Open { storage, stored, metadata, crew });
@@ -278,22 +312,15 @@ impl Driver {
             total_bytes: resource.total,
             ranges: resource.ranges,
             validator: resource.validator.kind(),
-            resumed_bytes: restored_bytes,
+            resumed_bytes: how.restored_bytes,
             connections: self.requests.count(),
             shares_connection: self.requests.share(),
-            segment_size_bytes,
-            storage: storage_name,
-            unmapped,
+            segment_size_bytes: how.segment_size_bytes,
+            storage: how.storage_name,
+            unmapped: how.unmapped,
         }));
         self.sources.opened(resource.validator.clone());
         self.opening.expect(resource);
-        self.proofs.opened(self.opening.opened_from());
-        self.join_sources();
-        self.look_up_description();
-        let now = self.now();
-        self.planner.on_opened(segment_size_bytes, &restored, now);
-        self.publish_progress(false);
-        Ok(())
     }
 
     /// No larger than a piece, so that only bad pieces are fetched again.

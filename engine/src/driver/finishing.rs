@@ -8,6 +8,7 @@ use std::io::Read as _;
 use std::sync::atomic::Ordering;
 
 use super::{Driver, Outcome};
+use crate::disk::keeper::Finished;
 use crate::disk::naming::Named;
 use crate::disk::prove::Expected;
 use crate::disk::publish::PublishOptions;
@@ -53,6 +54,23 @@ impl Driver {
         if !self.storing.is_open() {
             return Ok(());
         }
+        let publish = self.before_publishing()?;
+        let expected = self.expected_digests();
+        let Some(finished) = self.storing.finish(publish, expected).await else { return Ok(()) };
+        let finished = match finished {
+            Err((error, _)) if self.fetch_again(&error) => return Ok(()),
+            Err((error, kept)) => Err(self.with_kept(error, kept).await),
+            Ok(finished) => Ok(finished),
+        };
+        self.published(finished).await;
+        Ok(())
+    }
+
+    /// Gives the connections back, and says how the object is to be published.
+    ///
+    /// # Errors
+    /// If a part of the program has panicked.
+    pub(super) fn before_publishing(&mut self) -> Result<PublishOptions, Error> {
         self.queue.give_back();
         self.shared.send(&Event::Syncing);
         self.publish_progress(true);
@@ -68,7 +86,7 @@ impl Driver {
             );
         }
         let modified = self.opening.expected().and_then(|it| it.validator.last_modified.as_ref());
-        let publish = PublishOptions {
+        Ok(PublishOptions {
             existing: self.options.existing,
             replaces_empty: self.options.continues_foreign(),
             sync: self.options.sync,
@@ -76,14 +94,11 @@ impl Driver {
                 .filter(|_| self.options.remote_time)
                 .map(|modified| modified.unix_seconds),
             note: self.opening.note(&self.options),
-        };
-        let expected = self.expected_digests();
-        let Some(finished) = self.storing.finish(publish, expected).await else { return Ok(()) };
-        let finished = match finished {
-            Err((error, _)) if self.fetch_again(&error) => return Ok(()),
-            Err((error, kept)) => Err(self.with_kept(error, kept).await),
-            Ok(finished) => Ok(finished),
-        };
+        })
+    }
+
+    /// Ends the download with the result of publishing it.
+    pub(super) async fn published(&mut self, finished: Result<Finished, Error>) {
         let is_published = finished.is_ok();
         let outcome = finished.map(|finished| {
             self.meter.found(finished.bytes);
@@ -110,7 +125,6 @@ impl Driver {
         }
         self.record().await;
         self.publish_progress(true);
-        Ok(())
     }
 
     /// What is counted for the download's summary.

@@ -26,6 +26,7 @@ use crate::net::fetcher::{self, Command, Counters, Decision, Fetch, FetchEvent, 
 use crate::net::limiter::Limits;
 use crate::net::transport::Transport;
 use crate::net::vitals::Vitals;
+use crate::net::whole::Begun;
 
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;
@@ -36,6 +37,7 @@ pub(super) struct Requests {
     under_way: HashMap<LeaseId, Request>,
     inbox: Inbox<FetchEvent>,
     counters: Arc<Counters>,
+    held: Option<Box<Fetch>>,
     /// A response has come, whatever it was.
     heard: bool,
     /// Losses on connections, so far.
@@ -73,8 +75,8 @@ pub(super) struct Outgoing {
 }
 
 impl Requests {
-    /// Starts the fetcher of a request.
-    pub(super) fn send(&mut self, transport: Arc<dyn Transport>, outgoing: Outgoing) {
+    /// Notes that a request is under way; [`Self::start`] has it fetched.
+    pub(super) fn prepare(&mut self, outgoing: Outgoing) -> Fetch {
         let Outgoing { lease, source, spec, wanted, range, limits } = outgoing;
         let (commands, receiver) = mpsc::unbounded_channel();
         let request = Request {
@@ -89,7 +91,7 @@ impl Requests {
             vitals: None,
         };
         self.under_way.insert(lease, request);
-        let fetch = Fetch {
+        Fetch {
             lease,
             spec,
             start: wanted.map_or(0, ByteRange::start),
@@ -98,8 +100,32 @@ impl Requests {
             counters: Arc::clone(&self.counters),
             limits,
             drain_limit_bytes: DRAIN_LIMIT_BYTES,
-        };
-        self.fetchers.spawn(fetcher::run(transport, fetch));
+        }
+    }
+
+    /// Starts the fetcher of a request, which may have `begun`.
+    pub(super) fn start(
+        &mut self,
+        transport: Arc<dyn Transport>,
+        fetch: Fetch,
+        begun: Option<Begun>,
+    ) {
+        self.fetchers.spawn(fetcher::run(transport, fetch, begun));
+    }
+
+    /// Keeps a request that may be answered at once, before it is started.
+    pub(super) fn hold(&mut self, fetch: Fetch) {
+        self.held = Some(Box::new(fetch));
+    }
+
+    pub(super) fn take_held(&mut self) -> Option<Box<Fetch>> {
+        self.held.take()
+    }
+
+    /// A response has come.
+    pub(super) fn heard(&mut self, shares: bool) {
+        self.heard = true;
+        self.shares = shares;
     }
 
     /// Waits for the next report of a fetcher. Cancel safe.
@@ -115,8 +141,7 @@ impl Requests {
         shares: bool,
         decision: oneshot::Sender<Decision>,
     ) {
-        self.heard = true;
-        self.shares = shares;
+        self.heard(shares);
         let Some(request) = self.under_way.get_mut(&lease) else { return };
         request.decision = Some(decision);
         // What the connection lost before was for another request.

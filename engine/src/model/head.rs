@@ -6,6 +6,8 @@
 //! are never guessed: a head whose framing is damaged stays as it is, for the parser
 //! to refuse.
 
+use std::borrow::Cow;
+
 /// The result of reading a head.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Reading {
@@ -78,7 +80,7 @@ fn mend(bytes: &[u8]) -> Reading {
 /// A field; lines that are none keep their place, for their continuation lines.
 struct Field<'a> {
     name: &'a [u8],
-    value: Vec<u8>,
+    value: Cow<'a, [u8]>,
 }
 
 /// More lines than these are an attack: that many fields are refused anyway.
@@ -97,10 +99,11 @@ fn written_anew(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
     for line in lines.filter(|line| !line.is_empty()) {
         if line.starts_with(b" ") || line.starts_with(b"\t") {
             if let Some(Some(field)) = fields.last_mut() {
-                if !field.value.is_empty() {
-                    field.value.push(b' ');
+                let value = field.value.to_mut();
+                if !value.is_empty() {
+                    value.push(b' ');
                 }
-                field.value.extend(trim(line));
+                value.extend(trim(line));
             }
             continue;
         }
@@ -122,7 +125,7 @@ fn written_anew(bytes: &[u8]) -> Option<(Vec<u8>, bool)> {
         let value = match (Kind::of(name), value.iter().any(is_control)) {
             (_, false) => value,
             (Kind::Coding | Kind::Length | Kind::Framing, true) => return None,
-            (Kind::Location, true) => escaped(&value),
+            (Kind::Location, true) => escaped(&value).into(),
             (Kind::Disposition, true) => {
                 value.iter().map(|byte| if is_control(byte) { b' ' } else { *byte }).collect()
             }
@@ -179,7 +182,7 @@ impl<'a> Field<'a> {
     fn of(line: &'a [u8]) -> Option<Self> {
         let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':')?);
         let name = trim_end(name);
-        let value = trim(&value[1..]).to_vec();
+        let value = Cow::Borrowed(trim(&value[1..]));
         (!name.is_empty() && name.iter().all(is_token)).then_some(Self { name, value })
     }
 }
@@ -215,7 +218,7 @@ impl Kind {
 }
 
 /// The codings that change anything; `identity` used to mean none.
-fn effective_codings(value: Vec<u8>) -> Option<Vec<u8>> {
+fn effective_codings(value: Cow<'_, [u8]>) -> Option<Cow<'_, [u8]>> {
     let is_none = |coding: &&[u8]| {
         let coding = trim(coding);
         coding.is_empty() || coding.eq_ignore_ascii_case(b"identity")
@@ -225,7 +228,7 @@ fn effective_codings(value: Vec<u8>) -> Option<Vec<u8>> {
     }
     let left: Vec<&[u8]> =
         value.split(|byte| *byte == b',').filter(|coding| !is_none(coding)).collect();
-    (!left.is_empty()).then(|| left.join(&b','))
+    (!left.is_empty()).then(|| left.join(&b',').into())
 }
 
 /// Control bytes as the URL parser treats them (URL Standard section 1.3).

@@ -51,10 +51,20 @@ pub fn file_name(
 }
 
 fn name_of_paths(asked: &str, answered: &str) -> SafeName {
-    let names = [asked, answered].map(last_component);
-    let telling = |name: &&SafeName| says_what_it_is(&name.name);
-    let found = names.iter().flatten().find(telling).or(names.iter().flatten().next());
-    found.cloned().unwrap_or_else(|| SafeName { name: FALLBACK.to_owned(), changed: false })
+    let telling = |name: &SafeName| says_what_it_is(&name.name);
+    let first = last_component(asked);
+    if asked == answered || first.as_ref().is_some_and(telling) {
+        return first.unwrap_or_else(unnamed);
+    }
+    let second = last_component(answered);
+    match (first, second) {
+        (_, Some(second)) if telling(&second) => second,
+        (first, second) => first.or(second).unwrap_or_else(unnamed),
+    }
+}
+
+fn unnamed() -> SafeName {
+    SafeName { name: FALLBACK.to_owned(), changed: false }
 }
 
 /// The last component of a path; bytes that are not UTF-8 are read as
@@ -104,10 +114,15 @@ pub(crate) fn safe_path(given: &str) -> Option<SafeName> {
     (!name.is_empty()).then(|| SafeName { changed: name != given, name })
 }
 
+/// The name that [`file_name`] gives to an object of this URL, unless its response says more.
+pub(crate) fn plain_name(url_path: &str) -> String {
+    name_of_paths(url_path, "").name
+}
+
 /// The names that [`file_name`] may give to an object of this URL, whatever its type,
 /// the one without an added extension first.
 pub fn possible_names(url_path: &str) -> impl Iterator<Item = String> {
-    let name = name_of_paths(url_path, "").name;
+    let name = plain_name(url_path);
     let bare = has_no_extension(&name);
     let stem = name.clone();
     let added = EXTENSIONS.iter().filter(move |_| bare);
@@ -235,8 +250,9 @@ fn is_dot_or_space(character: char) -> bool {
 
 /// The suffixes of the engine's own files.
 fn is_ours(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [".part", ".haul", ".hau~"].iter().any(|suffix| name.ends_with(suffix))
+    let name = name.as_bytes();
+    let end = &name[name.len().saturating_sub(".part".len())..];
+    [".part", ".haul", ".hau~"].iter().any(|suffix| end.eq_ignore_ascii_case(suffix.as_bytes()))
 }
 
 /// Device names, which Windows finds in every directory under any extension.

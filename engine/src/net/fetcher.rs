@@ -41,6 +41,7 @@ use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
 use crate::net::transport::{Ahead, Answered, Body, Lane, Sent, Transport};
 use crate::net::vitals::Vitals;
+use crate::net::whole::Begun;
 
 /// How much of the budget is reserved before a body is polled, and the most that is
 /// gathered before it is handed over. The last frame of a batch may exceed it by
@@ -211,9 +212,9 @@ impl Counters {
     }
 }
 
-/// Carries out one lease. Every path sends [`FetchEvent::Ended`] once, except
-/// that nothing is sent when the future is dropped.
-pub(crate) async fn run(transport: Arc<dyn Transport>, fetch: Fetch) {
+/// Carries out one lease, whose request may have `begun`. Every path sends [`FetchEvent::Ended`]
+/// once, except that nothing is sent when the future is dropped.
+pub(crate) async fn run(transport: Arc<dyn Transport>, fetch: Fetch, begun: Option<Begun>) {
     let Fetch { lease, spec, start, commands, events, counters, limits, drain_limit_bytes } = fetch;
     let mut control = LeaseControl { lease, commands, events, position: start, end: u64::MAX };
     let transfer = Transfer {
@@ -223,7 +224,7 @@ pub(crate) async fn run(transport: Arc<dyn Transport>, fetch: Fetch) {
         limits,
         drain_limit_bytes,
     };
-    let how = match transfer.run(&mut control).await {
+    let how = match transfer.run(&mut control, begun).await {
         Ok(how) => how,
         Err(Interrupt::Cancelled) => Ended::Dropped,
         Err(Interrupt::Reached) => Ended::Complete,
@@ -318,8 +319,17 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    async fn run(&self, control: &mut LeaseControl) -> Result<Ended, Interrupt> {
-        let answer = begin(self.transport, self.spec, self.counters);
+    async fn run(
+        &self,
+        control: &mut LeaseControl,
+        begun: Option<Begun>,
+    ) -> Result<Ended, Interrupt> {
+        let answer = async {
+            match begun {
+                Some(begun) => begun.await,
+                None => begin(self.transport, self.spec, self.counters).await,
+            }
+        };
         let response = match control.unless_interrupted(answer).await? {
             Ok(response) => response,
             Err(error) => return Ok(Ended::Failed(error)),
@@ -500,7 +510,7 @@ impl Transfer<'_> {
 
 /// Gives back a body whose wanted bytes have all come. Where nothing else is left,
 /// its end is awaited for a moment: reaching it makes the connection usable again.
-async fn finish(mut body: Pin<Box<dyn Body>>) {
+pub(super) async fn finish(mut body: Pin<Box<dyn Body>>) {
     if body.left_bytes().is_none_or(|left| left == 0) {
         let _ = timeout(END_WITHIN, next(&mut body)).await;
     }

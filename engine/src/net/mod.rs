@@ -24,3 +24,4 @@ mod tls_words;
 pub(crate) mod transport;
 pub(crate) mod url_proof;
 pub(crate) mod vitals;
+pub(crate) mod whole;

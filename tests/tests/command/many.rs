@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use haul_tests::prelude::*;
 use serde_json::Value;
@@ -108,6 +109,66 @@ fn of_files_that_end_together_those_that_the_disk_took_are_here() {
     assert_eq!(here(&sandbox, "out").len(), 40);
     assert_eq!(outcome.all("error").count(), 40);
     outcome.expect_message("may not survive a power cut");
+}
+
+/// A small file is mostly read in one go. Whatever comes otherwise costs no request more than
+/// alone, begins once and ends once.
+#[test]
+fn a_small_file_that_does_not_come_in_one_go_comes_all_the_same() {
+    let late = Duration::from_millis(400);
+    let tries = std::sync::Mutex::new(std::collections::HashMap::new());
+    let origin = Origin::start(move |request, _| {
+        let path = request.path().to_owned();
+        let first = {
+            let mut tries = tries.lock().unwrap();
+            let count: &mut u32 = tries.entry(path.clone()).or_default();
+            *count += 1;
+            *count == 1
+        };
+        let Some(number) = path[2..].split('/').next().and_then(|it| it.parse().ok()) else {
+            return Response::empty(404);
+        };
+        let object = if number == 9 { Object::new(9, 0) } else { object(number) };
+        let usual = standard(&object, request);
+        match number {
+            2 => usual.pause(3_000, late),
+            3 => usual.delay(late),
+            4 => Response::full(&object).chunked(true),
+            5 if !path.ends_with('x') => Response::redirect(302, "/f5/x"),
+            6 if first => usual.cut(3_000, End::Reset),
+            7 if first => Response::empty(503),
+            8 => usual.header("Content-Disposition", "attachment; filename=\"f88\""),
+            _ => usual,
+        }
+    });
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("out")).unwrap();
+    fs::write(sandbox.path("out/f10"), "mine").unwrap();
+    let list = list(&origin, names(1..12));
+    // The first one shows that the directory has files without names.
+    let outcome = run(command(&sandbox, list.path()).args(["-j", "1", "--retry", "2"]), 3);
+    let expected: Vec<_> = (1..12).filter(|number| *number != 10).collect();
+    for number in &expected {
+        let object = if *number == 9 { Object::new(9, 0) } else { object(*number) };
+        let name = if *number == 8 { "out/f88".to_owned() } else { format!("out/f{number}") };
+        assert_eq!(object.compare_file(&sandbox.path(&name)), Ok(()), "{name}");
+    }
+    assert_eq!(fs::read(sandbox.path("out/f10")).unwrap(), b"mine");
+    assert_eq!(sandbox.files().len(), 11, "nothing else is left");
+    for event in ["start", "complete"] {
+        let mut ids: Vec<_> = outcome.all(event).map(|it| it["id"].as_u64().unwrap()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, expected, "{event}");
+    }
+    let asked =
+        |path: &str| origin.requests().iter().filter(|it| it.request.path() == path).count();
+    for (path, times) in [("/f1", 1), ("/f2", 1), ("/f3", 1), ("/f4", 1), ("/f5", 1), ("/f5/x", 1)]
+    {
+        assert_eq!(asked(path), times, "{path}");
+    }
+    for (path, times) in [("/f6", 2), ("/f7", 2), ("/f8", 1), ("/f9", 1), ("/f11", 1)] {
+        assert_eq!(asked(path), times, "{path}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a download ends.
 //!
 //! Whatever becomes of a download, its keeper ends it: an [`Ending`] pairs the keeper with the
-//! [`End`] that is wanted. A stop, a reset and a dropped download end in one step, [`Keeper::stop`]
+//! [`End`] that is wanted. Only an object that was [`Gathered`] whole needs none. A stop, a reset and a dropped download end in one step, [`Keeper::stop`]
 //! at most. A complete download is published, in an order that makes it safe to lose power at any
 //! instant:
 //!
@@ -41,7 +41,9 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use super::conclusion::Finished;
+use super::gathered::Gathered;
 use super::{Keeper, Place};
+use crate::disk::directory_sync::DirectorySyncs;
 use crate::disk::holds::Hold;
 use crate::disk::prove::Expected;
 use crate::disk::publish::PublishOptions;
@@ -65,15 +67,21 @@ pub(crate) enum End {
 pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
 
 /// A download that is ending.
-pub(super) struct Ending {
-    pub(super) keeper: Keeper,
-    pub(super) end: End,
+pub(super) enum Ending {
+    Kept { keeper: Box<Keeper>, end: End },
+    Whole(Gathered),
+}
+
+/// Who has the data of a download that is being published.
+enum Holder {
+    /// A keeper, and the segments that are begun and not complete.
+    Keeper(Box<Keeper>, Vec<Begun>),
+    Nobody(Place, Arc<DirectorySyncs>),
 }
 
 /// A complete download on its way to its name.
 struct Publishing {
-    keeper: Keeper,
-    begun: Vec<Begun>,
+    holder: Holder,
     options: PublishOptions,
     finished: Finished,
     reply: oneshot::Sender<Published>,
@@ -94,19 +102,27 @@ pub(super) fn run(group: Vec<Ending>) {
 impl Ending {
     /// Whether ending it waits for the disk.
     pub(super) fn syncs(&self) -> bool {
-        matches!(&self.end, End::Finish { publish, .. } if publish.sync)
+        match self {
+            Self::Kept { end: End::Finish { publish, .. }, .. } => publish.sync,
+            Self::Kept { .. } => false,
+            Self::Whole(gathered) => gathered.publish.sync,
+        }
     }
 
     /// The first step of a download that is complete, and the only one of all others. Replies are
     /// sent last, so that a receiver finds the lock free. Nobody need be listening.
     fn conclude(self) -> Option<Publishing> {
-        let Self { mut keeper, end } = self;
+        let (mut keeper, end) = match self {
+            Self::Kept { keeper, end } => (keeper, end),
+            Self::Whole(gathered) => return conclude_gathered(gathered),
+        };
         match end {
             End::Finish { publish: options, expected, reply } => {
                 let (begun, verdict) = keeper.conclude(&options, &expected);
                 match verdict {
                     Ok((finished, None)) => {
-                        return Some(Publishing { keeper, begun, options, finished, reply });
+                        let holder = Holder::Keeper(keeper, begun);
+                        return Some(Publishing { holder, options, finished, reply });
                     }
                     Ok((_, Some(mismatch))) => {
                         let _ = reply.send(Err((keeper.discard(mismatch), None)));
@@ -121,7 +137,7 @@ impl Ending {
             End::Reset { reply } => {
                 keeper.cancel.store(true, Ordering::Relaxed);
                 let closed = keeper.close();
-                let Keeper { place, .. } = keeper;
+                let Keeper { place, .. } = *keeper;
                 let _ = reply.send(closed.map(|_| place));
             }
             End::Abandon { .. } if keeper.place.keeps_nothing() => {
@@ -139,17 +155,49 @@ impl Ending {
     }
 }
 
+fn conclude_gathered(gathered: Gathered) -> Option<Publishing> {
+    let verdict = gathered.prove();
+    let Gathered { unnamed, directories, publish: options, reply, .. } = gathered;
+    match verdict {
+        Ok((finished, None)) => {
+            let holder = Holder::Nobody(Place::Unnamed(unnamed), directories);
+            return Some(Publishing { holder, options, finished, reply });
+        }
+        Ok((_, Some(error))) | Err(error) => {
+            let _ = reply.send(Err((error, None)));
+        }
+    }
+    None
+}
+
+impl Holder {
+    fn place(&mut self) -> &mut Place {
+        match self {
+            Self::Keeper(keeper, _) => &mut keeper.place,
+            Self::Nobody(place, _) => place,
+        }
+    }
+
+    fn directories(&self) -> Arc<DirectorySyncs> {
+        match self {
+            Self::Keeper(keeper, _) => Arc::clone(&keeper.directories),
+            Self::Nobody(_, directories) => Arc::clone(directories),
+        }
+    }
+}
+
 impl Publishing {
     fn write(mut self) -> Option<Self> {
-        match self.keeper.place.write(self.finished.bytes, &self.options) {
+        match self.holder.place().write(self.finished.bytes, &self.options) {
             Ok(()) => Some(self),
             Err(error) => self.fail(error),
         }
     }
 
     fn name(mut self) -> Option<Self> {
-        let Self { keeper, options, finished, .. } = &mut self;
-        match keeper.place.name(finished.bytes, options, &keeper.directories) {
+        let Self { holder, options, finished, .. } = &mut self;
+        let directories = holder.directories();
+        match holder.place().name(finished.bytes, options, &directories) {
             Ok(named) => {
                 (finished.output, finished.named) = named;
                 Some(self)
@@ -159,12 +207,12 @@ impl Publishing {
     }
 
     /// The last step, and the reply. `durable` has the directories whose names are durable.
-    fn sync_directory(self, durable: &mut HashSet<PathBuf>) {
-        let Self { keeper, options, .. } = &self;
-        match keeper.place.sync_directory(options, &keeper.directories, durable) {
+    fn sync_directory(mut self, durable: &mut HashSet<PathBuf>) {
+        let directories = self.holder.directories();
+        match self.holder.place().sync_directory(&self.options, &directories, durable) {
             Ok(()) => {
-                let Self { keeper, finished, reply, .. } = self;
-                drop(keeper);
+                let Self { holder, finished, reply, .. } = self;
+                drop(holder);
                 let _ = reply.send(Ok(finished));
             }
             Err(error) => drop(self.fail(error)),
@@ -172,13 +220,19 @@ impl Publishing {
     }
 
     fn fail(self, error: Error) -> Option<Self> {
-        fail(self.keeper, &self.begun, self.reply, error);
+        match self.holder {
+            Holder::Keeper(keeper, begun) => fail(keeper, &begun, self.reply, error),
+            Holder::Nobody(place, _) => {
+                drop(place);
+                let _ = self.reply.send(Err((error, None)));
+            }
+        }
         None
     }
 }
 
 /// Keeps what can be continued of a download that is not published, then replies.
-fn fail(mut keeper: Keeper, begun: &[Begun], reply: oneshot::Sender<Published>, error: Error) {
+fn fail(mut keeper: Box<Keeper>, begun: &[Begun], reply: oneshot::Sender<Published>, error: Error) {
     let kept = keeper.keep(begun);
     drop(keeper);
     let _ = reply.send(Err((error, kept)));

@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use super::Keeper;
 use super::ending::{End, Ending, run};
+use super::gathered::Gathered;
 use crate::disk::crew::Crew;
+use crate::disk::writer::Writers;
 use crate::lock::Lock;
 
 /// Another thread joins for each group of this size that waits. Where a sync is quick, one thread
@@ -27,18 +30,27 @@ struct State {
 
 impl Endings {
     /// Starts ending a download whose keeper has no thread; see [`super::ending`]. Blocks nobody.
-    pub(super) fn begin(self: &Arc<Self>, ending: Ending) {
-        if let End::Abandon { .. } = ending.end {
-            return run(vec![ending]);
+    pub(super) fn begin(self: &Arc<Self>, keeper: Keeper, end: End) {
+        if let End::Abandon { .. } = end {
+            return keeper.end(end);
         }
-        let (writers, epoch) = (ending.keeper.writers.clone(), Arc::clone(&ending.keeper.epoch));
+        let writers = keeper.writers.clone();
         // No bytes are in flight, and this leaves less to do for whoever ends it.
-        writers.let_go(&epoch);
+        writers.let_go(&keeper.epoch);
+        self.run(&writers, Ending::Kept { keeper: Box::new(keeper), end });
+    }
+
+    /// Publishes an object of which all bytes are here. Blocks nobody.
+    pub(crate) fn publish(self: &Arc<Self>, writers: &Writers, gathered: Gathered) {
+        self.run(writers, Ending::Whole(gathered));
+    }
+
+    fn run(self: &Arc<Self>, writers: &Writers, ending: Ending) {
         if ending.syncs() {
             self.add(writers.crew(), ending);
         } else {
             // A writer that is gone drops the reply.
-            let _ = writers.run(&epoch, move || run(vec![ending]));
+            let _ = writers.run(move || run(vec![ending]));
         }
     }
 

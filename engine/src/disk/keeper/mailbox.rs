@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use tokio::sync::oneshot;
 
 use super::Keeper;
-use super::ending::{End, Ending};
+use super::ending::End;
 use super::endings::Endings;
 use crate::disk::pieces::HashedPiece;
 use crate::disk::writer::{Report, Reports};
@@ -90,7 +90,7 @@ impl Mailbox {
     pub(super) fn end(&self, end: End, endings: &Arc<Endings>) {
         let on_call = self.on_call.lock().take();
         match on_call {
-            Some(keeper) => endings.begin(Ending { keeper, end }),
+            Some(keeper) => endings.begin(keeper, end),
             None => self.send(KeeperMessage::End(end)),
         }
     }

@@ -54,11 +54,11 @@ use super::conditional::Version;
 use super::crew::Crew;
 use super::partial::Paths;
 use super::storage::Storage;
+use crate::disk::fitting::accepted;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::config::Existing;
 use crate::model::error::{Error, Kept};
-use crate::disk::fitting::accepted;
-use crate::model::name::possible_names;
+use crate::model::name::{plain_name, possible_names};
 
 /// What a download asks before its first request.
 #[derive(Debug)]
@@ -217,13 +217,12 @@ impl Names {
         let path = match &self.output {
             Some(output) => self.directory.join(output),
             None => {
+                let path = |name: String| self.directory.join(accepted(&name));
+                let plain = path(plain_name(&self.url_path));
                 // The first name that has a checkpoint.
-                let names = possible_names(&self.url_path);
-                let mut names = names.map(|it| self.directory.join(accepted(&it)));
-                let plain = names.next().unwrap_or_default();
                 let begun = |path: &PathBuf| Paths::of(path).checkpoint.exists();
-                let guess = self.guesses && !begun(&plain);
-                if guess { names.find(begun).unwrap_or(plain) } else { plain }
+                let guess = || possible_names(&self.url_path).map(path).find(begun);
+                if self.guesses { guess().unwrap_or(plain) } else { plain }
             }
         };
         final_name(path, self.existing)

@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use bytes::Bytes;
+
 use super::{Checkpoints, SegmentWriter, Storage, check_inside};
 use crate::lock::Lock;
 use crate::model::range::ByteRange;
@@ -47,6 +49,14 @@ impl MemoryStorage {
         let bytes = buffers.0.lock().pop().unwrap_or_default();
         let buffer = Buffer { bytes, back: Some(Arc::clone(buffers)) };
         Self { bytes: Arc::new(RwLock::new(buffer)), ..Self::new(limit_bytes) }
+    }
+
+    /// Keeps these bytes and no others.
+    pub(crate) fn fill(&self, pieces: &[Bytes]) {
+        let bytes = &mut self.write().bytes;
+        bytes.clear();
+        bytes.reserve_exact(pieces.iter().map(Bytes::len).sum());
+        pieces.iter().for_each(|piece| bytes.extend_from_slice(piece));
     }
 
     /// Calls `look` with the bytes: the whole object once its download is complete, and
