@@ -197,7 +197,7 @@ pub(crate) fn resolve(args: RequestArgs) -> Result<(EngineConfig, Request), Fail
     Ok((engine, request))
 }
 
-/// The proxies of the flags and settings, or else of the environment.
+/// The proxies of the flags and settings, or else of the environment, or else of the system.
 fn proxies(ways: &WayArgs) -> Result<Proxies, Failure> {
     let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
     let refused = |flag: &str, error: &haul_engine::Error| {
@@ -215,7 +215,7 @@ fn proxies(ways: &WayArgs) -> Result<Proxies, Failure> {
         }
     };
     let mut proxies = match ways.proxy.as_deref() {
-        None => Proxies::from_env(variable).map_err(|error| refused("", &error))?,
+        None => Proxies::from_env(variable).map_err(|error| refused("", &error))?.or_of_system(),
         Some(url) => match of_flag(ways.proxy_from.as_deref().unwrap_or("--proxy"), url)? {
             None => Proxies::default(),
             Some(proxy) => {

@@ -158,7 +158,12 @@ impl Options {
         let host_logins = mem::take(&mut chosen.host_credentials).into_iter().map(login);
         let host_logins = host_logins.collect::<Result<_, Error>>()?;
         chosen.check()?;
-        refuse_unusable(&chosen.directory.join(chosen.output.as_deref().unwrap_or(Path::new(""))))?;
+        let makes_file =
+            storage.is_none() && window.is_none() && chosen.storage != StorageKind::Null;
+        if makes_file {
+            let output = chosen.output.as_deref().unwrap_or(Path::new(""));
+            refuse_unusable(&chosen.directory.join(output))?;
+        }
         if chosen.storage == StorageKind::Null && storage.is_none() {
             refuse_null_storage(&chosen)?;
         }

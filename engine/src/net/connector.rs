@@ -116,7 +116,7 @@ impl Connector {
     async fn open_offering(&self, origin: &Origin, offer: Offer) -> Result<Connected, FetchError> {
         #[cfg(feature = "proxy")]
         if let Some(proxy) = proxy_for(&self.proxies, origin.https, &origin.host) {
-            return self.open_through(proxy, origin, offer).await;
+            return self.open_through(&proxy, origin, offer).await;
         }
         let connecting = self.tcp(&origin.host, origin.port, origin);
         let stream = self.beside_tls(origin, connecting).await?;

@@ -1,13 +1,47 @@
 //! Which proxy leads to an origin.
 
+use std::borrow::Cow;
+use std::sync::LazyLock;
+
+use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::model::config::{Proxies, Proxy};
+use crate::os;
 
 /// The proxy for an origin, whose `host` is written as in URLs.
-pub(super) fn proxy_for<'a>(proxies: &'a Proxies, https: bool, host: &str) -> Option<&'a Proxy> {
-    let proxy = if https { proxies.https.as_ref() } else { proxies.http.as_ref() }?;
+pub(super) fn proxy_for<'a>(
+    proxies: &'a Proxies,
+    https: bool,
+    host: &str,
+) -> Option<Cow<'a, Proxy>> {
+    static SYSTEM: LazyLock<Matcher> = LazyLock::new(Matcher::from_system);
+    let proxy = match if https { &proxies.https } else { &proxies.http } {
+        Some(proxy) => Cow::Borrowed(proxy),
+        None if proxies.system && os::net::HAS_PROXY_SETTINGS => {
+            Cow::Owned(of_matcher(&SYSTEM, https, host)?)
+        }
+        None => return None,
+    };
     (!bypasses(&proxies.bypass, host)).then_some(proxy)
+}
+
+/// The proxy that the system's settings name.
+fn of_matcher(matcher: &Matcher, https: bool, host: &str) -> Option<Proxy> {
+    let scheme = if https { "https" } else { "http" };
+    let found = matcher.intercept(&uri_of(scheme, host)?)?;
+    let uri = found.uri();
+    // Its port is that of the scheme, as in browsers.
+    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
+    let url = format!("{}://{}:{port}", uri.scheme_str().unwrap_or("http"), uri.host()?);
+    let proxy: Proxy = url.parse().ok()?;
+    let login = found.raw_auth().map(|(name, password)| (name.to_owned(), password.to_owned()));
+    Some(Proxy { login, ..proxy.chosen_by("the system's settings") })
+}
+
+fn uri_of(scheme: &str, host: &str) -> Option<Uri> {
+    let host = host.trim_end_matches('.');
+    Uri::builder().scheme(scheme).authority(host).path_and_query("/").build().ok()
 }
 
 fn bypasses(bypass: &[String], host: &str) -> bool {
@@ -16,12 +50,7 @@ fn bypasses(bypass: &[String], host: &str) -> bool {
     }
     // The rules are the library's; which proxy it would choose does not matter.
     let matcher = Matcher::builder().all("http://proxy").no(bypass.join(",")).build();
-    let uri = http::Uri::builder()
-        .scheme("http")
-        .authority(host.trim_end_matches('.'))
-        .path_and_query("/")
-        .build();
-    uri.is_ok_and(|uri| matcher.intercept(&uri).is_none())
+    uri_of("http", host).is_some_and(|uri| matcher.intercept(&uri).is_none())
 }
 
 #[cfg(test)]
@@ -57,6 +86,21 @@ mod tests {
         }
         let error = Proxies::from_env(|name| (name == "ALL_PROXY").then(|| "ftp://x".into()));
         assert!(error.unwrap_err().to_string().starts_with("ALL_PROXY"));
+    }
+
+    #[test]
+    fn a_proxy_of_the_system_is_read_as_browsers_do() {
+        let of = |server: &str, https| {
+            let matcher = Matcher::builder().all(server.to_owned()).no("origin.local").build();
+            assert_eq!(of_matcher(&matcher, https, "origin.local"), None);
+            of_matcher(&matcher, https, "origin.example").map(|proxy| proxy.to_string())
+        };
+        assert_eq!(of("proxy:3128", true).as_deref(), Some("http://proxy:3128"));
+        assert_eq!(of("proxy", false).as_deref(), Some("http://proxy:80"));
+        assert_eq!(of("", false), None);
+        if !os::net::HAS_PROXY_SETTINGS {
+            assert_eq!(proxy_for(&Proxies::default().or_of_system(), true, "origin.example"), None);
+        }
     }
 
     #[test]

@@ -188,13 +188,24 @@ pub struct Proxies {
     pub https: Option<Proxy>,
     #[cfg_attr(feature = "serde", serde(with = "super::serialized::bypass"))]
     pub(crate) bypass: Vec<String>,
+    /// Whether the system's own settings count where there is no other proxy.
+    pub(crate) system: bool,
 }
 
 impl Proxies {
     /// The same proxy for everything.
     #[must_use]
     pub fn all(proxy: Proxy) -> Self {
-        Self { http: Some(proxy.clone()), https: Some(proxy), bypass: Vec::new() }
+        Self { http: Some(proxy.clone()), https: Some(proxy), ..Self::default() }
+    }
+
+    /// Where these name no proxy, the one that the user has set for the whole system, with its
+    /// exceptions: on Windows and macOS, and as far as it needs no script to be chosen (PAC).
+    /// Elsewhere there is no such setting.
+    #[must_use]
+    pub fn or_of_system(mut self) -> Self {
+        self.system = true;
+        self
     }
 
     /// Hosts that are asked directly, as a list separated by commas or blanks:
@@ -246,7 +257,7 @@ impl Proxies {
         let proxies = Self {
             http: proxy(&["http_proxy", "all_proxy", "ALL_PROXY"])?,
             https: proxy(&["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"])?,
-            bypass: Vec::new(),
+            ..Self::default()
         };
         let bypass = first(&["no_proxy", "NO_PROXY"]).map(|(_, value)| value);
         Ok(proxies.bypassing(&bypass.unwrap_or_default()))
