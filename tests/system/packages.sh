@@ -28,10 +28,9 @@ install_missing() {
     )
 }
 
-# has_windows_target: whether Rust can build for Windows here. The target is added where it can be
-# had.
-windows_target=x86_64-pc-windows-gnu
-has_windows_target() {
-    rustup target list --installed 2>/dev/null | grep -qx "$windows_target" ||
-        timeout 120 rustup target add "$windows_target"
+# has_target TARGET: whether Rust can build for it here. It is added where it can be had.
+# shellcheck disable=SC2034 # for those who read this
+windows_target=x86_64-pc-windows-gnu arm_target=aarch64-unknown-linux-gnu
+has_target() {
+    rustup target list --installed 2>/dev/null | grep -qx "$1" || timeout 120 rustup target add "$1"
 }

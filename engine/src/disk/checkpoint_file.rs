@@ -333,6 +333,7 @@ pub(super) fn sync_directory(directory: &Path, call: Call) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt as _, symlink};
 
     use super::*;

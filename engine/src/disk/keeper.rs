@@ -29,8 +29,7 @@ use tokio::sync::mpsc;
 // Tokio's clock, because a simulation controls it; outside a runtime it is the system's.
 use tokio::time::Instant;
 
-pub(crate) use self::conclusion::Finished;
-pub(crate) use self::ending::Published;
+pub(crate) use self::conclusion::{Finished, Published};
 use self::ending::{End, Ending, run};
 pub(crate) use self::endings::Endings;
 pub(crate) use self::gathered::Gathered;

@@ -69,6 +69,8 @@ pub(super) fn name(file: &File, path: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     const EXISTS: io::ErrorKind = io::ErrorKind::AlreadyExists;

@@ -24,9 +24,8 @@ use crate::model::range::ByteRange;
 use crate::model::response::Asked;
 use crate::net::fetcher::{self, Command, Counters, Decision, Fetch, FetchEvent, RequestSpec};
 use crate::net::limiter::Limits;
-use crate::net::transport::Transport;
+use crate::net::transport::{Begun, Transport};
 use crate::net::vitals::Vitals;
-use crate::net::whole::Begun;
 
 /// A refused response this small is read to its end to keep its connection.
 const DRAIN_LIMIT_BYTES: u64 = 16 << 10;

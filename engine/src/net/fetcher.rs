@@ -39,9 +39,8 @@ use crate::fault_point;
 use crate::model::digest_claims::Altered;
 use crate::model::range::ByteRange;
 use crate::model::segment::LeaseId;
-use crate::net::transport::{Ahead, Answered, Body, Lane, Sent, Transport};
+use crate::net::transport::{Ahead, Answered, Begun, Body, Lane, Sent, Transport};
 use crate::net::vitals::Vitals;
-use crate::net::whole::Begun;
 
 /// How much of the budget is reserved before a body is polled, and the most that is
 /// gathered before it is handed over. The last frame of a batch may exceed it by

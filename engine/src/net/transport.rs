@@ -18,6 +18,9 @@ pub type Answering<'a> = Pin<Box<dyn Future<Output = Answered> + Send + 'a>>;
 /// A response, or why there is none.
 pub type Answered = Result<Response<Pin<Box<dyn Body>>>, TransportError>;
 
+/// A request that was sent, and whose answer is awaited or here.
+pub(crate) type Begun = Answering<'static>;
+
 /// What [`Transport::path_changes`] gives: an item for each change.
 pub type PathChanges = Pin<Box<dyn Stream<Item = ()> + Send>>;
 

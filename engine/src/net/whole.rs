@@ -17,10 +17,7 @@ use tokio::time::Instant;
 
 use super::failures::FetchError;
 use super::fetcher::{Counters, RequestSpec, Step, begin, finish, next};
-use crate::net::transport::{Answered, Body, Transport};
-
-/// A request that was sent, and whose answer is awaited or here.
-pub(crate) type Begun = Pin<Box<dyn Future<Output = Answered> + Send>>;
+use crate::net::transport::{Answered, Begun, Body, Transport};
 
 /// What came within the time.
 pub(crate) enum Read {

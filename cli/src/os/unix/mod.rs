@@ -71,7 +71,10 @@ pub(crate) fn stderr_of_child() -> io::Result<Stdio> {
 /// Asks for a pipe that holds so many bytes. What is no pipe has no such size, and not everybody
 /// may set it.
 pub(crate) fn widen_pipe(file: &File, bytes: usize) {
+    #[cfg(any(target_os = "android", target_os = "linux"))]
     let _ = rustix::pipe::fcntl_setpipe_size(file, bytes);
+    #[cfg(not(any(target_os = "android", target_os = "linux")))]
+    let _ = (file, bytes);
 }
 
 /// Whether stdout is a pipe, a file or a socket.

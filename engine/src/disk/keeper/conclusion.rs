@@ -31,6 +31,10 @@ pub(crate) struct Finished {
     pub(crate) mapped_bytes: u64,
 }
 
+/// The outcome of a download that was to be published: if it was not, why, and where its checkpoint
+/// is.
+pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
+
 /// The verdict on the whole object: why it cannot be published, or what is known of it and, beside
 /// that, a digest that differs.
 pub(super) type Verdict = Result<(Finished, Option<Error>), Error>;

@@ -40,7 +40,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 
-use super::conclusion::Finished;
+use super::conclusion::{Finished, Published};
 use super::gathered::Gathered;
 use super::{Keeper, Place};
 use crate::disk::directory_sync::DirectorySyncs;
@@ -61,10 +61,6 @@ pub(crate) enum End {
     /// Like a stop that nobody waits for; the name is held until it is over.
     Abandon { hold: Option<Arc<Hold>> },
 }
-
-/// The outcome of a download that was to be published: if it was not, why, and where its checkpoint
-/// is.
-pub(crate) type Published = Result<Finished, (Error, Option<Kept>)>;
 
 /// A download that is ending.
 pub(super) enum Ending {

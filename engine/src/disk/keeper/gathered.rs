@@ -5,8 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use super::conclusion::{Finished, Verdict};
-use super::ending::Published;
+use super::conclusion::{Finished, Published, Verdict};
 use crate::disk::directory_sync::DirectorySyncs;
 use crate::disk::naming::Named;
 use crate::disk::prove::{Expected, refuse_size};

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::ending::{End, Published};
+use super::conclusion::Published;
+use super::ending::End;
 use super::endings::Endings;
 use super::mailbox::{KeeperMessage, Mailbox};
 use super::{Keeper, KeeperEvent};

@@ -4,41 +4,15 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-/// How long the machine has slept since it was started. Zero where the system cannot tell sleep
-/// from waking time.
-pub(crate) fn slept() -> Duration {
-    #[cfg(any(target_os = "android", target_os = "linux"))]
-    {
-        // In this order, the time between the two reads never makes the difference too small.
-        let awake = read(ClockId::Monotonic);
-        read(ClockId::Boottime).saturating_sub(awake)
-    }
-    #[cfg(not(any(target_os = "android", target_os = "linux")))]
-    Duration::ZERO
-}
+pub(crate) use super::kernel::slept;
 
 /// How long the calling thread has computed so far: not the time in which it waited. `None` where
 /// the system does not count that.
 pub(crate) fn thread_time() -> Option<Duration> {
-    #[cfg(any(
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "linux",
-        target_vendor = "apple"
-    ))]
-    {
-        Some(read(ClockId::ThreadCPUTime))
-    }
-    #[cfg(not(any(
-        target_os = "android",
-        target_os = "freebsd",
-        target_os = "linux",
-        target_vendor = "apple"
-    )))]
-    None
+    Some(read(ClockId::ThreadCPUTime))
 }
 
-fn read(clock: ClockId) -> Duration {
+pub(super) fn read(clock: ClockId) -> Duration {
     let Timespec { tv_sec, tv_nsec } = clock_gettime(clock);
     let whole = Duration::from_secs(u64::try_from(tv_sec).unwrap_or(0));
     whole + Duration::from_nanos(u64::try_from(tv_nsec).unwrap_or(0))

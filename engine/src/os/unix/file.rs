@@ -2,19 +2,19 @@
 
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _,
     PermissionsExt as _,
 };
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
-use rustix::fs::{Advice, OFlags, SeekFrom};
+use rustix::fs::{OFlags, SeekFrom};
 use rustix::io::Errno;
 
 use super::error::{is_any, is_unsupported};
-use super::name::OPEN_FILES;
+use super::kernel;
+pub(crate) use super::kernel::{begin_write_back, writer_of};
 use crate::model::range::ByteRange;
 pub(crate) use crate::os::terms::{Access, Identity, Kind};
 
@@ -192,16 +192,8 @@ pub(crate) fn write_all_at(file: &File, bytes: &[u8], offset: u64) -> io::Result
 }
 
 /// The mode that this process gives a new file.
-///
-/// umask(2) can read the umask only by changing it for a moment, for every thread; /proc shows it.
 pub(crate) fn usual_mode() -> u32 {
-    const USUAL_UMASK: u32 = 0o022;
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let umask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))
-        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok());
-    OPEN_MODE & !umask.unwrap_or(USUAL_UMASK)
+    OPEN_MODE & !kernel::umask()
 }
 
 /// Sets the mode of a file, where files have modes.
@@ -227,42 +219,8 @@ fn unless_unsupported(result: io::Result<()>) -> io::Result<()> {
     }
 }
 
-/// Starts writing a file's data to the disk, where the system can be asked to.
-pub(crate) fn begin_write_back(file: &File) {
-    // Told that data is not needed in memory, Linux begins to write it, and keeps what is being
-    // written. Elsewhere, and on an error, a sync does all the work.
-    let _ = rustix::fs::fadvise(file, 0, None, Advice::DontNeed);
-}
-
 /// Whether part of `range` was never written, as far as the file system tells.
 pub(crate) fn has_hole(file: &File, range: ByteRange) -> bool {
     // A file system that knows nothing of holes reports the end of the file.
     rustix::fs::seek(file, SeekFrom::Hole(range.start())).is_ok_and(|hole| hole < range.end())
-}
-
-/// Another process that has `file` open for writing, as far as this one may know.
-pub(crate) fn writer_of(file: &File) -> Option<u32> {
-    let path = fs::read_link(format!("{OPEN_FILES}/{}", file.as_raw_fd())).ok()?;
-    let processes = fs::read_dir("/proc").ok()?.flatten();
-    let numbers = processes.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
-    numbers
-        .filter(|process| *process != std::process::id())
-        .find(|process| has_open_for_writing(*process, &path))
-}
-
-fn has_open_for_writing(process: u32, path: &Path) -> bool {
-    const ACCESS: u32 = 0o3;
-    let process = PathBuf::from(format!("/proc/{process}"));
-    let Ok(open) = fs::read_dir(process.join("fd")) else { return false };
-    let is_for_writing = |descriptor| {
-        let told = fs::read_to_string(process.join("fdinfo").join(descriptor)).unwrap_or_default();
-        let flags = told.lines().find_map(|line| line.strip_prefix("flags:"));
-        flags
-            .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())
-            .is_some_and(|it| it & ACCESS > 0)
-    };
-    open.flatten().any(|it| {
-        fs::read_link(it.path()).is_ok_and(|target| target == path)
-            && is_for_writing(it.file_name())
-    })
 }

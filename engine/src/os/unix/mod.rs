@@ -1,4 +1,14 @@
-//! Linux, macOS and their kin.
+//! Linux, macOS and their kin. What differs between them is behind the functions of `kernel`.
+
+#[cfg(target_vendor = "apple")]
+mod apple;
+#[cfg(not(target_vendor = "apple"))]
+mod linux;
+
+#[cfg(target_vendor = "apple")]
+use apple as kernel;
+#[cfg(not(target_vendor = "apple"))]
+use linux as kernel;
 
 pub(crate) mod attribute;
 pub(crate) mod clock;

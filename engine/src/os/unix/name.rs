@@ -3,19 +3,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
-use std::sync::LazyLock;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::error::{is_any, is_unsupported};
+pub(crate) use super::kernel::{can_name_unnamed, create_unnamed, name_unnamed};
 pub(crate) use crate::os::terms::Misfit;
-
-/// Where each open file of this process can be found.
-pub(super) const OPEN_FILES: &str = "/proc/self/fd";
 
 /// The name made of these bytes, which came from another name or pieces of it.
 pub(crate) fn of_bytes(bytes: Vec<u8>) -> OsString {
@@ -83,33 +79,6 @@ pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
 /// Whether this error means that the file system has no links, or allows this file no more.
 pub(crate) fn has_no_links(error: &io::Error) -> bool {
     is_unsupported(error) || is_any(error, &[Errno::PERM, Errno::ACCESS, Errno::MLINK, Errno::XDEV])
-}
-
-/// Whether files without a name can be given one here.
-pub(crate) fn can_name_unnamed() -> bool {
-    static CAN: LazyLock<bool> = LazyLock::new(|| Path::new(OPEN_FILES).exists());
-    *CAN
-}
-
-/// A new file in `directory` without a name, which is gone when it is closed.
-///
-/// # Errors
-/// Also where the file system has no such files, or no way to name them.
-pub(crate) fn create_unnamed(directory: &Path, mode: u32) -> io::Result<File> {
-    if !can_name_unnamed() {
-        return Err(Errno::OPNOTSUPP.into());
-    }
-    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    Ok(rustix::fs::open(directory, flags, Mode::from_raw_mode(mode))?.into())
-}
-
-/// Gives a file without a name one, which must not exist.
-///
-/// # Errors
-/// As for [`link`].
-pub(crate) fn name_unnamed(file: &File, name: &Path) -> io::Result<()> {
-    let open = format!("{OPEN_FILES}/{}", file.as_raw_fd());
-    Ok(rustix::fs::linkat(CWD, open, CWD, name, AtFlags::SYMLINK_FOLLOW)?)
 }
 
 /// Makes the names in `directory` durable: without it a power cut can undo a rename. A file system

@@ -1,0 +1,23 @@
+//! Linux, where it differs from macOS.
+
+mod files;
+mod locks;
+mod space;
+
+use std::time::Duration;
+
+use rustix::time::ClockId;
+
+pub(crate) use self::files::{
+    begin_write_back, can_name_unnamed, create_unnamed, name_unnamed, umask, writer_of,
+};
+pub(crate) use self::locks::{holder, lists_locks};
+pub(crate) use self::space::{FileSystem, reserve};
+use super::clock::read;
+
+/// How long the machine has slept since it was started.
+pub(crate) fn slept() -> Duration {
+    // In this order, the time between the two reads never makes the difference too small.
+    let awake = read(ClockId::Monotonic);
+    read(ClockId::Boottime).saturating_sub(awake)
+}
