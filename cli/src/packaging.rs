@@ -16,6 +16,7 @@ pub(crate) fn completions(args: &CompletionsArgs) -> u8 {
         Shell::Bash => clap_complete::Shell::Bash,
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
+        Shell::Powershell => clap_complete::Shell::PowerShell,
     };
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut whole(), "haul", &mut script);

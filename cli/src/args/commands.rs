@@ -195,19 +195,21 @@ pub(crate) struct CleanArgs {
 /// Print the completions for a shell.
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArgs {
-    /// The shell: bash, zsh or fish
+    /// The shell: bash, zsh, fish or powershell
     #[arg(value_name = "SHELL", hide_possible_values = true)]
     pub(crate) shell: Shell,
     #[command(flatten)]
     pub(crate) help: HelpArgs,
 }
 
-/// The shells that are tested.
+/// The shells that have completions. All but the last are tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Shell {
     Bash,
     Zsh,
     Fish,
+
+    Powershell,
 }
 
 /// Print the manual page: as text on a terminal, as roff elsewhere.

@@ -58,7 +58,8 @@ impl Driver {
             && self.opening.expected().is_none()
             && self.requests.count() == 1
             && (self.planner.rounds(), self.planner.live_sources()) == (0, 1)
-            && wanted.is_none_or(|wanted| wanted.start() == 0)
+            // A shorter one only asks what the object is: something is there already.
+            && wanted.is_none_or(|wanted| wanted.start() == 0 && wanted.len() >= options.small_bytes)
             && !self.limits(0).are_limiting()
     }
 
@@ -139,10 +140,12 @@ impl Driver {
         let segment_size_bytes = segment_size(bytes, self.options.segment_size_bytes);
         let layout = Layout { total: Some(bytes), segment_size_bytes };
         let stored = Arc::new(Readable::new(layout, Arc::clone(self.shared.contents.alarm())));
-        stored.whole(0);
+        (0..).zip(0..layout.count()).for_each(|(segment, _)| stored.whole(segment));
         self.storing.set_output(Some(unnamed.output().to_owned()));
         self.meter.opened(0, segment_size_bytes);
-        self.meter.received(bytes, self.now());
+        if bytes > 0 {
+            self.meter.received(bytes, self.now());
+        }
         let storage = Arc::new(unnamed.bytes().clone());
         let how = Stored {
             storage_name: storage.name(),
@@ -160,6 +163,7 @@ impl Driver {
             digest: self.options.digest,
             publish,
             expected: self.expected_digests(),
+            hold: self.storing.hold(),
             reply,
         };
         self.engine.endings.publish(&self.engine.writers, gathered);

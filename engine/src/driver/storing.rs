@@ -167,6 +167,11 @@ impl Storing {
         Ok(())
     }
 
+    /// What keeps the output's name from other downloads.
+    pub(super) fn hold(&self) -> Option<Arc<Hold>> {
+        self.hold.clone()
+    }
+
     /// Lets other downloads take the output's name.
     pub(super) fn release_name(&mut self) {
         self.hold = None;

@@ -11,7 +11,7 @@ use super::dial::Dialer;
 use super::failures::FetchErrorKind;
 use super::failures::{FetchError, tls_failed};
 #[cfg(feature = "proxy")]
-use super::proxies::proxy_for;
+use super::proxies::{or_of_system, proxy_for};
 #[cfg(feature = "proxy")]
 use super::proxy;
 use super::resolver::{NoAddress, Resolver};
@@ -67,7 +67,7 @@ impl Connector {
             tls: Tls::new(config)?,
             version: config.http_version,
             #[cfg(feature = "proxy")]
-            proxies: config.proxies.clone(),
+            proxies: or_of_system(config.proxies.clone()),
             #[cfg(feature = "http2")]
             only_http2: Lock::default(),
         })
@@ -116,7 +116,7 @@ impl Connector {
     async fn open_offering(&self, origin: &Origin, offer: Offer) -> Result<Connected, FetchError> {
         #[cfg(feature = "proxy")]
         if let Some(proxy) = proxy_for(&self.proxies, origin.https, &origin.host) {
-            return self.open_through(&proxy, origin, offer).await;
+            return self.open_through(proxy, origin, offer).await;
         }
         let connecting = self.tcp(&origin.host, origin.port, origin);
         let stream = self.beside_tls(origin, connecting).await?;

@@ -1,56 +1,83 @@
 //! Which proxy leads to an origin.
 
-use std::borrow::Cow;
-use std::sync::LazyLock;
-
-use http::Uri;
 use hyper_util::client::proxy::matcher::Matcher;
 
 use crate::model::config::{Proxies, Proxy};
 use crate::os;
+use crate::os::proxy::ProxySettings;
+
+/// The same proxies, with those of the system where none is named and they are wanted.
+pub(super) fn or_of_system(proxies: Proxies) -> Proxies {
+    if !proxies.system {
+        return proxies;
+    }
+    match os::proxy::settings() {
+        Some(settings) => with_settings(proxies, &settings),
+        None => proxies,
+    }
+}
+
+fn with_settings(mut proxies: Proxies, settings: &ProxySettings) -> Proxies {
+    let of = |scheme: &str| {
+        let servers = || settings.servers.split(';').map(str::trim);
+        let named = servers().find_map(|it| it.strip_prefix(scheme)?.strip_prefix('='));
+        let server = named.or_else(|| servers().find(|it| !it.is_empty() && !it.contains('=')))?;
+        // Its port is that of the scheme, as in browsers.
+        let has_port = server.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let server = if has_port { server.to_owned() } else { format!("{server}:80") };
+        Some(server.parse::<Proxy>().ok()?.chosen_by("the settings of the system"))
+    };
+    let own = proxies.http.is_some() || proxies.https.is_some();
+    proxies.http = proxies.http.or_else(|| of("http"));
+    proxies.https = proxies.https.or_else(|| of("https"));
+    if !own {
+        let direct = settings.direct.split(';').map(str::trim).filter_map(bypassed);
+        let here = ["localhost", "127.0.0.0/8", "::1"].map(str::to_owned);
+        proxies.bypass.extend(direct.chain(here));
+    }
+    proxies
+}
+
+/// All names without a dot, as Windows calls them.
+const LOCAL: &str = "<local>";
+
+/// What an exception of Windows means here; `None` for a pattern that means nothing.
+fn bypassed(pattern: &str) -> Option<String> {
+    if pattern == LOCAL {
+        return Some(pattern.to_owned());
+    }
+    let pattern = pattern.split_once("://").map_or(pattern, |(_, host)| host);
+    if let Some(octets) = pattern.strip_suffix(".*") {
+        // `10.*` and `192.168.*.*` are networks.
+        let octets: Vec<&str> = octets.split('.').filter(|octet| *octet != "*").collect();
+        let are_numbers = octets.iter().all(|octet| octet.parse::<u8>().is_ok());
+        let count = octets.len();
+        let zeros = ".0".repeat(4_usize.saturating_sub(count));
+        let is_network = are_numbers && (1..4).contains(&count);
+        return is_network.then(|| format!("{}{zeros}/{}", octets.join("."), count * 8));
+    }
+    let host = pattern.strip_prefix("*.").or_else(|| pattern.strip_prefix('*')).unwrap_or(pattern);
+    (!host.is_empty() && !host.contains('*')).then(|| host.to_owned())
+}
 
 /// The proxy for an origin, whose `host` is written as in URLs.
-pub(super) fn proxy_for<'a>(
-    proxies: &'a Proxies,
-    https: bool,
-    host: &str,
-) -> Option<Cow<'a, Proxy>> {
-    static SYSTEM: LazyLock<Matcher> = LazyLock::new(Matcher::from_system);
-    let proxy = match if https { &proxies.https } else { &proxies.http } {
-        Some(proxy) => Cow::Borrowed(proxy),
-        None if proxies.system && os::net::HAS_PROXY_SETTINGS => {
-            Cow::Owned(of_matcher(&SYSTEM, https, host)?)
-        }
-        None => return None,
-    };
+pub(super) fn proxy_for<'a>(proxies: &'a Proxies, https: bool, host: &str) -> Option<&'a Proxy> {
+    let proxy = if https { proxies.https.as_ref() } else { proxies.http.as_ref() }?;
     (!bypasses(&proxies.bypass, host)).then_some(proxy)
 }
 
-/// The proxy that the system's settings name.
-fn of_matcher(matcher: &Matcher, https: bool, host: &str) -> Option<Proxy> {
-    let scheme = if https { "https" } else { "http" };
-    let found = matcher.intercept(&uri_of(scheme, host)?)?;
-    let uri = found.uri();
-    // Its port is that of the scheme, as in browsers.
-    let port = uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
-    let url = format!("{}://{}:{port}", uri.scheme_str().unwrap_or("http"), uri.host()?);
-    let proxy: Proxy = url.parse().ok()?;
-    let login = found.raw_auth().map(|(name, password)| (name.to_owned(), password.to_owned()));
-    Some(Proxy { login, ..proxy.chosen_by("the system's settings") })
-}
-
-fn uri_of(scheme: &str, host: &str) -> Option<Uri> {
-    let host = host.trim_end_matches('.');
-    Uri::builder().scheme(scheme).authority(host).path_and_query("/").build().ok()
-}
-
 fn bypasses(bypass: &[String], host: &str) -> bool {
-    if bypass == ["*"] {
+    if bypass == ["*"] || (bypass.iter().any(|it| it == LOCAL) && !host.contains(['.', ':'])) {
         return true;
     }
     // The rules are the library's; which proxy it would choose does not matter.
     let matcher = Matcher::builder().all("http://proxy").no(bypass.join(",")).build();
-    uri_of("http", host).is_some_and(|uri| matcher.intercept(&uri).is_none())
+    let uri = http::Uri::builder()
+        .scheme("http")
+        .authority(host.trim_end_matches('.'))
+        .path_and_query("/")
+        .build();
+    uri.is_ok_and(|uri| matcher.intercept(&uri).is_none())
 }
 
 #[cfg(test)]
@@ -89,18 +116,46 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_the_system_is_read_as_browsers_do() {
-        let of = |server: &str, https| {
-            let matcher = Matcher::builder().all(server.to_owned()).no("origin.local").build();
-            assert_eq!(of_matcher(&matcher, https, "origin.local"), None);
-            of_matcher(&matcher, https, "origin.example").map(|proxy| proxy.to_string())
+    fn the_settings_of_windows_are_read_as_windows_means_them() {
+        let of = |servers: &str, direct: &str| {
+            let settings = ProxySettings { servers: servers.to_owned(), direct: direct.to_owned() };
+            with_settings(Proxies::default(), &settings)
         };
-        assert_eq!(of("proxy:3128", true).as_deref(), Some("http://proxy:3128"));
-        assert_eq!(of("proxy", false).as_deref(), Some("http://proxy:80"));
-        assert_eq!(of("", false), None);
-        if !os::net::HAS_PROXY_SETTINGS {
-            assert_eq!(proxy_for(&Proxies::default().or_of_system(), true, "origin.example"), None);
+        let shown = |proxies: &Proxies, https| {
+            proxy_for(proxies, https, "origin.example").map(ToString::to_string)
+        };
+        for (servers, http, https) in [
+            ("proxy:3128", Some("http://proxy:3128"), Some("http://proxy:3128")),
+            ("proxy", Some("http://proxy:80"), Some("http://proxy:80")),
+            ("http=a:1;https=b:2", Some("http://a:1"), Some("http://b:2")),
+            ("https=b:2;ftp=c:3", None, Some("http://b:2")),
+            ("ftp=c:3", None, None),
+            ("", None, None),
+        ] {
+            let proxies = of(servers, "");
+            assert_eq!(shown(&proxies, false).as_deref(), http, "{servers}");
+            assert_eq!(shown(&proxies, true).as_deref(), https, "{servers}");
         }
+        let proxies =
+            of("p:1", "*.inside.example; 10.*;192.168.*.*;<local>;https://x.example;a*b.example");
+        for (host, direct) in [
+            ("www.inside.example", true),
+            ("10.1.2.3", true),
+            ("11.1.2.3", false),
+            ("192.168.7.7", true),
+            ("intranet", true),
+            ("x.example", true),
+            ("localhost", true),
+            ("127.0.0.2", true),
+            ("[::1]", true),
+            ("acb.example", false),
+            ("origin.example", false),
+        ] {
+            assert_eq!(proxy_for(&proxies, false, host).is_none(), direct, "{host}");
+        }
+        let own = Proxies::all("mine:1".parse().unwrap()).bypassing("a.example");
+        let settings = ProxySettings { servers: "p:2".to_owned(), direct: "*.b".to_owned() };
+        assert_eq!(with_settings(own.clone(), &settings), own);
     }
 
     #[test]

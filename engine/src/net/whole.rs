@@ -105,7 +105,9 @@ fn again(answered: Answered) -> Read {
 impl Whole {
     /// Counts the bytes, which are wanted, and gives them with their share of the budget.
     pub(crate) fn accept(self, counters: &Counters) -> (Vec<Bytes>, OwnedSemaphorePermit) {
-        counters.received(self.bytes);
+        if self.bytes > 0 {
+            counters.received(self.bytes);
+        }
         (self.pieces, self.permit)
     }
 

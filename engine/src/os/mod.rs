@@ -26,4 +26,6 @@ mod terms;
 
 #[cfg(feature = "fault-points")]
 pub(crate) use system::process;
+#[cfg(feature = "proxy")]
+pub(crate) use system::proxy;
 pub(crate) use system::{attribute, clock, error, file, lock, name, space};

@@ -4,10 +4,6 @@ use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 
-/// Whether a user sets proxies for the whole system, beside the environment.
-#[cfg(feature = "proxy")]
-pub(crate) const HAS_PROXY_SETTINGS: bool = cfg!(any(windows, target_os = "macos"));
-
 /// Makes a connection fail when its peer has acknowledged nothing for `time`. On other systems,
 /// probes of an idle connection have to find that out.
 pub(crate) fn fail_unacknowledged<R>(http: &mut HttpConnector<R>, time: Duration) {

@@ -40,3 +40,13 @@ pub(crate) struct Space {
     pub(crate) free_bytes: u64,
     pub(crate) available_bytes: u64,
 }
+
+/// The proxies that a user sets for the whole system, as Windows writes them.
+#[cfg(feature = "proxy")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ProxySettings {
+    /// `HOST:PORT` for everything, or `http=HOST:PORT;https=HOST:PORT` and the like.
+    pub(crate) servers: String,
+    /// What is asked directly, such as `*.example.org;10.*;<local>`.
+    pub(crate) direct: String,
+}

@@ -55,8 +55,8 @@ pub(crate) fn is_program(found: &Metadata) -> bool {
 
 /// Whether it is a device or a pipe, to which bytes can be written in order: their names tell.
 pub(crate) fn takes_bytes_in_order(path: &Path, _: Option<FileType>) -> bool {
-    let path = path.to_string_lossy();
-    path.eq_ignore_ascii_case("nul") || path.starts_with(r"\\.\")
+    let path = path.to_string_lossy().replace('/', r"\").to_ascii_lowercase();
+    matches!(path.as_str(), "nul" | "nul:") || path.starts_with(r"\\.\pipe\")
 }
 
 pub(crate) fn is_socket(_: FileType) -> bool {

@@ -72,7 +72,8 @@ pub(super) enum Ending {
 enum Holder {
     /// A keeper, and the segments that are begun and not complete.
     Keeper(Box<Keeper>, Vec<Begun>),
-    Nobody(Place, Arc<DirectorySyncs>),
+    /// Nobody, but the name is held.
+    Nobody { place: Place, directories: Arc<DirectorySyncs>, _hold: Option<Arc<Hold>> },
 }
 
 /// A complete download on its way to its name.
@@ -153,10 +154,11 @@ impl Ending {
 
 fn conclude_gathered(gathered: Gathered) -> Option<Publishing> {
     let verdict = gathered.prove();
-    let Gathered { unnamed, directories, publish: options, reply, .. } = gathered;
+    let Gathered { unnamed, directories, publish: options, hold, reply, .. } = gathered;
     match verdict {
         Ok((finished, None)) => {
-            let holder = Holder::Nobody(Place::Unnamed(unnamed), directories);
+            let holder =
+                Holder::Nobody { place: Place::Unnamed(unnamed), directories, _hold: hold };
             return Some(Publishing { holder, options, finished, reply });
         }
         Ok((_, Some(error))) | Err(error) => {
@@ -170,14 +172,14 @@ impl Holder {
     fn place(&mut self) -> &mut Place {
         match self {
             Self::Keeper(keeper, _) => &mut keeper.place,
-            Self::Nobody(place, _) => place,
+            Self::Nobody { place, .. } => place,
         }
     }
 
     fn directories(&self) -> Arc<DirectorySyncs> {
         match self {
             Self::Keeper(keeper, _) => Arc::clone(&keeper.directories),
-            Self::Nobody(_, directories) => Arc::clone(directories),
+            Self::Nobody { directories, .. } => Arc::clone(directories),
         }
     }
 }
@@ -218,8 +220,8 @@ impl Publishing {
     fn fail(self, error: Error) -> Option<Self> {
         match self.holder {
             Holder::Keeper(keeper, begun) => fail(keeper, &begun, self.reply, error),
-            Holder::Nobody(place, _) => {
-                drop(place);
+            holder @ Holder::Nobody { .. } => {
+                drop(holder);
                 let _ = self.reply.send(Err((error, None)));
             }
         }

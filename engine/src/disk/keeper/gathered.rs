@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::conclusion::{Finished, Published, Verdict};
 use crate::disk::directory_sync::DirectorySyncs;
+use crate::disk::holds::Hold;
 use crate::disk::naming::Named;
 use crate::disk::prove::{Expected, refuse_size};
 use crate::disk::publish::PublishOptions;
@@ -23,6 +24,8 @@ pub(crate) struct Gathered {
     pub(crate) publish: PublishOptions,
     /// What the object must hash to.
     pub(crate) expected: Expected,
+    /// The hold on the output's name within the engine, kept until it is published.
+    pub(crate) hold: Option<Arc<Hold>>,
     pub(crate) reply: oneshot::Sender<Published>,
 }
 

@@ -199,9 +199,9 @@ impl Proxies {
         Self { http: Some(proxy.clone()), https: Some(proxy), ..Self::default() }
     }
 
-    /// Where these name no proxy, the one that the user has set for the whole system, with its
-    /// exceptions: on Windows and macOS, and as far as it needs no script to be chosen (PAC).
-    /// Elsewhere there is no such setting.
+    /// Where these name no proxy for a scheme, the one that the user has set for the whole system,
+    /// with its exceptions: on Windows, and as far as it needs no script to be chosen (PAC). On
+    /// other systems nothing of the kind is read.
     #[must_use]
     pub fn or_of_system(mut self) -> Self {
         self.system = true;

@@ -10,10 +10,14 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::Duration;
 
+#[cfg(feature = "proxy")]
+use windows_sys::Win32::Foundation::ERROR_SUCCESS;
 use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
 use windows_sys::Win32::Storage::FileSystem as fs;
 use windows_sys::Win32::System::IO::{DeviceIoControl, OVERLAPPED};
 use windows_sys::Win32::System::Ioctl;
+#[cfg(feature = "proxy")]
+use windows_sys::Win32::System::Registry;
 use windows_sys::Win32::System::SystemInformation::GetTickCount64;
 use windows_sys::Win32::System::Threading::{GetCurrentThread, GetThreadTimes};
 use windows_sys::Win32::System::WindowsProgramming::QueryUnbiasedInterruptTime;
@@ -246,6 +250,52 @@ pub(super) fn has_unallocated(file: &File, start: u64, end: u64) -> io::Result<b
         Err(error) if error.raw_os_error() == Some(super::error::MORE_DATA) => Ok(true),
         Err(error) => Err(error),
     }
+}
+
+/// A number that the registry has for this user.
+#[cfg(feature = "proxy")]
+pub(super) fn user_number(key: &str, name: &str) -> Option<u32> {
+    let mut number = [0; size_of::<u32>()];
+    let len = user_value(key, name, Registry::RRF_RT_REG_DWORD, &mut number)?;
+    (len == number.len()).then_some(u32::from_ne_bytes(number))
+}
+
+/// A text of at most 2,000 characters that the registry has for this user.
+#[cfg(feature = "proxy")]
+pub(super) fn user_text(key: &str, name: &str) -> Option<String> {
+    let mut bytes = [0; 4000];
+    let len = user_value(key, name, Registry::RRF_RT_REG_SZ, &mut bytes)?;
+    let units: Vec<u16> =
+        bytes[..len].chunks_exact(2).map(|unit| u16::from_ne_bytes([unit[0], unit[1]])).collect();
+    Some(String::from_utf16_lossy(&units).trim_end_matches('\0').to_owned())
+}
+
+/// Reads a value of this `kind` into `buffer`, and returns its length in bytes.
+#[cfg(feature = "proxy")]
+fn user_value(
+    key: &str,
+    name: &str,
+    kind: Registry::REG_ROUTINE_FLAGS,
+    buffer: &mut [u8],
+) -> Option<usize> {
+    let ended = |text: &str| text.encode_utf16().chain([0]).collect::<Vec<u16>>();
+    let (key, name) = (ended(key), ended(name));
+    let mut len = u32::try_from(buffer.len()).ok()?;
+    let user = Registry::HKEY_CURRENT_USER;
+    // SAFETY: both texts end with a zero and outlive the call; it writes at most `len` bytes to the
+    // buffer, which has that many, and how many it wrote to `len`. Nobody asks for the type.
+    let status = unsafe {
+        Registry::RegGetValueW(
+            user,
+            key.as_ptr(),
+            name.as_ptr(),
+            kind,
+            ptr::null_mut(),
+            buffer.as_mut_ptr().cast(),
+            &raw mut len,
+        )
+    };
+    (status == ERROR_SUCCESS).then_some(len as usize)
 }
 
 /// The time since the start, first with sleep and then without.

@@ -9,4 +9,6 @@ pub(crate) mod lock;
 pub(crate) mod name;
 #[cfg(feature = "fault-points")]
 pub(crate) mod process;
+#[cfg(feature = "proxy")]
+pub(crate) mod proxy;
 pub(crate) mod space;

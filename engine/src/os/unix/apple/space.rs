@@ -99,9 +99,11 @@ impl fmt::Display for FileSystem {
 /// file system cannot reserve. The file may be longer than before.
 pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
     // F_PREALLOCATE counts from the end of what the file has: what an earlier run reserved would be
-    // reserved again.
-    if Facts::of(file)?.disk_bytes() >= total_bytes {
-        return file.set_len(total_bytes);
+    // reserved again, and holes stay.
+    match Facts::of(file)?.disk_bytes() {
+        0 => {}
+        owned if owned >= total_bytes => return file.set_len(total_bytes),
+        _ => return Err(Errno::NOTSUP.into()),
     }
     loop {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes) {
