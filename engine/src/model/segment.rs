@@ -7,6 +7,8 @@
 //! of its first segment and, when a server grants less than was asked, end
 //! inside its last one. So a segment is always a prefix plus one writer.
 
+use std::collections::BTreeSet;
+
 use super::checkpoint::MAX_SEGMENTS;
 use super::range::ByteRange;
 
@@ -75,6 +77,8 @@ pub struct SegmentMap {
     first_candidate: usize,
     /// No segment before this one is missing or leased.
     first_open: usize,
+    /// What is stored of these was bad, and is not here again.
+    doubted: BTreeSet<usize>,
 }
 
 impl SegmentMap {
@@ -94,6 +98,7 @@ impl SegmentMap {
             missing_bytes: total_bytes,
             first_candidate: 0,
             first_open: 0,
+            doubted: BTreeSet::new(),
         }
     }
 
@@ -175,7 +180,8 @@ impl SegmentMap {
     }
 
     /// The first run of missing bytes, of about `want_bytes`, rounded up to
-    /// whole segments; never past a segment that has a prefix of its own.
+    /// whole segments; never past a segment that has a prefix of its own. What was bad is fetched
+    /// apart from what was not, so that a response brings nothing but its replacement.
     pub fn next_run(&mut self, want_bytes: u64) -> Option<ByteRange> {
         while let Some(state) = self.states.get(self.first_candidate) {
             if matches!(state, SegmentState::Missing { .. }) {
@@ -192,8 +198,10 @@ impl SegmentMap {
         let SegmentState::Missing { prefix_bytes } = *self.states.get(first)? else { return None };
         let start = self.range(first).start() + prefix_bytes;
         let mut last = first;
+        let is_doubted = |index| self.doubted.contains(&index);
         while self.range(last).end() - start < want_bytes
             && matches!(self.states.get(last + 1), Some(SegmentState::Missing { prefix_bytes: 0 }))
+            && is_doubted(last + 1) == is_doubted(first)
         {
             last += 1;
         }
@@ -250,6 +258,7 @@ impl SegmentMap {
     /// The writers hold all of segment `index`.
     pub fn complete(&mut self, index: usize) {
         self.set(index, SegmentState::Complete);
+        self.doubted.remove(&index);
     }
 
     /// The stored bytes of segment `index` are bad: all of it is missing.
@@ -257,6 +266,7 @@ impl SegmentMap {
     pub fn forget(&mut self, index: usize) {
         if !matches!(self.states.get(index), None | Some(SegmentState::Leased(_))) {
             self.set(index, SegmentState::Missing { prefix_bytes: 0 });
+            self.doubted.insert(index);
         }
     }
 

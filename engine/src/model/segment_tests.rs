@@ -16,6 +16,22 @@ fn sizes_are_powers_of_two_and_bounded() {
     assert!((i64::MAX as u64).div_ceil(huge) <= MAX_SEGMENTS);
 }
 
+#[test]
+fn what_was_bad_is_fetched_apart_until_it_is_here() {
+    let mut map = SegmentMap::new(60, 10);
+    map.lease(ByteRange::new(0, 40), 1);
+    map.received(1, 0, 40);
+    (0..4).for_each(|index| map.complete(index));
+    map.forget(3);
+    assert_eq!(map.next_run(60), Some(ByteRange::new(30, 40)), "the end was never bad");
+    assert_eq!(map.run_at(4, 60), Some(ByteRange::new(40, 60)));
+    map.forget(2);
+    assert_eq!(map.next_run(60), Some(ByteRange::new(20, 40)));
+    map.complete(2);
+    map.complete(3);
+    assert_eq!(map.next_run(60), Some(ByteRange::new(40, 60)));
+}
+
 proptest! {
     /// Random leases, partial receipts and releases; the naive model is one
     /// owner and one stored flag for every byte.
