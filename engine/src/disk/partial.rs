@@ -216,6 +216,9 @@ impl Partial {
     /// Releases the lock, although the data may still be open.
     pub(super) fn unlock(&self) {
         let _ = os::lock::unlock(&self.lock());
+        if os::lock::GUARDS_DATA {
+            let _ = os::lock::unlock(&self.file);
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, File> {

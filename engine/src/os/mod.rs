@@ -28,4 +28,6 @@ mod terms;
 pub(crate) use system::process;
 #[cfg(feature = "proxy")]
 pub(crate) use system::proxy;
+#[cfg(test)]
+pub(crate) use system::testing;
 pub(crate) use system::{attribute, clock, error, file, lock, name, space};

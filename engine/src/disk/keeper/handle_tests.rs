@@ -528,7 +528,7 @@ async fn failed_sync_leaves_nothing_to_believe() {
             self.0.read_at(offset, buffer)
         }
         fn sync_data(&self) -> std::io::Result<()> {
-            Err(rustix::io::Errno::IO.into())
+            Err(crate::os::error::named("EIO").unwrap())
         }
         fn set_len(&self, len_bytes: u64) -> std::io::Result<()> {
             self.0.set_len(len_bytes)

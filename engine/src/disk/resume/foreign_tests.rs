@@ -1,8 +1,7 @@
-use std::os::unix::fs::symlink;
-
 use tempfile::TempDir;
 
 use super::*;
+use crate::os::testing::symlink;
 
 const WANTED: Wanted = Wanted { total_bytes: 100, obstacle: None, has_digest: false, seed: 1 };
 
@@ -61,9 +60,10 @@ fn names_without_an_extension_have_random_characters_too() {
 #[test]
 fn what_is_no_regular_file_is_nobodys() {
     let (dir, paths) = scratch(&[("target", "data")]);
-    symlink("target", &paths.output).unwrap();
-    assert_eq!(find(&paths).unwrap(), None);
-    fs::remove_file(&paths.output).unwrap();
+    if symlink("target", &paths.output) {
+        assert_eq!(find(&paths).unwrap(), None);
+        fs::remove_file(&paths.output).unwrap();
+    }
     fs::create_dir(dir.path().join("film.mp4")).unwrap();
     assert_eq!(find(&paths).unwrap(), None);
 }

@@ -4,7 +4,8 @@
 //! or, in place, in `NAME`. The checkpoint is replaced by rename every second, so the new one is
 //! locked before it has the name, and whoever takes the lock checks the name again afterwards. A
 //! lock belongs to the open file: it goes with the last handle, even when the process is killed,
-//! and it also separates two downloads of one process.
+//! and it also separates two downloads of one process. Where the system cannot replace an open file,
+//! the name has no lock for a moment; there the data is locked as well.
 //!
 //! The checkpoint is the first file that a download creates and the last one that it removes, so
 //! data without a checkpoint is somebody else's. The checkpoint must begin like one, and it and the
@@ -64,6 +65,7 @@ impl Partial {
             let Some(unlocked) = take_lock(&paths, &checkpoint)? else { continue };
             let bytes = checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
             if let Some((file, created)) = open_data(&paths, &checkpoint)? {
+                lock_data(&paths, &file)?;
                 let found = Checkpoint::decode(&bytes).ok().filter(|_| !created);
                 let origin = Origin {
                     created,
@@ -123,6 +125,7 @@ impl Partial {
         };
         match named {
             Ok(file) => {
+                lock_data(paths, &file)?;
                 let origin = Origin {
                     created: !existed,
                     recorded,
@@ -158,6 +161,7 @@ impl Partial {
             checkpoint_file::read_open(&checkpoint, &paths.checkpoint)?;
             let Some(file) = open_regular(&paths.partial, Access::Read)? else { break };
             refuse_others(&paths, &checkpoint, &file)?;
+            lock_data(&paths, &file)?;
             let origin = Origin { unlocked, ..Origin::default() };
             return Ok(Self::new(file, checkpoint, paths, origin));
         }
@@ -186,6 +190,18 @@ pub(super) fn take_lock(paths: &Paths, checkpoint: &File) -> Result<Option<Optio
     let ours =
         is_named(path, checkpoint).map_err(|error| Error::io("cannot examine", path, error))?;
     Ok(ours.then(|| reason(lock)))
+}
+
+/// Takes the lock of the data where that of the checkpoint is not enough.
+fn lock_data(paths: &Paths, data: &File) -> Result<(), Error> {
+    if !os::lock::GUARDS_DATA {
+        return Ok(());
+    }
+    let lock = checkpoint_file::lock(data);
+    match lock.map_err(|error| Error::io("cannot lock", &paths.partial, error))? {
+        Lock::Elsewhere => Err(locked(paths, None)),
+        Lock::Held | Lock::Missing(_) => Ok(()),
+    }
 }
 
 fn reason(lock: Lock) -> Option<String> {

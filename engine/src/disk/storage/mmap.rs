@@ -408,6 +408,9 @@ mod tests {
 
     #[test]
     fn finished_window_is_unmapped() {
+        if !os::map::can_bring_in() {
+            return;
+        }
         let (storage, _file) = storage(3 * WINDOW_BYTES + 10);
         let free = || storage.budget.free.load(Ordering::Relaxed);
         let mut writer = storage.writer(ByteRange::new(0, WINDOW_BYTES + 9000)).unwrap();
@@ -425,6 +428,9 @@ mod tests {
 
     #[test]
     fn no_more_windows_are_kept_than_the_budget_has() {
+        if !os::map::can_bring_in() {
+            return;
+        }
         let (mut storage, _file) = storage(4 * WINDOW_BYTES + 10);
         storage.budget = budget(2);
         let segments =
@@ -465,6 +471,9 @@ mod tests {
     /// comparison.
     #[test]
     fn window_whose_pages_are_gone_is_an_error_and_no_signal() {
+        if !os::map::can_bring_in() {
+            return;
+        }
         let (storage, file) = storage(2 * WINDOW_BYTES);
         let mut writer = storage.writer(ByteRange::new(0, WINDOW_BYTES)).unwrap();
         writer.write(0, &[7; 100]).unwrap();

@@ -10,6 +10,10 @@ use super::error::{is_any, is_unsupported};
 use super::kernel;
 pub(crate) use super::kernel::holder;
 
+/// Whether the data is locked as well as its checkpoint: a checkpoint that is replaced always has a
+/// lock here.
+pub(crate) const GUARDS_DATA: bool = false;
+
 /// Takes the lock, unless another open file has it.
 ///
 /// # Errors

@@ -21,3 +21,5 @@ pub(crate) mod process;
 #[cfg(feature = "proxy")]
 pub(crate) mod proxy;
 pub(crate) mod space;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -67,6 +67,14 @@ pub(crate) fn cannot_replace_open(_: &io::Error) -> bool {
     false
 }
 
+/// As [`rename_replacing`], which never waits for anybody.
+///
+/// # Errors
+/// As for [`rename_replacing`].
+pub(crate) fn rename_replacing_in_time(from: &Path, to: &Path) -> io::Result<()> {
+    rename_replacing(from, to)
+}
+
 /// Gives a file a second name, which must not exist.
 ///
 /// # Errors

@@ -39,6 +39,7 @@ pub(crate) fn named(name: &str) -> Option<io::Error> {
         "EINVAL" => win32::ERROR_INVALID_PARAMETER,
         "EPERM" => win32::ERROR_ACCESS_DENIED,
         "EMFILE" => win32::ERROR_TOO_MANY_OPEN_FILES,
+        "EILSEQ" => win32::ERROR_INVALID_NAME,
         "ENAMETOOLONG" => win32::ERROR_FILENAME_EXCED_RANGE,
         _ => return None,
     };

@@ -9,6 +9,10 @@ use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION};
 use super::calls;
 use super::error::{is_any, is_unsupported};
 
+/// Whether the data is locked as well as its checkpoint: where an open file cannot be replaced, the
+/// old checkpoint is closed, and so unlocked, just before the new one takes its name.
+pub(crate) const GUARDS_DATA: bool = true;
+
 /// Takes the lock, unless another open file has it.
 ///
 /// # Errors

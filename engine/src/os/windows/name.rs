@@ -93,7 +93,17 @@ pub(crate) fn remove(path: &Path) -> io::Result<()> {
 /// Whether this error from [`rename_replacing`] means that a file which is open cannot be replaced,
 /// as on FAT.
 pub(crate) fn cannot_replace_open(error: &io::Error) -> bool {
-    is_any(error, &[win32::ERROR_ACCESS_DENIED, win32::ERROR_SHARING_VIOLATION])
+    let numbers =
+        [win32::ERROR_ACCESS_DENIED, win32::ERROR_SHARING_VIOLATION, win32::ERROR_FILE_EXISTS];
+    is_any(error, &numbers)
+}
+
+/// As [`rename_replacing`], and waits for programs that have the file to be replaced open.
+///
+/// # Errors
+/// As for [`rename_replacing`].
+pub(crate) fn rename_replacing_in_time(from: &Path, to: &Path) -> io::Result<()> {
+    while_error(cannot_replace_open, || std::fs::rename(from, to))
 }
 
 /// Gives a file a second name, which must not exist.
@@ -106,14 +116,21 @@ pub(crate) fn link(file: &Path, name: &Path) -> io::Result<()> {
 }
 
 /// Tries again for a while as long as another program has the file in use.
-pub(super) fn patiently<T>(mut act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn patiently<T>(act: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    let in_use = |error: &io::Error| {
+        is_any(error, &[win32::ERROR_SHARING_VIOLATION, win32::ERROR_LOCK_VIOLATION])
+    };
+    while_error(in_use, act)
+}
+
+fn while_error<T>(
+    passes: impl Fn(&io::Error) -> bool,
+    mut act: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     let begun = Instant::now();
     loop {
         let result = act();
-        let in_use = |error: &io::Error| {
-            is_any(error, &[win32::ERROR_SHARING_VIOLATION, win32::ERROR_LOCK_VIOLATION])
-        };
-        if !result.as_ref().is_err_and(in_use) || begun.elapsed() > PATIENCE {
+        if !result.as_ref().is_err_and(&passes) || begun.elapsed() > PATIENCE {
             return result;
         }
         std::thread::sleep(LOOKS_EVERY);

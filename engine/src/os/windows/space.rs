@@ -20,6 +20,9 @@ pub(crate) enum FileSystem {
 }
 
 impl FileSystem {
+    #[cfg(test)]
+    pub(crate) const THAT_RESERVES: Self = Self::Ntfs;
+
     /// The file system that holds `file`.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         if calls::is_remote(file) {

@@ -42,15 +42,13 @@ pub(in crate::disk) fn with_mapped(
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::FileExt as _;
-
     use super::*;
 
     #[test]
     fn bytes_are_those_of_the_file_and_a_missing_page_is_no_signal() {
         let file = tempfile::tempfile().unwrap();
         let bytes: Vec<u8> = (0..40_000_u32).map(|i| (i % 251) as u8).collect();
-        file.write_all_at(&bytes, 0).unwrap();
+        os::file::write_all_at(&file, &bytes, 0).unwrap();
         for (offset, len) in [(0, 40_000), (1, 1), (4095, 2), (39_999, 1)] {
             let mut seen = Vec::new();
             let mapped = with_mapped(&file, offset, len, |piece| seen.extend_from_slice(piece));

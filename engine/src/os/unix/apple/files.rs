@@ -58,3 +58,13 @@ pub(crate) fn lists_locks() -> bool {
 pub(crate) fn holder(_: &File) -> Option<u32> {
     None
 }
+
+#[cfg(test)]
+pub(crate) fn make_fifo(path: &Path) -> bool {
+    std::process::Command::new("mkfifo").arg(path).status().unwrap().success()
+}
+
+#[cfg(test)]
+pub(crate) fn unwritable() -> Option<File> {
+    None
+}

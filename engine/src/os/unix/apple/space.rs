@@ -25,6 +25,9 @@ pub(crate) enum FileSystem {
 }
 
 impl FileSystem {
+    #[cfg(test)]
+    pub(crate) const THAT_RESERVES: Self = Self::Hfs;
+
     /// The file system that holds `file`.
     pub(crate) fn of(file: &File) -> io::Result<Self> {
         /// MNT_LOCAL: its blocks are on this machine.

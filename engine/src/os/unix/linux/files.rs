@@ -83,3 +83,19 @@ fn has_open_for_writing(process: u32, path: &Path) -> bool {
             && is_for_writing(it.file_name())
     })
 }
+
+#[cfg(test)]
+pub(crate) fn make_fifo(path: &Path) -> bool {
+    let mode = Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(CWD, path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    true
+}
+
+/// Memory whose length can still be set but that refuses writes.
+#[cfg(test)]
+pub(crate) fn unwritable() -> Option<File> {
+    use rustix::fs::{MemfdFlags, SealFlags};
+    let memory = rustix::fs::memfd_create("film", MemfdFlags::ALLOW_SEALING).unwrap();
+    rustix::fs::fcntl_add_seals(&memory, SealFlags::WRITE).unwrap();
+    Some(File::from(memory))
+}

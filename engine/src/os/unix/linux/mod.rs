@@ -11,6 +11,8 @@ use rustix::time::ClockId;
 pub(crate) use self::files::{
     begin_write_back, can_name_unnamed, create_unnamed, name_unnamed, umask, writer_of,
 };
+#[cfg(test)]
+pub(crate) use self::files::{make_fifo, unwritable};
 pub(crate) use self::locks::{holder, lists_locks};
 pub(crate) use self::space::{FileSystem, reserve};
 use super::clock::read;

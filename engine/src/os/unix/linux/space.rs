@@ -47,7 +47,9 @@ const REMOTE: [(u32, &str); 14] = [
 ];
 
 impl FileSystem {
-    pub(crate) const EXT: Self = Self(0xEF53);
+    const EXT: Self = Self(0xEF53);
+    #[cfg(test)]
+    pub(crate) const THAT_RESERVES: Self = Self::EXT;
     const XFS: Self = Self(0x5846_5342);
     const TMPFS: Self = Self(0x0102_1994);
     const OVERLAY: Self = Self(0x794C_7630);
