@@ -26,6 +26,7 @@ pub(crate) fn named(name: &str) -> Option<io::Error> {
         "ENOSYS" => Errno::NOSYS,
         "ENOLCK" => Errno::NOLCK,
         "EINVAL" => Errno::INVAL,
+        "EILSEQ" => Errno::ILSEQ,
         "EPERM" => Errno::PERM,
         "EMFILE" => Errno::MFILE,
         "ENAMETOOLONG" => Errno::NAMETOOLONG,
