@@ -1,5 +1,12 @@
 //! What all systems are asked for and tell, in terms of none.
 
+use std::path::PathBuf;
+
+/// The path in an environment variable, unless it is relative.
+pub(super) fn absolute(variable: &str) -> Option<PathBuf> {
+    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
 /// Why the run has to stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interrupt {

@@ -68,9 +68,10 @@ impl Driver {
         conditions.extend(of.precondition().filter(|_| conditional));
         let headers = self.headers_for(of, range, conditions);
         let limits = self.limits(source);
+        let is_limited = limits.are_limiting();
         let lane = self.lane(&url);
         let ahead = match lane {
-            _ if limits.are_limiting() => 0,
+            _ if is_limited => 0,
             Lane::Bulk => self.worth_dialing_ahead(&url),
             // For the next ones of many.
             Lane::Small if self.planner.connections_at_first() > 1 => {
@@ -81,7 +82,7 @@ impl Driver {
         let spec = RequestSpec { ahead, lane, ..RequestSpec::new(url, origin, headers) };
         let outgoing = Outgoing { lease, source, spec, wanted, range, limits };
         let fetch = self.requests.prepare(outgoing);
-        if self.may_come_at_once(wanted) {
+        if !is_limited && self.may_come_at_once(wanted) {
             self.requests.hold(fetch);
         } else {
             self.requests.start(self.engine.transport.clone(), fetch, None);

@@ -60,7 +60,6 @@ impl Driver {
             && (self.planner.rounds(), self.planner.live_sources()) == (0, 1)
             // A shorter one only asks what the object is: something is there already.
             && wanted.is_none_or(|wanted| wanted.start() == 0 && wanted.len() >= options.small_bytes)
-            && !self.limits(0).are_limiting()
     }
 
     /// Sends the request, and publishes the object if all of it comes at once.

@@ -167,6 +167,8 @@ impl Body for PutBack {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::Ordering;
+
     use http::{HeaderMap, Request};
     use url::Url;
 
@@ -281,10 +283,10 @@ mod tests {
                 let (read, counters, budget) = read_of(script, 5).await;
                 let Read::Whole(whole) = read else { panic!("{steps:?} is not whole") };
                 assert_eq!((whole.bytes, budget.available_permits()), (5, 0));
-                assert_eq!(counters.body_bytes.load(std::sync::atomic::Ordering::Relaxed), 0);
+                assert_eq!(counters.body_bytes.load(Ordering::Relaxed), 0);
                 let (pieces, permit) = whole.accept(&counters);
                 assert_eq!(pieces.concat(), b"abcde");
-                assert_eq!(counters.body_bytes.load(std::sync::atomic::Ordering::Relaxed), 5);
+                assert_eq!(counters.body_bytes.load(Ordering::Relaxed), 5);
                 drop(permit);
                 assert_eq!(budget.available_permits(), 5);
             }
@@ -303,17 +305,16 @@ mod tests {
             ("large", 5, Script { after: ms(0), status: 200, len: Some(11), steps: five.clone() }),
             ("unknown", 5, Script { after: ms(0), status: 200, len: None, steps: five.clone() }),
             ("refused", 5, Script { after: ms(0), status: 404, len: Some(5), steps: five.clone() }),
-            ("short", 5, Script { after: ms(0), status: 200, len: Some(9), steps: five.clone() }),
+            ("short", 9, Script { after: ms(0), status: 200, len: Some(9), steps: five.clone() }),
             ("no room", 4, Script { after: ms(0), status: 200, len: Some(5), steps: five }),
         ];
         for (what, budget, script) in cases {
             let status = script.status;
-            let (read, counters, room) =
-                read_of(script, if what == "short" { 9 } else { budget }).await;
+            let (read, counters, room) = read_of(script, budget).await;
             let Read::Other(begun) = read else { panic!("{what} is whole") };
             assert_eq!(later(begun).await, (status, "abcde.".to_owned()), "{what}");
-            assert_eq!(counters.requests.load(std::sync::atomic::Ordering::Relaxed), 1, "{what}");
-            assert_eq!(counters.body_bytes.load(std::sync::atomic::Ordering::Relaxed), 0, "{what}");
+            assert_eq!(counters.requests.load(Ordering::Relaxed), 1, "{what}");
+            assert_eq!(counters.body_bytes.load(Ordering::Relaxed), 0, "{what}");
             assert!(room.available_permits() >= budget, "{what} keeps a share of the budget");
         }
         let steps = vec![Sends("abc"), Breaks];

@@ -18,6 +18,8 @@ use unix as system;
 #[cfg(windows)]
 use windows as system;
 
+#[cfg(any(windows, target_vendor = "apple"))]
+mod absent;
 pub(crate) mod map;
 pub(crate) mod net;
 pub(crate) mod routes;

@@ -5,6 +5,8 @@
 
 use std::path::PathBuf;
 
+use crate::os::terms::absolute;
+
 /// What names the user's own directory, for messages.
 pub(crate) const HOME: &str = "$HOME";
 
@@ -30,8 +32,4 @@ pub(crate) fn state() -> Option<PathBuf> {
 fn below(variable: &str, usual: &str) -> Option<PathBuf> {
     let usual = if cfg!(target_os = "macos") { "Library/Application Support" } else { usual };
     absolute(variable).or_else(|| Some(home()?.join(usual)))
-}
-
-fn absolute(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::os::terms::absolute;
+
 /// What names the user's own directory, for messages.
 pub(crate) const HOME: &str = "%USERPROFILE%";
 
@@ -22,8 +24,4 @@ pub(crate) fn settings() -> Option<PathBuf> {
 /// The directory in which programs keep what they found out on this machine: `%LOCALAPPDATA%`.
 pub(crate) fn state() -> Option<PathBuf> {
     absolute("LOCALAPPDATA")
-}
-
-fn absolute(variable: &str) -> Option<PathBuf> {
-    std::env::var_os(variable).map(PathBuf::from).filter(|path| path.is_absolute())
 }

@@ -1,9 +1,9 @@
 //! How a download ends.
 //!
 //! Whatever becomes of a download, its keeper ends it: an [`Ending`] pairs the keeper with the
-//! [`End`] that is wanted. Only an object that was [`Gathered`] whole needs none. A stop, a reset and a dropped download end in one step, [`Keeper::stop`]
-//! at most. A complete download is published, in an order that makes it safe to lose power at any
-//! instant:
+//! [`End`] that is wanted. Only an object that was [`Gathered`] whole needs none. A stop, a reset
+//! and a dropped download end in one step, [`Keeper::stop`] at most. A complete download is
+//! published, in an order that makes it safe to lose power at any instant:
 //!
 //! 1. *Conclude.* The writers give up the download, threads that read it are joined, and
 //!    the hash of the whole is made of those of its segments. Data that has a name is

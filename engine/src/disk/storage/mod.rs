@@ -503,8 +503,9 @@ mod tests {
         file.set_len(5 << 20).unwrap();
         let why = |on, allocation| obstacle(&file, on, 5 << 20, allocation);
         if !FileSystem::of(&file).unwrap().is_memory() {
-            let why = why(FileSystem::THAT_RESERVES, Allocation::Auto).unwrap();
-            assert!(!os::map::can_bring_in() || why.contains(" reserved only"), "{why}");
+            let on = FileSystem::THAT_RESERVES;
+            let (why, told) = (why(on, Allocation::Auto).unwrap(), format!("{on} reserved only"));
+            assert!(!os::map::can_bring_in() || why.contains(&told), "{why}");
         }
         assert!(why(FileSystem::THAT_RESERVES, Allocation::Sparse).is_some());
         for on in FileSystem::that_promise_mappings_nothing() {

@@ -32,6 +32,9 @@ pub(crate) fn unwritable() -> Option<File> {
     super::kernel::unwritable()
 }
 
+/// The errors by which a file system refuses a name.
+pub(crate) const REFUSALS: [&str; 2] = ["EINVAL", "EILSEQ"];
+
 /// Whether the system tells who holds a lock.
 pub(crate) fn tells_holders() -> bool {
     super::kernel::lists_locks()

@@ -16,6 +16,7 @@ use super::calls::{self, joined};
 use super::error::{is_unsupported, number};
 use super::name::patiently;
 use crate::model::range::ByteRange;
+pub(crate) use crate::os::absent::{begin_write_back, writer_of};
 pub(crate) use crate::os::terms::{Access, Identity, Kind};
 
 /// The mode of a file that its owner alone may read and write. Files have no modes here: what they
@@ -278,18 +279,9 @@ pub(crate) fn set_modified(file: &File, time: SystemTime) -> io::Result<()> {
     }
 }
 
-/// Starts writing a file's data to the disk, where the system can be asked to: a sync does all the
-/// work here.
-pub(crate) fn begin_write_back(_: &File) {}
-
 /// Whether part of `range` was never written, as far as the file system tells.
 pub(crate) fn has_hole(file: &File, range: ByteRange) -> bool {
     let is_sparse = |found: fs::Metadata| found.file_attributes() & FILE_ATTRIBUTE_SPARSE_FILE != 0;
     file.metadata().is_ok_and(is_sparse)
         && calls::has_unallocated(file, range.start(), range.end()).unwrap_or(false)
-}
-
-/// Another process that has `file` open for writing: the system does not tell.
-pub(crate) fn writer_of(_: &File) -> Option<u32> {
-    None
 }

@@ -8,6 +8,7 @@ use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION};
 
 use super::calls;
 use super::error::{is_any, is_unsupported};
+pub(crate) use crate::os::absent::holder;
 
 /// Whether the data is locked as well as its checkpoint: where an open file cannot be replaced, the
 /// old checkpoint is closed, and so unlocked, just before the new one takes its name.
@@ -51,9 +52,4 @@ pub(crate) fn is_held(file: &File) -> bool {
         }
         Err(error) => is_elsewhere(&error),
     }
-}
-
-/// The process that has the lock of `file`: the system does not tell.
-pub(crate) fn holder(_: &File) -> Option<u32> {
-    None
 }

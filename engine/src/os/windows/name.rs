@@ -1,7 +1,7 @@
 //! Names: which ones a file system accepts, and giving them to files.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::windows::ffi::OsStrExt as _;
 use std::os::windows::fs::OpenOptionsExt as _;
@@ -14,6 +14,7 @@ use windows_sys::Win32::Storage::FileSystem::FILE_FLAG_BACKUP_SEMANTICS;
 use super::calls;
 use super::error::{is_any, is_unsupported};
 use crate::model::name::is_reserved_on_windows as is_reserved;
+pub(crate) use crate::os::absent::{can_name_unnamed, create_unnamed, name_unnamed};
 pub(crate) use crate::os::terms::Misfit;
 
 /// How long a file may be in use by a program that only looks at new files, such as a virus
@@ -142,27 +143,6 @@ pub(crate) fn has_no_links(error: &io::Error) -> bool {
     let numbers =
         [win32::ERROR_ACCESS_DENIED, win32::ERROR_TOO_MANY_LINKS, win32::ERROR_NOT_SAME_DEVICE];
     is_unsupported(error) || is_any(error, &numbers)
-}
-
-/// Whether files without a name can be given one here: Windows has none.
-pub(crate) fn can_name_unnamed() -> bool {
-    false
-}
-
-/// A new file without a name, which Windows does not have.
-///
-/// # Errors
-/// Always.
-pub(crate) fn create_unnamed(_: &Path, _: u32) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// See [`create_unnamed`].
-///
-/// # Errors
-/// Always.
-pub(crate) fn name_unnamed(_: &File, _: &Path) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 /// Makes the names in `directory` durable as far as the system can be asked to: NTFS keeps a journal

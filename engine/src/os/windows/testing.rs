@@ -32,6 +32,9 @@ pub(crate) fn unwritable() -> Option<File> {
     None
 }
 
+/// The errors by which a file system refuses a name.
+pub(crate) const REFUSALS: [&str; 1] = ["EILSEQ"];
+
 /// Whether the system tells who holds a lock.
 pub(crate) fn tells_holders() -> bool {
     false

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::super::file::Facts;
 
@@ -108,10 +108,6 @@ pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
         owned if owned >= total_bytes => return file.set_len(total_bytes),
         _ => return Err(Errno::NOTSUP.into()),
     }
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes) {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+    let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes);
+    Ok(retry_on_intr(allocate)?)
 }

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io;
 
 use rustix::fs::FallocateFlags;
-use rustix::io::Errno;
+use rustix::io::retry_on_intr;
 
 /// What kind of file system a file is on, as statfs(2) numbers them in `f_type`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -117,10 +117,6 @@ impl fmt::Display for FileSystem {
 /// system cannot reserve. The file may be longer than before.
 pub(crate) fn reserve(file: &File, total_bytes: u64) -> io::Result<()> {
     // On some file systems (tmpfs) a signal undoes the work, so the reservation starts again.
-    loop {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes) {
-            Err(Errno::INTR) => {}
-            other => return Ok(other?),
-        }
-    }
+    let allocate = || rustix::fs::fallocate(file, FallocateFlags::empty(), 0, total_bytes);
+    Ok(retry_on_intr(allocate)?)
 }
