@@ -20,7 +20,8 @@ pub(crate) use crate::os::terms::Misfit;
 /// How long a file may be in use by a program that only looks at new files, such as a virus
 /// scanner.
 const PATIENCE: Duration = Duration::from_secs(5);
-const LOOKS_EVERY: Duration = Duration::from_millis(20);
+/// The first wait for it, which doubles up to the second: most have seen enough very soon.
+const LOOKS_EVERY: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 
 /// What is added to the names of outputs has at most so many characters.
 const LONGEST_SUFFIX: usize = 10;
@@ -129,12 +130,14 @@ fn while_error<T>(
     mut act: impl FnMut() -> io::Result<T>,
 ) -> io::Result<T> {
     let begun = Instant::now();
+    let [mut wait, longest] = LOOKS_EVERY;
     loop {
         let result = act();
         if !result.as_ref().is_err_and(&passes) || begun.elapsed() > PATIENCE {
             return result;
         }
-        std::thread::sleep(LOOKS_EVERY);
+        std::thread::sleep(wait);
+        wait = longest.min(2 * wait);
     }
 }
 
