@@ -21,6 +21,8 @@ pub(crate) const DENIED: u8 = 6;
 pub(crate) const LIMIT: u8 = 12;
 /// The command run on a complete file failed.
 pub(crate) const EXEC: u8 = 13;
+/// The film is protected by DRM.
+pub(crate) const PROTECTED: u8 = 14;
 /// The bytes do not have the expected digest.
 pub(crate) const DIGEST: u8 = 9;
 
@@ -31,7 +33,8 @@ pub(crate) const LOCKED: &str = "locked";
 
 /// Which code a run of several failed downloads ends with: the first of these that occurred. Usage
 /// errors come before any download, so no download outranks them.
-const PRECEDENCE: [u8; 13] = [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, 8, 12, 4, 13];
+const PRECEDENCE: [u8; 14] =
+    [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, PROTECTED, 8, 12, 4, 13];
 
 /// What the codes mean, printed at the end of the full help and of the manual page.
 pub(crate) const MEANINGS: &str = "\
@@ -52,9 +55,10 @@ Exit codes:
   11  the disk or a quota is full, or the file is too large for it
   12  a limit that you set was reached: --max-time, --max-filesize, --expect-size
   13  the command of --exec failed; the file is published
+  14  the film is protected content (DRM), which haul does not open
   129, 130, 143
       interrupted by SIGHUP, SIGINT, SIGTERM; the same command continues
-With several downloads, the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13 counts.";
+With several downloads, the first of 1, 2, 3, 11, 9, 10, 7, 5, 6, 14, 8, 12, 4, 13 counts.";
 
 /// A failure, ready to be reported.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -208,7 +212,7 @@ mod tests {
         assert_eq!(worst([0, 0]), 0);
         assert_eq!(worst([0, 4, 0]), 4);
         // Each code outranks all that come after it, in whatever order they occur.
-        let contract = [1, 3, 11, 9, 10, 7, 5, 6, 8, 12, 4, 13];
+        let contract = [1, 3, 11, 9, 10, 7, 5, 6, 14, 8, 12, 4, 13];
         for (place, &code) in contract.iter().enumerate() {
             for &lesser in &contract[place..] {
                 assert_eq!(worst([lesser, 0, code]), code);

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, End, Failure};
+use crate::film;
 use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
@@ -292,6 +293,9 @@ impl Job<'_> {
     /// Runs the download once. The view has not been told of a failure yet.
     async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
         let Self { plan, id, view, .. } = *self;
+        if !plan.film.as_is && film::is_manifest(&self.item.urls[0]) {
+            return Box::pin(film::run(plan, self.engine, self.item, id, view, curfew)).await;
+        }
         let download = match plan.download(self.engine, self.item) {
             Ok(download) => download,
             Err(failure) => return Outcome::Failed(failure),

@@ -7,7 +7,8 @@
 //! their encoding; `refresh` replaces expired links.
 //!
 //! `source` yields the downloads of a run, including those of a list that `input` reads. `jobs`
-//! runs them and `drive` follows each to its end, reporting to a view of `render`; `sink` writes to
+//! runs them and `drive` follows each to its end (`film` does so for a film of many pieces),
+//! reporting to a view of `render`; `sink` writes to
 //! stdout, a device or a FIFO; `exec` runs the user's command on completed files; `results` records
 //! how each ended. `exit` turns failures into exit codes, and `signals` ends a run in order and in
 //! time.
@@ -30,6 +31,7 @@ mod document;
 mod drive;
 mod exec;
 mod exit;
+mod film;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;

@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig};
+use haul_film::FilmOptions;
 
 use crate::address::{self, are_of_one_origin};
 use crate::args::{
-    ChecksumArg, DownloadArgs, ExistingArg, GetArgs, ListArgs, LockedArg, MetalinkArgs,
+    ChecksumArg, DownloadArgs, ExistingArg, FilmArgs, GetArgs, ListArgs, LockedArg, MetalinkArgs,
     ProgressArg, TalkArgs,
 };
 use crate::document::Documents;
 use crate::exec::Exec;
 use crate::exit::Failure;
+use crate::film::FilmRequests;
 use crate::input::Item;
 use crate::metalink;
 use crate::render::{
@@ -72,6 +74,8 @@ pub(crate) struct GetPlan {
     pub(crate) warnings: Vec<String>,
     /// Where the bytes go if they are not kept in a file.
     pub(crate) sink: Option<Sink>,
+    /// What becomes of playlists and manifests.
+    pub(crate) film: FilmArgs,
     request: Request,
     output: Output,
     /// Per-host overrides.
@@ -107,6 +111,25 @@ impl GetPlan {
     /// The plan for downloading an object of this URL.
     pub(crate) fn for_url(&self, url: &str) -> &Self {
         settings::best_fit(&self.hosts, url).map_or(self, |(_, plan)| plan)
+    }
+
+    /// The requests for the pieces of a film whose manifest is at `url`.
+    pub(crate) fn film_requests(&self, engine: &Engine, url: &str, item: &Item) -> FilmRequests {
+        let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
+        FilmRequests {
+            engine: engine.clone(),
+            request: self.request.clone(),
+            of_item: item.headers.clone(),
+            manifest: own.then(|| url.to_owned()),
+        }
+    }
+
+    /// How the film at `url` is downloaded.
+    ///
+    /// # Errors
+    /// Exit 2 for flags that mean nothing for a film.
+    pub(crate) fn film_options(&self, item: &Item) -> Result<FilmOptions, Failure> {
+        self.output.film_options(item, &self.film, self.sink.as_ref())
     }
 
     /// Whether `--output` was given.
@@ -286,6 +309,7 @@ pub(crate) fn resolve(
         notify: args.talk.notify,
         warnings,
         sink,
+        film: args.film,
         request,
         output,
         hosts: Vec::new(),

@@ -21,7 +21,7 @@ use crate::render::escape;
 use crate::text;
 
 /// The shape of the requests, the same for every URL of a run.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub(crate) struct Request {
     /// Lines to print before the start.
     pub(crate) warnings: Vec<String>,
@@ -80,6 +80,28 @@ impl Request {
         }
     }
 }
+
+impl Request {
+    /// As [`Self::apply`] for a piece of a film. One of another origin gets those headers that tell
+    /// what a browser would tell it too, and that are no secret: many servers want them.
+    pub(crate) fn apply_to_piece(
+        &self,
+        download: DownloadBuilder,
+        url: &str,
+        own: bool,
+    ) -> DownloadBuilder {
+        let mut download = self.apply(download, url, own);
+        if !own {
+            let told = |name: &str| TOLD_TO_PIECES.iter().any(|it| it.eq_ignore_ascii_case(name));
+            let headers = self.headers.iter().filter(|(name, _)| told(name)).cloned();
+            download.options_mut().headers = headers.collect();
+        }
+        download
+    }
+}
+
+/// See [`Request::apply_to_piece`].
+const TOLD_TO_PIECES: [&str; 5] = ["Referer", "Origin", "User-Agent", "Accept", "Accept-Language"];
 
 /// Stands for the URL itself in a Referer.
 pub(crate) const ITSELF: &str = "*";

@@ -5,6 +5,7 @@
 mod alternatives;
 mod commands;
 mod display;
+mod film;
 mod integrity;
 mod many;
 mod output;
@@ -23,6 +24,7 @@ pub(crate) use self::commands::{
     StatusArgs, VerifyArgs,
 };
 pub(crate) use self::display::{HelpArgs, ProgressArg, TalkArgs};
+pub(crate) use self::film::FilmArgs;
 pub(crate) use self::integrity::{ChecksumArg, IntegrityArgs};
 pub(crate) use self::many::ListArgs;
 pub(crate) use self::output::{
@@ -105,6 +107,8 @@ pub(crate) struct DownloadArgs {
     pub(crate) integrity: IntegrityArgs,
     #[command(flatten)]
     pub(crate) alternatives: AlternativeArgs,
+    #[command(flatten)]
+    pub(crate) film: FilmArgs,
     #[command(flatten)]
     pub(crate) file: FileArgs,
     #[command(flatten)]

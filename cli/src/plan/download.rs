@@ -4,12 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use haul_engine::{
-    Allocation, DownloadBuilder, DownloadOptions, Existing, Foreign, Resume, StorageKind,
+    Allocation, Connections, DownloadBuilder, DownloadOptions, Existing, Foreign, Resume,
+    StorageKind,
 };
+use haul_film::FilmOptions;
+use haul_film::choice::Wanted;
 
 use crate::args::{
-    AllocationArg, ContinueArg, ExistingArg, FileArgs, IntegrityArgs, OutputArgs, StorageArg,
-    TransferArgs,
+    AllocationArg, ContinueArg, ExistingArg, FileArgs, FilmArgs, IntegrityArgs, OutputArgs,
+    StorageArg, TransferArgs,
 };
 use crate::exit::Failure;
 use crate::input::Item;
@@ -72,6 +75,52 @@ impl Output {
             Some(command) => download.refresh(command.clone()),
             None => download,
         })
+    }
+}
+
+impl Output {
+    /// How a film is downloaded with these flags.
+    ///
+    /// # Errors
+    /// Exit 2 for flags that describe one object.
+    pub(super) fn film_options(
+        &self,
+        item: &Item,
+        film: &FilmArgs,
+        sink: Option<&Sink>,
+    ) -> Result<FilmOptions, Failure> {
+        let of_object = [
+            (self.options.range.is_some(), "--range"),
+            (self.options.checksum.is_some() || item.checksum.is_some(), "--checksum"),
+            (self.sums_place.is_some(), "--checksum"),
+            (self.options.if_changed, "--if-changed"),
+            (self.options.in_place, "--no-part"),
+            (sink.is_some(), "--output to a stream"),
+        ];
+        if let Some((_, flag)) = of_object.iter().find(|(given, _)| *given) {
+            let text = format!("{flag} is for one object, and this URL describes a film of many");
+            return Err(Failure::usage(text).hint("--as-is fetches the playlist itself"));
+        }
+        let mut options = FilmOptions::default();
+        options.output = item.out.clone().or_else(|| self.options.output.clone());
+        options.directory = match (&self.directory, &item.dir) {
+            (Some(directory), Some(inner)) => directory.join(inner),
+            (Some(one), None) | (None, Some(one)) => one.clone(),
+            (None, None) => options.directory,
+        };
+        options.existing = self.options.existing;
+        options.sync = self.options.sync;
+        options.allow_holes = film.allow_holes;
+        options.wanted = Wanted {
+            quality: film.quality.unwrap_or_default(),
+            audio: film.audio.clone(),
+            subtitles: film.subs.clone(),
+        };
+        options.at_once = match self.options.connections {
+            Connections::Fixed(count) | Connections::AutoUpTo(count) => Some(count),
+            _ => None,
+        };
+        Ok(options)
     }
 }
 

@@ -251,8 +251,7 @@ impl Driver {
         let Ok(Ok(first)) = first else { return };
         if let Some(found) = signature::playlist(&first) {
             let message = format!(
-                "this is {found}, which names the parts of a film: the film itself is not here; \
-                 yt-dlp URL, or ffmpeg -i URL -c copy FILE, fetches it"
+                "this is {found}, which names the pieces of a film: the film itself is not here"
             );
             self.notice(NoticeCode::Playlist, message);
         } else if let (Some(wanted), Some(found)) = (wanted, signature::other_content(&first)) {

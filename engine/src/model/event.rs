@@ -357,7 +357,7 @@ impl LimitedBy {
 
 /// The outcome of a completed download.
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Summary {
     /// The published file; empty with [`crate::StorageKind::Null`].

@@ -1,0 +1,170 @@
+//! Fetching one piece into memory, and judging what came.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use haul_engine::storage::MemoryStorage;
+use haul_engine::{Connections, Error, ErrorKind, Selection};
+use tokio::sync::{OnceCell, mpsc};
+use url::Url;
+
+use crate::cipher::{self, KEY_BYTES};
+use crate::container::Container;
+use crate::model::{Key, Piece, Role};
+use crate::source::Requests;
+use crate::watch::Watch;
+
+/// No piece may be larger, in bytes, unless it is a track of its own.
+const MAX_PIECE_BYTES: u64 = 64 << 20;
+/// How long a connection may be silent within a piece. Pieces are short, and another attempt costs
+/// little.
+const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// What is longer, in bytes, is no key.
+const MAX_KEY_FILE_BYTES: usize = 1 << 16;
+/// How often a piece is fetched whose bytes are not what they should be.
+const ATTEMPTS: u32 = 2;
+
+/// Why a piece is not there.
+#[derive(Debug)]
+pub(crate) enum PieceError {
+    /// Its link is refused: 401, 403 or 410.
+    Refused(Error),
+    /// It is not there, or not what it should be. Other pieces may be.
+    Hole(String),
+    /// Nothing can be fetched or kept.
+    Fatal(Error),
+}
+
+/// Tells how long a piece is going to be, as soon as its response does.
+pub(crate) type Promises = mpsc::UnboundedSender<(usize, usize, u64)>;
+
+/// What all pieces of a film share.
+pub(crate) struct Fetcher {
+    pub(crate) requests: Arc<dyn Requests>,
+    /// Keys by their URL, each fetched once.
+    keys: Mutex<HashMap<Url, Arc<OnceCell<[u8; KEY_BYTES]>>>>,
+    watch: Arc<Watch>,
+}
+
+impl Fetcher {
+    pub(crate) fn new(requests: Arc<dyn Requests>, watch: Arc<Watch>) -> Self {
+        Self { requests, keys: Mutex::default(), watch }
+    }
+
+    /// Fetches a piece, decrypts it and checks that it is whole media.
+    ///
+    /// # Errors
+    /// See [`PieceError`].
+    pub(crate) async fn fetch(
+        &self,
+        piece: &Piece,
+        place: (usize, usize),
+        promises: &Promises,
+    ) -> Result<(Vec<u8>, Container), PieceError> {
+        let mut attempt = 1;
+        loop {
+            match self.fetch_once(piece, place, promises).await {
+                Err(PieceError::Hole(_)) if attempt < ATTEMPTS && !piece.is_gap => attempt += 1,
+                outcome => return outcome,
+            }
+        }
+    }
+
+    async fn fetch_once(
+        &self,
+        piece: &Piece,
+        place: (usize, usize),
+        promises: &Promises,
+    ) -> Result<(Vec<u8>, Container), PieceError> {
+        if piece.is_gap {
+            return Err(PieceError::Hole("the playlist itself says that it is missing".to_owned()));
+        }
+        let key = match &piece.key {
+            Some(key) => Some(self.key(key).await?),
+            None => None,
+        };
+        let memory = MemoryStorage::new(usize::try_from(MAX_PIECE_BYTES).unwrap_or(usize::MAX));
+        let request = self.requests.request(&piece.url).map_err(judged)?;
+        let mut request = request
+            .digest(false)
+            .connections(Connections::AutoUpTo(1))
+            .max_size_bytes(MAX_PIECE_BYTES)
+            .mirrors(piece.mirrors.iter().map(|url| url.as_str().to_owned()).collect())
+            .store_in(Arc::new(memory.clone()));
+        let options = request.options_mut();
+        options.stall_timeout = options.stall_timeout.or(Some(STALL_TIMEOUT));
+        if let Some(range) = &piece.range {
+            request = request.range(selection(range)?);
+        }
+        let download = request.start().map_err(judged)?;
+        let _watched = self.watch.of(&download, false);
+        if piece.key.is_none()
+            && let Ok(metadata) = download.opened().await
+            && let Some(bytes) = metadata.total_bytes
+        {
+            // The receiver is gone only when nobody wants the piece any more.
+            let _ = promises.send((place.0, place.1, bytes));
+        }
+        download.wait().await.map_err(judged)?;
+        let mut bytes = memory.take();
+        if let Some(range) = &piece.range
+            && bytes.len() as u64 != range.end - range.start
+        {
+            let want = range.end - range.start;
+            let why = format!("has {} bytes instead of the {want} that its range has", bytes.len());
+            return Err(PieceError::Hole(why));
+        }
+        if let (Some(key), Some(Key { iv, .. })) = (key, &piece.key) {
+            cipher::decrypt(&key, *iv, &mut bytes).map_err(|_| {
+                let why = "cannot be decrypted: it or its key is not what it should be";
+                PieceError::Hole(why.to_owned())
+            })?;
+        }
+        let container = Container::of_whole(&bytes).map_err(PieceError::Hole)?;
+        if piece.role == Role::Init && container == Container::Text {
+            return Err(PieceError::Hole("is text, and no initialization".to_owned()));
+        }
+        Ok((bytes, container))
+    }
+
+    async fn key(&self, key: &Key) -> Result<[u8; KEY_BYTES], PieceError> {
+        let cell = {
+            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(keys.entry(key.url.clone()).or_default())
+        };
+        cell.get_or_try_init(|| self.fetch_key(&key.url)).await.copied()
+    }
+
+    async fn fetch_key(&self, url: &Url) -> Result<[u8; KEY_BYTES], PieceError> {
+        let of_key = |error| match judged(error) {
+            PieceError::Hole(why) => PieceError::Hole(format!("its key cannot be fetched: {why}")),
+            other => other,
+        };
+        let request = self.requests.request(url).map_err(of_key)?;
+        let bytes = request.digest(false).bytes(MAX_KEY_FILE_BYTES).await.map_err(of_key)?;
+        bytes.as_slice().try_into().map_err(|_| {
+            let why = format!("its key has {} bytes instead of {KEY_BYTES}", bytes.len());
+            PieceError::Hole(why)
+        })
+    }
+}
+
+/// A range of bytes as the engine takes it.
+pub(crate) fn selection(range: &std::ops::Range<u64>) -> Result<Selection, PieceError> {
+    let last = range.end.saturating_sub(1);
+    format!("{}-{last}", range.start).parse().map_err(PieceError::Fatal)
+}
+
+/// What a failed request means for the film.
+fn judged(error: Error) -> PieceError {
+    match error.kind() {
+        ErrorKind::AccessDenied => PieceError::Refused(error),
+        ErrorKind::HttpStatus | ErrorKind::Protocol | ErrorKind::ObjectChanged => {
+            PieceError::Hole(error.to_string())
+        }
+        // Too long for memory.
+        ErrorKind::LimitReached => PieceError::Hole(error.to_string()),
+        _ => PieceError::Fatal(error),
+    }
+}

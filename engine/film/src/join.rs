@@ -1,0 +1,392 @@
+//! From the files of reels to the output.
+//!
+//! One reel becomes the output by its name alone. Several, such as pictures and sound, or the parts
+//! before and after a break, are put together by ffmpeg without coding anything anew. Where ffmpeg
+//! is not there, each track is a file of its own.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use haul_engine::Existing;
+use tokio::process::Command;
+
+use crate::container::Container;
+use crate::error::FilmError;
+use crate::film::blocking;
+use crate::model::Kind;
+use crate::name::with_suffix;
+use crate::subtitles;
+
+const FFMPEG: &str = "ffmpeg";
+/// The last lines of what ffmpeg says that are told.
+const TOLD_LINES: usize = 3;
+
+/// A file of a stretch of a track.
+#[derive(Debug, Clone)]
+pub(crate) struct Reel {
+    pub(crate) path: PathBuf,
+    /// If any piece of it came in this run.
+    pub(crate) container: Option<Container>,
+}
+
+/// What was made.
+#[derive(Debug, Default)]
+pub(crate) struct Made {
+    pub(crate) outputs: Vec<PathBuf>,
+    pub(crate) subtitles: Option<PathBuf>,
+    pub(crate) notes: Vec<String>,
+}
+
+type Tracks = Vec<(Kind, Option<String>, Vec<Reel>)>;
+
+/// Makes the output of these tracks, whose files are gone afterwards.
+///
+/// # Errors
+/// [`FilmError::Join`] where ffmpeg fails; the files of the reels are still there then.
+pub(crate) async fn join(
+    output: &Path,
+    tracks: Tracks,
+    existing: Existing,
+    sync: bool,
+) -> Result<Made, FilmError> {
+    let (texts, media): (Tracks, Tracks) =
+        tracks.into_iter().partition(|(kind, ..)| *kind == Kind::Subtitles);
+    let mut made = Made::default();
+    match &media[..] {
+        [] => {}
+        [(_, _, reels)] if reels.len() == 1 && fits(reels[0].container()?, output) => {
+            let (from, to) = (reels[0].path.clone(), output.to_owned());
+            blocking(move || publish(&from, &to, existing, sync)).await?;
+            made.outputs.push(output.to_owned());
+        }
+        _ if has_ffmpeg().await => {
+            with_ffmpeg(output, &media, existing, sync).await?;
+            made.outputs.push(output.to_owned());
+        }
+        _ => without_ffmpeg(output, &media, existing, sync, &mut made).await?,
+    }
+    for (_, language, reels) in texts {
+        let language = language.map(|it| format!(".{it}")).unwrap_or_default();
+        // Without pictures the text is the output.
+        let to = match made.outputs.first() {
+            Some(film) => with_suffix(&film.with_extension(""), &format!("{language}.vtt")),
+            None => output.to_owned(),
+        };
+        let path = to.clone();
+        blocking(move || write_text(&reels, &path, existing, sync)).await?;
+        match made.outputs.is_empty() {
+            true => made.outputs.push(to),
+            false => made.subtitles = Some(to),
+        }
+    }
+    Ok(made)
+}
+
+impl Reel {
+    fn container(&self) -> Result<Container, FilmError> {
+        if let Some(known) = self.container {
+            return Ok(known);
+        }
+        let mut beginning = Vec::new();
+        File::open(&self.path)
+            .and_then(|file| file.take(4096).read_to_end(&mut beginning))
+            .map_err(|error| FilmError::local("read", &self.path, error))?;
+        Container::of_beginning(&beginning)
+            .map_err(|why| FilmError::Unsupported(format!("{} {why}", self.path.display())))
+    }
+}
+
+fn extension(path: &Path) -> String {
+    path.extension().map(|it| it.to_string_lossy().to_ascii_lowercase()).unwrap_or_default()
+}
+
+/// Whether a file of this name may hold this container as it is.
+fn fits(container: Container, output: &Path) -> bool {
+    let extension = extension(output);
+    let is_known = format_of(output).is_some();
+    match container {
+        Container::TransportStream => {
+            matches!(extension.as_str(), "ts" | "m2ts" | "mts") || !is_known
+        }
+        Container::Mp4 => matches!(extension.as_str(), "mp4" | "m4v" | "m4a" | "mov") || !is_known,
+        Container::WebM => matches!(extension.as_str(), "webm" | "mkv") || !is_known,
+        Container::PackedAudio => !is_known,
+        Container::Text => true,
+    }
+}
+
+/// ffmpeg's name for what a file of this name holds.
+fn format_of(output: &Path) -> Option<&'static str> {
+    Some(match extension(output).as_str() {
+        "mp4" | "m4v" | "m4a" => "mp4",
+        "mov" => "mov",
+        "mkv" | "mka" => "matroska",
+        "webm" => "webm",
+        "ts" | "m2ts" | "mts" => "mpegts",
+        _ => return None,
+    })
+}
+
+async fn has_ffmpeg() -> bool {
+    let ran = ffmpeg().arg("-version").stdout(Stdio::null()).status().await;
+    ran.is_ok_and(|status| status.success())
+}
+
+fn ffmpeg() -> Command {
+    let mut command = Command::new(FFMPEG);
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).stdout(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+async fn with_ffmpeg(
+    output: &Path,
+    media: &Tracks,
+    existing: Existing,
+    sync: bool,
+) -> Result<(), FilmError> {
+    let Some(format) = format_of(output) else {
+        return Err(FilmError::Unsupported(format!(
+            "{} is to be made of several tracks, and its name tells no container: end it with \
+             .mp4, .mkv or .ts",
+            output.display()
+        )));
+    };
+    let kept: Vec<PathBuf> =
+        media.iter().flat_map(|(_, _, reels)| reels).map(|reel| reel.path.clone()).collect();
+    let mut scratch = Scratch::default();
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut breaks = false;
+    for (_, _, reels) in media {
+        match &reels[..] {
+            [one] => arguments.extend(["-i".into(), file(&one.path)]),
+            several => {
+                breaks = true;
+                let list = listed(output, several, &kept, &mut scratch).await?;
+                arguments.extend(["-f", "concat", "-safe", "0", "-i"].map(OsString::from));
+                arguments.push(file(&list));
+            }
+        }
+    }
+    let wanted = media.iter().enumerate().flat_map(|(input, (kind, ..))| match kind {
+        Kind::Video => vec![format!("{input}:v?"), format!("{input}:a?")],
+        _ => vec![format!("{input}:a?")],
+    });
+    arguments.extend(wanted.flat_map(|stream| ["-map".into(), stream.into()]));
+    arguments.extend(["-c", "copy"].map(OsString::from));
+    if media.len() > 1 && !breaks {
+        // Each input alone would be moved to begin at zero, and sound would part from pictures.
+        arguments.extend(["-copyts", "-avoid_negative_ts", "make_zero"].map(OsString::from));
+    }
+    if format == "mp4" || format == "mov" {
+        arguments.extend(["-movflags", "+faststart"].map(OsString::from));
+    }
+    arguments.extend(["-f".into(), format.into()]);
+    let joined = scratch.name(with_suffix(output, ".joined"));
+    arguments.push(file(&joined));
+    run(arguments, &kept).await?;
+    let to = output.to_owned();
+    blocking(move || {
+        publish(&joined, &to, existing, sync)?;
+        drop(scratch);
+        for path in kept {
+            fs::remove_file(&path).map_err(|error| FilmError::local("remove", &path, error))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A list of the reels of a track for ffmpeg. Those of MP4 become transport streams first, which
+/// carry the description of what follows at each break.
+async fn listed(
+    output: &Path,
+    reels: &[Reel],
+    kept: &[PathBuf],
+    scratch: &mut Scratch,
+) -> Result<PathBuf, FilmError> {
+    let mut text = "ffconcat version 1.0\n".to_owned();
+    for (index, reel) in reels.iter().enumerate() {
+        let mut path = reel.path.clone();
+        if reel.container()? != Container::TransportStream {
+            let number = scratch.names.len() + index;
+            let stream = scratch.name(with_suffix(output, &format!(".stream{number}")));
+            let mut arguments: Vec<OsString> = vec!["-i".into(), file(&path)];
+            arguments.extend(["-map", "0", "-c", "copy", "-f", "mpegts"].map(OsString::from));
+            arguments.push(file(&stream));
+            run(arguments, kept).await?;
+            path = stream;
+        }
+        let path =
+            fs::canonicalize(&path).map_err(|error| FilmError::local("find", &path, error))?;
+        let quoted = path.to_string_lossy().replace('\'', r"'\''");
+        text.push_str(&format!("file '{quoted}'\n"));
+    }
+    let list = scratch.name(with_suffix(output, &format!(".list{}", scratch.names.len())));
+    fs::write(&list, text).map_err(|error| FilmError::local("write", &list, error))?;
+    Ok(list)
+}
+
+/// A path as ffmpeg takes it: a name with a colon would be a protocol, and one with a dash an
+/// option.
+fn file(path: &Path) -> OsString {
+    let mut argument = OsString::from("file:");
+    argument.push(path);
+    argument
+}
+
+async fn run(arguments: Vec<OsString>, kept: &[PathBuf]) -> Result<(), FilmError> {
+    let failed = |message: String| FilmError::Join { message, tracks: kept.to_vec() };
+    let ran = ffmpeg()
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
+        .args(arguments)
+        .output()
+        .await
+        .map_err(|error| failed(format!("ffmpeg cannot be run: {error}")))?;
+    if ran.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&ran.stderr);
+    let lines: Vec<&str> = said.lines().filter(|line| !line.trim().is_empty()).collect();
+    let last = lines[lines.len().saturating_sub(TOLD_LINES)..].join(" / ");
+    Err(failed(format!("ffmpeg could not make one file ({}): {last}", ran.status)))
+}
+
+/// Files that are gone when this value is.
+#[derive(Debug, Default)]
+struct Scratch {
+    names: Vec<PathBuf>,
+}
+
+impl Scratch {
+    fn name(&mut self, path: PathBuf) -> PathBuf {
+        self.names.push(path.clone());
+        path
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        for name in &self.names {
+            let _ = fs::remove_file(name);
+        }
+    }
+}
+
+async fn without_ffmpeg(
+    output: &Path,
+    media: &Tracks,
+    existing: Existing,
+    sync: bool,
+    made: &mut Made,
+) -> Result<(), FilmError> {
+    let is_stream =
+        |reel: &Reel| Ok::<_, FilmError>(reel.container()? == Container::TransportStream);
+    if let [(_, _, reels)] = &media[..]
+        && reels.len() > 1
+        && reels.iter().map(is_stream).collect::<Result<Vec<_>, _>>()?.into_iter().all(|it| it)
+    {
+        let (from, to) = (reels.clone(), output.with_extension("ts"));
+        made.outputs.push(to.clone());
+        blocking(move || {
+            append(&from)?;
+            publish(&from[0].path, &to, existing, sync)
+        })
+        .await?;
+        made.notes.push(
+            "timestamps start over within the film, and ffmpeg, which would mend that, is not there"
+                .to_owned(),
+        );
+        return Ok(());
+    }
+    for (kind, language, reels) in media {
+        let language = language.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+        for (index, reel) in reels.iter().enumerate() {
+            let number = if reels.len() > 1 { format!(".{}", index + 1) } else { String::new() };
+            let end = reel.container()?.extension();
+            let name = format!(".{kind}{language}{number}.{end}");
+            let (from, to) = (reel.path.clone(), with_suffix(&output.with_extension(""), &name));
+            made.outputs.push(to.clone());
+            blocking(move || publish(&from, &to, existing, sync)).await?;
+        }
+    }
+    made.notes.push(
+        "ffmpeg is not there to make one file of these tracks: each is a file of its own"
+            .to_owned(),
+    );
+    Ok(())
+}
+
+/// Puts all reels into the file of the first.
+fn append(reels: &[Reel]) -> Result<(), FilmError> {
+    let Some((first, rest)) = reels.split_first() else { return Ok(()) };
+    let mut all = File::options()
+        .append(true)
+        .open(&first.path)
+        .map_err(|error| FilmError::local("open", &first.path, error))?;
+    for reel in rest {
+        File::open(&reel.path)
+            .and_then(|mut file| io::copy(&mut file, &mut all))
+            .and_then(|_| fs::remove_file(&reel.path))
+            .map_err(|error| FilmError::local("append", &reel.path, error))?;
+    }
+    Ok(())
+}
+
+fn write_text(reels: &[Reel], to: &Path, existing: Existing, sync: bool) -> Result<(), FilmError> {
+    let mut all = String::new();
+    for reel in reels {
+        let bytes =
+            fs::read(&reel.path).map_err(|error| FilmError::local("read", &reel.path, error))?;
+        all.push_str(&String::from_utf8_lossy(&bytes));
+        all.push('\n');
+    }
+    let Some(first) = reels.first() else { return Ok(()) };
+    File::create(&first.path)
+        .and_then(|mut file| file.write_all(subtitles::merged(&all).as_bytes()))
+        .map_err(|error| FilmError::local("write", &first.path, error))?;
+    publish(&first.path, to, existing, sync)?;
+    for reel in &reels[1..] {
+        fs::remove_file(&reel.path)
+            .map_err(|error| FilmError::local("remove", &reel.path, error))?;
+    }
+    Ok(())
+}
+
+/// Gives a file its final name, which is not taken from another file unless that is wanted.
+fn publish(from: &Path, to: &Path, existing: Existing, sync: bool) -> Result<(), FilmError> {
+    let cannot = |error| FilmError::local("name", to, error);
+    if sync {
+        File::open(from).and_then(|file| file.sync_all()).map_err(cannot)?;
+    }
+    if existing == Existing::Replace {
+        fs::rename(from, to).map_err(cannot)?;
+    } else {
+        match fs::hard_link(from, to) {
+            Ok(()) => fs::remove_file(from).map_err(cannot)?,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(FilmError::Exists(to.to_owned()));
+            }
+            // There are no links here. The name is taken by an empty file first.
+            Err(_) => {
+                match File::create_new(to) {
+                    Ok(file) => drop(file),
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                        return Err(FilmError::Exists(to.to_owned()));
+                    }
+                    Err(error) => return Err(cannot(error)),
+                }
+                fs::rename(from, to).map_err(cannot)?;
+            }
+        }
+    }
+    let directory = to.parent().filter(|it| !it.as_os_str().is_empty());
+    if sync {
+        // Not every system opens directories, and none offers more.
+        let opened = File::open(directory.unwrap_or(Path::new(".")));
+        let _ = opened.and_then(|directory| directory.sync_all());
+    }
+    Ok(())
+}

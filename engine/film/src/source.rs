@@ -1,0 +1,163 @@
+//! From a manifest's URL to the tracks of a film: fetching manifests, choosing renditions, and
+//! fetching them again when links have expired or a live film has gone on.
+
+use std::sync::Arc;
+
+use haul_engine::storage::MemoryStorage;
+use haul_engine::{DownloadBuilder, Error};
+use url::Url;
+
+use crate::choice::{Chosen, Wanted, choose};
+use crate::error::FilmError;
+use crate::model::{Film, Kind, ManifestError, Rendition, Source, Track};
+use crate::{dash, hls};
+
+/// No manifest is longer, in bytes: a film of ten hours in pieces of two seconds takes 4 MiB.
+const MAX_MANIFEST_BYTES: usize = 64 << 20;
+
+/// Makes the requests of a film: the caller decides what they carry.
+pub trait Requests: Send + Sync {
+    /// A download of this URL, with headers, logins, cookies, patience and limits as they are to
+    /// be. Where it goes, its range and its mirrors are set by the film.
+    ///
+    /// # Errors
+    /// Where this URL must not be requested.
+    fn request(&self, url: &Url) -> Result<DownloadBuilder, Error>;
+}
+
+/// A rendition that was chosen, with its pieces.
+#[derive(Debug, Clone)]
+pub(crate) struct Selected {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) language: Option<String>,
+    /// Where its own playlist is, if it has one.
+    pub(crate) playlist: Option<Url>,
+    pub(crate) track: Track,
+}
+
+/// Fetches a manifest, without the renditions' own playlists.
+///
+/// # Errors
+/// When it cannot be fetched or understood.
+pub async fn read_manifest(requests: &dyn Requests, url: &Url) -> Result<Film, FilmError> {
+    let memory = MemoryStorage::new(MAX_MANIFEST_BYTES);
+    let download = requests
+        .request(url)?
+        .digest(false)
+        .max_size_bytes(MAX_MANIFEST_BYTES as u64)
+        .store_in(Arc::new(memory.clone()))
+        .start()?;
+    download.wait().await?;
+    // What is relative in it is relative to where it came from. Queries are not told, and matter
+    // nothing for that.
+    let base = download.metadata().and_then(|found| Url::parse(&found.url).ok());
+    let base = match base {
+        Some(found) if found.path() != url.path() || found.origin() != url.origin() => found,
+        _ => url.clone(),
+    };
+    let bytes = memory.take();
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
+        FilmError::manifest(url, ManifestError::at(line + 1, "is not UTF-8 text"))
+    })?;
+    parse(&text, &base).map_err(|error| FilmError::manifest(url, error))
+}
+
+/// Whether a text is a manifest of one of the kinds known here, by how it begins.
+#[must_use]
+pub fn is_manifest(beginning: &[u8]) -> bool {
+    let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning).trim_ascii_start();
+    text.starts_with(b"#EXTM3U") || is_mpd(text)
+}
+
+fn is_mpd(text: &[u8]) -> bool {
+    text.starts_with(b"<")
+        && text.windows(4).take(1024).any(|four| four == b"<MPD" || four == b":MPD")
+}
+
+fn parse(text: &str, base: &Url) -> Result<Film, ManifestError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    match text.trim_start().starts_with('<') {
+        true => dash::parse(text, base),
+        false => hls::parse(text, base),
+    }
+}
+
+/// Fetches the manifest and the playlists of what is wanted of it.
+///
+/// # Errors
+/// As [`read_manifest`], and where there is no such rendition.
+pub(crate) async fn select(
+    requests: &dyn Requests,
+    url: &Url,
+    wanted: &Wanted,
+) -> Result<Vec<Selected>, FilmError> {
+    let film = read_manifest(requests, url).await?;
+    let Chosen { video, audio, subtitles } = choose(&film, wanted)?;
+    let chosen: Vec<&Rendition> = [video, audio, subtitles]
+        .into_iter()
+        .flatten()
+        .filter(|it| it.source != Source::WithinVideo)
+        .collect();
+    load(requests, &chosen).await
+}
+
+/// As [`select`], for the renditions that were chosen before.
+///
+/// # Errors
+/// As [`select`]; one that is not there any more is malformed.
+pub(crate) async fn select_again(
+    requests: &dyn Requests,
+    url: &Url,
+    before: &[Selected],
+) -> Result<Vec<Selected>, FilmError> {
+    let film = read_manifest(requests, url).await?;
+    let find = |old: &Selected| {
+        film.renditions.iter().find(|new| new.kind == old.kind && new.id == old.id).ok_or_else(
+            || {
+                let why = format!("the {} `{}` is not in it any more", old.kind, old.id);
+                FilmError::manifest(url, ManifestError::whole(why))
+            },
+        )
+    };
+    let chosen = before.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+    load(requests, &chosen).await
+}
+
+async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Selected>, FilmError> {
+    let mut selected = Vec::with_capacity(chosen.len());
+    for rendition in chosen {
+        let (playlist, track) = match &rendition.source {
+            Source::Track(track) => (None, track.clone()),
+            Source::Playlist(url) => (Some(url.clone()), playlist(requests, url).await?),
+            Source::WithinVideo => continue,
+        };
+        selected.push(Selected {
+            id: rendition.id.clone(),
+            kind: rendition.kind,
+            language: rendition.language.clone(),
+            playlist,
+            track,
+        });
+    }
+    Ok(selected)
+}
+
+/// The track of a media playlist.
+///
+/// # Errors
+/// As [`read_manifest`].
+pub(crate) async fn playlist(requests: &dyn Requests, url: &Url) -> Result<Track, FilmError> {
+    let film = read_manifest(requests, url).await?;
+    match film.renditions.into_iter().next().map(|first| first.source) {
+        Some(Source::Track(track)) => Ok(track),
+        _ => {
+            let why = "a playlist of pieces was expected, and this one names other playlists";
+            Err(FilmError::manifest(url, ManifestError::whole(why)))
+        }
+    }
+}

@@ -1,0 +1,407 @@
+//! The file of one track: pieces in their order, each at its place from the start.
+//!
+//! The place of a piece is the sum of the lengths of those before it. A length is known once a piece
+//! is there, and for most before that, because its response announces it. A piece whose place is not
+//! known yet waits in memory. So the file needs no second pass when the last piece has come, and a
+//! kill costs only what was in memory.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::ops::Range;
+use std::path::PathBuf;
+
+use crate::checkpoint::{Checkpoint, Record};
+use crate::error::FilmError;
+use crate::model::{Piece, Role};
+
+/// What names a piece in a checkpoint: what stays the same when the manifest is fetched again, so
+/// neither its URL nor its token.
+pub(crate) fn key_of(piece: &Piece) -> String {
+    let role = match piece.role {
+        Role::Init => 'i',
+        Role::Media => 'm',
+    };
+    let range = match &piece.range {
+        Some(Range { start, end }) => format!("@{start}-{end}"),
+        None => String::new(),
+    };
+    format!("{role}{}{range}", piece.sequence)
+}
+
+/// The file of a track that is being filled.
+#[derive(Debug)]
+pub(crate) struct TrackStore {
+    file: File,
+    path: PathBuf,
+    track: usize,
+    keys: Vec<String>,
+    /// Promised or counted.
+    lens: Vec<Option<u64>>,
+    stored: Vec<bool>,
+    /// The place of each piece whose predecessors all have a length, and of the one after them.
+    offsets: Vec<u64>,
+    /// Pieces that have no place yet.
+    held: BTreeMap<usize, Vec<u8>>,
+    stored_bytes: u64,
+}
+
+impl TrackStore {
+    /// Opens or creates the file at `path` for these pieces and believes what the records say of it
+    /// as far as its bytes have the recorded hashes. Blocks.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn open(
+        path: PathBuf,
+        track: usize,
+        keys: Vec<String>,
+        records: &[Record],
+        checkpoint: &mut Checkpoint,
+    ) -> Result<Self, FilmError> {
+        let cannot = |error| FilmError::local("open", &path, error);
+        if std::fs::symlink_metadata(&path).is_ok_and(|found| !found.is_file()) {
+            let why = io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file");
+            return Err(cannot(why));
+        }
+        let is_ours = records.iter().any(|record| record.is_of(track));
+        let mut options = OpenOptions::new();
+        options.read(true).write(true);
+        if is_ours {
+            options.create(true);
+        } else {
+            if path.exists() {
+                return Err(FilmError::Exists(path));
+            }
+            // From now on a file of this name is ours, even after a kill before the first piece.
+            checkpoint.add(&Record::Begun { track })?;
+            options.create_new(true);
+        }
+        let file = options.open(&path).map_err(cannot)?;
+        let mut store = Self {
+            file,
+            path,
+            track,
+            lens: vec![None; keys.len()],
+            stored: vec![false; keys.len()],
+            keys,
+            offsets: vec![0],
+            held: BTreeMap::new(),
+            stored_bytes: 0,
+        };
+        store.believe(records)?;
+        Ok(store)
+    }
+
+    fn believe(&mut self, records: &[Record]) -> Result<(), FilmError> {
+        let places: HashMap<&str, usize> =
+            self.keys.iter().enumerate().map(|(index, key)| (key.as_str(), index)).collect();
+        let mut hashes = BTreeMap::new();
+        for record in records.iter().filter(|record| record.is_of(self.track)) {
+            match record {
+                Record::Promised { piece, bytes, .. } => {
+                    if let Some(index) = places.get(piece.as_str()) {
+                        self.lens[*index] = Some(*bytes);
+                    }
+                }
+                Record::Stored { piece, offset, bytes, blake3, .. } => {
+                    if let Some(index) = places.get(piece.as_str()) {
+                        self.lens[*index] = Some(*bytes);
+                        hashes.insert(*index, (*offset, blake3.as_str()));
+                    }
+                }
+                Record::Moved { piece, .. } => {
+                    if let Some(index) = places.get(piece.as_str()) {
+                        hashes.split_off(index);
+                    }
+                }
+                Record::HaulFilm { .. } | Record::Begun { .. } => {}
+            }
+        }
+        self.advance();
+        for (index, (offset, blake3)) in hashes {
+            let Some(bytes) = self.lens[index] else { continue };
+            if self.offsets.get(index) == Some(&offset)
+                && self.hash(offset, bytes)? == Some(blake3.to_owned())
+            {
+                self.stored[index] = true;
+                self.stored_bytes += bytes;
+            }
+        }
+        Ok(())
+    }
+
+    /// The hash of these bytes of the file, if it has them.
+    fn hash(&mut self, offset: u64, bytes: u64) -> Result<Option<String>, FilmError> {
+        let mut hasher = blake3::Hasher::new();
+        let read = self.file.seek(SeekFrom::Start(offset)).and_then(|_| {
+            let mut rest = io::Read::take(&mut self.file, bytes);
+            let mut buffer = vec![0; 1 << 20];
+            let mut all = 0;
+            loop {
+                match rest.read(&mut buffer)? {
+                    0 => return Ok(all),
+                    read => {
+                        hasher.update(&buffer[..read]);
+                        all += read as u64;
+                    }
+                }
+            }
+        });
+        let read = read.map_err(|error| FilmError::local("read", &self.path, error))?;
+        Ok((read == bytes).then(|| hasher.finalize().to_hex().to_string()))
+    }
+
+    /// Adds pieces at the end.
+    pub(crate) fn extend(&mut self, keys: impl IntoIterator<Item = String>) {
+        self.keys.extend(keys);
+        self.lens.resize(self.keys.len(), None);
+        self.stored.resize(self.keys.len(), false);
+    }
+
+    /// How many pieces there are to be.
+    pub(crate) fn count(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether a piece is there, in the file or in memory.
+    pub(crate) fn has(&self, index: usize) -> bool {
+        self.stored[index] || self.held.contains_key(&index)
+    }
+
+    /// The bytes in the file.
+    pub(crate) fn stored_bytes(&self) -> u64 {
+        self.stored_bytes
+    }
+
+    /// The bytes in memory.
+    pub(crate) fn held_bytes(&self) -> u64 {
+        self.held.values().map(|bytes| bytes.len() as u64).sum()
+    }
+
+    /// Notes how long a piece is going to be.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn promise(
+        &mut self,
+        index: usize,
+        bytes: u64,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), FilmError> {
+        if self.lens[index].is_some() {
+            return Ok(());
+        }
+        let piece = self.keys[index].clone();
+        checkpoint.add(&Record::Promised { track: self.track, piece, bytes })?;
+        self.lens[index] = Some(bytes);
+        self.place_held(checkpoint)
+    }
+
+    /// Takes a whole piece. Blocks while it is written. Returns whether pieces after it have to be
+    /// fetched again, because it is not as long as it was promised to be.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn take(
+        &mut self,
+        index: usize,
+        bytes: Vec<u8>,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<bool, FilmError> {
+        let len = bytes.len() as u64;
+        let moved = self.lens[index].is_some_and(|promised| promised != len);
+        if moved {
+            let piece = self.keys[index].clone();
+            checkpoint.add(&Record::Moved { track: self.track, piece })?;
+            for later in index..self.keys.len() {
+                if std::mem::take(&mut self.stored[later]) {
+                    self.stored_bytes -= self.lens[later].unwrap_or(0);
+                }
+            }
+            self.offsets.truncate(index + 1);
+        }
+        self.lens[index] = Some(len);
+        self.held.insert(index, bytes);
+        self.place_held(checkpoint)?;
+        Ok(moved)
+    }
+
+    /// Leaves a piece out for good.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn leave_out(
+        &mut self,
+        index: usize,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), FilmError> {
+        self.take(index, Vec::new(), checkpoint).map(drop)
+    }
+
+    fn advance(&mut self) {
+        while let Some(Some(len)) = self.lens.get(self.offsets.len() - 1) {
+            // There is always a last one, the place of the first piece being 0.
+            let last = self.offsets.last().copied().unwrap_or(0);
+            self.offsets.push(last.saturating_add(*len));
+        }
+    }
+
+    fn place_held(&mut self, checkpoint: &mut Checkpoint) -> Result<(), FilmError> {
+        self.advance();
+        while let Some(first) = self.held.first_entry() {
+            let index = *first.key();
+            let Some(&offset) = self.offsets.get(index) else { break };
+            let bytes = first.remove();
+            let written =
+                self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(&bytes));
+            written.map_err(|error| FilmError::local("write", &self.path, error))?;
+            let piece = self.keys[index].clone();
+            let blake3 = blake3::hash(&bytes).to_hex().to_string();
+            let bytes = bytes.len() as u64;
+            checkpoint.add(&Record::Stored { track: self.track, piece, offset, bytes, blake3 })?;
+            self.stored[index] = true;
+            self.stored_bytes += bytes;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its length, and syncs it where that is wanted.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn finish(&mut self, sync: bool) -> Result<(), FilmError> {
+        let len_bytes = self.offsets.last().copied().unwrap_or(0);
+        let done = self
+            .file
+            .set_len(len_bytes)
+            .and_then(|()| if sync { self.file.sync_all() } else { Ok(()) });
+        done.map_err(|error| FilmError::local("sync", &self.path, error))
+    }
+}
+
+impl Record {
+    fn is_of(&self, wanted: usize) -> bool {
+        match self {
+            Self::HaulFilm { .. } => false,
+            Self::Begun { track }
+            | Self::Promised { track, .. }
+            | Self::Stored { track, .. }
+            | Self::Moved { track, .. } => *track == wanted,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    struct Scratch {
+        dir: tempfile::TempDir,
+    }
+
+    impl Scratch {
+        fn new() -> Self {
+            Self { dir: tempfile::tempdir().unwrap() }
+        }
+
+        fn part(&self) -> PathBuf {
+            self.dir.path().join("film.part")
+        }
+
+        fn open(&self, count: usize) -> (TrackStore, Checkpoint) {
+            let path = self.dir.path().join("film.film");
+            let (mut checkpoint, records) = Checkpoint::open(path, "film").unwrap();
+            let keys = (0..count).map(|it| format!("m{it}")).collect();
+            (TrackStore::open(self.part(), 0, keys, &records, &mut checkpoint).unwrap(), checkpoint)
+        }
+    }
+
+    fn piece(index: usize) -> Vec<u8> {
+        vec![u8::try_from(index).unwrap(); 10 + index]
+    }
+
+    fn whole(count: usize) -> Vec<u8> {
+        (0..count).flat_map(piece).collect()
+    }
+
+    #[test]
+    fn pieces_in_any_order_become_the_track() {
+        let scratch = Scratch::new();
+        let (mut store, mut checkpoint) = scratch.open(5);
+        for index in [3, 1, 0, 4, 2] {
+            assert!(!store.take(index, piece(index), &mut checkpoint).unwrap());
+            assert!(store.has(index));
+        }
+        assert_eq!((store.held_bytes(), store.stored_bytes()), (0, 60));
+        store.finish(true).unwrap();
+        assert_eq!(fs::read(scratch.part()).unwrap(), whole(5));
+    }
+
+    #[test]
+    fn a_promised_length_gives_the_pieces_after_it_a_place() {
+        let scratch = Scratch::new();
+        let (mut store, mut checkpoint) = scratch.open(3);
+        store.take(1, piece(1), &mut checkpoint).unwrap();
+        assert_eq!(store.held_bytes(), 11);
+        store.promise(0, 10, &mut checkpoint).unwrap();
+        assert_eq!((store.held_bytes(), store.stored_bytes()), (0, 11));
+        drop((store, checkpoint));
+        // A kill later it is still there.
+        let (mut store, mut checkpoint) = scratch.open(3);
+        assert_eq!([0, 1, 2].map(|it| store.has(it)), [false, true, false]);
+        store.take(0, piece(0), &mut checkpoint).unwrap();
+        store.take(2, piece(2), &mut checkpoint).unwrap();
+        store.finish(false).unwrap();
+        assert_eq!(fs::read(scratch.part()).unwrap(), whole(3));
+    }
+
+    #[test]
+    fn a_broken_promise_makes_what_came_after_it_missing() {
+        let scratch = Scratch::new();
+        let (mut store, mut checkpoint) = scratch.open(3);
+        store.promise(0, 99, &mut checkpoint).unwrap();
+        store.take(1, piece(1), &mut checkpoint).unwrap();
+        assert!(store.take(0, piece(0), &mut checkpoint).unwrap());
+        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, false]);
+        drop((store, checkpoint));
+        let (mut store, mut checkpoint) = scratch.open(3);
+        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, false]);
+        store.take(2, piece(2), &mut checkpoint).unwrap();
+        store.take(1, piece(1), &mut checkpoint).unwrap();
+        store.finish(false).unwrap();
+        assert_eq!(fs::read(scratch.part()).unwrap(), whole(3));
+    }
+
+    #[test]
+    fn bytes_that_are_not_as_recorded_are_fetched_again() {
+        let scratch = Scratch::new();
+        let (mut store, mut checkpoint) = scratch.open(3);
+        for index in 0..3 {
+            store.take(index, piece(index), &mut checkpoint).unwrap();
+        }
+        drop((store, checkpoint));
+        let mut damaged = fs::read(scratch.part()).unwrap();
+        damaged[12] ^= 1;
+        damaged.truncate(30);
+        fs::write(scratch.part(), damaged).unwrap();
+        let (store, _checkpoint) = scratch.open(3);
+        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, false]);
+        assert_eq!(store.stored_bytes(), 10);
+    }
+
+    #[test]
+    fn a_file_that_no_record_knows_is_left_as_it_is() {
+        let scratch = Scratch::new();
+        fs::write(scratch.part(), "my own").unwrap();
+        let path = scratch.dir.path().join("film.film");
+        let (mut checkpoint, records) = Checkpoint::open(path, "film").unwrap();
+        let keys = vec!["m0".to_owned()];
+        let error =
+            TrackStore::open(scratch.part(), 0, keys, &records, &mut checkpoint).unwrap_err();
+        assert!(matches!(error, FilmError::Exists { .. }), "{error}");
+        assert_eq!(fs::read(scratch.part()).unwrap(), b"my own");
+    }
+}
