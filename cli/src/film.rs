@@ -124,7 +124,7 @@ fn tell(monitor: &FilmMonitor, id: usize, view: &dyn View) {
 
 fn complete(film: &FilmSummary, started: Instant, id: usize, view: &dyn View) -> Outcome {
     for hole in film.holes.iter().take(TOLD_HOLES) {
-        view.note(id, "hole", &format!("missing: {}: {}", hole.piece, hole.why));
+        view.note(id, "hole", &format!("missing: {hole}"));
     }
     if film.holes.len() > TOLD_HOLES {
         view.note(id, "hole", &format!("missing: {} more", film.holes.len() - TOLD_HOLES));
@@ -192,15 +192,16 @@ fn failure(error: FilmError) -> Failure {
         FilmError::Request(error) => error.into(),
         FilmError::Piece { piece, error } => {
             let mut failure = Failure::from(error);
-            failure.message = escape(&format!("{piece}: {}", failure.message));
+            failure.message = escape(&format!(
+                "piece {} of the {}: {}",
+                piece.place, piece.kind, failure.message
+            ));
             failure.resumable = true;
             failure
         }
         FilmError::Holes { .. } => {
-            let failure = Failure::new(7, "holes", text).hint(
-                "what was fetched is kept: the same command tries the missing pieces again, and \
-                 --allow-holes writes the film without them",
-            );
+            let failure = Failure::new(7, "holes", text)
+                .hint("--allow-holes writes the film without the missing pieces");
             Failure { resumable: true, ..failure }
         }
         FilmError::Exists(_) => Failure::new(exit::LOCAL, exit::OUTPUT_EXISTS, text)

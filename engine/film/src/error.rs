@@ -30,7 +30,7 @@ pub enum FilmError {
     #[error(transparent)]
     Request(#[from] haul_engine::Error),
     /// A piece could not be fetched, for a reason that concerns all of them.
-    #[error("{piece}: {error}")]
+    #[error("piece {} of the {}: {error}", piece.place, piece.kind)]
     Piece {
         /// Which one.
         piece: PieceName,
@@ -81,6 +81,16 @@ pub struct Hole {
     pub piece: PieceName,
     /// Why.
     pub why: String,
+}
+
+impl fmt::Display for Hole {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let PieceName { kind, place, url } = &self.piece;
+        match self.why.contains(url.as_str()) {
+            true => write!(f, "piece {place} of the {kind}: {}", self.why),
+            false => write!(f, "piece {place} of the {kind}, {url}: {}", self.why),
+        }
+    }
 }
 
 /// How a piece is called in messages.
@@ -134,17 +144,13 @@ impl FilmError {
 const NAMED_HOLES: usize = 5;
 
 fn told(holes: &[Hole], pieces: usize) -> String {
-    let named: Vec<String> = holes
-        .iter()
-        .take(NAMED_HOLES)
-        .map(|hole| format!("{}: {}", hole.piece, hole.why))
-        .collect();
+    let named: Vec<String> = holes.iter().take(NAMED_HOLES).map(Hole::to_string).collect();
     let more = match holes.len().saturating_sub(NAMED_HOLES) {
         0 => String::new(),
         more => format!("; and {more} more"),
     };
     format!(
-        "{} of {pieces} pieces of the film are missing, so no file was made: {}{more}",
+        "{} of {pieces} pieces did not come, so no film was made: {}{more}",
         holes.len(),
         named.join("; ")
     )

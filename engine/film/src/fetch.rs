@@ -20,6 +20,8 @@ const MAX_PIECE_BYTES: u64 = 64 << 20;
 /// How long a connection may be silent within a piece. Pieces are short, and another attempt costs
 /// little.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a piece is tried before something else is.
+const RETRY_TIME: Duration = Duration::from_secs(30);
 /// What is longer, in bytes, is no key.
 const MAX_KEY_FILE_BYTES: usize = 1 << 16;
 /// How often a piece is fetched whose bytes are not what they should be.
@@ -94,6 +96,7 @@ impl Fetcher {
             .store_in(Arc::new(memory.clone()));
         let options = request.options_mut();
         options.stall_timeout = options.stall_timeout.or(Some(STALL_TIMEOUT));
+        options.retry.max_time = options.retry.max_time.or(Some(RETRY_TIME));
         if let Some(range) = &piece.range {
             request = request.range(selection(range)?);
         }

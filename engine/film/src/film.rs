@@ -31,10 +31,16 @@ const AT_ONCE: usize = 16;
 const MEMORY_BYTES: u64 = 40 << 20;
 /// What a piece is taken to be, in bytes, before any has come.
 const UNKNOWN_BYTES: u64 = 1 << 20;
+/// Adjacent ranges of a file are no more bytes than this in all, and no fewer each, where they are
+/// fetched like the pieces that they are: that is over before the engine has learnt how many
+/// connections help a single object.
+const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
 /// How often the manifest is fetched again without a piece having come since.
 const MAX_REFRESHES: u32 = 3;
 /// How often one piece's link may be refused.
 const MAX_REFUSALS: u32 = 3;
+/// How long the network may be away.
+const MAX_SILENCE: Duration = Duration::from_secs(240);
 /// A live film whose playlist cannot be fetched for this long has ended badly.
 const MAX_OUTAGE: Duration = Duration::from_secs(600);
 /// So many pieces in a row, without one that came, are no film.
@@ -124,6 +130,8 @@ pub async fn download(
         queue: VecDeque::new(),
         holes: BTreeMap::new(),
         refusals: BTreeMap::new(),
+        failures: BTreeMap::new(),
+        last_came: Instant::now(),
         running: BTreeSet::new(),
         generation: 0,
         refreshes: 0,
@@ -184,6 +192,10 @@ struct Run {
     running: BTreeSet<Place>,
     holes: BTreeMap<Place, String>,
     refusals: BTreeMap<Place, u32>,
+    /// When the network failed a piece for the first time.
+    failures: BTreeMap<Place, Instant>,
+    /// When a piece came the last time, or the start.
+    last_came: Instant,
     /// Counts the manifests: a piece that was asked for by an older one is simply asked for again.
     generation: u64,
     /// Manifests fetched since the last piece came.
@@ -214,7 +226,9 @@ impl Run {
         let mut found = Vec::new();
         for (track, selected) in self.selected.iter().enumerate() {
             for pieces in reel::reels(&selected.track) {
-                let object = Object::of(&pieces).filter(|_| selected.track.is_complete);
+                let object = Object::of(&pieces).filter(|object| {
+                    selected.track.is_complete && !is_faster_apart(object, &pieces)
+                });
                 let form = object.map_or(Form::Pieces, Form::Object);
                 found.push((track, selected.kind, pieces, form));
             }
@@ -422,12 +436,13 @@ impl Run {
     ) -> Result<(), FilmError> {
         let reel = &self.reels[index];
         let Form::Object(object) = &reel.form else { return Ok(()) };
+        let connections = self.options.at_once.map_or(Connections::Auto, Connections::Fixed);
         let mut request = self
             .fetcher
             .requests
             .request(&object.url)?
             .mirrors(object.mirrors.iter().map(|url| url.as_str().to_owned()).collect())
-            .connections(Connections::Auto)
+            .connections(connections)
             .resume(Resume::Auto)
             .digest(true)
             .sync(self.options.sync && one)
@@ -494,7 +509,7 @@ impl Run {
         match outcome {
             Ok((bytes, container)) => self.store(place, bytes, container).await,
             Err(PieceError::Hole(why)) => {
-                self.holes.insert(place, why);
+                self.give_up(place, why).await?;
                 if !self.any_stored
                     && self.holes.len() >= HOPELESS_HOLES
                     && !self.options.allow_holes
@@ -509,6 +524,9 @@ impl Run {
                 Ok(())
             }
             Err(PieceError::Refused(error)) => self.refused(place, error).await,
+            Err(PieceError::Fatal(error)) if error.kind() == ErrorKind::Network => {
+                self.failed(place, error).await
+            }
             Err(fatal) => Err(self.fatal(place, fatal)),
         }
     }
@@ -523,20 +541,40 @@ impl Run {
         let expected = *self.reels[reel].container.get_or_insert(container);
         if expected != container {
             let why = format!("is {}, and other pieces are {}", container.name(), expected.name());
-            self.holes.insert(place, why);
-            return Ok(());
+            return self.give_up(place, why).await;
         }
         self.longest_bytes = self.longest_bytes.max(bytes.len() as u64);
         self.fetched_bytes += bytes.len() as u64;
-        (self.refreshes, self.any_stored) = (0, true);
-        let moved = self
-            .with_disk(move |disk| match &mut disk.stores[reel] {
-                Some(store) => store.take(at, bytes, &mut disk.checkpoint),
-                None => Ok(false),
-            })
-            .await??;
-        if moved {
-            self.queue_missing();
+        (self.refreshes, self.any_stored, self.last_came) = (0, true, Instant::now());
+        self.with_disk(move |disk| match &mut disk.stores[reel] {
+            Some(store) => store.take(at, bytes, &mut disk.checkpoint),
+            None => Ok(()),
+        })
+        .await?
+    }
+
+    /// Notes a hole. What comes after it takes its place for now, so that it need not wait in memory
+    /// and be lost at the end; if the piece comes in a later run, room is made for it.
+    async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
+        self.holes.insert(place, why);
+        let (reel, at) = place;
+        self.with_disk(move |disk| match &mut disk.stores[reel] {
+            Some(store) => store.promise(at, 0, &mut disk.checkpoint),
+            None => Ok(()),
+        })
+        .await?
+    }
+
+    /// The network failed one piece, after its retries. While others come it is the piece's own
+    /// fault; and where nothing comes, the network may come back.
+    async fn failed(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
+        let failed_at = *self.failures.entry(place).or_insert_with(Instant::now);
+        if failed_at < self.last_came {
+            self.give_up(place, error.to_string()).await?;
+        } else if self.last_came.elapsed() < MAX_SILENCE {
+            self.queue.push_back(place);
+        } else {
+            return Err(self.fatal(place, PieceError::Fatal(error)));
         }
         Ok(())
     }
@@ -546,8 +584,7 @@ impl Run {
         let refusals = self.refusals.entry(place).or_default();
         *refusals += 1;
         if *refusals > MAX_REFUSALS {
-            self.holes.insert(place, error.to_string());
-            return Ok(());
+            return self.give_up(place, error.to_string()).await;
         }
         self.queue.push_front(place);
         self.generation += 1;
@@ -595,9 +632,12 @@ impl Run {
             let known = self.reels.iter().rev().find(|reel| reel.track == track);
             let known = known.and_then(|reel| reel.pieces.last()).map_or(0, |piece| piece.part);
             let same = new.track.pieces.iter().find(|piece| Some(piece.sequence) == last);
+            let follows =
+                added.first().is_some_and(|it| last.is_none_or(|last| it.sequence == last + 1));
             let (from, to) = match same {
                 Some(same) => (same.part, known),
-                // What is between is lost, and with it what the two have in common.
+                None if follows => (0, known),
+                // What is between is lost, and with it whether it ended in a break.
                 None => (added.first().map_or(0, |piece| piece.part), known.saturating_add(1)),
             };
             for piece in &mut added {
@@ -802,6 +842,13 @@ impl Reel {
         };
         (self.path.clone(), keys)
     }
+}
+
+fn is_faster_apart(object: &Object, pieces: &[Piece]) -> bool {
+    let Some(range) = &object.range else { return false };
+    let (bytes, count) = (range.end - range.start, pieces.len() as u64);
+    let (most, each) = APART_BYTES;
+    bytes <= most && bytes >= each * count && pieces.len() >= AT_ONCE / 2
 }
 
 /// Names a reel that is one object, in the checkpoint.

@@ -198,8 +198,7 @@ impl TrackStore {
         self.place_held(checkpoint)
     }
 
-    /// Takes a whole piece. Blocks while it is written. Returns whether pieces after it have to be
-    /// fetched again, because it is not as long as it was promised to be.
+    /// Takes a whole piece. Blocks while it is written.
     ///
     /// # Errors
     /// [`FilmError::Local`].
@@ -208,23 +207,48 @@ impl TrackStore {
         index: usize,
         bytes: Vec<u8>,
         checkpoint: &mut Checkpoint,
-    ) -> Result<bool, FilmError> {
+    ) -> Result<(), FilmError> {
         let len = bytes.len() as u64;
-        let moved = self.lens[index].is_some_and(|promised| promised != len);
-        if moved {
-            let piece = self.keys[index].clone();
-            checkpoint.add(&Record::Moved { track: self.track, piece })?;
-            for later in index..self.keys.len() {
-                if std::mem::take(&mut self.stored[later]) {
-                    self.stored_bytes -= self.lens[later].unwrap_or(0);
-                }
-            }
-            self.offsets.truncate(index + 1);
+        match self.lens[index] {
+            Some(promised) if promised != len => self.shift(index, len, checkpoint)?,
+            _ => self.lens[index] = Some(len),
+        }
+        self.held.insert(index, bytes);
+        self.place_held(checkpoint)
+    }
+
+    /// Makes room for a piece that is not as long as it was promised to be, by moving what is
+    /// stored after it. A kill meanwhile makes those pieces missing that were not moved yet, since
+    /// their bytes are not where a record says.
+    fn shift(
+        &mut self,
+        index: usize,
+        len: u64,
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), FilmError> {
+        let piece = self.keys[index].clone();
+        checkpoint.add(&Record::Moved { track: self.track, piece })?;
+        let is_longer = self.lens[index].is_some_and(|promised| len > promised);
+        let mut later: Vec<(usize, u64)> = (index + 1..self.keys.len())
+            .filter(|later| self.stored[*later])
+            .map(|later| (later, self.offsets[later]))
+            .collect();
+        if is_longer {
+            // Nothing is written over before it has been read.
+            later.reverse();
         }
         self.lens[index] = Some(len);
-        self.held.insert(index, bytes);
-        self.place_held(checkpoint)?;
-        Ok(moved)
+        self.offsets.truncate(index + 1);
+        self.advance();
+        for (later, from) in later {
+            let mut bytes = vec![0; usize::try_from(self.lens[later].unwrap_or(0)).unwrap_or(0)];
+            self.file
+                .seek(SeekFrom::Start(from))
+                .and_then(|_| self.file.read_exact(&mut bytes))
+                .map_err(|error| FilmError::local("read", &self.path, error))?;
+            self.write(later, self.offsets[later], &bytes, checkpoint)?;
+        }
+        Ok(())
     }
 
     /// Leaves a piece out for good.
@@ -236,7 +260,7 @@ impl TrackStore {
         index: usize,
         checkpoint: &mut Checkpoint,
     ) -> Result<(), FilmError> {
-        self.take(index, Vec::new(), checkpoint).map(drop)
+        self.take(index, Vec::new(), checkpoint)
     }
 
     fn advance(&mut self) {
@@ -253,17 +277,30 @@ impl TrackStore {
             let index = *first.key();
             let Some(&offset) = self.offsets.get(index) else { break };
             let bytes = first.remove();
-            let written =
-                self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(&bytes));
-            written.map_err(|error| FilmError::local("write", &self.path, error))?;
-            let piece = self.keys[index].clone();
-            let blake3 = blake3::hash(&bytes).to_hex().to_string();
-            let bytes = bytes.len() as u64;
-            checkpoint.add(&Record::Stored { track: self.track, piece, offset, bytes, blake3 })?;
+            self.write(index, offset, &bytes, checkpoint)?;
             self.stored[index] = true;
-            self.stored_bytes += bytes;
+            self.stored_bytes += bytes.len() as u64;
         }
         Ok(())
+    }
+
+    fn write(
+        &mut self,
+        index: usize,
+        offset: u64,
+        bytes: &[u8],
+        checkpoint: &mut Checkpoint,
+    ) -> Result<(), FilmError> {
+        let written =
+            self.file.seek(SeekFrom::Start(offset)).and_then(|_| self.file.write_all(bytes));
+        written.map_err(|error| FilmError::local("write", &self.path, error))?;
+        checkpoint.add(&Record::Stored {
+            track: self.track,
+            piece: self.keys[index].clone(),
+            offset,
+            bytes: bytes.len() as u64,
+            blake3: blake3::hash(bytes).to_hex().to_string(),
+        })
     }
 
     /// Gives the file its length, and syncs it where that is wanted.
@@ -332,7 +369,7 @@ mod tests {
         let scratch = Scratch::new();
         let (mut store, mut checkpoint) = scratch.open(5);
         for index in [3, 1, 0, 4, 2] {
-            assert!(!store.take(index, piece(index), &mut checkpoint).unwrap());
+            store.take(index, piece(index), &mut checkpoint).unwrap();
             assert!(store.has(index));
         }
         assert_eq!((store.held_bytes(), store.stored_bytes()), (0, 60));
@@ -359,20 +396,21 @@ mod tests {
     }
 
     #[test]
-    fn a_broken_promise_makes_what_came_after_it_missing() {
-        let scratch = Scratch::new();
-        let (mut store, mut checkpoint) = scratch.open(3);
-        store.promise(0, 99, &mut checkpoint).unwrap();
-        store.take(1, piece(1), &mut checkpoint).unwrap();
-        assert!(store.take(0, piece(0), &mut checkpoint).unwrap());
-        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, false]);
-        drop((store, checkpoint));
-        let (mut store, mut checkpoint) = scratch.open(3);
-        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, false]);
-        store.take(2, piece(2), &mut checkpoint).unwrap();
-        store.take(1, piece(1), &mut checkpoint).unwrap();
-        store.finish(false).unwrap();
-        assert_eq!(fs::read(scratch.part()).unwrap(), whole(3));
+    fn a_broken_promise_moves_what_came_after_it() {
+        for promised in [3, 99] {
+            let scratch = Scratch::new();
+            let (mut store, mut checkpoint) = scratch.open(4);
+            store.promise(0, promised, &mut checkpoint).unwrap();
+            store.take(1, piece(1), &mut checkpoint).unwrap();
+            store.take(2, piece(2), &mut checkpoint).unwrap();
+            store.take(0, piece(0), &mut checkpoint).unwrap();
+            drop((store, checkpoint));
+            let (mut store, mut checkpoint) = scratch.open(4);
+            assert_eq!([0, 1, 2, 3].map(|it| store.has(it)), [true, true, true, false]);
+            store.take(3, piece(3), &mut checkpoint).unwrap();
+            store.finish(false).unwrap();
+            assert_eq!(fs::read(scratch.part()).unwrap(), whole(4), "{promised}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod checksums;
 mod conditional;
 mod digests;
+mod films;
 mod identity;
 mod metalink;
 mod mirrors;
