@@ -96,14 +96,14 @@ impl Curfew {
     }
 }
 
-/// Follows one download to its end, reports to the view and to `learn`, and cancels the download
-/// if it has to end early.
+/// Follows one download to its end, reports to the view what `shows` lets through, and cancels the
+/// download if it has to end early.
 pub(crate) async fn drive(
     download: Download,
     id: usize,
     view: &dyn View,
     curfew: &mut Curfew,
-    learn: impl Fn(&Event),
+    shows: impl Fn(&Event) -> bool,
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
@@ -120,8 +120,9 @@ pub(crate) async fn drive(
                 // `wait` returns the error itself, with its hint.
                 Some(Event::Failed { .. }) => {}
                 Some(event) => {
-                    view.event(id, &event);
-                    learn(&event);
+                    if shows(&event) {
+                        view.event(id, &event);
+                    }
                     match event {
                         Event::Started(_) => started = true,
                         Event::Completed(_) => complete = true,

@@ -1,10 +1,10 @@
 //! Runs the downloads, several at a time, and decides how the run ends.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, DownloadBuilder, Engine, Event, redact_url};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, NoticeCode, redact_url};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -294,7 +294,7 @@ impl Job<'_> {
     async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
         let Self { plan, id, view, .. } = *self;
         if !plan.film.as_is && film::is_manifest(&self.item.urls[0]) {
-            return Box::pin(film::run(plan, self.engine, self.item, id, view, curfew)).await;
+            return self.film(curfew).await;
         }
         let download = match plan.download(self.engine, self.item) {
             Ok(download) => download,
@@ -316,14 +316,52 @@ impl Job<'_> {
         if let Some(sink) = &plan.sink {
             return Box::pin(self.streamed(download, sink.clone(), curfew)).await;
         }
-        match download.start() {
-            Ok(download) => self.drive(download, curfew).await,
-            Err(error) => Outcome::Failed(error.into()),
+        let download = match download.start() {
+            Ok(download) => download,
+            Err(error) => return Outcome::Failed(error.into()),
+        };
+        let is_playlist = AtomicBool::new(false);
+        let outcome = drive(download, id, view, curfew, |event| {
+            self.width.learn(event);
+            match event {
+                Event::Notice(notice) if notice.code == NoticeCode::Playlist => {
+                    is_playlist.store(!plan.film.as_is, Ordering::Relaxed);
+                    plan.film.as_is
+                }
+                // The film takes its place.
+                Event::Completed(_) => !is_playlist.load(Ordering::Relaxed),
+                _ => true,
+            }
+        })
+        .await;
+        match outcome {
+            Outcome::Completed(playlist) if is_playlist.load(Ordering::Relaxed) => {
+                view.note(id, "film", "this is a playlist: the film that it describes is fetched");
+                // One that was there before is the user's.
+                if !playlist.unchanged
+                    && let Err(error) = std::fs::remove_file(&playlist.output)
+                {
+                    let shown = playlist.output.display();
+                    let text = format!("cannot remove the playlist {shown}: {error}");
+                    return Outcome::Failed(Failure::local(text));
+                }
+                self.film(curfew).await
+            }
+            outcome => outcome,
         }
     }
 
+    async fn film(&self, curfew: &mut Curfew) -> Outcome {
+        let Self { plan, engine, item, id, view, .. } = *self;
+        Box::pin(film::run(plan, engine, item, id, view, curfew)).await
+    }
+
     async fn drive(&self, download: Download, curfew: &mut Curfew) -> Outcome {
-        drive(download, self.id, self.view, curfew, |event| self.width.learn(event)).await
+        let shows = |event: &Event| {
+            self.width.learn(event);
+            true
+        };
+        drive(download, self.id, self.view, curfew, shows).await
     }
 
     /// Does the same as [`Self::attempt`] for a download that is written in order while it

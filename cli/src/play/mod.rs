@@ -107,7 +107,7 @@ pub(crate) async fn run(
         };
         let download = get.download(&engine, &item)?.start()?;
         let serving = Serving::begin(server, &download, &player, open, awaits_first, &view);
-        let outcome = drive(download, 1, &*view, &mut curfew, |_| ()).await;
+        let outcome = drive(download, 1, &*view, &mut curfew, |_| true).await;
         match queue.wait(outcome, 1, &*view, &mut curfew).await {
             Some(outcome) => break (outcome, serving),
             // The port has to be free for the next attempt.

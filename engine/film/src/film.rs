@@ -676,7 +676,8 @@ impl Run {
                 self.reels[index].pieces.push(piece);
             }
             Next::Begin(init) => {
-                let pieces: Vec<Piece> = init.into_iter().chain([piece]).collect();
+                let pieces: Vec<Piece> =
+                    init.into_iter().map(|init| *init).chain([piece]).collect();
                 self.add_reel(track, kind, pieces, Form::Pieces);
                 let Some(reel) = self.reels.last() else { return Ok(()) };
                 let (path, keys) = reel.to_open();
@@ -698,19 +699,17 @@ impl Run {
                 continue;
             }
             let before = &self.selected[track];
-            let new =
-                match before.playlist.as_ref().or_else(|| is_hls(&self.url).then_some(&self.url)) {
-                    Some(url) => {
-                        let track = source::playlist(&*self.fetcher.requests, url).await?;
-                        Selected { track, ..before.clone() }
-                    }
-                    None => {
-                        let requests = &*self.fetcher.requests;
-                        let mut all =
-                            source::select_again(requests, &self.url, &self.selected).await?;
-                        all.swap_remove(track)
-                    }
-                };
+            let new = match &before.playlist {
+                Some(url) => {
+                    let track = source::playlist(&*self.fetcher.requests, url).await?;
+                    Selected { track, ..before.clone() }
+                }
+                None => {
+                    let requests = &*self.fetcher.requests;
+                    let mut all = source::select_again(requests, &self.url, &self.selected).await?;
+                    all.swap_remove(track)
+                }
+            };
             self.renew(track, new)?;
         }
         self.queue_missing();
@@ -926,10 +925,6 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// a secret.
 fn may_inherit(manifest: &Url, piece: &Url) -> bool {
     manifest.query().is_some() && piece.query().is_none() && manifest.origin() == piece.origin()
-}
-
-fn is_hls(url: &Url) -> bool {
-    !url.path().ends_with(".mpd")
 }
 
 /// Whether a live film may go on after this error.

@@ -23,7 +23,7 @@ pub(crate) fn reels(track: &Track) -> Vec<Vec<Piece>> {
                 }
             }
             Next::Begin(init) => {
-                let mut reel: Vec<Piece> = init.into_iter().collect();
+                let mut reel: Vec<Piece> = init.into_iter().map(|init| *init).collect();
                 reel.push(piece.clone());
                 reels.push(reel);
             }
@@ -46,7 +46,7 @@ pub(crate) enum Next {
     /// To the reel that there is.
     Continue,
     /// To a new one, after this initialization.
-    Begin(Option<Piece>),
+    Begin(Option<Box<Piece>>),
 }
 
 impl Splitter {
@@ -63,11 +63,12 @@ impl Splitter {
             return Next::Continue;
         }
         let repeated = self.init.as_ref().filter(|_| !is_init);
-        Next::Begin(repeated.map(|init| Piece {
+        let repeated = repeated.map(|init| Piece {
             sequence: piece.sequence,
             part: piece.part,
             ..init.clone()
-        }))
+        });
+        Next::Begin(repeated.map(Box::new))
     }
 }
 

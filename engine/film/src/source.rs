@@ -81,9 +81,15 @@ fn is_mpd(text: &[u8]) -> bool {
 
 fn parse(text: &str, base: &Url) -> Result<Film, ManifestError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    match text.trim_start().starts_with('<') {
-        true => dash::parse(text, base),
-        false => hls::parse(text, base),
+    if !text.trim_start().starts_with('<') {
+        return hls::parse(text, base);
+    }
+    let film = dash::parse(text, base)?;
+    let is_live = |it: &Rendition| matches!(&it.source, Source::Track(track) if !track.is_complete);
+    match film.renditions.iter().any(is_live) {
+        // Its pieces have no numbers that stay the same when it is fetched again.
+        true => Err(ManifestError::whole("the film is live, and live DASH is not followed")),
+        false => Ok(film),
     }
 }
 

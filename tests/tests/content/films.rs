@@ -99,7 +99,8 @@ fn the_pieces_become_one_file_whichever_comes_first() {
 fn a_hole_is_no_success_and_is_filled_by_the_next_run() {
     let healed = Arc::new(Mutex::new(false));
     let is_healed = Arc::clone(&healed);
-    let broken: [(usize, fn(usize) -> Response, &str); 5] = [
+    type Fault = fn(usize) -> Response;
+    let broken: [(usize, Fault, &str); 5] = [
         (3, |_| Response::empty(404), "404"),
         (7, |_| answer(b"<html>Please log in</html>".to_vec(), "text/html"), "login page"),
         (11, |number| answer(piece(number)[..PACKET_BYTES * 20 + 5].to_vec(), "video/mp2t"), "cut"),
@@ -316,6 +317,23 @@ fn a_playlist_that_makes_no_sense_is_told_by_its_line() {
     sandbox.assert_nothing_left();
     command(&sandbox, &origin).arg("--as-is").run().expect(0);
     assert_eq!(sandbox.files(), ["index.m3u8"]);
+}
+
+#[test]
+fn a_playlist_at_a_url_that_does_not_say_so_is_a_film_too() {
+    let origin = Origin::start(|request, _| match number_of(request) {
+        Some(number) => ranged(&piece(number), request),
+        None => {
+            let text = playlist(|number| format!("/big/s{number}.ts"));
+            answer(text.into_bytes(), "application/vnd.apple.mpegurl")
+        }
+    });
+    let sandbox = Sandbox::new();
+    let url = origin.url("/watch/big");
+    haul!(sandbox).json().arg(&url).run().expect(0);
+    assert_film(&sandbox, "big.ts");
+    haul!(sandbox).json().args(["--as-is", "-o", "list"]).arg(&url).run().expect(0);
+    assert_eq!(sandbox.files(), ["big.ts", "list"]);
 }
 
 #[test]
