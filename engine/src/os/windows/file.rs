@@ -15,6 +15,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use super::calls::{self, joined};
 use super::error::{is_unsupported, number};
 use super::name::patiently;
+pub(crate) use super::rights::open_to_others;
 use crate::model::range::ByteRange;
 pub(crate) use crate::os::absent::{begin_write_back, writer_of};
 pub(crate) use crate::os::terms::{Access, Identity, Kind};
