@@ -64,6 +64,16 @@ pub(super) fn information(file: &File) -> io::Result<Information> {
     Ok(information)
 }
 
+/// The number of a file on its volume, of 128 bits, which only ReFS needs.
+pub(super) fn long_id(file: &File) -> io::Result<[u8; 16]> {
+    let mut told = fs::FILE_ID_INFO::default();
+    let size = u32::try_from(size_of_val(&told)).unwrap_or(0);
+    let into = (&raw mut told).cast();
+    // SAFETY: as for `information`; the call writes at most `size` bytes, the size of the struct.
+    done(unsafe { fs::GetFileInformationByHandleEx(handle(file), fs::FileIdInfo, into, size) })?;
+    Ok(told.FileId.Identifier)
+}
+
 /// Whether it is a pipe.
 pub(super) fn is_pipe(file: &File) -> bool {
     // SAFETY: the call only looks at the handle, which is open since `file` is borrowed.
