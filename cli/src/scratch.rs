@@ -78,8 +78,6 @@ impl Drop for Scratch {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     #[test]
@@ -89,7 +87,11 @@ mod tests {
         assert!(Scratch::create(&new, "test", &stop).is_err(), "there is no such parent");
         let scratch = Scratch::create_below(&new, "test", &stop).unwrap();
         let path = scratch.path().to_owned();
-        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::PermissionsExt as _;
+            assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
         fs::write(path.join("object.part"), b"x").unwrap();
         drop(scratch);
         assert!(!path.exists());

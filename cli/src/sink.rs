@@ -122,8 +122,14 @@ mod tests {
         assert_eq!(Sink::of(Path::new("./-")).unwrap(), None);
         assert_eq!(Sink::of(&file).unwrap(), None);
         assert_eq!(Sink::of(&dir.path().join("none")).unwrap(), None);
-        let null = Path::new("/dev/null");
+        let null = Path::new(if cfg!(windows) { "NUL" } else { "/dev/null" });
         assert_eq!(Sink::of(null).unwrap(), Some(Sink::Special(null.to_owned())));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_socket_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("socket");
         let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
         assert_eq!(Sink::of(&socket).unwrap_err().exit, 2);

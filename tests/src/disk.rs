@@ -159,7 +159,7 @@ impl Disk {
     #[must_use]
     pub fn sandbox(&self) -> Sandbox {
         let sandbox = Sandbox::within(&self.path());
-        rustix::fs::syncfs(self.root()).expect("a new disk can be synced");
+        self.sync().expect("a new disk can be synced");
         sandbox
     }
 
@@ -196,7 +196,7 @@ impl Disk {
                 }
             }
             // A full disk may say so once more here.
-            let _ = rustix::fs::syncfs(self.root());
+            let _ = self.sync();
         }
     }
 
@@ -213,7 +213,7 @@ impl Disk {
         // full to cut it short.
         let _ = filler.set_len(0);
         drop(filler);
-        rustix::fs::syncfs(self.root()).expect("the disk can be synced");
+        self.sync().expect("the disk can be synced");
     }
 
     /// Cuts the power: from now on every operation fails with EIO, and what is
@@ -276,6 +276,10 @@ impl Disk {
 
     fn root(&self) -> File {
         File::open(self.path()).expect("the root directory can be opened")
+    }
+
+    fn sync(&self) -> Result<(), String> {
+        tool(Command::new("sync").arg("-f").arg(self.path()))
     }
 
     fn mount(&mut self) -> Result<(), String> {

@@ -261,6 +261,15 @@ impl Drop for Sandbox {
     }
 }
 
+/// Makes a FIFO.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn make_fifo(path: &Path) {
+    let made = Command::new("mkfifo").args(["-m", "600"]).arg(path).status();
+    assert!(made.expect("mkfifo is there").success(), "{}", path.display());
+}
+
 /// How long ago the file was written last.
 #[must_use]
 pub fn age_of(path: &Path) -> Duration {

@@ -22,8 +22,8 @@
 // before the function returns. NULL is refused with HAUL_INVALID_INPUT, except where it is said to
 // mean something; the free functions ignore it.
 //
-// Texts are UTF-8, checked. Paths are the bytes that the system has, in any encoding. All strings
-// end with a NUL.
+// Texts are UTF-8, checked. Paths are the bytes that the system has, in any encoding, and UTF-8 on
+// Windows. All strings end with a NUL.
 //
 // Structures grow at their end only. Those that the caller has room for are handed in with their
 // size: haul fills what it knows, and zeroes the rest.

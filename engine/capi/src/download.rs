@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::num::NonZeroU64;
-use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -10,6 +9,7 @@ use haul_engine::{Metadata, blocking};
 
 use crate::failure::{Code, Failure, entry, entry_free};
 use crate::options::{Options, number};
+use crate::os;
 use crate::pointer::{Out, Plain, borrow, fill, give, give_text, release};
 
 /// In `haul_progress`: no response was accepted yet.
@@ -446,7 +446,7 @@ pub unsafe extern "C" fn haul_download_output(
         let out = unsafe { Out::new(path, "path") }?;
         // SAFETY: the contract above.
         let download = &unsafe { borrow(download, "download") }?.0;
-        give_known(download, out, |known| Some(known.output.as_os_str().as_bytes().to_vec()))
+        give_known(download, out, |known| Some(os::bytes_of(&known.output)))
     })
 }
 

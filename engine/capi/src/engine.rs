@@ -7,8 +7,8 @@ use std::time::Duration;
 use haul_engine::{EngineConfig, HttpVersion, Proxies, Proxy, blocking};
 
 use crate::failure::{Code, Failure, entry, entry_free};
+use crate::os;
 use crate::pointer::{Out, borrow, give, path, release, text};
-use crate::signals;
 
 /// Settings of an engine.
 pub struct Config(Mutex<EngineConfig>);
@@ -224,7 +224,7 @@ pub unsafe extern "C" fn haul_engine_new(config: *const Config, engine: *mut *mu
         if let Ok(config) = unsafe { borrow(config, "config") } {
             config.with(|config| settings = config.clone());
         }
-        let engine = signals::blocked(|| blocking::Engine::new(settings)).map_err(Failure::from)?;
+        let engine = os::blocked(|| blocking::Engine::new(settings)).map_err(Failure::from)?;
         give(Engine(engine), out);
         Ok(())
     })

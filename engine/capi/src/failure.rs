@@ -3,11 +3,12 @@
 use std::cell::RefCell;
 use std::ffi::{CString, c_char};
 use std::io::ErrorKind as Kind;
-use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 
 use haul_engine::ErrorKind;
+
+use crate::os;
 
 /// What a function returns: 0, a negative number for something that is no error, or a positive one
 /// for an error.
@@ -99,7 +100,7 @@ impl Last {
         let texts = [
             Some(c_string(message.as_bytes())),
             of.and_then(haul_engine::Error::hint).map(|hint| c_string(hint.to_string().as_bytes())),
-            path.map(|path| c_string(path.as_os_str().as_bytes())),
+            path.map(|path| c_string(&os::bytes_of(path))),
         ];
         // A CString's bytes stay where they are when it is moved.
         let [message, hint, checkpoint] =

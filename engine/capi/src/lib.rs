@@ -22,10 +22,10 @@ mod engine;
 mod event;
 mod failure;
 mod options;
+mod os;
 mod pointer;
 mod reader;
 mod refresh;
-mod signals;
 
 use std::ffi::{CStr, c_char};
 

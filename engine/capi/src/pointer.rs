@@ -1,11 +1,11 @@
 //! What comes from C and goes there: handles, texts, places for results.
 
-use std::ffi::{CStr, CString, OsStr, c_char};
-use std::os::unix::ffi::OsStrExt as _;
+use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::ptr::NonNull;
 
 use crate::failure::{Failure, c_string};
+use crate::os;
 
 /// The value behind a handle.
 ///
@@ -83,7 +83,7 @@ pub(crate) unsafe fn text<'a>(text: *const c_char, name: &'static str) -> Result
     std::str::from_utf8(bytes).map_err(|_| Failure::Argument(name, "it is not UTF-8"))
 }
 
-/// A path from outside, in whatever encoding.
+/// A path from outside, in the encoding that the system has for them.
 ///
 /// # Safety
 /// As [`text`].
@@ -93,7 +93,7 @@ pub(crate) unsafe fn path<'a>(
 ) -> Result<&'a Path, Failure> {
     // SAFETY: handed on.
     let bytes = unsafe { bytes(path, name) }?;
-    Ok(Path::new(OsStr::from_bytes(bytes)))
+    os::path_of(bytes).ok_or(Failure::Argument(name, "it is not UTF-8"))
 }
 
 /// # Safety
@@ -170,7 +170,9 @@ mod tests {
         assert!(matches!(read(None), Err(Failure::Argument("url", "it is NULL"))));
         assert!(matches!(read(Some(c"\xff")), Err(Failure::Argument("url", "it is not UTF-8"))));
         // SAFETY: as above.
-        let name = unsafe { path(c"\xff".as_ptr(), "path") };
-        assert_eq!(name.ok().map(|name| name.as_os_str().as_bytes()), Some(&b"\xff"[..]));
+        let name = |given: &CStr| unsafe { path(given.as_ptr(), "path") }.ok().map(os::bytes_of);
+        assert_eq!(name(c"\u{e4}").as_deref(), Some("\u{e4}".as_bytes()));
+        // Windows has no such paths.
+        assert!(name(c"\xff").is_none_or(|given| given == b"\xff"));
     }
 }

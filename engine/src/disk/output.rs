@@ -41,6 +41,9 @@ pub(crate) struct OpenedOutput {
     pub(crate) restored: Restored,
     pub(crate) restored_bytes: u64,
     pub(crate) notices: Notices,
+    /// The accounts and groups, beside this user and administrators, that can read the file, since
+    /// they can read all in its directory.
+    pub(crate) readers: Option<String>,
 }
 
 impl OpenedOutput {
@@ -52,7 +55,16 @@ impl OpenedOutput {
         notices: Notices,
     ) -> Self {
         let (restored, restored_bytes) = restored(&checkpoint);
-        Self { place, storage, unmapped: None, checkpoint, restored, restored_bytes, notices }
+        Self {
+            place,
+            storage,
+            unmapped: None,
+            checkpoint,
+            restored,
+            restored_bytes,
+            notices,
+            readers: None,
+        }
     }
 }
 
@@ -143,6 +155,10 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     checkpoint.pid = std::process::id();
     checkpoint.data_file = Some(partial.data_file()?);
     partial.make_private()?;
+    let readers = os::file::open_to_others(partial.file())
+        .inspect_err(|error| tracing::debug!(%error, "who may read the file is not known"))
+        .unwrap_or_default()
+        .filter(|_| !starts_over);
     // Before the file gets a size: data that no checkpoint describes is foreign.
     let recorded = partial.origin.recorded && !starts_over;
     if !recorded && let Err(error) = partial.record(&checkpoint.encode(), request.sync) {
@@ -164,6 +180,7 @@ pub(crate) fn open(request: &Request, start: Start) -> Result<Opening, Error> {
     }
     Ok(Opening::Ready(Box::new(OpenedOutput {
         unmapped: opened.unmapped,
+        readers,
         ..OpenedOutput::new(Place::Partial(partial), opened.storage, checkpoint, notices)
     })))
 }

@@ -234,6 +234,7 @@ impl Driver {
             mut restored,
             restored_bytes,
             notices,
+            readers,
         } = opened;
         if self.options.pieces.is_some() {
             // Their pieces tell whether they are good.
@@ -241,6 +242,14 @@ impl Driver {
         }
         for (code, message) in notices {
             self.notice(code, message);
+        }
+        if let Some(readers) = readers {
+            tracing::debug!(readers, "others can read the file, as all in its directory");
+            if self.sends_secrets() {
+                let message =
+                    format!("others can read the file, as all in its directory: {readers}");
+                self.notice(NoticeCode::Other, message);
+            }
         }
         if let Some(encoding) = &resource.encoding {
             let message = format!(

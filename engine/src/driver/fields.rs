@@ -67,6 +67,12 @@ impl Driver {
         headers
     }
 
+    /// Whether the server that the download begins at is sent a login or cookies.
+    pub(super) fn sends_secrets(&self) -> bool {
+        let sent = self.headers_for(self.sources.opener(), None, Vec::new());
+        sent.contains_key(header::AUTHORIZATION) || sent.contains_key(header::COOKIE)
+    }
+
     /// Shows the jar a response of `url`.
     pub(super) fn keep_cookies(&self, url: &Url, headers: &HeaderMap) {
         let Some(jar) = &self.options.cookies else { return };

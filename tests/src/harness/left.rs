@@ -53,7 +53,8 @@ fn processes_in(root: &Path) -> Vec<String> {
 fn locks_on(files: &[impl AsRef<Path>]) -> Vec<String> {
     let place = |file: &Path| {
         let of = fs::symlink_metadata(file).ok()?;
-        let (major, minor) = (rustix::fs::major(of.dev()), rustix::fs::minor(of.dev()));
+        let device = of.dev() as rustix::fs::Dev;
+        let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
         Some(format!("{major:02x}:{minor:02x}:{}", of.ino()))
     };
     let places: HashSet<String> = files.iter().filter_map(|file| place(file.as_ref())).collect();

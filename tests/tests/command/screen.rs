@@ -163,11 +163,11 @@ fn a_playlist_is_named_for_what_it_is() {
     ] {
         let origin = Origin::start(move |_, _| Response::text(200, kind, text));
         let sandbox = Sandbox::new();
-        let outcome = haul!(sandbox).arg(origin.url(path)).run();
+        let outcome = haul!(sandbox).arg("--as-is").arg(origin.url(path)).run();
         outcome.expect(0);
         assert_eq!(outcome.has_notice("playlist"), named.is_some(), "{path}\n{outcome}");
         if let Some(named) = named {
-            for part in [named, "yt-dlp", "ffmpeg"] {
+            for part in [named, "pieces of a film"] {
                 assert!(outcome.text().contains(part), "{path}: {part}\n{outcome}");
             }
         }

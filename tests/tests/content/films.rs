@@ -319,6 +319,74 @@ fn a_playlist_that_makes_no_sense_is_told_by_its_line() {
     assert_eq!(sandbox.files(), ["index.m3u8"]);
 }
 
+/// A film in two qualities, the pieces of which are the first and the second half, with subtitles.
+fn master() -> Origin {
+    Origin::start(|request, _| {
+        let hls = |text: String| answer(text.into_bytes(), "application/vnd.apple.mpegurl");
+        let of = |numbers: std::ops::Range<usize>| {
+            let pieces = numbers.map(|number| format!("#EXTINF:2,\ns{number}.ts\n"));
+            format!("#EXTM3U\n{}#EXT-X-ENDLIST\n", pieces.collect::<String>())
+        };
+        match request.path() {
+            "/big/master.m3u8" => hls(
+                "#EXTM3U\n\
+                 #EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID=\"s\",NAME=\"English\",LANGUAGE=\"en\",URI=\"subs.m3u8\"\n\
+                 #EXT-X-STREAM-INF:BANDWIDTH=500000,RESOLUTION=640x360,SUBTITLES=\"s\"\nlow.m3u8\n\
+                 #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=1280x720,SUBTITLES=\"s\"\nhigh.m3u8\n"
+                    .to_owned(),
+            ),
+            "/big/low.m3u8" => hls(of(0..15)),
+            "/big/high.m3u8" => hls(of(15..PIECES)),
+            "/big/subs.m3u8" => hls("#EXTM3U\n#EXTINF:2,\na.vtt\n#EXTINF:2,\nb.vtt\n#EXT-X-ENDLIST\n".to_owned()),
+            "/big/a.vtt" | "/big/b.vtt" => {
+                let name = &request.path()[5..6];
+                let text = format!("WEBVTT\n\n00:00.000 --> 00:02.000\n{name}\n");
+                answer(text.into_bytes(), "text/vtt")
+            }
+            _ => ranged(&piece(number_of(request).unwrap()), request),
+        }
+    })
+}
+
+#[test]
+fn the_quality_and_the_subtitles_are_those_that_are_asked_for() {
+    let origin = master();
+    let (low, high): (Vec<u8>, Vec<u8>) =
+        ((0..15).flat_map(piece).collect(), (15..PIECES).flat_map(piece).collect());
+    for (quality, wanted) in
+        [(None, &high), (Some("best"), &high), (Some("360p"), &low), (Some("<=600p"), &low)]
+    {
+        let sandbox = Sandbox::new();
+        let command = haul!(sandbox).args(["--subs", "en"]).arg(origin.url("/big/master.m3u8"));
+        command.args(quality.iter().flat_map(|it| ["--quality", it])).run().expect(0);
+        assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == *wanted, "{quality:?}");
+        let text = std::fs::read_to_string(sandbox.path("big.en.vtt")).unwrap();
+        assert_eq!(text.matches("WEBVTT").count(), 1, "{text}");
+        assert!(text.contains("\na\n") && text.contains("\nb\n"), "{text}");
+        assert_eq!(sandbox.files(), ["big.en.vtt", "big.ts"]);
+    }
+}
+
+#[test]
+fn what_there_is_to_choose_from_is_listed_and_nothing_else_is_chosen() {
+    let origin = master();
+    let sandbox = Sandbox::new();
+    let command = || haul!(sandbox).arg(origin.url("/big/master.m3u8"));
+    let listed = command().arg("--list").run();
+    listed.expect(0);
+    let table = String::from_utf8_lossy(&listed.stdout).into_owned();
+    for part in ["360p", "720p", "900", "en", "English"] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    for (flag, value) in [("--quality", "480p"), ("--audio", "fr"), ("--subs", "fr")] {
+        let outcome = command().args([flag, value]).run();
+        outcome.expect(2);
+        let told = outcome.text();
+        assert!(told.contains(value) && told.contains("--list"), "{told}");
+    }
+    sandbox.assert_nothing_left();
+}
+
 #[test]
 fn a_playlist_at_a_url_that_does_not_say_so_is_a_film_too() {
     let origin = Origin::start(|request, _| match number_of(request) {

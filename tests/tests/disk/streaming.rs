@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use haul_tests::harness::make_fifo;
 use haul_tests::prelude::*;
 
 const SIZE: u64 = 40 * MIB + 4321;
@@ -129,7 +130,7 @@ fn devices_and_fifos_are_written_in_order() {
     assert!(std::fs::metadata("/dev/null").unwrap().len() == 0);
 
     let fifo = sandbox.path("fifo");
-    assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    make_fifo(&fifo);
     let running = haul!(sandbox).args(["-o", "fifo"]).arg(origin.url("/f")).start();
     assert!(read_to_end(File::open(&fifo).unwrap()) == object(SIZE).bytes(0..SIZE));
     running.finish().expect(0);

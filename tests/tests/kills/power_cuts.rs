@@ -15,8 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use haul_tests::disk::{Disk, Format};
+use haul_tests::harness::make_fifo;
 use haul_tests::prelude::*;
-use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat};
+use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
 const SIZE: u64 = 16 * MIB + 4321;
@@ -365,8 +366,7 @@ struct Gate {
 
 impl Gate {
     fn new(path: PathBuf) -> Self {
-        mknodat(CWD, &path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
-            .expect("a FIFO can be made");
+        make_fifo(&path);
         Self { path }
     }
 

@@ -6,9 +6,9 @@ use std::net::TcpListener;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
+use haul_tests::harness::make_fifo;
 use haul_tests::origin::closed_port;
 use haul_tests::prelude::*;
-use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 const SIZE: u64 = 8 * MIB + 4321;
 
@@ -77,9 +77,7 @@ fn fault_077_leading_dots_and_hyphens_are_prefixed() {
 fn fault_078_links_and_pipes_are_not_followed() {
     let link = |path: &Path, target: &Path| symlink(target, path).unwrap();
     let dangling = |path: &Path, _: &Path| symlink(path.with_extension("none"), path).unwrap();
-    let pipe = |path: &Path, _: &Path| {
-        mknodat(CWD, path, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
-    };
+    let pipe = |path: &Path, _: &Path| make_fifo(path);
     type Plant = fn(&Path, &Path);
     let plants: [Plant; 3] = [link, dangling, pipe];
     for plant in plants {

@@ -204,6 +204,14 @@ pub(crate) fn set_mode(file: &File, mode: u32) -> io::Result<()> {
     unless_unsupported(file.set_permissions(Permissions::from_mode(mode)))
 }
 
+/// The accounts and groups, beside its owner, that may read a file whatever its mode: there are none.
+///
+/// # Errors
+/// Never.
+pub(crate) fn open_to_others(_: &File) -> io::Result<Option<String>> {
+    Ok(None)
+}
+
 /// Sets the time at which a file was written last, where files have such times.
 ///
 /// # Errors

@@ -20,6 +20,7 @@ pub(crate) mod name;
 pub(crate) mod process;
 #[cfg(feature = "proxy")]
 pub(crate) mod proxy;
+pub(crate) mod routes;
 pub(crate) mod space;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,7 +1,7 @@
 //! The system's own calls, each behind a function that cannot be misused.
 #![expect(unsafe_code, reason = "no safe wrapper makes these calls")]
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{OsStr, OsString, c_void};
 use std::fs::File;
 use std::io;
 use std::os::windows::ffi::{OsStrExt as _, OsStringExt as _};
@@ -10,9 +10,8 @@ use std::path::{Path, PathBuf};
 use std::ptr;
 use std::time::Duration;
 
-#[cfg(feature = "proxy")]
-use windows_sys::Win32::Foundation::ERROR_SUCCESS;
-use windows_sys::Win32::Foundation::{FILETIME, HANDLE};
+use windows_sys::Win32::Foundation::{ERROR_SUCCESS, FILETIME, HANDLE, LocalFree};
+use windows_sys::Win32::Security::{self, Authorization};
 use windows_sys::Win32::Storage::FileSystem as fs;
 use windows_sys::Win32::System::IO::{DeviceIoControl, OVERLAPPED};
 use windows_sys::Win32::System::Ioctl;
@@ -65,6 +64,16 @@ pub(super) fn information(file: &File) -> io::Result<Information> {
     Ok(information)
 }
 
+/// The number of a file on its volume, of 128 bits, which only ReFS needs.
+pub(super) fn long_id(file: &File) -> io::Result<[u8; 16]> {
+    let mut told = fs::FILE_ID_INFO::default();
+    let size = u32::try_from(size_of_val(&told)).unwrap_or(0);
+    let into = (&raw mut told).cast();
+    // SAFETY: as for `information`; the call writes at most `size` bytes, the size of the struct.
+    done(unsafe { fs::GetFileInformationByHandleEx(handle(file), fs::FileIdInfo, into, size) })?;
+    Ok(told.FileId.Identifier)
+}
+
 /// Whether it is a pipe.
 pub(super) fn is_pipe(file: &File) -> bool {
     // SAFETY: the call only looks at the handle, which is open since `file` is borrowed.
@@ -102,6 +111,108 @@ pub(super) fn path(file: &File) -> io::Result<PathBuf> {
         // It needs so many, with the zero at the end.
         buffer.resize(len + 1, 0);
     }
+}
+
+/// The owner of an open file and the list of those who have rights to it, in the system's language
+/// for that (SDDL).
+pub(super) fn rights(file: &File) -> io::Result<String> {
+    let what = Security::OWNER_SECURITY_INFORMATION | Security::DACL_SECURITY_INFORMATION;
+    let mut found = Local(ptr::null_mut());
+    // SAFETY: the handle is open; the call stores one address, of memory that is ours then, at a
+    // place that is alive and not aliased, and nothing at those that are null.
+    let status = unsafe {
+        Authorization::GetSecurityInfo(
+            handle(file),
+            Authorization::SE_FILE_OBJECT,
+            what,
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            &raw mut found.0,
+        )
+    };
+    if status != ERROR_SUCCESS {
+        return Err(io::Error::from_raw_os_error(super::error::number(status)));
+    }
+    written(|text| {
+        // SAFETY: `found` has what the call above stored, until it is dropped; `text` is a place for
+        // an address. Nobody asks for the length.
+        done(unsafe {
+            Authorization::ConvertSecurityDescriptorToStringSecurityDescriptorW(
+                found.0,
+                Authorization::SDDL_REVISION_1,
+                what,
+                text,
+                ptr::null_mut(),
+            )
+        })
+    })
+}
+
+/// The number of the account that this process runs as, such as `S-1-5-21-1-2-3-1001`.
+pub(super) fn user() -> io::Result<String> {
+    /// Stands for the token of this process (GetCurrentProcessToken).
+    const OWN_TOKEN: HANDLE = ptr::without_provenance_mut((-4isize).cast_unsigned());
+    #[repr(C)]
+    struct Room {
+        user: Security::TOKEN_USER,
+        number: [u8; 68],
+    }
+    let mut told = Room { user: Security::TOKEN_USER::default(), number: [0; 68] };
+    let size = u32::try_from(size_of_val(&told)).unwrap_or(0);
+    let mut len = 0;
+    let into = (&raw mut told).cast();
+    // SAFETY: the call writes at most `size` bytes to `told`, which has that many and begins with
+    // a struct of the type that it expects, and a number to `len`.
+    done(unsafe {
+        Security::GetTokenInformation(OWN_TOKEN, Security::TokenUser, into, size, &raw mut len)
+    })?;
+    // SAFETY: the number is in `told`, behind the struct that points to it.
+    written(|text| done(unsafe { Authorization::ConvertSidToStringSidW(told.user.User.Sid, text) }))
+}
+
+/// Memory that the system has allocated for us.
+struct Local(*mut c_void);
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        // SAFETY: the address is null, which is ignored, or was stored by a call whose results are
+        // freed in this way, and nobody uses it any more.
+        unsafe { LocalFree(self.0) };
+    }
+}
+
+/// The text that `write` allocates and whose address it stores.
+fn written(write: impl FnOnce(*mut *mut u16) -> io::Result<()>) -> io::Result<String> {
+    let mut text = ptr::null_mut();
+    write(&raw mut text)?;
+    let text = Local(text.cast());
+    let units = text.0.cast::<u16>();
+    // SAFETY: the text ends with a zero, and all indices up to that one's are in it.
+    let len = (0..).take_while(|at| unsafe { *units.wrapping_add(*at) } != 0).count();
+    // SAFETY: it has `len` units before the zero, which nobody changes while `text` is alive.
+    Ok(String::from_utf16_lossy(unsafe { std::slice::from_raw_parts(units, len) }))
+}
+
+/// Sets who may do what with the file at `path`, in the words of [`rights`].
+#[cfg(test)]
+pub(super) fn set_rights(path: &Path, rights: &str) -> io::Result<()> {
+    let path = wide(path)?;
+    let rights: Vec<u16> = rights.encode_utf16().chain([0]).collect();
+    let mut made = Local(ptr::null_mut());
+    // SAFETY: the text ends with a zero; the call stores one address, of memory that is ours then.
+    done(unsafe {
+        Authorization::ConvertStringSecurityDescriptorToSecurityDescriptorW(
+            rights.as_ptr(),
+            Authorization::SDDL_REVISION_1,
+            &raw mut made.0,
+            ptr::null_mut(),
+        )
+    })?;
+    let what = Security::DACL_SECURITY_INFORMATION;
+    // SAFETY: the path ends with a zero, and `made` has what the call above stored.
+    done(unsafe { Security::SetFileSecurityW(path.as_ptr(), what, made.0) })
 }
 
 /// Renames a file, which fails where the new name exists.

@@ -15,6 +15,7 @@ use windows_sys::Win32::Storage::FileSystem::{
 use super::calls::{self, joined};
 use super::error::{is_unsupported, number};
 use super::name::patiently;
+pub(crate) use super::rights::open_to_others;
 use crate::model::range::ByteRange;
 pub(crate) use crate::os::absent::{begin_write_back, writer_of};
 pub(crate) use crate::os::terms::{Access, Identity, Kind};
@@ -110,14 +111,14 @@ impl Facts {
         let written = told.ftLastWriteTime;
         let since_1601 = joined(written.dwHighDateTime, written.dwLowDateTime);
         let since_1601 = Duration::from_nanos(since_1601.saturating_mul(100));
+        // Of the long one, file systems other than ReFS use the lower half alone.
+        let short = joined(told.nFileIndexHigh, told.nFileIndexLow);
+        let inode = calls::long_id(file).map_or(short, folded);
         Ok(Self {
             kind,
             len_bytes,
             disk_bytes: calls::allocated_bytes(file).unwrap_or(len_bytes),
-            identity: Identity {
-                device: told.dwVolumeSerialNumber.into(),
-                inode: joined(told.nFileIndexHigh, told.nFileIndexLow),
-            },
+            identity: Identity { device: told.dwVolumeSerialNumber.into(), inode },
             names: told.nNumberOfLinks.into(),
             modified: SystemTime::UNIX_EPOCH + since_1601.saturating_sub(BEFORE_1970),
         })
@@ -206,6 +207,12 @@ impl Facts {
     }
 }
 
+/// The 64 bits that stand for a number of 128: where the upper half is zero, the lower one.
+fn folded(id: [u8; 16]) -> u64 {
+    let id = u128::from_le_bytes(id);
+    (id >> 64) as u64 ^ id as u64
+}
+
 /// Opens what is at `path` without asking to read it, which may not be allowed.
 fn looked_at(path: &Path, flags: u32) -> io::Result<Facts> {
     let mut options = OpenOptions::new();
@@ -284,4 +291,28 @@ pub(crate) fn has_hole(file: &File, range: ByteRange) -> bool {
     let is_sparse = |found: fs::Metadata| found.file_attributes() & FILE_ATTRIBUTE_SPARSE_FILE != 0;
     file.metadata().is_ok_and(is_sparse)
         && calls::has_unallocated(file, range.start(), range.end()).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_id_that_is_short_stays_and_both_halves_of_another_count() {
+        let id =
+            |high: u64, low: u64| folded((u128::from(high) << 64 | u128::from(low)).to_le_bytes());
+        assert_eq!(id(0, 7 << 48 | 5), 7 << 48 | 5);
+        assert_ne!(id(1, 5), id(2, 5));
+        assert_ne!(id(1, 5), id(1, 6));
+    }
+
+    #[test]
+    fn the_long_id_of_a_file_with_a_short_one_is_the_same_number() {
+        let file = tempfile::tempfile().unwrap();
+        let told = calls::information(&file).unwrap();
+        let Ok(long) = calls::long_id(&file) else { return };
+        if long[8..].iter().all(|byte| *byte == 0) {
+            assert_eq!(folded(long), joined(told.nFileIndexHigh, told.nFileIndexLow));
+        }
+    }
 }

@@ -11,6 +11,8 @@ pub(crate) mod name;
 pub(crate) mod process;
 #[cfg(feature = "proxy")]
 pub(crate) mod proxy;
+mod rights;
+pub(crate) mod routes;
 pub(crate) mod space;
 #[cfg(test)]
 pub(crate) mod testing;

@@ -1,6 +1,7 @@
 //! macOS, where it differs from Linux.
 
 mod files;
+mod routes;
 mod space;
 
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 pub(crate) use self::files::{lists_locks, umask};
 #[cfg(test)]
 pub(crate) use self::files::{make_fifo, unwritable};
+pub(crate) use self::routes::{is_change, routes_socket};
 pub(crate) use self::space::{FileSystem, reserve};
 
 pub(crate) use crate::os::absent::{

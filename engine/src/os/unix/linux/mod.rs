@@ -2,6 +2,7 @@
 
 mod files;
 mod locks;
+mod routes;
 mod space;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ pub(crate) use self::files::{
 #[cfg(test)]
 pub(crate) use self::files::{make_fifo, unwritable};
 pub(crate) use self::locks::{holder, lists_locks};
+pub(crate) use self::routes::{is_change, routes_socket};
 pub(crate) use self::space::{FileSystem, reserve};
 use super::clock::read;
 

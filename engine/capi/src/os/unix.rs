@@ -1,5 +1,6 @@
-//! Which signals the engine's threads take: none of the program's.
+//! Linux, macOS and their kin.
 //!
+//! The engine's threads take no signals of the program.
 //! A thread has the mask of the one that made it, so the mask is set while an
 //! engine is made, whose threads make all others. Two reasons: handlers of the
 //! program do not run on stacks that it does not know; and a server that hangs
@@ -7,7 +8,10 @@
 //! once with `writev`, which has no MSG_NOSIGNAL, and rely on a program that
 //! ignores SIGPIPE, which those of C do not.
 
+use std::ffi::OsStr;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use libc::{SIG_SETMASK, sigset_t};
 
@@ -21,6 +25,16 @@ const FAULTS: [libc::c_int; 7] = [
     libc::SIGSYS,
     libc::SIGTRAP,
 ];
+
+/// The path that a program gave as these bytes: any are one.
+pub(crate) fn path_of(bytes: &[u8]) -> Option<&Path> {
+    Some(Path::new(OsStr::from_bytes(bytes)))
+}
+
+/// The bytes of a path as a program is given it.
+pub(crate) fn bytes_of(path: &Path) -> Vec<u8> {
+    path.as_os_str().as_bytes().to_vec()
+}
 
 /// Runs `make` with all other signals blocked on this thread.
 pub(crate) fn blocked<T>(make: impl FnOnce() -> T) -> T {
