@@ -15,7 +15,7 @@ use crate::drive::{Curfew, Outcome};
 use crate::exit::{self, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
-use crate::render::{View, escape, to_stdout};
+use crate::render::{View, Voice, escape, to_stdout};
 use crate::request::Request;
 
 /// How long the speed is averaged over.
@@ -51,6 +51,10 @@ impl Requests for FilmRequests {
         }
         Ok(download)
     }
+
+    fn allows(&self, url: &Url) -> bool {
+        matches!(url.scheme(), "http" | "https") && self.request.allow(url.as_str()).is_ok()
+    }
 }
 
 /// Downloads the film, or lists what there is of it.
@@ -67,6 +71,7 @@ pub(crate) async fn run(
         Ok(url) => url,
         Err(error) => return Outcome::Failed(Failure::usage(error.to_string())),
     };
+    let started = Instant::now();
     if plan.film.list || plan.dry_run {
         let listed = tokio::select! {
             listed = haul_film::read_manifest(&*requests, &url) => listed,
@@ -74,7 +79,11 @@ pub(crate) async fn run(
         };
         return match listed {
             Ok(film) => {
-                to_stdout(&lines(&table(&film)));
+                let rows = table(&film);
+                to_stdout(&match plan.voice {
+                    Voice::Json => vec![json(id, started.elapsed(), &rows)],
+                    _ => lines(&rows),
+                });
                 Outcome::Planned
             }
             Err(error) => Outcome::Failed(failure(error)),
@@ -84,7 +93,7 @@ pub(crate) async fn run(
         Ok(options) => options,
         Err(failure) => return Outcome::Failed(failure),
     };
-    let (monitor, started) = (FilmMonitor::default(), Instant::now());
+    let monitor = FilmMonitor::default();
     let mut speed = Speed::default();
     let mut tick = tokio::time::interval(view.interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -206,6 +215,10 @@ fn failure(error: FilmError) -> Failure {
         }
         FilmError::Exists(_) => Failure::new(exit::LOCAL, exit::OUTPUT_EXISTS, text)
             .hint("choose another name with -o FILE, or --overwrite"),
+        FilmError::OtherFilm(_) | FilmError::Changed(_) => Failure::local(text).hint(
+            "choose another name with -o FILE, or remove the .film file and the .part files of \
+             that name to start over",
+        ),
         FilmError::Locked(_) => Failure::new(exit::LOCAL, exit::LOCKED, text),
         FilmError::Local { ref error, .. }
             if matches!(
@@ -222,6 +235,25 @@ fn failure(error: FilmError) -> Failure {
         }
         _ => Failure::internal(text),
     }
+}
+
+/// The answer to `--list --json`.
+fn json(id: usize, since_start: Duration, rows: &[Row]) -> String {
+    let t = (since_start.as_secs_f64() * 1e3).round() / 1e3;
+    let rendition = |row: &Row| {
+        serde_json::json!({
+            "kind": row.kind.to_string(),
+            "name": row.name,
+            "height": row.height,
+            "bits_per_second": row.bandwidth,
+            "codecs": row.codecs,
+            "language": row.language,
+            "default": row.is_default,
+        })
+    };
+    let renditions: Vec<_> = rows.iter().map(rendition).collect();
+    serde_json::json!({ "v": 1, "event": "renditions", "id": id, "t": t, "renditions": renditions })
+        .to_string()
 }
 
 /// The table of `--list`.
@@ -247,4 +279,28 @@ fn lines(rows: &[Row]) -> Vec<String> {
         cells.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
     all.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use haul_film::hls;
+
+    use super::*;
+
+    #[test]
+    fn the_list_is_a_table() {
+        let text = "#EXTM3U\n\
+                    #EXT-X-STREAM-INF:BANDWIDTH=900000,RESOLUTION=1280x720,AUDIO=\"a\"\nhigh.m3u8\n\
+                    #EXT-X-MEDIA:TYPE=AUDIO,GROUP-ID=\"a\",NAME=\"Deutsch\",LANGUAGE=\"de\",\
+                    DEFAULT=YES,URI=\"de.m3u8\"\n";
+        let film = hls::parse(text, &Url::parse("http://film.example/").unwrap()).unwrap();
+        assert_eq!(
+            lines(&table(&film)),
+            [
+                "       HEIGHT  KBIT/S  CODECS  LANG  NAME",
+                "video  720p    900",
+                "audio                          de    Deutsch (default)",
+            ]
+        );
+    }
 }

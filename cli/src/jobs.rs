@@ -293,7 +293,7 @@ impl Job<'_> {
     /// Runs the download once. The view has not been told of a failure yet.
     async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
         let Self { plan, id, view, .. } = *self;
-        if !plan.film.as_is && film::is_manifest(&self.item.urls[0]) {
+        if !plan.film.as_is && (plan.film.list || film::is_manifest(&self.item.urls[0])) {
             return self.film(curfew).await;
         }
         let download = match plan.download(self.engine, self.item) {
@@ -325,8 +325,8 @@ impl Job<'_> {
             self.width.learn(event);
             match event {
                 Event::Notice(notice) if notice.code == NoticeCode::Playlist => {
-                    is_playlist.store(!plan.film.as_is, Ordering::Relaxed);
-                    plan.film.as_is
+                    is_playlist.store(plan.takes_films(), Ordering::Relaxed);
+                    !plan.takes_films()
                 }
                 // The film takes its place.
                 Event::Completed(_) => !is_playlist.load(Ordering::Relaxed),

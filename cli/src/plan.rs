@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig};
+use haul_engine::{Connections, DownloadBuilder, Engine, EngineConfig, Existing};
 use haul_film::FilmOptions;
 
 use crate::address::{self, are_of_one_origin};
@@ -130,6 +130,12 @@ impl GetPlan {
     /// Exit 2 for flags that mean nothing for a film.
     pub(crate) fn film_options(&self, item: &Item) -> Result<FilmOptions, Failure> {
         self.output.film_options(item, &self.film, self.sink.as_ref())
+    }
+
+    /// Whether a playlist at a URL that does not say so stands for its film. Where it may have
+    /// replaced a file already, it does not: that file would be lost for nothing if the film fails.
+    pub(crate) fn takes_films(&self) -> bool {
+        !self.film.as_is && self.output.options.existing != Existing::Replace
     }
 
     /// Whether `--output` was given.

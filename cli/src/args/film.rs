@@ -11,7 +11,7 @@ pub(crate) struct FilmArgs {
     /// A URL of a playlist (HLS) or a manifest (DASH) stands for the film that it describes: its
     /// pieces are fetched and joined into one file. Pictures and sound that come apart are put
     /// together by ffmpeg, without coding anything anew.
-    #[arg(long, value_name = "QUALITY")]
+    #[arg(long, hide_short_help = true, value_name = "QUALITY")]
     pub(crate) quality: Option<Quality>,
     /// Film: take sound in this language, such as en
     #[arg(long, hide_short_help = true, value_name = "LANG")]

@@ -30,8 +30,11 @@ pub(crate) enum Record {
     Promised { track: usize, piece: String, bytes: u64 },
     /// A piece is in its track's file.
     Stored { track: usize, piece: String, offset: u64, bytes: u64, blake3: String },
-    /// A piece turned out to be of another length than was promised: what came after it is void.
-    Moved { track: usize, piece: String },
+    /// A piece turned out to be of another length than was promised, or is left out: what came
+    /// after it is void until it is recorded again at its new place.
+    Moved { track: usize, piece: String, bytes: u64 },
+    /// The directory for what ffmpeg is given is about to be created.
+    Joining,
 }
 
 /// An open checkpoint with its lock.
@@ -42,12 +45,11 @@ pub(crate) struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens or creates the checkpoint at `path` and returns what it says about this film: nothing
-    /// where it is of another one.
+    /// Opens or creates the checkpoint at `path` and returns what it says about this film.
     ///
     /// # Errors
-    /// [`FilmError::Locked`], and [`FilmError::Local`] where it is no checkpoint of ours or cannot
-    /// be used; it is left as it is then.
+    /// [`FilmError::Locked`], [`FilmError::OtherFilm`], and [`FilmError::Local`] where it is no
+    /// checkpoint of ours or cannot be used; it is left as it is then.
     pub(crate) fn open(path: PathBuf, film: &str) -> Result<(Self, Vec<Record>), FilmError> {
         let cannot = |act, error| FilmError::local(act, &path, error);
         let is_ours = match std::fs::symlink_metadata(&path) {
@@ -71,9 +73,14 @@ impl Checkpoint {
         let (records, whole_bytes) = read(&file).map_err(|error| cannot("read", error))?;
         let len_bytes = file.metadata().map_err(|error| cannot("examine", error))?.len();
         let mut records = records.into_iter();
-        let is_same = match records.next() {
-            Some(Record::HaulFilm { version, film: found }) => version == VERSION && found == film,
-            None if len_bytes == 0 => false,
+        let is_new = match records.next() {
+            Some(Record::HaulFilm { version, film: found }) if version == VERSION => {
+                if found != film {
+                    return Err(FilmError::OtherFilm(path));
+                }
+                false
+            }
+            None if len_bytes == 0 => true,
             _ => {
                 let why = io::Error::new(
                     io::ErrorKind::InvalidData,
@@ -84,11 +91,11 @@ impl Checkpoint {
         };
         let mut checkpoint = Self { file, path };
         // A line that was cut by a kill must not run into the next one.
-        checkpoint.cut(if is_same { whole_bytes } else { 0 })?;
-        if !is_same {
+        checkpoint.cut(whole_bytes)?;
+        if is_new {
             checkpoint.add(&Record::HaulFilm { version: VERSION, film: film.to_owned() })?;
         }
-        Ok((checkpoint, if is_same { records.collect() } else { Vec::new() }))
+        Ok((checkpoint, records.collect()))
     }
 
     fn cut(&mut self, len_bytes: u64) -> Result<(), FilmError> {
@@ -111,10 +118,9 @@ impl Checkpoint {
     /// # Errors
     /// [`FilmError::Local`] where it is still there.
     pub(crate) fn remove(self) -> Result<(), FilmError> {
-        let Self { file, path } = self;
-        // Some systems do not remove what is open.
-        drop(file);
-        std::fs::remove_file(&path).map_err(|error| FilmError::local("remove", &path, error))
+        // The lock is held until the name is gone.
+        std::fs::remove_file(&self.path)
+            .map_err(|error| FilmError::local("remove", &self.path, error))
     }
 }
 
@@ -178,14 +184,16 @@ mod tests {
     }
 
     #[test]
-    fn another_film_starts_over_and_a_foreign_file_is_left() {
+    fn another_film_and_a_foreign_file_are_left() {
         let (_dir, path) = scratch();
         let (mut checkpoint, _) = Checkpoint::open(path.clone(), "a").unwrap();
         checkpoint.add(&stored("m1")).unwrap();
         drop(checkpoint);
-        let (checkpoint, records) = Checkpoint::open(path.clone(), "b").unwrap();
-        assert_eq!(records, []);
-        let second = Checkpoint::open(path.clone(), "b").unwrap_err();
+        let other = Checkpoint::open(path.clone(), "b").unwrap_err();
+        assert!(matches!(other, FilmError::OtherFilm(_)), "{other}");
+        let (checkpoint, records) = Checkpoint::open(path.clone(), "a").unwrap();
+        assert_eq!(records, [stored("m1")]);
+        let second = Checkpoint::open(path.clone(), "a").unwrap_err();
         assert!(matches!(second, FilmError::Locked(_)), "{second}");
         checkpoint.remove().unwrap();
         fs::write(&path, "my own notes\n").unwrap();

@@ -51,6 +51,19 @@ pub enum FilmError {
     /// Another download has the film's checkpoint.
     #[error("another download of {} is running", .0.display())]
     Locked(PathBuf),
+    /// The checkpoint beside the output is of another film, or of other renditions of it.
+    #[error(
+        "{} is of another film, or of another quality or language of this one; nothing was changed",
+        .0.display()
+    )]
+    OtherFilm(PathBuf),
+    /// What an earlier run left are not the pieces that there are now.
+    #[error(
+        "{} holds pieces of a film that has changed since: its pieces are other ones now, or a live \
+         playlist has dropped them; nothing was changed",
+        .0.display()
+    )]
+    Changed(PathBuf),
     /// A local file cannot be used.
     #[error("cannot {act} {}: {error}", path.display())]
     Local {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
 use haul_engine::storage::MemoryStorage;
 use haul_engine::{Connections, Error, ErrorKind, Selection};
 use tokio::sync::{OnceCell, mpsc};
@@ -82,6 +83,10 @@ impl Fetcher {
         if piece.is_gap {
             return Err(PieceError::Hole("the playlist itself says that it is missing".to_owned()));
         }
+        if !self.requests.allows(&piece.url) {
+            let why = format!("its scheme, {}, is not allowed", piece.url.scheme());
+            return Err(PieceError::Hole(why));
+        }
         let key = match &piece.key {
             Some(key) => Some(self.key(key).await?),
             None => None,
@@ -92,7 +97,7 @@ impl Fetcher {
             .digest(false)
             .connections(Connections::AutoUpTo(1))
             .max_size_bytes(MAX_PIECE_BYTES)
-            .mirrors(piece.mirrors.iter().map(|url| url.as_str().to_owned()).collect())
+            .mirrors(self.allowed(&piece.mirrors))
             .store_in(Arc::new(memory.clone()));
         let options = request.options_mut();
         options.stall_timeout = options.stall_timeout.or(Some(STALL_TIMEOUT));
@@ -104,7 +109,7 @@ impl Fetcher {
         let _watched = self.watch.of(&download, false);
         if piece.key.is_none()
             && let Ok(metadata) = download.opened().await
-            && let Some(bytes) = metadata.total_bytes
+            && let Some(bytes) = metadata.total_bytes.filter(|bytes| *bytes <= MAX_PIECE_BYTES)
         {
             // The receiver is gone only when nobody wants the piece any more.
             let _ = promises.send((place.0, place.1, bytes));
@@ -139,7 +144,21 @@ impl Fetcher {
         cell.get_or_try_init(|| self.fetch_key(&key.url)).await.copied()
     }
 
+    /// The mirrors that may be requested.
+    pub(crate) fn allowed(&self, mirrors: &[Url]) -> Vec<String> {
+        let allowed = mirrors.iter().filter(|url| self.requests.allows(url));
+        allowed.map(|url| url.as_str().to_owned()).collect()
+    }
+
     async fn fetch_key(&self, url: &Url) -> Result<[u8; KEY_BYTES], PieceError> {
+        if url.scheme() == "data" {
+            return key_within(url)
+                .ok_or_else(|| PieceError::Hole("its key, a data: URL, is none".to_owned()));
+        }
+        if !self.requests.allows(url) {
+            let why = format!("the scheme of its key, {}, is not allowed", url.scheme());
+            return Err(PieceError::Hole(why));
+        }
         let of_key = |error| match judged(error) {
             PieceError::Hole(why) => PieceError::Hole(format!("its key cannot be fetched: {why}")),
             other => other,
@@ -151,6 +170,12 @@ impl Fetcher {
             PieceError::Hole(why)
         })
     }
+}
+
+/// The key in a `data:` URL (RFC 2397), which has it in base 64.
+fn key_within(url: &Url) -> Option<[u8; KEY_BYTES]> {
+    let text = url.path().split_once(";base64,")?.1;
+    base64::engine::general_purpose::STANDARD.decode(text).ok()?.try_into().ok()
 }
 
 /// A range of bytes as the engine takes it.

@@ -29,12 +29,16 @@ const AT_ONCE: usize = 16;
 /// The bytes of pieces that are in memory, arriving or waiting for their place: about as many, since
 /// a piece that arrives is taken to be as long as the longest one so far.
 const MEMORY_BYTES: u64 = 40 << 20;
-/// What a piece is taken to be, in bytes, before any has come.
-const UNKNOWN_BYTES: u64 = 1 << 20;
+/// What a piece is taken to be, in bytes, before a longer one has come: sixteen fit.
+const UNKNOWN_BYTES: u64 = 2 << 20;
 /// Adjacent ranges of a file are no more bytes than this in all, and no fewer each, where they are
 /// fetched like the pieces that they are: that is over before the engine has learnt how many
 /// connections help a single object.
 const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
+/// As many parts are joined, and files open, at most.
+const MAX_REELS: usize = 500;
+/// Reels that are one object each are fetched at the same time, so only a few may be.
+const FEW_REELS: usize = 4;
 /// How often the manifest is fetched again without a piece having come since.
 const MAX_REFRESHES: u32 = 3;
 /// How often one piece's link may be refused.
@@ -44,7 +48,7 @@ const MAX_SILENCE: Duration = Duration::from_secs(240);
 /// A live film whose playlist cannot be fetched for this long has ended badly.
 const MAX_OUTAGE: Duration = Duration::from_secs(600);
 /// So many pieces in a row, without one that came, are no film.
-const HOPELESS_HOLES: usize = 3;
+const HOPELESS_HOLES: usize = 16;
 /// How often a live playlist is fetched at most and at least.
 const POLL: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
@@ -136,7 +140,7 @@ pub async fn download(
         generation: 0,
         refreshes: 0,
         inherits_query: false,
-        longest_bytes: 0,
+        longest_bytes: UNKNOWN_BYTES,
         resumed_bytes: 0,
         fetched_bytes: 0,
         any_stored: false,
@@ -153,6 +157,8 @@ struct Reel {
     pieces: Vec<Piece>,
     form: Form,
     container: Option<Container>,
+    /// Whether it is one object that is here already.
+    is_whole: bool,
 }
 
 enum Form {
@@ -167,6 +173,8 @@ struct Disk {
     checkpoint: Checkpoint,
     /// One for each reel that is made of pieces.
     stores: Vec<Option<TrackStore>>,
+    /// What was there at the start.
+    records: Vec<Record>,
 }
 
 type Place = (usize, usize);
@@ -210,25 +218,29 @@ struct Run {
 
 impl Run {
     async fn run(&mut self) -> Result<FilmSummary, FilmError> {
-        self.split();
-        let one = self.reels.len() == 1 && matches!(self.reels[0].form, Form::Object(_));
-        if one {
-            // An ordinary download, with the engine's own partial and checkpoint.
-            self.reels[0].path.clone_from(&self.output);
-        }
-        self.open(one).await?;
-        self.fetch(one).await?;
-        self.end(one).await
+        self.split()?;
+        self.open().await?;
+        self.prove().await?;
+        self.fetch().await?;
+        self.end().await
     }
 
     /// Makes reels of the tracks.
-    fn split(&mut self) {
+    fn split(&mut self) -> Result<(), FilmError> {
         let mut found = Vec::new();
         for (track, selected) in self.selected.iter().enumerate() {
-            for pieces in reel::reels(&selected.track) {
-                let object = Object::of(&pieces).filter(|object| {
-                    selected.track.is_complete && !is_faster_apart(object, &pieces)
-                });
+            let reels = reel::reels(&selected.track);
+            if reels.len() > MAX_REELS {
+                return Err(FilmError::Unsupported(format!(
+                    "the film has {} breaks, and haul joins {MAX_REELS} parts at most",
+                    reels.len()
+                )));
+            }
+            let are_few = reels.len() <= FEW_REELS;
+            for pieces in reels {
+                let object = Object::of(&pieces)
+                    .filter(|object| are_few && !is_faster_apart(object, &pieces))
+                    .filter(|_| selected.track.is_complete);
                 let form = object.map_or(Form::Pieces, Form::Object);
                 found.push((track, selected.kind, pieces, form));
             }
@@ -241,37 +253,36 @@ impl Run {
         for (track, kind, pieces, form) in found {
             self.add_reel(track, kind, pieces, form);
         }
+        Ok(())
     }
 
     fn add_reel(&mut self, track: usize, kind: Kind, pieces: Vec<Piece>, form: Form) {
         let path = name::reel(&self.output, self.reels.len());
-        self.reels.push(Reel { track, kind, path, pieces, form, container: None });
+        self.reels.push(Reel { track, kind, path, pieces, form, container: None, is_whole: false });
     }
 
     /// Opens the checkpoint and the files of the reels, and queues what is missing.
-    async fn open(&mut self, one: bool) -> Result<(), FilmError> {
+    async fn open(&mut self) -> Result<(), FilmError> {
         self.watch.update(|progress| progress.phase = Phase::Fetching);
-        if one {
-            return self.tell_progress();
-        }
+        // Neither paths nor queries: both may hold tokens that are others in the next run. That it
+        // is the same film is proven.
+        let name = self.url.path().rsplit('/').next().unwrap_or_default();
         let mut identity = blake3::Hasher::new();
-        let mut place = self.url.clone();
-        place.set_query(None);
-        place.set_fragment(None);
-        for part in
-            [place.as_str(), ""].into_iter().chain(self.selected.iter().map(|it| it.id.as_str()))
-        {
+        for part in std::iter::once(name).chain(self.selected.iter().map(|it| it.traits.as_str())) {
             identity.update(part.as_bytes()).update(b"\n");
         }
         let film = identity.finalize().to_hex().to_string();
         let path = checkpoint::path_of(&self.output);
         let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
-        let (disk, whole) = blocking(move || open_disk(path, &film, &reels)).await?;
+        let opened = blocking(move || open_disk(path, &film, &reels)).await?;
+        let Opened { disk, whole, containers } = opened;
         let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
         let resumed: usize = disk.stores.iter().flatten().map(count).sum();
         for reel in whole {
-            // As if it had come again.
-            self.reels[reel].pieces.clear();
+            self.reels[reel].is_whole = true;
+        }
+        for (reel, container) in self.reels.iter_mut().zip(containers) {
+            reel.container = container;
         }
         self.resumed_bytes = disk.stores.iter().flatten().map(TrackStore::stored_bytes).sum();
         self.watch.update(|progress| progress.resumed = resumed);
@@ -279,6 +290,42 @@ impl Run {
         self.disk = Some(Arc::new(Mutex::new(disk)));
         self.queue_missing();
         self.tell_progress()
+    }
+
+    /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
+    /// must be the same.
+    async fn prove(&mut self) -> Result<(), FilmError> {
+        if !self.any_stored {
+            return Ok(());
+        }
+        let samples = self
+            .with_disk(|disk| {
+                let all = disk.stores.iter_mut().enumerate();
+                let samples =
+                    all.filter_map(|(reel, store)| Some((reel, store.as_mut()?.sample())));
+                let samples = samples.map(|(reel, sample)| Ok((reel, sample?)));
+                samples.collect::<Result<Vec<_>, FilmError>>()
+            })
+            .await??;
+        let (nobody, _) = mpsc::unbounded_channel();
+        for (reel, sample) in samples {
+            let Some((at, hash)) = sample else { continue };
+            let mut piece = self.reels[reel].pieces[at].clone();
+            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody).await {
+                Err(PieceError::Refused(_)) if may_inherit(&self.url, &piece.url) => {
+                    self.inherits_query = true;
+                    piece.url.set_query(self.url.query());
+                    self.fetcher.fetch(&piece, (reel, at), &nobody).await
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
+                Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
+                Err(error) => return Err(self.fatal((reel, at), error)),
+            }
+        }
+        Ok(())
     }
 
     fn lock_disk(&self) -> Option<std::sync::MutexGuard<'_, Disk>> {
@@ -330,14 +377,12 @@ impl Run {
     }
 
     /// Fetches until everything is there or given up.
-    async fn fetch(&mut self, one: bool) -> Result<(), FilmError> {
+    async fn fetch(&mut self) -> Result<(), FilmError> {
         let (promises, mut promised) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for reel in 0..self.reels.len() {
-            if matches!(self.reels[reel].form, Form::Object(_))
-                && !self.reels[reel].pieces.is_empty()
-            {
-                self.start_object(reel, one, &mut tasks)?;
+            if matches!(self.reels[reel].form, Form::Object(_)) && !self.reels[reel].is_whole {
+                self.start_object(reel, &mut tasks)?;
             }
         }
         let mut next_poll = Instant::now() + self.poll_interval();
@@ -361,6 +406,7 @@ impl Run {
             }
             tokio::select! {
                 Some((reel, at, bytes)) = promised.recv() => {
+                    self.longest_bytes = self.longest_bytes.max(bytes);
                     self.with_disk(move |disk| match &mut disk.stores[reel] {
                         Some(store) => store.promise(at, bytes, &mut disk.checkpoint),
                         None => Ok(()),
@@ -379,6 +425,13 @@ impl Run {
                 },
                 () = tokio::time::sleep_until(next_poll), if live => {
                     match self.poll_live().await {
+                        Ok(()) if self.last_came.elapsed() > MAX_OUTAGE => {
+                            return Err(FilmError::Unsupported(
+                                "the live playlist has had nothing new for ten minutes, and does \
+                                 not say that the film has ended"
+                                    .to_owned(),
+                            ));
+                        }
                         Ok(()) => outage_since = None,
                         Err(error) => {
                             let since = *outage_since.get_or_insert_with(Instant::now);
@@ -409,9 +462,8 @@ impl Run {
             Some(disk) => disk.stores.iter().flatten().map(TrackStore::held_bytes).sum(),
             None => 0,
         };
-        let each = if self.longest_bytes == 0 { UNKNOWN_BYTES } else { self.longest_bytes };
         let next = self.running.len() as u64 + 1;
-        self.running.len() < at_once && held + next * each <= MEMORY_BYTES
+        self.running.len() < at_once && held + next * self.longest_bytes <= MEMORY_BYTES
     }
 
     fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
@@ -428,28 +480,27 @@ impl Run {
         });
     }
 
-    fn start_object(
-        &mut self,
-        index: usize,
-        one: bool,
-        tasks: &mut JoinSet<Came>,
-    ) -> Result<(), FilmError> {
+    fn start_object(&mut self, index: usize, tasks: &mut JoinSet<Came>) -> Result<(), FilmError> {
         let reel = &self.reels[index];
         let Form::Object(object) = &reel.form else { return Ok(()) };
+        if !self.fetcher.requests.allows(&object.url) {
+            let why = format!("its scheme, {}, is not allowed", object.url.scheme());
+            return Err(self.fatal((index, 0), PieceError::Hole(why)));
+        }
         let connections = self.options.at_once.map_or(Connections::Auto, Connections::Fixed);
         let mut request = self
             .fetcher
             .requests
             .request(&object.url)?
-            .mirrors(object.mirrors.iter().map(|url| url.as_str().to_owned()).collect())
+            .mirrors(self.fetcher.allowed(&object.mirrors))
             .connections(connections)
             .resume(Resume::Auto)
             .digest(true)
-            .sync(self.options.sync && one)
+            .sync(false)
             .directory(".")
             .output(reel.path.clone())
             // The name of a reel is ours by the checkpoint.
-            .existing(if one { self.options.existing } else { Existing::Replace });
+            .existing(Existing::Replace);
         if let Some(range) = &object.range {
             request =
                 request.range(selection(range).map_err(|error| self.fatal((index, 0), error))?);
@@ -490,9 +541,7 @@ impl Run {
                 return Ok(());
             }
         }
-        if self.disk.is_none() {
-            return Ok(());
-        }
+        self.reels[reel].is_whole = true;
         self.with_disk(move |disk| {
             let piece = WHOLE.to_owned();
             disk.checkpoint.add(&Record::Stored { track: reel, piece, offset: 0, bytes, blake3 })
@@ -510,10 +559,8 @@ impl Run {
             Ok((bytes, container)) => self.store(place, bytes, container).await,
             Err(PieceError::Hole(why)) => {
                 self.give_up(place, why).await?;
-                if !self.any_stored
-                    && self.holes.len() >= HOPELESS_HOLES
-                    && !self.options.allow_holes
-                {
+                let is_hopeless = !self.any_stored && self.holes.len() >= HOPELESS_HOLES;
+                if is_hopeless && self.running.is_empty() && !self.options.allow_holes {
                     return Err(self.told_holes());
                 }
                 Ok(())
@@ -572,7 +619,8 @@ impl Run {
         if failed_at < self.last_came {
             self.give_up(place, error.to_string()).await?;
         } else if self.last_came.elapsed() < MAX_SILENCE {
-            self.queue.push_back(place);
+            // What comes after it may have to wait for it.
+            self.queue.push_front(place);
         } else {
             return Err(self.fatal(place, PieceError::Fatal(error)));
         }
@@ -626,6 +674,14 @@ impl Run {
         }
         let was_live = !self.selected[track].track.is_complete;
         if was_live {
+            let newest = new.track.pieces.iter().map(|piece| piece.sequence).max();
+            if newest.is_some_and(|newest| last.is_some_and(|last| newest < last)) {
+                return Err(FilmError::Unsupported(
+                    "the live playlist has started over with other numbers, so what follows cannot \
+                     be joined to what is here"
+                        .to_owned(),
+                ));
+            }
             let later = |piece: &&Piece| last.is_none_or(|last| piece.sequence > last);
             let mut added: Vec<Piece> = new.track.pieces.iter().filter(later).cloned().collect();
             // A playlist counts its breaks from its own first piece.
@@ -652,6 +708,9 @@ impl Run {
                     format!("{lost} pieces were gone from the playlist before they were seen");
                 let at = self.reels.iter().rposition(|reel| reel.track == track).unwrap_or(0);
                 self.holes.insert((at, self.reels[at].pieces.len()), why);
+            }
+            if !added.is_empty() {
+                self.last_came = Instant::now();
             }
             for piece in added {
                 self.append(track, piece)?;
@@ -685,7 +744,8 @@ impl Run {
                 if let Some(mut disk) = self.lock_disk() {
                     let disk = &mut *disk;
                     let keys = keys.unwrap_or_default();
-                    let store = TrackStore::open(path, index, keys, &[], &mut disk.checkpoint)?;
+                    let Disk { checkpoint, records, .. } = disk;
+                    let store = TrackStore::open(path, index, keys, records, checkpoint)?;
                     disk.stores.push(Some(store));
                 }
             }
@@ -768,17 +828,12 @@ impl Run {
     }
 
     /// Makes the output of the reels.
-    async fn end(&mut self, one: bool) -> Result<FilmSummary, FilmError> {
+    async fn end(&mut self) -> Result<FilmSummary, FilmError> {
         if !self.holes.is_empty() && !self.options.allow_holes {
             return Err(self.told_holes());
         }
         let holes = self.named_holes();
         let pieces = self.reels.iter().map(|reel| reel.pieces.len()).sum();
-        if one {
-            let bytes = std::fs::metadata(&self.output).map_or(0, |found| found.len());
-            let outputs = vec![self.output.clone()];
-            return Ok(self.summary(outputs, None, bytes, pieces, holes));
-        }
         let missing: Vec<Place> = self.holes.keys().copied().collect();
         let sync = self.options.sync;
         self.with_disk(move |disk| {
@@ -804,7 +859,8 @@ impl Run {
                 (selected.kind, selected.language.clone(), reels.collect())
             })
             .collect();
-        let made = join::join(&self.output, tracks, self.options.existing, sync).await?;
+        let scratch = self.scratch().await?;
+        let made = join::join(&self.output, tracks, self.options.existing, sync, scratch).await?;
         made.notes.into_iter().for_each(|note| self.watch.note(note));
         if let Some(disk) = self.disk.take()
             && let Ok(disk) = Arc::try_unwrap(disk)
@@ -817,6 +873,30 @@ impl Run {
             made.outputs.iter().filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.len());
         let bytes = bytes.sum();
         Ok(self.summary(made.outputs, made.subtitles, bytes, pieces, holes))
+    }
+
+    /// The directory for what ffmpeg is given: ours by the checkpoint, and new.
+    async fn scratch(&self) -> Result<PathBuf, FilmError> {
+        let path = name::with_suffix(&checkpoint::path_of(&self.output), ".d");
+        let directory = path.clone();
+        self.with_disk(move |disk| {
+            if disk.records.contains(&Record::Joining) {
+                let removed = std::fs::remove_dir_all(&directory);
+                match removed {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(FilmError::local("remove", &directory, error));
+                    }
+                    _ => {}
+                }
+            } else if directory.symlink_metadata().is_ok() {
+                return Err(FilmError::Exists(directory));
+            }
+            disk.checkpoint.add(&Record::Joining)?;
+            std::fs::create_dir(&directory)
+                .map_err(|error| FilmError::local("create", &directory, error))
+        })
+        .await??;
+        Ok(path)
     }
 
     fn summary(
@@ -853,26 +933,49 @@ fn is_faster_apart(object: &Object, pieces: &[Piece]) -> bool {
 /// Names a reel that is one object, in the checkpoint.
 const WHOLE: &str = "whole";
 
-/// Opens everything, and returns which reels of one object are there already.
+/// The outcome of [`open_disk`].
+struct Opened {
+    disk: Disk,
+    /// Reels of one object that are there already.
+    whole: Vec<usize>,
+    /// What the reels are, as far as their beginnings are there.
+    containers: Vec<Option<Container>>,
+}
+
+/// Opens everything.
 fn open_disk(
     path: PathBuf,
     film: &str,
     reels: &[(PathBuf, Option<Vec<String>>)],
-) -> Result<(Disk, Vec<usize>), FilmError> {
-    let (mut checkpoint, records) = Checkpoint::open(path, film)?;
-    let (mut stores, mut whole) = (Vec::new(), Vec::new());
+) -> Result<Opened, FilmError> {
+    let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    for (index, (_, keys)) in reels.iter().enumerate() {
+        // A live playlist drops pieces, and a film may be cut anew.
+        let keys: BTreeSet<&String> = keys.iter().flatten().collect();
+        let is_known = |record: &Record| match record {
+            Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
+                keys.contains(piece)
+            }
+            _ => true,
+        };
+        if !records.iter().all(is_known) {
+            return Err(FilmError::Changed(path));
+        }
+    }
+    let (mut stores, mut whole, mut containers) = (Vec::new(), Vec::new(), Vec::new());
     for (index, (path, keys)) in reels.iter().enumerate() {
         if let Some(keys) = keys {
-            let store =
-                TrackStore::open(path.clone(), index, keys.clone(), &records, &mut checkpoint)?;
+            let keys = keys.clone();
+            let mut store = TrackStore::open(path.clone(), index, keys, &records, &mut checkpoint)?;
+            let beginning = store.beginning()?;
+            containers.push(beginning.and_then(|bytes| Container::of_beginning(&bytes).ok()));
             stores.push(Some(store));
             continue;
         }
         stores.push(None);
-        let ours =
-            records.iter().any(|it| matches!(it, Record::Begun { track } if *track == index));
-        if !ours {
-            if path.exists() {
+        containers.push(None);
+        if !records.contains(&Record::Begun { track: index }) {
+            if path.symlink_metadata().is_ok() {
                 return Err(FilmError::Exists(path.clone()));
             }
             checkpoint.add(&Record::Begun { track: index })?;
@@ -892,7 +995,7 @@ fn open_disk(
             whole.push(index);
         }
     }
-    Ok((Disk { checkpoint, stores }, whole))
+    Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
 }
 
 fn hash_of(path: &Path) -> std::io::Result<String> {
@@ -929,6 +1032,12 @@ fn may_inherit(manifest: &Url, piece: &Url) -> bool {
 
 /// Whether a live film may go on after this error.
 fn may_pass(error: &FilmError) -> bool {
-    let FilmError::Request(error) = error else { return false };
-    matches!(error.kind(), ErrorKind::Network | ErrorKind::HttpStatus)
+    match error {
+        FilmError::Request(error) => {
+            matches!(error.kind(), ErrorKind::Network | ErrorKind::HttpStatus | ErrorKind::Protocol)
+        }
+        // A page of a gateway, for example.
+        FilmError::Manifest { .. } => true,
+        _ => false,
+    }
 }

@@ -17,10 +17,12 @@ use crate::container::Container;
 use crate::error::FilmError;
 use crate::film::blocking;
 use crate::model::Kind;
-use crate::name::with_suffix;
+use crate::name;
 use crate::subtitles;
 
 const FFMPEG: &str = "ffmpeg";
+/// A container costs less than it holds: an output below this part of its tracks is not whole.
+const LEAST_KEPT: u64 = 2;
 /// The last lines of what ffmpeg says that are told.
 const TOLD_LINES: usize = 3;
 
@@ -42,7 +44,7 @@ pub(crate) struct Made {
 
 type Tracks = Vec<(Kind, Option<String>, Vec<Reel>)>;
 
-/// Makes the output of these tracks, whose files are gone afterwards.
+/// Makes the output of these tracks, whose files are gone afterwards, as is the directory `scratch`.
 ///
 /// # Errors
 /// [`FilmError::Join`] where ffmpeg fails; the files of the reels are still there then.
@@ -51,7 +53,9 @@ pub(crate) async fn join(
     tracks: Tracks,
     existing: Existing,
     sync: bool,
+    scratch: PathBuf,
 ) -> Result<Made, FilmError> {
+    let scratch = Scratch { directory: scratch, count: 0 };
     let (texts, media): (Tracks, Tracks) =
         tracks.into_iter().partition(|(kind, ..)| *kind == Kind::Subtitles);
     let mut made = Made::default();
@@ -63,20 +67,30 @@ pub(crate) async fn join(
             made.outputs.push(output.to_owned());
         }
         _ if has_ffmpeg().await => {
-            with_ffmpeg(output, &media, existing, sync).await?;
+            with_ffmpeg(output, &media, existing, sync, scratch).await?;
             made.outputs.push(output.to_owned());
         }
         _ => without_ffmpeg(output, &media, existing, sync, &mut made).await?,
     }
     for (_, language, reels) in texts {
-        let language = language.map(|it| format!(".{it}")).unwrap_or_default();
+        let is_text = reels.len() == 1 && reels[0].container()? == Container::Text;
+        let end =
+            reels.first().map(Reel::container).transpose()?.map_or("vtt", Container::extension);
+        if !is_text && reels.len() > 1 {
+            let why = "the subtitles have breaks, and haul joins none: choose a film without them";
+            return Err(FilmError::Unsupported(why.to_owned()));
+        }
         // Without pictures the text is the output.
         let to = match made.outputs.first() {
-            Some(film) => with_suffix(&film.with_extension(""), &format!("{language}.vtt")),
+            Some(film) => name::beside(film, &format!("{}.{end}", name::tag(language.as_deref()))),
             None => output.to_owned(),
         };
         let path = to.clone();
-        blocking(move || write_text(&reels, &path, existing, sync)).await?;
+        blocking(move || match is_text {
+            true => write_text(&reels, &path, existing, sync),
+            false => reels.iter().try_for_each(|reel| publish(&reel.path, &path, existing, sync)),
+        })
+        .await?;
         match made.outputs.is_empty() {
             true => made.outputs.push(to),
             false => made.subtitles = Some(to),
@@ -146,6 +160,7 @@ async fn with_ffmpeg(
     media: &Tracks,
     existing: Existing,
     sync: bool,
+    mut scratch: Scratch,
 ) -> Result<(), FilmError> {
     let Some(format) = format_of(output) else {
         return Err(FilmError::Unsupported(format!(
@@ -156,23 +171,24 @@ async fn with_ffmpeg(
     };
     let kept: Vec<PathBuf> =
         media.iter().flat_map(|(_, _, reels)| reels).map(|reel| reel.path.clone()).collect();
-    let mut scratch = Scratch::default();
     let mut arguments: Vec<OsString> = Vec::new();
     let mut breaks = false;
     for (_, _, reels) in media {
         match &reels[..] {
-            [one] => arguments.extend(["-i".into(), file(&one.path)]),
+            [one] => arguments.extend(input(&one.path, one.container()?)),
             several => {
                 breaks = true;
-                let list = listed(output, several, &kept, &mut scratch).await?;
-                arguments.extend(["-f", "concat", "-safe", "0", "-i"].map(OsString::from));
+                let list = listed(several, &kept, &mut scratch).await?;
+                let concat = ["-protocol_whitelist", "file", "-f", "concat", "-safe", "0", "-i"];
+                arguments.extend(concat.map(OsString::from));
                 arguments.push(file(&list));
             }
         }
     }
     let wanted = media.iter().enumerate().flat_map(|(input, (kind, ..))| match kind {
-        Kind::Video => vec![format!("{input}:v?"), format!("{input}:a?")],
-        _ => vec![format!("{input}:a?")],
+        // Pictures may have sound with them.
+        Kind::Video => vec![format!("{input}:v"), format!("{input}:a?")],
+        _ => vec![format!("{input}:a")],
     });
     arguments.extend(wanted.flat_map(|stream| ["-map".into(), stream.into()]));
     arguments.extend(["-c", "copy"].map(OsString::from));
@@ -184,9 +200,15 @@ async fn with_ffmpeg(
         arguments.extend(["-movflags", "+faststart"].map(OsString::from));
     }
     arguments.extend(["-f".into(), format.into()]);
-    let joined = scratch.name(with_suffix(output, ".joined"));
+    let joined = scratch.name();
     arguments.push(file(&joined));
     run(arguments, &kept).await?;
+    let length = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
+    let (made, whole) = (length(&joined), kept.iter().map(|path| length(path)).sum::<u64>());
+    if made < whole / LEAST_KEPT {
+        let message = format!("ffmpeg made only {made} bytes of {whole}");
+        return Err(FilmError::Join { message, tracks: kept });
+    }
     let to = output.to_owned();
     blocking(move || {
         publish(&joined, &to, existing, sync)?;
@@ -202,18 +224,17 @@ async fn with_ffmpeg(
 /// A list of the reels of a track for ffmpeg. Those of MP4 become transport streams first, which
 /// carry the description of what follows at each break.
 async fn listed(
-    output: &Path,
     reels: &[Reel],
     kept: &[PathBuf],
     scratch: &mut Scratch,
 ) -> Result<PathBuf, FilmError> {
     let mut text = "ffconcat version 1.0\n".to_owned();
-    for (index, reel) in reels.iter().enumerate() {
+    for reel in reels {
         let mut path = reel.path.clone();
-        if reel.container()? != Container::TransportStream {
-            let number = scratch.names.len() + index;
-            let stream = scratch.name(with_suffix(output, &format!(".stream{number}")));
-            let mut arguments: Vec<OsString> = vec!["-i".into(), file(&path)];
+        let container = reel.container()?;
+        if container != Container::TransportStream {
+            let stream = scratch.name();
+            let mut arguments = input(&path, container);
             arguments.extend(["-map", "0", "-c", "copy", "-f", "mpegts"].map(OsString::from));
             arguments.push(file(&stream));
             run(arguments, kept).await?;
@@ -221,12 +242,30 @@ async fn listed(
         }
         let path =
             fs::canonicalize(&path).map_err(|error| FilmError::local("find", &path, error))?;
-        let quoted = path.to_string_lossy().replace('\'', r"'\''");
-        text.push_str(&format!("file '{quoted}'\n"));
+        let Some(name) = path.to_str().filter(|it| !it.contains(char::is_control)) else {
+            let why = format!("ffmpeg cannot be given a file of the name {}", path.display());
+            return Err(FilmError::Unsupported(why));
+        };
+        text.push_str(&format!("file '{}'\n", name.replace('\'', r"'\''")));
     }
-    let list = scratch.name(with_suffix(output, &format!(".list{}", scratch.names.len())));
+    let list = scratch.name();
     fs::write(&list, text).map_err(|error| FilmError::local("write", &list, error))?;
     Ok(list)
+}
+
+/// An input of ffmpeg, which takes it for what it is: guessing, it would follow a playlist.
+fn input(path: &Path, container: Container) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = vec!["-protocol_whitelist".into(), "file".into()];
+    let format = match container {
+        Container::TransportStream => Some("mpegts"),
+        Container::Mp4 => Some("mov"),
+        Container::WebM => Some("matroska"),
+        Container::Text => Some("webvtt"),
+        Container::PackedAudio => None,
+    };
+    arguments.extend(format.into_iter().flat_map(|format| ["-f".into(), format.into()]));
+    arguments.extend(["-i".into(), file(path)]);
+    arguments
 }
 
 /// A path as ffmpeg takes it: a name with a colon would be a protocol, and one with a dash an
@@ -240,7 +279,7 @@ fn file(path: &Path) -> OsString {
 async fn run(arguments: Vec<OsString>, kept: &[PathBuf]) -> Result<(), FilmError> {
     let failed = |message: String| FilmError::Join { message, tracks: kept.to_vec() };
     let ran = ffmpeg()
-        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-y"])
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-n"])
         .args(arguments)
         .output()
         .await
@@ -254,24 +293,24 @@ async fn run(arguments: Vec<OsString>, kept: &[PathBuf]) -> Result<(), FilmError
     Err(failed(format!("ffmpeg could not make one file ({}): {last}", ran.status)))
 }
 
-/// Files that are gone when this value is.
-#[derive(Debug, Default)]
+/// A directory that is gone with all its files when this value is.
+#[derive(Debug)]
 struct Scratch {
-    names: Vec<PathBuf>,
+    directory: PathBuf,
+    count: usize,
 }
 
 impl Scratch {
-    fn name(&mut self, path: PathBuf) -> PathBuf {
-        self.names.push(path.clone());
-        path
+    /// A new name in it.
+    fn name(&mut self) -> PathBuf {
+        self.count += 1;
+        self.directory.join(self.count.to_string())
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        for name in &self.names {
-            let _ = fs::remove_file(name);
-        }
+        let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -288,7 +327,11 @@ async fn without_ffmpeg(
         && reels.len() > 1
         && reels.iter().map(is_stream).collect::<Result<Vec<_>, _>>()?.into_iter().all(|it| it)
     {
-        let (from, to) = (reels.clone(), output.with_extension("ts"));
+        let to = match fits(Container::TransportStream, output) {
+            true => output.to_owned(),
+            false => name::beside(output, ".ts"),
+        };
+        let from = reels.clone();
         made.outputs.push(to.clone());
         blocking(move || {
             append(&from)?;
@@ -302,12 +345,12 @@ async fn without_ffmpeg(
         return Ok(());
     }
     for (kind, language, reels) in media {
-        let language = language.as_ref().map(|it| format!(".{it}")).unwrap_or_default();
+        let language = name::tag(language.as_deref());
         for (index, reel) in reels.iter().enumerate() {
             let number = if reels.len() > 1 { format!(".{}", index + 1) } else { String::new() };
             let end = reel.container()?.extension();
             let name = format!(".{kind}{language}{number}.{end}");
-            let (from, to) = (reel.path.clone(), with_suffix(&output.with_extension(""), &name));
+            let (from, to) = (reel.path.clone(), name::beside(output, &name));
             made.outputs.push(to.clone());
             blocking(move || publish(&from, &to, existing, sync)).await?;
         }
@@ -363,6 +406,8 @@ fn publish(from: &Path, to: &Path, existing: Existing, sync: bool) -> Result<(),
     }
     if existing == Existing::Replace {
         fs::rename(from, to).map_err(cannot)?;
+        // A kill between the two steps below leaves two names of one file, which renaming keeps.
+        let _ = fs::remove_file(from);
     } else {
         match fs::hard_link(from, to) {
             Ok(()) => fs::remove_file(from).map_err(cannot)?,

@@ -46,7 +46,8 @@ pub(crate) fn output(
         let made = std::fs::create_dir_all(directory);
         made.map_err(|error| FilmError::local("create the directory", directory, error))?;
     }
-    if !output.exists() {
+    // A link that leads nowhere is there, too.
+    if output.symlink_metadata().is_err() {
         return Ok(output);
     }
     match options.existing {
@@ -56,6 +57,32 @@ pub(crate) fn output(
     }
 }
 
+/// A name beside the output for something that belongs to it: one that is free.
+pub(crate) fn beside(output: &Path, suffix: &str) -> PathBuf {
+    let known =
+        ["mp4", "m4v", "m4a", "mov", "mkv", "webm", "ts", "m2ts", "mts", "aac", "mp3", "ac3"];
+    let extension = output.extension().map(|it| it.to_string_lossy().to_ascii_lowercase());
+    let stem = match extension.is_some_and(|it| known.contains(&it.as_str())) {
+        true => output.with_extension(""),
+        false => output.to_owned(),
+    };
+    let path = with_suffix(&stem, suffix);
+    if path.symlink_metadata().is_err() { path } else { numbered(&path) }
+}
+
+/// A language tag (RFC 5646) of a server as a part of a name, with a dot before it; nothing where it
+/// is none.
+pub(crate) fn tag(language: Option<&str>) -> String {
+    let is_tag = |tag: &&str| {
+        tag.len() <= 35 && tag.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
+    };
+    language
+        .filter(is_tag)
+        .filter(|it| !it.is_empty())
+        .map(|it| format!(".{it}"))
+        .unwrap_or_default()
+}
+
 /// The first name of its kind that is free.
 fn numbered(output: &Path) -> PathBuf {
     let stem = output.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -63,7 +90,7 @@ fn numbered(output: &Path) -> PathBuf {
     let extension = extension.unwrap_or_default();
     (1_u64..)
         .map(|number| output.with_file_name(format!("{stem} ({number}){extension}")))
-        .find(|path| !path.exists())
+        .find(|path| path.symlink_metadata().is_err())
         .unwrap_or_else(|| output.to_owned())
 }
 
@@ -181,6 +208,14 @@ fn extension_in(url: &Url) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_language_tag_is_no_part_of_a_name() {
+        assert_eq!(tag(Some("pt-BR")), ".pt-BR");
+        for none in [None, Some(""), Some("x/../y"), Some("a\nb"), Some(&*"e".repeat(36))] {
+            assert_eq!(tag(none), "", "{none:?}");
+        }
+    }
 
     #[test]
     fn films_are_named_by_what_says_most() {

@@ -13,7 +13,7 @@ use crate::model::{Film, Kind, ManifestError, Rendition, Source, Track};
 use crate::{dash, hls};
 
 /// No manifest is longer, in bytes: a film of ten hours in pieces of two seconds takes 4 MiB.
-const MAX_MANIFEST_BYTES: usize = 64 << 20;
+const MAX_MANIFEST_BYTES: usize = 16 << 20;
 
 /// Makes the requests of a film: the caller decides what they carry.
 pub trait Requests: Send + Sync {
@@ -23,6 +23,12 @@ pub trait Requests: Send + Sync {
     /// # Errors
     /// Where this URL must not be requested.
     fn request(&self, url: &Url) -> Result<DownloadBuilder, Error>;
+
+    /// Whether this URL may be requested at all. What a manifest names may be of another scheme.
+    fn allows(&self, url: &Url) -> bool {
+        let _ = url;
+        true
+    }
 }
 
 /// A rendition that was chosen, with its pieces.
@@ -31,6 +37,8 @@ pub(crate) struct Selected {
     pub(crate) id: String,
     pub(crate) kind: Kind,
     pub(crate) language: Option<String>,
+    /// What tells it from other renditions of the film, and stays the same where links change.
+    pub(crate) traits: String,
     /// Where its own playlist is, if it has one.
     pub(crate) playlist: Option<Url>,
     pub(crate) track: Track,
@@ -41,6 +49,10 @@ pub(crate) struct Selected {
 /// # Errors
 /// When it cannot be fetched or understood.
 pub async fn read_manifest(requests: &dyn Requests, url: &Url) -> Result<Film, FilmError> {
+    if !requests.allows(url) {
+        let why = format!("its scheme, {}, is not allowed", url.scheme());
+        return Err(FilmError::manifest(url, ManifestError::whole(why)));
+    }
     let memory = MemoryStorage::new(MAX_MANIFEST_BYTES);
     let download = requests
         .request(url)?
@@ -123,15 +135,23 @@ pub(crate) async fn select_again(
 ) -> Result<Vec<Selected>, FilmError> {
     let film = read_manifest(requests, url).await?;
     let find = |old: &Selected| {
-        film.renditions.iter().find(|new| new.kind == old.kind && new.id == old.id).ok_or_else(
-            || {
-                let why = format!("the {} `{}` is not in it any more", old.kind, old.id);
-                FilmError::manifest(url, ManifestError::whole(why))
-            },
-        )
+        let of_kind = || film.renditions.iter().filter(|new| new.kind == old.kind);
+        // Where a token is part of a path, everything is called otherwise.
+        let found = of_kind()
+            .find(|new| new.id == old.id)
+            .or_else(|| of_kind().find(|new| traits(new) == old.traits));
+        found.ok_or_else(|| {
+            let why = format!("the {} that was chosen is not in it any more", old.kind);
+            FilmError::manifest(url, ManifestError::whole(why))
+        })
     };
     let chosen = before.iter().map(find).collect::<Result<Vec<_>, _>>()?;
     load(requests, &chosen).await
+}
+
+fn traits(rendition: &Rendition) -> String {
+    let Rendition { kind, resolution, bandwidth, language, name, .. } = rendition;
+    format!("{kind} {resolution:?} {bandwidth:?} {language:?} {name:?}")
 }
 
 async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Selected>, FilmError> {
@@ -146,6 +166,7 @@ async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Sele
             id: rendition.id.clone(),
             kind: rendition.kind,
             language: rendition.language.clone(),
+            traits: traits(rendition),
             playlist,
             track,
         });

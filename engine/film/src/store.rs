@@ -26,7 +26,9 @@ pub(crate) fn key_of(piece: &Piece) -> String {
         Some(Range { start, end }) => format!("@{start}-{end}"),
         None => String::new(),
     };
-    format!("{role}{}{range}", piece.sequence)
+    // A new number for other content is told by this in most films, and by proof in all.
+    let lasts = piece.duration.as_millis();
+    format!("{role}{}+{lasts}{range}", piece.sequence)
 }
 
 /// The file of a track that is being filled.
@@ -104,18 +106,21 @@ impl TrackStore {
                         self.lens[*index] = Some(*bytes);
                     }
                 }
+                // No piece is empty.
+                Record::Stored { bytes: 0, .. } => {}
                 Record::Stored { piece, offset, bytes, blake3, .. } => {
                     if let Some(index) = places.get(piece.as_str()) {
                         self.lens[*index] = Some(*bytes);
                         hashes.insert(*index, (*offset, blake3.as_str()));
                     }
                 }
-                Record::Moved { piece, .. } => {
+                Record::Moved { piece, bytes, .. } => {
                     if let Some(index) = places.get(piece.as_str()) {
+                        self.lens[*index] = Some(*bytes);
                         hashes.split_off(index);
                     }
                 }
-                Record::HaulFilm { .. } | Record::Begun { .. } => {}
+                Record::HaulFilm { .. } | Record::Begun { .. } | Record::Joining => {}
             }
         }
         self.advance();
@@ -167,6 +172,30 @@ impl TrackStore {
     /// Whether a piece is there, in the file or in memory.
     pub(crate) fn has(&self, index: usize) -> bool {
         self.stored[index] || self.held.contains_key(&index)
+    }
+
+    /// A piece of media that is in the file, with its hash: the last but one, since the last may be
+    /// short.
+    pub(crate) fn sample(&mut self) -> Result<Option<(usize, String)>, FilmError> {
+        let stored: Vec<usize> = (0..self.keys.len())
+            .filter(|index| self.stored[*index] && self.keys[*index].starts_with('m'))
+            .collect();
+        let Some(&index) = stored.get(stored.len().saturating_sub(2)) else { return Ok(None) };
+        let (offset, bytes) = (self.offsets[index], self.lens[index].unwrap_or(0));
+        Ok(self.hash(offset, bytes)?.map(|hash| (index, hash)))
+    }
+
+    /// The first bytes, where they are there.
+    pub(crate) fn beginning(&mut self) -> Result<Option<Vec<u8>>, FilmError> {
+        if !self.stored.first().is_some_and(|stored| *stored) {
+            return Ok(None);
+        }
+        let mut beginning = Vec::new();
+        self.file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| io::Read::take(&mut self.file, 4096).read_to_end(&mut beginning))
+            .map_err(|error| FilmError::local("read", &self.path, error))?;
+        Ok(Some(beginning))
     }
 
     /// The bytes in the file.
@@ -227,7 +256,7 @@ impl TrackStore {
         checkpoint: &mut Checkpoint,
     ) -> Result<(), FilmError> {
         let piece = self.keys[index].clone();
-        checkpoint.add(&Record::Moved { track: self.track, piece })?;
+        checkpoint.add(&Record::Moved { track: self.track, piece, bytes: len })?;
         let is_longer = self.lens[index].is_some_and(|promised| len > promised);
         let mut later: Vec<(usize, u64)> = (index + 1..self.keys.len())
             .filter(|later| self.stored[*later])
@@ -251,7 +280,7 @@ impl TrackStore {
         Ok(())
     }
 
-    /// Leaves a piece out for good.
+    /// Leaves a piece out of the file; it is as missing as before.
     ///
     /// # Errors
     /// [`FilmError::Local`].
@@ -260,7 +289,11 @@ impl TrackStore {
         index: usize,
         checkpoint: &mut Checkpoint,
     ) -> Result<(), FilmError> {
-        self.take(index, Vec::new(), checkpoint)
+        match self.lens[index] {
+            Some(0) => Ok(()),
+            Some(_) => self.shift(index, 0, checkpoint),
+            None => self.promise(index, 0, checkpoint),
+        }
     }
 
     fn advance(&mut self) {
@@ -320,7 +353,7 @@ impl TrackStore {
 impl Record {
     fn is_of(&self, wanted: usize) -> bool {
         match self {
-            Self::HaulFilm { .. } => false,
+            Self::HaulFilm { .. } | Self::Joining => false,
             Self::Begun { track }
             | Self::Promised { track, .. }
             | Self::Stored { track, .. }
@@ -411,6 +444,24 @@ mod tests {
             store.finish(false).unwrap();
             assert_eq!(fs::read(scratch.part()).unwrap(), whole(4), "{promised}");
         }
+    }
+
+    #[test]
+    fn what_is_left_out_is_still_missing_later() {
+        let scratch = Scratch::new();
+        let (mut store, mut checkpoint) = scratch.open(3);
+        store.promise(1, 7, &mut checkpoint).unwrap();
+        store.take(0, piece(0), &mut checkpoint).unwrap();
+        store.take(2, piece(2), &mut checkpoint).unwrap();
+        store.leave_out(1, &mut checkpoint).unwrap();
+        store.finish(false).unwrap();
+        assert_eq!(fs::read(scratch.part()).unwrap(), [piece(0), piece(2)].concat());
+        drop((store, checkpoint));
+        let (mut store, mut checkpoint) = scratch.open(3);
+        assert_eq!([0, 1, 2].map(|it| store.has(it)), [true, false, true]);
+        store.take(1, piece(1), &mut checkpoint).unwrap();
+        store.finish(false).unwrap();
+        assert_eq!(fs::read(scratch.part()).unwrap(), whole(3));
     }
 
     #[test]
