@@ -2,8 +2,8 @@
 //!
 //! A playlist is read in one pass, line by line. There are two kinds: a master playlist lists
 //! renditions, each with a playlist of its own, and a media playlist lists pieces. The first tag
-//! that only one kind may have decides between them. [`Master`] and [`Media`] collect the result;
-//! [`Scope`] holds the state they share, which is the base of relative URIs and the variables.
+//! that only one kind may have decides between them. `Master` and `Media` collect the result;
+//! `Scope` holds the state they share, which is the base of relative URIs and the variables.
 //!
 //! The reader tolerates deviations that leave the meaning intact: blanks around lines, values and
 //! commas, missing quotes, unknown tags and attributes. It refuses anything that could change
@@ -14,7 +14,7 @@
 //!
 //! A playlist comes from a stranger, so its cost in memory is bounded. Otherwise, a playlist of a
 //! few megabytes could repeat a long key URI or a variable for each of its pieces. See
-//! [`MAX_PIECES`], [`MAX_URL_BYTES`] and [`MAX_EXPANDED_BYTES`].
+//! `MAX_PIECES`, `MAX_URL_BYTES` and `MAX_EXPANDED_BYTES`.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

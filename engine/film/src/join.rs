@@ -279,7 +279,7 @@ fn file(path: &Path) -> OsString {
 async fn run(arguments: Vec<OsString>, kept: &[PathBuf]) -> Result<(), FilmError> {
     let failed = |message: String| FilmError::Join { message, tracks: kept.to_vec() };
     let ran = ffmpeg()
-        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-xerror", "-n"])
+        .args(["-nostdin", "-hide_banner", "-loglevel", "error", "-n"])
         .args(arguments)
         .output()
         .await
