@@ -103,7 +103,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             early = curfew.reached() => {
-                let kept = monitor.progress().bytes;
+                let kept = monitor.progress().kept_bytes;
                 return curfew.outcome(&early, Some(kept), id, view);
             }
             ended = &mut download => break ended,

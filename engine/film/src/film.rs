@@ -354,18 +354,19 @@ impl Run {
     }
 
     fn tell_progress(&self) -> Result<(), FilmError> {
-        let (mut pieces, mut done, mut bytes) = (0, 0, 0);
+        let (mut pieces, mut done, mut bytes, mut kept) = (0, 0, 0, 0);
         if let Some(disk) = self.lock_disk() {
             for store in disk.stores.iter().flatten() {
                 pieces += store.count();
                 done += (0..store.count()).filter(|it| store.has(*it)).count();
                 bytes += store.stored_bytes() + store.held_bytes();
+                kept += store.stored_bytes();
             }
         }
         let is_live = self.is_live();
         self.watch.update(|progress| {
             (progress.pieces, progress.done, progress.is_live) = (pieces, done, is_live);
-            progress.bytes = bytes;
+            (progress.bytes, progress.kept_bytes) = (bytes, kept);
             let each = bytes.checked_div(done as u64).filter(|_| !is_live);
             progress.total_bytes = each.map(|each| each * pieces as u64);
         });

@@ -32,6 +32,8 @@ pub struct FilmProgress {
     pub resumed: usize,
     /// Bytes received, with those of an earlier run and of pieces that are not whole yet.
     pub bytes: u64,
+    /// Those of them that the next run need not fetch if this one ends now.
+    pub kept_bytes: u64,
     /// The size in bytes that the film will have: an estimate by its pieces so far. `None` before
     /// the first of them, and while the film is live.
     pub total_bytes: Option<u64>,
@@ -57,6 +59,7 @@ impl FilmMonitor {
             progress.bytes += one.bytes;
             progress.connections += one.connections;
             if running.is_whole_reel {
+                progress.kept_bytes += one.bytes;
                 let of_pieces = progress.total_bytes.filter(|_| progress.pieces > 0);
                 progress.total_bytes = match (one.total_bytes, progress.pieces) {
                     (Some(bytes), 0) => Some(progress.total_bytes.unwrap_or(0) + bytes),
