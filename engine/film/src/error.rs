@@ -33,7 +33,7 @@ pub enum FilmError {
     #[error("piece {} of the {}: {error}", piece.place, piece.kind)]
     Piece {
         /// Which one.
-        piece: PieceName,
+        piece: Box<PieceName>,
         /// Why.
         error: haul_engine::Error,
     },

@@ -1,28 +1,36 @@
-//! Downloading a film: which pieces are fetched when, and what becomes of those that do not come.
+//! Downloading a film: which pieces are fetched when.
+//!
+//! A [`Run`] opens what an earlier one left (`opening`), fetches what is missing, deals with what came
+//! and what did not (`arrivals`), fetches manifests again where links expire or a live film goes on
+//! (`live`), and makes the output (`ending`).
+
+mod arrivals;
+mod ending;
+mod live;
+mod opening;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haul_engine::{Connections, Error, ErrorKind, Existing, Resume, Summary};
+use haul_engine::{Connections, Error, Existing, Resume, Summary};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
-use crate::checkpoint::{self, Checkpoint, Record};
+use self::opening::Disk;
 use crate::choice::Wanted;
 use crate::container::Container;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
-use crate::join::{self, Reel as JoinReel};
-use crate::model::{Kind, Piece, Role};
+use crate::model::{Kind, Piece};
 use crate::name;
-use crate::reel::{self, Next, Object, Splitter};
+use crate::reel::{self, Object, Splitter};
 use crate::source::{self, Requests, Selected};
 use crate::store::{TrackStore, key_of};
-use crate::watch::{FilmMonitor, Phase, Watch};
+use crate::watch::{FilmMonitor, Watch};
 
 /// How many pieces are fetched at once where nobody chose.
 const AT_ONCE: usize = 16;
@@ -39,18 +47,6 @@ const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
 const MAX_REELS: usize = 500;
 /// Reels that are one object each are fetched at the same time, so only a few may be.
 const FEW_REELS: usize = 4;
-/// How often the manifest is fetched again without a piece having come since.
-const MAX_REFRESHES: u32 = 3;
-/// How often one piece's link may be refused.
-const MAX_REFUSALS: u32 = 3;
-/// How long the network may be away.
-const MAX_SILENCE: Duration = Duration::from_secs(240);
-/// A live film whose playlist cannot be fetched for this long has ended badly.
-const MAX_OUTAGE: Duration = Duration::from_secs(600);
-/// So many pieces in a row, without one that came, are no film.
-const HOPELESS_HOLES: usize = 16;
-/// How often a live playlist is fetched at most and at least.
-const POLL: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
 /// How a film is downloaded.
 #[derive(Debug, Clone)]
@@ -168,15 +164,6 @@ enum Form {
     Pieces,
 }
 
-/// What is written while pieces arrive.
-struct Disk {
-    checkpoint: Checkpoint,
-    /// One for each reel that is made of pieces.
-    stores: Vec<Option<TrackStore>>,
-    /// What was there at the start.
-    records: Vec<Record>,
-}
-
 type Place = (usize, usize);
 
 enum Came {
@@ -259,77 +246,6 @@ impl Run {
     fn add_reel(&mut self, track: usize, kind: Kind, pieces: Vec<Piece>, form: Form) {
         let path = name::reel(&self.output, self.reels.len());
         self.reels.push(Reel { track, kind, path, pieces, form, container: None, is_whole: false });
-    }
-
-    /// Opens the checkpoint and the files of the reels, and queues what is missing.
-    async fn open(&mut self) -> Result<(), FilmError> {
-        self.watch.update(|progress| progress.phase = Phase::Fetching);
-        // Neither paths nor queries: both may hold tokens that are others in the next run. That it
-        // is the same film is proven.
-        let name = self.url.path().rsplit('/').next().unwrap_or_default();
-        let mut identity = blake3::Hasher::new();
-        for part in std::iter::once(name).chain(self.selected.iter().map(|it| it.traits.as_str())) {
-            identity.update(part.as_bytes()).update(b"\n");
-        }
-        let film = identity.finalize().to_hex().to_string();
-        let path = checkpoint::path_of(&self.output);
-        let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
-        let opened = blocking(move || open_disk(path, &film, &reels)).await?;
-        let Opened { disk, whole, containers } = opened;
-        let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
-        let resumed: usize = disk.stores.iter().flatten().map(count).sum();
-        for reel in whole {
-            self.reels[reel].is_whole = true;
-        }
-        for (reel, container) in self.reels.iter_mut().zip(containers) {
-            reel.container = container;
-        }
-        self.resumed_bytes = disk.stores.iter().flatten().map(TrackStore::stored_bytes).sum();
-        self.watch.update(|progress| progress.resumed = resumed);
-        self.any_stored = resumed > 0;
-        self.disk = Some(Arc::new(Mutex::new(disk)));
-        self.queue_missing();
-        self.tell_progress()
-    }
-
-    /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
-    /// must be the same.
-    async fn prove(&mut self) -> Result<(), FilmError> {
-        if !self.any_stored {
-            return Ok(());
-        }
-        let samples = self
-            .with_disk(|disk| {
-                let all = disk.stores.iter_mut().enumerate();
-                let samples =
-                    all.filter_map(|(reel, store)| Some((reel, store.as_mut()?.sample())));
-                let samples = samples.map(|(reel, sample)| Ok((reel, sample?)));
-                samples.collect::<Result<Vec<_>, FilmError>>()
-            })
-            .await??;
-        let (nobody, _) = mpsc::unbounded_channel();
-        for (reel, sample) in samples {
-            let Some((at, hash)) = sample else { continue };
-            let mut piece = self.reels[reel].pieces[at].clone();
-            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody).await {
-                Err(PieceError::Refused(_)) if may_inherit(&self.url, &piece.url) => {
-                    self.inherits_query = true;
-                    piece.url.set_query(self.url.query());
-                    self.fetcher.fetch(&piece, (reel, at), &nobody).await
-                }
-                outcome => outcome,
-            };
-            match outcome {
-                Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
-                Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
-                Err(error) => return Err(self.fatal((reel, at), error)),
-            }
-        }
-        Ok(())
-    }
-
-    fn lock_disk(&self) -> Option<std::sync::MutexGuard<'_, Disk>> {
-        self.disk.as_ref().map(|disk| disk.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Queues all that is neither there nor under way nor given up, in the order in which a viewer
@@ -425,32 +341,11 @@ impl Run {
                     }
                 },
                 () = tokio::time::sleep_until(next_poll), if live => {
-                    match self.poll_live().await {
-                        Ok(()) if self.last_came.elapsed() > MAX_OUTAGE => {
-                            return Err(FilmError::Unsupported(
-                                "the live playlist has had nothing new for ten minutes, and does \
-                                 not say that the film has ended"
-                                    .to_owned(),
-                            ));
-                        }
-                        Ok(()) => outage_since = None,
-                        Err(error) => {
-                            let since = *outage_since.get_or_insert_with(Instant::now);
-                            if !may_pass(&error) || since.elapsed() > MAX_OUTAGE {
-                                return Err(error);
-                            }
-                        }
-                    }
+                    self.poll(&mut outage_since).await?;
                     next_poll = Instant::now() + self.poll_interval();
                 }
             }
         }
-    }
-
-    fn poll_interval(&self) -> Duration {
-        let target = self.selected.iter().filter_map(|it| it.track.target_duration).min();
-        let [least, most] = POLL;
-        (target.unwrap_or(Duration::from_secs(4)) / 2).clamp(least, most)
     }
 
     /// Whether another piece fits into memory, and among those that are under way.
@@ -516,267 +411,6 @@ impl Run {
         Ok(())
     }
 
-    async fn object_came(
-        &mut self,
-        reel: usize,
-        outcome: Result<Box<Summary>, Error>,
-    ) -> Result<(), FilmError> {
-        let blake3 = match outcome {
-            Ok(summary) => {
-                self.fetched_bytes += summary.fetched_bytes;
-                self.resumed_bytes += summary.resumed_bytes;
-                summary.blake3_hex().unwrap_or_default()
-            }
-            Err(error) => return Err(self.fatal((reel, 0), PieceError::Fatal(error))),
-        };
-        let path = self.reels[reel].path.clone();
-        let (container, bytes) = blocking(move || examine(&path)).await?;
-        match container {
-            Ok(container) => self.reels[reel].container = Some(container),
-            Err(why) => {
-                // It has its name already, and is not what it should be.
-                let path = self.reels[reel].path.clone();
-                let removed = std::fs::remove_file(&path);
-                removed.map_err(|error| FilmError::local("remove", &path, error))?;
-                self.holes.insert((reel, 0), why);
-                return Ok(());
-            }
-        }
-        self.reels[reel].is_whole = true;
-        self.with_disk(move |disk| {
-            let piece = WHOLE.to_owned();
-            disk.checkpoint.add(&Record::Stored { track: reel, piece, offset: 0, bytes, blake3 })
-        })
-        .await?
-    }
-
-    async fn piece_came(
-        &mut self,
-        place: Place,
-        generation: u64,
-        outcome: Result<(Vec<u8>, Container), PieceError>,
-    ) -> Result<(), FilmError> {
-        match outcome {
-            Ok((bytes, container)) => self.store(place, bytes, container).await,
-            Err(PieceError::Hole(why)) => {
-                self.give_up(place, why).await?;
-                let is_hopeless = !self.any_stored && self.holes.len() >= HOPELESS_HOLES;
-                if is_hopeless && self.running.is_empty() && !self.options.allow_holes {
-                    return Err(self.told_holes());
-                }
-                Ok(())
-            }
-            // There is a newer manifest than the one that this link is from.
-            Err(PieceError::Refused(_)) if generation < self.generation => {
-                self.queue.push_front(place);
-                Ok(())
-            }
-            Err(PieceError::Refused(error)) => self.refused(place, error).await,
-            Err(PieceError::Fatal(error)) if error.kind() == ErrorKind::Network => {
-                self.failed(place, error).await
-            }
-            Err(fatal) => Err(self.fatal(place, fatal)),
-        }
-    }
-
-    async fn store(
-        &mut self,
-        place: Place,
-        bytes: Vec<u8>,
-        container: Container,
-    ) -> Result<(), FilmError> {
-        let (reel, at) = place;
-        let expected = *self.reels[reel].container.get_or_insert(container);
-        if expected != container {
-            let why = format!("is {}, and other pieces are {}", container.name(), expected.name());
-            return self.give_up(place, why).await;
-        }
-        self.longest_bytes = self.longest_bytes.max(bytes.len() as u64);
-        self.fetched_bytes += bytes.len() as u64;
-        (self.refreshes, self.any_stored, self.last_came) = (0, true, Instant::now());
-        self.with_disk(move |disk| match &mut disk.stores[reel] {
-            Some(store) => store.take(at, bytes, &mut disk.checkpoint),
-            None => Ok(()),
-        })
-        .await?
-    }
-
-    /// Notes a hole. What comes after it takes its place for now, so that it need not wait in memory
-    /// and be lost at the end; if the piece comes in a later run, room is made for it.
-    async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
-        self.holes.insert(place, why);
-        let (reel, at) = place;
-        self.with_disk(move |disk| match &mut disk.stores[reel] {
-            Some(store) => store.promise(at, 0, &mut disk.checkpoint),
-            None => Ok(()),
-        })
-        .await?
-    }
-
-    /// The network failed one piece, after its retries. While others come it is the piece's own
-    /// fault; and where nothing comes, the network may come back.
-    async fn failed(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
-        let failed_at = *self.failures.entry(place).or_insert_with(Instant::now);
-        if failed_at < self.last_came {
-            self.give_up(place, error.to_string()).await?;
-        } else if self.last_came.elapsed() < MAX_SILENCE {
-            // What comes after it may have to wait for it.
-            self.queue.push_front(place);
-        } else {
-            return Err(self.fatal(place, PieceError::Fatal(error)));
-        }
-        Ok(())
-    }
-
-    /// A link does not work any more: other links are had, once for all pieces.
-    async fn refused(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
-        let refusals = self.refusals.entry(place).or_default();
-        *refusals += 1;
-        if *refusals > MAX_REFUSALS {
-            return self.give_up(place, error.to_string()).await;
-        }
-        self.queue.push_front(place);
-        self.generation += 1;
-        if !self.inherits_query && may_inherit(&self.url, &self.reels[place.0].pieces[place.1].url)
-        {
-            self.inherits_query = true;
-            return Ok(());
-        }
-        self.refreshes += 1;
-        if self.refreshes > MAX_REFRESHES {
-            return Err(self.fatal(place, PieceError::Refused(error)));
-        }
-        self.watch.note("links have expired: the manifest is fetched again".to_owned());
-        let again =
-            source::select_again(&*self.fetcher.requests, &self.url, &self.selected).await?;
-        for (track, new) in again.into_iter().enumerate() {
-            self.renew(track, new)?;
-        }
-        Ok(())
-    }
-
-    /// Takes the links of a manifest that was fetched again, and the pieces that are new in it.
-    fn renew(&mut self, track: usize, new: Selected) -> Result<(), FilmError> {
-        let mut links: BTreeMap<String, &Piece> = BTreeMap::new();
-        for piece in &new.track.pieces {
-            links.insert(key_of(piece), piece);
-        }
-        let last = self.reels.iter().filter(|reel| reel.track == track);
-        let last = last.flat_map(|reel| &reel.pieces).filter(|piece| piece.role == Role::Media);
-        let last = last.map(|piece| piece.sequence).max();
-        for reel in self.reels.iter_mut().filter(|reel| reel.track == track) {
-            for piece in &mut reel.pieces {
-                if let Some(found) = links.get(&key_of(piece)) {
-                    piece.url.clone_from(&found.url);
-                    piece.mirrors.clone_from(&found.mirrors);
-                    piece.key.clone_from(&found.key);
-                }
-            }
-        }
-        let was_live = !self.selected[track].track.is_complete;
-        if was_live {
-            let newest = new.track.pieces.iter().map(|piece| piece.sequence).max();
-            if newest.is_some_and(|newest| last.is_some_and(|last| newest < last)) {
-                return Err(FilmError::Unsupported(
-                    "the live playlist has started over with other numbers, so what follows cannot \
-                     be joined to what is here"
-                        .to_owned(),
-                ));
-            }
-            let later = |piece: &&Piece| last.is_none_or(|last| piece.sequence > last);
-            let mut added: Vec<Piece> = new.track.pieces.iter().filter(later).cloned().collect();
-            // A playlist counts its breaks from its own first piece.
-            let known = self.reels.iter().rev().find(|reel| reel.track == track);
-            let known = known.and_then(|reel| reel.pieces.last()).map_or(0, |piece| piece.part);
-            let same = new.track.pieces.iter().find(|piece| Some(piece.sequence) == last);
-            let follows =
-                added.first().is_some_and(|it| last.is_none_or(|last| it.sequence == last + 1));
-            let (from, to) = match same {
-                Some(same) => (same.part, known),
-                None if follows => (0, known),
-                // What is between is lost, and with it whether it ended in a break.
-                None => (added.first().map_or(0, |piece| piece.part), known.saturating_add(1)),
-            };
-            for piece in &mut added {
-                piece.part = (piece.part - from.min(piece.part)).saturating_add(to);
-            }
-            let lost = match (last, added.iter().find(|piece| piece.role == Role::Media)) {
-                (Some(last), Some(first)) => first.sequence.saturating_sub(last + 1),
-                _ => 0,
-            };
-            if lost > 0 {
-                let why =
-                    format!("{lost} pieces were gone from the playlist before they were seen");
-                let at = self.reels.iter().rposition(|reel| reel.track == track).unwrap_or(0);
-                self.holes.insert((at, self.reels[at].pieces.len()), why);
-            }
-            if !added.is_empty() {
-                self.last_came = Instant::now();
-            }
-            for piece in added {
-                self.append(track, piece)?;
-            }
-        }
-        self.selected[track] = new;
-        Ok(())
-    }
-
-    fn append(&mut self, track: usize, piece: Piece) -> Result<(), FilmError> {
-        let kind = self.selected[track].kind;
-        match self.splitters[track].next(&piece) {
-            Next::Continue => {
-                let Some(index) = self.reels.iter().rposition(|reel| reel.track == track) else {
-                    return Ok(());
-                };
-                if let Some(mut disk) = self.lock_disk()
-                    && let Some(store) = &mut disk.stores[index]
-                {
-                    store.extend([key_of(&piece)]);
-                }
-                self.reels[index].pieces.push(piece);
-            }
-            Next::Begin(init) => {
-                let pieces: Vec<Piece> =
-                    init.into_iter().map(|init| *init).chain([piece]).collect();
-                self.add_reel(track, kind, pieces, Form::Pieces);
-                let Some(reel) = self.reels.last() else { return Ok(()) };
-                let (path, keys) = reel.to_open();
-                let index = self.reels.len() - 1;
-                if let Some(mut disk) = self.lock_disk() {
-                    let disk = &mut *disk;
-                    let keys = keys.unwrap_or_default();
-                    let Disk { checkpoint, records, .. } = disk;
-                    let store = TrackStore::open(path, index, keys, records, checkpoint)?;
-                    disk.stores.push(Some(store));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn poll_live(&mut self) -> Result<(), FilmError> {
-        for track in 0..self.selected.len() {
-            if self.selected[track].track.is_complete {
-                continue;
-            }
-            let before = &self.selected[track];
-            let new = match &before.playlist {
-                Some(url) => {
-                    let track = source::playlist(&*self.fetcher.requests, url).await?;
-                    Selected { track, ..before.clone() }
-                }
-                None => {
-                    let requests = &*self.fetcher.requests;
-                    let mut all = source::select_again(requests, &self.url, &self.selected).await?;
-                    all.swap_remove(track)
-                }
-            };
-            self.renew(track, new)?;
-        }
-        self.queue_missing();
-        self.tell_progress()
-    }
-
     fn name_of(&self, (reel, at): Place) -> PieceName {
         let reel = &self.reels[reel];
         let before: usize = self
@@ -797,7 +431,7 @@ impl Run {
         let piece = self.name_of(place);
         match error {
             PieceError::Refused(error) | PieceError::Fatal(error) => {
-                FilmError::Piece { piece, error }
+                FilmError::Piece { piece: Box::new(piece), error }
             }
             PieceError::Hole(why) => {
                 FilmError::Holes { holes: vec![Hole { piece, why }], pieces: 1 }
@@ -816,100 +450,6 @@ impl Run {
     fn told_holes(&self) -> FilmError {
         let pieces = self.reels.iter().map(|reel| reel.pieces.len()).sum();
         FilmError::Holes { holes: self.named_holes(), pieces }
-    }
-
-    async fn with_disk<T: Send + 'static>(
-        &self,
-        act: impl FnOnce(&mut Disk) -> T + Send + 'static,
-    ) -> Result<T, FilmError> {
-        let Some(disk) = self.disk.clone() else {
-            return Err(FilmError::Unsupported("nothing is open".to_owned()));
-        };
-        blocking(move || Ok(act(&mut disk.lock().unwrap_or_else(PoisonError::into_inner)))).await
-    }
-
-    /// Makes the output of the reels.
-    async fn end(&mut self) -> Result<FilmSummary, FilmError> {
-        if !self.holes.is_empty() && !self.options.allow_holes {
-            return Err(self.told_holes());
-        }
-        let holes = self.named_holes();
-        let pieces = self.reels.iter().map(|reel| reel.pieces.len()).sum();
-        let missing: Vec<Place> = self.holes.keys().copied().collect();
-        let sync = self.options.sync;
-        self.with_disk(move |disk| {
-            for (reel, at) in missing {
-                if let Some(store) = &mut disk.stores[reel]
-                    && at < store.count()
-                {
-                    store.leave_out(at, &mut disk.checkpoint)?;
-                }
-            }
-            disk.stores.iter_mut().flatten().try_for_each(|store| store.finish(sync))
-        })
-        .await??;
-        self.watch.update(|progress| progress.phase = Phase::Joining);
-        let tracks: Vec<(Kind, Option<String>, Vec<JoinReel>)> = self
-            .selected
-            .iter()
-            .enumerate()
-            .map(|(track, selected)| {
-                let reels = self.reels.iter().filter(|reel| reel.track == track);
-                let reels = reels
-                    .map(|reel| JoinReel { path: reel.path.clone(), container: reel.container });
-                (selected.kind, selected.language.clone(), reels.collect())
-            })
-            .collect();
-        let scratch = self.scratch().await?;
-        let made = join::join(&self.output, tracks, self.options.existing, sync, scratch).await?;
-        made.notes.into_iter().for_each(|note| self.watch.note(note));
-        if let Some(disk) = self.disk.take()
-            && let Ok(disk) = Arc::try_unwrap(disk)
-        {
-            let disk = disk.into_inner().unwrap_or_else(PoisonError::into_inner);
-            drop(disk.stores);
-            disk.checkpoint.remove()?;
-        }
-        let bytes =
-            made.outputs.iter().filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.len());
-        let bytes = bytes.sum();
-        Ok(self.summary(made.outputs, made.subtitles, bytes, pieces, holes))
-    }
-
-    /// The directory for what ffmpeg is given: ours by the checkpoint, and new.
-    async fn scratch(&self) -> Result<PathBuf, FilmError> {
-        let path = name::with_suffix(&checkpoint::path_of(&self.output), ".d");
-        let directory = path.clone();
-        self.with_disk(move |disk| {
-            if disk.records.contains(&Record::Joining) {
-                let removed = std::fs::remove_dir_all(&directory);
-                match removed {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(FilmError::local("remove", &directory, error));
-                    }
-                    _ => {}
-                }
-            } else if directory.symlink_metadata().is_ok() {
-                return Err(FilmError::Exists(directory));
-            }
-            disk.checkpoint.add(&Record::Joining)?;
-            std::fs::create_dir(&directory)
-                .map_err(|error| FilmError::local("create", &directory, error))
-        })
-        .await??;
-        Ok(path)
-    }
-
-    fn summary(
-        &self,
-        outputs: Vec<PathBuf>,
-        subtitles: Option<PathBuf>,
-        bytes: u64,
-        pieces: usize,
-        holes: Vec<Hole>,
-    ) -> FilmSummary {
-        let (fetched_bytes, resumed_bytes) = (self.fetched_bytes, self.resumed_bytes);
-        FilmSummary { outputs, subtitles, bytes, fetched_bytes, resumed_bytes, pieces, holes }
     }
 }
 
@@ -931,92 +471,6 @@ fn is_faster_apart(object: &Object, pieces: &[Piece]) -> bool {
     bytes <= most && bytes >= each * count && pieces.len() >= AT_ONCE / 2
 }
 
-/// Names a reel that is one object, in the checkpoint.
-const WHOLE: &str = "whole";
-
-/// The outcome of [`open_disk`].
-struct Opened {
-    disk: Disk,
-    /// Reels of one object that are there already.
-    whole: Vec<usize>,
-    /// What the reels are, as far as their beginnings are there.
-    containers: Vec<Option<Container>>,
-}
-
-/// Opens everything.
-fn open_disk(
-    path: PathBuf,
-    film: &str,
-    reels: &[(PathBuf, Option<Vec<String>>)],
-) -> Result<Opened, FilmError> {
-    let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
-    for (index, (_, keys)) in reels.iter().enumerate() {
-        // A live playlist drops pieces, and a film may be cut anew.
-        let keys: BTreeSet<&String> = keys.iter().flatten().collect();
-        let is_known = |record: &Record| match record {
-            Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
-                keys.contains(piece)
-            }
-            _ => true,
-        };
-        if !records.iter().all(is_known) {
-            return Err(FilmError::Changed(path));
-        }
-    }
-    let (mut stores, mut whole, mut containers) = (Vec::new(), Vec::new(), Vec::new());
-    for (index, (path, keys)) in reels.iter().enumerate() {
-        if let Some(keys) = keys {
-            let keys = keys.clone();
-            let mut store = TrackStore::open(path.clone(), index, keys, &records, &mut checkpoint)?;
-            let beginning = store.beginning()?;
-            containers.push(beginning.and_then(|bytes| Container::of_beginning(&bytes).ok()));
-            stores.push(Some(store));
-            continue;
-        }
-        stores.push(None);
-        containers.push(None);
-        if !records.contains(&Record::Begun { track: index }) {
-            if path.symlink_metadata().is_ok() {
-                return Err(FilmError::Exists(path.clone()));
-            }
-            checkpoint.add(&Record::Begun { track: index })?;
-        }
-        let recorded = records.iter().rev().find_map(|record| match record {
-            Record::Stored { track, piece, bytes, blake3, .. }
-                if *track == index && piece == WHOLE =>
-            {
-                Some((*bytes, blake3))
-            }
-            _ => None,
-        });
-        if let Some((bytes, blake3)) = recorded
-            && std::fs::metadata(path).is_ok_and(|found| found.len() == bytes)
-            && hash_of(path).is_ok_and(|found| found == *blake3)
-        {
-            whole.push(index);
-        }
-    }
-    Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
-}
-
-fn hash_of(path: &Path) -> std::io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
-    Ok(hasher.finalize().to_hex().to_string())
-}
-
-/// What the file of a reel is, and its length.
-fn examine(path: &Path) -> Result<(Result<Container, String>, u64), FilmError> {
-    let look = || {
-        let mut beginning = Vec::new();
-        let file = std::fs::File::open(path)?;
-        let bytes = file.metadata()?.len();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4096), &mut beginning)?;
-        Ok((Container::of_beginning(&beginning), bytes))
-    };
-    look().map_err(|error| FilmError::local("read", path, error))
-}
-
 /// Runs what blocks on a thread for that.
 pub(crate) async fn blocking<T: Send + 'static>(
     act: impl FnOnce() -> Result<T, FilmError> + Send + 'static,
@@ -1029,16 +483,4 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// a secret.
 fn may_inherit(manifest: &Url, piece: &Url) -> bool {
     manifest.query().is_some() && piece.query().is_none() && manifest.origin() == piece.origin()
-}
-
-/// Whether a live film may go on after this error.
-fn may_pass(error: &FilmError) -> bool {
-    match error {
-        FilmError::Request(error) => {
-            matches!(error.kind(), ErrorKind::Network | ErrorKind::HttpStatus | ErrorKind::Protocol)
-        }
-        // A page of a gateway, for example.
-        FilmError::Manifest { .. } => true,
-        _ => false,
-    }
 }

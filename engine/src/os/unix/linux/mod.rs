@@ -19,6 +19,12 @@ pub(crate) use self::routes::{is_change, routes_socket};
 pub(crate) use self::space::{FileSystem, reserve};
 use super::clock::read;
 
+/// The proxies that are set beside the environment: none.
+#[cfg(feature = "proxy")]
+pub(crate) fn proxy_settings() -> Option<crate::os::terms::ProxySettings> {
+    None
+}
+
 /// How long the machine has slept since it was started.
 pub(crate) fn slept() -> Duration {
     // In this order, the time between the two reads never makes the difference too small.

@@ -1,0 +1,181 @@
+//! Opening what an earlier run left of a film, and showing that it is of the same film.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc;
+
+use super::{Reel, Run, blocking, may_inherit};
+use crate::checkpoint::{self, Checkpoint, Record};
+use crate::container::Container;
+use crate::error::FilmError;
+use crate::fetch::PieceError;
+use crate::store::TrackStore;
+use crate::watch::Phase;
+
+/// What is written while pieces arrive.
+pub(super) struct Disk {
+    pub(super) checkpoint: Checkpoint,
+    /// One for each reel that is made of pieces.
+    pub(super) stores: Vec<Option<TrackStore>>,
+    /// What was there at the start.
+    pub(super) records: Vec<Record>,
+}
+
+/// Names a reel that is one object, in the checkpoint.
+pub(super) const WHOLE: &str = "whole";
+
+/// The outcome of [`open_disk`].
+struct Opened {
+    disk: Disk,
+    /// Reels of one object that are there already.
+    whole: Vec<usize>,
+    /// What the reels are, as far as their beginnings are there.
+    containers: Vec<Option<Container>>,
+}
+
+impl Run {
+    /// Opens the checkpoint and the files of the reels, and queues what is missing.
+    pub(super) async fn open(&mut self) -> Result<(), FilmError> {
+        self.watch.update(|progress| progress.phase = Phase::Fetching);
+        // Neither paths nor queries: both may hold tokens that are others in the next run. That it
+        // is the same film is proven.
+        let name = self.url.path().rsplit('/').next().unwrap_or_default();
+        let mut identity = blake3::Hasher::new();
+        for part in std::iter::once(name).chain(self.selected.iter().map(|it| it.traits.as_str())) {
+            identity.update(part.as_bytes()).update(b"\n");
+        }
+        let film = identity.finalize().to_hex().to_string();
+        let path = checkpoint::path_of(&self.output);
+        let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
+        let opened = blocking(move || open_disk(path, &film, &reels)).await?;
+        let Opened { disk, whole, containers } = opened;
+        let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
+        let resumed: usize = disk.stores.iter().flatten().map(count).sum();
+        for reel in whole {
+            self.reels[reel].is_whole = true;
+        }
+        for (reel, container) in self.reels.iter_mut().zip(containers) {
+            reel.container = container;
+        }
+        self.resumed_bytes = disk.stores.iter().flatten().map(TrackStore::stored_bytes).sum();
+        self.watch.update(|progress| progress.resumed = resumed);
+        self.any_stored = resumed > 0;
+        self.disk = Some(Arc::new(Mutex::new(disk)));
+        self.queue_missing();
+        self.tell_progress()
+    }
+
+    /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
+    /// must be the same.
+    pub(super) async fn prove(&mut self) -> Result<(), FilmError> {
+        if !self.any_stored {
+            return Ok(());
+        }
+        let samples = self
+            .with_disk(|disk| {
+                let all = disk.stores.iter_mut().enumerate();
+                let samples =
+                    all.filter_map(|(reel, store)| Some((reel, store.as_mut()?.sample())));
+                let samples = samples.map(|(reel, sample)| Ok((reel, sample?)));
+                samples.collect::<Result<Vec<_>, FilmError>>()
+            })
+            .await??;
+        let (nobody, _) = mpsc::unbounded_channel();
+        for (reel, sample) in samples {
+            let Some((at, hash)) = sample else { continue };
+            let mut piece = self.reels[reel].pieces[at].clone();
+            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody).await {
+                Err(PieceError::Refused(_)) if may_inherit(&self.url, &piece.url) => {
+                    self.inherits_query = true;
+                    piece.url.set_query(self.url.query());
+                    self.fetcher.fetch(&piece, (reel, at), &nobody).await
+                }
+                outcome => outcome,
+            };
+            match outcome {
+                Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
+                Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
+                Err(error) => return Err(self.fatal((reel, at), error)),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn lock_disk(&self) -> Option<MutexGuard<'_, Disk>> {
+        self.disk.as_ref().map(|disk| disk.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(super) async fn with_disk<T: Send + 'static>(
+        &self,
+        act: impl FnOnce(&mut Disk) -> T + Send + 'static,
+    ) -> Result<T, FilmError> {
+        let Some(disk) = self.disk.clone() else {
+            return Err(FilmError::Unsupported("nothing is open".to_owned()));
+        };
+        blocking(move || Ok(act(&mut disk.lock().unwrap_or_else(PoisonError::into_inner)))).await
+    }
+}
+
+/// Opens everything.
+fn open_disk(
+    path: PathBuf,
+    film: &str,
+    reels: &[(PathBuf, Option<Vec<String>>)],
+) -> Result<Opened, FilmError> {
+    let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    for (index, (_, keys)) in reels.iter().enumerate() {
+        // A live playlist drops pieces, and a film may be cut anew.
+        let keys: BTreeSet<&String> = keys.iter().flatten().collect();
+        let is_known = |record: &Record| match record {
+            Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
+                keys.contains(piece)
+            }
+            _ => true,
+        };
+        if !records.iter().all(is_known) {
+            return Err(FilmError::Changed(path));
+        }
+    }
+    let (mut stores, mut whole, mut containers) = (Vec::new(), Vec::new(), Vec::new());
+    for (index, (path, keys)) in reels.iter().enumerate() {
+        if let Some(keys) = keys {
+            let keys = keys.clone();
+            let mut store = TrackStore::open(path.clone(), index, keys, &records, &mut checkpoint)?;
+            let beginning = store.beginning()?;
+            containers.push(beginning.and_then(|bytes| Container::of_beginning(&bytes).ok()));
+            stores.push(Some(store));
+            continue;
+        }
+        stores.push(None);
+        containers.push(None);
+        if !records.contains(&Record::Begun { track: index }) {
+            if path.symlink_metadata().is_ok() {
+                return Err(FilmError::Exists(path.clone()));
+            }
+            checkpoint.add(&Record::Begun { track: index })?;
+        }
+        let recorded = records.iter().rev().find_map(|record| match record {
+            Record::Stored { track, piece, bytes, blake3, .. }
+                if *track == index && piece == WHOLE =>
+            {
+                Some((*bytes, blake3))
+            }
+            _ => None,
+        });
+        if let Some((bytes, blake3)) = recorded
+            && std::fs::metadata(path).is_ok_and(|found| found.len() == bytes)
+            && hash_of(path).is_ok_and(|found| found == *blake3)
+        {
+            whole.push(index);
+        }
+    }
+    Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
+}
+
+fn hash_of(path: &Path) -> std::io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    std::io::copy(&mut std::fs::File::open(path)?, &mut hasher)?;
+    Ok(hasher.finalize().to_hex().to_string())
+}
