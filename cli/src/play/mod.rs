@@ -23,6 +23,7 @@ use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
 use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, Failure};
+use crate::film;
 use crate::input::Item;
 use crate::plan::{self, GetPlan};
 use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
@@ -54,6 +55,12 @@ pub(crate) struct PlayPlan {
 /// Exit 2, as [`plan::resolve`], or when the player does not exist.
 pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
     let PlayArgs { url, port, player, open, end_when_complete, how, help: _ } = args;
+    if !how.film.as_is && film::is_manifest(&url) {
+        let url = redact_url(&url);
+        let text = format!("{url} is a film of many pieces, which haul play does not play");
+        return Err(Failure::usage(text)
+            .hint("download it with `haul URL` and play the file; --as-is serves the playlist"));
+    }
     let player: Vec<String> = match &player {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),

@@ -36,9 +36,9 @@ use crate::watch::{FilmMonitor, Watch};
 const AT_ONCE: usize = 16;
 /// The bytes of pieces that are in memory, arriving or waiting for their place: about as many, since
 /// a piece that arrives is taken to be as long as the longest one so far.
-const MEMORY_BYTES: u64 = 40 << 20;
-/// What a piece is taken to be, in bytes, before a longer one has come: sixteen fit.
-const UNKNOWN_BYTES: u64 = 2 << 20;
+const MEMORY_BYTES: u64 = 16 << 20;
+/// What a second of a piece is taken to be, in bytes, before a response has told: much for a film.
+const UNKNOWN_BYTES_PER_SECOND: u64 = 512 << 10;
 /// Adjacent ranges of a file are no more bytes than this in all, and no fewer each, where they are
 /// fetched like the pieces that they are: that is over before the engine has learnt how many
 /// connections help a single object.
@@ -136,7 +136,7 @@ pub async fn download(
         generation: 0,
         refreshes: 0,
         inherits_query: false,
-        longest_bytes: UNKNOWN_BYTES,
+        longest_bytes: None,
         resumed_bytes: 0,
         fetched_bytes: 0,
         any_stored: false,
@@ -197,7 +197,8 @@ struct Run {
     refreshes: u32,
     /// Whether the manifest's query goes to pieces that have none.
     inherits_query: bool,
-    longest_bytes: u64,
+    /// The longest piece so far, as soon as a response has told of one.
+    longest_bytes: Option<u64>,
     resumed_bytes: u64,
     fetched_bytes: u64,
     any_stored: bool,
@@ -309,9 +310,10 @@ impl Run {
                 let Some(place) = self.queue.pop_front() else { break };
                 self.start_piece(place, &promises, &mut tasks);
             }
-            // The last pieces are not left to one connection each.
+            // Neither the last pieces nor long ones, of which few fit, are left to one connection
+            // each.
             let at_once = self.options.at_once.unwrap_or(AT_ONCE);
-            if self.queue.is_empty() && !self.running.is_empty() {
+            if !self.running.is_empty() {
                 let each = (at_once / self.running.len()).max(1);
                 if each != std::mem::replace(&mut shared, each) {
                     self.watch.share(each);
@@ -323,7 +325,7 @@ impl Run {
             }
             tokio::select! {
                 Some((reel, at, bytes)) = promised.recv() => {
-                    self.longest_bytes = self.longest_bytes.max(bytes);
+                    self.longest_bytes = self.longest_bytes.max(Some(bytes));
                     self.with_disk(move |disk| match &mut disk.stores[reel] {
                         Some(store) => store.promise(at, bytes, &mut disk.checkpoint),
                         None => Ok(()),
@@ -358,8 +360,12 @@ impl Run {
             Some(disk) => disk.stores.iter().flatten().map(TrackStore::held_bytes).sum(),
             None => 0,
         };
-        let next = self.running.len() as u64 + 1;
-        self.running.len() < at_once && held + next * self.longest_bytes <= MEMORY_BYTES
+        let each = self.longest_bytes.unwrap_or_else(|| {
+            let lasts = self.queue.front().map(|(reel, at)| self.reels[*reel].pieces[*at].duration);
+            UNKNOWN_BYTES_PER_SECOND.saturating_mul(lasts.map_or(0, |it| it.as_secs()).max(1))
+        });
+        let all = (self.running.len() as u64 + 1).saturating_mul(each);
+        self.running.len() < at_once && held.saturating_add(all) <= MEMORY_BYTES
     }
 
     fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {

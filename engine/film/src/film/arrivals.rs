@@ -99,7 +99,7 @@ impl Run {
             let why = format!("is {}, and other pieces are {}", container.name(), expected.name());
             return self.give_up(place, why).await;
         }
-        self.longest_bytes = self.longest_bytes.max(bytes.len() as u64);
+        self.longest_bytes = self.longest_bytes.max(Some(bytes.len() as u64));
         self.fetched_bytes += bytes.len() as u64;
         (self.refreshes, self.any_stored, self.last_came) = (0, true, Instant::now());
         self.with_disk(move |disk| match &mut disk.stores[reel] {
