@@ -15,7 +15,7 @@ use crate::drive::{Curfew, Outcome};
 use crate::exit::{self, Failure};
 use crate::input::Item;
 use crate::plan::GetPlan;
-use crate::render::{View, Voice, escape, to_stdout};
+use crate::render::{View, Voice, escape, seconds, to_stdout};
 use crate::request::Request;
 
 /// How long the speed is averaged over.
@@ -239,7 +239,6 @@ fn failure(error: FilmError) -> Failure {
 
 /// The answer to `--list --json`.
 fn json(id: usize, since_start: Duration, rows: &[Row]) -> String {
-    let t = (since_start.as_secs_f64() * 1e3).round() / 1e3;
     let rendition = |row: &Row| {
         serde_json::json!({
             "kind": row.kind.to_string(),
@@ -252,7 +251,7 @@ fn json(id: usize, since_start: Duration, rows: &[Row]) -> String {
         })
     };
     let renditions: Vec<_> = rows.iter().map(rendition).collect();
-    serde_json::json!({ "v": 1, "event": "renditions", "id": id, "t": t, "renditions": renditions })
+    serde_json::json!({ "v": 1, "event": "renditions", "id": id, "t": seconds(since_start), "renditions": renditions })
         .to_string()
 }
 

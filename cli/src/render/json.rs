@@ -38,7 +38,7 @@ fn record(id: usize, since_start: Duration, body: &Body<'_>) -> String {
 }
 
 /// Seconds, rounded to milliseconds.
-fn seconds(time: Duration) -> f64 {
+pub(crate) fn seconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e3).round() / 1e3
 }
 

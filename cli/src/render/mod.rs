@@ -24,6 +24,7 @@ use haul_engine::{Event, Plan, Progress};
 use crate::exit::Failure;
 use crate::os;
 pub(crate) use caption::Captions;
+pub(crate) use json::seconds;
 use lines::{Detail, Lines};
 pub(crate) use lines::{file_name, validator_word};
 pub(crate) use notify::notify;

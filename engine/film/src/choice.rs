@@ -314,20 +314,8 @@ mod tests {
     use super::*;
 
     fn rendition(id: &str, kind: Kind) -> Rendition {
-        Rendition {
-            id: id.to_owned(),
-            kind,
-            bandwidth: None,
-            resolution: None,
-            codecs: None,
-            language: None,
-            name: None,
-            is_default: false,
-            group: None,
-            audio_group: None,
-            subtitles_group: None,
-            source: Source::Playlist(Url::parse("https://a.test/p.m3u8").unwrap()),
-        }
+        let playlist = Url::parse("https://a.test/p.m3u8").unwrap();
+        Rendition::new(id.to_owned(), kind, Source::Playlist(playlist))
     }
 
     fn video(id: &str, height: u32, bandwidth: u64) -> Rendition {

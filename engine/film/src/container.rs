@@ -1,6 +1,21 @@
 //! What a piece is by its bytes. A server that sends a login page, half of a piece or something else
 //! with a status of success is found out here, before anything is stored.
 
+use std::io::{self, Read as _};
+
+/// As many bytes as tell what a file is.
+const BEGINNING_BYTES: u64 = 4096;
+
+/// The first bytes of a file, as [`Container::of_beginning`] takes them.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn beginning_of(file: impl io::Read) -> io::Result<Vec<u8>> {
+    let mut beginning = Vec::new();
+    file.take(BEGINNING_BYTES).read_to_end(&mut beginning)?;
+    Ok(beginning)
+}
+
 /// How media is packed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Container {

@@ -217,7 +217,7 @@ impl Run {
     fn split(&mut self) -> Result<(), FilmError> {
         let mut found = Vec::new();
         for (track, selected) in self.selected.iter().enumerate() {
-            let reels = reel::reels(&selected.track);
+            let (reels, splitter) = reel::reels(&selected.track);
             if reels.len() > MAX_REELS {
                 return Err(FilmError::Unsupported(format!(
                     "the film has {} breaks, and haul joins {MAX_REELS} parts at most",
@@ -231,10 +231,6 @@ impl Run {
                     .filter(|_| selected.track.is_complete);
                 let form = object.map_or(Form::Pieces, Form::Object);
                 found.push((track, selected.kind, pieces, form));
-            }
-            let mut splitter = Splitter::default();
-            for piece in &selected.track.pieces {
-                let _ = splitter.next(piece);
             }
             self.splitters.push(splitter);
         }
@@ -270,7 +266,7 @@ impl Run {
         self.queue = missing.into_iter().map(|(_, place)| place).collect();
     }
 
-    fn tell_progress(&self) -> Result<(), FilmError> {
+    fn tell_progress(&self) {
         let (mut pieces, mut done, mut bytes, mut kept) = (0, 0, 0, 0);
         if let Some(disk) = self.lock_disk() {
             for store in disk.stores.iter().flatten() {
@@ -287,7 +283,6 @@ impl Run {
             let each = bytes.checked_div(done as u64).filter(|_| !is_live);
             progress.total_bytes = each.map(|each| each * pieces as u64);
         });
-        Ok(())
     }
 
     fn is_live(&self) -> bool {
@@ -335,7 +330,7 @@ impl Run {
                     Ok(Came::Piece { place, generation, outcome }) => {
                         self.running.remove(&place);
                         self.piece_came(place, generation, outcome).await?;
-                        self.tell_progress()?;
+                        self.tell_progress();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
                     Err(panic) => {

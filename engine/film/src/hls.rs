@@ -694,7 +694,7 @@ impl Media {
             target_duration: self.target_duration,
         };
         Ok(Film {
-            renditions: vec![rendition("video".to_owned(), Kind::Video, Source::Track(track))],
+            renditions: vec![Rendition::new("video".to_owned(), Kind::Video, Source::Track(track))],
         })
     }
 }
@@ -765,7 +765,7 @@ impl Master {
             name: attributes.text("NAME"),
             is_default: attributes.get("DEFAULT") == Some("YES"),
             group: Some(group.to_owned()),
-            ..rendition(id, kind, source)
+            ..Rendition::new(id, kind, source)
         });
         Ok(())
     }
@@ -823,7 +823,7 @@ fn variant(attributes: &Attributes<'_>) -> Result<Rendition, ManifestError> {
         name: attributes.text("NAME"),
         audio_group: attributes.text("AUDIO"),
         subtitles_group: attributes.text("SUBTITLES"),
-        ..rendition(String::new(), kind, Source::WithinVideo)
+        ..Rendition::new(String::new(), kind, Source::WithinVideo)
     })
 }
 
@@ -842,24 +842,6 @@ fn is_sound_alone(codecs: &str) -> bool {
         && codecs
             .split(',')
             .all(|codec| is_one_of(codec, &SOUND) || is_one_of(codec, &["stpp", "wvtt"]))
-}
-
-/// A rendition with all optional properties left out.
-fn rendition(id: String, kind: Kind, source: Source) -> Rendition {
-    Rendition {
-        id,
-        kind,
-        bandwidth: None,
-        resolution: None,
-        codecs: None,
-        language: None,
-        name: None,
-        is_default: false,
-        group: None,
-        audio_group: None,
-        subtitles_group: None,
-        source,
-    }
 }
 
 /// An id that stays the same across fetches. The query is left out because it often holds a token

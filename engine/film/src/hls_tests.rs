@@ -487,7 +487,7 @@ fn a_master_playlist_names_renditions_in_its_order() {
     let audio = |name: &str| Rendition {
         group: Some("aac".to_owned()),
         name: Some(name.to_owned()),
-        ..rendition(String::new(), Kind::Audio, Source::WithinVideo)
+        ..Rendition::new(String::new(), Kind::Audio, Source::WithinVideo)
     };
     let expected = [
         Rendition {
@@ -513,7 +513,7 @@ fn a_master_playlist_names_renditions_in_its_order() {
             name: Some("Français".to_owned()),
             language: Some("fr".to_owned()),
             group: Some("subs".to_owned()),
-            ..rendition(id("subtitles", "fr.m3u8"), Kind::Subtitles, playlist("fr.m3u8"))
+            ..Rendition::new(id("subtitles", "fr.m3u8"), Kind::Subtitles, playlist("fr.m3u8"))
         },
         Rendition {
             bandwidth: Some(1_280_000),
@@ -521,11 +521,11 @@ fn a_master_playlist_names_renditions_in_its_order() {
             codecs: Some("avc1.4d401e,mp4a.40.2".to_owned()),
             audio_group: Some("aac".to_owned()),
             subtitles_group: Some("subs".to_owned()),
-            ..rendition(id("video", "low.m3u8"), Kind::Video, playlist("low.m3u8?token=x"))
+            ..Rendition::new(id("video", "low.m3u8"), Kind::Video, playlist("low.m3u8?token=x"))
         },
         Rendition {
             bandwidth: Some(2_560_000),
-            ..rendition(
+            ..Rendition::new(
                 "video https://cdn.example/high.m3u8".to_owned(),
                 Kind::Video,
                 Source::Playlist(url("https://cdn.example/high.m3u8")),
@@ -534,7 +534,7 @@ fn a_master_playlist_names_renditions_in_its_order() {
         Rendition {
             bandwidth: Some(65_000),
             codecs: Some("mp4a.40.5".to_owned()),
-            ..rendition(id("audio", "audio.m3u8"), Kind::Audio, playlist("audio.m3u8"))
+            ..Rendition::new(id("audio", "audio.m3u8"), Kind::Audio, playlist("audio.m3u8"))
         },
     ];
     assert_eq!(told, expected);

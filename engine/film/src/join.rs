@@ -6,14 +6,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use haul_engine::Existing;
 use tokio::process::Command;
 
-use crate::container::Container;
+use crate::container::{Container, beginning_of};
 use crate::error::FilmError;
 use crate::film::blocking;
 use crate::model::Kind;
@@ -104,9 +104,8 @@ impl Reel {
         if let Some(known) = self.container {
             return Ok(known);
         }
-        let mut beginning = Vec::new();
-        File::open(&self.path)
-            .and_then(|file| file.take(4096).read_to_end(&mut beginning))
+        let beginning = File::open(&self.path)
+            .and_then(beginning_of)
             .map_err(|error| FilmError::local("read", &self.path, error))?;
         Container::of_beginning(&beginning)
             .map_err(|why| FilmError::Unsupported(format!("{} {why}", self.path.display())))

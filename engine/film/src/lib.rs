@@ -32,5 +32,5 @@ mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
 pub use film::{FilmOptions, FilmSummary, download};
-pub use source::{Requests, is_manifest, read_manifest};
+pub use source::{Requests, read_manifest};
 pub use watch::{FilmMonitor, FilmProgress, Phase};

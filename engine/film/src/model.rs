@@ -56,6 +56,26 @@ pub struct Rendition {
     pub source: Source,
 }
 
+impl Rendition {
+    /// One of which nothing is known but this.
+    pub(crate) fn new(id: String, kind: Kind, source: Source) -> Self {
+        Self {
+            id,
+            kind,
+            bandwidth: None,
+            resolution: None,
+            codecs: None,
+            language: None,
+            name: None,
+            is_default: false,
+            group: None,
+            audio_group: None,
+            subtitles_group: None,
+            source,
+        }
+    }
+}
+
 /// Where the pieces of a rendition are told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {

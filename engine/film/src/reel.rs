@@ -11,8 +11,8 @@ use url::Url;
 use crate::model::{Piece, Role, Track};
 
 /// Splits the pieces of a track into reels. Each begins with the initialization that its media
-/// needs.
-pub(crate) fn reels(track: &Track) -> Vec<Vec<Piece>> {
+/// needs. The splitter goes on with the pieces that are added later.
+pub(crate) fn reels(track: &Track) -> (Vec<Vec<Piece>>, Splitter) {
     let mut reels: Vec<Vec<Piece>> = Vec::new();
     let mut splitter = Splitter::default();
     for piece in &track.pieces {
@@ -29,7 +29,7 @@ pub(crate) fn reels(track: &Track) -> Vec<Vec<Piece>> {
             }
         }
     }
-    reels
+    (reels, splitter)
 }
 
 /// Decides for one piece after the other where it belongs.
@@ -128,7 +128,7 @@ mod tests {
     fn names(pieces: Vec<Piece>) -> Vec<Vec<String>> {
         let track = Track { pieces, is_complete: true, target_duration: None };
         let name = |piece: &Piece| piece.url.path()[1..].to_owned();
-        reels(&track).iter().map(|reel| reel.iter().map(name).collect()).collect()
+        reels(&track).0.iter().map(|reel| reel.iter().map(name).collect()).collect()
     }
 
     #[test]

@@ -79,18 +79,6 @@ pub async fn read_manifest(requests: &dyn Requests, url: &Url) -> Result<Film, F
     parse(&text, &base).map_err(|error| FilmError::manifest(url, error))
 }
 
-/// Whether a text is a manifest of one of the kinds known here, by how it begins.
-#[must_use]
-pub fn is_manifest(beginning: &[u8]) -> bool {
-    let text = beginning.strip_prefix(b"\xef\xbb\xbf").unwrap_or(beginning).trim_ascii_start();
-    text.starts_with(b"#EXTM3U") || is_mpd(text)
-}
-
-fn is_mpd(text: &[u8]) -> bool {
-    text.starts_with(b"<")
-        && text.windows(4).take(1024).any(|four| four == b"<MPD" || four == b":MPD")
-}
-
 fn parse(text: &str, base: &Url) -> Result<Film, ManifestError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.trim_start().starts_with('<') {

@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use crate::checkpoint::{Checkpoint, Record};
+use crate::container::beginning_of;
 use crate::error::FilmError;
 use crate::model::{Piece, Role};
 
@@ -190,12 +191,9 @@ impl TrackStore {
         if !self.stored.first().is_some_and(|stored| *stored) {
             return Ok(None);
         }
-        let mut beginning = Vec::new();
-        self.file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| io::Read::take(&mut self.file, 4096).read_to_end(&mut beginning))
-            .map_err(|error| FilmError::local("read", &self.path, error))?;
-        Ok(Some(beginning))
+        let beginning =
+            self.file.seek(SeekFrom::Start(0)).and_then(|_| beginning_of(&mut self.file));
+        beginning.map(Some).map_err(|error| FilmError::local("read", &self.path, error))
     }
 
     /// The bytes in the file.

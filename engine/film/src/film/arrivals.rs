@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::opening::WHOLE;
 use super::{Place, Run, blocking, may_inherit};
 use crate::checkpoint::Record;
-use crate::container::Container;
+use crate::container::{Container, beginning_of};
 use crate::error::FilmError;
 use crate::fetch::PieceError;
 use crate::source;
@@ -87,7 +87,7 @@ impl Run {
         }
     }
 
-    pub(super) async fn store(
+    async fn store(
         &mut self,
         place: Place,
         bytes: Vec<u8>,
@@ -111,7 +111,7 @@ impl Run {
 
     /// Notes a hole. What comes after it takes its place for now, so that it need not wait in memory
     /// and be lost at the end; if the piece comes in a later run, room is made for it.
-    pub(super) async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
+    async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
         self.holes.insert(place, why);
         let (reel, at) = place;
         self.with_disk(move |disk| match &mut disk.stores[reel] {
@@ -123,7 +123,7 @@ impl Run {
 
     /// The network failed one piece, after its retries. While others come it is the piece's own
     /// fault; and where nothing comes, the network may come back.
-    pub(super) async fn failed(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
+    async fn failed(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
         let failed_at = *self.failures.entry(place).or_insert_with(Instant::now);
         if failed_at < self.last_came {
             self.give_up(place, error.to_string()).await?;
@@ -137,7 +137,7 @@ impl Run {
     }
 
     /// A link does not work any more: other links are had, once for all pieces.
-    pub(super) async fn refused(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
+    async fn refused(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
         let refusals = self.refusals.entry(place).or_default();
         *refusals += 1;
         if *refusals > MAX_REFUSALS {
@@ -167,11 +167,9 @@ impl Run {
 /// What the file of a reel is, and its length.
 fn examine(path: &Path) -> Result<(Result<Container, String>, u64), FilmError> {
     let look = || {
-        let mut beginning = Vec::new();
         let file = std::fs::File::open(path)?;
         let bytes = file.metadata()?.len();
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4096), &mut beginning)?;
-        Ok((Container::of_beginning(&beginning), bytes))
+        Ok((Container::of_beginning(&beginning_of(file)?), bytes))
     };
     look().map_err(|error| FilmError::local("read", path, error))
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 
 use super::{FilmSummary, Place, Run};
 use crate::checkpoint::{self, Record};
-use crate::error::{FilmError, Hole};
+use crate::error::FilmError;
 use crate::join::{self, Reel as JoinReel};
 use crate::model::Kind;
 use crate::name;
@@ -57,11 +57,19 @@ impl Run {
         let bytes =
             made.outputs.iter().filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.len());
         let bytes = bytes.sum();
-        Ok(self.summary(made.outputs, made.subtitles, bytes, pieces, holes))
+        Ok(FilmSummary {
+            outputs: made.outputs,
+            subtitles: made.subtitles,
+            bytes,
+            fetched_bytes: self.fetched_bytes,
+            resumed_bytes: self.resumed_bytes,
+            pieces,
+            holes,
+        })
     }
 
     /// The directory for what ffmpeg is given: ours by the checkpoint, and new.
-    pub(super) async fn scratch(&self) -> Result<PathBuf, FilmError> {
+    async fn scratch(&self) -> Result<PathBuf, FilmError> {
         let path = name::with_suffix(&checkpoint::path_of(&self.output), ".d");
         let directory = path.clone();
         self.with_disk(move |disk| {
@@ -82,17 +90,5 @@ impl Run {
         })
         .await??;
         Ok(path)
-    }
-
-    pub(super) fn summary(
-        &self,
-        outputs: Vec<PathBuf>,
-        subtitles: Option<PathBuf>,
-        bytes: u64,
-        pieces: usize,
-        holes: Vec<Hole>,
-    ) -> FilmSummary {
-        let (fetched_bytes, resumed_bytes) = (self.fetched_bytes, self.resumed_bytes);
-        FilmSummary { outputs, subtitles, bytes, fetched_bytes, resumed_bytes, pieces, holes }
     }
 }

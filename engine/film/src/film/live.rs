@@ -163,7 +163,8 @@ impl Run {
             self.renew(track, new)?;
         }
         self.queue_missing();
-        self.tell_progress()
+        self.tell_progress();
+        Ok(())
     }
 
     pub(super) fn poll_interval(&self) -> Duration {

@@ -64,7 +64,8 @@ impl Run {
         self.any_stored = resumed > 0;
         self.disk = Some(Arc::new(Mutex::new(disk)));
         self.queue_missing();
-        self.tell_progress()
+        self.tell_progress();
+        Ok(())
     }
 
     /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
