@@ -117,7 +117,7 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`FilmError::Local`] where it is still there.
-    pub(crate) fn remove(self) -> Result<(), FilmError> {
+    pub(crate) fn remove(&self) -> Result<(), FilmError> {
         // The lock is held until the name is gone.
         std::fs::remove_file(&self.path)
             .map_err(|error| FilmError::local("remove", &self.path, error))

@@ -1,7 +1,6 @@
 //! The end of a film: from its reels to its output.
 
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
 
 use super::{FilmSummary, Place, Run};
 use crate::checkpoint::{self, Record};
@@ -47,13 +46,8 @@ impl Run {
         let scratch = self.scratch().await?;
         let made = join::join(&self.output, tracks, self.options.existing, sync, scratch).await?;
         made.notes.into_iter().for_each(|note| self.watch.note(note));
-        if let Some(disk) = self.disk.take()
-            && let Ok(disk) = Arc::try_unwrap(disk)
-        {
-            let disk = disk.into_inner().unwrap_or_else(PoisonError::into_inner);
-            drop(disk.stores);
-            disk.checkpoint.remove()?;
-        }
+        // The files of the pieces stay open for who still watches them.
+        self.with_disk(|disk| disk.checkpoint.remove()).await??;
         let bytes =
             made.outputs.iter().filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.len());
         let bytes = bytes.sum();

@@ -6,8 +6,8 @@ use std::time::Duration;
 use haul_engine::ErrorKind;
 use tokio::time::Instant;
 
-use super::opening::Disk;
 use super::{Form, Run};
+use crate::disk::Disk;
 use crate::error::FilmError;
 use crate::model::{Piece, Role};
 use crate::reel::Next;
