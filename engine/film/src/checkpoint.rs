@@ -33,8 +33,13 @@ pub(crate) enum Record {
     /// A piece turned out to be of another length than was promised, or is left out: what came
     /// after it is void until it is recorded again at its new place.
     Moved { track: usize, piece: String, bytes: u64 },
-    /// The directory for what ffmpeg is given is about to be created.
+    /// The directory for what ffmpeg is given is about to be created. What was announced before is
+    /// void.
     Joining,
+    /// A file is whole and is to get its final name. Both are below the output's directory.
+    Output { from: String, to: String, bytes: u64, modified_ns: u64, is_film: bool },
+    /// All files are whole, up to so many pieces, and about to get their names.
+    Publishing { holes: usize },
 }
 
 /// An open checkpoint with its lock.
@@ -113,12 +118,20 @@ impl Checkpoint {
             .map_err(|error| FilmError::local("write", &self.path, error))
     }
 
-    /// Removes it: the film is complete, or not wanted any more.
+    /// Waits until it is on the disk.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn sync(&self) -> Result<(), FilmError> {
+        self.file.sync_all().map_err(|error| FilmError::local("sync", &self.path, error))
+    }
+
+    /// Removes it: the film is complete, or not wanted any more. The lock is held until this value
+    /// is gone.
     ///
     /// # Errors
     /// [`FilmError::Local`] where it is still there.
-    pub(crate) fn remove(self) -> Result<(), FilmError> {
-        // The lock is held until the name is gone.
+    pub(crate) fn remove(&self) -> Result<(), FilmError> {
         std::fs::remove_file(&self.path)
             .map_err(|error| FilmError::local("remove", &self.path, error))
     }
@@ -196,6 +209,7 @@ mod tests {
         let second = Checkpoint::open(path.clone(), "a").unwrap_err();
         assert!(matches!(second, FilmError::Locked(_)), "{second}");
         checkpoint.remove().unwrap();
+        drop(checkpoint);
         fs::write(&path, "my own notes\n").unwrap();
         let error = Checkpoint::open(path.clone(), "a").unwrap_err();
         assert!(error.to_string().contains("another program"), "{error}");

@@ -207,7 +207,9 @@ struct Run {
 impl Run {
     async fn run(&mut self) -> Result<FilmSummary, FilmError> {
         self.split()?;
-        self.open().await?;
+        if let Some(film) = self.open().await? {
+            return Ok(film);
+        }
         self.prove().await?;
         self.fetch().await?;
         self.end().await

@@ -24,6 +24,7 @@ pub mod hls;
 mod join;
 pub mod model;
 mod name;
+mod publish;
 mod reel;
 mod source;
 mod store;

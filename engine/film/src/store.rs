@@ -121,7 +121,8 @@ impl TrackStore {
                         hashes.split_off(index);
                     }
                 }
-                Record::HaulFilm { .. } | Record::Begun { .. } | Record::Joining => {}
+                // The others say nothing about pieces.
+                _ => {}
             }
         }
         self.advance();
@@ -351,7 +352,10 @@ impl TrackStore {
 impl Record {
     fn is_of(&self, wanted: usize) -> bool {
         match self {
-            Self::HaulFilm { .. } | Self::Joining => false,
+            Self::HaulFilm { .. }
+            | Self::Joining
+            | Self::Output { .. }
+            | Self::Publishing { .. } => false,
             Self::Begun { track }
             | Self::Promised { track, .. }
             | Self::Stored { track, .. }

@@ -168,6 +168,40 @@ fn a_killed_film_goes_on_with_what_it_has() {
     );
 }
 
+/// What a kill while the film is published leaves is made by hand, since no kill could hit it: the
+/// film could not get its name, and then its name came, as it would have.
+#[test]
+fn a_film_that_was_killed_while_it_was_published_is_complete() {
+    let steps: [fn(&Sandbox); 3] = [
+        |_| {},
+        |sandbox| {
+            std::fs::hard_link(sandbox.path("big.ts.part"), sandbox.path("big.ts")).unwrap();
+        },
+        |sandbox| std::fs::rename(sandbox.path("big.ts.part"), sandbox.path("big.ts")).unwrap(),
+    ];
+    for step in steps {
+        let sandbox = Sandbox::new();
+        let in_the_way = sandbox.path("big.ts");
+        let origin = serving(move |number, _| {
+            if number == 29 {
+                std::fs::write(&in_the_way, "my own").unwrap();
+            }
+            None
+        });
+        command(&sandbox, &origin).run().expect(3);
+        assert_eq!(sandbox.files(), ["big.ts", "big.ts.film", "big.ts.part"]);
+        std::fs::remove_file(sandbox.path("big.ts")).unwrap();
+        step(&sandbox);
+        let asked = origin.requests().len();
+        let outcome = command(&sandbox, &origin).run();
+        outcome.expect(0);
+        assert_film(&sandbox, "big.ts");
+        assert_eq!(outcome.event("complete")["bytes"], film().len());
+        assert_eq!(outcome.event("complete")["fetched_bytes"], 0);
+        assert_eq!(origin.requests().len() - asked, 1, "the playlist alone is fetched");
+    }
+}
+
 #[test]
 fn a_film_that_has_changed_is_not_joined_with_what_it_was() {
     let state = Arc::new(Mutex::new((0, true)));

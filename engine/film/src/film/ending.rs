@@ -1,14 +1,14 @@
 //! The end of a film: from its reels to its output.
 
-use std::path::PathBuf;
-use std::sync::{Arc, PoisonError};
+use std::path::{Path, PathBuf};
 
 use super::{FilmSummary, Place, Run};
-use crate::checkpoint::{self, Record};
+use crate::checkpoint::Record;
 use crate::error::FilmError;
-use crate::join::{self, Reel as JoinReel};
+use crate::join::{self, Made, Reel as JoinReel};
 use crate::model::Kind;
 use crate::name;
+use crate::publish::{self, Announced};
 use crate::watch::Phase;
 
 impl Run {
@@ -33,34 +33,45 @@ impl Run {
         })
         .await??;
         self.watch.update(|progress| progress.phase = Phase::Joining);
-        let tracks: Vec<(Kind, Option<String>, Vec<JoinReel>)> = self
+        let mut tracks: Vec<(Kind, Option<String>, Vec<JoinReel>)> = self
             .selected
             .iter()
             .enumerate()
             .map(|(track, selected)| {
                 let reels = self.reels.iter().filter(|reel| reel.track == track);
+                // One that has only holes is no file that anything can be made of.
+                let reels = reels.filter(|reel| length(&reel.path) > 0);
                 let reels = reels
                     .map(|reel| JoinReel { path: reel.path.clone(), container: reel.container });
                 (selected.kind, selected.language.clone(), reels.collect())
             })
             .collect();
-        let scratch = self.scratch().await?;
-        let made = join::join(&self.output, tracks, self.options.existing, sync, scratch).await?;
-        made.notes.into_iter().for_each(|note| self.watch.note(note));
-        if let Some(disk) = self.disk.take()
-            && let Ok(disk) = Arc::try_unwrap(disk)
-        {
-            let disk = disk.into_inner().unwrap_or_else(PoisonError::into_inner);
-            drop(disk.stores);
-            disk.checkpoint.remove()?;
+        tracks.retain(|(.., reels)| !reels.is_empty());
+        if tracks.is_empty() {
+            return Err(self.told_holes());
         }
-        let bytes =
-            made.outputs.iter().filter_map(|it| std::fs::metadata(it).ok()).map(|it| it.len());
-        let bytes = bytes.sum();
+        let scratch = self.scratch().await?;
+        let Made { ready, notes, scratch } = join::join(&self.output, tracks, scratch).await?;
+        notes.into_iter().for_each(|note| self.watch.note(note));
+        let (output, existing) = (self.output.clone(), self.options.existing);
+        let (reels, missing) = (0..self.reels.len(), holes.len());
+        let announced = self
+            .with_disk(move |disk| {
+                let checkpoint = &mut disk.checkpoint;
+                let announced = publish::announce(ready, missing, sync, checkpoint)?;
+                if !publish::settle(&announced, existing, sync)? {
+                    let why = std::io::ErrorKind::NotFound.into();
+                    return Err(FilmError::local("name", &output, why));
+                }
+                drop(scratch);
+                publish::clear(&output, reels, checkpoint)?;
+                Ok(announced)
+            })
+            .await??;
         Ok(FilmSummary {
-            outputs: made.outputs,
-            subtitles: made.subtitles,
-            bytes,
+            outputs: announced.outputs(),
+            subtitles: announced.subtitles(),
+            bytes: announced.film_bytes(),
             fetched_bytes: self.fetched_bytes,
             resumed_bytes: self.resumed_bytes,
             pieces,
@@ -68,9 +79,29 @@ impl Run {
         })
     }
 
+    /// What there is to say of a film that an earlier run left whole.
+    pub(super) fn complete(&self, announced: &Announced) -> FilmSummary {
+        match announced.holes {
+            0 => {}
+            1 => self.watch.note("an earlier run wrote it without one missing piece".to_owned()),
+            holes => {
+                self.watch.note(format!("an earlier run wrote it without {holes} missing pieces"));
+            }
+        }
+        FilmSummary {
+            outputs: announced.outputs(),
+            subtitles: announced.subtitles(),
+            bytes: announced.film_bytes(),
+            fetched_bytes: 0,
+            resumed_bytes: announced.film_bytes(),
+            pieces: self.reels.iter().map(|reel| reel.pieces.len()).sum(),
+            holes: Vec::new(),
+        }
+    }
+
     /// The directory for what ffmpeg is given: ours by the checkpoint, and new.
     async fn scratch(&self) -> Result<PathBuf, FilmError> {
-        let path = name::with_suffix(&checkpoint::path_of(&self.output), ".d");
+        let path = name::scratch(&self.output);
         let directory = path.clone();
         self.with_disk(move |disk| {
             if disk.records.contains(&Record::Joining) {
@@ -91,4 +122,8 @@ impl Run {
         .await??;
         Ok(path)
     }
+}
+
+fn length(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |found| found.len())
 }

@@ -4,13 +4,15 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use haul_engine::Existing;
 use tokio::sync::mpsc;
 
-use super::{Reel, Run, blocking, may_inherit};
+use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit};
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::container::Container;
 use crate::error::FilmError;
 use crate::fetch::PieceError;
+use crate::publish::{self, Announced};
 use crate::store::TrackStore;
 use crate::watch::Phase;
 
@@ -27,6 +29,12 @@ pub(super) struct Disk {
 pub(super) const WHOLE: &str = "whole";
 
 /// The outcome of [`open_disk`].
+enum Opening {
+    /// An earlier run made the film, and was killed before it had cleared up.
+    Complete(Announced),
+    Incomplete(Opened),
+}
+
 struct Opened {
     disk: Disk,
     /// Reels of one object that are there already.
@@ -36,8 +44,9 @@ struct Opened {
 }
 
 impl Run {
-    /// Opens the checkpoint and the files of the reels, and queues what is missing.
-    pub(super) async fn open(&mut self) -> Result<(), FilmError> {
+    /// Opens the checkpoint and the files of the reels, and queues what is missing. Returns the film
+    /// where an earlier run has made it.
+    pub(super) async fn open(&mut self) -> Result<Option<FilmSummary>, FilmError> {
         self.watch.update(|progress| progress.phase = Phase::Fetching);
         // Neither paths nor queries: both may hold tokens that are others in the next run. That it
         // is the same film is proven.
@@ -47,10 +56,13 @@ impl Run {
             identity.update(part.as_bytes()).update(b"\n");
         }
         let film = identity.finalize().to_hex().to_string();
-        let path = checkpoint::path_of(&self.output);
+        let (output, options) = (self.output.clone(), self.options.clone());
         let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
-        let opened = blocking(move || open_disk(path, &film, &reels)).await?;
-        let Opened { disk, whole, containers } = opened;
+        let opened = blocking(move || open_disk(&output, &film, &reels, &options)).await?;
+        let Opened { disk, whole, containers } = match opened {
+            Opening::Complete(announced) => return Ok(Some(self.complete(&announced))),
+            Opening::Incomplete(opened) => opened,
+        };
         let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
         let resumed: usize = disk.stores.iter().flatten().map(count).sum();
         for reel in whole {
@@ -65,7 +77,7 @@ impl Run {
         self.disk = Some(Arc::new(Mutex::new(disk)));
         self.queue_missing();
         self.tell_progress();
-        Ok(())
+        Ok(None)
     }
 
     /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
@@ -121,11 +133,28 @@ impl Run {
 
 /// Opens everything.
 fn open_disk(
-    path: PathBuf,
+    output: &Path,
     film: &str,
     reels: &[(PathBuf, Option<Vec<String>>)],
-) -> Result<Opened, FilmError> {
+    options: &FilmOptions,
+) -> Result<Opening, FilmError> {
+    let path = checkpoint::path_of(output);
     let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    let directory = output.parent().unwrap_or(Path::new(""));
+    if let Some(earlier) = Announced::in_log(&records, directory)
+        && (earlier.holes == 0 || options.allow_holes)
+        && publish::settle(&earlier, options.existing, options.sync)?
+    {
+        let begun = records.iter().filter_map(|record| match record {
+            Record::Begun { track } => Some(*track),
+            _ => None,
+        });
+        publish::clear(output, begun, &checkpoint)?;
+        return Ok(Opening::Complete(earlier));
+    }
+    if options.existing != Existing::Replace && output.symlink_metadata().is_ok() {
+        return Err(FilmError::Exists(output.to_owned()));
+    }
     for (index, (_, keys)) in reels.iter().enumerate() {
         // A live playlist drops pieces, and a film may be cut anew.
         let keys: BTreeSet<&String> = keys.iter().flatten().collect();
@@ -172,7 +201,8 @@ fn open_disk(
             whole.push(index);
         }
     }
-    Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
+    let disk = Disk { checkpoint, stores, records };
+    Ok(Opening::Incomplete(Opened { disk, whole, containers }))
 }
 
 fn hash_of(path: &Path) -> std::io::Result<String> {
