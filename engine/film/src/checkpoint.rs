@@ -26,6 +26,9 @@ pub(crate) enum Record {
     HaulFilm { version: u32, film: String },
     /// The file of a track is about to be created.
     Begun { track: usize },
+    /// A track of a live film is of this rendition and begins with the piece of this number, which
+    /// its playlist may have dropped when the film goes on.
+    Live { track: usize, rendition: usize, first: u64 },
     /// The server said that a piece has so many bytes; pieces after it are placed by that.
     Promised { track: usize, piece: String, bytes: u64 },
     /// A piece is in its track's file.

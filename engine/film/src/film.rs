@@ -6,8 +6,10 @@
 
 mod arrivals;
 mod ending;
+mod links;
 mod live;
 mod opening;
+mod recorded;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -20,6 +22,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
+use self::links::{Links, Newest, ObjectLinks};
 use self::opening::Disk;
 use crate::choice::Wanted;
 use crate::container::Container;
@@ -63,6 +66,9 @@ pub struct FilmOptions {
     pub wanted: Wanted,
     /// Whether a film with missing pieces is written. Default false: it is an error.
     pub allow_holes: bool,
+    /// Whether a live film begins with the first piece that its playlist has, and not with the last
+    /// three. Default true.
+    pub live_from_start: bool,
     /// Whether the output is synced before it gets its name. Default true.
     pub sync: bool,
     /// How many pieces are fetched at once. Default 16.
@@ -77,6 +83,7 @@ impl Default for FilmOptions {
             existing: Existing::Refuse,
             wanted: Wanted::default(),
             allow_holes: false,
+            live_from_start: true,
             sync: true,
             at_once: None,
         }
@@ -115,10 +122,15 @@ pub async fn download(
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
     let watch = Arc::clone(&monitor.watch);
-    let selected = source::select(&*requests, url, &options.wanted).await?;
+    let mut selected = source::select(&*requests, url, &options.wanted).await?;
+    if !options.live_from_start {
+        selected.iter_mut().for_each(|it| live::from_now(&mut it.track));
+    }
     let output = name::output(url, options, &selected)?;
+    let links = Links::new(Arc::clone(&requests), url.clone(), &selected, Arc::clone(&watch));
     let mut run = Run {
         url: url.clone(),
+        links: Arc::new(links),
         fetcher: Arc::new(Fetcher::new(Arc::clone(&requests), Arc::clone(&watch))),
         watch,
         options: options.clone(),
@@ -134,6 +146,8 @@ pub async fn download(
         last_came: Instant::now(),
         running: BTreeSet::new(),
         generation: 0,
+        manifest: 0,
+        refused: Vec::new(),
         refreshes: 0,
         inherits_query: false,
         longest_bytes: None,
@@ -167,12 +181,24 @@ enum Form {
 type Place = (usize, usize);
 
 enum Came {
-    Piece { place: Place, generation: u64, outcome: Result<(Vec<u8>, Container), PieceError> },
-    Object { reel: usize, outcome: Result<Box<Summary>, Error> },
+    Piece {
+        place: Place,
+        generation: u64,
+        outcome: Result<(Vec<u8>, Container), PieceError>,
+    },
+    Object {
+        reel: usize,
+        outcome: Result<Box<Summary>, Error>,
+    },
+    /// A manifest with fresh links.
+    Links(Result<Newest, FilmError>),
+    /// The renditions that are live, as they are now.
+    Polled(Result<Vec<(usize, Selected)>, FilmError>),
 }
 
 struct Run {
     url: Url,
+    links: Arc<Links>,
     fetcher: Arc<Fetcher>,
     watch: Arc<Watch>,
     options: FilmOptions,
@@ -191,8 +217,13 @@ struct Run {
     failures: BTreeMap<Place, Instant>,
     /// When a piece came the last time, or the start.
     last_came: Instant,
-    /// Counts the manifests: a piece that was asked for by an older one is simply asked for again.
+    /// Counts the changes of links: a piece that was asked for by an older one is simply asked for
+    /// again.
     generation: u64,
+    /// Counts the manifests, as [`Links`] does.
+    manifest: u64,
+    /// Pieces that wait for the next manifest. No others are asked for meanwhile.
+    refused: Vec<Place>,
     /// Manifests fetched since the last piece came.
     refreshes: u32,
     /// Whether the manifest's query goes to pieces that have none.
@@ -217,6 +248,7 @@ impl Run {
 
     /// Makes reels of the tracks.
     fn split(&mut self) -> Result<(), FilmError> {
+        let is_live = self.is_live();
         let mut found = Vec::new();
         for (track, selected) in self.selected.iter().enumerate() {
             let (reels, splitter) = reel::reels(&selected.track);
@@ -230,7 +262,7 @@ impl Run {
             for pieces in reels {
                 let object = Object::of(&pieces)
                     .filter(|object| are_few && !is_faster_apart(object, &pieces))
-                    .filter(|_| selected.track.is_complete);
+                    .filter(|_| !is_live);
                 let form = object.map_or(Form::Pieces, Form::Object);
                 found.push((track, selected.kind, pieces, form));
             }
@@ -287,6 +319,7 @@ impl Run {
         });
     }
 
+    /// Whether any of it is still being added to.
     fn is_live(&self) -> bool {
         self.selected.iter().any(|selected| !selected.track.is_complete)
     }
@@ -301,9 +334,9 @@ impl Run {
             }
         }
         let mut next_poll = Instant::now() + self.poll_interval();
-        let (mut outage_since, mut shared) = (None, 1);
+        let (mut is_polling, mut outage_since, mut shared) = (false, None, 1);
         loop {
-            while self.has_room() {
+            while self.refused.is_empty() && self.has_room() {
                 let Some(place) = self.queue.pop_front() else { break };
                 self.start_piece(place, &promises, &mut tasks);
             }
@@ -331,17 +364,29 @@ impl Run {
                 Some(came) = tasks.join_next(), if !tasks.is_empty() => match came {
                     Ok(Came::Piece { place, generation, outcome }) => {
                         self.running.remove(&place);
+                        let is_waiting = !self.refused.is_empty();
                         self.piece_came(place, generation, outcome).await?;
+                        if !is_waiting && !self.refused.is_empty() {
+                            let (links, known) = (Arc::clone(&self.links), self.manifest);
+                            tasks.spawn(async move { Came::Links(links.newer_than(known).await) });
+                        }
                         self.tell_progress();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
+                    Ok(Came::Links(newest)) => self.links_came(newest?)?,
+                    Ok(Came::Polled(polled)) => {
+                        self.polled(polled, &mut outage_since)?;
+                        (is_polling, next_poll) = (false, Instant::now() + self.poll_interval());
+                    }
                     Err(panic) => {
                         return Err(FilmError::Unsupported(format!("a task failed: {panic}")));
                     }
                 },
-                () = tokio::time::sleep_until(next_poll), if live => {
-                    self.poll(&mut outage_since).await?;
-                    next_poll = Instant::now() + self.poll_interval();
+                () = tokio::time::sleep_until(next_poll), if live && !is_polling => {
+                    is_polling = true;
+                    let playlists = self.live_playlists();
+                    let links = Arc::clone(&self.links);
+                    tasks.spawn(async move { Came::Polled(live::poll(&links, playlists).await) });
                 }
             }
         }
@@ -381,7 +426,15 @@ impl Run {
 
     fn start_object(&mut self, index: usize, tasks: &mut JoinSet<Came>) -> Result<(), FilmError> {
         let reel = &self.reels[index];
-        let Form::Object(object) = &reel.form else { return Ok(()) };
+        let (Form::Object(object), Some(first)) = (&reel.form, reel.pieces.first()) else {
+            return Ok(());
+        };
+        let refresh = ObjectLinks {
+            links: Arc::clone(&self.links),
+            track: reel.track,
+            piece: key_of(first),
+            known: tokio::sync::Mutex::new(self.manifest),
+        };
         if !self.fetcher.requests.allows(&object.url) {
             let why = format!("its scheme, {}, is not allowed", object.url.scheme());
             return Err(self.fatal((index, 0), PieceError::Hole(why)));
@@ -394,6 +447,7 @@ impl Run {
             .mirrors(self.fetcher.allowed(&object.mirrors))
             .connections(connections)
             .resume(Resume::Auto)
+            .refresh(refresh)
             .digest(true)
             .sync(false)
             .directory(".")

@@ -287,11 +287,11 @@ mod tests {
     fn a_file_of_somebody_else_is_not_taken_for_the_film() {
         let dir = tempfile::tempdir().unwrap();
         let (found, _checkpoint, output) = announced(dir.path());
-        fs::write(&output, "my own!!").unwrap();
+        fs::write(&output, "my own words").unwrap();
         let error = settle(&found, Existing::Refuse, false).unwrap_err();
         assert!(matches!(error, FilmError::Exists(_)), "{error}");
         fs::remove_file(name::reel(&output, 0)).unwrap();
         assert!(!settle(&found, Existing::Refuse, false).unwrap());
-        assert_eq!(fs::read(&output).unwrap(), b"my own!!");
+        assert_eq!(fs::read(&output).unwrap(), b"my own words");
     }
 }

@@ -176,11 +176,15 @@ impl TrackStore {
         self.stored[index] || self.held.contains_key(&index)
     }
 
-    /// A piece of media that is in the file, with its hash: the last but one, since the last may be
-    /// short.
-    pub(crate) fn sample(&mut self) -> Result<Option<(usize, String)>, FilmError> {
+    /// A piece of media that is in the file and can be had, with its hash: the last but one, since
+    /// the last may be short.
+    pub(crate) fn sample(
+        &mut self,
+        can_be_had: impl Fn(usize) -> bool,
+    ) -> Result<Option<(usize, String)>, FilmError> {
         let stored: Vec<usize> = (0..self.keys.len())
             .filter(|index| self.stored[*index] && self.keys[*index].starts_with('m'))
+            .filter(|index| can_be_had(*index))
             .collect();
         let Some(&index) = stored.get(stored.len().saturating_sub(2)) else { return Ok(None) };
         let (offset, bytes) = (self.offsets[index], self.lens[index].unwrap_or(0));
@@ -353,6 +357,7 @@ impl Record {
     fn is_of(&self, wanted: usize) -> bool {
         match self {
             Self::HaulFilm { .. }
+            | Self::Live { .. }
             | Self::Joining
             | Self::Output { .. }
             | Self::Publishing { .. } => false,

@@ -343,6 +343,169 @@ fn a_live_film_is_followed_to_its_end() {
     assert_film(&sandbox, "big.ts");
 }
 
+/// The playlist of a live film that has pieces `first..end` now.
+fn live(first: usize, end: usize) -> Response {
+    let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+    for number in first..end {
+        text.push_str(&format!("#EXTINF:1,\ns{number}.ts\n"));
+    }
+    if end == PIECES {
+        text.push_str("#EXT-X-ENDLIST\n");
+    }
+    answer(text.into_bytes(), "application/vnd.apple.mpegurl")
+}
+
+/// A live film whose playlist is as `window` has it.
+fn live_origin(window: &Arc<Mutex<(usize, usize)>>) -> Origin {
+    let window = Arc::clone(window);
+    Origin::start(move |request, _| match number_of(request) {
+        Some(number) => ranged(&piece(number), request),
+        None => {
+            let (first, end) = *window.lock().unwrap();
+            live(first, end)
+        }
+    })
+}
+
+fn stored(sandbox: &Sandbox) -> usize {
+    let log = std::fs::read_to_string(sandbox.path("big.ts.film")).unwrap_or_default();
+    log.matches("\"stored\"").count()
+}
+
+#[test]
+fn a_live_film_goes_on_although_its_playlist_has_dropped_what_is_recorded() {
+    let window = Arc::new(Mutex::new((0, 8)));
+    let origin = live_origin(&window);
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    running.signal(Signal::KILL);
+    running.finish();
+    // What was seen last is the first that there is now; and the second time, just gone.
+    for (first, end) in [(7, 15), (15, PIECES)] {
+        *window.lock().unwrap() = (first, end);
+        let mut running = command(&sandbox, &origin).start();
+        if end == PIECES {
+            running.finish().expect(0);
+            break;
+        }
+        running.wait_until("fifteen pieces are here", |_| stored(&sandbox) == 15);
+        running.signal(Signal::KILL);
+        running.finish();
+    }
+    assert_film(&sandbox, "big.ts");
+    let asked = |number: usize| {
+        let path = format!("/big/s{number}.ts");
+        origin.requests().iter().filter(|it| it.request.path() == path).count()
+    };
+    assert!((0..7).all(|number| asked(number) == 1), "what is recorded is not fetched again");
+}
+
+#[test]
+fn what_a_live_film_lost_while_nobody_recorded_is_a_hole() {
+    let window = Arc::new(Mutex::new((0, 8)));
+    let origin = live_origin(&window);
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    running.signal(Signal::KILL);
+    running.finish();
+    *window.lock().unwrap() = (20, PIECES);
+    let outcome = command(&sandbox, &origin).run();
+    outcome.expect(7).expect_message("12 pieces were gone");
+    assert!(outcome.event("error")["message"].as_str().unwrap().contains("piece 9 of the video"));
+    assert!(!sandbox.path("big.ts").exists());
+    // It is still one where the film goes on after that.
+    command(&sandbox, &origin).run().expect(7).expect_message("12 pieces were gone");
+    // Without ffmpeg, which these pieces mean nothing to.
+    let nothing = sandbox.path("nothing");
+    let outcome = command(&sandbox, &origin).arg("--allow-holes").env("PATH", &nothing).run();
+    outcome.expect(0).expect_notice("hole");
+    let kept: Vec<u8> = (0..8).chain(20..PIECES).flat_map(piece).collect();
+    assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == kept);
+    assert_eq!(sandbox.files(), ["big.ts"]);
+}
+
+#[test]
+fn a_live_film_begins_where_its_playlist_does_or_where_players_do() {
+    for (flag, first) in
+        [(None, 10), (Some("--live-from-start"), 10), (Some("--live-from-now"), 15)]
+    {
+        let window = Arc::new(Mutex::new((10, 18)));
+        let origin = live_origin(&window);
+        let sandbox = Sandbox::new();
+        let mut running = command(&sandbox, &origin).args(flag).start();
+        running.wait_until("what there is has come", |_| stored(&sandbox) == 18 - first);
+        *window.lock().unwrap() = (12, PIECES);
+        running.finish().expect(0);
+        let kept: Vec<u8> = (first..PIECES).flat_map(piece).collect();
+        assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == kept, "{flag:?}");
+    }
+}
+
+#[test]
+fn a_slow_live_playlist_does_not_hold_up_the_pieces() {
+    let polls = AtomicUsize::new(0);
+    let origin = Origin::start(move |request, _| match number_of(request) {
+        // All of them take longer than the first playlist lasts.
+        Some(number) => ranged(&piece(number), request).delay(Duration::from_millis(800)),
+        None => match polls.fetch_add(1, Ordering::SeqCst) {
+            0 => live(0, 8),
+            _ => live(0, PIECES).delay(Duration::from_secs(4)),
+        },
+    });
+    let sandbox = Sandbox::new();
+    let started = std::time::Instant::now();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    running.finish().expect(0);
+    assert_film(&sandbox, "big.ts");
+}
+
+#[test]
+fn links_of_an_object_that_expire_are_had_again_from_the_playlist() {
+    // What is adjacent is one object, beyond some size. The first token is good for a part of it.
+    const LEN: usize = 3 << 20;
+    let bytes = |number: usize| -> Vec<u8> {
+        piece(number).into_iter().cycle().take(LEN / PACKET_BYTES * PACKET_BYTES).collect()
+    };
+    let whole: Arc<Vec<u8>> = Arc::new((0..8).flat_map(bytes).collect());
+    let tokens = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let served = Arc::clone(&whole);
+    let origin = Origin::start(move |request, _| {
+        let mut tokens = tokens.lock().unwrap();
+        if request.path().ends_with(".ts") {
+            tokens.1 += 1;
+            let whole = ranged(&served, request).header("ETag", "\"one\"");
+            let is_newest = request.target.ends_with(&format!("token={}", tokens.0));
+            return match *tokens {
+                (1, 1) => whole.cut(5 << 20, End::Close),
+                (2.., _) if is_newest => whole,
+                _ => Response::empty(403),
+            };
+        }
+        *tokens = (tokens.0 + 1, 0);
+        let each = LEN / PACKET_BYTES * PACKET_BYTES;
+        let text = playlist(|number| match number < 8 {
+            true => format!("#EXT-X-BYTERANGE:{each}@{}\nall.ts?token={}", number * each, tokens.0),
+            false => String::new(),
+        });
+        let end = text.match_indices("#EXTINF").nth(8).unwrap().0;
+        let text = text[..end].to_owned() + "#EXT-X-ENDLIST\n";
+        answer(text.into_bytes(), "application/vnd.apple.mpegurl")
+    });
+    let sandbox = Sandbox::new();
+    let outcome = command(&sandbox, &origin).run();
+    outcome.expect(0);
+    assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == *whole);
+    assert_eq!(sandbox.files(), ["big.ts"]);
+    let asked = origin.requests();
+    let playlists = asked.iter().filter(|it| it.request.path().ends_with("m3u8"));
+    assert_eq!(playlists.count(), 2, "once for all connections");
+}
+
 #[test]
 fn protected_films_are_refused_by_name_before_anything_is_fetched() {
     for (key, system) in [

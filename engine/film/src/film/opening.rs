@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use haul_engine::Existing;
 use tokio::sync::mpsc;
 
-use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit};
+use super::links::without_pieces;
+use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit, recorded};
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::container::Container;
 use crate::error::FilmError;
@@ -28,13 +29,21 @@ pub(super) struct Disk {
 /// Names a reel that is one object, in the checkpoint.
 pub(super) const WHOLE: &str = "whole";
 
-/// The outcome of [`open_disk`].
+/// The outcome of [`open_log`].
 enum Opening {
     /// An earlier run made the film, and was killed before it had cleared up.
     Complete(Announced),
-    Incomplete(Opened),
+    Incomplete(Log),
 }
 
+/// The log, and what it said.
+struct Log {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    records: Vec<Record>,
+}
+
+/// The outcome of [`open_disk`].
 struct Opened {
     disk: Disk,
     /// Reels of one object that are there already.
@@ -57,12 +66,17 @@ impl Run {
         }
         let film = identity.finalize().to_hex().to_string();
         let (output, options) = (self.output.clone(), self.options.clone());
-        let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
-        let opened = blocking(move || open_disk(&output, &film, &reels, &options)).await?;
-        let Opened { disk, whole, containers } = match opened {
+        let log = match blocking(move || open_log(&output, &film, &options)).await? {
             Opening::Complete(announced) => return Ok(Some(self.complete(&announced))),
-            Opening::Incomplete(opened) => opened,
+            Opening::Incomplete(log) => log,
         };
+        let gone = self.recall(&log.records)?;
+        let live = self.is_live();
+        let live = self.reels.iter().enumerate().filter(|_| live);
+        let live: Vec<Record> = live.map(|(index, reel)| recorded::line(index, reel)).collect();
+        let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
+        let opened = blocking(move || open_disk(log, &live, &reels)).await?;
+        let Opened { disk, whole, containers } = opened;
         let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
         let resumed: usize = disk.stores.iter().flatten().map(count).sum();
         for reel in whole {
@@ -75,6 +89,17 @@ impl Run {
         self.watch.update(|progress| progress.resumed = resumed);
         self.any_stored = resumed > 0;
         self.disk = Some(Arc::new(Mutex::new(disk)));
+        for selected in &mut self.selected {
+            *selected = without_pieces(selected);
+        }
+        for place in gone {
+            let has = |disk: MutexGuard<'_, Disk>| {
+                disk.stores[place.0].as_ref().is_some_and(|store| store.has(place.1))
+            };
+            if !self.lock_disk().is_some_and(has) {
+                self.give_up(place, recorded::lost(1)).await?;
+            }
+        }
         self.queue_missing();
         self.tell_progress();
         Ok(None)
@@ -86,11 +111,18 @@ impl Run {
         if !self.any_stored {
             return Ok(());
         }
+        // Of a live film, not every piece can be had again.
+        let can_be_had: Vec<Vec<bool>> = self
+            .reels
+            .iter()
+            .map(|reel| reel.pieces.iter().map(|piece| !piece.is_gap).collect())
+            .collect();
         let samples = self
-            .with_disk(|disk| {
-                let all = disk.stores.iter_mut().enumerate();
-                let samples =
-                    all.filter_map(|(reel, store)| Some((reel, store.as_mut()?.sample())));
+            .with_disk(move |disk| {
+                let all = disk.stores.iter_mut().zip(can_be_had).enumerate();
+                let samples = all.filter_map(|(reel, (store, can_be_had))| {
+                    Some((reel, store.as_mut()?.sample(|at| can_be_had[at])))
+                });
                 let samples = samples.map(|(reel, sample)| Ok((reel, sample?)));
                 samples.collect::<Result<Vec<_>, FilmError>>()
             })
@@ -110,6 +142,8 @@ impl Run {
             match outcome {
                 Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
                 Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
+                // A live playlist may have dropped it by now.
+                Err(PieceError::Hole(_)) if self.is_live() => {}
                 Err(error) => return Err(self.fatal((reel, at), error)),
             }
         }
@@ -131,15 +165,10 @@ impl Run {
     }
 }
 
-/// Opens everything.
-fn open_disk(
-    output: &Path,
-    film: &str,
-    reels: &[(PathBuf, Option<Vec<String>>)],
-    options: &FilmOptions,
-) -> Result<Opening, FilmError> {
+/// Opens the log, and ends what an earlier run has all but ended.
+fn open_log(output: &Path, film: &str, options: &FilmOptions) -> Result<Opening, FilmError> {
     let path = checkpoint::path_of(output);
-    let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    let (checkpoint, records) = Checkpoint::open(path.clone(), film)?;
     let directory = output.parent().unwrap_or(Path::new(""));
     if let Some(earlier) = Announced::in_log(&records, directory)
         && (earlier.holes == 0 || options.allow_holes)
@@ -155,8 +184,21 @@ fn open_disk(
     if options.existing != Existing::Replace && output.symlink_metadata().is_ok() {
         return Err(FilmError::Exists(output.to_owned()));
     }
+    Ok(Opening::Incomplete(Log { path, checkpoint, records }))
+}
+
+/// Opens the files of the reels.
+fn open_disk(
+    log: Log,
+    live: &[Record],
+    reels: &[(PathBuf, Option<Vec<String>>)],
+) -> Result<Opened, FilmError> {
+    let Log { path, mut checkpoint, records } = log;
+    for line in live.iter().filter(|line| !records.contains(line)) {
+        checkpoint.add(line)?;
+    }
     for (index, (_, keys)) in reels.iter().enumerate() {
-        // A live playlist drops pieces, and a film may be cut anew.
+        // A film may be cut anew.
         let keys: BTreeSet<&String> = keys.iter().flatten().collect();
         let is_known = |record: &Record| match record {
             Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
@@ -201,8 +243,7 @@ fn open_disk(
             whole.push(index);
         }
     }
-    let disk = Disk { checkpoint, stores, records };
-    Ok(Opening::Incomplete(Opened { disk, whole, containers }))
+    Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
 }
 
 fn hash_of(path: &Path) -> std::io::Result<String> {
