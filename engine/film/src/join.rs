@@ -19,6 +19,7 @@ use crate::model::Kind;
 use crate::name;
 use crate::publish::Ready;
 use crate::subtitles;
+use crate::timestamp;
 
 const FFMPEG: &str = "ffmpeg";
 /// A container costs less than it holds: an output below this part of its tracks is not whole.
@@ -91,7 +92,8 @@ pub(crate) async fn join(
             true => {
                 let merged = made.scratch.name();
                 let path = merged.clone();
-                blocking(move || write_text(&from, &path)).await?;
+                let film = media.first().and_then(|(.., reels)| reels.first().cloned());
+                blocking(move || write_text(&from, film.as_ref(), &path)).await?;
                 merged
             }
             false => from,
@@ -363,9 +365,12 @@ fn append(reels: &[Reel]) -> Result<(), FilmError> {
     Ok(())
 }
 
-/// Makes one text of the segments in a file.
-fn write_text(from: &Path, to: &Path) -> Result<(), FilmError> {
+/// Makes one text of the segments in a file, to go with the film that begins with this reel.
+fn write_text(from: &Path, film: Option<&Reel>, to: &Path) -> Result<(), FilmError> {
     let bytes = fs::read(from).map_err(|error| FilmError::local("read", from, error))?;
-    fs::write(to, subtitles::merged(&String::from_utf8_lossy(&bytes)))
+    let container = film.map(|film| film.container()).transpose()?;
+    let first =
+        film.zip(container).and_then(|(it, container)| timestamp::first(&it.path, container));
+    fs::write(to, subtitles::merged(&String::from_utf8_lossy(&bytes), first))
         .map_err(|error| FilmError::local("write", to, error))
 }

@@ -29,6 +29,7 @@ mod reel;
 mod source;
 mod store;
 mod subtitles;
+mod timestamp;
 mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
