@@ -76,7 +76,7 @@ impl Links {
 
 /// A rendition without its pieces.
 pub(super) fn without_pieces(one: &Selected) -> Selected {
-    let Selected { id, kind, language, traits, playlist, track } = one;
+    let Selected { id, kind, language, traits, playlist, variables, track } = one;
     let Track { is_complete, target_duration, .. } = *track;
     Selected {
         id: id.clone(),
@@ -84,6 +84,7 @@ pub(super) fn without_pieces(one: &Selected) -> Selected {
         language: language.clone(),
         traits: traits.clone(),
         playlist: playlist.clone(),
+        variables: Arc::clone(variables),
         track: Track { pieces: Vec::new(), is_complete, target_duration },
     }
 }

@@ -195,7 +195,7 @@ pub(super) async fn poll(
     let mut polled = Vec::with_capacity(live.len());
     for (index, before) in live {
         let again = match &before.playlist {
-            Some(url) => match source::playlist(links.requests(), url).await {
+            Some(url) => match source::playlist(links.requests(), url, &before.variables).await {
                 Err(FilmError::Request(error)) if error.kind() == ErrorKind::AccessDenied => None,
                 track => Some(Selected { track: track?, ..before.clone() }),
             },
