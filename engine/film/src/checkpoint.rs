@@ -5,13 +5,17 @@
 //! outlived its bytes, as after a power cut, makes a piece missing and no film wrong. The file holds
 //! no URL and no secret. It is locked while a download uses it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::FilmError;
+use crate::private;
+
+/// What the names of logs end with.
+pub(crate) const EXTENSION: &str = "film";
 
 const VERSION: u32 = 1;
 /// No line of ours is longer.
@@ -68,8 +72,7 @@ impl Checkpoint {
             let why = io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file");
             return Err(cannot("use", why));
         }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = private::options().create(true).truncate(false).open(&path);
         let file = file.map_err(|error| cannot("open", error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -104,6 +107,33 @@ impl Checkpoint {
             checkpoint.add(&Record::HaulFilm { version: VERSION, film: film.to_owned() })?;
         }
         Ok((checkpoint, records.collect()))
+    }
+
+    /// Reads the log at `path`, whichever film it is of; `None` where there is none, or it is not
+    /// ours. It comes without its lock where a download has that.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`] when it cannot be read.
+    pub(crate) fn look(path: &Path) -> Result<Option<(Option<Self>, Vec<Record>)>, FilmError> {
+        let cannot = |act, error| FilmError::local(act, path, error);
+        if !std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(|error| cannot("open", error))?;
+        let is_free = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => true,
+            Err(TryLockError::Error(error)) => return Err(cannot("lock", error)),
+        };
+        let (records, _) = read(&file).map_err(|error| cannot("read", error))?;
+        match records.first() {
+            Some(Record::HaulFilm { .. }) => {
+                let checkpoint = Self { file, path: path.to_owned() };
+                Ok(Some((is_free.then_some(checkpoint), records)))
+            }
+            _ => Ok(None),
+        }
     }
 
     fn cut(&mut self, len_bytes: u64) -> Result<(), FilmError> {
@@ -158,7 +188,8 @@ fn read(file: &File) -> io::Result<(Vec<Record>, u64)> {
 /// The checkpoint's name beside an output.
 pub(crate) fn path_of(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
-    name.push(".film");
+    name.push(".");
+    name.push(EXTENSION);
     name.into()
 }
 

@@ -127,6 +127,7 @@ pub async fn download(
         selected.iter_mut().for_each(|it| live::from_now(&mut it.track));
     }
     let output = name::output(url, options, &selected)?;
+    watch.name(output.clone());
     let links = Links::new(Arc::clone(&requests), url.clone(), &selected, Arc::clone(&watch));
     let mut run = Run {
         url: url.clone(),
@@ -289,7 +290,8 @@ impl Run {
             for (at, piece) in reel.pieces.iter().enumerate() {
                 let place = (index, at);
                 let has = disk.stores[index].as_ref().is_none_or(|store| store.has(at));
-                if !has && !self.running.contains(&place) && !self.holes.contains_key(&place) {
+                let is_under_way = self.running.contains(&place) || self.refused.contains(&place);
+                if !has && !is_under_way && !self.holes.contains_key(&place) {
                     missing.push((times[reel.track], place));
                 }
                 times[reel.track] = times[reel.track].saturating_add(piece.duration);
@@ -305,7 +307,7 @@ impl Run {
         if let Some(disk) = self.lock_disk() {
             for store in disk.stores.iter().flatten() {
                 pieces += store.count();
-                done += (0..store.count()).filter(|it| store.has(*it)).count();
+                done += store.done();
                 bytes += store.stored_bytes() + store.held_bytes();
                 kept += store.stored_bytes();
             }

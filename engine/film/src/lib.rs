@@ -24,6 +24,8 @@ pub mod hls;
 mod join;
 pub mod model;
 mod name;
+mod partials;
+mod private;
 mod publish;
 mod reel;
 mod source;
@@ -34,5 +36,6 @@ mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
 pub use film::{FilmOptions, FilmSummary, download};
+pub use partials::{PartialFilm, find_partial_films, partial_film, remove_partial_film};
 pub use source::{Requests, read_manifest};
 pub use watch::{FilmMonitor, FilmProgress, Phase};

@@ -1,6 +1,7 @@
 //! What can be seen of a film while it is fetched.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use haul_engine::{Connections, Control, Download, Monitor};
@@ -71,6 +72,12 @@ impl FilmMonitor {
         })
     }
 
+    /// The name that it gets, as soon as that is known.
+    #[must_use]
+    pub fn output(&self) -> Option<PathBuf> {
+        self.watch.lock().output.clone()
+    }
+
     /// What is to be told, each once: lines without a full stop.
     #[must_use]
     pub fn take_notes(&self) -> Vec<String> {
@@ -88,6 +95,7 @@ pub(crate) struct Watch {
 struct State {
     progress: FilmProgress,
     notes: Vec<String>,
+    output: Option<PathBuf>,
     running: HashMap<u64, Running>,
     next: u64,
 }
@@ -107,6 +115,10 @@ impl Watch {
 
     pub(crate) fn update(&self, change: impl FnOnce(&mut FilmProgress)) {
         change(&mut self.lock().progress);
+    }
+
+    pub(crate) fn name(&self, output: PathBuf) {
+        self.lock().output = Some(output);
     }
 
     pub(crate) fn note(&self, text: String) {
