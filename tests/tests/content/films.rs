@@ -507,6 +507,94 @@ fn links_of_an_object_that_expire_are_had_again_from_the_playlist() {
 }
 
 #[test]
+fn a_piece_that_is_cut_for_ever_is_a_hole_and_not_waited_for() {
+    // Each answer brings half of what is missing.
+    let origin = serving(|number, request| {
+        let size = piece(number).len() as u64;
+        let asked = request.range().and_then(|asked| asked.within(size)).unwrap_or(0..size);
+        let whole = ranged(&piece(number), request);
+        let half = (asked.end - asked.start) / 2;
+        Some(if number == 20 { whole.cut(half, End::Close) } else { whole })
+    });
+    let sandbox = Sandbox::new();
+    let started = std::time::Instant::now();
+    let outcome = command(&sandbox, &origin).args(["--retry-max-time", "2s"]).run();
+    outcome.expect(7).expect_message("piece 21 of the video");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[test]
+fn an_interrupted_film_is_listed_and_removed() {
+    let origin = serving(|number, _| (number == 29).then(|| Response::empty(404)));
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).run().expect(7);
+    sandbox.write("other.film", "my own notes\n");
+    let listed = haul!(sandbox, bare).args(["status", "--json"]).run();
+    listed.expect(0);
+    let partial: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let stored: usize = (0..29).map(|number| piece(number).len()).sum();
+    assert_eq!((&partial["output"], &partial["stored_bytes"]), (&"big.ts".into(), &stored.into()));
+    assert_eq!((&partial["running"], &partial["total"]), (&false.into(), &serde_json::Value::Null));
+    assert!(partial["disk_bytes"].as_u64().unwrap() as usize >= stored);
+    let told = haul!(sandbox, bare).args(["status", "big.ts"]).run();
+    told.expect(0);
+    assert!(
+        told.text().contains("big.ts: ") && told.text().contains("of a film"),
+        "{}",
+        told.text()
+    );
+    let cleaned = haul!(sandbox, bare).args(["clean", "--older-than", "0s"]).run();
+    cleaned.expect(0);
+    assert!(cleaned.text().contains("removed big.ts: "), "{}", cleaned.text());
+    assert_eq!(sandbox.files(), ["other.film"]);
+}
+
+#[test]
+fn a_film_that_is_being_downloaded_is_not_removed() {
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let origin = serving(move |number, request| {
+        let whole = ranged(&piece(number), request);
+        Some(if number == 29 { whole.stall(10, &waits) } else { whole })
+    });
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("some pieces are here", |_| stored(&sandbox) > 5);
+    let told = haul!(sandbox, bare).args(["status"]).run();
+    assert!(told.text().contains("running now"), "{}", told.text());
+    haul!(sandbox, bare).args(["clean", "--older-than", "0s"]).run().expect(0);
+    gate.open();
+    running.finish().expect(0);
+    assert_film(&sandbox, "big.ts");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_a_film_before_it_is_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let healed = Arc::new(Mutex::new(false));
+    let is_healed = Arc::clone(&healed);
+    let origin = serving(move |number, _| {
+        (number == 29 && !*is_healed.lock().unwrap()).then(|| Response::empty(404))
+    });
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).run().expect(7);
+    for name in ["big.ts.part", "big.ts.film"] {
+        assert_eq!(mode(&sandbox.path(name)), 0o600, "{name}");
+    }
+    *healed.lock().unwrap() = true;
+    command(&sandbox, &origin).run().expect(0);
+    sandbox.write("new", "");
+    assert_eq!(mode(&sandbox.path("big.ts")), mode(&sandbox.path("new")), "as the umask gives");
+    let secret = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(sandbox.path("big.ts"), secret).unwrap();
+    command(&sandbox, &origin).arg("--overwrite").run().expect(0);
+    assert_eq!(mode(&sandbox.path("big.ts")), 0o640, "as the file that it replaces");
+}
+
+#[test]
 fn protected_films_are_refused_by_name_before_anything_is_fetched() {
     for (key, system) in [
         (

@@ -2,12 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
+use haul_engine::Existing;
+
 use super::{FilmSummary, Place, Run};
 use crate::checkpoint::Record;
 use crate::error::FilmError;
 use crate::join::{self, Made, Reel as JoinReel};
 use crate::model::Kind;
 use crate::name;
+use crate::private;
 use crate::publish::{self, Announced};
 use crate::watch::Phase;
 
@@ -55,8 +58,14 @@ impl Run {
         notes.into_iter().for_each(|note| self.watch.note(note));
         let (output, existing) = (self.output.clone(), self.options.existing);
         let (reels, missing) = (0..self.reels.len(), holes.len());
+        let directory = name::scratch(&self.output);
         let announced = self
             .with_disk(move |disk| {
+                for one in &ready {
+                    let replaced = Some(&*one.to).filter(|_| existing == Existing::Replace);
+                    let opened = private::open_up(&one.from, replaced, &directory);
+                    opened.map_err(|error| FilmError::local("open up", &one.from, error))?;
+                }
                 let checkpoint = &mut disk.checkpoint;
                 let announced = publish::announce(ready, missing, sync, checkpoint)?;
                 if !publish::settle(&announced, existing, sync)? {
@@ -116,7 +125,7 @@ impl Run {
                 return Err(FilmError::Exists(directory));
             }
             disk.checkpoint.add(&Record::Joining)?;
-            std::fs::create_dir(&directory)
+            private::create_directory(&directory)
                 .map_err(|error| FilmError::local("create", &directory, error))
         })
         .await??;

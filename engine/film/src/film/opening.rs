@@ -77,8 +77,7 @@ impl Run {
         let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
         let opened = blocking(move || open_disk(log, &live, &reels)).await?;
         let Opened { disk, whole, containers } = opened;
-        let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
-        let resumed: usize = disk.stores.iter().flatten().map(count).sum();
+        let resumed: usize = disk.stores.iter().flatten().map(TrackStore::done).sum();
         for reel in whole {
             self.reels[reel].is_whole = true;
         }
@@ -193,7 +192,7 @@ fn open_disk(
     live: &[Record],
     reels: &[(PathBuf, Option<Vec<String>>)],
 ) -> Result<Opened, FilmError> {
-    let Log { path, mut checkpoint, records } = log;
+    let Log { path, mut checkpoint, mut records } = log;
     for line in live.iter().filter(|line| !records.contains(line)) {
         checkpoint.add(line)?;
     }
@@ -243,6 +242,12 @@ fn open_disk(
             whole.push(index);
         }
     }
+    // Of a long film, the lines about pieces are many.
+    let is_of_piece = |record: &Record| {
+        matches!(record, Record::Promised { .. } | Record::Stored { .. } | Record::Moved { .. })
+    };
+    records.retain(|record| !is_of_piece(record));
+    records.shrink_to_fit();
     Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
 }
 
