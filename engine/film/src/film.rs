@@ -338,7 +338,8 @@ impl Run {
         let mut next_poll = Instant::now() + self.poll_interval();
         let (mut is_polling, mut outage_since, mut shared) = (false, None, 1);
         loop {
-            while self.refused.is_empty() && self.has_room() {
+            let may_start = self.refused.is_empty() && !self.is_hopeless();
+            while may_start && self.has_room() {
                 let Some(place) = self.queue.pop_front() else { break };
                 self.start_piece(place, &promises, &mut tasks);
             }
@@ -352,7 +353,7 @@ impl Run {
                 }
             }
             let live = self.is_live();
-            if tasks.is_empty() && !live {
+            if tasks.is_empty() && (!live || self.is_hopeless()) {
                 return Ok(());
             }
             tokio::select! {

@@ -595,6 +595,16 @@ fn nobody_else_may_read_a_film_before_it_is_there() {
 }
 
 #[test]
+fn a_film_of_which_nothing_comes_is_not_tried_to_its_end() {
+    let origin = serving(|_, _| Some(Response::empty(404)));
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).args(["-x", "2"]).run().expect(7);
+    let asked = origin.requests();
+    let is_last = |record: &Record| record.request.path() == "/big/s29.ts";
+    assert!(!asked.iter().any(is_last), "{} requests", asked.len());
+}
+
+#[test]
 fn protected_films_are_refused_by_name_before_anything_is_fetched() {
     for (key, system) in [
         (

@@ -67,14 +67,7 @@ impl Run {
     ) -> Result<(), FilmError> {
         match outcome {
             Ok((bytes, container)) => self.store(place, bytes, container).await,
-            Err(PieceError::Hole(why)) => {
-                self.give_up(place, why).await?;
-                let is_hopeless = !self.any_stored && self.holes.len() >= HOPELESS_HOLES;
-                if is_hopeless && self.running.is_empty() && !self.options.allow_holes {
-                    return Err(self.told_holes());
-                }
-                Ok(())
-            }
+            Err(PieceError::Hole(why)) => self.give_up(place, why).await,
             // There is a newer manifest than the one that this link is from.
             Err(PieceError::Refused(_)) if generation < self.generation => {
                 self.queue.push_front(place);
@@ -86,6 +79,11 @@ impl Run {
             }
             Err(fatal) => Err(self.fatal(place, fatal)),
         }
+    }
+
+    /// Whether nothing comes at all, so that no further pieces are asked for.
+    pub(super) fn is_hopeless(&self) -> bool {
+        !self.any_stored && !self.options.allow_holes && self.holes.len() >= HOPELESS_HOLES
     }
 
     async fn store(
