@@ -136,6 +136,9 @@ impl FilmJob<'_> {
                 ended = &mut download => break ended,
                 _ = tick.tick() => {
                     tell(monitor, id, view);
+                    if let Some(output) = monitor.output() {
+                        view.named(id, &output);
+                    }
                     let progress = monitor.progress();
                     let shown = speed.of(&progress, started);
                     match progress.phase {
@@ -233,7 +236,7 @@ impl Speed {
 }
 
 /// What a failed film means for the shell.
-fn failure(error: FilmError) -> Failure {
+pub(crate) fn failure(error: FilmError) -> Failure {
     let text = escape(&error.to_string());
     match error {
         FilmError::Manifest { error: ManifestError::Protected { .. }, .. } => {

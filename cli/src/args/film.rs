@@ -27,6 +27,14 @@ pub(crate) struct FilmArgs {
     /// Without this flag a film with a hole is exit 7, and no file is made.
     #[arg(long, hide_short_help = true)]
     pub(crate) allow_holes: bool,
+    /// Film: begin a live film with the first piece that its playlist has [default]
+    ///
+    /// A film that was begun goes on with what it has, whatever is given here.
+    #[arg(long, hide_short_help = true, overrides_with = "live_from_now")]
+    pub(crate) live_from_start: bool,
+    /// Film: begin a live film three pieces before its end, as players do
+    #[arg(long, hide_short_help = true, overrides_with = "live_from_start")]
+    pub(crate) live_from_now: bool,
     /// Fetch a playlist or manifest itself, and not the film
     #[arg(long, hide_short_help = true)]
     pub(crate) as_is: bool,

@@ -111,6 +111,7 @@ impl Output {
         options.existing = self.options.existing;
         options.sync = self.options.sync;
         options.allow_holes = film.allow_holes;
+        options.live_from_start = !film.live_from_now;
         options.wanted = Wanted {
             quality: film.quality.unwrap_or_default(),
             audio: film.audio.clone(),

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write as _};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -181,6 +182,10 @@ impl View for Bar {
             }
         }
         self.say(&lines);
+    }
+
+    fn named(&self, id: usize, output: &Path) {
+        self.lines.named(id, output);
     }
 
     fn connecting(&self, id: usize, progress: &Progress) {

@@ -68,6 +68,11 @@ impl Lines {
         self.set_name(id, Name::Url(url.to_owned()));
     }
 
+    /// The download makes this file.
+    pub(crate) fn named(&self, id: usize, output: &Path) {
+        self.set_name(id, Name::File(file_name(output)));
+    }
+
     /// The download has ended and is not mentioned again.
     pub(crate) fn end(&self, id: usize) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);

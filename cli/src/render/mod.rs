@@ -16,6 +16,7 @@ mod total;
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub(crate) trait View: Send + Sync {
     fn event(&self, id: usize, event: &Event);
     /// There is no response yet. Called as often as [`View::progress`] would be.
     fn connecting(&self, _id: usize, _progress: &Progress) {}
+    /// The file that a film is going to be, which no event of its downloads tells.
+    fn named(&self, _id: usize, _output: &Path) {}
     /// A snapshot, once the download has started.
     fn progress(&self, id: usize, progress: &Progress);
     /// The answer to `--dry-run`, and to `--head` with the response's head.

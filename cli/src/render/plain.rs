@@ -1,6 +1,7 @@
 //! Lines on stderr, and the view that prints nothing but errors.
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,10 @@ impl View for Plain {
             self.paces().total.completed(id, summary);
         }
         to_stderr(&self.lines.event(id, event));
+    }
+
+    fn named(&self, id: usize, output: &Path) {
+        self.lines.named(id, output);
     }
 
     fn connecting(&self, id: usize, _: &Progress) {

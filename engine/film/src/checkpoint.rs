@@ -5,13 +5,17 @@
 //! outlived its bytes, as after a power cut, makes a piece missing and no film wrong. The file holds
 //! no URL and no secret. It is locked while a download uses it.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::error::FilmError;
+use crate::private;
+
+/// What the names of logs end with.
+pub(crate) const EXTENSION: &str = "film";
 
 const VERSION: u32 = 1;
 /// No line of ours is longer.
@@ -26,6 +30,9 @@ pub(crate) enum Record {
     HaulFilm { version: u32, film: String },
     /// The file of a track is about to be created.
     Begun { track: usize },
+    /// A track of a live film is of this rendition and begins with the piece of this number, which
+    /// its playlist may have dropped when the film goes on.
+    Live { track: usize, rendition: usize, first: u64 },
     /// The server said that a piece has so many bytes; pieces after it are placed by that.
     Promised { track: usize, piece: String, bytes: u64 },
     /// A piece is in its track's file.
@@ -33,8 +40,13 @@ pub(crate) enum Record {
     /// A piece turned out to be of another length than was promised, or is left out: what came
     /// after it is void until it is recorded again at its new place.
     Moved { track: usize, piece: String, bytes: u64 },
-    /// The directory for what ffmpeg is given is about to be created.
+    /// The directory for what ffmpeg is given is about to be created. What was announced before is
+    /// void.
     Joining,
+    /// A file is whole and is to get its final name. Both are below the output's directory.
+    Output { from: String, to: String, bytes: u64, modified_ns: u64, is_film: bool },
+    /// All files are whole, up to so many pieces, and about to get their names.
+    Publishing { holes: usize },
 }
 
 /// An open checkpoint with its lock.
@@ -60,8 +72,7 @@ impl Checkpoint {
             let why = io::Error::new(io::ErrorKind::InvalidInput, "it is no ordinary file");
             return Err(cannot("use", why));
         }
-        let mut options = OpenOptions::new();
-        let file = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let file = private::options().create(true).truncate(false).open(&path);
         let file = file.map_err(|error| cannot("open", error))?;
         match file.try_lock() {
             Ok(()) => {}
@@ -98,6 +109,33 @@ impl Checkpoint {
         Ok((checkpoint, records.collect()))
     }
 
+    /// Reads the log at `path`, whichever film it is of; `None` where there is none, or it is not
+    /// ours. It comes without its lock where a download has that.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`] when it cannot be read.
+    pub(crate) fn look(path: &Path) -> Result<Option<(Option<Self>, Vec<Record>)>, FilmError> {
+        let cannot = |act, error| FilmError::local(act, path, error);
+        if !std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
+            return Ok(None);
+        }
+        let file = File::open(path).map_err(|error| cannot("open", error))?;
+        let is_free = match file.try_lock() {
+            Ok(()) => true,
+            Err(TryLockError::WouldBlock) => false,
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => true,
+            Err(TryLockError::Error(error)) => return Err(cannot("lock", error)),
+        };
+        let (records, _) = read(&file).map_err(|error| cannot("read", error))?;
+        match records.first() {
+            Some(Record::HaulFilm { .. }) => {
+                let checkpoint = Self { file, path: path.to_owned() };
+                Ok(Some((is_free.then_some(checkpoint), records)))
+            }
+            _ => Ok(None),
+        }
+    }
+
     fn cut(&mut self, len_bytes: u64) -> Result<(), FilmError> {
         let cut = self.file.set_len(len_bytes).and_then(|()| self.file.seek(SeekFrom::End(0)));
         cut.map(drop).map_err(|error| FilmError::local("shorten", &self.path, error))
@@ -113,12 +151,20 @@ impl Checkpoint {
             .map_err(|error| FilmError::local("write", &self.path, error))
     }
 
-    /// Removes it: the film is complete, or not wanted any more.
+    /// Waits until it is on the disk.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn sync(&self) -> Result<(), FilmError> {
+        self.file.sync_all().map_err(|error| FilmError::local("sync", &self.path, error))
+    }
+
+    /// Removes it: the film is complete, or not wanted any more. The lock is held until this value
+    /// is gone.
     ///
     /// # Errors
     /// [`FilmError::Local`] where it is still there.
     pub(crate) fn remove(&self) -> Result<(), FilmError> {
-        // The lock is held until the name is gone.
         std::fs::remove_file(&self.path)
             .map_err(|error| FilmError::local("remove", &self.path, error))
     }
@@ -142,7 +188,8 @@ fn read(file: &File) -> io::Result<(Vec<Record>, u64)> {
 /// The checkpoint's name beside an output.
 pub(crate) fn path_of(output: &Path) -> PathBuf {
     let mut name = output.as_os_str().to_owned();
-    name.push(".film");
+    name.push(".");
+    name.push(EXTENSION);
     name.into()
 }
 
@@ -196,6 +243,7 @@ mod tests {
         let second = Checkpoint::open(path.clone(), "a").unwrap_err();
         assert!(matches!(second, FilmError::Locked(_)), "{second}");
         checkpoint.remove().unwrap();
+        drop(checkpoint);
         fs::write(&path, "my own notes\n").unwrap();
         let error = Checkpoint::open(path.clone(), "a").unwrap_err();
         assert!(error.to_string().contains("another program"), "{error}");

@@ -312,6 +312,7 @@ mod tests {
     use url::Url;
 
     use super::*;
+    use crate::model::Variables;
 
     fn rendition(id: &str, kind: Kind) -> Rendition {
         let playlist = Url::parse("https://a.test/p.m3u8").unwrap();
@@ -335,7 +336,7 @@ mod tests {
     }
 
     fn film(renditions: impl IntoIterator<Item = Rendition>) -> Film {
-        Film { renditions: renditions.into_iter().collect() }
+        Film { renditions: renditions.into_iter().collect(), variables: Variables::new() }
     }
 
     fn wanted(quality: &str) -> Wanted {

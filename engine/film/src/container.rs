@@ -31,8 +31,8 @@ pub(crate) enum Container {
     Text,
 }
 
-const PACKET_BYTES: usize = 188;
-const SYNC_BYTE: u8 = 0x47;
+pub(crate) const PACKET_BYTES: usize = 188;
+pub(crate) const SYNC_BYTE: u8 = 0x47;
 const BOX_HEADER_BYTES: usize = 8;
 /// The boxes that a piece of a film may begin with.
 const FIRST_BOXES: [&[u8; 4]; 13] = [

@@ -25,7 +25,7 @@ use url::Url;
 use self::manifest::Manifest;
 use self::pieces::Budget;
 use self::xml::{Element, quoted};
-use crate::model::{Film, ManifestError};
+use crate::model::{Film, ManifestError, Variables};
 
 /// Reads the MPD `text` that was fetched from `url`.
 ///
@@ -61,7 +61,7 @@ pub fn parse(text: &str, url: &Url) -> Result<Film, ManifestError> {
     if renditions.is_empty() {
         return Err(mpd.error("nothing in it can be downloaded"));
     }
-    Ok(Film { renditions })
+    Ok(Film { renditions, variables: Variables::new() })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::cipher::{self, BLOCK_BYTES, KEY_BYTES};
 use crate::container::Container;
-use crate::model::{Key, Piece, Role};
+use crate::model::{Key, Piece, Place, Role};
 use crate::source::Requests;
 use crate::watch::Watch;
 
@@ -24,6 +24,8 @@ const MAX_PIECE_BYTES: u64 = 64 << 20;
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a piece is tried before something else is.
 const RETRY_TIME: Duration = Duration::from_secs(30);
+/// How long the server of a piece that failed is asked whether it is there.
+const PROBE_TIME: Duration = Duration::from_secs(5);
 /// What is longer, in bytes, is no key.
 const MAX_KEY_FILE_BYTES: usize = 1 << 16;
 /// How often a piece is fetched whose bytes are not what they should be.
@@ -64,7 +66,7 @@ impl Fetcher {
     pub(crate) async fn fetch(
         &self,
         piece: &Piece,
-        place: (usize, usize),
+        place: Place,
         promises: &Promises,
         connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
@@ -72,15 +74,34 @@ impl Fetcher {
         loop {
             match self.fetch_once(piece, place, promises, connections).await {
                 Err(PieceError::Hole(_)) if attempt < ATTEMPTS && !piece.is_gap => attempt += 1,
+                Err(PieceError::Fatal(error))
+                    if error.kind() == ErrorKind::Network && self.is_answered(piece).await =>
+                {
+                    return Err(PieceError::Hole(error.to_string()));
+                }
                 outcome => return outcome,
             }
+        }
+    }
+
+    /// Whether the server of a piece that failed answers a request for its first byte. Then the
+    /// network is there, and waiting for it would not help.
+    async fn is_answered(&self, piece: &Piece) -> bool {
+        let Ok(request) = self.requests.request(&piece.url) else { return false };
+        let Ok(first) = selection(&(0..1)) else { return false };
+        let memory = Arc::new(MemoryStorage::new(1));
+        let mut request = request.digest(false).range(first).store_in(memory);
+        request.options_mut().retry.max_time = Some(PROBE_TIME);
+        match request.start() {
+            Ok(probe) => probe.opened().await.is_ok(),
+            Err(_) => false,
         }
     }
 
     async fn fetch_once(
         &self,
         piece: &Piece,
-        place: (usize, usize),
+        place: Place,
         promises: &Promises,
         connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
@@ -110,7 +131,7 @@ impl Fetcher {
             request = request.range(selection(range)?);
         }
         let download = request.start().map_err(judged)?;
-        let _watched = self.watch.of(&download, false);
+        let _watched = self.watch.of(&download, Some(place));
         if piece.key.is_none()
             && let Ok(metadata) = download.opened().await
             && let Some(bytes) = metadata.total_bytes.filter(|bytes| *bytes <= MAX_PIECE_BYTES)

@@ -6,8 +6,10 @@
 
 mod arrivals;
 mod ending;
+mod links;
 mod live;
 mod opening;
+mod recorded;
 mod showing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -21,17 +23,19 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use url::Url;
 
+use self::links::{Links, Newest, ObjectLinks};
+use self::showing::Audience;
 use crate::choice::Wanted;
 use crate::container::Container;
 use crate::disk::Disk;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
-use crate::model::{Kind, Piece};
+use crate::model::{Kind, Piece, Place};
 use crate::name;
 use crate::reel::{self, Object, Splitter};
 use crate::source::{self, Requests, Selected};
 use crate::store::{TrackStore, key_of};
-use crate::viewer::{Place, Viewer};
+use crate::viewer::Viewer;
 use crate::watch::{FilmMonitor, Watch};
 
 /// How many pieces are fetched at once where nobody chose.
@@ -49,8 +53,6 @@ const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
 const MAX_REELS: usize = 500;
 /// Reels that are one object each are fetched at the same time, so only a few may be.
 const FEW_REELS: usize = 4;
-/// So many pieces are what a viewer needs first: initializations, pictures and sound.
-const FIRST: usize = 4;
 
 /// How a film is downloaded.
 #[derive(Debug, Clone)]
@@ -67,6 +69,9 @@ pub struct FilmOptions {
     pub wanted: Wanted,
     /// Whether a film with missing pieces is written. Default false: it is an error.
     pub allow_holes: bool,
+    /// Whether a live film begins with the first piece that its playlist has, and not with the last
+    /// three. Default true.
+    pub live_from_start: bool,
     /// Whether the output is synced before it gets its name. Default true.
     pub sync: bool,
     /// How many pieces are fetched at once. Default 16.
@@ -84,6 +89,7 @@ impl Default for FilmOptions {
             existing: Existing::Refuse,
             wanted: Wanted::default(),
             allow_holes: false,
+            live_from_start: true,
             sync: true,
             at_once: None,
             viewer: None,
@@ -123,10 +129,16 @@ pub async fn download(
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
     let watch = Arc::clone(&monitor.watch);
-    let selected = source::select(&*requests, url, &options.wanted).await?;
+    let mut selected = source::select(&*requests, url, &options.wanted).await?;
+    if !options.live_from_start {
+        selected.iter_mut().for_each(|it| live::from_now(&mut it.track));
+    }
     let output = name::output(url, options, &selected)?;
+    watch.name(output.clone());
+    let links = Links::new(Arc::clone(&requests), url.clone(), &selected, Arc::clone(&watch));
     let mut run = Run {
         url: url.clone(),
+        links: Arc::new(links),
         fetcher: Arc::new(Fetcher::new(Arc::clone(&requests), Arc::clone(&watch))),
         watch,
         options: options.clone(),
@@ -142,12 +154,15 @@ pub async fn download(
         last_came: Instant::now(),
         running: BTreeSet::new(),
         generation: 0,
+        manifest: 0,
+        refused: Vec::new(),
         refreshes: 0,
         inherits_query: false,
         longest_bytes: None,
         resumed_bytes: 0,
         fetched_bytes: 0,
         any_stored: false,
+        audience: Audience::default(),
     };
     // However it ends, also by being dropped.
     let _shown = options.viewer.as_ref().map(showing::Ends::new);
@@ -175,12 +190,24 @@ enum Form {
 }
 
 enum Came {
-    Piece { place: Place, generation: u64, outcome: Result<(Vec<u8>, Container), PieceError> },
-    Object { reel: usize, outcome: Result<Box<Summary>, Error> },
+    Piece {
+        place: Place,
+        generation: u64,
+        outcome: Result<(Vec<u8>, Container), PieceError>,
+    },
+    Object {
+        reel: usize,
+        outcome: Result<Box<Summary>, Error>,
+    },
+    /// A manifest with fresh links.
+    Links(Result<Newest, FilmError>),
+    /// The renditions that are live, as they are now.
+    Polled(Result<Vec<(usize, Selected)>, FilmError>),
 }
 
 struct Run {
     url: Url,
+    links: Arc<Links>,
     fetcher: Arc<Fetcher>,
     watch: Arc<Watch>,
     options: FilmOptions,
@@ -199,8 +226,13 @@ struct Run {
     failures: BTreeMap<Place, Instant>,
     /// When a piece came the last time, or the start.
     last_came: Instant,
-    /// Counts the manifests: a piece that was asked for by an older one is simply asked for again.
+    /// Counts the changes of links: a piece that was asked for by an older one is simply asked for
+    /// again.
     generation: u64,
+    /// Counts the manifests, as [`Links`] does.
+    manifest: u64,
+    /// Pieces that wait for the next manifest. No others are asked for meanwhile.
+    refused: Vec<Place>,
     /// Manifests fetched since the last piece came.
     refreshes: u32,
     /// Whether the manifest's query goes to pieces that have none.
@@ -210,13 +242,16 @@ struct Run {
     resumed_bytes: u64,
     fetched_bytes: u64,
     any_stored: bool,
+    audience: Audience,
 }
 
 impl Run {
     async fn run(&mut self) -> Result<FilmSummary, FilmError> {
         self.cut().await;
         self.split()?;
-        self.open().await?;
+        if let Some(film) = self.open().await? {
+            return Ok(film);
+        }
         self.prove().await?;
         self.show()?;
         self.fetch().await?;
@@ -225,6 +260,7 @@ impl Run {
 
     /// Makes reels of the tracks.
     fn split(&mut self) -> Result<(), FilmError> {
+        let is_live = self.is_live();
         let mut found = Vec::new();
         for (track, selected) in self.selected.iter().enumerate() {
             let (reels, splitter) = reel::reels(&selected.track);
@@ -239,7 +275,7 @@ impl Run {
             for pieces in reels {
                 let object = Object::of(&pieces)
                     .filter(|object| are_few && !is_faster_apart(object, &pieces))
-                    .filter(|_| selected.track.is_complete);
+                    .filter(|_| !is_live);
                 let form = object.map_or(Form::Pieces, Form::Object);
                 found.push((track, selected.kind, pieces, form));
             }
@@ -266,7 +302,8 @@ impl Run {
             for (at, piece) in reel.pieces.iter().enumerate() {
                 let place = (index, at);
                 let has = disk.stores[index].as_ref().is_none_or(|store| store.has(at));
-                if !has && !self.running.contains(&place) && !self.holes.contains_key(&place) {
+                let is_under_way = self.running.contains(&place) || self.refused.contains(&place);
+                if !has && !is_under_way && !self.holes.contains_key(&place) {
                     missing.push((times[reel.track], place));
                 }
                 times[reel.track] = times[reel.track].saturating_add(piece.duration);
@@ -282,7 +319,7 @@ impl Run {
         if let Some(disk) = self.lock_disk() {
             for store in disk.stores.iter().flatten() {
                 pieces += store.count();
-                done += (0..store.count()).filter(|it| store.has(*it)).count();
+                done += store.done();
                 bytes += store.stored_bytes() + store.held_bytes();
                 kept += store.stored_bytes();
             }
@@ -296,6 +333,7 @@ impl Run {
         });
     }
 
+    /// Whether any of it is still being added to.
     fn is_live(&self) -> bool {
         self.selected.iter().any(|selected| !selected.track.is_complete)
     }
@@ -310,16 +348,14 @@ impl Run {
             }
         }
         let mut next_poll = Instant::now() + self.poll_interval();
-        let (mut outage_since, mut shared) = (None, 1);
+        let (mut is_polling, mut outage_since, mut shared) = (false, None, 1);
         let viewer = self.options.viewer.clone();
         let mut probes = None;
         loop {
-            while self.has_room() {
+            let may_start = self.refused.is_empty() && !self.is_hopeless();
+            while may_start && self.has_room() {
                 let Some(place) = self.queue.pop_front() else { break };
-                // What a viewer needs first is not left to one connection either.
-                let is_first = viewer.is_some() && self.running.len() < FIRST;
-                let connections = if is_first { showing::HURRIED } else { 1 };
-                self.start_piece(place, connections, &promises, &mut tasks);
+                self.start_piece(place, &promises, &mut tasks);
             }
             if viewer.is_some() && probes.is_none() {
                 probes = Some(self.probe_lengths(&promises));
@@ -334,7 +370,7 @@ impl Run {
                 }
             }
             let live = self.is_live();
-            if tasks.is_empty() && !live {
+            if tasks.is_empty() && (!live || self.is_hopeless()) {
                 return Ok(());
             }
             tokio::select! {
@@ -349,11 +385,22 @@ impl Run {
                 Some(came) = tasks.join_next(), if !tasks.is_empty() => match came {
                     Ok(Came::Piece { place, generation, outcome }) => {
                         self.running.remove(&place);
+                        self.audience.ended(place, &self.watch);
+                        let is_waiting = !self.refused.is_empty();
                         self.piece_came(place, generation, outcome).await?;
+                        if !is_waiting && !self.refused.is_empty() {
+                            let (links, known) = (Arc::clone(&self.links), self.manifest);
+                            tasks.spawn(async move { Came::Links(links.newer_than(known).await) });
+                        }
                         self.tell_progress();
                         self.tell_viewer();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
+                    Ok(Came::Links(newest)) => self.links_came(newest?)?,
+                    Ok(Came::Polled(polled)) => {
+                        self.polled(polled, &mut outage_since)?;
+                        (is_polling, next_poll) = (false, Instant::now() + self.poll_interval());
+                    }
                     Err(panic) => {
                         return Err(FilmError::Unsupported(format!("a task failed: {panic}")));
                     }
@@ -361,9 +408,11 @@ impl Run {
                 wanted = showing::wants(viewer.as_ref()) => {
                     self.attend(&wanted, &promises, &mut tasks);
                 }
-                () = tokio::time::sleep_until(next_poll), if live => {
-                    self.poll(&mut outage_since).await?;
-                    next_poll = Instant::now() + self.poll_interval();
+                () = tokio::time::sleep_until(next_poll), if live && !is_polling => {
+                    is_polling = true;
+                    let playlists = self.live_playlists();
+                    let links = Arc::clone(&self.links);
+                    tasks.spawn(async move { Came::Polled(live::poll(&links, playlists).await) });
                 }
             }
         }
@@ -387,16 +436,11 @@ impl Run {
             UNKNOWN_BYTES_PER_SECOND.saturating_mul(lasts.map_or(0, |it| it.as_secs()).max(1))
         });
         let all = (self.running.len() as u64 + 1).saturating_mul(each);
-        self.running.len() < self.at_once() && held.saturating_add(all) <= MEMORY_BYTES
+        self.audience.may_start(&self.running, each, self.at_once())
+            && held.saturating_add(all) <= MEMORY_BYTES
     }
 
-    fn start_piece(
-        &mut self,
-        place: Place,
-        connections: usize,
-        promises: &Promises,
-        tasks: &mut JoinSet<Came>,
-    ) {
+    fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
         let mut piece = self.reels[place.0].pieces[place.1].clone();
         if self.inherits_query && may_inherit(&self.url, &piece.url) {
             piece.url.set_query(self.url.query());
@@ -404,6 +448,7 @@ impl Run {
         self.running.insert(place);
         let (fetcher, promises) = (Arc::clone(&self.fetcher), promises.clone());
         let generation = self.generation;
+        let connections = self.audience.connections(place);
         tasks.spawn(async move {
             let outcome = fetcher.fetch(&piece, place, &promises, connections).await;
             Came::Piece { place, generation, outcome }
@@ -412,7 +457,15 @@ impl Run {
 
     fn start_object(&mut self, index: usize, tasks: &mut JoinSet<Came>) -> Result<(), FilmError> {
         let reel = &self.reels[index];
-        let Form::Object(object) = &reel.form else { return Ok(()) };
+        let (Form::Object(object), Some(first)) = (&reel.form, reel.pieces.first()) else {
+            return Ok(());
+        };
+        let refresh = ObjectLinks {
+            links: Arc::clone(&self.links),
+            track: reel.track,
+            piece: key_of(first),
+            known: tokio::sync::Mutex::new(self.manifest),
+        };
         if !self.fetcher.requests.allows(&object.url) {
             let why = format!("its scheme, {}, is not allowed", object.url.scheme());
             return Err(self.fatal((index, 0), PieceError::Hole(why)));
@@ -425,6 +478,7 @@ impl Run {
             .mirrors(self.fetcher.allowed(&object.mirrors))
             .connections(connections)
             .resume(Resume::Auto)
+            .refresh(refresh)
             .digest(true)
             .sync(false)
             .directory(".")
@@ -436,7 +490,7 @@ impl Run {
                 request.range(selection(range).map_err(|error| self.fatal((index, 0), error))?);
         }
         let download = request.start()?;
-        let watched = self.watch.of(&download, true);
+        let watched = self.watch.of(&download, None);
         tasks.spawn(async move {
             let outcome = download.wait().await.map(Box::new);
             drop(watched);

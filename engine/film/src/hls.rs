@@ -25,7 +25,9 @@ use std::time::Duration;
 
 use url::{Url, form_urlencoded};
 
-use crate::model::{Film, Key, Kind, ManifestError, Piece, Rendition, Role, Source, Track};
+use crate::model::{
+    Film, Key, Kind, ManifestError, Piece, Rendition, Role, Source, Track, Variables,
+};
 
 /// The most pieces of one playlist: eleven days in pieces of a second.
 const MAX_PIECES: usize = 1_000_000;
@@ -49,14 +51,24 @@ const MAX_DURATION: Duration = Duration::from_secs(u32::MAX as u64);
 /// # Errors
 ///
 /// [`ManifestError::Malformed`] if the text is not a playlist, breaks a rule that matters for its
-/// pieces, exceeds a limit, or uses a feature that cannot be supported here: variables imported
-/// from another playlist, delta updates, playlists of key frames only. The error names the line
+/// pieces, exceeds a limit, or uses a feature that cannot be supported here: delta updates,
+/// playlists of key frames only. The error names the line
 /// unless the fault concerns the whole playlist.
 ///
 /// [`ManifestError::Protected`] if only the player of a DRM system can decrypt a piece
 /// (section 4.3.2.4), or if a master playlist has session keys and all of them are of DRM systems
 /// (section 4.3.4.5).
 pub fn parse(text: &str, url: &Url) -> Result<Film, ManifestError> {
+    parse_importing(text, url, &Variables::new())
+}
+
+/// As [`parse`], for a playlist that may import these variables of the one that led to it
+/// ([`Film::variables`]).
+///
+/// # Errors
+///
+/// As for [`parse`].
+pub fn parse_importing(text: &str, url: &Url, imports: &Variables) -> Result<Film, ManifestError> {
     let text = text.trim_start_matches('\u{feff}');
     let mut lines = text.lines().map(str::trim).zip(1..).filter(|(content, _)| !content.is_empty());
     match lines.next() {
@@ -65,7 +77,7 @@ pub fn parse(text: &str, url: &Url) -> Result<Film, ManifestError> {
         None => return Err(ManifestError::whole("the playlist is empty")),
     }
 
-    let mut scope = Scope { base: url, variables: HashMap::new(), bytes: 0 };
+    let mut scope = Scope { base: url, imports, variables: Variables::new(), bytes: 0 };
     let mut master = Master::default();
     let mut media = Media::default();
     let mut level = None;
@@ -98,7 +110,10 @@ pub fn parse(text: &str, url: &Url) -> Result<Film, ManifestError> {
         }
     }
     match level {
-        Some(Level::Master) => master.finish(),
+        Some(Level::Master) => {
+            let variables = scope.variables;
+            master.finish().map(|film| Film { variables, ..film })
+        }
         Some(Level::Media) => media.finish(),
         None => Err(ManifestError::whole("the playlist names neither pieces nor other playlists")),
     }
@@ -292,7 +307,9 @@ impl Attributes<'_> {
 /// The context in which the values of a playlist are read.
 struct Scope<'a> {
     base: &'a Url,
-    variables: HashMap<String, String>,
+    /// Those of the playlist that led to this one.
+    imports: &'a Variables,
+    variables: Variables,
     /// Counted against [`MAX_URL_BYTES`].
     bytes: usize,
 }
@@ -383,15 +400,17 @@ impl Scope<'_> {
     /// EXT-X-DEFINE (rfc8216bis section 4.4.2.3).
     fn define(&mut self, tag: Tag<'_>) -> Result<(), ManifestError> {
         let attributes = tag.attributes(self)?;
-        // The playlist that led to this one is unknown here, and so are its variables.
-        if let Some(name) = attributes.get("IMPORT") {
-            if self.variables.contains_key(name) {
-                return Ok(());
+        let import = attributes.get("IMPORT");
+        let (name, value) = match import.or_else(|| attributes.get("QUERYPARAM")) {
+            Some(name) if import.is_some() => {
+                let value = self.imports.get(name).ok_or_else(|| {
+                    let name = quoted(name);
+                    tag.malformed(format_args!(
+                        "imports {name}, which no playlist before this one defines"
+                    ))
+                })?;
+                (name, value.clone())
             }
-            let name = quoted(name);
-            return Err(tag.malformed(format_args!("imports {name}, which is not known here")));
-        }
-        let (name, value) = match attributes.get("QUERYPARAM") {
             Some(name) => {
                 let value = query_parameter(self.base, name).ok_or_else(|| {
                     let name = quoted(name);
@@ -695,6 +714,7 @@ impl Media {
         };
         Ok(Film {
             renditions: vec![Rendition::new("video".to_owned(), Kind::Video, Source::Track(track))],
+            variables: Variables::new(),
         })
     }
 }
@@ -795,7 +815,7 @@ impl Master {
             _ if self.renditions.is_empty() => {
                 Err(ManifestError::whole("the master playlist names no other playlists"))
             }
-            _ => Ok(Film { renditions: self.renditions }),
+            _ => Ok(Film { renditions: self.renditions, variables: Variables::new() }),
         }
     }
 }

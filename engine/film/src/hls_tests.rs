@@ -625,6 +625,21 @@ fn a_query_parameter_keeps_its_plus_and_loses_its_percent() {
 }
 
 #[test]
+fn a_playlist_imports_what_the_one_that_led_to_it_defines() {
+    let master = "#EXTM3U\n#EXT-X-DEFINE:NAME=\"cdn\",VALUE=\"https://cdn.example\"\n\
+                  #EXT-X-DEFINE:QUERYPARAM=\"token\"\n\
+                  #EXT-X-STREAM-INF:BANDWIDTH=1\nlow.m3u8\n";
+    let base = url("https://a.example/b?token=s3cret");
+    let master = parse(master, &base).unwrap();
+    let text = "#EXTM3U\n#EXT-X-DEFINE:IMPORT=\"cdn\"\n#EXT-X-DEFINE:IMPORT=\"token\"\n\
+                #EXTINF:1,\n{$cdn}/c?t={$token}\n";
+    let film = parse_importing(text, &base, &master.variables).unwrap();
+    let Source::Track(track) = &film.renditions[0].source else { panic!() };
+    assert_eq!(track.pieces[0].url.as_str(), "https://cdn.example/c?t=s3cret");
+    assert!(film.variables.is_empty(), "they go no further");
+}
+
+#[test]
 fn faults_of_variables_name_their_line() {
     assert_malformed("#EXTINF:1,\n{$x}", 3, "\"x\" is not defined");
     assert_malformed("#EXT-X-DEFINE:IMPORT=\"x\"", 2, "imports \"x\"");

@@ -6,11 +6,10 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use haul_engine::Existing;
 use tokio::process::Command;
 
 use crate::container::{Container, beginning_of};
@@ -18,7 +17,9 @@ use crate::error::FilmError;
 use crate::film::blocking;
 use crate::model::Kind;
 use crate::name;
+use crate::publish::Ready;
 use crate::subtitles;
+use crate::timestamp;
 
 const FFMPEG: &str = "ffmpeg";
 /// A container costs less than it holds: an output below this part of its tracks is not whole.
@@ -35,42 +36,40 @@ pub(crate) struct Reel {
 }
 
 /// What was made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Made {
-    pub(crate) outputs: Vec<PathBuf>,
-    pub(crate) subtitles: Option<PathBuf>,
+    pub(crate) ready: Vec<Ready>,
     pub(crate) notes: Vec<String>,
+    /// Where some of the files are.
+    pub(crate) scratch: Scratch,
 }
 
 type Tracks = Vec<(Kind, Option<String>, Vec<Reel>)>;
 
-/// Makes the output of these tracks, whose files are gone afterwards, as is the directory `scratch`.
+/// Makes the output of these tracks, ready to get its name. The directory `scratch` is gone when what
+/// is returned is.
 ///
 /// # Errors
 /// [`FilmError::Join`] where ffmpeg fails; the files of the reels are still there then.
 pub(crate) async fn join(
     output: &Path,
     tracks: Tracks,
-    existing: Existing,
-    sync: bool,
     scratch: PathBuf,
 ) -> Result<Made, FilmError> {
     let scratch = Scratch { directory: scratch, count: 0 };
     let (texts, media): (Tracks, Tracks) =
         tracks.into_iter().partition(|(kind, ..)| *kind == Kind::Subtitles);
-    let mut made = Made::default();
+    let mut made = Made { ready: Vec::new(), notes: Vec::new(), scratch };
     match &media[..] {
         [] => {}
         [(_, _, reels)] if reels.len() == 1 && fits(reels[0].container()?, output) => {
-            let (from, to) = (reels[0].path.clone(), output.to_owned());
-            blocking(move || publish(&from, &to, existing, sync)).await?;
-            made.outputs.push(output.to_owned());
+            made.film(reels[0].path.clone(), output.to_owned());
         }
         _ if has_ffmpeg().await => {
-            with_ffmpeg(output, &media, existing, sync, scratch).await?;
-            made.outputs.push(output.to_owned());
+            let joined = with_ffmpeg(output, &media, &mut made.scratch).await?;
+            made.film(joined, output.to_owned());
         }
-        _ => without_ffmpeg(output, &media, existing, sync, &mut made).await?,
+        _ => without_ffmpeg(output, &media, &mut made).await?,
     }
     for (_, language, reels) in texts {
         let is_text = reels.len() == 1 && reels[0].container()? == Container::Text;
@@ -81,22 +80,33 @@ pub(crate) async fn join(
             return Err(FilmError::Unsupported(why.to_owned()));
         }
         // Without pictures the text is the output.
-        let to = match made.outputs.first() {
-            Some(film) => name::beside(film, &format!("{}.{end}", name::tag(language.as_deref()))),
+        let is_film = made.ready.is_empty();
+        let to = match made.ready.first() {
+            Some(film) => {
+                name::beside(&film.to, &format!("{}.{end}", name::tag(language.as_deref())))
+            }
             None => output.to_owned(),
         };
-        let path = to.clone();
-        blocking(move || match is_text {
-            true => write_text(&reels, &path, existing, sync),
-            false => reels.iter().try_for_each(|reel| publish(&reel.path, &path, existing, sync)),
-        })
-        .await?;
-        match made.outputs.is_empty() {
-            true => made.outputs.push(to),
-            false => made.subtitles = Some(to),
-        }
+        let Some(from) = reels.first().map(|reel| reel.path.clone()) else { continue };
+        let from = match is_text {
+            true => {
+                let merged = made.scratch.name();
+                let path = merged.clone();
+                let film = media.first().and_then(|(.., reels)| reels.first().cloned());
+                blocking(move || write_text(&from, film.as_ref(), &path)).await?;
+                merged
+            }
+            false => from,
+        };
+        made.ready.push(Ready { from, to, is_film });
     }
     Ok(made)
+}
+
+impl Made {
+    fn film(&mut self, from: PathBuf, to: PathBuf) {
+        self.ready.push(Ready { from, to, is_film: true });
+    }
 }
 
 impl Reel {
@@ -154,13 +164,12 @@ fn ffmpeg() -> Command {
     command
 }
 
+/// The file that ffmpeg makes of these tracks.
 async fn with_ffmpeg(
     output: &Path,
     media: &Tracks,
-    existing: Existing,
-    sync: bool,
-    mut scratch: Scratch,
-) -> Result<(), FilmError> {
+    scratch: &mut Scratch,
+) -> Result<PathBuf, FilmError> {
     let Some(format) = format_of(output) else {
         return Err(FilmError::Unsupported(format!(
             "{} is to be made of several tracks, and its name tells no container: end it with \
@@ -177,7 +186,7 @@ async fn with_ffmpeg(
             [one] => arguments.extend(input(&one.path, one.container()?)),
             several => {
                 breaks = true;
-                let list = listed(several, &kept, &mut scratch).await?;
+                let list = listed(several, &kept, scratch).await?;
                 let concat = ["-protocol_whitelist", "file", "-f", "concat", "-safe", "0", "-i"];
                 arguments.extend(concat.map(OsString::from));
                 arguments.push(file(&list));
@@ -208,16 +217,7 @@ async fn with_ffmpeg(
         let message = format!("ffmpeg made only {made} bytes of {whole}");
         return Err(FilmError::Join { message, tracks: kept });
     }
-    let to = output.to_owned();
-    blocking(move || {
-        publish(&joined, &to, existing, sync)?;
-        drop(scratch);
-        for path in kept {
-            fs::remove_file(&path).map_err(|error| FilmError::local("remove", &path, error))?;
-        }
-        Ok(())
-    })
-    .await
+    Ok(joined)
 }
 
 /// A list of the reels of a track for ffmpeg. Those of MP4 become transport streams first, which
@@ -294,7 +294,7 @@ async fn run(arguments: Vec<OsString>, kept: &[PathBuf]) -> Result<(), FilmError
 
 /// A directory that is gone with all its files when this value is.
 #[derive(Debug)]
-struct Scratch {
+pub(crate) struct Scratch {
     directory: PathBuf,
     count: usize,
 }
@@ -313,13 +313,7 @@ impl Drop for Scratch {
     }
 }
 
-async fn without_ffmpeg(
-    output: &Path,
-    media: &Tracks,
-    existing: Existing,
-    sync: bool,
-    made: &mut Made,
-) -> Result<(), FilmError> {
+async fn without_ffmpeg(output: &Path, media: &Tracks, made: &mut Made) -> Result<(), FilmError> {
     let is_stream =
         |reel: &Reel| Ok::<_, FilmError>(reel.container()? == Container::TransportStream);
     if let [(_, _, reels)] = &media[..]
@@ -330,13 +324,9 @@ async fn without_ffmpeg(
             true => output.to_owned(),
             false => name::beside(output, ".ts"),
         };
-        let from = reels.clone();
-        made.outputs.push(to.clone());
-        blocking(move || {
-            append(&from)?;
-            publish(&from[0].path, &to, existing, sync)
-        })
-        .await?;
+        let all = reels.clone();
+        blocking(move || append(&all)).await?;
+        made.film(reels[0].path.clone(), to);
         made.notes.push(
             "timestamps start over within the film, and ffmpeg, which would mend that, is not there"
                 .to_owned(),
@@ -349,9 +339,7 @@ async fn without_ffmpeg(
             let number = if reels.len() > 1 { format!(".{}", index + 1) } else { String::new() };
             let end = reel.container()?.extension();
             let name = format!(".{kind}{language}{number}.{end}");
-            let (from, to) = (reel.path.clone(), name::beside(output, &name));
-            made.outputs.push(to.clone());
-            blocking(move || publish(&from, &to, existing, sync)).await?;
+            made.film(reel.path.clone(), name::beside(output, &name));
         }
     }
     made.notes.push(
@@ -361,7 +349,8 @@ async fn without_ffmpeg(
     Ok(())
 }
 
-/// Puts all reels into the file of the first.
+/// Appends all other reels to the file of the first. A kill meanwhile costs nothing: the next run
+/// cuts that file to its length.
 fn append(reels: &[Reel]) -> Result<(), FilmError> {
     let Some((first, rest)) = reels.split_first() else { return Ok(()) };
     let mut all = File::options()
@@ -371,66 +360,17 @@ fn append(reels: &[Reel]) -> Result<(), FilmError> {
     for reel in rest {
         File::open(&reel.path)
             .and_then(|mut file| io::copy(&mut file, &mut all))
-            .and_then(|_| fs::remove_file(&reel.path))
             .map_err(|error| FilmError::local("append", &reel.path, error))?;
     }
     Ok(())
 }
 
-fn write_text(reels: &[Reel], to: &Path, existing: Existing, sync: bool) -> Result<(), FilmError> {
-    let mut all = String::new();
-    for reel in reels {
-        let bytes =
-            fs::read(&reel.path).map_err(|error| FilmError::local("read", &reel.path, error))?;
-        all.push_str(&String::from_utf8_lossy(&bytes));
-        all.push('\n');
-    }
-    let Some(first) = reels.first() else { return Ok(()) };
-    File::create(&first.path)
-        .and_then(|mut file| file.write_all(subtitles::merged(&all).as_bytes()))
-        .map_err(|error| FilmError::local("write", &first.path, error))?;
-    publish(&first.path, to, existing, sync)?;
-    for reel in &reels[1..] {
-        fs::remove_file(&reel.path)
-            .map_err(|error| FilmError::local("remove", &reel.path, error))?;
-    }
-    Ok(())
-}
-
-/// Gives a file its final name, which is not taken from another file unless that is wanted.
-fn publish(from: &Path, to: &Path, existing: Existing, sync: bool) -> Result<(), FilmError> {
-    let cannot = |error| FilmError::local("name", to, error);
-    if sync {
-        File::open(from).and_then(|file| file.sync_all()).map_err(cannot)?;
-    }
-    if existing == Existing::Replace {
-        fs::rename(from, to).map_err(cannot)?;
-        // A kill between the two steps below leaves two names of one file, which renaming keeps.
-        let _ = fs::remove_file(from);
-    } else {
-        match fs::hard_link(from, to) {
-            Ok(()) => fs::remove_file(from).map_err(cannot)?,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(FilmError::Exists(to.to_owned()));
-            }
-            // There are no links here. The name is taken by an empty file first.
-            Err(_) => {
-                match File::create_new(to) {
-                    Ok(file) => drop(file),
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                        return Err(FilmError::Exists(to.to_owned()));
-                    }
-                    Err(error) => return Err(cannot(error)),
-                }
-                fs::rename(from, to).map_err(cannot)?;
-            }
-        }
-    }
-    let directory = to.parent().filter(|it| !it.as_os_str().is_empty());
-    if sync {
-        // Not every system opens directories, and none offers more.
-        let opened = File::open(directory.unwrap_or(Path::new(".")));
-        let _ = opened.and_then(|directory| directory.sync_all());
-    }
-    Ok(())
+/// Makes one text of the segments in a file, to go with the film that begins with this reel.
+fn write_text(from: &Path, film: Option<&Reel>, to: &Path) -> Result<(), FilmError> {
+    let bytes = fs::read(from).map_err(|error| FilmError::local("read", from, error))?;
+    let container = film.map(|film| film.container()).transpose()?;
+    let first =
+        film.zip(container).and_then(|(it, container)| timestamp::first(&it.path, container));
+    fs::write(to, subtitles::merged(&String::from_utf8_lossy(&bytes), first))
+        .map_err(|error| FilmError::local("write", to, error))
 }

@@ -1,6 +1,7 @@
 //! What a manifest says, whatever its format: renditions to choose from, and the pieces that each
 //! of them is made of, in their order. Nothing here knows sockets, files or clocks.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -12,7 +13,12 @@ use url::Url;
 pub struct Film {
     /// In the order of the manifest. A playlist that offers no choice is one rendition.
     pub renditions: Vec<Rendition>,
+    /// What its playlists may import (EXT-X-DEFINE).
+    pub variables: Variables,
 }
+
+/// Values of a playlist by their names.
+pub type Variables = BTreeMap<String, String>;
 
 /// What a rendition is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -133,6 +139,9 @@ pub struct Piece {
     /// Whether the manifest says that it is missing (EXT-X-GAP).
     pub is_gap: bool,
 }
+
+/// A stretch of a track that is a file of its own, and a piece of it.
+pub(crate) type Place = (usize, usize);
 
 /// AES-128 in CBC mode with PKCS #7 padding over a whole piece (RFC 8216 section 4.3.2.4).
 #[derive(Clone, PartialEq, Eq)]

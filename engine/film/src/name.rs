@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use haul_engine::Existing;
 use url::Url;
 
+use crate::checkpoint;
 use crate::error::FilmError;
 use crate::film::FilmOptions;
 use crate::model::{Kind, Role};
@@ -28,7 +29,8 @@ const GENERAL: [&str; 12] = [
 /// Leaves room for what is added to it.
 const MAX_STEM_BYTES: usize = 200;
 
-/// The output of a film whose manifest is at `url`.
+/// The output of a film whose manifest is at `url`. Where a log is beside it, it may exist: that
+/// log tells whether it is the film itself.
 ///
 /// # Errors
 /// [`FilmError::Exists`], and [`FilmError::Local`] where the directory cannot be made.
@@ -47,7 +49,7 @@ pub(crate) fn output(
         made.map_err(|error| FilmError::local("create the directory", directory, error))?;
     }
     // A link that leads nowhere is there, too.
-    if output.symlink_metadata().is_err() {
+    if output.symlink_metadata().is_err() || has_log(&output) {
         return Ok(output);
     }
     match options.existing {
@@ -90,8 +92,18 @@ fn numbered(output: &Path) -> PathBuf {
     let extension = extension.unwrap_or_default();
     (1_u64..)
         .map(|number| output.with_file_name(format!("{stem} ({number}){extension}")))
-        .find(|path| path.symlink_metadata().is_err())
+        .find(|path| path.symlink_metadata().is_err() || has_log(path))
         .unwrap_or_else(|| output.to_owned())
+}
+
+/// Whether the log of a film that was not brought to its end is beside this output.
+fn has_log(output: &Path) -> bool {
+    checkpoint::path_of(output).symlink_metadata().is_ok()
+}
+
+/// The directory for what ffmpeg is given.
+pub(crate) fn scratch(output: &Path) -> PathBuf {
+    with_suffix(&checkpoint::path_of(output), ".d")
 }
 
 /// The file of a reel while the film is not complete.

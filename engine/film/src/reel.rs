@@ -50,6 +50,11 @@ pub(crate) enum Next {
 }
 
 impl Splitter {
+    /// One that goes on after a reel of this part.
+    pub(crate) fn after(part: u32, has_media: bool, init: Option<Piece>) -> Self {
+        Self { now: Some((part, has_media)), init }
+    }
+
     pub(crate) fn next(&mut self, piece: &Piece) -> Next {
         let is_init = piece.role == Role::Init;
         let continues =

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::choice::{Chosen, Wanted, choose};
 use crate::error::FilmError;
-use crate::model::{Film, Kind, ManifestError, Rendition, Source, Track};
+use crate::model::{Film, Kind, ManifestError, Rendition, Source, Track, Variables};
 use crate::{dash, hls};
 
 /// No manifest is longer, in bytes: a film of ten hours in pieces of two seconds takes 4 MiB.
@@ -41,6 +41,8 @@ pub(crate) struct Selected {
     pub(crate) traits: String,
     /// Where its own playlist is, if it has one.
     pub(crate) playlist: Option<Url>,
+    /// What that may import.
+    pub(crate) variables: Arc<Variables>,
     pub(crate) track: Track,
 }
 
@@ -49,6 +51,14 @@ pub(crate) struct Selected {
 /// # Errors
 /// When it cannot be fetched or understood.
 pub async fn read_manifest(requests: &dyn Requests, url: &Url) -> Result<Film, FilmError> {
+    read_importing(requests, url, &Variables::new()).await
+}
+
+async fn read_importing(
+    requests: &dyn Requests,
+    url: &Url,
+    imports: &Variables,
+) -> Result<Film, FilmError> {
     if !requests.allows(url) {
         let why = format!("its scheme, {}, is not allowed", url.scheme());
         return Err(FilmError::manifest(url, ManifestError::whole(why)));
@@ -76,13 +86,13 @@ pub async fn read_manifest(requests: &dyn Requests, url: &Url) -> Result<Film, F
             .count();
         FilmError::manifest(url, ManifestError::at(line + 1, "is not UTF-8 text"))
     })?;
-    parse(&text, &base).map_err(|error| FilmError::manifest(url, error))
+    parse(&text, &base, imports).map_err(|error| FilmError::manifest(url, error))
 }
 
-fn parse(text: &str, base: &Url) -> Result<Film, ManifestError> {
+fn parse(text: &str, base: &Url, imports: &Variables) -> Result<Film, ManifestError> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if !text.trim_start().starts_with('<') {
-        return hls::parse(text, base);
+        return hls::parse_importing(text, base, imports);
     }
     let film = dash::parse(text, base)?;
     let is_live = |it: &Rendition| matches!(&it.source, Source::Track(track) if !track.is_complete);
@@ -109,7 +119,7 @@ pub(crate) async fn select(
         .flatten()
         .filter(|it| it.source != Source::WithinVideo)
         .collect();
-    load(requests, &chosen).await
+    load(requests, &chosen, &film.variables).await
 }
 
 /// As [`select`], for the renditions that were chosen before.
@@ -134,7 +144,7 @@ pub(crate) async fn select_again(
         })
     };
     let chosen = before.iter().map(find).collect::<Result<Vec<_>, _>>()?;
-    load(requests, &chosen).await
+    load(requests, &chosen, &film.variables).await
 }
 
 fn traits(rendition: &Rendition) -> String {
@@ -142,12 +152,19 @@ fn traits(rendition: &Rendition) -> String {
     format!("{kind} {resolution:?} {bandwidth:?} {language:?} {name:?}")
 }
 
-async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Selected>, FilmError> {
+async fn load(
+    requests: &dyn Requests,
+    chosen: &[&Rendition],
+    variables: &Variables,
+) -> Result<Vec<Selected>, FilmError> {
+    let variables = Arc::new(variables.clone());
     let mut selected = Vec::with_capacity(chosen.len());
     for rendition in chosen {
         let (playlist, track) = match &rendition.source {
             Source::Track(track) => (None, track.clone()),
-            Source::Playlist(url) => (Some(url.clone()), playlist(requests, url).await?),
+            Source::Playlist(url) => {
+                (Some(url.clone()), playlist(requests, url, &variables).await?)
+            }
             Source::WithinVideo => continue,
         };
         selected.push(Selected {
@@ -156,6 +173,7 @@ async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Sele
             language: rendition.language.clone(),
             traits: traits(rendition),
             playlist,
+            variables: Arc::clone(&variables),
             track,
         });
     }
@@ -166,8 +184,12 @@ async fn load(requests: &dyn Requests, chosen: &[&Rendition]) -> Result<Vec<Sele
 ///
 /// # Errors
 /// As [`read_manifest`].
-pub(crate) async fn playlist(requests: &dyn Requests, url: &Url) -> Result<Track, FilmError> {
-    let film = read_manifest(requests, url).await?;
+pub(crate) async fn playlist(
+    requests: &dyn Requests,
+    url: &Url,
+    imports: &Variables,
+) -> Result<Track, FilmError> {
+    let film = read_importing(requests, url, imports).await?;
     match film.renditions.into_iter().next().map(|first| first.source) {
         Some(Source::Track(track)) => Ok(track),
         _ => {

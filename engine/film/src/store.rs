@@ -6,7 +6,7 @@
 //! kill costs only what was in memory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::ops::Range;
 use std::path::PathBuf;
@@ -15,6 +15,7 @@ use crate::checkpoint::{Checkpoint, Record};
 use crate::container::beginning_of;
 use crate::error::FilmError;
 use crate::model::{Piece, Role};
+use crate::private;
 
 /// What names a piece in a checkpoint: what stays the same when the manifest is fetched again, so
 /// neither its URL nor its token.
@@ -46,7 +47,9 @@ pub(crate) struct TrackStore {
     offsets: Vec<u64>,
     /// Pieces that have no place yet.
     held: BTreeMap<usize, Vec<u8>>,
+    held_bytes: u64,
     stored_bytes: u64,
+    stored_count: usize,
 }
 
 impl TrackStore {
@@ -68,8 +71,7 @@ impl TrackStore {
             return Err(cannot(why));
         }
         let is_ours = records.iter().any(|record| record.is_of(track));
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
+        let mut options = private::options();
         if is_ours {
             options.create(true);
         } else {
@@ -90,7 +92,9 @@ impl TrackStore {
             keys,
             offsets: vec![0],
             held: BTreeMap::new(),
+            held_bytes: 0,
             stored_bytes: 0,
+            stored_count: 0,
         };
         store.believe(records)?;
         Ok(store)
@@ -121,7 +125,8 @@ impl TrackStore {
                         hashes.split_off(index);
                     }
                 }
-                Record::HaulFilm { .. } | Record::Begun { .. } | Record::Joining => {}
+                // The others say nothing about pieces.
+                _ => {}
             }
         }
         self.advance();
@@ -131,6 +136,7 @@ impl TrackStore {
                 && self.hash(offset, bytes)? == Some(blake3.to_owned())
             {
                 self.stored[index] = true;
+                self.stored_count += 1;
                 self.stored_bytes += bytes;
             }
         }
@@ -200,11 +206,15 @@ impl TrackStore {
         &self.lens
     }
 
-    /// A piece of media that is in the file, with its hash: the last but one, since the last may be
-    /// short.
-    pub(crate) fn sample(&mut self) -> Result<Option<(usize, String)>, FilmError> {
+    /// A piece of media that is in the file and can be had, with its hash: the last but one, since
+    /// the last may be short.
+    pub(crate) fn sample(
+        &mut self,
+        can_be_had: impl Fn(usize) -> bool,
+    ) -> Result<Option<(usize, String)>, FilmError> {
         let stored: Vec<usize> = (0..self.keys.len())
             .filter(|index| self.stored[*index] && self.keys[*index].starts_with('m'))
+            .filter(|index| can_be_had(*index))
             .collect();
         let Some(&index) = stored.get(stored.len().saturating_sub(2)) else { return Ok(None) };
         let (offset, bytes) = (self.offsets[index], self.lens[index].unwrap_or(0));
@@ -228,7 +238,12 @@ impl TrackStore {
 
     /// The bytes in memory.
     pub(crate) fn held_bytes(&self) -> u64 {
-        self.held.values().map(|bytes| bytes.len() as u64).sum()
+        self.held_bytes
+    }
+
+    /// How many pieces are there, in the file or in memory.
+    pub(crate) fn done(&self) -> usize {
+        self.stored_count + self.held.len()
     }
 
     /// Notes how long a piece is going to be.
@@ -265,7 +280,10 @@ impl TrackStore {
             Some(promised) if promised != len => self.shift(index, len, checkpoint)?,
             _ => self.lens[index] = Some(len),
         }
-        self.held.insert(index, bytes);
+        self.held_bytes += len;
+        if let Some(before) = self.held.insert(index, bytes) {
+            self.held_bytes -= before.len() as u64;
+        }
         self.place_held(checkpoint)
     }
 
@@ -333,8 +351,10 @@ impl TrackStore {
             let index = *first.key();
             let Some(&offset) = self.offsets.get(index) else { break };
             let bytes = first.remove();
+            self.held_bytes -= bytes.len() as u64;
             self.write(index, offset, &bytes, checkpoint)?;
             self.stored[index] = true;
+            self.stored_count += 1;
             self.stored_bytes += bytes.len() as u64;
         }
         Ok(())
@@ -376,7 +396,11 @@ impl TrackStore {
 impl Record {
     fn is_of(&self, wanted: usize) -> bool {
         match self {
-            Self::HaulFilm { .. } | Self::Joining => false,
+            Self::HaulFilm { .. }
+            | Self::Live { .. }
+            | Self::Joining
+            | Self::Output { .. }
+            | Self::Publishing { .. } => false,
             Self::Begun { track }
             | Self::Promised { track, .. }
             | Self::Stored { track, .. }
@@ -429,6 +453,7 @@ mod tests {
             assert!(store.has(index));
         }
         assert_eq!((store.held_bytes(), store.stored_bytes()), (0, 60));
+        assert_eq!((store.done(), store.count()), (5, 5));
         store.finish(true).unwrap();
         assert_eq!(fs::read(scratch.part()).unwrap(), whole(5));
     }

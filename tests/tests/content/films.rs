@@ -123,6 +123,40 @@ fn a_killed_film_goes_on_with_what_it_has() {
     );
 }
 
+/// What a kill while the film is published leaves is made by hand, since no kill could hit it: the
+/// film could not get its name, and then its name came, as it would have.
+#[test]
+fn a_film_that_was_killed_while_it_was_published_is_complete() {
+    let steps: [fn(&Sandbox); 3] = [
+        |_| {},
+        |sandbox| {
+            std::fs::hard_link(sandbox.path("big.ts.part"), sandbox.path("big.ts")).unwrap();
+        },
+        |sandbox| std::fs::rename(sandbox.path("big.ts.part"), sandbox.path("big.ts")).unwrap(),
+    ];
+    for step in steps {
+        let sandbox = Sandbox::new();
+        let in_the_way = sandbox.path("big.ts");
+        let origin = serving(move |number, _| {
+            if number == 29 {
+                std::fs::write(&in_the_way, "my own").unwrap();
+            }
+            None
+        });
+        command(&sandbox, &origin).run().expect(3);
+        assert_eq!(sandbox.files(), ["big.ts", "big.ts.film", "big.ts.part"]);
+        std::fs::remove_file(sandbox.path("big.ts")).unwrap();
+        step(&sandbox);
+        let asked = origin.requests().len();
+        let outcome = command(&sandbox, &origin).run();
+        outcome.expect(0);
+        assert_film(&sandbox, "big.ts");
+        assert_eq!(outcome.event("complete")["bytes"], film().len());
+        assert_eq!(outcome.event("complete")["fetched_bytes"], 0);
+        assert_eq!(origin.requests().len() - asked, 1, "the playlist alone is fetched");
+    }
+}
+
 #[test]
 fn a_film_that_has_changed_is_not_joined_with_what_it_was() {
     let state = Arc::new(Mutex::new((0, true)));
@@ -262,6 +296,267 @@ fn a_live_film_is_followed_to_its_end() {
     let sandbox = Sandbox::new();
     command(&sandbox, &origin).run().expect(0);
     assert_film(&sandbox, "big.ts");
+}
+
+/// The playlist of a live film that has pieces `first..end` now.
+fn live(first: usize, end: usize) -> Response {
+    let mut text = format!("#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-MEDIA-SEQUENCE:{first}\n");
+    for number in first..end {
+        text.push_str(&format!("#EXTINF:1,\ns{number}.ts\n"));
+    }
+    if end == PIECES {
+        text.push_str("#EXT-X-ENDLIST\n");
+    }
+    answer(text.into_bytes(), "application/vnd.apple.mpegurl")
+}
+
+/// A live film whose playlist is as `window` has it.
+fn live_origin(window: &Arc<Mutex<(usize, usize)>>) -> Origin {
+    let window = Arc::clone(window);
+    Origin::start(move |request, _| match number_of(request) {
+        Some(number) => ranged(&piece(number), request),
+        None => {
+            let (first, end) = *window.lock().unwrap();
+            live(first, end)
+        }
+    })
+}
+
+fn stored(sandbox: &Sandbox) -> usize {
+    let log = std::fs::read_to_string(sandbox.path("big.ts.film")).unwrap_or_default();
+    log.matches("\"stored\"").count()
+}
+
+#[test]
+fn a_live_film_goes_on_although_its_playlist_has_dropped_what_is_recorded() {
+    let window = Arc::new(Mutex::new((0, 8)));
+    let origin = live_origin(&window);
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    running.signal(Signal::KILL);
+    running.finish();
+    // What was seen last is the first that there is now; and the second time, just gone.
+    for (first, end) in [(7, 15), (15, PIECES)] {
+        *window.lock().unwrap() = (first, end);
+        let mut running = command(&sandbox, &origin).start();
+        if end == PIECES {
+            running.finish().expect(0);
+            break;
+        }
+        running.wait_until("fifteen pieces are here", |_| stored(&sandbox) == 15);
+        running.signal(Signal::KILL);
+        running.finish();
+    }
+    assert_film(&sandbox, "big.ts");
+    let asked = |number: usize| {
+        let path = format!("/big/s{number}.ts");
+        origin.requests().iter().filter(|it| it.request.path() == path).count()
+    };
+    assert!((0..7).all(|number| asked(number) == 1), "what is recorded is not fetched again");
+}
+
+#[test]
+fn what_a_live_film_lost_while_nobody_recorded_is_a_hole() {
+    let window = Arc::new(Mutex::new((0, 8)));
+    let origin = live_origin(&window);
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    running.signal(Signal::KILL);
+    running.finish();
+    *window.lock().unwrap() = (20, PIECES);
+    let outcome = command(&sandbox, &origin).run();
+    outcome.expect(7).expect_message("12 pieces were gone");
+    assert!(outcome.event("error")["message"].as_str().unwrap().contains("piece 9 of the video"));
+    assert!(!sandbox.path("big.ts").exists());
+    // It is still one where the film goes on after that.
+    command(&sandbox, &origin).run().expect(7).expect_message("12 pieces were gone");
+    // Without ffmpeg, which these pieces mean nothing to.
+    let nothing = sandbox.path("nothing");
+    let outcome = command(&sandbox, &origin).arg("--allow-holes").env("PATH", &nothing).run();
+    outcome.expect(0).expect_notice("hole");
+    let kept: Vec<u8> = (0..8).chain(20..PIECES).flat_map(piece).collect();
+    assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == kept);
+    assert_eq!(sandbox.files(), ["big.ts"]);
+}
+
+#[test]
+fn a_live_film_begins_where_its_playlist_does_or_where_players_do() {
+    for (flag, first) in
+        [(None, 10), (Some("--live-from-start"), 10), (Some("--live-from-now"), 15)]
+    {
+        let window = Arc::new(Mutex::new((10, 18)));
+        let origin = live_origin(&window);
+        let sandbox = Sandbox::new();
+        let mut running = command(&sandbox, &origin).args(flag).start();
+        running.wait_until("what there is has come", |_| stored(&sandbox) == 18 - first);
+        *window.lock().unwrap() = (12, PIECES);
+        running.finish().expect(0);
+        let kept: Vec<u8> = (first..PIECES).flat_map(piece).collect();
+        assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == kept, "{flag:?}");
+    }
+}
+
+#[test]
+fn a_slow_live_playlist_does_not_hold_up_the_pieces() {
+    let polls = AtomicUsize::new(0);
+    let origin = Origin::start(move |request, _| match number_of(request) {
+        // All of them take longer than the first playlist lasts.
+        Some(number) => ranged(&piece(number), request).delay(Duration::from_millis(800)),
+        None => match polls.fetch_add(1, Ordering::SeqCst) {
+            0 => live(0, 8),
+            _ => live(0, PIECES).delay(Duration::from_secs(4)),
+        },
+    });
+    let sandbox = Sandbox::new();
+    let started = std::time::Instant::now();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
+    let took = started.elapsed();
+    assert!(took < Duration::from_secs(4), "{took:?}");
+    running.finish().expect(0);
+    assert_film(&sandbox, "big.ts");
+}
+
+#[test]
+fn links_of_an_object_that_expire_are_had_again_from_the_playlist() {
+    // What is adjacent is one object, beyond some size. The first token is good for a part of it.
+    const LEN: usize = 3 << 20;
+    let bytes = |number: usize| -> Vec<u8> {
+        piece(number).into_iter().cycle().take(LEN / PACKET_BYTES * PACKET_BYTES).collect()
+    };
+    let whole: Arc<Vec<u8>> = Arc::new((0..8).flat_map(bytes).collect());
+    let tokens = Arc::new(Mutex::new((0_usize, 0_usize)));
+    let served = Arc::clone(&whole);
+    let origin = Origin::start(move |request, _| {
+        let mut tokens = tokens.lock().unwrap();
+        if request.path().ends_with(".ts") {
+            tokens.1 += 1;
+            let whole = ranged(&served, request).header("ETag", "\"one\"");
+            let is_newest = request.target.ends_with(&format!("token={}", tokens.0));
+            return match *tokens {
+                (1, 1) => whole.cut(5 << 20, End::Close),
+                (2.., _) if is_newest => whole,
+                _ => Response::empty(403),
+            };
+        }
+        *tokens = (tokens.0 + 1, 0);
+        let each = LEN / PACKET_BYTES * PACKET_BYTES;
+        let text = playlist(|number| match number < 8 {
+            true => format!("#EXT-X-BYTERANGE:{each}@{}\nall.ts?token={}", number * each, tokens.0),
+            false => String::new(),
+        });
+        let end = text.match_indices("#EXTINF").nth(8).unwrap().0;
+        let text = text[..end].to_owned() + "#EXT-X-ENDLIST\n";
+        answer(text.into_bytes(), "application/vnd.apple.mpegurl")
+    });
+    let sandbox = Sandbox::new();
+    let outcome = command(&sandbox, &origin).run();
+    outcome.expect(0);
+    assert!(std::fs::read(sandbox.path("big.ts")).unwrap() == *whole);
+    assert_eq!(sandbox.files(), ["big.ts"]);
+    let asked = origin.requests();
+    let playlists = asked.iter().filter(|it| it.request.path().ends_with("m3u8"));
+    assert_eq!(playlists.count(), 2, "once for all connections");
+}
+
+#[test]
+fn a_piece_that_is_cut_for_ever_is_a_hole_and_not_waited_for() {
+    // Each answer brings half of what is missing.
+    let origin = serving(|number, request| {
+        let size = piece(number).len() as u64;
+        let asked = request.range().and_then(|asked| asked.within(size)).unwrap_or(0..size);
+        let whole = ranged(&piece(number), request);
+        let half = (asked.end - asked.start) / 2;
+        Some(if number == 20 { whole.cut(half, End::Close) } else { whole })
+    });
+    let sandbox = Sandbox::new();
+    let started = std::time::Instant::now();
+    let outcome = command(&sandbox, &origin).args(["--retry-max-time", "2s"]).run();
+    outcome.expect(7).expect_message("piece 21 of the video");
+    assert!(started.elapsed() < Duration::from_secs(30), "{:?}", started.elapsed());
+}
+
+#[test]
+fn an_interrupted_film_is_listed_and_removed() {
+    let origin = serving(|number, _| (number == 29).then(|| Response::empty(404)));
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).run().expect(7);
+    sandbox.write("other.film", "my own notes\n");
+    let listed = haul!(sandbox, bare).args(["status", "--json"]).run();
+    listed.expect(0);
+    let partial: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let stored: usize = (0..29).map(|number| piece(number).len()).sum();
+    assert_eq!((&partial["output"], &partial["stored_bytes"]), (&"big.ts".into(), &stored.into()));
+    assert_eq!((&partial["running"], &partial["total"]), (&false.into(), &serde_json::Value::Null));
+    assert!(partial["disk_bytes"].as_u64().unwrap() as usize >= stored);
+    let told = haul!(sandbox, bare).args(["status", "big.ts"]).run();
+    told.expect(0);
+    assert!(
+        told.text().contains("big.ts: ") && told.text().contains("of a film"),
+        "{}",
+        told.text()
+    );
+    let cleaned = haul!(sandbox, bare).args(["clean", "--older-than", "0s"]).run();
+    cleaned.expect(0);
+    assert!(cleaned.text().contains("removed big.ts: "), "{}", cleaned.text());
+    assert_eq!(sandbox.files(), ["other.film"]);
+}
+
+#[test]
+fn a_film_that_is_being_downloaded_is_not_removed() {
+    let gate = Gate::new();
+    let waits = gate.clone();
+    let origin = serving(move |number, request| {
+        let whole = ranged(&piece(number), request);
+        Some(if number == 29 { whole.stall(10, &waits) } else { whole })
+    });
+    let sandbox = Sandbox::new();
+    let mut running = command(&sandbox, &origin).start();
+    running.wait_until("some pieces are here", |_| stored(&sandbox) > 5);
+    let told = haul!(sandbox, bare).args(["status"]).run();
+    assert!(told.text().contains("running now"), "{}", told.text());
+    haul!(sandbox, bare).args(["clean", "--older-than", "0s"]).run().expect(0);
+    gate.open();
+    running.finish().expect(0);
+    assert_film(&sandbox, "big.ts");
+}
+
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_a_film_before_it_is_there() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode =
+        |path: &std::path::Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    let healed = Arc::new(Mutex::new(false));
+    let is_healed = Arc::clone(&healed);
+    let origin = serving(move |number, _| {
+        (number == 29 && !*is_healed.lock().unwrap()).then(|| Response::empty(404))
+    });
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).run().expect(7);
+    for name in ["big.ts.part", "big.ts.film"] {
+        assert_eq!(mode(&sandbox.path(name)), 0o600, "{name}");
+    }
+    *healed.lock().unwrap() = true;
+    command(&sandbox, &origin).run().expect(0);
+    sandbox.write("new", "");
+    assert_eq!(mode(&sandbox.path("big.ts")), mode(&sandbox.path("new")), "as the umask gives");
+    let secret = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(sandbox.path("big.ts"), secret).unwrap();
+    command(&sandbox, &origin).arg("--overwrite").run().expect(0);
+    assert_eq!(mode(&sandbox.path("big.ts")), 0o640, "as the file that it replaces");
+}
+
+#[test]
+fn a_film_of_which_nothing_comes_is_not_tried_to_its_end() {
+    let origin = serving(|_, _| Some(Response::empty(404)));
+    let sandbox = Sandbox::new();
+    command(&sandbox, &origin).args(["-x", "2"]).run().expect(7);
+    let asked = origin.requests();
+    let is_last = |record: &Record| record.request.path() == "/big/s29.ts";
+    assert!(!asked.iter().any(is_last), "{} requests", asked.len());
 }
 
 #[test]

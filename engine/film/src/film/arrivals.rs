@@ -6,13 +6,14 @@ use std::time::Duration;
 use haul_engine::{Error, ErrorKind, Summary};
 use tokio::time::Instant;
 
+use super::links::Newest;
+use super::live::MAX_OUTAGE;
 use super::opening::WHOLE;
 use super::{Place, Run, blocking, may_inherit};
 use crate::checkpoint::Record;
 use crate::container::{Container, beginning_of};
 use crate::error::FilmError;
 use crate::fetch::PieceError;
-use crate::source;
 
 /// How often the manifest is fetched again without a piece having come since.
 const MAX_REFRESHES: u32 = 3;
@@ -66,14 +67,7 @@ impl Run {
     ) -> Result<(), FilmError> {
         match outcome {
             Ok((bytes, container)) => self.store(place, bytes, container).await,
-            Err(PieceError::Hole(why)) => {
-                self.give_up(place, why).await?;
-                let is_hopeless = !self.any_stored && self.holes.len() >= HOPELESS_HOLES;
-                if is_hopeless && self.running.is_empty() && !self.options.allow_holes {
-                    return Err(self.told_holes());
-                }
-                Ok(())
-            }
+            Err(PieceError::Hole(why)) => self.give_up(place, why).await,
             // There is a newer manifest than the one that this link is from.
             Err(PieceError::Refused(_)) if generation < self.generation => {
                 self.queue.push_front(place);
@@ -85,6 +79,11 @@ impl Run {
             }
             Err(fatal) => Err(self.fatal(place, fatal)),
         }
+    }
+
+    /// Whether nothing comes at all, so that no further pieces are asked for.
+    pub(super) fn is_hopeless(&self) -> bool {
+        !self.any_stored && !self.options.allow_holes && self.holes.len() >= HOPELESS_HOLES
     }
 
     async fn store(
@@ -111,7 +110,7 @@ impl Run {
 
     /// Notes a hole. What comes after it takes its place for now, so that it need not wait in memory
     /// and be lost at the end; if the piece comes in a later run, room is made for it.
-    async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
+    pub(super) async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
         self.holes.insert(place, why);
         if let Some(viewer) = &self.options.viewer {
             viewer.missing(place);
@@ -130,7 +129,7 @@ impl Run {
         let failed_at = *self.failures.entry(place).or_insert_with(Instant::now);
         if failed_at < self.last_came {
             self.give_up(place, error.to_string()).await?;
-        } else if self.last_came.elapsed() < MAX_SILENCE {
+        } else if self.last_came.elapsed() < if self.is_live() { MAX_OUTAGE } else { MAX_SILENCE } {
             // What comes after it may have to wait for it.
             self.queue.push_front(place);
         } else {
@@ -146,22 +145,32 @@ impl Run {
         if *refusals > MAX_REFUSALS {
             return self.give_up(place, error.to_string()).await;
         }
-        self.queue.push_front(place);
-        self.generation += 1;
-        if !self.inherits_query && may_inherit(&self.url, &self.reels[place.0].pieces[place.1].url)
-        {
+        let url = &self.reels[place.0].pieces[place.1].url;
+        if !self.inherits_query && may_inherit(&self.url, url) {
             self.inherits_query = true;
+            self.generation += 1;
+            self.queue.push_front(place);
             return Ok(());
         }
-        self.refreshes += 1;
-        if self.refreshes > MAX_REFRESHES {
-            return Err(self.fatal(place, PieceError::Refused(error)));
+        if self.refused.is_empty() {
+            self.refreshes += 1;
+            if self.refreshes > MAX_REFRESHES {
+                return Err(self.fatal(place, PieceError::Refused(error)));
+            }
         }
-        self.watch.note("links have expired: the manifest is fetched again".to_owned());
-        let again =
-            source::select_again(&*self.fetcher.requests, &self.url, &self.selected).await?;
-        for (track, new) in again.into_iter().enumerate() {
+        self.refused.push(place);
+        Ok(())
+    }
+
+    /// Takes the links of a newer manifest.
+    pub(super) fn links_came(&mut self, newest: Newest) -> Result<(), FilmError> {
+        self.generation += 1;
+        self.manifest = newest.generation;
+        for (track, new) in newest.tracks.iter().enumerate() {
             self.renew(track, new)?;
+        }
+        for place in std::mem::take(&mut self.refused) {
+            self.queue.push_front(place);
         }
         Ok(())
     }

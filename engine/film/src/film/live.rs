@@ -6,26 +6,54 @@ use std::time::Duration;
 use haul_engine::ErrorKind;
 use tokio::time::Instant;
 
-use super::{Form, Run};
+use super::links::{Links, without_pieces};
+use super::{Form, Run, recorded};
 use crate::disk::Disk;
 use crate::error::FilmError;
-use crate::model::{Piece, Role};
+use crate::model::{Piece, Role, Track};
 use crate::reel::Next;
 use crate::source::{self, Selected};
 use crate::store::{TrackStore, key_of};
 
 /// A live film whose playlist cannot be fetched for this long has ended badly.
-const MAX_OUTAGE: Duration = Duration::from_secs(600);
+pub(super) const MAX_OUTAGE: Duration = Duration::from_secs(600);
 /// How often a live playlist is fetched at most and at least.
 const POLL: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(10)];
 
+/// Where players begin with a live film: so many pieces before its end (RFC 8216 section 6.3.3).
+const LAST_PIECES: usize = 3;
+
+/// Leaves out what a viewer who comes now would not see of a live track.
+pub(super) fn from_now(track: &mut Track) {
+    let media = track.pieces.iter().enumerate().filter(|(_, piece)| piece.role == Role::Media);
+    let Some((first, _)) = media.rev().nth(LAST_PIECES - 1).filter(|_| !track.is_complete) else {
+        return;
+    };
+    let (sequence, part) = (track.pieces[first].sequence, track.pieces[first].part);
+    let init = track.pieces[..first].iter().rfind(|piece| piece.role == Role::Init);
+    let init = init.map(|init| Piece { sequence, part, ..init.clone() });
+    track.pieces.drain(..first);
+    track.pieces.splice(0..0, init);
+}
+
 impl Run {
-    /// Fetches the playlists again. One that cannot be had is an outage, which may pass.
-    pub(super) async fn poll(
+    /// The renditions that are live, with the URL of their own playlists.
+    pub(super) fn live_playlists(&self) -> Vec<(usize, Selected)> {
+        let all = self.selected.iter().cloned().enumerate();
+        all.filter(|(_, selected)| !selected.track.is_complete).collect()
+    }
+
+    /// Takes what [`poll`] has brought. A playlist that cannot be had is an outage, which may pass.
+    pub(super) fn polled(
         &mut self,
+        polled: Result<Vec<(usize, Selected)>, FilmError>,
         outage_since: &mut Option<Instant>,
     ) -> Result<(), FilmError> {
-        match self.poll_live().await {
+        let renewed = polled.and_then(|polled| {
+            let mut each = polled.iter();
+            each.try_for_each(|(track, new)| self.renew(*track, new))
+        });
+        match renewed {
             Ok(()) if self.last_came.elapsed() > MAX_OUTAGE => {
                 return Err(FilmError::Unsupported(
                     "the live playlist has had nothing new for ten minutes, and does \
@@ -41,18 +69,17 @@ impl Run {
                 }
             }
         }
+        self.queue_missing();
+        self.tell_progress();
         Ok(())
     }
 
     /// Takes the links of a manifest that was fetched again, and the pieces that are new in it.
-    pub(super) fn renew(&mut self, track: usize, new: Selected) -> Result<(), FilmError> {
+    pub(super) fn renew(&mut self, track: usize, new: &Selected) -> Result<(), FilmError> {
         let mut links: BTreeMap<String, &Piece> = BTreeMap::new();
         for piece in &new.track.pieces {
             links.insert(key_of(piece), piece);
         }
-        let last = self.reels.iter().filter(|reel| reel.track == track);
-        let last = last.flat_map(|reel| &reel.pieces).filter(|piece| piece.role == Role::Media);
-        let last = last.map(|piece| piece.sequence).max();
         for reel in self.reels.iter_mut().filter(|reel| reel.track == track) {
             for piece in &mut reel.pieces {
                 if let Some(found) = links.get(&key_of(piece)) {
@@ -62,52 +89,55 @@ impl Run {
                 }
             }
         }
-        let was_live = !self.selected[track].track.is_complete;
-        if was_live {
-            let newest = new.track.pieces.iter().map(|piece| piece.sequence).max();
-            if newest.is_some_and(|newest| last.is_some_and(|last| newest < last)) {
-                return Err(FilmError::Unsupported(
-                    "the live playlist has started over with other numbers, so what follows cannot \
-                     be joined to what is here"
-                        .to_owned(),
-                ));
-            }
-            let later = |piece: &&Piece| last.is_none_or(|last| piece.sequence > last);
-            let mut added: Vec<Piece> = new.track.pieces.iter().filter(later).cloned().collect();
-            // A playlist counts its breaks from its own first piece.
-            let known = self.reels.iter().rev().find(|reel| reel.track == track);
-            let known = known.and_then(|reel| reel.pieces.last()).map_or(0, |piece| piece.part);
-            let same = new.track.pieces.iter().find(|piece| Some(piece.sequence) == last);
-            let follows =
-                added.first().is_some_and(|it| last.is_none_or(|last| it.sequence == last + 1));
-            let (from, to) = match same {
-                Some(same) => (same.part, known),
-                None if follows => (0, known),
-                // What is between is lost, and with it whether it ended in a break.
-                None => (added.first().map_or(0, |piece| piece.part), known.saturating_add(1)),
-            };
-            for piece in &mut added {
-                piece.part = (piece.part - from.min(piece.part)).saturating_add(to);
-            }
-            let lost = match (last, added.iter().find(|piece| piece.role == Role::Media)) {
-                (Some(last), Some(first)) => first.sequence.saturating_sub(last + 1),
-                _ => 0,
-            };
-            if lost > 0 {
-                let why =
-                    format!("{lost} pieces were gone from the playlist before they were seen");
-                let at = self.reels.iter().rposition(|reel| reel.track == track).unwrap_or(0);
-                self.holes.insert((at, self.reels[at].pieces.len()), why);
-            }
-            if !added.is_empty() {
-                self.last_came = Instant::now();
-            }
-            for piece in added {
-                self.append(track, piece)?;
-            }
+        if !self.selected[track].track.is_complete {
+            self.follow(track, &new.track.pieces)?;
         }
-        self.selected[track] = new;
+        self.selected[track] = without_pieces(new);
         Ok(())
+    }
+
+    /// Appends what is new among the pieces of a live playlist.
+    pub(super) fn follow(&mut self, track: usize, pieces: &[Piece]) -> Result<(), FilmError> {
+        let last = self.reels.iter().filter(|reel| reel.track == track);
+        let last = last.flat_map(|reel| &reel.pieces).filter(|piece| piece.role == Role::Media);
+        let last = last.map(|piece| piece.sequence).max();
+        let newest = pieces.iter().map(|piece| piece.sequence).max();
+        if newest.is_some_and(|newest| last.is_some_and(|last| newest < last)) {
+            return Err(FilmError::Unsupported(
+                "the live playlist has started over with other numbers, so what follows cannot \
+                 be joined to what is here"
+                    .to_owned(),
+            ));
+        }
+        let later = |piece: &&Piece| last.is_none_or(|last| piece.sequence > last);
+        let mut added: Vec<Piece> = pieces.iter().filter(later).cloned().collect();
+        // A playlist counts its breaks from its own first piece.
+        let known = self.reels.iter().rev().find(|reel| reel.track == track);
+        let known = known.and_then(|reel| reel.pieces.last()).map_or(0, |piece| piece.part);
+        let same = pieces.iter().find(|piece| Some(piece.sequence) == last);
+        let follows =
+            added.first().is_some_and(|it| last.is_none_or(|last| it.sequence == last + 1));
+        let (from, to) = match same {
+            Some(same) => (same.part, known),
+            None if follows => (0, known),
+            // What is between is lost, and with it whether it ended in a break.
+            None => (added.first().map_or(0, |piece| piece.part), known.saturating_add(1)),
+        };
+        for piece in &mut added {
+            piece.part = (piece.part - from.min(piece.part)).saturating_add(to);
+        }
+        let lost = match (last, added.iter().find(|piece| piece.role == Role::Media)) {
+            (Some(last), Some(first)) => first.sequence.saturating_sub(last + 1),
+            _ => 0,
+        };
+        if lost > 0 {
+            let at = self.reels.iter().rposition(|reel| reel.track == track).unwrap_or(0);
+            self.holes.insert((at, self.reels[at].pieces.len()), recorded::lost(lost));
+        }
+        if !added.is_empty() {
+            self.last_came = Instant::now();
+        }
+        added.into_iter().try_for_each(|piece| self.append(track, piece))
     }
 
     fn append(&mut self, track: usize, piece: Piece) -> Result<(), FilmError> {
@@ -131,10 +161,13 @@ impl Run {
                 let Some(reel) = self.reels.last() else { return Ok(()) };
                 let (path, keys) = reel.to_open();
                 let index = self.reels.len() - 1;
+                let live = recorded::line(index, reel);
+                // Where the disk is not open yet, it is opened with all of them.
                 if let Some(mut disk) = self.lock_disk() {
                     let disk = &mut *disk;
                     let keys = keys.unwrap_or_default();
                     let Disk { checkpoint, records, .. } = disk;
+                    checkpoint.add(&live)?;
                     let store = TrackStore::open(path, index, keys, records, checkpoint)?;
                     disk.stores.push(Some(store));
                 }
@@ -143,35 +176,38 @@ impl Run {
         Ok(())
     }
 
-    async fn poll_live(&mut self) -> Result<(), FilmError> {
-        for track in 0..self.selected.len() {
-            if self.selected[track].track.is_complete {
-                continue;
-            }
-            let before = &self.selected[track];
-            let new = match &before.playlist {
-                Some(url) => {
-                    let track = source::playlist(&*self.fetcher.requests, url).await?;
-                    Selected { track, ..before.clone() }
-                }
-                None => {
-                    let requests = &*self.fetcher.requests;
-                    let mut all = source::select_again(requests, &self.url, &self.selected).await?;
-                    all.swap_remove(track)
-                }
-            };
-            self.renew(track, new)?;
-        }
-        self.queue_missing();
-        self.tell_progress();
-        Ok(())
-    }
-
     pub(super) fn poll_interval(&self) -> Duration {
         let target = self.selected.iter().filter_map(|it| it.track.target_duration).min();
         let [least, most] = POLL;
         (target.unwrap_or(Duration::from_secs(4)) / 2).clamp(least, most)
     }
+}
+
+/// Fetches the playlists of these renditions again. Where one is refused, the manifest may have a
+/// fresh link to it.
+///
+/// # Errors
+/// Where one cannot be had.
+pub(super) async fn poll(
+    links: &Links,
+    live: Vec<(usize, Selected)>,
+) -> Result<Vec<(usize, Selected)>, FilmError> {
+    let mut polled = Vec::with_capacity(live.len());
+    for (index, before) in live {
+        let again = match &before.playlist {
+            Some(url) => match source::playlist(links.requests(), url, &before.variables).await {
+                Err(FilmError::Request(error)) if error.kind() == ErrorKind::AccessDenied => None,
+                track => Some(Selected { track: track?, ..before.clone() }),
+            },
+            None => None,
+        };
+        let new = match again {
+            Some(new) => new,
+            None => links.read_again().await?.swap_remove(index),
+        };
+        polled.push((index, new));
+    }
+    Ok(polled)
 }
 
 /// Whether a live film may go on after this error.

@@ -4,19 +4,36 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use haul_engine::Existing;
 use tokio::sync::mpsc;
 
-use super::{Reel, Run, blocking, may_inherit};
+use super::links::without_pieces;
+use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit, recorded};
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::container::Container;
 use crate::disk::Disk;
 use crate::error::FilmError;
 use crate::fetch::PieceError;
+use crate::publish::{self, Announced};
 use crate::store::TrackStore;
 use crate::watch::Phase;
 
 /// Names a reel that is one object, in the checkpoint.
 pub(super) const WHOLE: &str = "whole";
+
+/// The outcome of [`open_log`].
+enum Opening {
+    /// An earlier run made the film, and was killed before it had cleared up.
+    Complete(Announced),
+    Incomplete(Log),
+}
+
+/// The log, and what it said.
+struct Log {
+    path: PathBuf,
+    checkpoint: Checkpoint,
+    records: Vec<Record>,
+}
 
 /// The outcome of [`open_disk`].
 struct Opened {
@@ -28,8 +45,9 @@ struct Opened {
 }
 
 impl Run {
-    /// Opens the checkpoint and the files of the reels, and queues what is missing.
-    pub(super) async fn open(&mut self) -> Result<(), FilmError> {
+    /// Opens the checkpoint and the files of the reels, and queues what is missing. Returns the film
+    /// where an earlier run has made it.
+    pub(super) async fn open(&mut self) -> Result<Option<FilmSummary>, FilmError> {
         self.watch.update(|progress| progress.phase = Phase::Fetching);
         // Neither paths nor queries: both may hold tokens that are others in the next run. That it
         // is the same film is proven.
@@ -39,12 +57,19 @@ impl Run {
             identity.update(part.as_bytes()).update(b"\n");
         }
         let film = identity.finalize().to_hex().to_string();
-        let path = checkpoint::path_of(&self.output);
+        let (output, options) = (self.output.clone(), self.options.clone());
+        let log = match blocking(move || open_log(&output, &film, &options)).await? {
+            Opening::Complete(announced) => return Ok(Some(self.complete(&announced))),
+            Opening::Incomplete(log) => log,
+        };
+        let gone = self.recall(&log.records)?;
+        let live = self.is_live();
+        let live = self.reels.iter().enumerate().filter(|_| live);
+        let live: Vec<Record> = live.map(|(index, reel)| recorded::line(index, reel)).collect();
         let reels: Vec<_> = self.reels.iter().map(Reel::to_open).collect();
-        let opened = blocking(move || open_disk(path, &film, &reels)).await?;
+        let opened = blocking(move || open_disk(log, &live, &reels)).await?;
         let Opened { disk, whole, containers } = opened;
-        let count = |store: &TrackStore| (0..store.count()).filter(|it| store.has(*it)).count();
-        let resumed: usize = disk.stores.iter().flatten().map(count).sum();
+        let resumed: usize = disk.stores.iter().flatten().map(TrackStore::done).sum();
         for reel in whole {
             self.reels[reel].is_whole = true;
         }
@@ -55,9 +80,20 @@ impl Run {
         self.watch.update(|progress| progress.resumed = resumed);
         self.any_stored = resumed > 0;
         self.disk = Some(Arc::new(Mutex::new(disk)));
+        for selected in &mut self.selected {
+            *selected = without_pieces(selected);
+        }
+        for place in gone {
+            let has = |disk: MutexGuard<'_, Disk>| {
+                disk.stores[place.0].as_ref().is_some_and(|store| store.has(place.1))
+            };
+            if !self.lock_disk().is_some_and(has) {
+                self.give_up(place, recorded::lost(1)).await?;
+            }
+        }
         self.queue_missing();
         self.tell_progress();
-        Ok(())
+        Ok(None)
     }
 
     /// Shows that what an earlier run left is of the same film: a piece of each reel, fetched again,
@@ -66,11 +102,18 @@ impl Run {
         if !self.any_stored {
             return Ok(());
         }
+        // Of a live film, not every piece can be had again.
+        let can_be_had: Vec<Vec<bool>> = self
+            .reels
+            .iter()
+            .map(|reel| reel.pieces.iter().map(|piece| !piece.is_gap).collect())
+            .collect();
         let samples = self
-            .with_disk(|disk| {
-                let all = disk.stores.iter_mut().enumerate();
-                let samples =
-                    all.filter_map(|(reel, store)| Some((reel, store.as_mut()?.sample())));
+            .with_disk(move |disk| {
+                let all = disk.stores.iter_mut().zip(can_be_had).enumerate();
+                let samples = all.filter_map(|(reel, (store, can_be_had))| {
+                    Some((reel, store.as_mut()?.sample(|at| can_be_had[at])))
+                });
                 let samples = samples.map(|(reel, sample)| Ok((reel, sample?)));
                 samples.collect::<Result<Vec<_>, FilmError>>()
             })
@@ -90,6 +133,8 @@ impl Run {
             match outcome {
                 Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
                 Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
+                // A live playlist may have dropped it by now.
+                Err(PieceError::Hole(_)) if self.is_live() => {}
                 Err(error) => return Err(self.fatal((reel, at), error)),
             }
         }
@@ -111,13 +156,38 @@ impl Run {
     }
 }
 
-/// Opens everything.
+/// Opens the log, and ends what an earlier run has all but ended.
+fn open_log(output: &Path, film: &str, options: &FilmOptions) -> Result<Opening, FilmError> {
+    let path = checkpoint::path_of(output);
+    let (checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    let directory = output.parent().unwrap_or(Path::new(""));
+    if let Some(earlier) = Announced::in_log(&records, directory)
+        && (earlier.holes == 0 || options.allow_holes)
+        && publish::settle(&earlier, options.existing, options.sync)?
+    {
+        let begun = records.iter().filter_map(|record| match record {
+            Record::Begun { track } => Some(*track),
+            _ => None,
+        });
+        publish::clear(output, begun, &checkpoint)?;
+        return Ok(Opening::Complete(earlier));
+    }
+    if options.existing != Existing::Replace && output.symlink_metadata().is_ok() {
+        return Err(FilmError::Exists(output.to_owned()));
+    }
+    Ok(Opening::Incomplete(Log { path, checkpoint, records }))
+}
+
+/// Opens the files of the reels.
 fn open_disk(
-    path: PathBuf,
-    film: &str,
+    log: Log,
+    live: &[Record],
     reels: &[(PathBuf, Option<Vec<String>>)],
 ) -> Result<Opened, FilmError> {
-    let (mut checkpoint, records) = Checkpoint::open(path.clone(), film)?;
+    let Log { path, mut checkpoint, mut records } = log;
+    for line in live.iter().filter(|line| !records.contains(line)) {
+        checkpoint.add(line)?;
+    }
     for (index, (_, keys)) in reels.iter().enumerate() {
         // What is one object now may have been pieces for a viewer, and is fetched anew.
         let Some(keys) = keys else { continue };
@@ -166,6 +236,12 @@ fn open_disk(
             whole.push(index);
         }
     }
+    // Of a long film, the lines about pieces are many.
+    let is_of_piece = |record: &Record| {
+        matches!(record, Record::Promised { .. } | Record::Stored { .. } | Record::Moved { .. })
+    };
+    records.retain(|record| !is_of_piece(record));
+    records.shrink_to_fit();
     Ok(Opened { disk: Disk { checkpoint, stores, records }, whole, containers })
 }
 
