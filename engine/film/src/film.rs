@@ -385,7 +385,7 @@ impl Run {
                 Some(came) = tasks.join_next(), if !tasks.is_empty() => match came {
                     Ok(Came::Piece { place, generation, outcome }) => {
                         self.running.remove(&place);
-                        self.audience.ended(place, &self.watch);
+                        self.ended(place);
                         let is_waiting = !self.refused.is_empty();
                         self.piece_came(place, generation, outcome).await?;
                         if !is_waiting && !self.refused.is_empty() {
@@ -408,6 +408,7 @@ impl Run {
                 wanted = showing::wants(viewer.as_ref()) => {
                     self.attend(&wanted, &promises, &mut tasks);
                 }
+                () = self.audience.calm() => self.make_way(),
                 () = tokio::time::sleep_until(next_poll), if live && !is_polling => {
                     is_polling = true;
                     let playlists = self.live_playlists();
@@ -431,13 +432,19 @@ impl Run {
             Some(disk) => disk.stores.iter().flatten().map(TrackStore::held_bytes).sum(),
             None => 0,
         };
-        let each = self.longest_bytes.unwrap_or_else(|| {
-            let lasts = self.queue.front().map(|(reel, at)| self.reels[*reel].pieces[*at].duration);
-            UNKNOWN_BYTES_PER_SECOND.saturating_mul(lasts.map_or(0, |it| it.as_secs()).max(1))
-        });
+        let each = self
+            .longest_bytes
+            .unwrap_or_else(|| self.queue.front().map_or(0, |front| self.unknown_bytes(*front)));
         let all = (self.running.len() as u64 + 1).saturating_mul(each);
-        self.audience.may_start(&self.running, each, self.at_once())
+        self.running.len() < self.at_once()
+            && self.may_start_beside_hurried()
             && held.saturating_add(all) <= MEMORY_BYTES
+    }
+
+    /// What a piece is taken to have, in bytes, before a response has told.
+    fn unknown_bytes(&self, (reel, at): Place) -> u64 {
+        let seconds = self.reels[reel].pieces[at].duration.as_secs();
+        UNKNOWN_BYTES_PER_SECOND.saturating_mul(seconds.max(1))
     }
 
     fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::{Came, Run};
 use crate::container::Container;
@@ -15,7 +16,6 @@ use crate::fetch::Promises;
 use crate::model::{Kind, Piece, Place, Role};
 use crate::mp4::{self, Indexed};
 use crate::viewer::{Staged, StagedReel, Viewer};
-use crate::watch::Watch;
 
 /// How many lengths are asked for at once.
 const PROBES_AT_ONCE: usize = 16;
@@ -28,10 +28,14 @@ const HURRIED_CONNECTIONS: usize = 4;
 /// While somebody waits, no more bytes are under way than these, but for a piece of each kind: what
 /// is waited for has the line nearly to itself, and a far server is still kept busy.
 const HURRIED_BYTES: u64 = 1 << 20;
+/// Who has waited within this time will soon wait again.
+const CALM_AFTER: Duration = Duration::from_secs(1);
 
 /// What those who watch wait for, and which pieces give way to that.
 #[derive(Debug, Default)]
 pub(super) struct Audience {
+    /// What was waited for last, and when it was.
+    last: Option<(Place, Instant)>,
     hurried: BTreeSet<Place>,
     slowed: BTreeSet<Place>,
     /// As many pieces are needed before anything can be shown.
@@ -44,22 +48,17 @@ impl Audience {
         if self.hurried.contains(&place) { HURRIED_CONNECTIONS } else { 1 }
     }
 
-    /// Whether another piece of about so many bytes may be begun beside those that run.
-    pub(super) fn may_start(&self, running: &BTreeSet<Place>, bytes: u64, at_once: usize) -> bool {
-        if self.hurried.is_empty() {
-            return running.len() < at_once;
-        }
-        let fast = running.difference(&self.slowed).count();
-        let most = usize::try_from(HURRIED_BYTES / bytes.max(1)).unwrap_or(usize::MAX);
-        fast < most.max(self.least).min(at_once)
+    fn is_tense(&self) -> bool {
+        !self.hurried.is_empty() || self.last.is_some_and(|(_, at)| at.elapsed() < CALM_AFTER)
     }
 
-    /// A piece has ended. When nobody waits any more, nothing gives way.
-    pub(super) fn ended(&mut self, place: Place, watch: &Watch) {
-        self.slowed.remove(&place);
-        if self.hurried.remove(&place) && self.hurried.is_empty() {
-            self.slowed.clear();
-            watch.slow(&self.slowed);
+    /// When nobody has waited for long enough; never while somebody waits or nothing gives way.
+    pub(super) async fn calm(&self) {
+        match self.last {
+            Some((_, at)) if self.hurried.is_empty() && !self.slowed.is_empty() => {
+                tokio::time::sleep_until(at + CALM_AFTER).await;
+            }
+            _ => future::pending().await,
         }
     }
 }
@@ -154,6 +153,7 @@ impl Run {
         let has_init = |reel: &StagedReel| reel.pieces.first().is_some_and(|it| it.0 == Role::Init);
         self.audience.least = reels.iter().map(|reel| 1 + usize::from(has_init(reel))).sum();
         self.audience.hurried = self.queue.iter().take(self.audience.least).copied().collect();
+        self.audience.last = self.queue.front().map(|first| (*first, Instant::now()));
         viewer.stage(Staged { name, disk: Arc::clone(disk), reels });
         self.tell_viewer();
         Ok(())
@@ -176,30 +176,92 @@ impl Run {
         tasks: &mut JoinSet<Came>,
     ) {
         for place in wanted {
-            if self.running.contains(place) {
-                self.audience.hurried.insert(*place);
-                if self.audience.slowed.remove(place) {
-                    self.watch.slow(&self.audience.slowed);
-                }
+            let is_running = self.running.contains(place);
+            if !is_running && !self.queue.contains(place) {
                 continue;
             }
-            if !self.queue.contains(place) {
+            self.audience.last = Some((*place, Instant::now()));
+            self.audience.hurried.insert(*place);
+            if is_running {
                 continue;
             }
             self.queue_missing();
             let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
             self.queue.rotate_left(at);
+            // What gives way holds memory, too.
             if self.running.len() < 2 * self.at_once() {
-                self.audience.slowed.clone_from(&self.running);
-                self.audience.hurried.insert(*place);
                 self.queue.pop_front();
                 self.start_piece(*place, promises, tasks);
-            } else {
-                // Room comes when they end.
-                self.audience.slowed.clear();
             }
-            self.watch.slow(&self.audience.slowed);
         }
+        self.make_way();
+    }
+
+    /// Something has come, or is not going to.
+    pub(super) fn ended(&mut self, place: Place) {
+        if self.options.viewer.is_some() {
+            if self.audience.hurried.remove(&place) {
+                // What follows is likely to be waited for at once.
+                self.audience.last = Some((place, Instant::now()));
+            }
+            self.make_way();
+        }
+    }
+
+    /// Has the pieces that are under way give way to what is waited for and what follows it.
+    pub(super) fn make_way(&mut self) {
+        let fast = match self.audience.last {
+            Some((last, _)) if self.audience.is_tense() => {
+                let from = self.begins(last);
+                let mut running: Vec<_> = self
+                    .running
+                    .iter()
+                    .map(|place| {
+                        let begins = self.begins(*place);
+                        (!self.audience.hurried.contains(place), begins < from, begins, *place)
+                    })
+                    .collect();
+                running.sort();
+                let mut bytes = 0u64;
+                let running = running.into_iter().enumerate();
+                let fast = running.take_while(|(count, (.., place))| {
+                    bytes = bytes.saturating_add(self.bytes_of(*place));
+                    *count < self.audience.least || bytes <= HURRIED_BYTES
+                });
+                fast.map(|(_, it)| it.3).collect()
+            }
+            _ => self.running.clone(),
+        };
+        let slowed: BTreeSet<Place> = self.running.difference(&fast).copied().collect();
+        // Where so much gives way that there is no room, all go on.
+        let is_stuck = fast.is_empty();
+        self.audience.slowed = if is_stuck { BTreeSet::new() } else { slowed };
+        self.watch.slow(&self.audience.slowed);
+    }
+
+    /// Whether another piece leaves those enough of the line that somebody waits for.
+    pub(super) fn may_start_beside_hurried(&self) -> bool {
+        let Some(front) = self.queue.front().filter(|_| self.audience.is_tense()) else {
+            return true;
+        };
+        let fast = || self.running.difference(&self.audience.slowed);
+        let bytes =
+            fast().map(|it| self.bytes_of(*it)).fold(self.bytes_of(*front), u64::saturating_add);
+        fast().count() < self.audience.least || bytes <= HURRIED_BYTES
+    }
+
+    /// How long a piece is, or may be.
+    fn bytes_of(&self, (reel, at): Place) -> u64 {
+        let known = self.lock_disk().and_then(|disk| disk.stores[reel].as_ref()?.lens()[at]);
+        known.unwrap_or_else(|| self.unknown_bytes((reel, at)))
+    }
+
+    /// When a piece is shown.
+    fn begins(&self, (reel, at): Place) -> Duration {
+        let track = self.reels[reel].track;
+        let before = self.reels[..reel].iter().filter(|it| it.track == track);
+        let before = before.flat_map(|it| &it.pieces).chain(&self.reels[reel].pieces[..at]);
+        before.map(|piece| piece.duration).sum()
     }
 
     /// Asks for the lengths of all pieces that are not asked for yet: with these each piece has its
