@@ -300,10 +300,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// A new name in it.
+    /// A new name in it, which no other run has: the ffmpeg of one that was killed may still be
+    /// about to write its file.
     fn name(&mut self) -> PathBuf {
         self.count += 1;
-        self.directory.join(self.count.to_string())
+        self.directory.join(format!("{}-{}", std::process::id(), self.count))
     }
 }
 
