@@ -376,7 +376,7 @@ impl Run {
                         self.tell_progress();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
-                    Ok(Came::Links(newest)) => self.links_came(newest?)?,
+                    Ok(Came::Links(newest)) => self.links_came(&newest?)?,
                     Ok(Came::Polled(polled)) => {
                         self.polled(polled, &mut outage_since)?;
                         (is_polling, next_poll) = (false, Instant::now() + self.poll_interval());

@@ -160,7 +160,7 @@ impl Run {
     }
 
     /// Takes the links of a newer manifest.
-    pub(super) fn links_came(&mut self, newest: Newest) -> Result<(), FilmError> {
+    pub(super) fn links_came(&mut self, newest: &Newest) -> Result<(), FilmError> {
         self.generation += 1;
         self.manifest = newest.generation;
         for (track, new) in newest.tracks.iter().enumerate() {
