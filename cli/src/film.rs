@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use haul_engine::{DownloadBuilder, Engine, Error, Event, Progress, Summary};
 use haul_film::choice::{Row, table};
 use haul_film::model::ManifestError;
-use haul_film::{FilmError, FilmMonitor, FilmProgress, FilmSummary, Phase, Requests};
+use haul_film::{FilmError, FilmMonitor, FilmProgress, FilmSummary, Phase, Requests, Viewer};
 use url::Url;
 
 use crate::address::are_of_one_origin;
@@ -57,27 +57,43 @@ impl Requests for FilmRequests {
     }
 }
 
-/// Downloads the film, or lists what there is of it.
-pub(crate) async fn run(
-    plan: &GetPlan,
-    engine: &Engine,
-    item: &Item,
-    id: usize,
-    view: &dyn View,
-    curfew: &mut Curfew,
-) -> Outcome {
-    let requests = Arc::new(plan.film_requests(engine, &item.urls[0], item));
-    let url = match Url::parse(&item.urls[0]) {
-        Ok(url) => url,
-        Err(error) => return Outcome::Failed(Failure::usage(error.to_string())),
-    };
-    let started = Instant::now();
-    if plan.film.list || plan.dry_run {
+/// A film of a run, and what it needs of the run.
+pub(crate) struct FilmJob<'a> {
+    pub(crate) plan: &'a GetPlan,
+    pub(crate) engine: &'a Engine,
+    pub(crate) item: &'a Item,
+    pub(crate) id: usize,
+    pub(crate) view: &'a dyn View,
+}
+
+impl FilmJob<'_> {
+    /// Downloads the film, or lists what there is of it.
+    pub(crate) async fn run(&self, curfew: &mut Curfew) -> Outcome {
+        match self.plan.film.list || self.plan.dry_run {
+            true => self.list(curfew).await,
+            false => self.download(&FilmMonitor::default(), None, curfew).await,
+        }
+    }
+
+    fn requests(&self) -> Result<(Url, Arc<FilmRequests>), Failure> {
+        let url = &self.item.urls[0];
+        let requests = self.plan.film_requests(self.engine, url, self.item);
+        let url = Url::parse(url).map_err(|error| Failure::usage(error.to_string()))?;
+        Ok((url, Arc::new(requests)))
+    }
+
+    async fn list(&self, curfew: &mut Curfew) -> Outcome {
+        let Self { plan, id, view, .. } = *self;
+        let started = Instant::now();
+        let (url, requests) = match self.requests() {
+            Ok(both) => both,
+            Err(failure) => return Outcome::Failed(failure),
+        };
         let listed = tokio::select! {
             listed = haul_film::read_manifest(&*requests, &url) => listed,
             early = curfew.reached() => return curfew.outcome(&early, None, id, view),
         };
-        return match listed {
+        match listed {
             Ok(film) => {
                 let rows = table(&film);
                 to_stdout(&match plan.voice {
@@ -87,44 +103,56 @@ pub(crate) async fn run(
                 Outcome::Planned
             }
             Err(error) => Outcome::Failed(failure(error)),
-        };
-    }
-    let options = match plan.film_options(item) {
-        Ok(options) => options,
-        Err(failure) => return Outcome::Failed(failure),
-    };
-    let monitor = FilmMonitor::default();
-    let mut speed = Speed::default();
-    let mut tick = tokio::time::interval(view.interval());
-    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let download = haul_film::download(&url, requests, &options, &monitor);
-    tokio::pin!(download);
-    let ended = loop {
-        tokio::select! {
-            biased;
-            early = curfew.reached() => {
-                let kept = monitor.progress().kept_bytes;
-                return curfew.outcome(&early, Some(kept), id, view);
-            }
-            ended = &mut download => break ended,
-            _ = tick.tick() => {
-                tell(&monitor, id, view);
-                if let Some(output) = monitor.output() {
-                    view.named(id, &output);
-                }
-                let progress = monitor.progress();
-                let shown = speed.of(&progress, started);
-                match progress.phase {
-                    Phase::Reading => view.connecting(id, &shown),
-                    _ => view.progress(id, &shown),
-                }
-            }
         }
-    };
-    tell(&monitor, id, view);
-    match ended {
-        Ok(film) => complete(&film, started, id, view),
-        Err(error) => Outcome::Failed(failure(error)),
+    }
+
+    /// Downloads the film, for this viewer if there is one.
+    pub(crate) async fn download(
+        &self,
+        monitor: &FilmMonitor,
+        viewer: Option<&Viewer>,
+        curfew: &mut Curfew,
+    ) -> Outcome {
+        let Self { plan, item, id, view, .. } = *self;
+        let started = Instant::now();
+        let both = self.requests().and_then(|both| Ok((both, plan.film_options(item)?)));
+        let ((url, requests), mut options) = match both {
+            Ok(both) => both,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        options.viewer = viewer.cloned();
+        let mut speed = Speed::default();
+        let mut tick = tokio::time::interval(view.interval());
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        let download = haul_film::download(&url, requests, &options, monitor);
+        tokio::pin!(download);
+        let ended = loop {
+            tokio::select! {
+                biased;
+                early = curfew.reached() => {
+                    let kept = monitor.progress().kept_bytes;
+                    return curfew.outcome(&early, Some(kept), id, view);
+                }
+                ended = &mut download => break ended,
+                _ = tick.tick() => {
+                    tell(monitor, id, view);
+                    if let Some(output) = monitor.output() {
+                        view.named(id, &output);
+                    }
+                    let progress = monitor.progress();
+                    let shown = speed.of(&progress, started);
+                    match progress.phase {
+                        Phase::Reading => view.connecting(id, &shown),
+                        _ => view.progress(id, &shown),
+                    }
+                }
+            }
+        };
+        tell(monitor, id, view);
+        match ended {
+            Ok(film) => complete(&film, started, id, view),
+            Err(error) => Outcome::Failed(failure(error)),
+        }
     }
 }
 
@@ -132,6 +160,23 @@ fn tell(monitor: &FilmMonitor, id: usize, view: &dyn View) {
     for note in monitor.take_notes() {
         view.note(id, "film", &note);
     }
+}
+
+/// Removes a playlist that was downloaded, because the film that it describes takes its place.
+pub(crate) fn replace_playlist(
+    playlist: &Summary,
+    id: usize,
+    view: &dyn View,
+) -> Result<(), Failure> {
+    view.note(id, "film", "this is a playlist: the film that it describes is fetched");
+    // One that was there before is the user's.
+    if playlist.unchanged {
+        return Ok(());
+    }
+    std::fs::remove_file(&playlist.output).map_err(|error| {
+        let shown = playlist.output.display();
+        Failure::local(format!("cannot remove the playlist {shown}: {error}"))
+    })
 }
 
 fn complete(film: &FilmSummary, started: Instant, id: usize, view: &dyn View) -> Outcome {
@@ -155,14 +200,14 @@ fn complete(film: &FilmSummary, started: Instant, id: usize, view: &dyn View) ->
 }
 
 /// The speed of a film, which the engine knows only for each of its pieces.
-#[derive(Default)]
-struct Speed {
+#[derive(Debug, Default)]
+pub(crate) struct Speed {
     looks: std::collections::VecDeque<(Instant, u64)>,
 }
 
 impl Speed {
     /// The progress in the terms of one download. The size is estimated from the pieces so far.
-    fn of(&mut self, film: &FilmProgress, started: Instant) -> Progress {
+    pub(crate) fn of(&mut self, film: &FilmProgress, started: Instant) -> Progress {
         let now = Instant::now();
         self.looks.push_back((now, film.bytes));
         while self.looks.len() > 2 && self.looks[1].0 + SPEED_OVER < now {

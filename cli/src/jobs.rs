@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, End, Failure};
-use crate::film;
+use crate::film::{self, FilmJob};
 use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
@@ -336,16 +336,10 @@ impl Job<'_> {
         .await;
         match outcome {
             Outcome::Completed(playlist) if is_playlist.load(Ordering::Relaxed) => {
-                view.note(id, "film", "this is a playlist: the film that it describes is fetched");
-                // One that was there before is the user's.
-                if !playlist.unchanged
-                    && let Err(error) = std::fs::remove_file(&playlist.output)
-                {
-                    let shown = playlist.output.display();
-                    let text = format!("cannot remove the playlist {shown}: {error}");
-                    return Outcome::Failed(Failure::local(text));
+                match film::replace_playlist(&playlist, id, view) {
+                    Ok(()) => self.film(curfew).await,
+                    Err(failure) => Outcome::Failed(failure),
                 }
-                self.film(curfew).await
             }
             outcome => outcome,
         }
@@ -353,7 +347,8 @@ impl Job<'_> {
 
     async fn film(&self, curfew: &mut Curfew) -> Outcome {
         let Self { plan, engine, item, id, view, .. } = *self;
-        Box::pin(film::run(plan, engine, item, id, view, curfew)).await
+        let job = FilmJob { plan, engine, item, id, view };
+        Box::pin(job.run(curfew)).await
     }
 
     async fn drive(&self, download: Download, curfew: &mut Curfew) -> Outcome {

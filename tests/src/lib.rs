@@ -6,6 +6,7 @@
 //! An origin of HTTP/2 ([`http2`]) and a proxy
 //! ([`proxy`]) can be scripted as well, on libraries that speak these protocols.
 //! Every command carries a secret that must not show anywhere ([`canary`]).
+//! A film of many pieces has a playlist that names them ([`film`]).
 //! After a test nothing may be left of it ([`leaks`]).
 //! What people type by habit of other programs is a table ([`habits`]).
 //! Examples and the library for C programs are built when a test asks ([`built`]).
@@ -19,6 +20,7 @@ pub mod built;
 pub mod canary;
 pub mod disk;
 pub mod faults;
+pub mod film;
 pub mod habits;
 pub mod harness;
 pub mod http2;

@@ -3,8 +3,8 @@
 //! The endpoint listens on loopback, which every web page and every program on this machine can
 //! reach. Against pages, the `Host` must be ours, which a name rebound to 127.0.0.1 is not; an
 //! `Origin` must be ours; and a request that the browser marks as coming from another site is
-//! refused. Against guessing, the path begins with 128 random bits. Nothing but the one object and
-//! its page is served.
+//! refused. Against guessing, the path begins with 128 random bits. Nothing but the one object or
+//! film and its page is served.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -12,11 +12,13 @@ use std::io::{self, Read as _};
 use http::header::{HOST, HeaderMap, HeaderName, ORIGIN};
 use http::{Method, StatusCode, Uri};
 
+use super::served::Named;
+
 /// The field in which a browser says who caused a request (Fetch Metadata).
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// What a request asks for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Asked {
     /// The object.
     Object,
@@ -24,6 +26,8 @@ pub(crate) enum Asked {
     Page,
     /// The state of the download, for the page.
     Status,
+    /// Another file of this name, of a film that is shown as a playlist.
+    File(String),
 }
 
 /// See the module's documentation.
@@ -32,15 +36,18 @@ pub(crate) struct Guard {
     port: u16,
     token: String,
     name: String,
+    /// Whether there are files beside it.
+    has_files: bool,
 }
 
 impl Guard {
-    /// A guard with a new token for an object of this name.
+    /// A guard with a new token for what has this name.
     ///
     /// # Errors
     /// When the system provides no randomness.
-    pub(crate) fn new(port: u16, name: &str) -> io::Result<Self> {
-        Ok(Self { port, token: secret()?, name: name.to_owned() })
+    pub(super) fn new(port: u16, named: Named) -> io::Result<Self> {
+        let Named { name, has_files } = named;
+        Ok(Self { port, token: secret()?, name, has_files })
     }
 
     /// The URL of the object.
@@ -87,7 +94,11 @@ impl Guard {
         match (name, uri.query()) {
             ("", None) => Ok(Asked::Page),
             ("", Some("status")) => Ok(Asked::Status),
-            (name, None) if decoded(name) == self.name.as_bytes() => Ok(Asked::Object),
+            (name, None) if decoded(name) == self.name.as_bytes() => match self.has_files {
+                true => Ok(Asked::File(self.name.clone())),
+                false => Ok(Asked::Object),
+            },
+            (name, None) if self.has_files => Ok(Asked::File(name.to_owned())),
             _ => Err(StatusCode::NOT_FOUND),
         }
     }
@@ -173,7 +184,9 @@ mod tests {
 
     #[test]
     fn only_the_own_host_origin_and_path_are_answered() {
-        let guard = Guard { port: 8000, token: "secret".to_owned(), name: "ä b.mp4".to_owned() };
+        let name = "ä b.mp4".to_owned();
+        let token = "secret".to_owned();
+        let guard = Guard { port: 8000, token, name, has_files: false };
         let own = ("host", "127.0.0.1:8000");
         assert_eq!(guard.endpoint(), "http://127.0.0.1:8000/secret/%C3%A4%20b.mp4");
         assert_eq!(judge(&guard, "/secret/", &[own]), Ok(Asked::Page));
@@ -217,6 +230,18 @@ mod tests {
         let uri = "/secret/".parse().unwrap();
         let headers = [(HOST, "127.0.0.1:8000".parse().unwrap())].into_iter().collect();
         assert_eq!(guard.judge(&Method::POST, &uri, &headers), Err(StatusCode::METHOD_NOT_ALLOWED));
+    }
+
+    #[test]
+    fn files_beside_a_playlist_are_answered() {
+        let (name, token) = ("film.m3u8".to_owned(), "secret".to_owned());
+        let guard = Guard { port: 8000, token, name, has_files: true };
+        let own = ("host", "127.0.0.1:8000");
+        let asked = |path: &str| judge(&guard, path, &[own]);
+        assert_eq!(asked("/secret/film.m3u8"), Ok(Asked::File("film.m3u8".to_owned())));
+        assert_eq!(asked("/secret/0-1.ts"), Ok(Asked::File("0-1.ts".to_owned())));
+        assert_eq!(asked("/secret/0-1.ts?x"), Err(404));
+        assert_eq!(asked("/other/0-1.ts"), Err(404));
     }
 
     #[test]

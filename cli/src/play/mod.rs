@@ -1,12 +1,14 @@
-//! `haul play`: an object served on loopback while it downloads.
+//! `haul play`: an object or a film of many pieces served on loopback while it downloads.
 //!
 //! The download is an ordinary one. Beside it, `server` answers players and browsers from readers
-//! of the engine, which fetches first what is being read; `guard` decides who may ask at all; `mp4`
-//! reads what a film needs before it plays; `page` shows a browser the progress.
+//! of the engine or of the film (`served`), which have fetched first what is being read; `guard`
+//! decides who may ask at all; `mp4` reads what a film needs before it plays; `page` shows a browser
+//! the progress.
 
 mod guard;
 mod mp4;
 mod page;
+mod served;
 mod server;
 
 use std::io::Write as _;
@@ -15,15 +17,17 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use haul_engine::{Download, Engine, Reader, redact_url};
+use haul_engine::{Engine, redact_url};
+use haul_film::{FilmMonitor, Viewer};
 
 use self::guard::Guard;
+use self::served::Served;
 use self::server::{Idle, Server};
 use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
 use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, Failure};
-use crate::film;
+use crate::film::{self, FilmJob};
 use crate::input::Item;
 use crate::plan::{self, GetPlan};
 use crate::render::{self, View, escape, stderr_is_terminal, to_stderr};
@@ -55,12 +59,6 @@ pub(crate) struct PlayPlan {
 /// Exit 2, as [`plan::resolve`], or when the player does not exist.
 pub(crate) fn resolve(args: PlayArgs) -> Result<PlayPlan, Failure> {
     let PlayArgs { url, port, player, open, end_when_complete, how, help: _ } = args;
-    if !how.film.as_is && film::is_manifest(&url) {
-        let url = redact_url(&url);
-        let text = format!("{url} is a film of many pieces, which haul play does not play");
-        return Err(Failure::usage(text)
-            .hint("download it with `haul URL` and play the file; --as-is serves the playlist"));
-    }
     let player: Vec<String> = match &player {
         Some(command) => command.split_whitespace().map(str::to_owned).collect(),
         None => Vec::new(),
@@ -95,7 +93,7 @@ pub(crate) async fn run(
     mut stop: Stop,
 ) -> Result<u8, Failure> {
     let PlayPlan { mut get, port, player, open, end_when_complete } = plan;
-    if get.dry_run {
+    if get.dry_run || get.film.list {
         let source = Source::open(&get.urls, None, Mine::default())?;
         return Ok(jobs::run(source, Arc::new(get), engine, None, view, stop).await.code);
     }
@@ -107,14 +105,24 @@ pub(crate) async fn run(
     let awaits_first = player.is_empty() && !open && !end_when_complete && stderr_is_terminal();
     let mut curfew = Curfew::from_now(stop.clone(), get.max_time);
     let mut queue = Queue::new(get.waits_for_others);
+    let is_film = !get.film.as_is && film::is_manifest(&item.urls[0]);
     let (outcome, serving) = loop {
         let server = match server.take() {
             Some(server) => server,
             None => Server::bind(port).await?,
         };
-        let download = get.download(&engine, &item)?.start()?;
-        let serving = Serving::begin(server, &download, &player, open, awaits_first, &view);
-        let outcome = drive(download, 1, &*view, &mut curfew, |_| true).await;
+        let begin = |served| Serving::begin(server, served, &player, open, awaits_first, &view);
+        let (outcome, serving) = if is_film {
+            let (monitor, viewer) = (FilmMonitor::default(), Viewer::new());
+            let serving = begin(Served::film(monitor.clone(), viewer.clone()));
+            let job = FilmJob { plan: &get, engine: &engine, item: &item, id: 1, view: &*view };
+            (Box::pin(job.download(&monitor, Some(&viewer), &mut curfew)).await, serving)
+        } else {
+            let download = get.download(&engine, &item)?.start()?;
+            let (monitor, reader) = (download.monitor(), download.reader());
+            let serving = begin(Served::Object { monitor, reader });
+            (drive(download, 1, &*view, &mut curfew, |_| true).await, serving)
+        };
         match queue.wait(outcome, 1, &*view, &mut curfew).await {
             Some(outcome) => break (outcome, serving),
             // The port has to be free for the next attempt.
@@ -179,23 +187,21 @@ struct Serving {
 impl Serving {
     fn begin(
         server: Server,
-        download: &Download,
+        served: Served,
         player: &[String],
         open: bool,
         awaits_first: bool,
         view: &Arc<dyn View>,
     ) -> Self {
-        let (monitor, reader) = (download.monitor(), download.reader());
+        let served = Arc::new(served);
         let (started, player_ended) = tokio::sync::oneshot::channel();
         let idle = server.idle();
         let (told, player) = (Arc::clone(view), player.to_vec());
-        // This reader waits from the beginning, so that the bytes it waits for are fetched first.
-        let film = film_first(reader.clone());
         let mut tasks = tokio::task::JoinSet::new();
         tasks.spawn(async move {
             let serve = async {
-                let Ok(metadata) = monitor.opened().await else { return };
-                let guard = match Guard::new(server.port(), &metadata.name) {
+                let Some(named) = served.opened().await else { return };
+                let guard = match Guard::new(server.port(), named) {
                     Ok(guard) => Arc::new(guard),
                     Err(error) => {
                         return to_stderr(&[format!("error: cannot make a secret path: {error}")]);
@@ -206,9 +212,10 @@ impl Serving {
                     told.note(1, "serving", &how_to_use(&guard, awaits_first));
                 }
                 let _ = started.send(ended);
-                server.serve(guard, monitor, reader).await;
+                server.serve(guard, Arc::clone(&served)).await;
             };
-            tokio::join!(film, serve);
+            // This waits from the beginning, so that the bytes it waits for are fetched first.
+            tokio::join!(served.begin(), serve);
         });
         Self { tasks, idle, player_ended }
     }
@@ -239,12 +246,6 @@ fn is_program(name: &str) -> bool {
     }
     let places = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&places).any(|dir| is_one(&dir.join(name)))
-}
-
-/// Has the parts that a film needs first fetched before the rest.
-async fn film_first(mut reader: Reader) {
-    // The download reports its own failure.
-    let _ = mp4::read_moov(&mut reader).await;
 }
 
 type Ended = tokio::task::JoinHandle<()>;

@@ -1,10 +1,15 @@
 //! The page that plays the object and shows the download's progress.
 
-use haul_engine::{Metadata, Progress};
+use haul_engine::Progress;
 use serde::Serialize;
+
+use super::served::Facts;
 
 /// One file that loads nothing from anywhere else.
 const PAGE: &str = include_str!("page.html");
+
+/// A map has no more cells.
+const MAX_CELLS: usize = 240;
 
 /// The page, whose script and style carry this nonce.
 pub(super) fn html(nonce: &str) -> String {
@@ -37,22 +42,33 @@ pub(super) struct Status<'a> {
 }
 
 impl<'a> Status<'a> {
-    pub(super) fn of(metadata: &'a Metadata, content_type: &'a str, progress: &Progress) -> Self {
+    pub(super) fn of(facts: &'a Facts, progress: &Progress) -> Self {
         let cell = |cell: &haul_engine::MapCell| {
             // The value is rounded down, so that only complete cells look complete.
             (cell.done * 100.0).floor().clamp(0.0, 100.0) as u16 + 1000 * u16::from(cell.active)
         };
         Self {
-            name: &metadata.name,
-            content_type,
+            name: &facts.name,
+            content_type: &facts.content_type,
             bytes: progress.bytes,
-            total: metadata.total_bytes,
+            total: facts.total_bytes,
             bps: progress.bytes_per_second as u64,
             connections: progress.connections,
             eta_s: progress.eta.map(|eta| eta.as_secs_f64()),
-            complete: metadata.total_bytes == Some(progress.bytes),
+            complete: facts.total_bytes == Some(progress.bytes),
             map: progress.map.iter().map(cell).collect(),
         }
+    }
+
+    /// Shows a film by its pieces.
+    pub(super) fn of_pieces(&mut self, pieces: &[bool]) {
+        self.complete = !pieces.is_empty() && pieces.iter().all(|there| *there);
+        let each = pieces.len().div_ceil(MAX_CELLS).max(1);
+        let cell = |cell: &[bool]| {
+            let there = cell.iter().filter(|there| **there).count();
+            u16::try_from(there * 100 / cell.len()).unwrap_or(100)
+        };
+        self.map = pieces.chunks(each).map(cell).collect();
     }
 
     pub(super) fn json(&self) -> String {

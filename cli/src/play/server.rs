@@ -1,7 +1,7 @@
-//! The HTTP server of one object.
+//! The HTTP server of one object or film.
 
 use std::convert::Infallible;
-use std::io::SeekFrom;
+use std::io;
 use std::net::Ipv4Addr;
 use std::ops::Range;
 use std::pin::Pin;
@@ -11,19 +11,18 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use haul_engine::{Metadata, Monitor, Reader, ValidatorKind};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead as _, AsyncSeek as _, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::guard::{self, Asked, Guard};
-use super::page::{self, Status};
+use super::page;
+use super::served::{Facts, Served, Source};
 use crate::exit::Failure;
 use crate::origin::{Wanted, parse_range};
 
@@ -103,7 +102,7 @@ impl Server {
     /// # Errors
     /// Exit 3 when the port is not available.
     pub(crate) async fn bind(port: u16) -> Result<Self, Failure> {
-        let unusable = |error: std::io::Error| {
+        let unusable = |error: io::Error| {
             Failure::local(format!("cannot serve on port {port} of 127.0.0.1: {error}"))
                 .hint("choose another with --port, or leave it out for any free port")
         };
@@ -123,8 +122,8 @@ impl Server {
     }
 
     /// Answers requests until it is dropped.
-    pub(crate) async fn serve(self, guard: Arc<Guard>, monitor: Monitor, reader: Reader) {
-        let player = Arc::new(Played { guard, monitor, reader });
+    pub(super) async fn serve(self, guard: Arc<Guard>, served: Arc<Served>) {
+        let player = Arc::new(Played { guard, served });
         let mut connections: Vec<Connection> = Vec::new();
         let mut tasks = tokio::task::JoinSet::new();
         let ended = Arc::new(Notify::new());
@@ -194,8 +193,8 @@ impl Drop for Answering {
 async fn talk(stream: TcpStream, played: &Arc<Played>, answering: &Arc<AtomicUsize>) {
     let _ = stream.set_nodelay(true);
     let service = service_fn(|request: Request<Incoming>| {
-        let response = played.answer(&request, Answering::new(answering));
-        async move { Ok::<_, Infallible>(response) }
+        let (played, answering) = (Arc::clone(played), Answering::new(answering));
+        async move { Ok::<_, Infallible>(played.answer(&request, answering).await) }
     });
     // A player that seeks closes its connection, which is no failure.
     let _ = hyper::server::conn::http1::Builder::new()
@@ -206,28 +205,36 @@ async fn talk(stream: TcpStream, played: &Arc<Played>, answering: &Arc<AtomicUsi
         .await;
 }
 
-/// What is served.
+/// What is served, and to whom.
 struct Played {
     guard: Arc<Guard>,
-    monitor: Monitor,
-    reader: Reader,
+    served: Arc<Served>,
 }
 
 impl Played {
-    fn answer<B>(&self, request: &Request<B>, answering: Answering) -> Response<Answer> {
+    async fn answer<B>(&self, request: &Request<B>, answering: Answering) -> Response<Answer> {
         let head = *request.method() == Method::HEAD;
         let asked = self.guard.judge(request.method(), request.uri(), request.headers());
-        let answer = match (asked, self.monitor.metadata()) {
-            (Err(status), _) => refused(status),
-            (Ok(Asked::Page), _) => shown(),
-            // The object is being fetched again from its start.
-            (Ok(_), None) => refused(StatusCode::SERVICE_UNAVAILABLE),
-            (Ok(Asked::Status), Some(metadata)) => {
-                let kind = content_type(&metadata);
-                let status = Status::of(&metadata, &kind, &self.monitor.progress());
-                text("application/json", status.json())
-            }
-            (Ok(Asked::Object), Some(metadata)) => self.object(request.headers(), &metadata),
+        // The object is being fetched again from its start.
+        let not_now = || refused(StatusCode::SERVICE_UNAVAILABLE);
+        let answer = match asked {
+            Err(status) => refused(status),
+            Ok(Asked::Page) => shown(),
+            Ok(Asked::Status) => match self.served.status().await {
+                Some(status) => text("application/json", status),
+                None => not_now(),
+            },
+            Ok(Asked::Object) => match self.served.facts().await {
+                Some(facts) => self.object(request.headers(), &facts),
+                None => not_now(),
+            },
+            Ok(Asked::File(name)) => match self.served.file(&name).await {
+                Ok((kind, bytes)) => text(kind, bytes),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    refused(StatusCode::NOT_FOUND)
+                }
+                Err(_) => refused(StatusCode::BAD_GATEWAY),
+            },
         };
         let (mut parts, mut body) = answer.into_parts();
         set(&mut parts.headers, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
@@ -249,19 +256,18 @@ impl Played {
     }
 
     /// The object, or the requested part of it (RFC 9110 section 14).
-    fn object(&self, asked: &HeaderMap, metadata: &Metadata) -> Response<Answer> {
+    fn object(&self, asked: &HeaderMap, facts: &Facts) -> Response<Answer> {
         let mut response = Response::new(Answer::Text(None));
         let fields = response.headers_mut();
-        set(fields, header::CONTENT_TYPE, &content_type(metadata));
+        set(fields, header::CONTENT_TYPE, &facts.content_type);
         // An object that its server calls a page must not act as one here, with its scripts and
         // links.
         set(fields, header::CONTENT_SECURITY_POLICY, "sandbox; default-src 'none'");
-        let etag = metadata.etag.as_deref();
-        let etag = etag.filter(|_| metadata.validator == ValidatorKind::StrongEtag);
+        let etag = facts.strong_etag.as_deref();
         if let Some(etag) = etag {
             set(fields, header::ETAG, etag);
         }
-        let Some(total) = metadata.total_bytes else {
+        let Some(total) = facts.total_bytes else {
             set(fields, header::ACCEPT_RANGES, "none");
             *response.body_mut() = self.bytes(0..u64::MAX, None);
             return response;
@@ -292,11 +298,8 @@ impl Played {
     }
 
     fn bytes(&self, range: Range<u64>, length: Option<u64>) -> Answer {
-        let mut reader = self.reader.clone();
-        // Seeking from the start takes effect at once.
-        let _ = Pin::new(&mut reader).start_seek(SeekFrom::Start(range.start));
-        let left = range.end - range.start;
-        Answer::Object { reader: Box::new(reader), left, length, guard: None }
+        let source = self.served.bytes(&range);
+        Answer::Object { source, left: range.end - range.start, length, guard: None }
     }
 }
 
@@ -320,7 +323,7 @@ fn shown() -> Response<Answer> {
     response
 }
 
-fn text(kind: &str, text: String) -> Response<Answer> {
+fn text(kind: &str, text: impl Into<Bytes>) -> Response<Answer> {
     let mut response = Response::new(Answer::Text(Some(text.into())));
     set(response.headers_mut(), header::CONTENT_TYPE, kind);
     response
@@ -333,39 +336,12 @@ fn set(fields: &mut HeaderMap, name: HeaderName, value: &str) {
     }
 }
 
-/// The type that the server states, or else the one that the file's name suggests.
-fn content_type(metadata: &Metadata) -> String {
-    let told = metadata.content_type.as_deref().map(str::trim).unwrap_or_default();
-    let media = told.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    let silent = ["", "application/octet-stream", "binary/octet-stream"];
-    if !silent.contains(&media.as_str()) {
-        return told.to_owned();
-    }
-    let extension = metadata.name.rsplit_once('.').map(|(_, extension)| extension);
-    let known = match extension.unwrap_or_default().to_ascii_lowercase().as_str() {
-        "mp4" | "m4v" => "video/mp4",
-        "webm" => "video/webm",
-        "mkv" => "video/x-matroska",
-        "mov" => "video/quicktime",
-        "avi" => "video/x-msvideo",
-        "ts" | "m2ts" => "video/mp2t",
-        "ogv" => "video/ogg",
-        "mp3" => "audio/mpeg",
-        "m4a" => "audio/mp4",
-        "ogg" | "oga" | "opus" => "audio/ogg",
-        "flac" => "audio/flac",
-        "wav" => "audio/wav",
-        _ => "application/octet-stream",
-    };
-    known.to_owned()
-}
-
 /// The body of an answer.
 enum Answer {
     Text(Option<Bytes>),
-    /// Bytes of the object, as they arrive.
+    /// Bytes of what is served, as they arrive.
     Object {
-        reader: Box<Reader>,
+        source: Source,
         left: u64,
         /// Where it is known.
         length: Option<u64>,
@@ -384,32 +360,26 @@ impl Answer {
 
 impl Body for Answer {
     type Data = Bytes;
-    type Error = std::io::Error;
+    type Error = io::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
         match &mut *self {
             Self::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Self::Object { left: 0, .. } => Poll::Ready(None),
-            Self::Object { reader, left, length, .. } => {
+            Self::Object { source, left, length, .. } => {
                 let wanted = usize::try_from(*left).unwrap_or(usize::MAX).min(FRAME_BYTES);
-                let mut piece = vec![0; wanted];
-                let mut buffer = ReadBuf::new(&mut piece);
                 // If the version was given up or the download failed, the body ends before its
                 // length, and the player sees that it is cut.
-                ready!(Pin::new(reader).poll_read(cx, &mut buffer))?;
-                let read = buffer.filled().len();
-                if read == 0 {
-                    let cut = length
-                        .is_some()
-                        .then(|| Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)));
+                let Some(mut piece) = ready!(source.poll_read(cx, wanted))? else {
+                    let cut = length.is_some().then(|| Err(io::ErrorKind::UnexpectedEof.into()));
                     return Poll::Ready(cut);
-                }
-                *left -= read as u64;
-                piece.truncate(read);
-                Poll::Ready(Some(Ok(Frame::data(piece.into()))))
+                };
+                piece.truncate(wanted);
+                *left -= piece.len() as u64;
+                Poll::Ready(Some(Ok(Frame::data(piece))))
             }
         }
     }

@@ -5,6 +5,8 @@ use aws_lc_rs::iv::FixedLength;
 
 /// The length of a key in bytes.
 pub(crate) const KEY_BYTES: usize = 16;
+/// The length of a block in bytes.
+pub(crate) const BLOCK_BYTES: usize = 16;
 
 /// Decrypts `bytes` in place and cuts off their padding.
 ///
@@ -13,7 +15,7 @@ pub(crate) const KEY_BYTES: usize = 16;
 /// not those of the piece.
 pub(crate) fn decrypt(
     key: &[u8; KEY_BYTES],
-    iv: [u8; 16],
+    iv: [u8; BLOCK_BYTES],
     bytes: &mut Vec<u8>,
 ) -> Result<(), NotDecrypted> {
     let key = UnboundCipherKey::new(&AES_128, key).map_err(|_| NotDecrypted)?;

@@ -110,6 +110,19 @@ impl Container {
         }
     }
 
+    /// Its media type (RFC 6838), of sound alone or of pictures too.
+    pub(crate) fn content_type(self, is_sound: bool) -> &'static str {
+        match (self, is_sound) {
+            (Self::TransportStream, _) => "video/mp2t",
+            (Self::Mp4, false) => "video/mp4",
+            (Self::Mp4, true) => "audio/mp4",
+            (Self::WebM, false) => "video/webm",
+            (Self::WebM, true) => "audio/webm",
+            (Self::PackedAudio, _) => "audio/aac",
+            (Self::Text, _) => "text/vtt",
+        }
+    }
+
     /// What it is called in sentences.
     pub(crate) fn name(self) -> &'static str {
         match self {

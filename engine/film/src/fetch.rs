@@ -1,16 +1,17 @@
 //! Fetching one piece into memory, and judging what came.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use base64::Engine as _;
 use haul_engine::storage::MemoryStorage;
-use haul_engine::{Connections, Error, ErrorKind, Selection};
+use haul_engine::{Connections, DownloadBuilder, Error, ErrorKind, Selection};
 use tokio::sync::{OnceCell, mpsc};
 use url::Url;
 
-use crate::cipher::{self, KEY_BYTES};
+use crate::cipher::{self, BLOCK_BYTES, KEY_BYTES};
 use crate::container::Container;
 use crate::model::{Key, Piece, Role};
 use crate::source::Requests;
@@ -57,7 +58,8 @@ impl Fetcher {
         Self { requests, keys: Mutex::default(), watch }
     }
 
-    /// Fetches a piece, decrypts it and checks that it is whole media.
+    /// Fetches a piece with so many connections at most, decrypts it and checks that it is whole
+    /// media.
     ///
     /// # Errors
     /// See [`PieceError`].
@@ -66,10 +68,11 @@ impl Fetcher {
         piece: &Piece,
         place: (usize, usize),
         promises: &Promises,
+        connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
         let mut attempt = 1;
         loop {
-            match self.fetch_once(piece, place, promises).await {
+            match self.fetch_once(piece, place, promises, connections).await {
                 Err(PieceError::Hole(_)) if attempt < ATTEMPTS && !piece.is_gap => attempt += 1,
                 Err(PieceError::Fatal(error))
                     if error.kind() == ErrorKind::Network && self.is_answered(piece).await =>
@@ -100,6 +103,7 @@ impl Fetcher {
         piece: &Piece,
         place: (usize, usize),
         promises: &Promises,
+        connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
         if piece.is_gap {
             return Err(PieceError::Hole("the playlist itself says that it is missing".to_owned()));
@@ -116,7 +120,7 @@ impl Fetcher {
         let request = self.requests.request(&piece.url).map_err(judged)?;
         let mut request = request
             .digest(false)
-            .connections(Connections::AutoUpTo(1))
+            .connections(Connections::AutoUpTo(connections))
             .max_size_bytes(MAX_PIECE_BYTES)
             .mirrors(self.allowed(&piece.mirrors))
             .store_in(Arc::new(memory.clone()));
@@ -155,6 +159,56 @@ impl Fetcher {
             return Err(PieceError::Hole("is text, and no initialization".to_owned()));
         }
         Ok((bytes, container))
+    }
+
+    /// The length of a piece in bytes, decrypted, by asking for as little of it as tells. `None` where
+    /// its server does not tell, for whatever reason.
+    pub(crate) async fn length(&self, piece: &Piece) -> Option<u64> {
+        let range = match &piece.range {
+            Some(range) => range.clone(),
+            None => 0..self.object_bytes(piece).await.filter(|it| *it <= MAX_PIECE_BYTES)?,
+        };
+        let bytes = range.end.checked_sub(range.start)?;
+        let Some(key) = &piece.key else { return Some(bytes) };
+        // The padding is in the last block, which is decrypted with the one before it.
+        let blocks =
+            range.end.checked_sub(2 * BLOCK_BYTES as u64).filter(|it| *it >= range.start)?;
+        let key = self.key(key).await.ok()?;
+        let both = self.part(piece, blocks..range.end).await?;
+        let (before, mut last) = (both.first_chunk::<BLOCK_BYTES>()?, both[BLOCK_BYTES..].to_vec());
+        cipher::decrypt(&key, *before, &mut last).ok()?;
+        Some(bytes - (BLOCK_BYTES - last.len()) as u64)
+    }
+
+    /// So many bytes from the beginning of the object that a piece is in, or all that it has.
+    pub(crate) async fn beginning(&self, piece: &Piece, bytes: u64) -> Option<Vec<u8>> {
+        let end = self.object_bytes(piece).await?.min(bytes);
+        self.part(piece, 0..end).await
+    }
+
+    /// A part of the object that a piece is in.
+    async fn part(&self, piece: &Piece, range: Range<u64>) -> Option<Vec<u8>> {
+        let most = usize::try_from(range.end - range.start).ok()?;
+        self.one(piece, &range)?.bytes(most).await.ok()
+    }
+
+    /// How long the object is that a piece is in.
+    async fn object_bytes(&self, piece: &Piece) -> Option<u64> {
+        let memory = Arc::new(MemoryStorage::new(BLOCK_BYTES));
+        let download = self.one(piece, &(0..1))?.store_in(memory).start().ok()?;
+        let metadata = download.opened().await.ok()?;
+        // Its connection is for the next one.
+        let _ = download.wait().await;
+        metadata.object_bytes
+    }
+
+    /// A request over one connection.
+    fn one(&self, piece: &Piece, range: &Range<u64>) -> Option<DownloadBuilder> {
+        if !self.requests.allows(&piece.url) {
+            return None;
+        }
+        let request = self.requests.request(&piece.url).ok()?.digest(false);
+        Some(request.connections(Connections::AutoUpTo(1)).range(selection(range).ok()?))
     }
 
     async fn key(&self, key: &Key) -> Result<[u8; KEY_BYTES], PieceError> {
@@ -200,7 +254,7 @@ fn key_within(url: &Url) -> Option<[u8; KEY_BYTES]> {
 }
 
 /// A range of bytes as the engine takes it.
-pub(crate) fn selection(range: &std::ops::Range<u64>) -> Result<Selection, PieceError> {
+pub(crate) fn selection(range: &Range<u64>) -> Result<Selection, PieceError> {
     let last = range.end.saturating_sub(1);
     format!("{}-{last}", range.start).parse().map_err(PieceError::Fatal)
 }

@@ -10,6 +10,7 @@ mod links;
 mod live;
 mod opening;
 mod recorded;
+mod showing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -23,9 +24,9 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::links::{Links, Newest, ObjectLinks};
-use self::opening::Disk;
 use crate::choice::Wanted;
 use crate::container::Container;
+use crate::disk::Disk;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
 use crate::model::{Kind, Piece};
@@ -33,6 +34,7 @@ use crate::name;
 use crate::reel::{self, Object, Splitter};
 use crate::source::{self, Requests, Selected};
 use crate::store::{TrackStore, key_of};
+use crate::viewer::{Place, Viewer};
 use crate::watch::{FilmMonitor, Watch};
 
 /// How many pieces are fetched at once where nobody chose.
@@ -50,6 +52,8 @@ const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
 const MAX_REELS: usize = 500;
 /// Reels that are one object each are fetched at the same time, so only a few may be.
 const FEW_REELS: usize = 4;
+/// So many pieces are what a viewer needs first: initializations, pictures and sound.
+const FIRST: usize = 4;
 
 /// How a film is downloaded.
 #[derive(Debug, Clone)]
@@ -73,6 +77,9 @@ pub struct FilmOptions {
     pub sync: bool,
     /// How many pieces are fetched at once. Default 16.
     pub at_once: Option<usize>,
+    /// Who watches it meanwhile. A live film, and one whose tracks are files of their own, cannot be
+    /// watched. Default: nobody.
+    pub viewer: Option<Viewer>,
 }
 
 impl Default for FilmOptions {
@@ -86,6 +93,7 @@ impl Default for FilmOptions {
             live_from_start: true,
             sync: true,
             at_once: None,
+            viewer: None,
         }
     }
 }
@@ -156,6 +164,8 @@ pub async fn download(
         fetched_bytes: 0,
         any_stored: false,
     };
+    // However it ends, also by being dropped.
+    let _shown = options.viewer.as_ref().map(showing::Ends::new);
     run.run().await
 }
 
@@ -178,8 +188,6 @@ enum Form {
     /// Its pieces are stored in [`Disk::stores`].
     Pieces,
 }
-
-type Place = (usize, usize);
 
 enum Came {
     Piece {
@@ -238,11 +246,13 @@ struct Run {
 
 impl Run {
     async fn run(&mut self) -> Result<FilmSummary, FilmError> {
+        self.cut().await;
         self.split()?;
         if let Some(film) = self.open().await? {
             return Ok(film);
         }
         self.prove().await?;
+        self.show()?;
         self.fetch().await?;
         self.end().await
     }
@@ -259,7 +269,8 @@ impl Run {
                     reels.len()
                 )));
             }
-            let are_few = reels.len() <= FEW_REELS;
+            // Who watches pieces cannot watch objects.
+            let are_few = reels.len() <= FEW_REELS && self.options.viewer.is_none();
             for pieces in reels {
                 let object = Object::of(&pieces)
                     .filter(|object| are_few && !is_faster_apart(object, &pieces))
@@ -337,15 +348,23 @@ impl Run {
         }
         let mut next_poll = Instant::now() + self.poll_interval();
         let (mut is_polling, mut outage_since, mut shared) = (false, None, 1);
+        let viewer = self.options.viewer.clone();
+        let mut probes = None;
         loop {
             let may_start = self.refused.is_empty() && !self.is_hopeless();
             while may_start && self.has_room() {
                 let Some(place) = self.queue.pop_front() else { break };
-                self.start_piece(place, &promises, &mut tasks);
+                // What a viewer needs first is not left to one connection either.
+                let is_first = viewer.is_some() && self.running.len() < FIRST;
+                let connections = if is_first { showing::HURRIED } else { 1 };
+                self.start_piece(place, connections, &promises, &mut tasks);
+            }
+            if viewer.is_some() && probes.is_none() {
+                probes = Some(self.probe_lengths(&promises));
             }
             // Neither the last pieces nor long ones, of which few fit, are left to one connection
             // each.
-            let at_once = self.options.at_once.unwrap_or(AT_ONCE);
+            let at_once = self.at_once();
             if !self.running.is_empty() {
                 let each = (at_once / self.running.len()).max(1);
                 if each != std::mem::replace(&mut shared, each) {
@@ -363,6 +382,7 @@ impl Run {
                         Some(store) => store.promise(at, bytes, &mut disk.checkpoint),
                         None => Ok(()),
                     }).await??;
+                    self.tell_viewer();
                 }
                 Some(came) = tasks.join_next(), if !tasks.is_empty() => match came {
                     Ok(Came::Piece { place, generation, outcome }) => {
@@ -374,6 +394,7 @@ impl Run {
                             tasks.spawn(async move { Came::Links(links.newer_than(known).await) });
                         }
                         self.tell_progress();
+                        self.tell_viewer();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
                     Ok(Came::Links(newest)) => self.links_came(&newest?)?,
@@ -385,6 +406,9 @@ impl Run {
                         return Err(FilmError::Unsupported(format!("a task failed: {panic}")));
                     }
                 },
+                wanted = showing::wants(viewer.as_ref()) => {
+                    self.attend(&wanted, &promises, &mut tasks);
+                }
                 () = tokio::time::sleep_until(next_poll), if live && !is_polling => {
                     is_polling = true;
                     let playlists = self.live_playlists();
@@ -395,9 +419,12 @@ impl Run {
         }
     }
 
+    fn at_once(&self) -> usize {
+        self.options.at_once.unwrap_or(AT_ONCE).max(1)
+    }
+
     /// Whether another piece fits into memory, and among those that are under way.
     fn has_room(&self) -> bool {
-        let at_once = self.options.at_once.unwrap_or(AT_ONCE).max(1);
         if self.running.is_empty() {
             return true;
         }
@@ -410,10 +437,16 @@ impl Run {
             UNKNOWN_BYTES_PER_SECOND.saturating_mul(lasts.map_or(0, |it| it.as_secs()).max(1))
         });
         let all = (self.running.len() as u64 + 1).saturating_mul(each);
-        self.running.len() < at_once && held.saturating_add(all) <= MEMORY_BYTES
+        self.running.len() < self.at_once() && held.saturating_add(all) <= MEMORY_BYTES
     }
 
-    fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
+    fn start_piece(
+        &mut self,
+        place: Place,
+        connections: usize,
+        promises: &Promises,
+        tasks: &mut JoinSet<Came>,
+    ) {
         let mut piece = self.reels[place.0].pieces[place.1].clone();
         if self.inherits_query && may_inherit(&self.url, &piece.url) {
             piece.url.set_query(self.url.query());
@@ -422,7 +455,7 @@ impl Run {
         let (fetcher, promises) = (Arc::clone(&self.fetcher), promises.clone());
         let generation = self.generation;
         tasks.spawn(async move {
-            let outcome = fetcher.fetch(&piece, place, &promises).await;
+            let outcome = fetcher.fetch(&piece, place, &promises, connections).await;
             Came::Piece { place, generation, outcome }
         });
     }

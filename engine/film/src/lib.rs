@@ -8,6 +8,8 @@
 //! (`checkpoint`). When all are there, the reels become the output (`join`). A reel that is one
 //! object, such as adjacent ranges of a file, is an ordinary download of the engine.
 //!
+//! While it is fetched, a film can be watched ([`Viewer`]): what a viewer reads is fetched first.
+//!
 //! A film with a hole is an error, unless holes were allowed: [`FilmError::Holes`].
 
 #![deny(missing_docs)]
@@ -17,12 +19,14 @@ pub mod choice;
 mod cipher;
 mod container;
 pub mod dash;
+mod disk;
 mod error;
 mod fetch;
 mod film;
 pub mod hls;
 mod join;
 pub mod model;
+mod mp4;
 mod name;
 mod partials;
 mod private;
@@ -32,10 +36,12 @@ mod source;
 mod store;
 mod subtitles;
 mod timestamp;
+mod viewer;
 mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
 pub use film::{FilmOptions, FilmSummary, download};
 pub use partials::{PartialFilm, find_partial_films, partial_film, remove_partial_film};
 pub use source::{Requests, read_manifest};
+pub use viewer::{FilmReader, Shown, Viewer};
 pub use watch::{FilmMonitor, FilmProgress, Phase};

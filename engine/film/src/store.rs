@@ -181,6 +181,31 @@ impl TrackStore {
         self.stored[index] || self.held.contains_key(&index)
     }
 
+    /// The bytes of a piece, from the file or from memory, if it is there. Blocks.
+    ///
+    /// # Errors
+    /// [`FilmError::Local`].
+    pub(crate) fn read(&mut self, index: usize) -> Result<Option<Vec<u8>>, FilmError> {
+        if let Some(held) = self.held.get(&index) {
+            return Ok(Some(held.clone()));
+        }
+        if !self.stored.get(index).is_some_and(|stored| *stored) {
+            return Ok(None);
+        }
+        let len_bytes = usize::try_from(self.lens[index].unwrap_or(0)).unwrap_or(0);
+        let mut bytes = vec![0; len_bytes];
+        self.file
+            .seek(SeekFrom::Start(self.offsets[index]))
+            .and_then(|_| self.file.read_exact(&mut bytes))
+            .map_err(|error| FilmError::local("read", &self.path, error))?;
+        Ok(Some(bytes))
+    }
+
+    /// How long each piece is, as far as that is known.
+    pub(crate) fn lens(&self) -> &[Option<u64>] {
+        &self.lens
+    }
+
     /// A piece of media that is in the file and can be had, with its hash: the last but one, since
     /// the last may be short.
     pub(crate) fn sample(

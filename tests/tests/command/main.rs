@@ -14,6 +14,7 @@ mod main_job;
 mod many;
 mod names;
 mod play;
+mod play_films;
 mod screen;
 mod settings;
 mod surroundings;

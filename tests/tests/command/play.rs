@@ -23,15 +23,15 @@ fn play(sandbox: &Sandbox, origin: &Origin) -> Haul {
 }
 
 /// A `play` that runs, as its clients see it.
-struct Playing {
-    running: Running,
+pub(crate) struct Playing {
+    pub(crate) running: Running,
     port: u16,
     /// Of the object; the page is its parent.
-    path: String,
+    pub(crate) path: String,
 }
 
 impl Playing {
-    fn start(haul: Haul) -> Self {
+    pub(crate) fn start(haul: Haul) -> Self {
         Self::of(haul.start())
     }
 
@@ -44,7 +44,7 @@ impl Playing {
         Self { port: host.parse().unwrap(), path: format!("/{path}"), running }
     }
 
-    fn page(&self) -> &str {
+    pub(crate) fn page(&self) -> &str {
         &self.path[..=self.path.rfind('/').unwrap()]
     }
 
@@ -55,7 +55,7 @@ impl Playing {
     }
 
     /// Asks with the right `Host`, and these fields.
-    fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) fn ask(&self, method: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         let host = format!("127.0.0.1:{}", self.port);
         self.send(method, path, &[&[("Host", host.as_str())], fields].concat())
     }
@@ -74,20 +74,20 @@ impl Playing {
         Answer::read(&bytes)
     }
 
-    fn range(&self, range: &str) -> Answer {
+    pub(crate) fn range(&self, range: &str) -> Answer {
         self.ask("GET", &self.path, &[("Range", range)])
     }
 
-    fn status(&self) -> Value {
+    pub(crate) fn status(&self) -> Value {
         let answer = self.ask("GET", &format!("{}?status", self.page()), &[]);
         serde_json::from_slice(&answer.body).expect("JSON")
     }
 }
 
-struct Answer {
-    status: u16,
-    head: String,
-    body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
@@ -98,7 +98,7 @@ impl Answer {
         Self { status, head, body: bytes[end + 4..].to_vec() }
     }
 
-    fn field(&self, name: &str) -> Option<&str> {
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
         fields.into_iter().find(|field| field.0.eq_ignore_ascii_case(name)).map(|field| field.1)
     }

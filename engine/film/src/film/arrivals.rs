@@ -112,6 +112,9 @@ impl Run {
     /// and be lost at the end; if the piece comes in a later run, room is made for it.
     pub(super) async fn give_up(&mut self, place: Place, why: String) -> Result<(), FilmError> {
         self.holes.insert(place, why);
+        if let Some(viewer) = &self.options.viewer {
+            viewer.missing(place);
+        }
         let (reel, at) = place;
         self.with_disk(move |disk| match &mut disk.stores[reel] {
             Some(store) => store.promise(at, 0, &mut disk.checkpoint),

@@ -7,8 +7,8 @@ use haul_engine::ErrorKind;
 use tokio::time::Instant;
 
 use super::links::{Links, without_pieces};
-use super::opening::Disk;
 use super::{Form, Run, recorded};
+use crate::disk::Disk;
 use crate::error::FilmError;
 use crate::model::{Piece, Role, Track};
 use crate::reel::Next;

@@ -11,20 +11,12 @@ use super::links::without_pieces;
 use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit, recorded};
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::container::Container;
+use crate::disk::Disk;
 use crate::error::FilmError;
 use crate::fetch::PieceError;
 use crate::publish::{self, Announced};
 use crate::store::TrackStore;
 use crate::watch::Phase;
-
-/// What is written while pieces arrive.
-pub(super) struct Disk {
-    pub(super) checkpoint: Checkpoint,
-    /// One for each reel that is made of pieces.
-    pub(super) stores: Vec<Option<TrackStore>>,
-    /// What was there at the start.
-    pub(super) records: Vec<Record>,
-}
 
 /// Names a reel that is one object, in the checkpoint.
 pub(super) const WHOLE: &str = "whole";
@@ -130,11 +122,11 @@ impl Run {
         for (reel, sample) in samples {
             let Some((at, hash)) = sample else { continue };
             let mut piece = self.reels[reel].pieces[at].clone();
-            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody).await {
+            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody, 1).await {
                 Err(PieceError::Refused(_)) if may_inherit(&self.url, &piece.url) => {
                     self.inherits_query = true;
                     piece.url.set_query(self.url.query());
-                    self.fetcher.fetch(&piece, (reel, at), &nobody).await
+                    self.fetcher.fetch(&piece, (reel, at), &nobody, 1).await
                 }
                 outcome => outcome,
             };
@@ -197,8 +189,10 @@ fn open_disk(
         checkpoint.add(line)?;
     }
     for (index, (_, keys)) in reels.iter().enumerate() {
+        // What is one object now may have been pieces for a viewer, and is fetched anew.
+        let Some(keys) = keys else { continue };
         // A film may be cut anew.
-        let keys: BTreeSet<&String> = keys.iter().flatten().collect();
+        let keys: BTreeSet<&String> = keys.iter().collect();
         let is_known = |record: &Record| match record {
             Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
                 keys.contains(piece)

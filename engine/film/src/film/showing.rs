@@ -1,0 +1,188 @@
+//! Showing a film while it is fetched: what it is made of, and what a viewer waits for.
+
+use std::future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use super::{Came, Run};
+use crate::container::Container;
+use crate::error::FilmError;
+use crate::fetch::Promises;
+use crate::model::{Kind, Piece, Role};
+use crate::mp4::{self, Indexed};
+use crate::viewer::{Place, Staged, StagedReel, Viewer};
+
+/// How many lengths are asked for at once.
+const PROBES_AT_ONCE: usize = 16;
+/// A piece that comes after so few others in the queue comes soon enough.
+const SOON: usize = 4;
+/// As many pieces are begun beyond what memory is for, at most, because somebody waits for them.
+const BEYOND: usize = 4;
+
+/// Most files have their index within so many bytes.
+const INDEX_WITHIN_BYTES: u64 = 32 << 10;
+/// The index of ten hours in parts of two seconds has 210 KiB.
+const MAX_INDEX_BYTES: u64 = 4 << 20;
+/// A piece that somebody waits for may have so many connections.
+pub(super) const HURRIED: usize = 4;
+
+/// Tells the viewer of the end when it is dropped.
+pub(super) struct Ends(Viewer);
+
+impl Ends {
+    pub(super) fn new(viewer: &Viewer) -> Self {
+        Self(viewer.clone())
+    }
+}
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.end();
+    }
+}
+
+/// What a viewer waits for; never where there is none.
+pub(super) async fn wants(viewer: Option<&Viewer>) -> Vec<Place> {
+    match viewer {
+        Some(viewer) => viewer.wants().await,
+        None => future::pending().await,
+    }
+}
+
+impl Run {
+    /// Makes pieces of tracks that are one file each, by the index in it: a viewer cannot wait for a
+    /// whole file. One without an index stays as it is.
+    pub(super) async fn cut(&mut self) {
+        if self.options.viewer.is_none() {
+            return;
+        }
+        for track in 0..self.selected.len() {
+            let [whole] = &self.selected[track].track.pieces[..] else { continue };
+            if whole.range.is_some() || whole.key.is_some() || whole.is_gap {
+                continue;
+            }
+            let whole = whole.clone();
+            let Some((init_end, parts)) = self.index_of(&whole).await else { continue };
+            let piece = |role, (sequence, (range, duration))| Piece {
+                range: Some(range),
+                role,
+                sequence,
+                duration,
+                ..whole.clone()
+            };
+            let init = piece(Role::Init, (0, (0..init_end, Duration::ZERO)));
+            let media = (0..).zip(parts).map(|part| piece(Role::Media, part));
+            self.selected[track].track.pieces = std::iter::once(init).chain(media).collect();
+        }
+    }
+
+    async fn index_of(&self, whole: &Piece) -> Option<(u64, Vec<(Range<u64>, Duration)>)> {
+        let mut bytes = INDEX_WITHIN_BYTES;
+        loop {
+            let beginning = self.fetcher.beginning(whole, bytes).await?;
+            match mp4::indexed(&beginning) {
+                Indexed::Parts(init_end, parts) => return Some((init_end, parts)),
+                Indexed::Needs(more) if more > bytes && more <= MAX_INDEX_BYTES => bytes = more,
+                Indexed::Needs(_) | Indexed::No => return None,
+            }
+        }
+    }
+
+    /// Tells the viewer what the film is made of.
+    pub(super) fn show(&self) -> Result<(), FilmError> {
+        let (Some(viewer), Some(disk)) = (&self.options.viewer, &self.disk) else { return Ok(()) };
+        let cannot = |why: &str| {
+            let text = format!("{why}, and haul does not play such films: download it");
+            Err(FilmError::Unsupported(text))
+        };
+        if self.is_live() {
+            return cannot("the film is live");
+        }
+        // Text is beside the film, and its reels are the last.
+        let media = self.reels.iter().take_while(|reel| reel.kind != Kind::Subtitles);
+        let reels: Vec<StagedReel> = media
+            .map(|reel| StagedReel {
+                track: reel.track,
+                kind: reel.kind,
+                language: self.selected[reel.track].language.clone(),
+                pieces: reel.pieces.iter().map(|it| (it.role, it.duration)).collect(),
+            })
+            .collect();
+        if reels.is_empty() {
+            return cannot("it has neither pictures nor sound");
+        }
+        let name = self.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        viewer.stage(Staged { name, disk: Arc::clone(disk), reels });
+        self.tell_viewer();
+        Ok(())
+    }
+
+    /// Tells the viewer that something was stored.
+    pub(super) fn tell_viewer(&self) {
+        if let Some(viewer) = &self.options.viewer {
+            let containers: Vec<Option<Container>> =
+                self.reels.iter().map(|reel| reel.container).collect();
+            viewer.stored(&containers);
+        }
+    }
+
+    /// Fetches what somebody waits for before anything else, and then what follows it.
+    pub(super) fn attend(
+        &mut self,
+        wanted: &[Place],
+        promises: &Promises,
+        tasks: &mut JoinSet<Came>,
+    ) {
+        let at_once = self.at_once();
+        for place in wanted {
+            let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
+            if at < SOON && self.has_room() {
+                continue;
+            }
+            self.queue_missing();
+            let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
+            self.queue.rotate_left(at);
+            if self.running.len() < at_once + BEYOND {
+                self.queue.pop_front();
+                self.start_piece(*place, HURRIED, promises, tasks);
+            }
+        }
+    }
+
+    /// Asks for the lengths of all pieces that are not asked for yet: with these each piece has its
+    /// place, and a viewer can go to any. The lengths come as promises.
+    pub(super) fn probe_lengths(&self, promises: &Promises) -> JoinSet<()> {
+        let mut unknown = Vec::new();
+        if let Some(disk) = self.lock_disk() {
+            for (reel, at) in &self.queue {
+                let piece = &self.reels[*reel].pieces[*at];
+                let lens = disk.stores[*reel].as_ref().map(|store| store.lens()[*at]);
+                if lens == Some(None) && !piece.is_gap {
+                    unknown.push(((*reel, *at), piece.clone()));
+                }
+            }
+        }
+        unknown.reverse();
+        let shared = Arc::new(std::sync::Mutex::new(unknown));
+        let mut probes = JoinSet::new();
+        for _ in 0..PROBES_AT_ONCE {
+            let (shared, fetcher) = (Arc::clone(&shared), Arc::clone(&self.fetcher));
+            let promises = promises.clone();
+            probes.spawn(async move {
+                loop {
+                    let next =
+                        shared.lock().unwrap_or_else(std::sync::PoisonError::into_inner).pop();
+                    let Some(((reel, at), piece)) = next else { return };
+                    // Without it, the length is known when the piece is there.
+                    if let Some(bytes) = fetcher.length(&piece).await {
+                        let _ = promises.send((reel, at, bytes));
+                    }
+                }
+            });
+        }
+        probes
+    }
+}
