@@ -13,7 +13,7 @@ use url::Url;
 
 use crate::cipher::{self, BLOCK_BYTES, KEY_BYTES};
 use crate::container::Container;
-use crate::model::{Key, Piece, Role};
+use crate::model::{Key, Piece, Place, Role};
 use crate::source::Requests;
 use crate::watch::Watch;
 
@@ -66,7 +66,7 @@ impl Fetcher {
     pub(crate) async fn fetch(
         &self,
         piece: &Piece,
-        place: (usize, usize),
+        place: Place,
         promises: &Promises,
         connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
@@ -101,7 +101,7 @@ impl Fetcher {
     async fn fetch_once(
         &self,
         piece: &Piece,
-        place: (usize, usize),
+        place: Place,
         promises: &Promises,
         connections: usize,
     ) -> Result<(Vec<u8>, Container), PieceError> {
@@ -131,7 +131,7 @@ impl Fetcher {
             request = request.range(selection(range)?);
         }
         let download = request.start().map_err(judged)?;
-        let _watched = self.watch.of(&download, false);
+        let _watched = self.watch.of(&download, Some(place));
         if piece.key.is_none()
             && let Ok(metadata) = download.opened().await
             && let Some(bytes) = metadata.total_bytes.filter(|bytes| *bytes <= MAX_PIECE_BYTES)

@@ -24,17 +24,18 @@ use tokio::time::Instant;
 use url::Url;
 
 use self::links::{Links, Newest, ObjectLinks};
+use self::showing::Audience;
 use crate::choice::Wanted;
 use crate::container::Container;
 use crate::disk::Disk;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
-use crate::model::{Kind, Piece};
+use crate::model::{Kind, Piece, Place};
 use crate::name;
 use crate::reel::{self, Object, Splitter};
 use crate::source::{self, Requests, Selected};
 use crate::store::{TrackStore, key_of};
-use crate::viewer::{Place, Viewer};
+use crate::viewer::Viewer;
 use crate::watch::{FilmMonitor, Watch};
 
 /// How many pieces are fetched at once where nobody chose.
@@ -52,8 +53,6 @@ const APART_BYTES: (u64, u64) = (16 << 20, 64 << 10);
 const MAX_REELS: usize = 500;
 /// Reels that are one object each are fetched at the same time, so only a few may be.
 const FEW_REELS: usize = 4;
-/// So many pieces are what a viewer needs first: initializations, pictures and sound.
-const FIRST: usize = 4;
 
 /// How a film is downloaded.
 #[derive(Debug, Clone)]
@@ -163,6 +162,7 @@ pub async fn download(
         resumed_bytes: 0,
         fetched_bytes: 0,
         any_stored: false,
+        audience: Audience::default(),
     };
     // However it ends, also by being dropped.
     let _shown = options.viewer.as_ref().map(showing::Ends::new);
@@ -242,6 +242,7 @@ struct Run {
     resumed_bytes: u64,
     fetched_bytes: u64,
     any_stored: bool,
+    audience: Audience,
 }
 
 impl Run {
@@ -354,10 +355,7 @@ impl Run {
             let may_start = self.refused.is_empty() && !self.is_hopeless();
             while may_start && self.has_room() {
                 let Some(place) = self.queue.pop_front() else { break };
-                // What a viewer needs first is not left to one connection either.
-                let is_first = viewer.is_some() && self.running.len() < FIRST;
-                let connections = if is_first { showing::HURRIED } else { 1 };
-                self.start_piece(place, connections, &promises, &mut tasks);
+                self.start_piece(place, &promises, &mut tasks);
             }
             if viewer.is_some() && probes.is_none() {
                 probes = Some(self.probe_lengths(&promises));
@@ -387,6 +385,7 @@ impl Run {
                 Some(came) = tasks.join_next(), if !tasks.is_empty() => match came {
                     Ok(Came::Piece { place, generation, outcome }) => {
                         self.running.remove(&place);
+                        self.audience.ended(place, &self.watch);
                         let is_waiting = !self.refused.is_empty();
                         self.piece_came(place, generation, outcome).await?;
                         if !is_waiting && !self.refused.is_empty() {
@@ -437,16 +436,11 @@ impl Run {
             UNKNOWN_BYTES_PER_SECOND.saturating_mul(lasts.map_or(0, |it| it.as_secs()).max(1))
         });
         let all = (self.running.len() as u64 + 1).saturating_mul(each);
-        self.running.len() < self.at_once() && held.saturating_add(all) <= MEMORY_BYTES
+        self.audience.may_start(&self.running, each, self.at_once())
+            && held.saturating_add(all) <= MEMORY_BYTES
     }
 
-    fn start_piece(
-        &mut self,
-        place: Place,
-        connections: usize,
-        promises: &Promises,
-        tasks: &mut JoinSet<Came>,
-    ) {
+    fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
         let mut piece = self.reels[place.0].pieces[place.1].clone();
         if self.inherits_query && may_inherit(&self.url, &piece.url) {
             piece.url.set_query(self.url.query());
@@ -454,6 +448,7 @@ impl Run {
         self.running.insert(place);
         let (fetcher, promises) = (Arc::clone(&self.fetcher), promises.clone());
         let generation = self.generation;
+        let connections = self.audience.connections(place);
         tasks.spawn(async move {
             let outcome = fetcher.fetch(&piece, place, &promises, connections).await;
             Came::Piece { place, generation, outcome }
@@ -495,7 +490,7 @@ impl Run {
                 request.range(selection(range).map_err(|error| self.fatal((index, 0), error))?);
         }
         let download = request.start()?;
-        let watched = self.watch.of(&download, true);
+        let watched = self.watch.of(&download, None);
         tasks.spawn(async move {
             let outcome = download.wait().await.map(Box::new);
             drop(watched);

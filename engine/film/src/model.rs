@@ -140,6 +140,9 @@ pub struct Piece {
     pub is_gap: bool,
 }
 
+/// A stretch of a track that is a file of its own, and a piece of it.
+pub(crate) type Place = (usize, usize);
+
 /// AES-128 in CBC mode with PKCS #7 padding over a whole piece (RFC 8216 section 4.3.2.4).
 #[derive(Clone, PartialEq, Eq)]
 pub struct Key {

@@ -18,12 +18,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::container::Container;
 use crate::disk::Disk;
-use crate::model::{Kind, Role};
+use crate::model::{Kind, Place, Role};
 pub use stream::FilmReader;
 use stream::Layout;
-
-/// A reel and a piece of it.
-pub(crate) type Place = (usize, usize);
 
 /// Watches a film while [`crate::download`] fetches it; clones watch the same one.
 #[derive(Debug, Clone, Default)]

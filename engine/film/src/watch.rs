@@ -1,10 +1,13 @@
 //! What can be seen of a film while it is fetched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use haul_engine::{Connections, Control, Download, Monitor};
+
+use crate::model::Place;
 
 /// What is happening.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -59,7 +62,7 @@ impl FilmMonitor {
             let one = running.monitor.progress();
             progress.bytes += one.bytes;
             progress.connections += one.connections;
-            if running.is_whole_reel {
+            if running.place.is_none() {
                 progress.kept_bytes += one.bytes;
                 let of_pieces = progress.total_bytes.filter(|_| progress.pieces > 0);
                 progress.total_bytes = match (one.total_bytes, progress.pieces) {
@@ -104,9 +107,12 @@ struct State {
 struct Running {
     monitor: Monitor,
     control: Control,
-    /// Whether it is a reel and not a piece.
-    is_whole_reel: bool,
+    /// The piece that it is; none for a whole reel.
+    place: Option<Place>,
 }
+
+/// What a piece that gives way may have, in bytes a second: enough to keep its connection.
+const GIVING_WAY: NonZeroU64 = NonZeroU64::new(1 << 10).unwrap();
 
 impl Watch {
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -127,15 +133,23 @@ impl Watch {
 
     /// Lets each piece that is under way use so many connections at most.
     pub(crate) fn share(&self, connections: usize) {
-        for running in self.lock().running.values().filter(|it| !it.is_whole_reel) {
+        for running in self.lock().running.values().filter(|it| it.place.is_some()) {
             running.control.set_connections(Connections::AutoUpTo(connections));
         }
     }
 
-    /// Counts a download of the engine until what is returned is dropped.
-    pub(crate) fn of(self: &Arc<Self>, download: &Download, is_whole_reel: bool) -> Watched {
-        let running =
-            Running { monitor: download.monitor(), control: download.control(), is_whole_reel };
+    /// Has these pieces give way to all others.
+    pub(crate) fn slow(&self, slowed: &BTreeSet<Place>) {
+        for running in self.lock().running.values() {
+            let gives_way = running.place.is_some_and(|place| slowed.contains(&place));
+            running.control.limit_rate(gives_way.then_some(GIVING_WAY));
+        }
+    }
+
+    /// Counts a download of the engine, of a piece or of a whole reel, until what is returned is
+    /// dropped.
+    pub(crate) fn of(self: &Arc<Self>, download: &Download, place: Option<Place>) -> Watched {
+        let running = Running { monitor: download.monitor(), control: download.control(), place };
         let mut state = self.lock();
         let number = state.next;
         state.next += 1;

@@ -1,5 +1,6 @@
 //! Showing a film while it is fetched: what it is made of, and what a viewer waits for.
 
+use std::collections::BTreeSet;
 use std::future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,23 +12,57 @@ use super::{Came, Run};
 use crate::container::Container;
 use crate::error::FilmError;
 use crate::fetch::Promises;
-use crate::model::{Kind, Piece, Role};
+use crate::model::{Kind, Piece, Place, Role};
 use crate::mp4::{self, Indexed};
-use crate::viewer::{Place, Staged, StagedReel, Viewer};
+use crate::viewer::{Staged, StagedReel, Viewer};
+use crate::watch::Watch;
 
 /// How many lengths are asked for at once.
 const PROBES_AT_ONCE: usize = 16;
-/// A piece that comes after so few others in the queue comes soon enough.
-const SOON: usize = 4;
-/// As many pieces are begun beyond what memory is for, at most, because somebody waits for them.
-const BEYOND: usize = 4;
-
 /// Most files have their index within so many bytes.
 const INDEX_WITHIN_BYTES: u64 = 32 << 10;
 /// The index of ten hours in parts of two seconds has 210 KiB.
 const MAX_INDEX_BYTES: u64 = 4 << 20;
 /// A piece that somebody waits for may have so many connections.
-pub(super) const HURRIED: usize = 4;
+const HURRIED_CONNECTIONS: usize = 4;
+/// While somebody waits, no more bytes are under way than these, but for a piece of each kind: what
+/// is waited for has the line nearly to itself, and a far server is still kept busy.
+const HURRIED_BYTES: u64 = 1 << 20;
+
+/// What those who watch wait for, and which pieces give way to that.
+#[derive(Debug, Default)]
+pub(super) struct Audience {
+    hurried: BTreeSet<Place>,
+    slowed: BTreeSet<Place>,
+    /// As many pieces are needed before anything can be shown.
+    least: usize,
+}
+
+impl Audience {
+    /// How many connections a piece begins with.
+    pub(super) fn connections(&self, place: Place) -> usize {
+        if self.hurried.contains(&place) { HURRIED_CONNECTIONS } else { 1 }
+    }
+
+    /// Whether another piece of about so many bytes may be begun beside those that run.
+    pub(super) fn may_start(&self, running: &BTreeSet<Place>, bytes: u64, at_once: usize) -> bool {
+        if self.hurried.is_empty() {
+            return running.len() < at_once;
+        }
+        let fast = running.difference(&self.slowed).count();
+        let most = usize::try_from(HURRIED_BYTES / bytes.max(1)).unwrap_or(usize::MAX);
+        fast < most.max(self.least).min(at_once)
+    }
+
+    /// A piece has ended. When nobody waits any more, nothing gives way.
+    pub(super) fn ended(&mut self, place: Place, watch: &Watch) {
+        self.slowed.remove(&place);
+        if self.hurried.remove(&place) && self.hurried.is_empty() {
+            self.slowed.clear();
+            watch.slow(&self.slowed);
+        }
+    }
+}
 
 /// Tells the viewer of the end when it is dropped.
 pub(super) struct Ends(Viewer);
@@ -92,7 +127,7 @@ impl Run {
     }
 
     /// Tells the viewer what the film is made of.
-    pub(super) fn show(&self) -> Result<(), FilmError> {
+    pub(super) fn show(&mut self) -> Result<(), FilmError> {
         let (Some(viewer), Some(disk)) = (&self.options.viewer, &self.disk) else { return Ok(()) };
         let cannot = |why: &str| {
             let text = format!("{why}, and haul does not play such films: download it");
@@ -115,6 +150,10 @@ impl Run {
             return cannot("it has neither pictures nor sound");
         }
         let name = self.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        // Of each track its initialization and its first piece.
+        let has_init = |reel: &StagedReel| reel.pieces.first().is_some_and(|it| it.0 == Role::Init);
+        self.audience.least = reels.iter().map(|reel| 1 + usize::from(has_init(reel))).sum();
+        self.audience.hurried = self.queue.iter().take(self.audience.least).copied().collect();
         viewer.stage(Staged { name, disk: Arc::clone(disk), reels });
         self.tell_viewer();
         Ok(())
@@ -136,19 +175,30 @@ impl Run {
         promises: &Promises,
         tasks: &mut JoinSet<Came>,
     ) {
-        let at_once = self.at_once();
         for place in wanted {
-            let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
-            if at < SOON && self.has_room() {
+            if self.running.contains(place) {
+                self.audience.hurried.insert(*place);
+                if self.audience.slowed.remove(place) {
+                    self.watch.slow(&self.audience.slowed);
+                }
+                continue;
+            }
+            if !self.queue.contains(place) {
                 continue;
             }
             self.queue_missing();
             let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
             self.queue.rotate_left(at);
-            if self.running.len() < at_once + BEYOND {
+            if self.running.len() < 2 * self.at_once() {
+                self.audience.slowed.clone_from(&self.running);
+                self.audience.hurried.insert(*place);
                 self.queue.pop_front();
-                self.start_piece(*place, HURRIED, promises, tasks);
+                self.start_piece(*place, promises, tasks);
+            } else {
+                // Room comes when they end.
+                self.audience.slowed.clear();
             }
+            self.watch.slow(&self.audience.slowed);
         }
     }
 

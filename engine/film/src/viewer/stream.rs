@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{Form, Place, Stage, Staged};
-use crate::model::Role;
+use super::{Form, Stage, Staged};
+use crate::model::{Place, Role};
 use crate::mp4::{self, Numbers};
 
 /// The largest part of a piece that is handed out at once, in bytes.
