@@ -56,6 +56,14 @@ pub(crate) struct Checkpoint {
     path: PathBuf,
 }
 
+/// What a log says, whichever film it is of.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// With its lock; `None` where a download has that.
+    pub(crate) checkpoint: Option<Checkpoint>,
+    pub(crate) records: Vec<Record>,
+}
+
 impl Checkpoint {
     /// Opens or creates the checkpoint at `path` and returns what it says about this film.
     ///
@@ -110,11 +118,11 @@ impl Checkpoint {
     }
 
     /// Reads the log at `path`, whichever film it is of; `None` where there is none, or it is not
-    /// ours. It comes without its lock where a download has that.
+    /// ours.
     ///
     /// # Errors
     /// [`FilmError::Local`] when it cannot be read.
-    pub(crate) fn look(path: &Path) -> Result<Option<(Option<Self>, Vec<Record>)>, FilmError> {
+    pub(crate) fn look(path: &Path) -> Result<Option<Look>, FilmError> {
         let cannot = |act, error| FilmError::local(act, path, error);
         if !std::fs::symlink_metadata(path).is_ok_and(|found| found.is_file()) {
             return Ok(None);
@@ -130,7 +138,7 @@ impl Checkpoint {
         match records.first() {
             Some(Record::HaulFilm { .. }) => {
                 let checkpoint = Self { file, path: path.to_owned() };
-                Ok(Some((is_free.then_some(checkpoint), records)))
+                Ok(Some(Look { checkpoint: is_free.then_some(checkpoint), records }))
             }
             _ => Ok(None),
         }

@@ -396,7 +396,7 @@ impl Run {
                         self.tell_viewer();
                     }
                     Ok(Came::Object { reel, outcome }) => self.object_came(reel, outcome).await?,
-                    Ok(Came::Links(newest)) => self.links_came(newest?)?,
+                    Ok(Came::Links(newest)) => self.links_came(&newest?)?,
                     Ok(Came::Polled(polled)) => {
                         self.polled(polled, &mut outage_since)?;
                         (is_polling, next_poll) = (false, Instant::now() + self.poll_interval());

@@ -300,10 +300,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    /// A new name in it.
+    /// A new name in it, which no other run has: the ffmpeg of one that was killed may still be
+    /// about to write its file.
     fn name(&mut self) -> PathBuf {
         self.count += 1;
-        self.directory.join(self.count.to_string())
+        self.directory.join(format!("{}-{}", std::process::id(), self.count))
     }
 }
 
@@ -368,7 +369,7 @@ fn append(reels: &[Reel]) -> Result<(), FilmError> {
 /// Makes one text of the segments in a file, to go with the film that begins with this reel.
 fn write_text(from: &Path, film: Option<&Reel>, to: &Path) -> Result<(), FilmError> {
     let bytes = fs::read(from).map_err(|error| FilmError::local("read", from, error))?;
-    let container = film.map(|film| film.container()).transpose()?;
+    let container = film.map(Reel::container).transpose()?;
     let first =
         film.zip(container).and_then(|(it, container)| timestamp::first(&it.path, container));
     fs::write(to, subtitles::merged(&String::from_utf8_lossy(&bytes), first))

@@ -92,6 +92,37 @@ fn after_times(bytes: &[u8], full: &Found) -> Option<usize> {
     Some(full.content.start + if version == 1 { 20 } else { 12 })
 }
 
+/// When a fragmented film begins, in ticks of 90 kHz: the decode time of its first fragment of
+/// pictures, or of its first track where it has none (ISO/IEC 14496-12 section 8.8.12).
+pub(crate) fn begins_at(film: &[u8]) -> Option<u64> {
+    let all = boxes(film, 0..film.len());
+    let mut tracks = Vec::new();
+    for track in within(film, one(&all, b"moov")?).iter().filter(|it| it.name == *b"trak") {
+        let parts = within(film, track);
+        let media = within(film, one(&parts, b"mdia")?);
+        let handler = one(&media, b"hdlr")?.content.start + 8;
+        let is_pictures = film.get(handler..handler + 4) == Some(b"vide");
+        let id = number(film, after_times(film, one(&parts, b"tkhd")?)?)?;
+        let timescale = number(film, after_times(film, one(&media, b"mdhd")?)?)?;
+        tracks.push((is_pictures, id, timescale));
+    }
+    let pictures = tracks.iter().find(|(is_pictures, ..)| *is_pictures);
+    let (_, id, timescale) = *pictures.or(tracks.first())?;
+    let fragments = all.iter().filter(|it| it.name == *b"moof");
+    let mut runs = fragments.flat_map(|fragment| within(film, fragment));
+    let at = runs.find_map(|run| {
+        let parts = within(film, &run);
+        let is_of = number(film, one(&parts, b"tfhd")?.content.start + 4) == Some(id);
+        one(&parts, b"tfdt").filter(|_| is_of).map(|it| it.content.start)
+    })?;
+    let low = u64::from(number(film, at + 4)?);
+    let time = match *film.get(at)? {
+        1 => low << 32 | u64::from(number(film, at + 8)?),
+        _ => low,
+    };
+    u64::try_from((u128::from(time) * 90_000).checked_div(u128::from(timescale))?).ok()
+}
+
 /// Merges initializations; `None` where one is none.
 pub(crate) fn merge(inits: &[Vec<u8>]) -> Option<Merged> {
     let (mut tracks, mut extends, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
@@ -334,6 +365,34 @@ mod tests {
         let extends = within(bytes, one(&moov, b"mvex").unwrap());
         let extends = extends.iter().map(|it| number(bytes, it.content.start + 4).unwrap());
         (heads.collect(), extends.collect())
+    }
+
+    #[test]
+    fn the_first_fragment_of_the_pictures_tells_when_an_mp4_begins() {
+        let boxed = |name: &[u8; 4], content: &[u8]| -> Vec<u8> {
+            let size = u32::try_from(8 + content.len()).unwrap();
+            [&size.to_be_bytes()[..], name, content].concat()
+        };
+        let track = |id: u8, kind: &[u8; 4], timescale: u32| {
+            let handler = boxed(b"hdlr", &[&[0; 8][..], kind].concat());
+            let header = boxed(b"mdhd", &[&[0; 12][..], &timescale.to_be_bytes()].concat());
+            let id = boxed(b"tkhd", &[&[0; 15][..], &[id]].concat());
+            boxed(b"trak", &[id, boxed(b"mdia", &[handler, header].concat())].concat())
+        };
+        let run = |id: u8, times: &[u8]| {
+            let head = boxed(b"tfhd", &[0, 0, 0, 0, 0, 0, 0, id]);
+            boxed(b"traf", &[head, boxed(b"tfdt", times)].concat())
+        };
+        let moov = boxed(b"moov", &[track(1, b"soun", 48_000), track(2, b"vide", 1000)].concat());
+        let runs = [
+            run(1, &[0, 0, 0, 0, 0, 0, 0, 9]),
+            run(2, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x27, 0x10]),
+        ];
+        let film = [moov, boxed(b"moof", &runs.concat()), boxed(b"mdat", &[0; 9])].concat();
+        assert_eq!(begins_at(&film), Some(900_000));
+        for cut in 0..film.len() - 17 {
+            assert_eq!(begins_at(&film[..cut]), None, "{cut}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::checkpoint::{self, Checkpoint, Record};
+use crate::checkpoint::{self, Checkpoint, Look, Record};
 use crate::error::FilmError;
 use crate::name;
 use crate::publish;
@@ -66,7 +66,7 @@ pub fn partial_film(path: &Path) -> Result<Option<PartialFilm>, FilmError> {
 /// [`FilmError::Locked`] while a download of it runs, and [`FilmError::Local`].
 pub fn remove_partial_film(output: &Path) -> Result<u64, FilmError> {
     let log = checkpoint::path_of(output);
-    let Some((checkpoint, records)) = Checkpoint::look(&log)? else { return Ok(0) };
+    let Some(Look { checkpoint, records }) = Checkpoint::look(&log)? else { return Ok(0) };
     let Some(checkpoint) = checkpoint else { return Err(FilmError::Locked(log)) };
     let freed = files(output, &records).iter().map(|path| on_disk(path).0).sum();
     for reel in begun(&records) {
@@ -79,7 +79,7 @@ pub fn remove_partial_film(output: &Path) -> Result<u64, FilmError> {
 
 fn look_at(output: &Path) -> Result<Option<PartialFilm>, FilmError> {
     let log = checkpoint::path_of(output);
-    let Some((lock, records)) = Checkpoint::look(&log)? else { return Ok(None) };
+    let Some(Look { checkpoint, records }) = Checkpoint::look(&log)? else { return Ok(None) };
     let mut stored = BTreeMap::new();
     for record in &records {
         if let Record::Stored { track, piece, bytes, .. } = record {
@@ -92,7 +92,7 @@ fn look_at(output: &Path) -> Result<Option<PartialFilm>, FilmError> {
         stored_bytes: stored.values().sum(),
         disk_bytes: looks.iter().map(|(bytes, _)| bytes).sum(),
         modified: looks.iter().filter_map(|(_, at)| *at).max().unwrap_or(SystemTime::UNIX_EPOCH),
-        running: lock.is_none(),
+        running: checkpoint.is_none(),
     }))
 }
 

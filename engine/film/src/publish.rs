@@ -180,14 +180,26 @@ pub(crate) fn clear(
     for reel in reels {
         remove(&name::reel(output, reel))?;
     }
-    let scratch = name::scratch(output);
-    match fs::remove_dir_all(&scratch) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(FilmError::local("remove", &scratch, error));
-        }
-        _ => {}
-    }
+    remove_scratch(&name::scratch(output))?;
     checkpoint.remove()
+}
+
+/// Removes the directory for what ffmpeg is given.
+///
+/// # Errors
+/// [`FilmError::Local`].
+pub(crate) fn remove_scratch(directory: &Path) -> Result<(), FilmError> {
+    // The ffmpeg of a run that was killed may create its file meanwhile.
+    let mut tries = (0..3).map(|_| fs::remove_dir_all(directory));
+    let removed = tries.find(|it| {
+        !it.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::DirectoryNotEmpty)
+    });
+    match removed {
+        Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FilmError::local("remove", directory, error))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn remove(path: &Path) -> Result<(), FilmError> {

@@ -5,6 +5,7 @@ use std::io::Read as _;
 use std::path::Path;
 
 use crate::container::{Container, PACKET_BYTES, SYNC_BYTE};
+use crate::mp4;
 
 /// The first picture of a film comes within so many bytes.
 const SEARCHED_BYTES: u64 = 4 << 20;
@@ -16,66 +17,9 @@ pub(crate) fn first(path: &Path, container: Container) -> Option<u64> {
     File::open(path).and_then(|file| file.take(SEARCHED_BYTES).read_to_end(&mut bytes)).ok()?;
     match container {
         Container::TransportStream => first_in(&bytes),
-        Container::Mp4 => first_in_boxes(&bytes),
+        Container::Mp4 => mp4::begins_at(&bytes),
         _ => None,
     }
-}
-
-/// The decode time of the first fragment (ISO/IEC 14496-12 section 8.8.12).
-fn first_in_boxes(film: &[u8]) -> Option<u64> {
-    let mut tracks: Vec<(bool, u32, u32)> = Vec::new();
-    for track in boxes(inside(film, b"moov")?).filter(|(name, _)| *name == b"trak") {
-        let media = inside(track.1, b"mdia")?;
-        let is_pictures = inside(media, b"hdlr")?.get(8..12) == Some(b"vide");
-        // Two times before them have 64 bits in version 1.
-        let after_times =
-            |content: &[u8]| number(content, if *content.first()? == 1 { 20 } else { 12 });
-        let id = after_times(inside(track.1, b"tkhd")?)?;
-        let timescale = after_times(inside(media, b"mdhd")?).filter(|it| *it > 0)?;
-        tracks.push((is_pictures, id, timescale));
-    }
-    let (_, id, timescale) =
-        tracks.iter().find(|(is_pictures, ..)| *is_pictures).or(tracks.first())?;
-    let fragments = boxes(film).filter(|(name, _)| *name == b"moof");
-    let mut runs = fragments.flat_map(|(_, fragment)| boxes(fragment));
-    let times = runs.find_map(|(_, run)| {
-        let is_of = number(inside(run, b"tfhd")?, 4) == Some(*id);
-        inside(run, b"tfdt").filter(|_| is_of)
-    })?;
-    let time = match *times.first()? {
-        1 => u64::from(number(times, 4)?) << 32 | u64::from(number(times, 8)?),
-        _ => u64::from(number(times, 4)?),
-    };
-    u64::try_from(u128::from(time) * 90_000 / u128::from(*timescale)).ok()
-}
-
-fn number(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
-}
-
-/// The content of the first box of this name.
-fn inside<'a>(bytes: &'a [u8], name: &[u8; 4]) -> Option<&'a [u8]> {
-    boxes(bytes).find(|(found, _)| found == name).map(|(_, content)| content)
-}
-
-/// Boxes that stand one after the other: names and contents. The last may be cut.
-fn boxes(mut bytes: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    std::iter::from_fn(move || {
-        let name = bytes.get(4..8)?;
-        let (head, size) = match number(bytes, 0)? {
-            0 => (8, bytes.len()),
-            1 => (
-                16,
-                usize::try_from(u64::from(number(bytes, 8)?) << 32 | u64::from(number(bytes, 12)?))
-                    .ok()?,
-            ),
-            size => (8, usize::try_from(size).ok()?),
-        };
-        let end = size.min(bytes.len());
-        let content = bytes.get(head..end)?;
-        bytes = &bytes[end..];
-        Some((name, content))
-    })
 }
 
 fn first_in(stream: &[u8]) -> Option<u64> {
@@ -117,34 +61,6 @@ mod tests {
         packet.extend([byte(7, 0xff), byte(0, 0x7f) << 1 | 1]);
         packet.resize(PACKET_BYTES, 0);
         packet
-    }
-
-    #[test]
-    fn the_first_fragment_of_the_pictures_tells_when_an_mp4_begins() {
-        let boxed = |name: &[u8; 4], content: &[u8]| -> Vec<u8> {
-            let size = u32::try_from(8 + content.len()).unwrap();
-            [&size.to_be_bytes()[..], name, content].concat()
-        };
-        let track = |id: u8, kind: &[u8; 4], timescale: u32| {
-            let handler = boxed(b"hdlr", &[&[0; 8][..], kind].concat());
-            let header = boxed(b"mdhd", &[&[0; 12][..], &timescale.to_be_bytes()].concat());
-            let id = boxed(b"tkhd", &[&[0; 15][..], &[id]].concat());
-            boxed(b"trak", &[id, boxed(b"mdia", &[handler, header].concat())].concat())
-        };
-        let run = |id: u8, times: &[u8]| {
-            let head = boxed(b"tfhd", &[0, 0, 0, 0, 0, 0, 0, id]);
-            boxed(b"traf", &[head, boxed(b"tfdt", times)].concat())
-        };
-        let moov = boxed(b"moov", &[track(1, b"soun", 48_000), track(2, b"vide", 1000)].concat());
-        let runs = [
-            run(1, &[0, 0, 0, 0, 0, 0, 0, 9]),
-            run(2, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x27, 0x10]),
-        ];
-        let film = [moov, boxed(b"moof", &runs.concat()), boxed(b"mdat", &[0; 9])].concat();
-        assert_eq!(first_in_boxes(&film), Some(900_000));
-        for cut in 0..film.len() - 17 {
-            assert_eq!(first_in_boxes(&film[..cut]), None, "{cut}");
-        }
     }
 
     #[test]

@@ -140,6 +140,11 @@ impl Run {
 
     /// A link does not work any more: other links are had, once for all pieces.
     async fn refused(&mut self, place: Place, error: Error) -> Result<(), FilmError> {
+        if !self.refused.is_empty() {
+            // The next manifest is on its way, and this link is none of its.
+            self.refused.push(place);
+            return Ok(());
+        }
         let refusals = self.refusals.entry(place).or_default();
         *refusals += 1;
         if *refusals > MAX_REFUSALS {
@@ -152,18 +157,16 @@ impl Run {
             self.queue.push_front(place);
             return Ok(());
         }
-        if self.refused.is_empty() {
-            self.refreshes += 1;
-            if self.refreshes > MAX_REFRESHES {
-                return Err(self.fatal(place, PieceError::Refused(error)));
-            }
+        self.refreshes += 1;
+        if self.refreshes > MAX_REFRESHES {
+            return Err(self.fatal(place, PieceError::Refused(error)));
         }
         self.refused.push(place);
         Ok(())
     }
 
     /// Takes the links of a newer manifest.
-    pub(super) fn links_came(&mut self, newest: Newest) -> Result<(), FilmError> {
+    pub(super) fn links_came(&mut self, newest: &Newest) -> Result<(), FilmError> {
         self.generation += 1;
         self.manifest = newest.generation;
         for (track, new) in newest.tracks.iter().enumerate() {

@@ -114,13 +114,7 @@ impl Run {
         let directory = path.clone();
         self.with_disk(move |disk| {
             if disk.records.contains(&Record::Joining) {
-                let removed = std::fs::remove_dir_all(&directory);
-                match removed {
-                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                        return Err(FilmError::local("remove", &directory, error));
-                    }
-                    _ => {}
-                }
+                publish::remove_scratch(&directory)?;
             } else if directory.symlink_metadata().is_ok() {
                 return Err(FilmError::Exists(directory));
             }

@@ -191,7 +191,7 @@ fn open_disk(
     for (index, (_, keys)) in reels.iter().enumerate() {
         // What is one object now may have been pieces for a viewer, and is fetched anew.
         let Some(keys) = keys else { continue };
-        // A live playlist drops pieces, and a film may be cut anew.
+        // A film may be cut anew.
         let keys: BTreeSet<&String> = keys.iter().collect();
         let is_known = |record: &Record| match record {
             Record::Stored { track, piece, .. } if *track == index && piece != WHOLE => {
