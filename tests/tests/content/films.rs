@@ -683,15 +683,6 @@ fn a_playlist_at_a_url_that_does_not_say_so_is_a_film_too() {
 }
 
 #[test]
-fn films_of_many_pieces_are_not_served_to_players() {
-    let (sandbox, origin) = (Sandbox::new(), serving(|_, _| None));
-    let outcome = haul!(sandbox, bare).arg("play").arg(origin.url("/big/index.m3u8")).run();
-    outcome.expect(2).expect_message("many pieces");
-    assert_eq!(origin.requests().len(), 0);
-    sandbox.assert_nothing_left();
-}
-
-#[test]
 fn what_is_there_already_is_not_replaced_unasked() {
     let (sandbox, origin) = (Sandbox::new(), serving(|_, _| None));
     sandbox.write("big.ts", "my own");
