@@ -1,13 +1,14 @@
 //! Films of many pieces: `haul-film` fetches them, and this module puts it to work for a URL and
 //! tells the view.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul_engine::{DownloadBuilder, Engine, Error, Event, Progress, Summary};
-use haul_film::choice::{Row, table};
-use haul_film::model::ManifestError;
-use haul_film::{FilmError, FilmMonitor, FilmProgress, FilmSummary, Phase, Requests};
+use haul_film::choice::{Row, Wanted, table};
+use haul_film::model::{Film, ManifestError};
+use haul_film::{FilmError, FilmMonitor, FilmProgress, FilmSummary, Finder, Phase, Requests};
 use url::Url;
 
 use crate::address::are_of_one_origin;
@@ -57,6 +58,16 @@ impl Requests for FilmRequests {
     }
 }
 
+/// A film that is no manifest's, such as one of a page.
+pub(crate) struct FoundFilm {
+    /// What is wanted of it.
+    pub(crate) film: Film,
+    pub(crate) requests: Arc<dyn Requests>,
+    pub(crate) finder: Arc<dyn Finder>,
+    /// The language of the subtitles that are in it.
+    pub(crate) subtitles: Option<String>,
+}
+
 /// Downloads the film, or lists what there is of it.
 pub(crate) async fn run(
     plan: &GetPlan,
@@ -79,11 +90,7 @@ pub(crate) async fn run(
         };
         return match listed {
             Ok(film) => {
-                let rows = table(&film);
-                to_stdout(&match plan.voice {
-                    Voice::Json => vec![json(id, started.elapsed(), &rows)],
-                    _ => lines(&rows),
-                });
+                list(&table(&film), plan.voice, id, started.elapsed());
                 Outcome::Planned
             }
             Err(error) => Outcome::Failed(failure(error)),
@@ -94,10 +101,46 @@ pub(crate) async fn run(
         Err(failure) => return Outcome::Failed(failure),
     };
     let monitor = FilmMonitor::default();
+    let download = haul_film::download(&url, requests, &options, &monitor);
+    follow(download, &monitor, started, (id, view), curfew).await
+}
+
+/// Downloads a film that was found.
+pub(crate) async fn run_found(
+    plan: &GetPlan,
+    item: &Item,
+    found: FoundFilm,
+    (id, view): (usize, &dyn View),
+    curfew: &mut Curfew,
+) -> Outcome {
+    let started = Instant::now();
+    let FoundFilm { film, requests, finder, subtitles } = found;
+    if plan.dry_run {
+        list(&table(&film), plan.voice, id, started.elapsed());
+        return Outcome::Planned;
+    }
+    let mut options = match plan.film_options(item) {
+        Ok(options) => options,
+        Err(failure) => return Outcome::Failed(failure),
+    };
+    // The choice is made already, but for what may be left out.
+    options.wanted = Wanted { subtitles, ..Wanted::default() };
+    let monitor = FilmMonitor::default();
+    let download = haul_film::download_found(&film, finder, requests, &options, &monitor);
+    follow(download, &monitor, started, (id, view), curfew).await
+}
+
+/// Follows the download of a film to its end.
+async fn follow(
+    download: impl Future<Output = Result<FilmSummary, FilmError>>,
+    monitor: &FilmMonitor,
+    started: Instant,
+    (id, view): (usize, &dyn View),
+    curfew: &mut Curfew,
+) -> Outcome {
     let mut speed = Speed::default();
     let mut tick = tokio::time::interval(view.interval());
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-    let download = haul_film::download(&url, requests, &options, &monitor);
     tokio::pin!(download);
     let ended = loop {
         tokio::select! {
@@ -108,7 +151,7 @@ pub(crate) async fn run(
             }
             ended = &mut download => break ended,
             _ = tick.tick() => {
-                tell(&monitor, id, view);
+                tell(monitor, id, view);
                 let progress = monitor.progress();
                 let shown = speed.of(&progress, started);
                 match progress.phase {
@@ -118,7 +161,7 @@ pub(crate) async fn run(
             }
         }
     };
-    tell(&monitor, id, view);
+    tell(monitor, id, view);
     match ended {
         Ok(film) => complete(&film, started, id, view),
         Err(error) => Outcome::Failed(failure(error)),
@@ -197,6 +240,9 @@ fn failure(error: FilmError) -> Failure {
         }
         FilmError::Manifest { .. } => Failure::new(7, "manifest", text)
             .hint("--as-is fetches the manifest itself, to look at it"),
+        FilmError::NotFound(_) => {
+            Failure { resumable: true, ..Failure::new(exit::DENIED, "access-denied", text) }
+        }
         FilmError::NoSuch(_) => Failure::usage(text).hint("--list shows what there is"),
         FilmError::Request(error) => error.into(),
         FilmError::Piece { piece, error } => {
@@ -235,6 +281,14 @@ fn failure(error: FilmError) -> Failure {
         }
         _ => Failure::internal(text),
     }
+}
+
+/// Prints what there is to choose from.
+pub(crate) fn list(rows: &[Row], voice: Voice, id: usize, since_start: Duration) {
+    to_stdout(&match voice {
+        Voice::Json => vec![json(id, since_start, rows)],
+        _ => lines(rows),
+    });
 }
 
 /// The answer to `--list --json`.

@@ -3,6 +3,8 @@
 use clap::Args;
 use haul_film::choice::Quality;
 
+use crate::page::YtDlp;
+
 /// What becomes of a URL that is a playlist (HLS) or a manifest (DASH).
 #[derive(Debug, Default, Args)]
 pub(crate) struct FilmArgs {
@@ -27,6 +29,13 @@ pub(crate) struct FilmArgs {
     /// Without this flag a film with a hole is exit 7, and no file is made.
     #[arg(long, hide_short_help = true)]
     pub(crate) allow_holes: bool,
+    /// Page: run this to read pages [yt-dlp]
+    ///
+    /// CMD is split at spaces, and no shell reads it. Its options come along: `yt-dlp
+    /// --cookies-from-browser firefox`. yt-dlp reads its own configuration, unless --no-config is
+    /// given.
+    #[arg(long, hide_short_help = true, value_name = "CMD")]
+    pub(crate) yt_dlp: Option<YtDlp>,
     /// Fetch a playlist or manifest itself, and not the film
     #[arg(long, hide_short_help = true)]
     pub(crate) as_is: bool,

@@ -25,10 +25,10 @@ use crate::choice::Wanted;
 use crate::container::Container;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
-use crate::model::{Kind, Piece};
+use crate::model::{Film, Kind, Piece};
 use crate::name;
 use crate::reel::{self, Object, Splitter};
-use crate::source::{self, Requests, Selected};
+use crate::source::{self, Finder, Origin, Requests, Selected};
 use crate::store::{TrackStore, key_of};
 use crate::watch::{FilmMonitor, Watch};
 
@@ -114,11 +114,38 @@ pub async fn download(
     options: &FilmOptions,
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
+    let film = source::read_manifest(&*requests, url).await?;
+    begin(&film, Origin::Manifest(url.clone()), requests, options, monitor).await
+}
+
+/// As [`download`] for a film that was found already. `film` is what to choose from now; `finder`
+/// finds the same renditions again when links expire.
+///
+/// # Errors
+/// See [`FilmError`].
+pub async fn download_found(
+    film: &Film,
+    finder: Arc<dyn Finder>,
+    requests: Arc<dyn Requests>,
+    options: &FilmOptions,
+    monitor: &FilmMonitor,
+) -> Result<FilmSummary, FilmError> {
+    begin(film, Origin::Found(finder), requests, options, monitor).await
+}
+
+async fn begin(
+    film: &Film,
+    origin: Origin,
+    requests: Arc<dyn Requests>,
+    options: &FilmOptions,
+    monitor: &FilmMonitor,
+) -> Result<FilmSummary, FilmError> {
     let watch = Arc::clone(&monitor.watch);
-    let selected = source::select(&*requests, url, &options.wanted).await?;
-    let output = name::output(url, options, &selected)?;
+    let selected = source::select(&*requests, film, &options.wanted).await?;
+    let output = name::output(&origin.url(), options, &selected)?;
     let mut run = Run {
-        url: url.clone(),
+        url: origin.url(),
+        origin,
         fetcher: Arc::new(Fetcher::new(Arc::clone(&requests), Arc::clone(&watch))),
         watch,
         options: options.clone(),
@@ -172,7 +199,9 @@ enum Came {
 }
 
 struct Run {
+    /// See [`Origin::url`].
     url: Url,
+    origin: Origin,
     fetcher: Arc<Fetcher>,
     watch: Arc<Watch>,
     options: FilmOptions,

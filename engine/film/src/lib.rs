@@ -31,6 +31,6 @@ mod subtitles;
 mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
-pub use film::{FilmOptions, FilmSummary, download};
-pub use source::{Requests, read_manifest};
+pub use film::{FilmOptions, FilmSummary, download, download_found};
+pub use source::{Finder, Finding, Requests, read_manifest};
 pub use watch::{FilmMonitor, FilmProgress, Phase};

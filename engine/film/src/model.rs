@@ -58,7 +58,8 @@ pub struct Rendition {
 
 impl Rendition {
     /// One of which nothing is known but this.
-    pub(crate) fn new(id: String, kind: Kind, source: Source) -> Self {
+    #[must_use]
+    pub fn new(id: String, kind: Kind, source: Source) -> Self {
         Self {
             id,
             kind,

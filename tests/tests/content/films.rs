@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use haul_tests::prelude::*;
 
-const PIECES: usize = 30;
+pub(crate) const PIECES: usize = 30;
 const PACKET_BYTES: usize = 188;
 
 /// A piece of MPEG-TS: packets that tell which piece they are of. Every piece has another length.
-fn piece(number: usize) -> Vec<u8> {
+pub(crate) fn piece(number: usize) -> Vec<u8> {
     let packets = 50 + number * 7 % 31;
     (0..packets)
         .flat_map(|packet| {
@@ -23,11 +23,11 @@ fn piece(number: usize) -> Vec<u8> {
         .collect()
 }
 
-fn film() -> Vec<u8> {
+pub(crate) fn film() -> Vec<u8> {
     (0..PIECES).flat_map(piece).collect()
 }
 
-fn playlist(link: impl Fn(usize) -> String) -> String {
+pub(crate) fn playlist(link: impl Fn(usize) -> String) -> String {
     let head = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXT-X-PLAYLIST-TYPE:VOD\n".to_owned();
     let pieces = (0..PIECES).map(|number| format!("#EXTINF:2.0,\n{}\n", link(number)));
     head + &pieces.collect::<String>() + "#EXT-X-ENDLIST\n"
@@ -41,7 +41,7 @@ fn answer(bytes: Vec<u8>, content_type: &str) -> Response {
 }
 
 /// The whole of these bytes, or the range of them that is asked for.
-fn ranged(bytes: &[u8], request: &Request) -> Response {
+pub(crate) fn ranged(bytes: &[u8], request: &Request) -> Response {
     let size = bytes.len() as u64;
     match request.range().and_then(|asked| asked.within(size)) {
         None => answer(bytes.to_vec(), "video/mp2t"),
@@ -52,7 +52,7 @@ fn ranged(bytes: &[u8], request: &Request) -> Response {
     }
 }
 
-fn number_of(request: &Request) -> Option<usize> {
+pub(crate) fn number_of(request: &Request) -> Option<usize> {
     request.path().strip_prefix("/big/s")?.strip_suffix(".ts")?.parse().ok()
 }
 

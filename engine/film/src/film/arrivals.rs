@@ -12,7 +12,7 @@ use crate::checkpoint::Record;
 use crate::container::{Container, beginning_of};
 use crate::error::FilmError;
 use crate::fetch::PieceError;
-use crate::source;
+use crate::source::{self, Origin};
 
 /// How often the manifest is fetched again without a piece having come since.
 const MAX_REFRESHES: u32 = 3;
@@ -154,9 +154,13 @@ impl Run {
         if self.refreshes > MAX_REFRESHES {
             return Err(self.fatal(place, PieceError::Refused(error)));
         }
-        self.watch.note("links have expired: the manifest is fetched again".to_owned());
+        let again = match self.origin {
+            Origin::Manifest(_) => "the manifest is fetched again",
+            Origin::Found(_) => "the film is looked for again",
+        };
+        self.watch.note(format!("links have expired: {again}"));
         let again =
-            source::select_again(&*self.fetcher.requests, &self.url, &self.selected).await?;
+            source::select_again(&*self.fetcher.requests, &self.origin, &self.selected).await?;
         for (track, new) in again.into_iter().enumerate() {
             self.renew(track, new)?;
         }

@@ -156,7 +156,8 @@ impl Run {
                 }
                 None => {
                     let requests = &*self.fetcher.requests;
-                    let mut all = source::select_again(requests, &self.url, &self.selected).await?;
+                    let mut all =
+                        source::select_again(requests, &self.origin, &self.selected).await?;
                     all.swap_remove(track)
                 }
             };
