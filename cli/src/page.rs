@@ -129,15 +129,17 @@ pub(crate) async fn find(
     if item.out.is_none() && !plan.names_one_file() {
         item.out = Some(found.name.clone());
     }
-    let formats: Vec<&Format> = found.chosen().collect();
+    let ids = found.wanted().renditions.into_iter().map(|it| it.id).collect();
     let lookout = Lookout(Arc::new(State {
         url,
         page: page.clone(),
         request: requests.request.clone(),
-        now: Mutex::new(found.formats.iter().chain(&found.texts).cloned().collect()),
+        ids,
+        now: Mutex::default(),
         asked: tokio::sync::Mutex::new(0),
     }));
-    lookout.0.keep_cookies();
+    lookout.0.take(&found);
+    let formats: Vec<&Format> = found.chosen().collect();
     if let [Format { is_object: true, url: Some(url), headers, .. }] = formats[..]
         && found.text.is_none()
     {
@@ -277,23 +279,46 @@ struct State {
     url: Url,
     page: PagePlan,
     request: Request,
-    /// Everything that can be fetched, with the newest links.
-    now: Mutex<Vec<Format>>,
+    /// The ids of what is downloaded.
+    ids: Vec<String>,
+    /// That, with the newest links.
+    now: Mutex<Arc<Vec<Format>>>,
     /// How often the page was asked about again. While that happens, others wait for the answer.
     asked: tokio::sync::Mutex<u32>,
 }
 
 impl State {
-    fn formats(&self) -> Vec<Format> {
-        self.now.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn formats(&self) -> Arc<Vec<Format>> {
+        Arc::clone(&self.now.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn keep_cookies(&self) {
-        for format in self.formats() {
+    /// Keeps the links and cookies of what is downloaded.
+    fn take(&self, found: &Found) {
+        let all = found.formats.iter().chain(&found.texts);
+        let all: Vec<Format> =
+            all.filter(|it| self.ids.contains(&it.rendition.id)).cloned().collect();
+        for format in &all {
             if let (Some(cookies), Some(url)) = (&format.cookies, &format.url) {
                 self.request.keep_cookies(url, cookies);
             }
         }
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(all);
+    }
+
+    /// The id of the format at this URL.
+    fn id_of(&self, url: &str) -> Option<String> {
+        let formats = self.formats();
+        let is_it = |it: &&Format| it.url.as_ref().is_some_and(|it| it.as_str() == url);
+        let found = formats.iter().find(is_it).map(|it| it.rendition.id.clone());
+        // A download that has not heard of newer links asks by an old one.
+        found.or_else(|| self.ids.first().filter(|_| self.ids.len() == 1).cloned())
+    }
+
+    /// The newest URL of a format.
+    fn url_of(&self, id: &str) -> Option<String> {
+        let formats = self.formats();
+        let found = formats.iter().find(|it| it.rendition.id == id)?;
+        found.url.clone().map(String::from)
     }
 
     /// Asks again, and returns everything that can be fetched.
@@ -310,11 +335,8 @@ impl State {
             Answer::Film(found) => *found,
             _ => return Err("yt-dlp finds no single film in the page any more".to_owned()),
         };
-        let film = found.fetchable();
-        *self.now.lock().unwrap_or_else(PoisonError::into_inner) =
-            found.formats.into_iter().chain(found.texts).collect();
-        self.keep_cookies();
-        Ok(film)
+        self.take(&found);
+        Ok(found.fetchable())
     }
 }
 
@@ -334,24 +356,16 @@ impl Finder for Lookout {
 impl Refresh for Lookout {
     fn refresh<'a>(&'a self, url: &'a str) -> Refreshing<'a> {
         Box::pin(async move {
-            let of_url = |url: &str| {
-                let is_it = |it: &Format| it.url.as_ref().is_some_and(|it| it.as_str() == url);
-                self.0.formats().into_iter().find(is_it).map(|it| it.rendition.id)
-            };
-            let of_id = |id: &str| {
-                let found = self.0.formats().into_iter().find(|it| it.rendition.id == id);
-                found.and_then(|it| it.url).map(String::from)
-            };
-            let id = of_url(url);
+            let gone = "the page no longer has this format";
+            let id = self.0.id_of(url);
             let mut asked = self.0.asked.lock().await;
-            let id = id.ok_or("the page no longer has this format")?;
-            // Another connection's request may have been first.
-            if let Some(fresh) = of_id(&id).filter(|fresh| fresh != url) {
+            let id = id.ok_or(gone)?;
+            // Another download's request may have been first.
+            if let Some(fresh) = self.0.url_of(&id).filter(|fresh| fresh != url) {
                 return Ok(fresh);
             }
             self.0.renew(&mut asked).await?;
-            let fresh = of_id(&id).ok_or("the page no longer has this format")?;
-            Ok(fresh)
+            Ok(self.0.url_of(&id).ok_or(gone)?)
         })
     }
 }
@@ -367,7 +381,7 @@ impl Requests for PageRequests {
     fn request(&self, url: &Url) -> Result<DownloadBuilder, Error> {
         let mut download = self.of_film.request(url)?;
         let formats = self.page.formats();
-        let of_origin = formats.iter().find(|it| it.origins().contains(&url.origin()));
+        let of_origin = formats.iter().find(|it| it.origins.contains(&url.origin()));
         let is_own = of_origin.is_some();
         let format = of_origin.or(formats.first());
         let headers = &mut download.options_mut().headers;

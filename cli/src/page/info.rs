@@ -84,6 +84,8 @@ pub(super) struct Format {
     pub(super) rendition: Rendition,
     /// The object or the playlist, or where the fragments are.
     pub(super) url: Option<Url>,
+    /// The origins of its URL and of its pieces, which its headers are for.
+    pub(super) origins: Vec<url::Origin>,
     /// Whether it is one object.
     pub(super) is_object: bool,
     /// Why it cannot be fetched, as a clause about it.
@@ -145,6 +147,11 @@ impl Found {
             }
             chosen.push(id);
         }
+        if let [only] = &chosen[..]
+            && let Some(sound) = sound_apart(info, only)
+        {
+            chosen.push(sound);
+        }
         let given = ["filename", "_filename"].iter().find_map(|key| text(download, key));
         let given =
             given.or_else(|| ["filename", "_filename"].iter().find_map(|key| text(info, key)));
@@ -198,6 +205,28 @@ impl Found {
             .filter(|it| self.text.is_some() && it.rendition.language == self.text);
         Film { renditions: self.chosen().chain(text).filter_map(known).collect() }
     }
+}
+
+/// The sound that a playlist offers apart, where this is its only other rendition that was chosen and
+/// nothing tells whether it has sound. yt-dlp takes it to have some, and the film may be silent: an
+/// extra track of sound is the lesser evil.
+fn sound_apart(info: &Value, chosen: &str) -> Option<String> {
+    let formats: Vec<&Value> = list(info, "formats").collect();
+    let pictures = formats.iter().find(|it| text(it, "format_id") == Some(chosen))?;
+    let manifest = text(pictures, "manifest_url")?;
+    if text(pictures, "acodec").is_some() || text(pictures, "vcodec") == Some("none") {
+        return None;
+    }
+    // A variant with sound alone has a bandwidth; a rendition of a group has none.
+    let fits = |it: &&&Value| {
+        text(it, "manifest_url") == Some(manifest)
+            && text(it, "vcodec") == Some("none")
+            && text(it, "protocol").is_some_and(|it| it.starts_with("m3u8"))
+            && number(it, "tbr").is_none()
+    };
+    // The best comes last.
+    let sound = formats.iter().rev().find(fits)?;
+    text(sound, "format_id").map(str::to_owned)
 }
 
 /// A rendition by what stays the same when the page is looked at again: bit rates may be estimates,
@@ -271,8 +300,19 @@ impl Format {
             }
             _ => false,
         };
+        let mut origins: Vec<url::Origin> = Vec::new();
+        let pieces = match &rendition.source {
+            Source::Track(track) => &track.pieces[..],
+            _ => &[],
+        };
+        for url in url.iter().chain(pieces.iter().map(|piece| &piece.url)) {
+            if !origins.contains(&url.origin()) {
+                origins.push(url.origin());
+            }
+        }
         Self {
             is_object,
+            origins,
             url,
             problem,
             is_protected: info.get("has_drm").and_then(Value::as_bool) == Some(true),
@@ -280,21 +320,6 @@ impl Format {
             cookies: text(info, "cookies").map(str::to_owned),
             rendition,
         }
-    }
-
-    /// The origins that its headers are for.
-    pub(super) fn origins(&self) -> Vec<url::Origin> {
-        let pieces = match &self.rendition.source {
-            Source::Track(track) => &track.pieces[..],
-            _ => &[],
-        };
-        let mut origins: Vec<url::Origin> = Vec::new();
-        for url in self.url.iter().chain(pieces.iter().map(|piece| &piece.url)) {
-            if !origins.contains(&url.origin()) {
-                origins.push(url.origin());
-            }
-        }
-        origins
     }
 }
 

@@ -60,11 +60,33 @@ fn pictures_and_sound_that_come_apart_are_two_tracks() {
     let chosen = found.wanted();
     let chosen = choose(&chosen, &Wanted::default()).unwrap();
     assert_eq!((chosen.video.unwrap().id.as_str(), chosen.audio.unwrap().id.as_str()), ("0", "1"));
-    let [video, _] = &found.everything().renditions[1..] else {
-        panic!("{:?}", found.formats);
-    };
+    let everything = found.everything();
+    assert_eq!(everything.renditions.len(), 2, "pictures of a storyboard are no film");
+    let video = &everything.renditions[1];
     assert_eq!((video.bandwidth, video.resolution), (Some(661_076), Some((320, 180))));
     assert_eq!(video.codecs.as_deref(), Some("avc1"));
+}
+
+#[test]
+fn a_film_whose_sound_may_be_apart_is_not_silent() {
+    let sound = |id: &str, tbr: Value| {
+        json!({
+            "format_id": id, "url": "https://h/a.m3u8", "manifest_url": "https://h/m.m3u8",
+            "protocol": "m3u8_native", "vcodec": "none", "tbr": tbr,
+        })
+    };
+    let pictures = |acodec: Value| {
+        json!({
+            "format_id": "v", "url": "https://h/v.m3u8", "manifest_url": "https://h/m.m3u8",
+            "protocol": "m3u8_native", "acodec": acodec, "height": 180,
+        })
+    };
+    let chosen = |sound: Value, pictures: Value| {
+        film(&json!({ "formats": [sound, pictures], "requested_downloads": [pictures] })).chosen
+    };
+    assert_eq!(chosen(sound("a", json!(null)), pictures(json!(null))), ["v", "a"]);
+    assert_eq!(chosen(sound("a", json!(64)), pictures(json!(null))), ["v"]);
+    assert_eq!(chosen(sound("a", json!(null)), pictures(json!("mp4a"))), ["v"]);
 }
 
 #[test]
