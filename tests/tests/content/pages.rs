@@ -159,16 +159,15 @@ fn one_object_is_an_ordinary_download() {
     });
     let sandbox = Sandbox::new();
     // Its link is another one each time.
-    answers(&sandbox, &one(object_at(&origin.url("/f?token=@")), "dir/The film.mp4"));
+    answers(&sandbox, &one(object_at(&origin.url("/f?token=@")), "The film.mp4"));
     let killed = kill(page(&sandbox, &origin).args(["-x", "4", "--segment-size", "1M"]), 4 * MIB);
-    let kept = killed.bytes();
-    assert!(sandbox.path("dir/The film.mp4.haul").exists(), "{killed:?}");
+    assert!(sandbox.path("The film.mp4.haul").exists(), "{killed}");
     throttle.lift();
     let outcome = page(&sandbox, &origin).args(["-x", "4"]).run();
     outcome.expect(0);
-    assert_eq!(object(SIZE).compare_file(&sandbox.path("dir/The film.mp4")), Ok(()));
+    assert_eq!(object(SIZE).compare_file(&sandbox.path("The film.mp4")), Ok(()));
     assert_eq!(asked(&sandbox), 2);
-    assert!(outcome.resumed_bytes() > 0 && outcome.fetched_bytes() < SIZE, "{kept}: {outcome}");
+    assert!(outcome.resumed_bytes() > 0 && outcome.fetched_bytes() < SIZE, "{outcome}");
     assert!(origin.most_open() >= 3, "{}", origin.most_open());
 }
 
@@ -252,6 +251,7 @@ fn a_hostile_title_stays_within_the_directory() {
         ("../../x.mp4", "x.mp4"),
         ("-rf $(touch y) `z`;.mp4", "_-rf $(touch y) `z`;.mp4"),
         ("/etc/passwd", "passwd"),
+        ("./films/of/x.mp4", "films/of/x.mp4"),
         ("a\u{1b}[31m\nb.mp4", "a[31mb.mp4"),
     ] {
         let sandbox = Sandbox::new();
@@ -401,7 +401,7 @@ fn what_yt_dlp_complains_of_is_told_without_secrets() {
         page(&sandbox, &origin).run().expect(7).expect_message(why);
     }
     // Its own configuration may make it print more.
-    says(&sandbox, "echo A title; cat info.json; echo bye");
+    says(&sandbox, "echo A title; cat info.json; echo; echo bye");
     sandbox.write("info.json", one(object_at(&origin.url("/f.mp4")), "f.mp4").to_string());
     page(&sandbox, &origin).run().expect(0);
 }
