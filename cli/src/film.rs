@@ -115,10 +115,6 @@ pub(crate) async fn run_found(
 ) -> Outcome {
     let started = Instant::now();
     let FoundFilm { film, requests, finder, subtitles } = found;
-    if plan.dry_run {
-        list(&table(&film), plan.voice, id, started.elapsed());
-        return Outcome::Planned;
-    }
     let mut options = match plan.film_options(item) {
         Ok(options) => options,
         Err(failure) => return Outcome::Failed(failure),

@@ -153,6 +153,10 @@ pub(crate) async fn find(
         item.offered_by = Some(address.clone());
         return Ok(Leads::Object(Box::new(item), lookout));
     }
+    if plan.dry_run {
+        film::list(&table(&found.picked()), plan.voice, id, started.elapsed());
+        return Err(Outcome::Planned);
+    }
     let film = FoundFilm {
         film: found.wanted(),
         requests: Arc::new(PageRequests { of_film: requests, page: Arc::clone(&lookout.0) }),
@@ -222,9 +226,7 @@ fn chosen(page: &PagePlan, mut found: Found, address: &str) -> Result<Found, Fai
         let text = choose(&all, &wanted).map_err(no_such)?.subtitles;
         found.text = text.and_then(|text| text.language.clone());
     }
-    let texts =
-        found.texts.iter().filter(|it| found.text.is_some() && it.rendition.language == found.text);
-    let problem = found.chosen().chain(texts).find_map(|format| {
+    let problem = found.to_take().find_map(|format| {
         let problem = format.problem.as_ref()?;
         Some(format!("the {} of {} {problem}", format.rendition.kind, redact_url(address)))
     });

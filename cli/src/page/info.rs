@@ -197,13 +197,23 @@ impl Found {
         Film { renditions: self.formats.iter().chain(&self.texts).filter_map(known).collect() }
     }
 
+    /// What is to be downloaded, for a list.
+    pub(super) fn picked(&self) -> Film {
+        Film { renditions: self.to_take().map(|it| it.rendition.clone()).collect() }
+    }
+
     /// What is to be downloaded.
     pub(super) fn wanted(&self) -> Film {
+        Film { renditions: self.to_take().filter_map(known).collect() }
+    }
+
+    /// The formats of that.
+    pub(super) fn to_take(&self) -> impl Iterator<Item = &Format> {
         let text = self
             .texts
             .iter()
             .filter(|it| self.text.is_some() && it.rendition.language == self.text);
-        Film { renditions: self.chosen().chain(text).filter_map(known).collect() }
+        self.chosen().chain(text)
     }
 }
 

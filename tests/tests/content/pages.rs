@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use haul_tests::harness::write_program;
 use haul_tests::prelude::*;
@@ -420,14 +420,23 @@ fn without_yt_dlp_it_is_said_how_to_get_it() {
     assert_eq!(origin.requests().len(), 0);
 }
 
+/// Whether the process that the script has started is there no more.
+fn is_gone(sandbox: &Sandbox) -> bool {
+    let pid = std::fs::read_to_string(sandbox.path("child.pid")).unwrap();
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()));
+    // A child that nobody waits for stays as a zombie.
+    stat.map_or(true, |stat| stat.contains(") Z"))
+}
+
 #[test]
 fn ending_haul_ends_yt_dlp_and_what_it_started() {
     let (sandbox, origin) = (Sandbox::new(), Origin::start(|request, _| serves(request)));
+    // A signal takes its time.
     let has_ended = || {
-        let pid = std::fs::read_to_string(sandbox.path("child.pid")).unwrap();
-        let path = format!("/proc/{}/stat", pid.trim());
-        // A child that nobody waits for stays as a zombie.
-        std::fs::read_to_string(path).map_or(true, |stat| stat.contains(") Z"))
+        let deadline = Instant::now() + Duration::from_secs(20);
+        std::iter::repeat_with(|| std::thread::sleep(Duration::from_millis(5)))
+            .take_while(|()| Instant::now() < deadline)
+            .any(|()| is_gone(&sandbox))
     };
     says(&sandbox, "sleep 600 & echo $! >child.new; mv child.new child.pid; wait");
     let outcome = page(&sandbox, &origin).args(["--max-time", "1"]).run();
