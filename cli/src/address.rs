@@ -29,8 +29,8 @@ const OTHERS: &[(&str, &str)] = &[
     ("wss://", "it is a connection, not a file"),
 ];
 
-const COMMANDS: [&str; 9] =
-    ["get", "demo", "play", "bench", "verify", "status", "clean", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["get", "demo", "play", "page", "bench", "verify", "status", "clean", "completions", "man"];
 
 /// A URL of the command line, and whether blanks or quotes around it, which belong to no URL, were
 /// removed.

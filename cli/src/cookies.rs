@@ -84,6 +84,25 @@ impl Jar {
         Ok((Self(Mutex::new(store)), Some(warning)))
     }
 
+    /// Keeps cookies that yt-dlp would send to `url`: `a=b; Domain=.h; Path=/; Secure; c=d`, with the
+    /// attributes of a cookie after it. Those that are none are left out.
+    pub(crate) fn keep(&self, url: &Url, cookies: &str) {
+        let host = url.host_str().unwrap_or_default().to_owned();
+        let mut store = self.lock();
+        for cookie in of_ytdlp(cookies) {
+            let domain = if cookie.domain.is_empty() { &host } else { &cookie.domain };
+            let below = domain.starts_with('.') && !is_public_suffix(domain.trim_matches('.'));
+            if store.iter_any().count() < MAX_COOKIES {
+                let flag = |it: bool| if it { "TRUE" } else { "FALSE" };
+                let OfYtDlp { path, secure, expires, name, value, .. } = &cookie;
+                let (below, secure) = (flag(below), flag(*secure));
+                let line =
+                    format!("{domain}\t{below}\t{path}\t{secure}\t{expires}\t{name}\t{value}");
+                let _ = add(&mut store, &line);
+            }
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, CookieStore> {
         // A panic in another thread leaves the store whole, because each of its calls does.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -136,6 +155,77 @@ impl CookieJar for Jar {
             let _ = store.insert_raw(&cookie, &url);
         }
     }
+}
+
+/// A cookie with its attributes as yt-dlp writes them.
+#[derive(Debug, PartialEq, Eq)]
+struct OfYtDlp {
+    name: String,
+    value: String,
+    domain: String,
+    path: String,
+    secure: bool,
+    /// In seconds since 1970; 0 for never.
+    expires: String,
+}
+
+/// Reads a list of cookies, each with its attributes after it.
+fn of_ytdlp(text: &str) -> Vec<OfYtDlp> {
+    let mut cookies: Vec<OfYtDlp> = Vec::new();
+    for part in text.split(';').map(str::trim).filter(|part| !part.is_empty()) {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        let Some(last) = cookies.last_mut().filter(|_| is_attribute(name)) else {
+            let value = unquoted(value);
+            cookies.push(OfYtDlp {
+                name: name.to_owned(),
+                value,
+                domain: String::new(),
+                path: "/".to_owned(),
+                secure: false,
+                expires: "0".to_owned(),
+            });
+            continue;
+        };
+        match name.to_ascii_lowercase().as_str() {
+            "domain" => last.domain = value.to_owned(),
+            "path" if value.starts_with('/') => last.path = value.to_owned(),
+            "secure" => last.secure = true,
+            "expires" => last.expires = value.to_owned(),
+            _ => {}
+        }
+    }
+    cookies
+}
+
+fn is_attribute(name: &str) -> bool {
+    let known =
+        ["domain", "path", "secure", "expires", "version", "httponly", "max-age", "samesite"];
+    known.iter().any(|it| it.eq_ignore_ascii_case(name))
+}
+
+/// A value as it was before Python's `http.cookies` put it into quotes, with `\073` for a semicolon.
+fn unquoted(value: &str) -> String {
+    let Some(inner) = value.strip_prefix('"').and_then(|it| it.strip_suffix('"')) else {
+        return value.to_owned();
+    };
+    let mut plain = String::new();
+    let mut rest = inner;
+    while let Some(at) = rest.find('\\') {
+        plain.push_str(&rest[..at]);
+        let after = &rest[at + 1..];
+        let octal = after.get(..3).filter(|it| it.bytes().all(|byte| byte.is_ascii_digit()));
+        rest = match octal.and_then(|it| u8::from_str_radix(it, 8).ok()) {
+            Some(byte) => {
+                plain.push(char::from(byte));
+                &after[3..]
+            }
+            None => {
+                plain.extend(after.chars().next());
+                &after[after.chars().next().map_or(0, char::len_utf8)..]
+            }
+        };
+    }
+    plain + rest
 }
 
 /// Whether a cookie keeps the promise of its name's prefix (RFC 6265bis section 4.1.3).
@@ -280,6 +370,25 @@ mod tests {
         assert_eq!(jar.cookies("https://login.example.org/a").unwrap(), all);
         jar.set_cookie(from, "session=; Domain=example.org; Path=/; Max-Age=0");
         assert_eq!(jar.cookies("http://cdn.example.org/"), None);
+    }
+
+    #[test]
+    fn cookies_of_ytdlp_go_where_it_would_send_them() {
+        let jar = Jar::default();
+        let url = Url::parse("https://www.example.org/watch").unwrap();
+        jar.keep(
+            &url,
+            "wide=1; Domain=.example.org; Path=/; Secure; Expires=33000000000; Version=0; \
+             here=\"a\\073\\054\\\"b\"; Domain=www.example.org; Path=/watch; own=3; \
+             all=4; Domain=.org; Path=/; old=5; Expires=1; comma=\"a\\054b\"; ; =; Path=x",
+        );
+        let sent = |url: &str| jar.cookies(url).unwrap_or_default();
+        assert_eq!(sent("https://cdn.example.org/"), "wide=1");
+        assert_eq!(sent("http://cdn.example.org/"), "");
+        assert_eq!(sent("https://www.example.org/"), "comma=a,b; own=3; wide=1");
+        assert_eq!(sent("https://other.org/"), "");
+        // A semicolon would end the cookie.
+        assert!(!sent("https://www.example.org/watch").contains("here"));
     }
 
     #[test]

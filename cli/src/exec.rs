@@ -98,6 +98,16 @@ pub(crate) async fn run(
     }
 }
 
+/// Whether a shell would find this program.
+pub(crate) fn is_program(name: &str) -> bool {
+    let is_one = |path: &Path| path.metadata().is_ok_and(|found| os::is_program(&found));
+    if name.contains('/') {
+        return is_one(Path::new(name));
+    }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&places).any(|dir| is_one(&dir.join(name)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

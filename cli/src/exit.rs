@@ -13,10 +13,14 @@ pub(crate) const INTERNAL: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
 /// A local file is in the way or cannot be written.
 pub(crate) const LOCAL: u8 = 3;
+/// The network failed, after the retries.
+pub(crate) const NETWORK: u8 = 4;
 /// The server's certificate or the handshake failed.
 pub(crate) const TLS: u8 = 5;
 /// The server or the proxy refuses, or the link has expired.
 pub(crate) const DENIED: u8 = 6;
+/// What came is not what it should be, and cannot be used.
+pub(crate) const PROTOCOL: u8 = 7;
 /// A limit that the user set was reached.
 pub(crate) const LIMIT: u8 = 12;
 /// The command run on a complete file failed.

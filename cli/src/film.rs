@@ -1,13 +1,16 @@
 //! Films of many pieces: `haul-film` fetches them, and this module puts it to work for a URL and
 //! tells the view.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use haul_engine::{DownloadBuilder, Engine, Error, Event, Progress, Summary};
-use haul_film::choice::{Row, table};
-use haul_film::model::ManifestError;
-use haul_film::{FilmError, FilmMonitor, FilmProgress, FilmSummary, Phase, Requests, Viewer};
+use haul_film::choice::{Row, Wanted, table};
+use haul_film::model::{Film, ManifestError};
+use haul_film::{
+    FilmError, FilmMonitor, FilmProgress, FilmSummary, Finder, Phase, Requests, Viewer,
+};
 use url::Url;
 
 use crate::address::are_of_one_origin;
@@ -66,6 +69,16 @@ pub(crate) struct FilmJob<'a> {
     pub(crate) view: &'a dyn View,
 }
 
+/// A film that is no manifest's, such as one of a page.
+pub(crate) struct FoundFilm {
+    /// What is wanted of it.
+    pub(crate) film: Film,
+    pub(crate) requests: Arc<dyn Requests>,
+    pub(crate) finder: Arc<dyn Finder>,
+    /// The language of the subtitles that are in it.
+    pub(crate) subtitles: Option<String>,
+}
+
 impl FilmJob<'_> {
     /// Downloads the film, or lists what there is of it.
     pub(crate) async fn run(&self, curfew: &mut Curfew) -> Outcome {
@@ -95,11 +108,7 @@ impl FilmJob<'_> {
         };
         match listed {
             Ok(film) => {
-                let rows = table(&film);
-                to_stdout(&match plan.voice {
-                    Voice::Json => vec![json(id, started.elapsed(), &rows)],
-                    _ => lines(&rows),
-                });
+                list(&table(&film), plan.voice, id, started.elapsed());
                 Outcome::Planned
             }
             Err(error) => Outcome::Failed(failure(error)),
@@ -113,18 +122,43 @@ impl FilmJob<'_> {
         viewer: Option<&Viewer>,
         curfew: &mut Curfew,
     ) -> Outcome {
-        let Self { plan, item, id, view, .. } = *self;
-        let started = Instant::now();
+        let Self { plan, item, .. } = *self;
         let both = self.requests().and_then(|both| Ok((both, plan.film_options(item)?)));
         let ((url, requests), mut options) = match both {
             Ok(both) => both,
             Err(failure) => return Outcome::Failed(failure),
         };
         options.viewer = viewer.cloned();
+        let download = haul_film::download(&url, requests, &options, monitor);
+        self.follow(download, monitor, curfew).await
+    }
+
+    /// Downloads a film that was found.
+    pub(crate) async fn download_found(&self, found: FoundFilm, curfew: &mut Curfew) -> Outcome {
+        let FoundFilm { film, requests, finder, subtitles } = found;
+        let mut options = match self.plan.film_options(self.item) {
+            Ok(options) => options,
+            Err(failure) => return Outcome::Failed(failure),
+        };
+        // The choice is made already, but for what may be left out.
+        options.wanted = Wanted { subtitles, ..Wanted::default() };
+        let monitor = FilmMonitor::default();
+        let download = haul_film::download_found(&film, finder, requests, &options, &monitor);
+        self.follow(download, &monitor, curfew).await
+    }
+
+    /// Follows the download of a film to its end.
+    async fn follow(
+        &self,
+        download: impl Future<Output = Result<FilmSummary, FilmError>>,
+        monitor: &FilmMonitor,
+        curfew: &mut Curfew,
+    ) -> Outcome {
+        let Self { id, view, .. } = *self;
+        let started = Instant::now();
         let mut speed = Speed::default();
         let mut tick = tokio::time::interval(view.interval());
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-        let download = haul_film::download(&url, requests, &options, monitor);
         tokio::pin!(download);
         let ended = loop {
             tokio::select! {
@@ -245,6 +279,9 @@ pub(crate) fn failure(error: FilmError) -> Failure {
         }
         FilmError::Manifest { .. } => Failure::new(7, "manifest", text)
             .hint("--as-is fetches the manifest itself, to look at it"),
+        FilmError::NotFound(_) => {
+            Failure { resumable: true, ..Failure::new(exit::DENIED, "access-denied", text) }
+        }
         FilmError::NoSuch(_) => Failure::usage(text).hint("--list shows what there is"),
         FilmError::Request(error) => error.into(),
         FilmError::Piece { piece, error } => {
@@ -283,6 +320,14 @@ pub(crate) fn failure(error: FilmError) -> Failure {
         }
         _ => Failure::internal(text),
     }
+}
+
+/// Prints what there is to choose from.
+pub(crate) fn list(rows: &[Row], voice: Voice, id: usize, since_start: Duration) {
+    to_stdout(&match voice {
+        Voice::Json => vec![json(id, since_start, rows)],
+        _ => lines(rows),
+    });
 }
 
 /// The answer to `--list --json`.

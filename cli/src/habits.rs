@@ -39,8 +39,8 @@ pub(crate) fn in_our_words(
     let named = words.get(1).and_then(|word| word.to_str());
     let play;
     let (ours, at) = match named.and_then(|name| definition.find_subcommand(name)) {
-        // `get` has the flags of a command line without a command.
-        Some(command) if command.get_name() == "get" => (definition, 2),
+        // These have the flags of a command line without a command.
+        Some(command) if matches!(command.get_name(), "get" | "page") => (definition, 2),
         Some(command) if command.get_name() == "play" => {
             play = PlayArgs::augment_args(Command::new("play"));
             (&play, 2)

@@ -1,5 +1,6 @@
 //! Runs the downloads, several at a time, and decides how the run ends.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -13,6 +14,7 @@ use crate::exec;
 use crate::exit::{self, End, Failure};
 use crate::film::{self, FilmJob};
 use crate::input::Item;
+use crate::page::{self, Leads, PagePlan};
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
 use crate::results::Results;
@@ -38,6 +40,7 @@ pub(crate) async fn run(
         view.will_end();
     }
     let width = Arc::new(Width::new(plan.jobs));
+    let told_of_page = Arc::new(AtomicBool::new(false));
     let mut all = false;
     loop {
         let too_many =
@@ -51,11 +54,12 @@ pub(crate) async fn run(
                 Some(Next::Item(id, item)) => {
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
-                    let width = Arc::clone(&width);
+                    let (width, told_of_page) = (Arc::clone(&width), Arc::clone(&told_of_page));
                     running.spawn(async move {
                         let (started, plan) = (Instant::now(), plan.for_url(&item.urls[0]));
-                        let (view, width) = (&*view, &*width);
-                        let job = Job { plan, engine: &engine, id, item: &item, view, width };
+                        let (engine, view, width) = (&engine, &*view, &*width);
+                        let told_of_page = &*told_of_page;
+                        let job = Job { plan, engine, id, item: &item, view, width, told_of_page };
                         let outcome = job.run(stop).await;
                         (item, outcome, started.elapsed())
                     });
@@ -246,6 +250,12 @@ fn notification(ended: &Ended, last: &str) -> String {
     }
 }
 
+/// Whether a Content-Type is that of a web page.
+fn is_page(content_type: &str) -> bool {
+    let kind = content_type.split(';').next().unwrap_or_default().trim();
+    ["text/html", "application/xhtml+xml"].iter().any(|it| it.eq_ignore_ascii_case(kind))
+}
+
 /// One download of the run, and what it needs of the run.
 struct Job<'a> {
     plan: &'a GetPlan,
@@ -254,6 +264,8 @@ struct Job<'a> {
     item: &'a Item,
     view: &'a dyn View,
     width: &'a Width,
+    /// Whether the run has told that what it downloaded is a page.
+    told_of_page: &'a AtomicBool,
 }
 
 impl Job<'_> {
@@ -292,14 +304,42 @@ impl Job<'_> {
 
     /// Runs the download once. The view has not been told of a failure yet.
     async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
-        let Self { plan, id, view, .. } = *self;
+        let Self { plan, engine, item, .. } = *self;
+        if let Some(page) = &plan.page {
+            return Box::pin(self.of_page(page, curfew)).await;
+        }
         if !plan.film.as_is && (plan.film.list || film::is_manifest(&self.item.urls[0])) {
             return self.film(curfew).await;
         }
-        let download = match plan.download(self.engine, self.item) {
-            Ok(download) => download,
-            Err(failure) => return Outcome::Failed(failure),
-        };
+        match plan.download(engine, item) {
+            Ok(download) => self.fetch(download, curfew).await,
+            Err(failure) => Outcome::Failed(failure),
+        }
+    }
+
+    /// Downloads what yt-dlp finds in the page at the item's URL.
+    async fn of_page(&self, page: &PagePlan, curfew: &mut Curfew) -> Outcome {
+        let Self { plan, engine, item, id, view, .. } = *self;
+        let requests = plan.film_requests(engine, &item.urls[0], item);
+        match page::find(plan, page, requests, item, (id, view), curfew).await {
+            Ok(Leads::Film(item, film)) => {
+                let job = FilmJob { plan, engine, item: &item, id, view };
+                job.download_found(film, curfew).await
+            }
+            Ok(Leads::Object(item, lookout)) => {
+                let job = Job { item: &item, ..*self };
+                match plan.download(engine, &item) {
+                    Ok(download) => job.fetch(download.refresh(lookout), curfew).await,
+                    Err(failure) => Outcome::Failed(failure),
+                }
+            }
+            Err(outcome) => outcome,
+        }
+    }
+
+    /// Downloads one object, as it is planned.
+    async fn fetch(&self, download: DownloadBuilder, curfew: &mut Curfew) -> Outcome {
+        let Self { plan, id, view, .. } = *self;
         if plan.dry_run {
             let planned = tokio::select! {
                 planned = download.plan() => planned,
@@ -320,13 +360,18 @@ impl Job<'_> {
             Ok(download) => download,
             Err(error) => return Outcome::Failed(error.into()),
         };
-        let is_playlist = AtomicBool::new(false);
+        let monitor = download.monitor();
+        let (is_playlist, is_other) = (AtomicBool::new(false), AtomicBool::new(false));
         let outcome = drive(download, id, view, curfew, |event| {
             self.width.learn(event);
             match event {
                 Event::Notice(notice) if notice.code == NoticeCode::Playlist => {
                     is_playlist.store(plan.takes_films(), Ordering::Relaxed);
                     !plan.takes_films()
+                }
+                Event::Notice(notice) if notice.code == NoticeCode::OtherContent => {
+                    is_other.store(true, Ordering::Relaxed);
+                    true
                 }
                 // The film takes its place.
                 Event::Completed(_) => !is_playlist.load(Ordering::Relaxed),
@@ -341,7 +386,27 @@ impl Job<'_> {
                     Err(failure) => Outcome::Failed(failure),
                 }
             }
+            Outcome::Completed(summary) => {
+                let kind = monitor.metadata().and_then(|found| found.content_type);
+                if kind.is_some_and(|kind| is_page(&kind)) && !is_other.load(Ordering::Relaxed) {
+                    self.note_page(&summary.output);
+                }
+                Outcome::Completed(summary)
+            }
             outcome => outcome,
+        }
+    }
+
+    /// Tells what takes the film of a page that was downloaded as it is, once in a run.
+    fn note_page(&self, output: &Path) {
+        let Self { plan, item, id, view, .. } = *self;
+        let asks = plan.page.is_none() && !plan.film.as_is;
+        if asks
+            && !self.told_of_page.load(Ordering::Relaxed)
+            && let Some(note) = page::note(plan.film.yt_dlp.as_ref(), item, output)
+            && !self.told_of_page.swap(true, Ordering::Relaxed)
+        {
+            view.note(id, "page", &note);
         }
     }
 

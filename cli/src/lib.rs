@@ -7,7 +7,8 @@
 //! their encoding; `refresh` replaces expired links.
 //!
 //! `source` yields the downloads of a run, including those of a list that `input` reads. `jobs`
-//! runs them and `drive` follows each to its end (`film` does so for a film of many pieces),
+//! runs them and `drive` follows each to its end (`film` does so for a film of many pieces, which
+//! `page` may have found by yt-dlp),
 //! reporting to a view of `render`; `sink` writes to
 //! stdout, a device or a FIFO; `exec` runs the user's command on completed files; `results` records
 //! how each ended. `exit` turns failures into exit codes, and `signals` ends a run in order and in
@@ -44,6 +45,7 @@ mod netrc;
 mod origin;
 mod os;
 mod packaging;
+mod page;
 mod plan;
 mod play;
 mod refresh;
@@ -73,9 +75,10 @@ use std::sync::Arc;
 
 pub use aria2::run_as_aria2c;
 
-use args::{BenchArgs, Command, DemoArgs, GetArgs, PlayArgs};
+use args::{BenchArgs, Command, DemoArgs, PageArgs, PlayArgs};
 use exit::{End, Failure};
 use haul_engine::Engine;
+use plan::GetPlan;
 use settings::{HostPattern, Places, Settled};
 use signals::Stop;
 use source::{Mine, Source};
@@ -126,7 +129,18 @@ fn run_for_end(args: Vec<OsString>) -> End {
     };
     trace::init();
     let ended = match command {
-        Command::Get(args) => get(args, &hosts, &places, notes),
+        Command::Get(args) => plan::resolve_get(args).and_then(|plan| {
+            get(plan, &hosts, &places, notes, |command| match command {
+                Command::Get(args) => Some(plan::resolve_get(args)),
+                _ => None,
+            })
+        }),
+        Command::Page(args) => plan::resolve_page(args).and_then(|plan| {
+            get(plan, &hosts, &places, notes, |command| match command {
+                Command::Page(args) => Some(plan::resolve_page(args)),
+                _ => None,
+            })
+        }),
         Command::Play(args) => play(args, &hosts, &places, &notes).map(End::from),
         Command::Bench(args) => bench(args).map(End::from),
         Command::Demo(args) => demo(&args).map(End::from),
@@ -157,19 +171,16 @@ fn harmless(said: &str, args: &[OsString]) -> String {
 }
 
 fn get(
-    args: GetArgs,
+    mut plan: GetPlan,
     hosts: &[(HostPattern, Vec<OsString>)],
     places: &Places,
     notes: Vec<String>,
+    resolve: impl Fn(Command) -> Option<Result<GetPlan, Failure>>,
 ) -> Result<End, Failure> {
     signals::explain_bus_errors(signals::Mapped::Partial);
-    let mut plan = plan::resolve_get(args)?;
     plan.warnings.extend(notes);
     for (pattern, words) in hosts {
-        let of_host = with_host(pattern, words, places, |command| match command {
-            Command::Get(args) => Some(plan::resolve_get(args)),
-            _ => None,
-        })?;
+        let of_host = with_host(pattern, words, places, &resolve)?;
         plan.add_host(pattern.clone(), of_host);
     }
     let (results, complete) = match &plan.results {
@@ -199,6 +210,7 @@ fn get(
 fn told_where(mut command: Command, places: &Places) -> Command {
     match &mut command {
         Command::Get(args) => places.tell(&mut args.how.request.ways),
+        Command::Page(PageArgs { how, .. }) => places.tell(&mut how.request.ways),
         Command::Play(args) => places.tell(&mut args.how.request.ways),
         _ => {}
     }

@@ -11,7 +11,7 @@ use haul_film::FilmOptions;
 use crate::address::{self, are_of_one_origin};
 use crate::args::{
     ChecksumArg, DownloadArgs, ExistingArg, FilmArgs, GetArgs, ListArgs, LockedArg, MetalinkArgs,
-    ProgressArg, TalkArgs,
+    PageArgs, ProgressArg, TalkArgs,
 };
 use crate::document::Documents;
 use crate::exec::Exec;
@@ -19,6 +19,7 @@ use crate::exit::Failure;
 use crate::film::FilmRequests;
 use crate::input::Item;
 use crate::metalink;
+use crate::page::PagePlan;
 use crate::render::{
     Voice, escape, stderr_is_terminal, stdout_is_terminal, stdout_waits_for_bytes,
 };
@@ -76,6 +77,8 @@ pub(crate) struct GetPlan {
     pub(crate) sink: Option<Sink>,
     /// What becomes of playlists and manifests.
     pub(crate) film: FilmArgs,
+    /// How the URLs are pages whose films are downloaded, if they are.
+    pub(crate) page: Option<PagePlan>,
     request: Request,
     output: Output,
     /// Per-host overrides.
@@ -139,7 +142,7 @@ impl GetPlan {
     }
 
     /// Whether `--output` was given.
-    fn names_one_file(&self) -> bool {
+    pub(crate) fn names_one_file(&self) -> bool {
         self.output.options.output.is_some() || self.sink.is_some()
     }
 
@@ -200,6 +203,17 @@ pub(crate) fn resolve_get(args: GetArgs) -> Result<GetPlan, Failure> {
         );
     }
     Ok(plan)
+}
+
+/// Resolves the flags of `haul page URL...`.
+///
+/// # Errors
+/// As [`resolve_get`].
+pub(crate) fn resolve_page(args: PageArgs) -> Result<GetPlan, Failure> {
+    let page = PagePlan::of(&args.how)?;
+    let PageArgs { urls, list, how, help } = args;
+    let get = GetArgs { urls, list, metalinks: MetalinkArgs::default(), how, help };
+    Ok(GetPlan { page: Some(page), ..resolve_get(get)? })
 }
 
 /// Resolves the flags for downloading these URLs and this list.
@@ -316,6 +330,7 @@ pub(crate) fn resolve(
         warnings,
         sink,
         film: args.film,
+        page: None,
         request,
         output,
         hosts: Vec::new(),

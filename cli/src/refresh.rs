@@ -88,8 +88,8 @@ async fn first_line(stream: Option<impl AsyncRead + Unpin>) -> String {
     text.lines().next().unwrap_or_default().trim().to_owned()
 }
 
-/// A line of the command as it may be shown, without the secrets in URLs.
-fn harmless(line: &str) -> String {
+/// A line of a program as it may be shown, without the secrets in URLs.
+pub(crate) fn harmless(line: &str) -> String {
     let word = |word: &str| match word.contains("://") {
         true => redact_url(word),
         false => escape(word),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use haul_engine::{
-    ClientCertificate, CookieJar, DownloadBuilder, EngineConfig, HostCredential, HttpVersion,
-    IpFamily, Proxies, Proxy, RetryPolicy, redact_url,
+    ClientCertificate, DownloadBuilder, EngineConfig, HostCredential, HttpVersion, IpFamily,
+    Proxies, Proxy, RetryPolicy, redact_url,
 };
 
 use url::Url;
@@ -30,7 +30,7 @@ pub(crate) struct Request {
     refers_to_itself: bool,
     login: Option<(String, String)>,
     host_logins: Vec<HostCredential>,
-    cookies: Option<Arc<dyn CookieJar>>,
+    cookies: Option<Arc<Jar>>,
     retry: RetryPolicy,
     stall_timeout: Option<Duration>,
     max_redirects: Option<u32>,
@@ -75,7 +75,7 @@ impl Request {
         options.max_redirects = self.max_redirects.unwrap_or(options.max_redirects);
         options.allow_downgrade = self.allow_downgrade;
         match &self.cookies {
-            Some(jar) => download.cookies(Arc::clone(jar)),
+            Some(jar) => download.cookies(Arc::<Jar>::clone(jar)),
             None => download,
         }
     }
@@ -92,12 +92,28 @@ impl Request {
     ) -> DownloadBuilder {
         let mut download = self.apply(download, url, own);
         if !own {
-            let told = |name: &str| TOLD_TO_PIECES.iter().any(|it| it.eq_ignore_ascii_case(name));
-            let headers = self.headers.iter().filter(|(name, _)| told(name)).cloned();
+            let headers = self.headers.iter().filter(|(name, _)| is_told_to_pieces(name)).cloned();
             download.options_mut().headers = headers.collect();
         }
         download
     }
+
+    /// Whether a header of this name was given.
+    pub(crate) fn has_header(&self, name: &str) -> bool {
+        self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
+    }
+
+    /// Keeps cookies, as yt-dlp writes those that go with `url`, for the run.
+    pub(crate) fn keep_cookies(&self, url: &Url, cookies: &str) {
+        if let Some(jar) = &self.cookies {
+            jar.keep(url, cookies);
+        }
+    }
+}
+
+/// Whether a header goes to pieces of other origins, too; see [`Request::apply_to_piece`].
+pub(crate) fn is_told_to_pieces(name: &str) -> bool {
+    TOLD_TO_PIECES.iter().any(|it| it.eq_ignore_ascii_case(name))
 }
 
 /// See [`Request::apply_to_piece`].

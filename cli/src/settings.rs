@@ -161,7 +161,7 @@ pub(crate) fn with_settings(
         return Ok(Settled::as_typed(typed, None));
     };
     // Only these commands download.
-    let named = all.subcommand_matches("get").or(all.subcommand_matches("play"));
+    let named = ["get", "play", "page"].iter().find_map(|name| all.subcommand_matches(name));
     if all.subcommand_name().is_some() && named.is_none() {
         return Ok(Settled::as_typed(typed, Some(all)));
     }

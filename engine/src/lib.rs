@@ -88,6 +88,14 @@ pub fn redact_url(url: &str) -> String {
     model::redact::redact_url(url)
 }
 
+/// A name that somebody else chose as one path component that can be created in any directory, as
+/// names from servers are: never empty, `.` or `..`, without separators, control characters or a
+/// leading dot or hyphen, and at most 245 bytes.
+#[must_use]
+pub fn safe_file_name(given: &str) -> String {
+    model::name::make_safe(given)
+}
+
 /// A size for people, in at most 8 columns: `999 B`, `1.5 MiB`, `300 MiB`. Errors and notices write
 /// sizes this way.
 #[must_use]

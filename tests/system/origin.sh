@@ -40,7 +40,7 @@ END
         done
         cat <<END
   default_type application/octet-stream;
-  types { video/mp4 mp4; }
+  types { video/mp4 mp4; text/html html; }
   sendfile on;
   keepalive_requests 1000000;
   log_format line '\$http_user_agent\t\$status\t\$body_bytes_sent\t\$http_range\t\$msec';
@@ -57,6 +57,8 @@ END
     location = /flush { return 204; }
     location = /forbidden { return 403; }
     location = /broken { return 500; }
+    # Links expire with their files.
+    location /link/ { if (!-f \$request_filename) { return 403; } }
     # Looked through on the way, so that no length is told.
     location /unknown/ { alias $work/www/; ssi on; ssi_types *; }
   }

@@ -3,6 +3,8 @@
 use clap::Args;
 use haul_film::choice::Quality;
 
+use crate::page::YtDlp;
+
 /// What becomes of a URL that is a playlist (HLS) or a manifest (DASH).
 #[derive(Debug, Default, Args)]
 pub(crate) struct FilmArgs {
@@ -35,6 +37,13 @@ pub(crate) struct FilmArgs {
     /// Film: begin a live film three pieces before its end, as players do
     #[arg(long, hide_short_help = true, overrides_with = "live_from_start")]
     pub(crate) live_from_now: bool,
+    /// Page: run this to read pages [yt-dlp]
+    ///
+    /// CMD is split at spaces, and no shell reads it. Its options come along: `yt-dlp
+    /// --cookies-from-browser firefox`. yt-dlp reads its own configuration, unless --no-config is
+    /// given.
+    #[arg(long, hide_short_help = true, value_name = "CMD")]
+    pub(crate) yt_dlp: Option<YtDlp>,
     /// Fetch a playlist or manifest itself, and not the film
     #[arg(long, hide_short_help = true)]
     pub(crate) as_is: bool,

@@ -45,7 +45,7 @@ const TEMPLATE: &str = "{about}\n\n{usage-heading} {usage}\n\n{all-args}{after-h
     after_help = "See it work: haul demo. All flags: haul --help-all. To continue, run it again.",
     after_long_help = crate::exit::MEANINGS,
     override_usage = "haul [get] [OPTIONS] URL...\n       \
-                      haul {demo|play|bench|verify|status|clean|completions|man} [OPTIONS]",
+                      haul {demo|play|page|bench|verify|status|clean|completions|man} [OPTIONS]",
     args_conflicts_with_subcommands = true,
     subcommand_negates_reqs = true,
     arg_required_else_help = true,
@@ -73,6 +73,8 @@ pub(crate) enum Command {
     #[command(arg_required_else_help = true)]
     Play(PlayArgs),
     #[command(arg_required_else_help = true)]
+    Page(PageArgs),
+    #[command(arg_required_else_help = true)]
     Verify(VerifyArgs),
     Status(StatusArgs),
     #[command(arg_required_else_help = true)]
@@ -92,6 +94,26 @@ pub(crate) struct GetArgs {
     pub(crate) list: ListArgs,
     #[command(flatten)]
     pub(crate) metalinks: MetalinkArgs,
+    #[command(flatten)]
+    pub(crate) how: DownloadArgs,
+    #[command(flatten)]
+    pub(crate) help: HelpArgs,
+}
+
+/// Download the films that web pages show. yt-dlp finds them.
+#[derive(Debug, Args)]
+pub(crate) struct PageArgs {
+    /// URL of a page, http:// or https://
+    ///
+    /// yt-dlp, which has to be installed, looks at the page once and says what the film is made of.
+    /// haul downloads that, with yt-dlp's headers and cookies, names the file as yt-dlp would, and
+    /// asks it again where links expire. Of a video within a playlist, the video is taken. A page
+    /// that lists several films is refused, and --list shows their URLs. --audio and --subs take
+    /// tags of languages only.
+    #[arg(value_name = "URL", required_unless_present = "input_file")]
+    pub(crate) urls: Vec<String>,
+    #[command(flatten)]
+    pub(crate) list: ListArgs,
     #[command(flatten)]
     pub(crate) how: DownloadArgs,
     #[command(flatten)]

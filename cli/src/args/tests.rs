@@ -44,6 +44,7 @@ fn help_of_a_command_says_what_it_does() {
         ("demo", "Show a download"),
         ("bench", "Measure throughput"),
         ("play", "Serve the object"),
+        ("page", "Download the films"),
         ("verify", "Check a finished file"),
         ("status", "List partial downloads"),
         ("clean", "Remove partial downloads"),

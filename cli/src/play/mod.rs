@@ -12,7 +12,6 @@ mod served;
 mod server;
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +24,7 @@ use self::served::Served;
 use self::server::{Idle, Server};
 use crate::args::{ListArgs, MetalinkArgs, PlayArgs};
 use crate::drive::{Curfew, Outcome, Queue, drive};
-use crate::exec;
+use crate::exec::{self, is_program};
 use crate::exit::{self, Failure};
 use crate::film::{self, FilmJob};
 use crate::input::Item;
@@ -236,16 +235,6 @@ fn how_to_use(guard: &Guard, awaits_first: bool) -> String {
         "open that address in a player (mpv ADDRESS, vlc ADDRESS), or {} in a browser; it ends {end}",
         guard.page()
     )
-}
-
-/// Whether a shell would find this program.
-fn is_program(name: &str) -> bool {
-    let is_one = |path: &Path| path.metadata().is_ok_and(|found| os::is_program(&found));
-    if name.contains('/') {
-        return is_one(Path::new(name));
-    }
-    let places = std::env::var_os("PATH").unwrap_or_default();
-    std::env::split_paths(&places).any(|dir| is_one(&dir.join(name)))
 }
 
 type Ended = tokio::task::JoinHandle<()>;

@@ -23,6 +23,9 @@ pub enum FilmError {
         /// What is wrong with it.
         error: ManifestError,
     },
+    /// A film that is no manifest's was not found again when its links had expired.
+    #[error("the links have expired, and there are no others: {0}")]
+    NotFound(String),
     /// The film has no such rendition.
     #[error(transparent)]
     NoSuch(#[from] NoSuch),

@@ -30,10 +30,10 @@ use crate::container::Container;
 use crate::disk::Disk;
 use crate::error::{FilmError, Hole, PieceName};
 use crate::fetch::{Fetcher, PieceError, Promises, selection};
-use crate::model::{Kind, Piece, Place};
+use crate::model::{Film, Kind, Piece, Place};
 use crate::name;
 use crate::reel::{self, Object, Splitter};
-use crate::source::{self, Requests, Selected};
+use crate::source::{self, Finder, Origin, Requests, Selected};
 use crate::store::{TrackStore, key_of};
 use crate::viewer::Viewer;
 use crate::watch::{FilmMonitor, Watch};
@@ -128,16 +128,43 @@ pub async fn download(
     options: &FilmOptions,
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
+    let film = source::read_manifest(&*requests, url).await?;
+    begin(&film, Origin::Manifest(url.clone()), requests, options, monitor).await
+}
+
+/// As [`download`] for a film that was found already. `film` is what to choose from now; `finder`
+/// finds the same renditions again when links expire.
+///
+/// # Errors
+/// See [`FilmError`].
+pub async fn download_found(
+    film: &Film,
+    finder: Arc<dyn Finder>,
+    requests: Arc<dyn Requests>,
+    options: &FilmOptions,
+    monitor: &FilmMonitor,
+) -> Result<FilmSummary, FilmError> {
+    begin(film, Origin::Found(finder), requests, options, monitor).await
+}
+
+async fn begin(
+    film: &Film,
+    origin: Origin,
+    requests: Arc<dyn Requests>,
+    options: &FilmOptions,
+    monitor: &FilmMonitor,
+) -> Result<FilmSummary, FilmError> {
     let watch = Arc::clone(&monitor.watch);
-    let mut selected = source::select(&*requests, url, &options.wanted).await?;
+    let mut selected = source::select(&*requests, film, &options.wanted).await?;
     if !options.live_from_start {
         selected.iter_mut().for_each(|it| live::from_now(&mut it.track));
     }
-    let output = name::output(url, options, &selected)?;
+    let url = origin.url();
+    let output = name::output(&url, options, &selected)?;
     watch.name(output.clone());
-    let links = Links::new(Arc::clone(&requests), url.clone(), &selected, Arc::clone(&watch));
+    let links = Links::new(Arc::clone(&requests), origin, &selected, Arc::clone(&watch));
     let mut run = Run {
-        url: url.clone(),
+        url,
         links: Arc::new(links),
         fetcher: Arc::new(Fetcher::new(Arc::clone(&requests), Arc::clone(&watch))),
         watch,
@@ -206,6 +233,7 @@ enum Came {
 }
 
 struct Run {
+    /// See [`Origin::url`].
     url: Url,
     links: Arc<Links>,
     fetcher: Arc<Fetcher>,

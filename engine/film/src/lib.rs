@@ -40,8 +40,8 @@ mod viewer;
 mod watch;
 
 pub use error::{FilmError, Hole, PieceName};
-pub use film::{FilmOptions, FilmSummary, download};
+pub use film::{FilmOptions, FilmSummary, download, download_found};
 pub use partials::{PartialFilm, find_partial_films, partial_film, remove_partial_film};
-pub use source::{Requests, read_manifest};
+pub use source::{Finder, Finding, Requests, read_manifest};
 pub use viewer::{FilmReader, Shown, Viewer};
 pub use watch::{FilmMonitor, FilmProgress, Phase};

@@ -9,7 +9,7 @@ use std::time::Duration;
 use url::Url;
 
 /// A film as its manifest offers it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Film {
     /// In the order of the manifest. A playlist that offers no choice is one rendition.
     pub renditions: Vec<Rendition>,
@@ -64,7 +64,8 @@ pub struct Rendition {
 
 impl Rendition {
     /// One of which nothing is known but this.
-    pub(crate) fn new(id: String, kind: Kind, source: Source) -> Self {
+    #[must_use]
+    pub fn new(id: String, kind: Kind, source: Source) -> Self {
         Self {
             id,
             kind,

@@ -1,6 +1,8 @@
 //! From a manifest's URL to the tracks of a film: fetching manifests, choosing renditions, and
 //! fetching them again when links have expired or a live film has gone on.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use haul_engine::storage::MemoryStorage;
@@ -28,6 +30,50 @@ pub trait Requests: Send + Sync {
     fn allows(&self, url: &Url) -> bool {
         let _ = url;
         true
+    }
+}
+
+/// Finds a film that no manifest describes as a whole, such as one in a page.
+pub trait Finder: Send + Sync {
+    /// What the film is known by, such as the page. It is not requested, and of its text only the
+    /// last component of the path is used.
+    fn url(&self) -> &Url;
+
+    /// Finds it again, with links that work now. Renditions are known by their ids.
+    fn find(&self) -> Finding<'_>;
+}
+
+/// What [`Finder::find`] returns: the film, or why it was not found, which is shown to the user and
+/// must not contain a secret.
+pub type Finding<'a> = Pin<Box<dyn Future<Output = Result<Film, String>> + Send + 'a>>;
+
+/// Where a film comes from.
+#[derive(Clone)]
+pub(crate) enum Origin {
+    /// A manifest.
+    Manifest(Url),
+    /// Somebody else knows.
+    Found(Arc<dyn Finder>),
+}
+
+impl Origin {
+    async fn film(&self, requests: &dyn Requests) -> Result<Film, FilmError> {
+        match self {
+            Self::Manifest(url) => read_manifest(requests, url).await,
+            Self::Found(finder) => finder.find().await.map_err(FilmError::NotFound),
+        }
+    }
+
+    /// The manifest, or what stands for it: without a query, which no piece may inherit.
+    pub(crate) fn url(&self) -> Url {
+        match self {
+            Self::Manifest(url) => url.clone(),
+            Self::Found(finder) => {
+                let mut url = finder.url().clone();
+                url.set_query(None);
+                url
+            }
+        }
     }
 }
 
@@ -103,17 +149,16 @@ fn parse(text: &str, base: &Url, imports: &Variables) -> Result<Film, ManifestEr
     }
 }
 
-/// Fetches the manifest and the playlists of what is wanted of it.
+/// Fetches the playlists of what is wanted of a film.
 ///
 /// # Errors
 /// As [`read_manifest`], and where there is no such rendition.
 pub(crate) async fn select(
     requests: &dyn Requests,
-    url: &Url,
+    film: &Film,
     wanted: &Wanted,
 ) -> Result<Vec<Selected>, FilmError> {
-    let film = read_manifest(requests, url).await?;
-    let Chosen { video, audio, subtitles } = choose(&film, wanted)?;
+    let Chosen { video, audio, subtitles } = choose(film, wanted)?;
     let chosen: Vec<&Rendition> = [video, audio, subtitles]
         .into_iter()
         .flatten()
@@ -122,16 +167,16 @@ pub(crate) async fn select(
     load(requests, &chosen, &film.variables).await
 }
 
-/// As [`select`], for the renditions that were chosen before.
+/// Has the film again, and as [`select`] the renditions that were chosen before.
 ///
 /// # Errors
-/// As [`select`]; one that is not there any more is malformed.
+/// As [`select`], and [`FilmError::NotFound`]; a rendition that is not there any more is malformed.
 pub(crate) async fn select_again(
     requests: &dyn Requests,
-    url: &Url,
+    origin: &Origin,
     before: &[Selected],
 ) -> Result<Vec<Selected>, FilmError> {
-    let film = read_manifest(requests, url).await?;
+    let film = origin.film(requests).await?;
     let find = |old: &Selected| {
         let of_kind = || film.renditions.iter().filter(|new| new.kind == old.kind);
         // Where a token is part of a path, everything is called otherwise.
@@ -140,7 +185,7 @@ pub(crate) async fn select_again(
             .or_else(|| of_kind().find(|new| traits(new) == old.traits));
         found.ok_or_else(|| {
             let why = format!("the {} that was chosen is not in it any more", old.kind);
-            FilmError::manifest(url, ManifestError::whole(why))
+            FilmError::manifest(&origin.url(), ManifestError::whole(why))
         })
     };
     let chosen = before.iter().map(find).collect::<Result<Vec<_>, _>>()?;

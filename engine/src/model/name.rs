@@ -216,7 +216,8 @@ fn is_unsafe(character: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}')
 }
 
-fn make_safe(given: &str) -> String {
+/// See [`crate::safe_file_name`].
+pub(crate) fn make_safe(given: &str) -> String {
     let component = given.rsplit(['/', '\\']).next().unwrap_or_default();
     let cleaned: String = component.chars().filter(|&character| !is_unsafe(character)).collect();
     // Windows drops trailing dots and spaces, so two names would be one there.

@@ -12,8 +12,8 @@ use haul_tests::faults::files_below;
 use haul_tests::harness::write_program;
 use haul_tests::prelude::*;
 
-const COMMANDS: [&str; 9] =
-    ["get", "demo", "bench", "play", "verify", "status", "clean", "completions", "man"];
+const COMMANDS: [&str; 10] =
+    ["get", "demo", "bench", "play", "page", "verify", "status", "clean", "completions", "man"];
 
 fn object() -> Object {
     Object::new(1, 300_000).with_last_modified(Some(1_000_000_000))

@@ -7,7 +7,7 @@ use std::time::Duration;
 use haul_tests::film::{PACKET_BYTES, PIECES, answer, film, piece, playlist, ranged};
 use haul_tests::prelude::*;
 
-fn number_of(request: &Request) -> Option<usize> {
+pub(crate) fn number_of(request: &Request) -> Option<usize> {
     request.path().strip_prefix("/big/s")?.strip_suffix(".ts")?.parse().ok()
 }
 

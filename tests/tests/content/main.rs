@@ -8,6 +8,7 @@ mod identity;
 mod metalink;
 mod mirrors;
 mod no_digest;
+mod pages;
 mod range_semantics;
 mod ranges;
 mod refresh;

@@ -11,7 +11,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, kill_process_group, waitpid};
 use rustix::termios::{LocalModes, tcgetattr, tcgetwinsize};
 use tokio::process::Command;
 
@@ -129,6 +129,14 @@ pub(crate) fn set_name(command: &mut Command, name: &str) {
 /// Keeps the terminal's Ctrl-C from a process that is to be started.
 pub(crate) fn keep_from_ctrl_c(command: &mut Command) {
     command.process_group(0);
+}
+
+/// Ends at once a process that was kept from Ctrl-C, and all that it has started. It must not have
+/// been waited for.
+pub(crate) fn end_group(id: u32) {
+    if let Some(group) = Pid::from_raw(id.cast_signed()) {
+        let _ = kill_process_group(group, Signal::KILL);
+    }
 }
 
 /// Ends a child process at once, and returns when it has ended or nearly so. The child must not

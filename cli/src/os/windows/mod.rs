@@ -120,6 +120,11 @@ pub(crate) fn keep_from_ctrl_c(command: &mut Command) {
     command.creation_flags(NEW_GROUP);
 }
 
+/// Ends at once a process that was kept from Ctrl-C.
+pub(crate) fn end_group(id: u32) {
+    calls::end_process(id);
+}
+
 /// Ends a child process at once, and returns when it has ended or nearly so.
 pub(crate) fn end_child(id: u32) {
     calls::end_process(id);

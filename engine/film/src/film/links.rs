@@ -10,7 +10,7 @@ use url::Url;
 use super::may_inherit;
 use crate::error::FilmError;
 use crate::model::Track;
-use crate::source::{self, Requests, Selected};
+use crate::source::{self, Origin, Requests, Selected};
 use crate::store::key_of;
 use crate::watch::Watch;
 
@@ -20,6 +20,8 @@ const MAX_FRESH: u64 = 50;
 /// The newest manifest.
 pub(super) struct Links {
     requests: Arc<dyn Requests>,
+    origin: Origin,
+    /// See [`Origin::url`].
     url: Url,
     /// What was chosen, without its pieces.
     chosen: Vec<Selected>,
@@ -38,12 +40,13 @@ pub(super) struct Newest {
 impl Links {
     pub(super) fn new(
         requests: Arc<dyn Requests>,
-        url: Url,
+        origin: Origin,
         selected: &[Selected],
         watch: Arc<Watch>,
     ) -> Self {
         let chosen = selected.iter().map(without_pieces).collect();
-        Self { requests, url, chosen, newest: Mutex::default(), watch }
+        let url = origin.url();
+        Self { requests, origin, url, chosen, newest: Mutex::default(), watch }
     }
 
     pub(super) fn requests(&self) -> &dyn Requests {
@@ -58,8 +61,12 @@ impl Links {
     pub(super) async fn newer_than(&self, generation: u64) -> Result<Newest, FilmError> {
         let mut newest = self.newest.lock().await;
         if newest.generation <= generation {
-            self.watch.note("links have expired: the manifest is fetched again".to_owned());
-            let tracks = source::select_again(&*self.requests, &self.url, &self.chosen).await?;
+            let again = match self.origin {
+                Origin::Manifest(_) => "the manifest is fetched again",
+                Origin::Found(_) => "the film is looked for again",
+            };
+            self.watch.note(format!("links have expired: {again}"));
+            let tracks = source::select_again(&*self.requests, &self.origin, &self.chosen).await?;
             *newest = Newest { generation: newest.generation + 1, tracks: Arc::new(tracks) };
         }
         Ok(newest.clone())
@@ -70,7 +77,7 @@ impl Links {
     /// # Errors
     /// As for [`Self::newer_than`].
     pub(super) async fn read_again(&self) -> Result<Vec<Selected>, FilmError> {
-        source::select_again(&*self.requests, &self.url, &self.chosen).await
+        source::select_again(&*self.requests, &self.origin, &self.chosen).await
     }
 }
 
