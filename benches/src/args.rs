@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 
 use crate::contender::Peer;
+use crate::film::peers::FilmPeer;
 use crate::links::table::{AGAIN, Congestion, HAUL, Link};
 use crate::size::{GIB, MIB, parse_size};
 
@@ -25,7 +26,8 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Peers, with commas: curl, aria2c, axel, wget2, lftp, fd, hf_transfer; or none
+    /// Peers, with commas: curl, aria2c, axel, wget2, lftp, fd, hf_transfer, and in `film` yt-dlp,
+    /// streamlink, ffmpeg; or none
     /// [default: all that are found]
     #[arg(long, value_delimiter = ',', value_parser = parse_peer, value_name = "PEER,...")]
     pub peers: Option<Vec<String>>,
@@ -101,7 +103,8 @@ pub struct Args {
 }
 
 fn parse_peer(text: &str) -> Result<String, String> {
-    let known = Peer::ALL.map(Peer::name);
+    let known = Peer::ALL.map(Peer::name).into_iter().chain(FilmPeer::ALL.map(FilmPeer::name));
+    let known: Vec<&str> = known.collect();
     if text == "none" || known.contains(&text) {
         return Ok(text.to_owned());
     }
@@ -142,6 +145,8 @@ pub enum Scenario {
     Small,
     /// A file of 1 KiB: how many requests it costs
     Tiny,
+    /// A film in pieces: HLS and DASH in six forms
+    Film,
     /// Killed at half, then finished
     Resume,
     /// haul's peak memory for --size and for 64 GiB
@@ -168,6 +173,7 @@ impl Scenario {
             Self::Limited => "limited",
             Self::Small => "small",
             Self::Tiny => "tiny",
+            Self::Film => "film",
             Self::Resume => "resume",
             Self::Memory => "memory",
             Self::Huge => "huge",
@@ -190,6 +196,7 @@ impl Scenario {
             Self::Limited => "at most 4 connections are served, 503 beyond",
             Self::Small => "2,000 files of 64 KiB from one list",
             Self::Tiny => "a file of 1 KiB: how many requests it costs",
+            Self::Film => "a film as HLS and DASH in six forms, 80 ms away, 2 MB/s a connection",
             Self::Resume => "killed at half, then finished: bytes fetched in all",
             Self::Memory => "haul's peak resident memory for --size and for a sparse 64 GiB",
             Self::Huge => "haul's memory and cost for each GiB at 4, 16 and 64 GiB",

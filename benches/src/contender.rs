@@ -216,18 +216,26 @@ impl Peer {
 /// for each that is missing.
 #[must_use]
 pub fn find_peers(wanted: Option<&[String]>) -> (Vec<Found>, Vec<String>) {
+    let known = Peer::ALL.map(|peer| (peer, peer.name(), peer.how_to_get()));
+    let (found, missing) = look_for(&known, wanted, Peer::find);
+    (found.into_iter().map(|(peer, program)| Found { peer, program }).collect(), missing)
+}
+
+/// Of programs with their names and how to get them: those that are installed here and, unless
+/// `wanted` is `None`, named in it; and a sentence for each that is missing.
+pub(crate) fn look_for<P: Copy>(
+    known: &[(P, &str, &str)],
+    wanted: Option<&[String]>,
+    find: impl Fn(P) -> Option<PathBuf>,
+) -> (Vec<(P, PathBuf)>, Vec<String>) {
     let (mut found, mut missing) = (Vec::new(), Vec::new());
-    for peer in Peer::ALL {
-        if wanted.is_some_and(|names| !names.iter().any(|name| name == peer.name())) {
+    for &(peer, name, how_to_get) in known {
+        if wanted.is_some_and(|names| !names.iter().any(|one| one == name)) {
             continue;
         }
-        match peer.find() {
-            Some(program) => found.push(Found { peer, program }),
-            None => missing.push(format!(
-                "{} is not installed and does not run: {}",
-                peer.name(),
-                peer.how_to_get()
-            )),
+        match find(peer) {
+            Some(program) => found.push((peer, program)),
+            None => missing.push(format!("{name} is not installed and does not run: {how_to_get}")),
         }
     }
     (found, missing)
@@ -419,7 +427,7 @@ impl Contender {
 }
 
 /// A command that uses no proxy.
-fn quiet(program: &Path) -> Command {
+pub(crate) fn quiet(program: &Path) -> Command {
     let mut command = Command::new(program);
     for scheme in ["http", "https", "all"] {
         command.env_remove(format!("{scheme}_proxy"));
@@ -468,7 +476,7 @@ impl Abilities {
 }
 
 /// What `program` prints on stdout, if it succeeds.
-fn says(program: &Path, arguments: &[&str]) -> Option<String> {
+pub(crate) fn says(program: &Path, arguments: &[&str]) -> Option<String> {
     let output =
         Command::new(program).args(arguments).stdin(Stdio::null()).stderr(Stdio::null()).output();
     let output = output.ok().filter(|output| output.status.success())?;

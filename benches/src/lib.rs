@@ -18,7 +18,8 @@
 //! [`guard`] owns nginx, the temporary directories and the [`namespace`]s, so that they go even
 //! when the race is killed; a [`helper`] is a process that plays a part; [`servers`] has the race's
 //! own servers, for what nginx cannot do, and what a server has to tell; [`origin`] configures and
-//! watches that nginx; [`contender`] knows the command lines; [`measure`] runs one of them;
+//! watches that nginx; [`contender`] knows the command lines; [`film`] has what is other where the
+//! object is a film in pieces; [`measure`] runs one of them;
 //! [`track`] runs all of them in rounds; [`scenario`] says which, on what, and what counts as a
 //! pass; [`links`] has scenarios of its own, on shaped links instead of loopback; [`report`] prints
 //! and [`chart`] draws.
@@ -32,6 +33,7 @@
 pub mod args;
 pub mod chart;
 pub mod contender;
+pub mod film;
 pub mod floor;
 pub mod guard;
 pub mod helper;

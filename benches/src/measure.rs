@@ -29,9 +29,10 @@ const STDERR_KEPT_BYTES: usize = 2048;
 pub struct Usage {
     /// From just before the start to the end of the process.
     pub wall: Duration,
-    /// User and system time of all its threads; a resolution of 10 ms is usual.
+    /// User and system time of all its threads, and of the programs that it called and waited for; a
+    /// resolution of 10 ms is usual.
     pub cpu: Duration,
-    /// The peak resident memory in bytes, 0 when it ended before the first reading.
+    /// Its own peak resident memory in bytes, 0 when it ended before the first reading.
     pub peak_rss_bytes: u64,
     /// From just before the start to the end of the sync that was asked for.
     pub synced_wall: Option<Duration>,
@@ -211,13 +212,14 @@ fn peak_of(status: &str) -> Option<u64> {
     line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes * 1024)
 }
 
-/// User and system time from `/proc/PID/stat`, whose second field may hold any character.
+/// User and system time from `/proc/PID/stat`, with that of children that were waited for. Its
+/// second field may hold any character.
 fn cpu_time(stat: &str) -> Option<Duration> {
-    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-    let user: u64 = fields.next()?.parse().ok()?;
-    let system: u64 = fields.next()?.parse().ok()?;
+    let fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11).take(4);
+    let ticks: Vec<u64> = fields.map(str::parse).collect::<Result<_, _>>().ok()?;
     let per_second = rustix::param::clock_ticks_per_second();
-    Some(Duration::from_secs_f64((user + system) as f64 / per_second as f64))
+    (ticks.len() == 4)
+        .then(|| Duration::from_secs_f64(ticks.iter().sum::<u64>() as f64 / per_second as f64))
 }
 
 fn last_words(mut stderr: impl Read) -> String {
@@ -242,9 +244,9 @@ mod tests {
     }
 
     #[test]
-    fn cpu_time_survives_a_hostile_program_name() {
-        let stat = "7 (a) b (c)) Z 1 2 3 4 5 6 7 8 9 10 150 50 0 0 20 0 1 0 99\n";
+    fn cpu_time_has_that_of_children_and_survives_a_hostile_program_name() {
+        let stat = "7 (a) b (c)) Z 1 2 3 4 5 6 7 8 9 10 150 50 70 30 20 0 1 0 99\n";
         let per_second = rustix::param::clock_ticks_per_second() as f64;
-        assert_eq!(cpu_time(stat), Some(Duration::from_secs_f64(200.0 / per_second)));
+        assert_eq!(cpu_time(stat), Some(Duration::from_secs_f64(300.0 / per_second)));
     }
 }

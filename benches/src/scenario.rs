@@ -1,9 +1,11 @@
 //! The scenarios: what is fetched where, by whom, and what counts as a pass.
 //!
 //! `throughput` has those of nginx at full speed, `shaped` those of the race's own servers,
-//! `small`, `resume`, `memory` and `quick` (`tiny`, `version`) the rest; [`bar`] the verdicts.
+//! `film` that of films in pieces, `small`, `resume`, `memory` and `quick` (`tiny`, `version`) the
+//! rest; [`bar`] the verdicts.
 
 pub mod bar;
+mod film;
 mod memory;
 mod quick;
 mod resume;
@@ -19,6 +21,7 @@ use serde::Serialize;
 use crate::Failure;
 use crate::args::{Args, Scenario};
 use crate::contender::{Abilities, Contender, Found, Manner};
+use crate::film::peers::FoundFilmPeer;
 use crate::origin::{Origin, make_object};
 use crate::size::show_size;
 use crate::track::Lane;
@@ -101,6 +104,8 @@ pub struct Venue<'a> {
     pub shm: Option<&'a Path>,
     /// The peers found.
     pub peers: Vec<Found>,
+    /// Those of `film`.
+    pub film_peers: Vec<FoundFilmPeer>,
 }
 
 impl Venue<'_> {
@@ -144,7 +149,7 @@ impl Object {
     }
 }
 
-/// Runs one scenario.
+/// Runs one scenario: most have one outcome, `film` has several, or none where it is skipped.
 ///
 /// # Errors
 ///
@@ -153,9 +158,10 @@ pub fn run(
     scenario: Scenario,
     venue: &Venue<'_>,
     shuffle: &mut fastrand::Rng,
-) -> Result<Outcome, Failure> {
+) -> Result<Vec<Outcome>, Failure> {
     eprintln!("{}: {}", scenario.name(), scenario.about());
-    match scenario {
+    let outcome = match scenario {
+        Scenario::Film => return film::run(venue, shuffle),
         Scenario::Plain | Scenario::Tmpfs | Scenario::Tls => {
             throughput::run(scenario, venue, shuffle)
         }
@@ -171,7 +177,8 @@ pub fn run(
         Scenario::Memory => memory::memory(venue),
         Scenario::Huge => memory::huge(venue),
         Scenario::Version => quick::version(venue),
-    }
+    };
+    Ok(vec![outcome?])
 }
 
 /// A figure for a person: `4.19 s`.

@@ -1,7 +1,7 @@
 //! The race's own servers, for what nginx cannot do: connections capped alike or unevenly, far
 //! away, reset, silent, counted.
 //!
-//! A server is a helper (`race --serve SHAPE FILE`): its first line is `port N`, then it answers
+//! A server is a helper (`race --serve SHAPE FILE`, or a directory of files): its first line is `port N`, then it answers
 //! each line that it reads.
 //!
 //! Its connections are threads that sleep until their next bytes are due, and it counts what it
@@ -14,10 +14,9 @@ mod serve;
 pub mod shape;
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io::{BufRead, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -75,11 +74,11 @@ pub struct Shaped {
 }
 
 impl Shaped {
-    /// Starts a server of `object` with this shape.
+    /// Starts a server of `object`, or of the files below it, with this shape.
     ///
     /// # Errors
     ///
-    /// When this program cannot be started again or the object cannot be read.
+    /// When this program cannot be started again.
     pub fn start(shape: &Shape, object: &Path) -> Result<Self, Failure> {
         let shape = serde_json::to_string(shape)?;
         let (helper, line) =
@@ -87,6 +86,29 @@ impl Shaped {
         let port = line.strip_prefix("port ").and_then(|digits| digits.parse().ok());
         let port = port.ok_or_else(|| format!("the race's server said `{line}`"))?;
         Ok(Self { helper, port })
+    }
+}
+
+/// A file of a server that has a directory of them.
+#[derive(Clone, Copy, Debug)]
+pub struct ShapedFile<'a> {
+    /// Whose.
+    pub server: &'a Shaped,
+    /// Below the served directory.
+    pub path: &'a str,
+}
+
+impl Source for ShapedFile<'_> {
+    fn begin(&self) -> Result<(), Failure> {
+        self.server.begin()
+    }
+
+    fn url(&self, _run: &str) -> String {
+        format!("http://127.0.0.1:{}/{}", self.server.port, self.path)
+    }
+
+    fn traffic(&self, run: &str) -> Result<Traffic, Failure> {
+        self.server.traffic(run)
     }
 }
 
@@ -115,7 +137,7 @@ pub fn run(mut arguments: impl Iterator<Item = OsString>) -> Result<(), Failure>
     };
     let shape: Shape = serde_json::from_str(&shape.to_string_lossy())?;
     let one_way = shape.one_way;
-    let server = Arc::new(Server::new(shape, File::open(object)?)?);
+    let server = Arc::new(Server::new(shape, PathBuf::from(object)));
     let near = listen({
         let server = Arc::clone(&server);
         move |stream| server.serve(stream)

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use haul_benches::args::{Args, Scenario};
 use haul_benches::contender::{Abilities, find_peers, find_program};
+use haul_benches::film::peers::find_film_peers;
 use haul_benches::links::table::LINKS;
 use haul_benches::origin::Origin;
 use haul_benches::report::{Machine, Report};
@@ -122,8 +123,11 @@ fn run_on_loopback(
         "nginx is not installed, and nothing runs without it\n\
          hint: apt-get install nginx-light curl aria2 axel wget2 lftp",
     )?;
-    let (peers, missing) = find_peers(args.peers.as_deref());
-    for sentence in missing {
+    let (film, others) = (scenarios.contains(&Scenario::Film), scenarios != [Scenario::Film]);
+    let wanted = args.peers.as_deref();
+    let (peers, missing) = if others { find_peers(wanted) } else { Default::default() };
+    let (film_peers, more) = if film { find_film_peers(wanted) } else { Default::default() };
+    for sentence in missing.into_iter().chain(more) {
         eprintln!("note: {sentence}");
     }
     let directory = std::path::absolute(args.dir.as_deref().unwrap_or(beside))?;
@@ -149,8 +153,13 @@ fn run_on_loopback(
         work: &work,
         shm: shm.as_deref(),
         peers,
+        film_peers,
     };
-    scenarios.iter().map(|&scenario| scenario::run(scenario, &venue, shuffle)).collect()
+    let mut outcomes = Vec::new();
+    for &scenario in &scenarios {
+        outcomes.extend(scenario::run(scenario, &venue, shuffle)?);
+    }
+    Ok(outcomes)
 }
 
 fn find_haul(args: &Args, myself: &Path) -> Result<PathBuf, Failure> {

@@ -1,5 +1,6 @@
 //! `tiny` and `version`: what a start costs.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::bar::{Bar, lane};
@@ -59,17 +60,29 @@ pub(super) fn tiny(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Out
     })
 }
 
-pub(super) fn version(venue: &Venue<'_>) -> Result<Outcome, Failure> {
-    let mut lane = Lane::new("haul --version", Role::Haul);
-    for round in 1..=VERSION_RUNS {
-        let mut command = Command::new(venue.haul);
-        let usage = Running::start(command.arg("--version"), venue.origin.guard())?.finish()?;
+/// `runs` starts of `program` with the argument that has it tell its version.
+pub(super) fn starts(
+    venue: &Venue<'_>,
+    mut lane: Lane,
+    program: &Path,
+    version_flag: &str,
+    runs: u32,
+) -> Result<Lane, Failure> {
+    for round in 1..=runs {
+        let mut command = Command::new(program);
+        let usage = Running::start(command.arg(version_flag), venue.origin.guard())?.finish()?;
         if let Err(error) = usage.success() {
             lane.failure = Some(error.to_string());
             break;
         }
         lane.samples.push(Sample::of(round, 1, &usage, Traffic::default()));
     }
+    Ok(lane)
+}
+
+pub(super) fn version(venue: &Venue<'_>) -> Result<Outcome, Failure> {
+    let lane = Lane::new("haul --version", Role::Haul);
+    let lane = starts(venue, lane, venue.haul, "--version", VERSION_RUNS)?;
     let least_ms = lane.wall().map(|wall| wall.min * 1e3);
     Ok(Outcome {
         scenario: "version",

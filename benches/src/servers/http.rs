@@ -1,8 +1,10 @@
 //! As much HTTP/1.1 as a file server needs: one head in, one head out. Pure.
 
 /// What a request asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
+    /// The path as sent, without the query.
+    pub path: String,
     /// Without a body.
     pub head: bool,
     /// The Range field, when it is one that this server understands.
@@ -37,12 +39,16 @@ impl Request {
     pub fn parse(head: &str) -> Option<Self> {
         let mut lines = head.split("\r\n");
         let mut words = lines.next()?.split(' ');
-        let (method, version) = (words.next()?, words.nth(1)?);
+        let (method, target, version) = (words.next()?, words.next()?, words.next()?);
         if !matches!(method, "GET" | "HEAD") {
             return None;
         }
-        let mut request =
-            Self { head: method == "HEAD", range: None, keep_alive: version == "HTTP/1.1" };
+        let mut request = Self {
+            path: target.split('?').next().unwrap_or_default().to_owned(),
+            head: method == "HEAD",
+            range: None,
+            keep_alive: version == "HTTP/1.1",
+        };
         for (name, value) in lines.filter_map(|line| line.split_once(':')) {
             let value = value.trim();
             if name.eq_ignore_ascii_case("range") {
@@ -92,9 +98,9 @@ impl Answer {
         }
     }
 
-    /// The response's head.
+    /// The head of a response about an object of `size` bytes and this media type.
     #[must_use]
-    pub fn head(self, size: u64, keep_alive: bool) -> String {
+    pub fn head(self, size: u64, media_type: &str, keep_alive: bool) -> String {
         let (start, end) = self.span(size);
         let status = match self {
             Self::Whole => "200 OK".to_owned(),
@@ -108,13 +114,31 @@ impl Answer {
         };
         let connection = if keep_alive { "keep-alive" } else { "close" };
         format!(
-            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: application/octet-stream\r\n\
+            "HTTP/1.1 {status}\r\nContent-Length: {}\r\nContent-Type: {media_type}\r\n\
              Accept-Ranges: bytes\r\nETag: \"race-{size:x}\"\r\n\
              Last-Modified: Sat, 01 Jan 2022 00:00:00 GMT\r\nConnection: {connection}\r\n\r\n",
             end - start
         )
     }
 }
+
+/// The media type of the file at `path`, by its extension: some programs tell by it what a playlist
+/// is.
+#[must_use]
+pub fn media_type(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("m3u8") => "application/vnd.apple.mpegurl",
+        Some("mpd") => "application/dash+xml",
+        Some("ts") => "video/mp2t",
+        Some("mp4") => "video/mp4",
+        Some("m4s") => "video/iso.segment",
+        _ => "application/octet-stream",
+    }
+}
+
+/// What a request for a file gets that is not there.
+pub const NOT_FOUND: &str = "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\
+                             Connection: close\r\n\r\n";
 
 /// What a connection too many gets.
 pub const TOO_MANY: &str = "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\
@@ -150,7 +174,9 @@ mod tests {
 
     #[test]
     fn a_head_says_its_method_and_whether_the_connection_stays() {
-        assert!(parse("").expect("plain").keep_alive);
+        let plain = parse("").expect("plain");
+        assert!(plain.keep_alive);
+        assert_eq!(plain.path, "/object");
         assert!(!parse("Connection: close\r\n").expect("close").keep_alive);
         assert!(!Request::parse("GET / HTTP/1.0\r\n\r\n").expect("1.0").keep_alive);
         assert!(Request::parse("HEAD / HTTP/1.1\r\n\r\n").expect("head").head);
@@ -160,10 +186,12 @@ mod tests {
 
     #[test]
     fn the_response_names_the_part_inclusively() {
-        let head = Answer::Part(10, 20).head(100, true);
+        let head = Answer::Part(10, 20).head(100, media_type("/film/s1.ts"), true);
         assert!(head.starts_with("HTTP/1.1 206 Partial Content\r\n"), "{head}");
         assert!(head.contains("\r\nContent-Range: bytes 10-19/100\r\n"), "{head}");
         assert!(head.contains("\r\nContent-Length: 10\r\n"), "{head}");
-        assert!(Answer::Unsatisfiable.head(100, false).contains("bytes */100\r\n"));
+        assert!(head.contains("\r\nContent-Type: video/mp2t\r\n"), "{head}");
+        let head = Answer::Unsatisfiable.head(100, media_type("/object"), false);
+        assert!(head.contains("bytes */100\r\n"), "{head}");
     }
 }

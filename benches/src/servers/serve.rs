@@ -4,12 +4,13 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::FileExt;
+use std::path::{Component, Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Traffic;
-use super::http::{Request, TOO_MANY};
+use super::http::{NOT_FOUND, Request, TOO_MANY, media_type};
 use super::shape::{Bucket, Fate, Shape, Slots, Speed};
 
 /// A client that sends more than this as a head is not one of ours.
@@ -23,39 +24,37 @@ const BEFORE_RESET: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub(super) struct Server {
     shape: Shape,
-    object: File,
-    size: u64,
+    /// The object, or the directory of the files.
+    served: PathBuf,
     started: Instant,
     slots: Mutex<Slots>,
     buckets: Vec<Mutex<Bucket>>,
     open: AtomicUsize,
-    served: AtomicUsize,
+    admitted: AtomicUsize,
     connections: AtomicU64,
     requests: AtomicU64,
     body_bytes: AtomicU64,
 }
 
 impl Server {
-    pub(super) fn new(shape: Shape, object: File) -> std::io::Result<Self> {
-        let size = object.metadata()?.len();
+    pub(super) fn new(shape: Shape, served: PathBuf) -> Self {
         let speeds: &[u64] = if let Speed::Slots(speeds) = &shape.speed { speeds } else { &[] };
         let (slots, buckets) = (
             Mutex::new(Slots::new(speeds)),
             speeds.iter().map(|&speed| Mutex::new(Bucket::new(speed, Duration::ZERO))).collect(),
         );
-        Ok(Self {
+        Self {
             shape,
-            object,
-            size,
+            served,
             started: Instant::now(),
             slots,
             buckets,
             open: AtomicUsize::new(0),
-            served: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             body_bytes: AtomicU64::new(0),
-        })
+        }
     }
 
     /// Connections that are open now.
@@ -86,8 +85,8 @@ impl Server {
         let nth = self.connections.fetch_add(1, Ordering::SeqCst) + 1;
         let most = self.shape.most_connections.unwrap_or(usize::MAX);
         // One that is being refused does not keep the next one out.
-        let place = self.served.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |served| {
-            (served < most).then_some(served + 1)
+        let place = self.admitted.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |admitted| {
+            (admitted < most).then_some(admitted + 1)
         });
         let _ = stream.set_nodelay(true);
         let _ = rustix::net::sockopt::set_socket_send_buffer_size(&stream, SOCKET_BUFFER_BYTES);
@@ -105,7 +104,7 @@ impl Server {
                     self.slots().free(slot);
                 }
             }
-            self.served.fetch_sub(1, Ordering::SeqCst);
+            self.admitted.fetch_sub(1, Ordering::SeqCst);
         }
         self.open.fetch_sub(1, Ordering::SeqCst);
     }
@@ -137,13 +136,18 @@ impl Server {
             let head = read_head(&mut reader)?;
             let Some(request) = Request::parse(&head) else { return Ok(()) };
             self.requests.fetch_add(1, Ordering::SeqCst);
-            let answer = request.answer(self.size);
             let stream = reader.get_mut();
-            stream.write_all(answer.head(self.size, request.keep_alive).as_bytes())?;
+            let Some(file) = self.find(&request.path) else {
+                return stream.write_all(NOT_FOUND.as_bytes());
+            };
+            let size = file.metadata()?.len();
+            let answer = request.answer(size);
+            let head = answer.head(size, media_type(&request.path), request.keep_alive);
+            stream.write_all(head.as_bytes())?;
             if !request.head {
-                let (start, end) = answer.span(self.size);
+                let (start, end) = answer.span(size);
                 let stop = end.min(start.saturating_add(left_to_live));
-                self.send(stream, start, stop, bucket)?;
+                self.send(stream, &file, start, stop, bucket)?;
                 left_to_live -= stop - start;
             }
             if left_to_live == 0 {
@@ -155,9 +159,21 @@ impl Server {
         }
     }
 
+    /// What is asked for by `path`: the one object by any, and of a directory nothing outside it.
+    fn find(&self, path: &str) -> Option<File> {
+        if self.served.is_file() {
+            return File::open(&self.served).ok();
+        }
+        let below = Path::new(path.trim_start_matches('/'));
+        let inside = below.components().all(|part| matches!(part, Component::Normal(_)));
+        let file = self.served.join(below);
+        (inside && file.is_file()).then(|| File::open(file).ok()).flatten()
+    }
+
     fn send(
         &self,
         stream: &mut TcpStream,
+        file: &File,
         start: u64,
         end: u64,
         bucket: &Mutex<Bucket>,
@@ -168,7 +184,7 @@ impl Server {
         let mut offset = start;
         while offset < end {
             let length = portion.len().min(usize::try_from(end - offset).unwrap_or(usize::MAX));
-            self.object.read_exact_at(&mut portion[..length], offset)?;
+            file.read_exact_at(&mut portion[..length], offset)?;
             let passed = bucket().take(length as u64, self.started.elapsed());
             let wait = passed.saturating_sub(self.started.elapsed());
             if !wait.is_zero() {
