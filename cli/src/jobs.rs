@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, DownloadBuilder, Engine, Event, NoticeCode, redact_url};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, Existing, NoticeCode, redact_url};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -15,7 +15,7 @@ use crate::film;
 use crate::input::Item;
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
-use crate::results::Results;
+use crate::results::{Results, Written};
 use crate::signals::Stop;
 use crate::sink::Sink;
 use crate::source::{Next, Source};
@@ -42,7 +42,8 @@ pub(crate) async fn run(
     loop {
         let too_many =
             plan.max_failures.is_some_and(|most| most.exceeded(tally.ended.failed, tally.count));
-        let wanted = !all && !too_many && running.len() < width.now() && stop.now().is_none();
+        let room = width.has_room() && running.len() < width.now() + Width::MOST_WAITING;
+        let wanted = !all && !too_many && room && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -52,6 +53,7 @@ pub(crate) async fn run(
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
                     let width = Arc::clone(&width);
+                    width.enter();
                     running.spawn(async move {
                         let (started, plan) = (Instant::now(), plan.for_url(&item.urls[0]));
                         let (view, width) = (&*view, &*width);
@@ -69,12 +71,14 @@ pub(crate) async fn run(
             },
             Some(one) = running.join_next(), if !running.is_empty() => match one {
                 Ok((item, outcome, elapsed)) => {
+                    width.leave();
                     if let Some(results) = &results {
                         results.add(&item, &outcome, elapsed);
                     }
                     tally.add(&item, &outcome);
                 }
                 Err(panic) => {
+                    width.leave();
                     let failure = Failure::internal(format!("a download's task failed: {panic}"));
                     view.failed(0, &failure);
                     tally.fail(&failure);
@@ -117,11 +121,15 @@ pub(crate) async fn run(
 /// small, because a small download spends most of its time waiting for the server. The first
 /// response says how large an object is, so that the number grows a round trip after the start,
 /// and again with each that turns out to be small.
+///
+/// One that waits for another haul is not counted: others are downloaded meanwhile.
 #[derive(Debug)]
 struct Width {
     now: AtomicUsize,
+    /// How many run.
+    active: AtomicUsize,
     learns: bool,
-    /// It became more.
+    /// It became more, or there is more room.
     grew: Notify,
 }
 
@@ -134,10 +142,36 @@ impl Width {
     const SMALL_BYTES: u64 = 1 << 20;
     /// So many more are begun for each small one.
     const STEP: usize = 8;
+    /// While more than this wait for another haul, no others are begun: each takes some memory.
+    const MOST_WAITING: usize = 400;
 
     fn new(asked: Option<usize>) -> Self {
         let now = AtomicUsize::new(asked.unwrap_or(Self::LARGE));
-        Self { now, learns: asked.is_none(), grew: Notify::new() }
+        Self { now, active: AtomicUsize::new(0), learns: asked.is_none(), grew: Notify::new() }
+    }
+
+    fn has_room(&self) -> bool {
+        self.active.load(Ordering::Relaxed) < self.now()
+    }
+
+    fn enter(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters if there is room.
+    fn try_enter(&self) -> bool {
+        let add = |active: usize| (active < self.now()).then_some(active + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn leave(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Leaves, so that another one is begun.
+    fn step_aside(&self) {
+        self.leave();
+        self.grew.notify_one();
     }
 
     fn now(&self) -> usize {
@@ -282,21 +316,42 @@ impl Job<'_> {
     /// Runs [`Self::attempt`], and again after another haul that was to be waited for.
     async fn unlocked(&self, curfew: &mut Curfew) -> Outcome {
         let mut queue = Queue::new(self.plan.waits_for_others);
+        let mut replaces = false;
         loop {
-            let outcome = self.attempt(curfew).await;
-            if let Some(outcome) = queue.wait(outcome, self.id, self.view, curfew).await {
+            let outcome = self.attempt(curfew, replaces).await;
+            if !replaces && self.may_replace(&outcome) {
+                replaces = true;
+                continue;
+            }
+            if !queue.is_for(&outcome) {
+                return outcome;
+            }
+            self.width.step_aside();
+            let turn = || self.width.try_enter();
+            if let Some(outcome) = queue.wait(outcome, self.id, self.view, curfew, turn).await {
+                self.width.enter();
                 return outcome;
             }
         }
     }
 
-    /// Runs the download once. The view has not been told of a failure yet.
-    async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
+    /// Whether the file that is in the way is haul's own: the list asks for another version by now.
+    fn may_replace(&self, outcome: &Outcome) -> bool {
+        let Outcome::Failed(failure) = outcome else { return false };
+        failure.is_of_existing()
+            && self.plan.verifies_existing()
+            && self.item.own_file.as_ref().is_some_and(Written::is_unchanged)
+    }
+
+    /// Runs the download once, and `replaces` what is there or not. The view has not been told of a
+    /// failure yet.
+    async fn attempt(&self, curfew: &mut Curfew, replaces: bool) -> Outcome {
         let Self { plan, id, view, .. } = *self;
         if !plan.film.as_is && (plan.film.list || film::is_manifest(&self.item.urls[0])) {
             return self.film(curfew).await;
         }
         let download = match plan.download(self.engine, self.item) {
+            Ok(download) if replaces => download.existing(Existing::Replace),
             Ok(download) => download,
             Err(failure) => return Outcome::Failed(failure),
         };

@@ -115,7 +115,7 @@ pub(crate) async fn run(
         let download = get.download(&engine, &item)?.start()?;
         let serving = Serving::begin(server, &download, &player, open, awaits_first, &view);
         let outcome = drive(download, 1, &*view, &mut curfew, |_| true).await;
-        match queue.wait(outcome, 1, &*view, &mut curfew).await {
+        match queue.wait(outcome, 1, &*view, &mut curfew, || true).await {
             Some(outcome) => break (outcome, serving),
             // The port has to be free for the next attempt.
             None => serving.stop().await,

@@ -2,6 +2,7 @@
 
 mod behind;
 pub(crate) mod checkpoint_file;
+pub(crate) mod claims;
 pub(crate) mod conditional;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
@@ -20,6 +21,7 @@ pub(crate) mod prove;
 pub(crate) mod publish;
 pub(crate) mod readable;
 mod regular;
+mod same;
 pub(crate) mod rehash;
 pub(crate) mod resume;
 pub(crate) mod storage;
