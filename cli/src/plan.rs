@@ -188,8 +188,7 @@ impl GetPlan {
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
         let download = engine.download_with(url, self.output.options.clone());
         let download = self.request.apply(download, url, own);
-        let download =
-            download.small_all_or_nothing(self.several()).trust_url(self.several());
+        let download = download.small_all_or_nothing(self.several()).trust_url(self.several());
         self.output.apply(download, item, self.sink.as_ref())
     }
 }

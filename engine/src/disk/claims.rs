@@ -2,15 +2,16 @@
 //!
 //! The data of a small object has no name before it is complete, so nothing shows that somebody is
 //! fetching it. A claim does, from before the first request: a lock on a number in the output's
-//! directory, which goes with its process and leaves nothing there. Where the system, the file
-//! system or the directory is missing, nothing is claimed: then two downloads both fetch, and the
-//! later one finds that the output exists.
+//! directory, which goes with its process and leaves nothing there. The directory is created if
+//! needed. Where the system or the file system has no such locks, nothing is claimed: then two
+//! downloads both fetch, and the later one finds that the output exists.
 //!
 //! The number comes from the name that was chosen. Where the server has yet to give the name, it
 //! comes from the URL, since many URLs may lead to one guessed name.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
@@ -84,7 +85,13 @@ impl Claims {
             return Some(directory);
         }
         known.retain(|_, directory| directory.strong_count() > 0);
-        let file = os::lock::open_for_claims(path).ok()?;
+        let open = || os::lock::open_for_claims(path);
+        let file = open().or_else(|error| match error.kind() {
+            // Two that begin at once must see each other's claims.
+            io::ErrorKind::NotFound => fs::create_dir_all(path).and_then(|()| open()),
+            _ => Err(error),
+        });
+        let file = file.ok()?;
         let directory = Arc::new(Directory { file, claimed: Lock::default() });
         known.insert(path.to_owned(), Arc::downgrade(&directory));
         Some(directory)
@@ -198,9 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_directory_nothing_is_claimed() {
+    fn a_directory_is_created_for_a_claim_and_where_that_fails_nothing_is_claimed() {
         let dir = tempfile::tempdir().unwrap();
-        let film = dir.path().join("none/film");
-        assert!(Claims::default().take(Claimed::Output(&film)).unwrap().is_none());
+        if os::lock::open_for_claims(dir.path()).is_err() {
+            return;
+        }
+        let claim = |path: &str| Claims::default().take(Claimed::Output(&dir.path().join(path)));
+        assert!(claim("new/there/film").unwrap().is_some());
+        fs::write(dir.path().join("file"), "").unwrap();
+        assert!(claim("file/film").unwrap().is_none());
     }
 }

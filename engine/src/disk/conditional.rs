@@ -94,7 +94,9 @@ impl Version {
                 }
                 match rest {
                     "" => (None, None, true),
-                    from if from.starts_with(Source::BEGINS) => (None, Some(Source::parse(from)?), true),
+                    from if from.starts_with(Source::BEGINS) => {
+                        (None, Some(Source::parse(from)?), true)
+                    }
                     tag => (Some(EntityTag::parse(tag)?), None, true),
                 }
             }

@@ -102,9 +102,8 @@ pub(crate) fn publish(
         match rename(&paths.partial, &paths.output, options.existing) {
             Err(error) if error.kind() == ErrorKind::OutputExists => {
                 // Another process may have published the same bytes meanwhile.
-                let ours = |at: usize, part: &mut [u8]| {
-                    os::file::read_exact_at(file, part, at as u64)
-                };
+                let ours =
+                    |at: usize, part: &mut [u8]| os::file::read_exact_at(file, part, at as u64);
                 if !is_same(&paths.output, len_bytes, options, ours)? {
                     return Err(error);
                 }
