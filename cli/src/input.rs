@@ -54,7 +54,7 @@ pub(crate) struct Item {
     /// The URL of the document in which a server offered this item.
     pub(crate) offered_by: Option<String>,
     /// The file of an earlier version that haul wrote, which may be replaced while it is unchanged.
-    pub(crate) own_file: Option<Written>,
+    pub(crate) own_file: Option<Box<Written>>,
     /// Names of options that mean nothing here.
     pub(crate) ignored: Vec<String>,
 }

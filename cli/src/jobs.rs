@@ -340,7 +340,7 @@ impl Job<'_> {
         let Outcome::Failed(failure) = outcome else { return false };
         failure.is_of_existing()
             && self.plan.verifies_existing()
-            && self.item.own_file.as_ref().is_some_and(Written::is_unchanged)
+            && self.item.own_file.as_deref().is_some_and(Written::is_unchanged)
     }
 
     /// Runs the download once, and `replaces` what is there or not. The view has not been told of a

@@ -319,7 +319,7 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
             }
             match self.mine.complete.standing(key, &item) {
                 Standing::Open => {}
-                Standing::Other(written) => item.own_file = Some(written),
+                Standing::Other(written) => item.own_file = Some(Box::new(written)),
                 Standing::Complete => {
                     self.skipped += 1;
                     continue;

@@ -100,11 +100,14 @@ pub(crate) fn publish(
         }
         foreign::clear_away(partial, options.replaces_empty)?;
         match rename(&paths.partial, &paths.output, options.existing) {
-            Err(error) if error.kind() == ErrorKind::OutputExists => {
+            Err(error)
+                if error.kind() == ErrorKind::OutputExists
+                    && options.existing == Existing::Verify =>
+            {
                 // Another process may have published the same bytes meanwhile.
                 let ours =
                     |at: usize, part: &mut [u8]| os::file::read_exact_at(file, part, at as u64);
-                if !is_same(&paths.output, len_bytes, options, ours)? {
+                if !is_same(&paths.output, len_bytes, options.sync, ours)? {
                     return Err(error);
                 }
                 os::name::remove(&paths.partial).map_err(failed("cannot remove"))?;

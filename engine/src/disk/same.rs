@@ -2,9 +2,7 @@
 
 use std::path::Path;
 
-use super::publish::PublishOptions;
 use super::regular::open_regular;
-use crate::model::config::Existing;
 use crate::model::error::Error;
 use crate::os;
 use crate::os::file::Access;
@@ -12,24 +10,20 @@ use crate::os::file::Access;
 /// How many bytes are compared at once.
 const PART_BYTES: usize = 64 << 10;
 
-/// Whether the file at `path` has the `len_bytes` bytes that `ours` reads, from an offset, and may
-/// stand for them. It is synced then, if that was asked for: whoever wrote it may not have.
+/// Whether the file at `path` has the `len_bytes` bytes that `ours` reads, from an offset. If so, it
+/// is synced where `sync` asks for that: whoever wrote it may not have.
 ///
 /// # Errors
 /// When either of them cannot be read.
 pub(super) fn is_same(
     path: &Path,
     len_bytes: u64,
-    options: &PublishOptions,
+    sync: bool,
     ours: impl Fn(usize, &mut [u8]) -> std::io::Result<()>,
 ) -> Result<bool, Error> {
     let cannot = |what: &'static str| move |error| Error::io(what, path, error);
     // Only a regular file, and no link to one, can be the object.
-    let file = match options.existing {
-        Existing::Verify => open_regular(path, Access::Read).ok().flatten(),
-        _ => None,
-    };
-    let Some(file) = file else { return Ok(false) };
+    let Ok(Some(file)) = open_regular(path, Access::Read) else { return Ok(false) };
     if os::file::len_bytes(&file).map_err(cannot("cannot examine"))? != len_bytes {
         return Ok(false);
     }
@@ -44,7 +38,7 @@ pub(super) fn is_same(
             return Ok(false);
         }
     }
-    if options.sync {
+    if sync {
         file.sync_all().map_err(cannot("cannot sync"))?;
     }
     Ok(true)

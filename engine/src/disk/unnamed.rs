@@ -21,6 +21,7 @@ use super::same::is_same;
 use super::storage::memory::{Buffers, MemoryStorage};
 use crate::fault_point::{self, Call};
 use crate::lock::Lock;
+use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
 use crate::os;
@@ -161,12 +162,15 @@ impl Unnamed {
 
     /// Whether another process has published the same bytes meanwhile.
     fn is_there(&self, options: &PublishOptions) -> Result<bool, Error> {
+        if options.existing != Existing::Verify {
+            return Ok(false);
+        }
         self.bytes.with(|bytes| {
             let ours = |at: usize, part: &mut [u8]| {
                 part.copy_from_slice(&bytes[at..at + part.len()]);
                 Ok(())
             };
-            is_same(&self.output, bytes.len() as u64, options, ours)
+            is_same(&self.output, bytes.len() as u64, options.sync, ours)
         })
     }
 
@@ -206,7 +210,6 @@ fn create_for(output: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use crate::disk::storage::Storage as _;
-    use crate::model::config::Existing;
     use crate::model::range::ByteRange;
 
     const OPTIONS: PublishOptions = PublishOptions {
