@@ -15,8 +15,8 @@ const LAST_EVENTS: Duration = Duration::from_millis(100);
 
 /// The first and the longest interval between looks at whether another haul has ended. Where the
 /// server names the file, each look costs a request.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
-const LOOK_RARELY: Duration = Duration::from_secs(8);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+const LOOK_RARELY: Duration = Duration::from_secs(2);
 
 /// How one download ended.
 #[derive(Debug)]
@@ -186,28 +186,41 @@ impl Queue {
         Self { waits, told: false, next: LOOK_AGAIN }
     }
 
-    /// Returns `None` if the download is to be tried again now, or else its outcome, which may be
-    /// that it was ended while it waited.
+    /// Whether a download that ended like this waits.
+    pub(crate) fn is_for(&self, outcome: &Outcome) -> bool {
+        let held = |failure: &Failure| failure.is_of_another_haul();
+        self.waits && matches!(outcome, Outcome::Failed(failure) if held(failure))
+    }
+
+    /// Returns `None` if the download is to be tried again now, which is when `turn` says so, or
+    /// else its outcome, which may be that it was ended while it waited.
     pub(crate) async fn wait(
         &mut self,
         outcome: Outcome,
         id: usize,
         view: &dyn View,
         curfew: &mut Curfew,
+        turn: impl Fn() -> bool,
     ) -> Option<Outcome> {
+        let waits = self.is_for(&outcome);
         let failure = match outcome {
-            Outcome::Failed(failure) if self.waits && failure.is_of_another_haul() => failure,
+            Outcome::Failed(failure) if waits => failure,
             outcome => return Some(outcome),
         };
         if !std::mem::replace(&mut self.told, true) {
             view.note(id, "locked", &format!("waiting: {}", failure.message));
         }
+        let next = self.next;
+        self.next = (next * 2).min(LOOK_RARELY);
+        let its_turn = async {
+            tokio::time::sleep(next).await;
+            while !turn() {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        };
         tokio::select! {
             early = curfew.reached() => Some(curfew.outcome(&early, None, id, view)),
-            () = tokio::time::sleep(self.next) => {
-                self.next = (self.next * 2).min(LOOK_RARELY);
-                None
-            }
+            () = its_turn => None,
         }
     }
 }

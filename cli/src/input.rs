@@ -22,6 +22,7 @@ use url::Url;
 use crate::address;
 use crate::exit::Failure;
 use crate::render::escape;
+use crate::results::Written;
 use crate::text::{self, Lines};
 
 /// A longer line is refused, which bounds the memory of one item.
@@ -52,6 +53,8 @@ pub(crate) struct Item {
     pub(crate) headers: Vec<(String, String)>,
     /// The URL of the document in which a server offered this item.
     pub(crate) offered_by: Option<String>,
+    /// The file of an earlier version that haul wrote, which may be replaced while it is unchanged.
+    pub(crate) own_file: Option<Box<Written>>,
     /// Names of options that mean nothing here.
     pub(crate) ignored: Vec<String>,
 }

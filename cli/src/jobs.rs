@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use haul_engine::{Download, DownloadBuilder, Engine, Event, NoticeCode, redact_url};
+use haul_engine::{Download, DownloadBuilder, Engine, Event, Existing, NoticeCode, redact_url};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
@@ -17,7 +17,7 @@ use crate::input::Item;
 use crate::page::{self, Leads, PagePlan};
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
-use crate::results::Results;
+use crate::results::{Results, Written};
 use crate::signals::Stop;
 use crate::sink::Sink;
 use crate::source::{Next, Source};
@@ -45,7 +45,8 @@ pub(crate) async fn run(
     loop {
         let too_many =
             plan.max_failures.is_some_and(|most| most.exceeded(tally.ended.failed, tally.count));
-        let wanted = !all && !too_many && running.len() < width.now() && stop.now().is_none();
+        let room = width.has_room() && running.len() < width.now() + Width::MOST_WAITING;
+        let wanted = !all && !too_many && room && stop.now().is_none();
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
@@ -55,6 +56,7 @@ pub(crate) async fn run(
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
                     let (view, stop) = (Arc::clone(&view), stop.clone());
                     let (width, told_of_page) = (Arc::clone(&width), Arc::clone(&told_of_page));
+                    width.enter();
                     running.spawn(async move {
                         let (started, plan) = (Instant::now(), plan.for_url(&item.urls[0]));
                         let (engine, view, width) = (&engine, &*view, &*width);
@@ -73,12 +75,14 @@ pub(crate) async fn run(
             },
             Some(one) = running.join_next(), if !running.is_empty() => match one {
                 Ok((item, outcome, elapsed)) => {
+                    width.leave();
                     if let Some(results) = &results {
                         results.add(&item, &outcome, elapsed);
                     }
                     tally.add(&item, &outcome);
                 }
                 Err(panic) => {
+                    width.leave();
                     let failure = Failure::internal(format!("a download's task failed: {panic}"));
                     view.failed(0, &failure);
                     tally.fail(&failure);
@@ -121,11 +125,15 @@ pub(crate) async fn run(
 /// small, because a small download spends most of its time waiting for the server. The first
 /// response says how large an object is, so that the number grows a round trip after the start,
 /// and again with each that turns out to be small.
+///
+/// One that waits for another haul is not counted: others are downloaded meanwhile.
 #[derive(Debug)]
 struct Width {
     now: AtomicUsize,
+    /// How many run.
+    active: AtomicUsize,
     learns: bool,
-    /// It became more.
+    /// It became more, or there is more room.
     grew: Notify,
 }
 
@@ -138,10 +146,36 @@ impl Width {
     const SMALL_BYTES: u64 = 1 << 20;
     /// So many more are begun for each small one.
     const STEP: usize = 8;
+    /// While more than this wait for another haul, no others are begun: each takes some memory.
+    const MOST_WAITING: usize = 400;
 
     fn new(asked: Option<usize>) -> Self {
         let now = AtomicUsize::new(asked.unwrap_or(Self::LARGE));
-        Self { now, learns: asked.is_none(), grew: Notify::new() }
+        Self { now, active: AtomicUsize::new(0), learns: asked.is_none(), grew: Notify::new() }
+    }
+
+    fn has_room(&self) -> bool {
+        self.active.load(Ordering::Relaxed) < self.now()
+    }
+
+    fn enter(&self) {
+        self.active.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Enters if there is room.
+    fn try_enter(&self) -> bool {
+        let add = |active: usize| (active < self.now()).then_some(active + 1);
+        self.active.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn leave(&self) {
+        self.active.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Leaves, so that another one is begun.
+    fn step_aside(&self) {
+        self.leave();
+        self.grew.notify_one();
     }
 
     fn now(&self) -> usize {
@@ -294,31 +328,51 @@ impl Job<'_> {
     /// Runs [`Self::attempt`], and again after another haul that was to be waited for.
     async fn unlocked(&self, curfew: &mut Curfew) -> Outcome {
         let mut queue = Queue::new(self.plan.waits_for_others);
+        let mut replaces = false;
         loop {
-            let outcome = self.attempt(curfew).await;
-            if let Some(outcome) = queue.wait(outcome, self.id, self.view, curfew).await {
+            let outcome = self.attempt(curfew, replaces).await;
+            if !replaces && self.may_replace(&outcome) {
+                replaces = true;
+                continue;
+            }
+            if !queue.is_for(&outcome) {
+                return outcome;
+            }
+            self.width.step_aside();
+            let turn = || self.width.try_enter();
+            if let Some(outcome) = queue.wait(outcome, self.id, self.view, curfew, turn).await {
+                self.width.enter();
                 return outcome;
             }
         }
     }
 
-    /// Runs the download once. The view has not been told of a failure yet.
-    async fn attempt(&self, curfew: &mut Curfew) -> Outcome {
+    /// Whether the file that is in the way is haul's own: the list asks for another version by now.
+    fn may_replace(&self, outcome: &Outcome) -> bool {
+        let Outcome::Failed(failure) = outcome else { return false };
+        failure.is_of_existing()
+            && self.plan.verifies_existing()
+            && self.item.own_file.as_deref().is_some_and(Written::is_unchanged)
+    }
+
+    /// Runs the download once, and `replaces` what is there or not. The view has not been told of a
+    /// failure yet.
+    async fn attempt(&self, curfew: &mut Curfew, replaces: bool) -> Outcome {
         let Self { plan, engine, item, .. } = *self;
         if let Some(page) = &plan.page {
-            return Box::pin(self.of_page(page, curfew)).await;
+            return Box::pin(self.of_page(page, curfew, replaces)).await;
         }
         if !plan.film.as_is && (plan.film.list || film::is_manifest(&self.item.urls[0])) {
             return self.film(curfew).await;
         }
         match plan.download(engine, item) {
-            Ok(download) => self.fetch(download, curfew).await,
+            Ok(download) => self.fetch(download, curfew, replaces).await,
             Err(failure) => Outcome::Failed(failure),
         }
     }
 
     /// Downloads what yt-dlp finds in the page at the item's URL.
-    async fn of_page(&self, page: &PagePlan, curfew: &mut Curfew) -> Outcome {
+    async fn of_page(&self, page: &PagePlan, curfew: &mut Curfew, replaces: bool) -> Outcome {
         let Self { plan, engine, item, id, view, .. } = *self;
         let requests = plan.film_requests(engine, &item.urls[0], item);
         match page::find(plan, page, requests, item, (id, view), curfew).await {
@@ -329,7 +383,7 @@ impl Job<'_> {
             Ok(Leads::Object(item, lookout)) => {
                 let job = Job { item: &item, ..*self };
                 match plan.download(engine, &item) {
-                    Ok(download) => job.fetch(download.refresh(lookout), curfew).await,
+                    Ok(download) => job.fetch(download.refresh(lookout), curfew, replaces).await,
                     Err(failure) => Outcome::Failed(failure),
                 }
             }
@@ -337,9 +391,18 @@ impl Job<'_> {
         }
     }
 
-    /// Downloads one object, as it is planned.
-    async fn fetch(&self, download: DownloadBuilder, curfew: &mut Curfew) -> Outcome {
+    /// Downloads one object, as it is planned, and `replaces` what is there or not.
+    async fn fetch(
+        &self,
+        download: DownloadBuilder,
+        curfew: &mut Curfew,
+        replaces: bool,
+    ) -> Outcome {
         let Self { plan, id, view, .. } = *self;
+        let download = match replaces {
+            true => download.existing(Existing::Replace),
+            false => download,
+        };
         if plan.dry_run {
             let planned = tokio::select! {
                 planned = download.plan() => planned,

@@ -66,7 +66,6 @@ mod units;
 mod verify;
 mod words;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::future::Future;
 use std::mem::ManuallyDrop;
@@ -77,7 +76,7 @@ pub use aria2::run_as_aria2c;
 
 use args::{BenchArgs, Command, DemoArgs, PageArgs, PlayArgs};
 use exit::{End, Failure};
-use haul_engine::Engine;
+use haul_engine::{Engine, Parent};
 use plan::GetPlan;
 use settings::{HostPattern, Places, Settled};
 use signals::Stop;
@@ -178,20 +177,21 @@ fn get(
     resolve: impl Fn(Command) -> Option<Result<GetPlan, Failure>>,
 ) -> Result<End, Failure> {
     signals::explain_bus_errors(signals::Mapped::Partial);
+    let parent = plan.dies_with_parent.then(Parent::of_this_process);
     plan.warnings.extend(notes);
     for (pattern, words) in hosts {
         let of_host = with_host(pattern, words, places, &resolve)?;
         plan.add_host(pattern.clone(), of_host);
     }
     let (results, complete) = match &plan.results {
-        None => (None, HashSet::new()),
+        None => (None, results::Complete::default()),
         Some(path) => results::Results::open(path).map(|(results, done)| (Some(results), done))?,
     };
     let mine = Mine { shard: plan.shard, complete };
     let mut source = Source::open(&plan.urls, plan.list.as_deref(), mine.clone())?;
     let view = render::view(plan.voice, plan.several());
     plan.warnings.iter().for_each(|text| view.warning(text));
-    within_runtime(Network::of(plan.may_decrypt()), async |mut stop| {
+    within_runtime(Network::of(plan.may_decrypt()), parent, async |mut stop| {
         let engine = Engine::new(plan.engine.clone())?;
         let (items, notes) = tokio::select! {
             loaded = plan.load(&engine) => loaded?,
@@ -251,9 +251,10 @@ fn play(
             _ => None,
         })?,
     };
+    let parent = plan.get.dies_with_parent.then(Parent::of_this_process);
     let view = render::view(plan.get.voice, plan.get.several());
     plan.get.warnings.iter().chain(notes).for_each(|text| view.warning(text));
-    within_runtime(Network::of(plan.get.may_decrypt()), async |stop| {
+    within_runtime(Network::of(plan.get.may_decrypt()), parent, async |stop| {
         let engine = Engine::new(plan.get.engine.clone())?;
         play::run(plan, engine, view, stop).await
     })
@@ -262,11 +263,13 @@ fn play(
 fn bench(args: BenchArgs) -> Result<u8, Failure> {
     signals::explain_bus_errors(signals::Mapped::Partial);
     let plan = bench::resolve(args)?;
-    within_runtime(Network::of(plan.may_decrypt()), async |stop| Ok(bench::run(plan, stop).await))
+    within_runtime(Network::of(plan.may_decrypt()), None, async |stop| {
+        Ok(bench::run(plan, stop).await)
+    })
 }
 
 fn demo(args: &DemoArgs) -> Result<u8, Failure> {
-    within_runtime(Network::Plain, async |stop| demo::run(args, stop).await)
+    within_runtime(Network::Plain, None, async |stop| demo::run(args, stop).await)
 }
 
 /// Runs work on a thread of its own that would otherwise hold up the network.
@@ -278,16 +281,20 @@ async fn blocking<T: Send + 'static>(
         .map_err(|error| Failure::internal(format!("a worker thread failed: {error}")))
 }
 
-/// Runs the work on a new runtime, with signals turned into its `Stop`. Whatever is left running
-/// afterwards cannot hold the process.
-fn within_runtime<F, T>(network: Network, work: impl FnOnce(Stop) -> F) -> Result<T, Failure>
+/// Runs the work on a new runtime, with signals and the end of the `parent` turned into its `Stop`.
+/// Whatever is left running afterwards cannot hold the process.
+fn within_runtime<F, T>(
+    network: Network,
+    parent: Option<Parent>,
+    work: impl FnOnce(Stop) -> F,
+) -> Result<T, Failure>
 where
     F: Future<Output = Result<T, Failure>>,
 {
     leave_room_for_descriptors()?;
     keep_the_heap();
     let unusable = |error| Failure::internal(format!("the runtime cannot start: {error}"));
-    let stop = signals::listen().map_err(unusable)?;
+    let stop = signals::listen(parent).map_err(unusable)?;
     let runtime = network.runtime().map_err(unusable)?;
     let ended = runtime.block_on(work(stop));
     runtime.shutdown_background();

@@ -61,6 +61,8 @@ pub(crate) struct GetPlan {
     pub(crate) skip_existing: bool,
     /// Whether to wait for another haul that downloads to the same name.
     pub(crate) waits_for_others: bool,
+    /// Whether to end when the process that started this one has ended.
+    pub(crate) dies_with_parent: bool,
     /// How long one download may take.
     pub(crate) max_time: Option<Duration>,
     /// The command to run on each complete file.
@@ -141,6 +143,11 @@ impl GetPlan {
         !self.film.as_is && self.output.options.existing != Existing::Replace
     }
 
+    /// Whether a file that is there counts as complete if it is the object, and is in the way if not.
+    pub(crate) fn verifies_existing(&self) -> bool {
+        self.output.options.existing == Existing::Verify
+    }
+
     /// Whether `--output` was given.
     pub(crate) fn names_one_file(&self) -> bool {
         self.output.options.output.is_some() || self.sink.is_some()
@@ -184,7 +191,7 @@ impl GetPlan {
         let own = item.offered_by.as_ref().is_none_or(|by| are_of_one_origin(by, url));
         let download = engine.download_with(url, self.output.options.clone());
         let download = self.request.apply(download, url, own);
-        let download = download.small_all_or_nothing(self.several());
+        let download = download.small_all_or_nothing(self.several()).trust_url(self.several());
         self.output.apply(download, item, self.sink.as_ref())
     }
 }
@@ -321,7 +328,12 @@ pub(crate) fn resolve(
         jobs,
         voice,
         skip_existing,
-        waits_for_others: args.output.locked == Some(LockedArg::Wait),
+        waits_for_others: match args.output.locked {
+            // Another run of the same list gets on, and this one with it.
+            None => many,
+            Some(how) => how == LockedArg::Wait,
+        },
+        dies_with_parent: args.transfer.die_with_parent,
         max_time: args.transfer.max_time.filter(|time| !time.is_zero()),
         exec: args.file.exec,
         dry_run: args.talk.dry_run || args.talk.head,

@@ -1,4 +1,5 @@
-//! SIGINT, SIGTERM and SIGHUP, or what the console of Windows has: an orderly stop, with a deadline.
+//! SIGINT, SIGTERM and SIGHUP, or what the console of Windows has, or the end of the process that
+//! started this one: an orderly stop, with a deadline.
 //!
 //! The signals are received on a thread and a runtime of their own, so that a download that hangs
 //! cannot keep the process from ending in time.
@@ -10,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use haul_engine::Parent;
 use tokio::sync::watch;
 
 pub(crate) use crate::os::Interrupt;
@@ -88,11 +90,12 @@ impl Stop {
     }
 }
 
-/// Starts listening. From now on, the signals do not end the process at once.
+/// Starts listening. From now on, the signals do not end the process at once. That the `parent` has
+/// ended counts as SIGTERM.
 ///
 /// # Errors
 /// When the thread, its runtime or a handler cannot be created.
-pub(crate) fn listen() -> io::Result<Stop> {
+pub(crate) fn listen(parent: Option<Parent>) -> io::Result<Stop> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let (tell, seen) = watch::channel(None);
     let stop = Stop { seen, leftovers: Arc::default() };
@@ -104,12 +107,26 @@ pub(crate) fn listen() -> io::Result<Stop> {
     };
     thread::Builder::new()
         .name("haul-signals".to_owned())
-        .spawn(move || runtime.block_on(supervise(signals, &tell, &told)))?;
+        .spawn(move || runtime.block_on(supervise(signals, parent, &tell, &told)))?;
     Ok(stop)
 }
 
-async fn supervise(mut signals: Signals, tell: &watch::Sender<Option<Interrupt>>, stop: &Stop) {
-    let first = signals.next().await;
+async fn supervise(
+    mut signals: Signals,
+    parent: Option<Parent>,
+    tell: &watch::Sender<Option<Interrupt>>,
+    stop: &Stop,
+) {
+    let orphaned = async {
+        match &parent {
+            Some(parent) => parent.ended().await,
+            None => std::future::pending().await,
+        }
+    };
+    let first = tokio::select! {
+        first = signals.next() => first,
+        () = orphaned => Interrupt::Terminate,
+    };
     tell.send_replace(Some(first));
     let patience = tokio::time::sleep(PATIENCE);
     tokio::pin!(patience);

@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use crate::exit::Failure;
 use crate::input::{Fault, Item, Items};
 use crate::render::escape;
+use crate::results::{Complete, Standing};
 use crate::share::Shard;
 use crate::units::plural;
 
@@ -50,8 +51,8 @@ pub(crate) enum Next {
 pub(crate) struct Mine {
     /// Only items of this shard.
     pub(crate) shard: Option<Shard>,
-    /// The keys of items that are complete and left out.
-    pub(crate) complete: HashSet<u64>,
+    /// The items that are complete and left out.
+    pub(crate) complete: Complete,
 }
 
 /// See the module's documentation.
@@ -304,19 +305,27 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
 
     fn next(&mut self) -> Option<Next> {
         for next in self.items.by_ref() {
-            let Next::Item(_, item) = &next else { return Some(next) };
+            let (number, mut item) = match next {
+                Next::Item(number, item) => (number, item),
+                other => return Some(other),
+            };
             // The key costs a hash, so it is computed only if needed.
             if self.mine.shard.is_none() && self.mine.complete.is_empty() {
-                return Some(next);
+                return Some(Next::Item(number, item));
             }
             let key = item.key();
             if self.mine.shard.is_some_and(|shard| !shard.has(key)) {
                 continue;
             }
-            if !self.mine.complete.contains(&key) {
-                return Some(next);
+            match self.mine.complete.standing(key, &item) {
+                Standing::Open => {}
+                Standing::Other(written) => item.own_file = Some(Box::new(written)),
+                Standing::Complete => {
+                    self.skipped += 1;
+                    continue;
+                }
             }
-            self.skipped += 1;
+            return Some(Next::Item(number, item));
         }
         match std::mem::take(&mut self.skipped) {
             0 => None,

@@ -179,6 +179,7 @@ impl Driver {
                 // A caller that learns of the end may start the next download to the same output.
                 self.shared.leave();
                 self.storing.release_name();
+                self.storing.release_claim();
                 return outcome;
             }
             let done = tokio::select! {

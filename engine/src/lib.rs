@@ -53,6 +53,7 @@ pub use api::blocking;
 pub use api::download::DownloadBuilder;
 pub use api::engine::{Engine, EngineBuilder};
 pub use api::handle::{Control, Download, Events, Monitor};
+pub use api::parent::Parent;
 pub use api::reader::{BlockingReader, Reader};
 pub use api::remote::RemoteReader;
 pub use api::stream::ByteStream;

@@ -57,6 +57,8 @@ bugs! {
     AnyDataFile = "any-data-file",
     /// Take files for ours because of their names.
     ForeignSideFiles = "foreign-side-files",
+    /// Fetch a small file without claiming it first.
+    NoClaims = "no-claims",
 }
 
 pub(crate) fn is_in_the_program(bug: Bug) -> bool {

@@ -47,6 +47,8 @@ pub(crate) struct OutputArgs {
     /// `verify` asks the server once. A file that is provably the object already counts as complete
     /// (exit 0), and any other is left as it is (exit 3). The proof is the size together with the
     /// version that haul recorded or the server's modification time, or the digest of --checksum.
+    /// In a list, a file that haul completed from the same URL, and that is unchanged, is also
+    /// complete if the server tells no version.
     /// `skip` counts any existing file as done without looking at it, `error` refuses any, and
     /// `overwrite` replaces it once the new file is complete.
     #[arg(
@@ -79,10 +81,11 @@ pub(crate) struct OutputArgs {
     /// continues under its own number.
     #[arg(long, hide_short_help = true)]
     pub(crate) auto_rename: bool,
-    /// If another haul downloads to the same name: error, wait [error]
+    /// If another haul downloads to the same name: error, wait [error; wait for a list]
     ///
     /// `wait` waits until that download has ended and then goes on as if started at that moment:
-    /// what the other one completed counts as complete, and what it left is continued.
+    /// what the other one completed counts as complete, and what it left is continued. Others of
+    /// a list are downloaded meanwhile. For a list or several URLs `wait` is the default.
     #[arg(long, hide_short_help = true, value_name = "HOW", hide_possible_values = true)]
     pub(crate) locked: Option<LockedArg>,
     /// Replace the file only if the server has another version

@@ -48,6 +48,12 @@ pub(crate) struct TransferArgs {
     /// The partial is kept, the exit code is 12, and the same command continues.
     #[arg(long, hide_short_help = true, value_name = "TIME", value_parser = units::parse_duration)]
     pub(crate) max_time: Option<Duration>,
+    /// Stop when the process that started haul has ended
+    ///
+    /// What was fetched is kept, as after SIGTERM, and so is the exit code (143). The process is
+    /// looked at five times a second.
+    #[arg(long, hide_short_help = true)]
+    pub(crate) die_with_parent: bool,
     /// Fetch only these bytes: 0-99, 100-, -100, or several with commas
     ///
     /// FIRST-LAST includes both ends, FIRST- goes to the end, and -COUNT is the last COUNT bytes.

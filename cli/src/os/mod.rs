@@ -17,6 +17,6 @@ pub(crate) use system::{
     is_open_to_others, is_program, is_socket, keep_from_ctrl_c, places, read_exact_at, set_name,
     signals, stderr_of_child, stdout, stdout_is_led_away, takes_bytes_in_order,
     terminal_shows_control_keys, terminal_size, terminal_stops_background,
-    terminal_understands_escapes, widen_pipe,
+    terminal_understands_escapes, while_alone, widen_pipe,
 };
 pub(crate) use terms::Interrupt;

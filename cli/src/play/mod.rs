@@ -122,7 +122,7 @@ pub(crate) async fn run(
             let serving = begin(Served::Object { monitor, reader });
             (drive(download, 1, &*view, &mut curfew, |_| true).await, serving)
         };
-        match queue.wait(outcome, 1, &*view, &mut curfew).await {
+        match queue.wait(outcome, 1, &*view, &mut curfew, || true).await {
             Some(outcome) => break (outcome, serving),
             // The port has to be free for the next attempt.
             None => serving.stop().await,

@@ -6,6 +6,7 @@ pub(crate) mod download;
 pub(crate) mod engine;
 pub mod guide;
 pub(crate) mod handle;
+pub(crate) mod parent;
 pub(crate) mod reader;
 pub(crate) mod remote;
 mod setters;

@@ -23,6 +23,7 @@ macro_rules! setters {
             foreign(foreign: $crate::Foreign) => foreign = foreign;
             existing(existing: $crate::Existing) => existing = existing;
             if_changed(on: bool) => if_changed = on;
+            trust_url(on: bool) => trust_url = on;
             in_place(on: bool) => in_place = on;
             range(selection: $crate::Selection) => range = Some(selection);
             checksum(checksum: $crate::Checksum) => checksum = Some(checksum);

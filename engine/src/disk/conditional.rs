@@ -7,12 +7,16 @@
 //! differ later, somebody changed the file, and it is no version of the object at all. Without the
 //! attribute nothing shows that the file is whole, so a server's word that nothing is newer than it
 //! is not enough.
+//!
+//! Where the server tells no version that could be recorded, the attribute may say where the file is
+//! [from](Source): a caller that repeats a list of downloads takes that for enough.
 
 use std::fs::File;
 use std::io;
 use std::path::Path;
 
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use url::Url;
 
 use crate::model::resource::Resource;
 use crate::model::validator::{EntityTag, Validator};
@@ -29,8 +33,47 @@ pub(crate) struct Version {
     /// In seconds since 1970.
     modified_unix: u64,
     etag: Option<EntityTag>,
+    from: Option<Source>,
     /// Whether the file is unchanged since it was complete.
     is_noted: bool,
+}
+
+/// The URL that a file was completed from and what its server told of the version, as a salted hash:
+/// whoever may read the file need not learn the URL.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Source {
+    salt: u32,
+    hash: u64,
+}
+
+impl Source {
+    /// How the record of one begins, unlike any tag.
+    const BEGINS: &str = "from:";
+
+    fn new(salt: u32, url: &Url, validator: &Validator) -> Self {
+        let key = blake3::derive_key("haul version: where a file is from, 1", &salt.to_le_bytes());
+        let mut hasher = blake3::Hasher::new_keyed(&key);
+        hasher.update(url[..url::Position::AfterQuery].as_bytes());
+        // A URL has no line ends.
+        let etag = validator.etag.as_ref().map(ToString::to_string).unwrap_or_default();
+        hasher.update(b"\n").update(etag.as_bytes());
+        if let Some(date) = validator.steady_date() {
+            hasher.update(b"\n").update(&date.unix_seconds.to_le_bytes());
+        }
+        let hash = hasher.finalize();
+        let hash = hash.as_bytes()[..8].iter().fold(0, |hash, byte| hash << 8 | u64::from(*byte));
+        Self { salt, hash }
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (salt, hash) = text.strip_prefix(Self::BEGINS)?.split_once(':')?;
+        let (salt, hash) = (u32::from_str_radix(salt, 16), u64::from_str_radix(hash, 16));
+        Some(Self { salt: salt.ok()?, hash: hash.ok()? })
+    }
+
+    fn is(self, url: &Url, validator: &Validator) -> bool {
+        self == Self::new(self.salt, url, validator)
+    }
 }
 
 impl Version {
@@ -39,20 +82,27 @@ impl Version {
     pub(crate) fn of(path: &Path) -> Option<Self> {
         let found = Facts::behind(path).ok().filter(Facts::is_file)?;
         let modified_unix = u64::try_from(found.modified().0).ok()?;
-        // Size, seconds and nanoseconds of the file's time, entity tag or nothing.
+        // Size, seconds and nanoseconds of the file's time; then an entity tag, or where the file
+        // is from, or nothing.
         let mut value = [0; LONGEST_BYTES + 64];
-        let (etag, is_noted) = match os::attribute::read_version(path, &mut value) {
+        let (etag, from, is_noted) = match os::attribute::read_version(path, &mut value) {
             Ok(len) => {
                 let text = std::str::from_utf8(&value[..len]).ok()?;
-                let (stamp, tag) = text.rsplit_once(' ')?;
+                let (stamp, rest) = text.rsplit_once(' ')?;
                 if stamp != stamp_of(&found) {
                     return None;
                 }
-                (if tag.is_empty() { None } else { Some(EntityTag::parse(tag)?) }, true)
+                match rest {
+                    "" => (None, None, true),
+                    from if from.starts_with(Source::BEGINS) => {
+                        (None, Some(Source::parse(from)?), true)
+                    }
+                    tag => (Some(EntityTag::parse(tag)?), None, true),
+                }
             }
-            Err(_) => (None, false),
+            Err(_) => (None, None, false),
         };
-        Some(Self { len_bytes: found.len_bytes(), modified_unix, etag, is_noted })
+        Some(Self { len_bytes: found.len_bytes(), modified_unix, etag, from, is_noted })
     }
 
     /// The version by time and size alone, whatever was recorded with the file.
@@ -62,6 +112,7 @@ impl Version {
             len_bytes: found.len_bytes(),
             modified_unix: u64::try_from(found.modified().0).ok()?,
             etag: None,
+            from: None,
             is_noted: false,
         })
     }
@@ -111,6 +162,13 @@ impl Version {
         }
     }
 
+    /// Whether the file was completed from this URL, and is unchanged since, when the server told of
+    /// the object what it tells now, which may be nothing.
+    pub(crate) fn is_from(&self, url: &Url, resource: &Resource) -> bool {
+        resource.total == Some(self.len_bytes)
+            && self.from.is_some_and(|from| from.is(url, &resource.validator))
+    }
+
     /// Whether a server that has this version says so by itself when it is asked for another one: a
     /// strong tag was recorded when the file was complete.
     pub(crate) fn has_strong_tag(&self) -> bool {
@@ -153,11 +211,18 @@ impl Version {
     }
 }
 
-/// What is recorded with a published file: which version it is.
+/// What is recorded with a published file: which version it is, or where it is from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Note {
     /// Empty where the version has no tag, or none that can be recorded.
     tag: String,
+}
+
+/// What would show that a file with this validator is the object, if nothing were recorded but its
+/// entity tag.
+pub(crate) fn is_shown(validator: &Validator, has_its_time: bool) -> bool {
+    let strong = validator.etag.as_ref().is_some_and(|etag| !etag.weak && !etag.is_malformed());
+    strong || has_its_time && validator.steady_date().is_some()
 }
 
 impl Note {
@@ -168,6 +233,12 @@ impl Note {
             && !tag.contains(' ')
             && !etag.is_some_and(EntityTag::is_malformed);
         Self { tag: if keeps { tag } else { String::new() } }
+    }
+
+    /// The record of a file that was completed from `url`, where the server told this.
+    pub(crate) fn of_source(salt: u32, url: &Url, validator: &Validator) -> Self {
+        let Source { salt, hash } = Source::new(salt, url, validator);
+        Self { tag: format!("{}{salt:08x}:{hash:016x}", Source::BEGINS) }
     }
 
     /// Whether it adds nothing to the file's size and time.
@@ -234,6 +305,31 @@ mod tests {
         assert!(!version.is(&resource(11, None, Some(784_111_777))));
         assert!(!version.is(&resource(10, Some("\"a\""), None)));
         assert_eq!(Version::of(&path.with_extension("none")), None);
+    }
+
+    #[test]
+    fn where_a_file_is_from_counts_until_anything_differs() {
+        let (_dir, path) = file(784_111_777);
+        let url = |text: &str| Url::parse(text).unwrap();
+        let (here, there) = (url("http://h/a?k=1#x"), url("http://h/a?k=2"));
+        let (bare, tagged) = (resource(10, None, None), resource(10, Some("W/\"v1\""), None));
+        for served in [&bare, &tagged] {
+            let note = Note::of_source(7, &here, &served.validator);
+            if note.write(&File::open(&path).unwrap()).is_err() {
+                return;
+            }
+            let version = Version::of(&path).unwrap();
+            assert!(version.is_from(&url("http://h/a?k=1"), served));
+            assert!(!version.is_provably(served) && !version.has_strong_tag());
+            let other = if served == &bare { &tagged } else { &bare };
+            assert!(!version.is_from(&there, served) && !version.is_from(&here, other));
+            let longer = Resource { total: Some(11), ..served.clone() };
+            assert!(!version.is_from(&here, &longer));
+            let dated = resource(10, None, Some(784_111_778));
+            assert!(!version.is_from(&here, &dated), "another version");
+        }
+        fs::write(&path, "9876543210").unwrap();
+        assert_eq!(Version::of(&path), None, "it is somebody else's work");
     }
 
     #[test]

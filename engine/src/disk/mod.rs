@@ -2,6 +2,7 @@
 
 mod behind;
 pub(crate) mod checkpoint_file;
+pub(crate) mod claims;
 pub(crate) mod conditional;
 pub(crate) mod crew;
 pub(crate) mod directory_sync;
@@ -22,6 +23,7 @@ pub(crate) mod readable;
 mod regular;
 pub(crate) mod rehash;
 pub(crate) mod resume;
+mod same;
 pub(crate) mod storage;
 pub(crate) mod unnamed;
 pub(crate) mod verify;

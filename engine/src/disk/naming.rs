@@ -16,6 +16,8 @@ pub(crate) enum Named {
     AtOnce,
     /// After a look showed that the name was free: the file system has no better way.
     AfterLook,
+    /// Not at all: somebody else's file with the same bytes has it already.
+    ToAnother,
 }
 
 /// Renames a file to a name that must not exist.

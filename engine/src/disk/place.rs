@@ -130,7 +130,9 @@ impl Place {
         match self {
             Self::Partial(partial) => publish(partial, len_bytes, options, directories)
                 .map(|(output, named)| (Some(output), named)),
-            Self::Unnamed(unnamed) => unnamed.name(options).map(Some).map(at_once),
+            Self::Unnamed(unnamed) => {
+                unnamed.name(options).map(|(output, how)| (Some(output), how))
+            }
             Self::Own(storage) => remove_in(&**storage)
                 .map(|()| at_once(None))
                 .map_err(|error| Error::io("cannot remove the checkpoint of", self.data(), error)),

@@ -16,6 +16,7 @@ use super::naming::{Named, rename_new};
 use super::numbered::names;
 use super::partial::{Partial, Paths, output_exists, replaced};
 use super::resume::foreign;
+use super::same::is_same;
 use crate::fault_point::{self, Call};
 use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
@@ -47,7 +48,8 @@ pub(crate) struct PublishOptions {
 /// alone on file systems that do not have them.
 ///
 /// # Errors
-/// [`ErrorKind::OutputExists`] when the output exists and must not be replaced;
+/// [`ErrorKind::OutputExists`] when the output exists and must not be replaced (a file with the same
+/// bytes will do where files that are there are compared);
 /// [`ErrorKind::LocalFile`] when the partial was deleted, replaced or truncated, or an operation
 /// failed; [`ErrorKind::DiskFull`] when the sync found no space. Partial and checkpoint are kept.
 /// Only when the sync of the directory fails does the output exist, complete, and the checkpoint
@@ -97,7 +99,22 @@ pub(crate) fn publish(
             return Ok((paths.output.clone(), Named::AtOnce));
         }
         foreign::clear_away(partial, options.replaces_empty)?;
-        rename(&paths.partial, &paths.output, options.existing)
+        match rename(&paths.partial, &paths.output, options.existing) {
+            Err(error)
+                if error.kind() == ErrorKind::OutputExists
+                    && options.existing == Existing::Verify =>
+            {
+                // Another process may have published the same bytes meanwhile.
+                let ours =
+                    |at: usize, part: &mut [u8]| os::file::read_exact_at(file, part, at as u64);
+                if !is_same(&paths.output, len_bytes, options.sync, ours)? {
+                    return Err(error);
+                }
+                os::name::remove(&paths.partial).map_err(failed("cannot remove"))?;
+                Ok((paths.output.clone(), Named::ToAnother))
+            }
+            other => other,
+        }
     })();
     let (output, named) = match named {
         Ok(named) => named,

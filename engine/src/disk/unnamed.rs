@@ -2,9 +2,9 @@
 //! first name is its final one.
 //!
 //! Nobody else can open such a file, and it is gone when its process is. So it needs no lock and no
-//! checkpoint, and a kill leaves nothing behind. Two downloads to one output both fetch; the first
-//! to end gets the name. All disk work is done in one go at the end, since with thousands of files
-//! each thread switch counts.
+//! checkpoint, and a kill leaves nothing behind. That two downloads do not both fetch one output is
+//! up to [`super::claims`]; if they do, the first to end gets the name. All disk work is done in one
+//! go at the end, since with thousands of files each thread switch counts.
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -14,12 +14,14 @@ use std::sync::Arc;
 
 use super::checkpoint_file::directory_of;
 use super::directory_sync::DirectorySyncs;
-use super::naming::name;
+use super::naming::{Named, name};
 use super::partial::{Paths, output_exists};
 use super::publish::{PublishOptions, set_version};
+use super::same::is_same;
 use super::storage::memory::{Buffers, MemoryStorage};
 use crate::fault_point::{self, Call};
 use crate::lock::Lock;
+use crate::model::config::Existing;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::size::differing;
 use crate::os;
@@ -133,7 +135,9 @@ impl Unnamed {
     }
 
     /// Syncs what [`Self::write`] wrote, if asked to, and gives it its name, which must not exist.
-    pub(super) fn name(&self, options: &PublishOptions) -> Result<PathBuf, Error> {
+    /// A file that has the name and the same bytes will do as well, where files that are there are
+    /// compared.
+    pub(super) fn name(&self, options: &PublishOptions) -> Result<(PathBuf, Named), Error> {
         let Some(file) = &self.file else {
             return Err(Error::new(ErrorKind::Internal, "a file is named before it is written"));
         };
@@ -143,11 +147,31 @@ impl Unnamed {
             synced.map_err(|error| Error::io(what, &self.output, error))?;
         }
         let named = fault_point::pass(Call::Publish).and_then(|()| name(file, &self.output));
-        named.map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => output_exists(&self.output, "nothing was written"),
-            _ => Error::io("cannot create", &self.output, error),
-        })?;
-        Ok(self.output.clone())
+        let how = match named {
+            Ok(()) => Named::AtOnce,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !self.is_there(options)? {
+                    return Err(output_exists(&self.output, "nothing was written"));
+                }
+                Named::ToAnother
+            }
+            Err(error) => return Err(Error::io("cannot create", &self.output, error)),
+        };
+        Ok((self.output.clone(), how))
+    }
+
+    /// Whether another process has published the same bytes meanwhile.
+    fn is_there(&self, options: &PublishOptions) -> Result<bool, Error> {
+        if options.existing != Existing::Verify {
+            return Ok(false);
+        }
+        self.bytes.with(|bytes| {
+            let ours = |at: usize, part: &mut [u8]| {
+                part.copy_from_slice(&bytes[at..at + part.len()]);
+                Ok(())
+            };
+            is_same(&self.output, bytes.len() as u64, options.sync, ours)
+        })
     }
 
     /// Makes the name durable, if asked to, with all others in its directory by now, unless the
@@ -186,7 +210,6 @@ fn create_for(output: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use crate::disk::storage::Storage as _;
-    use crate::model::config::Existing;
     use crate::model::range::ByteRange;
 
     const OPTIONS: PublishOptions = PublishOptions {
@@ -204,7 +227,7 @@ mod tests {
 
     fn publish(unnamed: &mut Unnamed, len_bytes: u64) -> Result<PathBuf, Error> {
         unnamed.write(len_bytes, &OPTIONS)?;
-        let output = unnamed.name(&OPTIONS)?;
+        let (output, _) = unnamed.name(&OPTIONS)?;
         unnamed.sync_directory(&OPTIONS, &DirectorySyncs::default(), &mut HashSet::new())?;
         Ok(output)
     }
@@ -244,6 +267,26 @@ mod tests {
             fs::write(dir.path().join(name), "").unwrap();
             assert!(create(&dir.path().join("x")).is_none());
             fs::remove_file(dir.path().join(name)).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_same_bytes_under_the_name_are_as_good() {
+        if !os::name::can_name_unnamed() {
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let output = dir.path().join("film");
+        let verify = PublishOptions { existing: Existing::Verify, ..OPTIONS };
+        for (there, how) in [("data", Some(Named::ToAnother)), ("date", None), ("dat", None)] {
+            let mut unnamed = create(&output).unwrap();
+            unnamed.bytes().fill(&["data".into()]);
+            unnamed.write(4, &verify).unwrap();
+            fs::write(&output, there).unwrap();
+            assert_eq!(unnamed.name(&verify).ok().map(|(_, how)| how), how, "{there}");
+            assert_eq!(unnamed.name(&OPTIONS).unwrap_err().kind(), ErrorKind::OutputExists);
+            assert_eq!(fs::read(&output).unwrap(), there.as_bytes());
+            fs::remove_file(&output).unwrap();
         }
     }
 

@@ -6,8 +6,10 @@
 
 use super::Driver;
 use super::opening::wants_the_same;
+use crate::disk::claims::Claimed;
 use crate::disk::resume::earlier::{opening_range, restored_bytes};
 use crate::disk::resume::{self, Found, Names, Question, ShownBy};
+use crate::fault_point;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::error::{Error, Kept};
 use crate::model::range::ByteRange;
@@ -17,6 +19,8 @@ impl Driver {
     /// Asks what an earlier run left, so that the first request already asks for something
     /// that is missing.
     pub(super) async fn look_for_earlier(&mut self) -> Result<(), Error> {
+        // First, so that whatever another process has completed by then is seen below.
+        self.claim()?;
         if self.worth_dialing_ahead(&self.options.url) > 0 {
             // A server that bears few connections is not to be shown more.
             self.remember_connections().await;
@@ -32,6 +36,23 @@ impl Driver {
             Found::Foreign | Found::Finished => self.planner.probe(),
         }
         Ok(())
+    }
+
+    /// Claims an object that may be small, and so have no partial that others see.
+    fn claim(&mut self) -> Result<(), Error> {
+        let options = &self.options;
+        let is_wanted = options.small_bytes > 0
+            && options.existing.keeps_old()
+            && !(options.plan_only || options.keeps_nothing() || options.in_place);
+        if !is_wanted || fault_point::has_bug!(NoClaims) {
+            return Ok(());
+        }
+        let output = options.output.as_ref().map(|output| options.directory.join(output));
+        let claimed = match &output {
+            Some(output) => Claimed::Output(output),
+            None => Claimed::Object(&options.directory, &options.url),
+        };
+        self.storing.claim(&self.engine.claims, claimed)
     }
 
     fn question(&self) -> Option<Question> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 
+use crate::disk::claims::Claims;
 use crate::disk::crew::Crew;
 use crate::disk::directory_sync::DirectorySyncs;
 use crate::disk::holds::Holds;
@@ -30,6 +31,7 @@ pub(crate) struct EngineInner {
     pub(crate) unnamed: Arc<Directories>,
     pub(crate) endings: Arc<Endings>,
     pub(crate) holds: Arc<Holds>,
+    pub(crate) claims: Claims,
     pub(crate) limiter: Arc<Limiter>,
     /// The limits of hosts, in the order in which they count.
     host_limiters: Vec<(String, Arc<Limiter>)>,
@@ -58,6 +60,7 @@ impl EngineInner {
             unnamed: Arc::default(),
             endings: Arc::default(),
             holds: Arc::default(),
+            claims: Claims::default(),
             limiter: Arc::new(Limiter::new(config.limit_rate_bytes_per_second)),
             host_limiters: config
                 .host_rates

@@ -110,6 +110,7 @@ impl Driver {
             }
             self.shared.contents.complete(finished.bytes);
             Outcome::Completed(Box::new(Summary {
+                unchanged: finished.named == Named::ToAnother,
                 bytes: finished.bytes,
                 resumed_bytes: self.meter.resumed_bytes(),
                 mapped_bytes: finished.mapped_bytes,

@@ -17,7 +17,7 @@ use url::Url;
 
 pub(super) use self::selecting::wants_the_same;
 use super::options::Options;
-use crate::disk::conditional::{Note, Version};
+use crate::disk::conditional::{Note, Version, is_shown};
 use crate::model::config::{Existing, Resume};
 use crate::model::error::Kept;
 use crate::model::resource::Resource;
@@ -218,7 +218,14 @@ impl Opening {
         let note = whole.then(|| Note::of(etag));
         match options.existing {
             _ if options.if_changed => note,
-            Existing::Verify => note.filter(|note| !note.is_empty()),
+            Existing::Verify => {
+                let validator = self.expected.as_ref().map(|it| &it.validator)?;
+                let source = || Note::of_source(options.seed as u32, &options.url, validator);
+                match options.trust_url && !is_shown(validator, options.remote_time) {
+                    true => whole.then(source),
+                    false => note.filter(|note| !note.is_empty()),
+                }
+            }
             _ => None,
         }
     }

@@ -3,12 +3,14 @@
 //! While the output is open there is a [`Store`], whose reports come through an inbox. When the
 //! download begins again, the reports of the old store are forgotten and its place, with the
 //! lock, is kept for the next one. The output's name is held among the downloads of the engine
-//! from before the output is opened until the download has ended.
+//! from before the output is opened until the download has ended; what other processes could not
+//! see yet is claimed for as long.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use crate::disk::claims::{Claim, Claimed, Claims};
 use crate::disk::crew::Crew;
 use crate::disk::holds::{Hold, Holds};
 use crate::disk::keeper::Published;
@@ -16,6 +18,7 @@ use crate::disk::keeper::{KeeperEvent, KeeperHandle, KeeperOptions};
 use crate::disk::place::Place;
 use crate::disk::prove::Expected;
 use crate::disk::publish::PublishOptions;
+use crate::disk::resume::refusing::claimed_elsewhere;
 use crate::disk::resume::taking::remove_earlier;
 use crate::disk::storage::Storage;
 use crate::disk::writer::Sink;
@@ -31,6 +34,7 @@ pub(super) struct Storing {
     kept: Option<Place>,
     output: Option<PathBuf>,
     hold: Option<Arc<Hold>>,
+    claim: Option<Claim>,
 }
 
 impl Storing {
@@ -153,6 +157,17 @@ impl Storing {
         self.kept.take()
     }
 
+    /// Claims what is to be fetched, so that no other process fetches it at the same time.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Locked`](crate::ErrorKind::Locked) where another one does.
+    pub(super) fn claim(&mut self, claims: &Claims, claimed: Claimed<'_>) -> Result<(), Error> {
+        if self.claim.is_none() {
+            self.claim = claims.take(claimed).map_err(|_| claimed_elsewhere(claimed))?;
+        }
+        Ok(())
+    }
+
     /// Ensures that no other download of the engine writes the same output. One that is `leaving`
     /// is waited for, since what it leaves is continued.
     pub(super) async fn take_name(
@@ -172,9 +187,14 @@ impl Storing {
         self.hold.clone()
     }
 
-    /// Lets other downloads take the output's name.
+    /// Lets other downloads of the engine take the output's name.
     pub(super) fn release_name(&mut self) {
         self.hold = None;
+    }
+
+    /// Lets all others fetch what was claimed.
+    pub(super) fn release_claim(&mut self) {
+        self.claim = None;
     }
 }
 

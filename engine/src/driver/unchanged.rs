@@ -7,6 +7,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use url::Url;
+
 use super::{Driver, Outcome};
 use crate::disk::conditional::Version;
 use crate::disk::partials;
@@ -81,7 +83,8 @@ impl Driver {
     async fn compared(&self, output: &Path, of: &Resource) -> Result<Shown, Error> {
         let (checksum, told) = (self.options.checksum.clone(), self.proofs.claimed());
         let (file, of) = (output.to_owned(), of.clone());
-        let compare = move || compare(&file, &of, checksum.as_ref(), &told);
+        let url = self.options.trust_url.then(|| self.options.url.clone());
+        let compare = move || compare(&file, &of, checksum.as_ref(), &told, url.as_ref());
         self.blocking(compare).await?
     }
 
@@ -125,7 +128,7 @@ impl Driver {
 }
 
 /// Compares the file with the object, by the digest that was given or else `told` by the server, if
-/// there is one. Blocking.
+/// there is one; that it is from `url` is enough if nothing more can be known. Blocking.
 ///
 /// # Errors
 /// [`ErrorKind::OutputExists`] where nothing shows that it is the object.
@@ -134,6 +137,7 @@ fn compare(
     resource: &Resource,
     checksum: Option<&Checksum>,
     told: &[FieldDigest],
+    url: Option<&Url>,
 ) -> Result<Shown, Error> {
     let refused = |why: &str| {
         let message = format!("{} exists {why}; it was left as it is", file.display());
@@ -150,7 +154,8 @@ fn compare(
         return Err(refused(&why).with_hint(hint));
     }
     if checksum.is_none()
-        && let Some(version) = Version::of(file).filter(|version| version.is_provably(resource))
+        && let Some(version) = Version::of(file)
+        && (version.is_provably(resource) || url.is_some_and(|url| version.is_from(url, resource)))
     {
         return Ok(Shown { version, report: None });
     }

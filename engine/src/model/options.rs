@@ -87,6 +87,13 @@ pub struct DownloadOptions {
     /// [`crate::DownloadBuilder::stream`] and [`crate::DownloadBuilder::bytes`]. A
     /// [`crate::DownloadBuilder::plan`] asks without conditions.
     pub if_changed: bool,
+    /// Whether [`Existing::Verify`] takes a file for the object that an earlier download with this
+    /// option completed from the same URL, where the server tells no version that could show it: no
+    /// strong entity tag, and no date that the file has. The file must be as it was completed, and
+    /// what the server tells of the object, with its size, must be the same. This serves callers
+    /// that repeat a list of downloads after some of them have ended. The record is in the
+    /// extended attribute `user.haul.version`, without the URL itself. Default false.
+    pub trust_url: bool,
     /// Whether the data has the final name from the start, for programs that rename it
     /// themselves. Then only the checkpoint beside it tells an incomplete file from a
     /// complete one, and [`Existing::Replace`] removes the old file at once. Excludes
@@ -149,8 +156,10 @@ pub struct DownloadOptions {
     pub allow_downgrade: bool,
     /// Whether an object of at most 256 KiB is fetched whole or not at all: its data has no
     /// name before it is complete, and there is no partial, no lock and no checkpoint. This
-    /// is faster for thousands of them. A kill leaves nothing behind, and of two downloads
-    /// to one output the later one finds that it exists. Default false.
+    /// is faster for thousands of them, and a kill leaves nothing behind. Where the system
+    /// allows it (Linux), such a download claims its output before its first request: a
+    /// second one, in whatever process of this machine, is [`ErrorKind::Locked`] until the
+    /// first has ended. Elsewhere the later one finds that the output exists. Default false.
     pub small_all_or_nothing: bool,
     /// The segment size in bytes: a power of two, at least 1 MiB. It is raised where the
     /// object would have more than 16,384 segments. Default: by the object's size.
@@ -186,6 +195,7 @@ impl Default for DownloadOptions {
             foreign: Foreign::default(),
             existing: Existing::default(),
             if_changed: false,
+            trust_url: false,
             in_place: false,
             range: None,
             checksum: None,
@@ -294,7 +304,7 @@ impl fmt::Debug for DownloadOptions {
         }
         rest! {
             output directory connections host_credentials resume foreign existing if_changed
-            in_place range checksum pieces expected_size_bytes max_size_bytes retry stall_timeout
+            trust_url in_place range checksum pieces expected_size_bytes max_size_bytes retry stall_timeout
             storage allocation sync digest remote_time max_redirects allow_downgrade
             small_all_or_nothing segment_size_bytes window_bytes min_split_bytes
             limit_rate_bytes_per_second priority

@@ -126,6 +126,11 @@ pub enum Comparison {
 }
 
 impl Validator {
+    /// The date, unless it may be that of the response.
+    pub(crate) fn steady_date(&self) -> Option<&LastModified> {
+        self.last_modified.as_ref().filter(|date| !date.may_be_now())
+    }
+
     /// The validator in a response's header fields. A value that is not UTF-8, or
     /// was sent twice with different values, counts as not sent, and so does a
     /// malformed date.

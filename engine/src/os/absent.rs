@@ -38,3 +38,23 @@ pub(crate) fn writer_of(_: &File) -> Option<u32> {
 pub(crate) fn holder(_: &File) -> Option<u32> {
     None
 }
+
+/// A directory in which names are claimed before they are there. Files get their names and their
+/// locks at once here, so nobody needs that.
+///
+/// # Errors
+/// Always.
+pub(crate) fn open_for_claims(_: &Path) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`open_for_claims`].
+///
+/// # Errors
+/// Always.
+pub(crate) fn claim(_: &File, _: u64) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// See [`open_for_claims`].
+pub(crate) fn release(_: &File, _: u64) {}

@@ -32,4 +32,4 @@ pub(crate) use system::process;
 pub(crate) use system::proxy;
 #[cfg(test)]
 pub(crate) use system::testing;
-pub(crate) use system::{attribute, clock, error, file, lock, name, space};
+pub(crate) use system::{attribute, clock, error, file, lock, name, parent, space};

@@ -288,11 +288,46 @@ fn a_rerun_fetches_what_is_not_complete_and_still_there() {
     fs::write(sandbox.path("r"), results).unwrap();
     assert_eq!(again(8).0, 1 + 2);
     assert_eq!(here(&sandbox, "out"), (0..8).collect());
-    // What was cut short is a line of its own; all others are whole.
-    let text = fs::read_to_string(sandbox.path("r")).unwrap();
-    let bad = text.lines().filter(|line| serde_json::from_str::<Value>(line).is_err()).count();
-    assert_eq!((bad, text.lines().count()), (1, 9 + 1 + 2 + 1));
+    // What was cut short is gone; all others are whole.
+    assert_eq!(records(&sandbox.path("r")).len(), 9 + 1 + 2);
     assert_eq!(again(8).0, 2);
+}
+
+/// A record speaks of the file as haul left it, and of the object that the list asked for then.
+#[test]
+fn a_file_that_was_changed_is_in_the_way_and_one_that_haul_wrote_is_not() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let line = |checksum: &str| {
+        let url = origin.url("/f1");
+        let item = serde_json::json!({"id": "one", "url": url, "out": "f", "digest": checksum});
+        format!("{item}\n")
+    };
+    let again = |checksum: &str, code| {
+        sandbox.write("list", line(checksum));
+        let before = origin.requests().len();
+        run(command(&sandbox, &sandbox.path("list")).args(["--results", "r"]), code);
+        (origin.requests().len() - before) as u64
+    };
+    let right = format!("blake3={}", object(1).blake3_hex());
+    // Another file that haul wrote for an earlier version of the list.
+    let other = Origin::serving(&Object::new(9, 20_000));
+    let earlier = serde_json::json!({"id": "one", "url": other.url("/x"), "out": "f"});
+    sandbox.write("list", format!("{earlier}\n"));
+    run(command(&sandbox, &sandbox.path("list")).args(["--results", "r"]), 0);
+    assert!(again(&right, 0) > 0, "the list asks for another one by now");
+    assert_eq!(object(1).compare_file(&sandbox.path("out/f")), Ok(()));
+    assert_eq!(again(&right, 0), 0, "it is complete");
+    // One of the same size that somebody else wrote.
+    let mine = vec![0; object(1).size_bytes() as usize];
+    sandbox.write("out/f", &mine);
+    again(&right, 3);
+    assert_eq!(fs::read(sandbox.path("out/f")).unwrap(), mine);
+    let last = records(&sandbox.path("r")).pop().unwrap();
+    assert_eq!((&last["status"], &last["error"]), (&"failed".into(), &"output-exists".into()));
+    // What is not looked at is told so.
+    let skipping = command(&sandbox, &sandbox.path("list")).args(["--results", "r"]);
+    run(skipping.arg("--skip-existing"), 0);
+    assert_eq!(records(&sandbox.path("r")).pop().unwrap()["status"], "skipped");
 }
 
 #[test]

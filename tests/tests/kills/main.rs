@@ -3,4 +3,5 @@
 mod crashes;
 mod power_cuts;
 mod rivals;
+mod side_by_side;
 mod signals;

@@ -1,7 +1,7 @@
 //! Linux, macOS and their kin.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, FileType, Metadata};
+use std::fs::{DirBuilder, File, FileType, Metadata, TryLockError};
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::ffi::OsStringExt as _;
@@ -56,6 +56,24 @@ pub(crate) fn takes_bytes_in_order(_: &Path, kind: Option<FileType>) -> bool {
 
 pub(crate) fn is_socket(kind: FileType) -> bool {
     kind.is_socket()
+}
+
+/// Does some work on a file unless another process has it in use; from then on it is in use by this
+/// one. Where the file system has no locks, the work is not done.
+///
+/// # Errors
+/// When the work failed.
+pub(crate) fn while_alone(file: &File, work: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+    const LOOKS: u32 = 50;
+    let done = file.try_lock().map_or(Ok(()), |()| work());
+    // Another one that is at such work is soon done.
+    for _ in 0..LOOKS {
+        match file.try_lock_shared() {
+            Err(TryLockError::WouldBlock) => std::thread::sleep(Duration::from_millis(1)),
+            _ => break,
+        }
+    }
+    done
 }
 
 /// Stdout without the buffer of std's handle, which looks for line ends.

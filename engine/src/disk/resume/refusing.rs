@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::disk::checkpoint_file;
+use crate::disk::claims::Claimed;
 use crate::disk::numbered::names;
 use crate::disk::partial::{Paths, output_exists};
 use crate::disk::regular::{is_placeholder, is_present, open_regular};
@@ -11,6 +12,7 @@ use crate::fault_point;
 use crate::model::checkpoint::Checkpoint;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::hint::{Hint, Way};
+use crate::model::redact::redact;
 use crate::os;
 use crate::os::file::{Access, Facts};
 
@@ -108,6 +110,21 @@ pub(super) fn locked(paths: &Paths, file: Option<&File>) -> Error {
         Some(Checkpoint::decode(&bytes?).ok()?.pid)
     };
     locked_by(paths, file.and_then(os::lock::holder).or_else(of_checkpoint))
+}
+
+/// The error for what another process has claimed.
+pub(crate) fn claimed_elsewhere(claimed: Claimed<'_>) -> Error {
+    let shown = match claimed {
+        Claimed::Output(output) => output.display().to_string(),
+        Claimed::Object(directory, url) => {
+            format!("{} in {}", redact(url), directory.display())
+        }
+    };
+    Error::new(
+        ErrorKind::Locked,
+        format!("another haul is downloading {shown}; nothing was changed"),
+    )
+    .with_hint(ANOTHER_HAUL_HINT)
 }
 
 fn locked_by(paths: &Paths, process: Option<u32>) -> Error {

@@ -8,7 +8,7 @@ use rustix::io::Errno;
 
 use super::error::{is_any, is_unsupported};
 use super::kernel;
-pub(crate) use super::kernel::holder;
+pub(crate) use super::kernel::{claim, holder, open_for_claims, release};
 
 /// Whether the data is locked as well as its checkpoint: a checkpoint that is replaced always has a
 /// lock here.

@@ -16,6 +16,7 @@ pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod lock;
 pub(crate) mod name;
+pub(crate) mod parent;
 #[cfg(feature = "fault-points")]
 pub(crate) mod process;
 #[cfg(feature = "proxy")]

@@ -8,7 +8,7 @@ use windows_sys::Win32::Foundation::{ERROR_IO_PENDING, ERROR_LOCK_VIOLATION};
 
 use super::calls;
 use super::error::{is_any, is_unsupported};
-pub(crate) use crate::os::absent::holder;
+pub(crate) use crate::os::absent::{claim, holder, open_for_claims, release};
 
 /// Whether the data is locked as well as its checkpoint: where an open file cannot be replaced, the
 /// old checkpoint is closed, and so unlocked, just before the new one takes its name.

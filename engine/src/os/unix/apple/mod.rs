@@ -21,7 +21,8 @@ pub(crate) use self::space::{FileSystem, reserve};
 
 use super::clock::read;
 pub(crate) use crate::os::absent::{
-    begin_write_back, can_name_unnamed, create_unnamed, holder, name_unnamed, writer_of,
+    begin_write_back, can_name_unnamed, claim, create_unnamed, holder, name_unnamed,
+    open_for_claims, release, writer_of,
 };
 
 /// How long the machine has slept since this was asked first. One clock goes on while it sleeps, and

@@ -1,5 +1,6 @@
 //! Linux, where it differs from macOS.
 
+mod claims;
 mod files;
 mod locks;
 mod routes;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use rustix::time::ClockId;
 
+pub(crate) use self::claims::{claim, open_for_claims, release};
 pub(crate) use self::files::{
     begin_write_back, can_name_unnamed, create_unnamed, name_unnamed, umask, writer_of,
 };
