@@ -61,9 +61,8 @@ pub(crate) fn of_read(py: Python<'_>, error: &io::Error) -> PyErr {
 
 fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CLASS.get_or_try_init(py, || {
-        py.import("haul._types")?.getattr("Error").map(Bound::unbind)
-    })?;
+    let class = CLASS
+        .get_or_try_init(py, || py.import("haul._types")?.getattr("Error").map(Bound::unbind))?;
     Ok(class.bind(py))
 }
 

@@ -132,16 +132,19 @@ impl Many {
         let news = Arc::clone(&inner.news);
         inner.network.runtime.spawn(async move {
             let news = next(news).await;
-            tokio::task::spawn_blocking(move || Python::attach(|py| {
-                let results: PyResult<Vec<_>> = news.iter().map(|news| news.result(py)).collect();
-                let called = match results {
-                    Ok(results) => done.bind(py).call1((results, py.None())),
-                    Err(error) => done.bind(py).call1((py.None(), error.into_value(py))),
-                };
-                if let Err(error) = called {
-                    error.write_unraisable(py, Some(done.bind(py)));
-                }
-            }));
+            tokio::task::spawn_blocking(move || {
+                Python::attach(|py| {
+                    let results: PyResult<Vec<_>> =
+                        news.iter().map(|news| news.result(py)).collect();
+                    let called = match results {
+                        Ok(results) => done.bind(py).call1((results, py.None())),
+                        Err(error) => done.bind(py).call1((py.None(), error.into_value(py))),
+                    };
+                    if let Err(error) = called {
+                        error.write_unraisable(py, Some(done.bind(py)));
+                    }
+                })
+            });
         });
         Ok(())
     }

@@ -106,6 +106,7 @@ fn selection(
             )));
         }
     };
-    let selection = text.parse().map_err(|error: Error| PyValueError::new_err(error.to_string()))?;
+    let selection =
+        text.parse().map_err(|error: Error| PyValueError::new_err(error.to_string()))?;
     Ok(Some((Some(selection), bytes)))
 }
