@@ -149,13 +149,12 @@ impl Many {
         Ok(())
     }
 
-    /// Stops what still runs; what it has is kept.
-    fn close(&self) -> PyResult<()> {
-        if let Some(inner) = self.0.get()? {
+    /// Stops what still runs; what it has is kept. In a forked child there is nothing to stop.
+    fn close(&self) {
+        if let Ok(Some(inner)) = self.0.get() {
             inner.input.lock().unwrap_or_else(PoisonError::into_inner).take();
             inner.driver.abort();
         }
-        Ok(())
     }
 }
 

@@ -63,7 +63,7 @@ class Origin:
     def _answer(self, request):
         path = request.path.partition("?")[0]
         with self._lock:
-            self.requests.append((path, dict(request.headers)))
+            self.requests.append((path, {name.lower(): value for name, value in request.headers.items()}))
         status = self.refused.get(path, 200 if path in self.objects else 404)
         if status != 200:
             request.send_response(status)

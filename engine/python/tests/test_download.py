@@ -28,7 +28,9 @@ class Download(Case):
         )
         self.assertEqual(summary.output, str(self.dir / "large.bin"))
         self.assert_holds(summary.output, "/large.bin")
-        self.assertEqual((summary.bytes, summary.fetched_bytes), (len(LARGE), len(LARGE)))
+        self.assertEqual(summary.bytes, len(LARGE))
+        # The end of a slow connection's part may have come over another one, too.
+        self.assertLess(summary.fetched_bytes, 1.2 * len(LARGE))
         self.assertEqual((summary.unchanged, summary.verified), (False, digest))
         self.assertEqual(len(summary.blake3), 64)
         self.assert_files("large.bin")
@@ -47,7 +49,7 @@ class Download(Case):
     def test_headers_are_sent(self):
         for at, headers in enumerate(({"X-Key": "secret"}, [("X-Key", "secret")])):
             haul.download(self.url("/small.txt"), str(at), dir=self.dir, headers=headers)
-            self.assertEqual(self.origin.requests[-1][1]["X-Key"], "secret")
+            self.assertEqual(self.origin.requests[-1][1]["x-key"], "secret")
 
     def test_a_file_with_another_digest_gets_no_name(self):
         with self.assertRaises(haul.Error) as caught:
@@ -102,6 +104,8 @@ class Download(Case):
         self.assertEqual(file.read_bytes(), b"other words")
         self.assertFalse(get("overwrite").unchanged)
         self.assert_holds(file, "/small.txt")
+        file.unlink()
+        self.assertFalse(get("verify").unchanged)
         self.assertTrue(get("verify").unchanged)
 
     def test_what_a_callback_raises_ends_the_download(self):

@@ -57,7 +57,7 @@ class Lists(Case):
         results = {result.output: result for result in haul.fetch_many(items, dir=self.dir)}
         self.assertEqual(set(results), {str(self.dir / name) for name in ("pair", "a/b", "c/002.bin")})
         self.assert_holds(self.dir / "a/b", "/001.bin")
-        self.assertIn("1", [fields.get("X-Key") for _, fields in self.origin.requests])
+        self.assertIn("1", [fields.get("x-key") for _, fields in self.origin.requests])
         with self.assertRaises(haul.Error):
             next(haul.fetch_many([(self.url("/000.bin"), "../up")], dir=self.dir)).unwrap()
 

@@ -37,6 +37,7 @@ class Forks(Case):
                     reader.read(1)
                 except RuntimeError:
                     child_downloads(self.url("/large.bin"), self.dir)
+                    # Nothing is waited for that the parent's threads hold.
                     del reader, many
                     ended = 0
             finally:
@@ -139,13 +140,13 @@ class Leaks(Case):
         for _ in range(10):
             hundred()
         for round in range(10):
-            for result in haul.fetch_many(urls, dir=self.dir / str(round), sync=False):
+            for result in haul.fetch_many(urls, dir=self.dir / f"list{round}", sync=False):
                 self.assertTrue(result.ok)
         self.until(lambda: all(now <= before[what] + 2 for what, now in counts().items()), before)
 
 
 class Ends(Case):
-    objects = {**SMALL, "/large.bin": LARGE}
+    objects = {**SMALL, "/large.bin": LARGE * 3}
 
     def run_program(self, text, *words):
         process = python("-c", "import sys, threading, time, haul\n" + text, *words, str(self.dir))
@@ -166,10 +167,10 @@ class Ends(Case):
                 self.assertLess(time.monotonic() - began, 5)
 
     def test_a_daemon_thread_that_downloads_does_not_either(self):
-        self.origin.rate = MIB
+        self.origin.rate = MIB // 4
         text = (
             "threading.Thread(target=haul.download, args=sys.argv[1:2], kwargs={'dir': sys.argv[2]}, daemon=True).start()\n"
-            "time.sleep(6)"
+            "time.sleep(2.5)"
         )
         process = self.run_program(text, self.url("/large.bin"))
         process.communicate(timeout=20)
