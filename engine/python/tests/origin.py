@@ -16,7 +16,7 @@ def content(seed, size):
 class Origin:
     """Serves objects by path, with ranges and strong entity tags.
 
-    `rate` is bytes a second for each response, `refused` has a status for some paths, and `served` counts
+    `rate` is bytes a second for all responses together, `refused` has a status for some paths, and `served` counts
     the bytes of bodies by path.
     """
 
@@ -27,6 +27,7 @@ class Origin:
         self.served = {}
         self.requests = []
         self._lock = threading.Lock()
+        self._free_at = 0
 
     @contextlib.contextmanager
     def serving(self):
@@ -94,10 +95,18 @@ class Origin:
         request.end_headers()
         at = 0
         while at < len(body):
-            step = len(body) if self.rate is None else max(1, self.rate // 50)
+            step = min(len(body) - at, len(body) if self.rate is None else 16 << 10)
+            time.sleep(self._turn(step))
             request.wfile.write(body[at : at + step])
             with self._lock:
-                self.served[path] = self.served.get(path, 0) + len(body[at : at + step])
+                self.served[path] = self.served.get(path, 0) + step
             at += step
-            if self.rate is not None:
-                time.sleep(0.02)
+
+    def _turn(self, step):
+        """How long to wait before as many bytes more."""
+        if self.rate is None:
+            return 0
+        with self._lock:
+            now = time.monotonic()
+            self._free_at = max(self._free_at, now) + step / self.rate
+            return self._free_at - now

@@ -22,7 +22,7 @@ class Download(Case):
     def test_a_file_is_complete_and_its_summary_says_so(self):
         told = []
         digest = "sha256=" + hashlib.sha256(LARGE).hexdigest()
-        self.origin.rate = 20 * MIB
+        self.origin.rate = 40 * MIB
         summary = haul.download(
             self.url("/large.bin"), dir=self.dir, digest=digest, size=len(LARGE), on_progress=told.append
         )
@@ -109,13 +109,13 @@ class Download(Case):
         self.assertTrue(get("verify").unchanged)
 
     def test_what_a_callback_raises_ends_the_download(self):
-        self.origin.rate = MIB // 4
+        self.origin.rate = 4 * MIB
 
         class Enough(Exception):
             pass
 
         def stop(progress):
-            if progress.bytes:
+            if progress.bytes > 6 * MIB:
                 raise Enough
 
         with self.assertRaises(Enough):
@@ -140,7 +140,7 @@ class Download(Case):
             self.assert_holds(output, "/large.bin")
 
     def test_the_interpreter_runs_on_while_it_waits(self):
-        self.origin.rate = MIB
+        self.origin.rate = 2 * MIB
         stop = threading.Event()
         thread = threading.Thread(
             target=haul.download,
@@ -184,18 +184,18 @@ print(haul.download(sys.argv[1], dir=sys.argv[2], existing="verify").resumed_byt
         self.assert_files("large.bin")
 
     def test_a_killed_process_is_continued(self):
-        self.origin.rate = MIB
+        self.origin.rate = 3 * MIB
         process = self.begin()
-        # A checkpoint is written each second, and a segment has to be complete.
-        self.until(lambda: self.origin.served.get("/large.bin", 0) > 6 * MIB, "half of the file")
+        # A checkpoint is written each second, and what it says of is complete segments.
+        self.until(lambda: self.origin.served.get("/large.bin", 0) > 9 * MIB, "three quarters of the file")
         process.kill()
         process.communicate()
         self.assert_continues()
 
     def test_ctrl_c_is_keyboard_interrupt_at_once(self):
-        self.origin.rate = MIB // 2
+        self.origin.rate = 4 * MIB
         process = self.begin()
-        self.until(lambda: self.origin.served.get("/large.bin", 0) > 4 * MIB, "a third of the file")
+        self.until(lambda: self.origin.served.get("/large.bin", 0) > 6 * MIB, "half of the file")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=5)
         self.assertEqual(process.returncode, -signal.SIGINT)
@@ -219,7 +219,7 @@ print(haul.download(sys.argv[1], dir=sys.argv[2], existing="verify").resumed_byt
             timer.join()
 
     def test_what_another_process_downloads_is_locked(self):
-        self.origin.rate = 2 * MIB
+        self.origin.rate = 6 * MIB
         process = self.begin()
         self.until((self.dir / "large.bin.haul").exists, "a checkpoint")
         with self.assertRaises(haul.Error) as caught:
