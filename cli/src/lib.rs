@@ -63,7 +63,6 @@ mod text;
 mod trace;
 mod units;
 mod verify;
-mod width;
 mod words;
 
 use std::collections::HashSet;

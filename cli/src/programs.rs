@@ -14,7 +14,7 @@ use crate::drive::Outcome;
 use crate::exit::Failure;
 use crate::{address, exit, input, results};
 
-pub use crate::width::Width;
+pub use crate::jobs::Width;
 
 /// As [`crate::run`], for programs that end by themselves.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> u8 {

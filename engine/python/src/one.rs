@@ -66,7 +66,7 @@ impl Wanted<'_> {
 pub(crate) fn download<'py>(
     py: Python<'py>,
     wanted: Wanted<'py>,
-    on_progress: Option<Bound<'py, PyAny>>,
+    on_progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (network, builder, conflicts) = wanted.build(py)?;
     let view = View::default();
@@ -74,13 +74,13 @@ pub(crate) fn download<'py>(
     let ended = network.wait(
         py,
         attempt::run(builder, conflicts, move |monitor| shown.set(monitor)),
-        |py| match (&on_progress, view.progress(py)?) {
+        |py| match (on_progress, view.progress(py)?) {
             (Some(call), Some(progress)) => call.call1((progress,)).map(drop),
             _ => Ok(()),
         },
     )?;
     let summary = ended.map_err(|error| failure::raised(py, &error))?;
-    if let (Some(call), Some(progress)) = (&on_progress, view.progress(py)?) {
+    if let (Some(call), Some(progress)) = (on_progress, view.progress(py)?) {
         call.call1((progress,))?;
     }
     told::summary(py, &summary)

@@ -3,6 +3,7 @@
 //! A forked child has none of its parent's threads. What was made in another process is therefore
 //! neither used nor dropped there: a lock in it may be held for good by a thread that is not there.
 
+use std::io;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ const LAST_WORK: Duration = Duration::from_secs(5);
 /// More threads than these are of no use, since the engine stores and hashes on its own.
 const MOST_THREADS: usize = 4;
 
-/// Only a thread that holds the interpreter's lock takes this one, and lets go of it first. A fork
-/// by Python holds that lock, too, so this one is free in a child.
+/// Only a thread that holds the interpreter's lock takes this one, and runs no Python before it lets
+/// go, since that may hand the interpreter's lock to a thread that waits here. A fork by Python holds
+/// the interpreter's lock, too, so this one is free in a child.
 static PROCESS: Mutex<Option<Owned<Process>>> = Mutex::new(None);
 
 /// A value that only the process that made it uses and drops.
@@ -92,22 +94,18 @@ impl Network {
     /// `haul.Error` for proxies of the environment that cannot be used, and `OSError` when the
     /// system gives no threads or descriptors.
     pub(crate) fn of(py: Python<'_>, url: &str) -> PyResult<Self> {
-        let mut process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
-        if process.as_ref().is_none_or(|process| !process.is_ours()) {
-            *process = Some(Owned::new(Process::new(py)?));
-        }
-        let process = process.as_mut().and_then(|process| process.value.as_mut());
-        let process = process.ok_or_else(|| PyRuntimeError::new_err("haul has no engine"))?;
-        let runtime = if url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:")) {
-            let cores = std::thread::available_parallelism().map_or(1, usize::from);
-            match &mut process.decrypting {
-                Some(runtime) => runtime,
-                none => none.insert(runtime(cores.min(MOST_THREADS))?),
-            }
-        } else {
-            &process.plain
+        let (found, is_new) = {
+            let mut process = PROCESS.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_new = process.as_ref().is_none_or(|process| !process.is_ours());
+            (Process::network(&mut process, is_new, url), is_new)
         };
-        Ok(Self { engine: process.engine.clone(), runtime: runtime.handle().clone() })
+        let network = found.map_err(|unusable| unusable.raised(py))?;
+        if is_new {
+            // Also in a child, whose inherited handlers may have been cleared.
+            let end = PyCFunction::new_closure(py, None, None, |args, _| shut_down(args.py()))?;
+            py.import("atexit")?.call_method1("register", (end,))?;
+        }
+        Ok(network)
     }
 
     pub(crate) fn download(&self, url: &str, options: DownloadOptions) -> DownloadBuilder {
@@ -138,18 +136,57 @@ impl Network {
     }
 }
 
+/// Why there is no engine.
+enum Unusable {
+    Engine(haul_engine::Error),
+    Threads(io::Error),
+}
+
+impl Unusable {
+    fn raised(&self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Engine(error) => failure::raised(py, error),
+            Self::Threads(error) => {
+                PyOSError::new_err(format!("the threads of haul cannot start: {error}"))
+            }
+        }
+    }
+}
+
 impl Process {
-    fn new(py: Python<'_>) -> PyResult<Self> {
+    fn new() -> Result<Self, Unusable> {
         let mut config = EngineConfig::default();
         config.proxies = Proxies::from_env(|name| std::env::var(name).ok())
-            .map_err(|error| failure::raised(py, &error))?
+            .map_err(Unusable::Engine)?
             .or_of_system();
-        let engine = Engine::new(config).map_err(|error| failure::raised(py, &error))?;
-        let process = Self { engine, plain: runtime(1)?, decrypting: None };
-        // Also in a child, whose inherited handlers may have been cleared.
-        let end = PyCFunction::new_closure(py, None, None, |args, _| shut_down(args.py()))?;
-        py.import("atexit")?.call_method1("register", (end,))?;
-        Ok(process)
+        let engine = Engine::new(config).map_err(Unusable::Engine)?;
+        let plain = runtime(1).map_err(Unusable::Threads)?;
+        Ok(Self { engine, plain, decrypting: None })
+    }
+
+    /// The network for an URL, of a process that is made if there is none.
+    fn network(
+        place: &mut Option<Owned<Self>>,
+        is_new: bool,
+        url: &str,
+    ) -> Result<Network, Unusable> {
+        if is_new {
+            *place = Some(Owned::new(Self::new()?));
+        }
+        let process = place.as_mut().and_then(|process| process.value.as_mut());
+        let Some(process) = process else {
+            return Err(Unusable::Threads(io::Error::other("they were ended")));
+        };
+        let runtime = if url.get(..6).is_some_and(|it| it.eq_ignore_ascii_case("https:")) {
+            let cores = std::thread::available_parallelism().map_or(1, usize::from);
+            match &mut process.decrypting {
+                Some(runtime) => runtime,
+                none => none.insert(runtime(cores.min(MOST_THREADS)).map_err(Unusable::Threads)?),
+            }
+        } else {
+            &process.plain
+        };
+        Ok(Network { engine: process.engine.clone(), runtime: runtime.handle().clone() })
     }
 
     fn end(self) {
@@ -165,13 +202,12 @@ impl Process {
     }
 }
 
-fn runtime(threads: usize) -> PyResult<Runtime> {
-    let runtime = Builder::new_multi_thread()
+fn runtime(threads: usize) -> io::Result<Runtime> {
+    Builder::new_multi_thread()
         .worker_threads(threads)
         .thread_name("haul-network")
         .enable_all()
-        .build();
-    runtime.map_err(|error| PyOSError::new_err(format!("haul's threads cannot start: {error}")))
+        .build()
 }
 
 /// Stops all downloads of this process, which record what they have, and ends all of haul's threads.

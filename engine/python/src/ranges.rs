@@ -28,7 +28,7 @@ pub(crate) fn cat_ranges<'py>(
     urls: Vec<String>,
     starts: Vec<Option<i64>>,
     ends: Vec<Option<u64>>,
-    given: Option<Bound<'py, PyAny>>,
+    given: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyList>> {
     if urls.len() != starts.len() || urls.len() != ends.len() {
         return Err(PyValueError::new_err(format!(
@@ -38,12 +38,13 @@ pub(crate) fn cat_ranges<'py>(
             ends.len()
         )));
     }
-    let headers = headers(given.as_ref())?;
+    let headers = headers(given)?;
     let network = Network::of(py, "")?;
     let turns = Arc::new(Semaphore::new(AT_ONCE));
     let mut running = JoinSet::new();
     let mut fetched: Vec<Option<Fetched>> = Vec::new();
-    for (at, (url, (start, end))) in urls.iter().zip(starts.into_iter().zip(ends)).enumerate() {
+    for (at, (url, (start, end))) in urls.into_iter().zip(starts.into_iter().zip(ends)).enumerate()
+    {
         let Some((selection, bytes)) = selection(start, end)? else {
             fetched.push(Some(Ok(Vec::new())));
             continue;
@@ -55,8 +56,8 @@ pub(crate) fn cat_ranges<'py>(
         if bytes.is_some_and(|bytes| bytes < MIN_SPLIT_BYTES) {
             options.connections = Connections::Fixed(1);
         }
-        let of_url = Network::of(py, url)?;
-        let builder = of_url.download(url, options);
+        let of_url = Network::of(py, &url)?;
+        let builder = of_url.download(&url, options);
         let turns = Arc::clone(&turns);
         let one = async move {
             let _turn = turns.acquire().await;

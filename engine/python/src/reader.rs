@@ -39,7 +39,7 @@ impl Source {
     fn new(
         py: Python<'_>,
         url: &str,
-        fields: Option<Bound<'_, PyAny>>,
+        fields: Option<&Bound<'_, PyAny>>,
         mirrors: Vec<String>,
     ) -> PyResult<Self> {
         let scratch = Scratch::new().map_err(|error| {
@@ -48,7 +48,7 @@ impl Source {
         })?;
         let network = Network::of(py, url)?;
         let builder = network.engine.download(url).store_in(Arc::new(scratch));
-        let builder = builder.headers(headers(fields.as_ref())?).mirrors(mirrors).digest(false);
+        let builder = builder.headers(headers(fields)?).mirrors(mirrors).digest(false);
         let download = {
             let _inside = network.runtime.enter();
             builder.start().map_err(|error| failure::raised(py, &error))?
