@@ -88,12 +88,6 @@ impl Item {
         &self.0.urls[0]
     }
 
-    /// By what shards and results know it.
-    #[must_use]
-    pub fn key(&self) -> u64 {
-        self.0.key()
-    }
-
     /// Sets what it says.
     pub fn apply(&self, options: &mut DownloadOptions) {
         self.0.shape(options);
@@ -107,15 +101,27 @@ impl Item {
 #[derive(Debug)]
 pub struct Results(results::Results);
 
+/// The items that an earlier run completed, according to such a file.
+#[derive(Debug, Default)]
+pub struct Complete(HashSet<u64>);
+
+impl Complete {
+    /// Whether this is one of them, and its file is there.
+    #[must_use]
+    pub fn has(&self, item: &Item) -> bool {
+        // The key costs a hash, so it is computed only if needed.
+        !self.0.is_empty() && self.0.contains(&item.0.key())
+    }
+}
+
 impl Results {
-    /// Opens the file, creating it if needed. Also gives the keys of the items that are complete in
-    /// it and whose files exist.
+    /// Opens the file, creating it if needed, and reads it.
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub fn open(path: &Path) -> Result<(Self, HashSet<u64>), Refused> {
+    pub fn open(path: &Path) -> Result<(Self, Complete), Refused> {
         let (results, complete) = results::Results::open(path).map_err(Refused)?;
-        Ok((Self(results), complete))
+        Ok((Self(results), Complete(complete)))
     }
 
     /// Records how an item ended.

@@ -3,14 +3,13 @@
 //! The caller's thread hands over items while there is room for some ahead, and takes results. A
 //! task starts the downloads and sees their ends, so they go on while the caller is busy.
 
-use std::collections::HashSet;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use haul_cli::programs::{Item, Refused, Results, Width};
+use haul_cli::programs::{Complete, Item, Refused, Results, Width};
 use haul_engine::{DownloadId, DownloadOptions, Error, Event, Observer, Summary};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyString};
@@ -55,8 +54,7 @@ struct Inner {
     input: Mutex<Option<Input>>,
     news: Arc<tokio::sync::Mutex<UnboundedReceiver<News>>>,
     driver: JoinHandle<()>,
-    /// The keys of the items that an earlier run completed.
-    complete: HashSet<u64>,
+    complete: Complete,
 }
 
 /// The downloads of a list.
@@ -81,7 +79,7 @@ impl Many {
         options.small_all_or_nothing = true;
         let network = Network::of(py, "")?;
         let (results, complete) = match results {
-            None => (None, HashSet::new()),
+            None => (None, Complete::default()),
             Some(path) => {
                 let opened = Results::open(&path);
                 let opened = opened.map_err(|refused| failure::refused(py, &refused));
@@ -173,7 +171,7 @@ impl Inner {
         let Some(Input { items, waiting, news }) = &*input else { return Ok(()) };
         let told = match (item, network) {
             (Err(refused), _) => News::Refused(kept, refused),
-            (Ok(item), _) if !self.complete.is_empty() && self.complete.contains(&item.key()) => {
+            (Ok(item), _) if self.complete.has(&item) => {
                 News::Ended(kept, Box::new(Ok(self.done_before(&item))))
             }
             (Ok(item), Some(network)) => {
