@@ -146,6 +146,9 @@ for _ in range(10):
 grown = [now - then for now, then in zip(counts(), begun)]
 assert max(grown) < 100, f"more threads, descriptors, mappings: {grown}"
 haul._haul.shut_down()
+end = time.monotonic() + 10
+while counts()[0] > 1 and time.monotonic() < end:
+    time.sleep(0.01)
 threads, descriptors, _ = counts()
 # Tokio keeps a pair of sockets for signals for as long as the process lives.
 assert threads == 1 and descriptors <= before_any[1] + 2, f"{before_any}, at the end {counts()}"
