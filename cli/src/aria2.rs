@@ -141,21 +141,25 @@ struct Translated {
 /// Runs haul as aria2c would be run with these arguments, the program's name first, and returns one
 /// of aria2's exit codes.
 pub fn run_as_aria2c(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(code_of(args))
+}
+
+pub(crate) fn code_of(args: impl IntoIterator<Item = OsString>) -> u8 {
     let translated = match translate(args.into_iter().skip(1)) {
         Ok(translated) => translated,
         Err(failure) => {
             crate::render::tell(&failure);
-            return ExitCode::from(exit_code(End::from(&failure)));
+            return exit_code(End::from(&failure));
         }
     };
     if translated.version {
         // Callers of aria2 look for the version in this place and form.
         to_stdout(&[format!("haul-aria2c version {}", env!("CARGO_PKG_VERSION"))]);
-        return ExitCode::SUCCESS;
+        return exit::OK;
     }
     to_stderr(&translated.notes);
     let words = [OsString::from("haul")].into_iter().chain(translated.words);
-    ExitCode::from(exit_code(crate::run_for_end(words.collect())))
+    exit_code(crate::run_for_end(words.collect()))
 }
 
 /// Whether the program was called by aria2c's name.

@@ -172,7 +172,8 @@ impl From<Error> for Failure {
     }
 }
 
-fn code(kind: ErrorKind) -> (u8, &'static str) {
+/// The exit code and the word for this sort of failure.
+pub(crate) fn code(kind: ErrorKind) -> (u8, &'static str) {
     match kind {
         ErrorKind::InvalidInput => (USAGE, "usage"),
         ErrorKind::OutputExists => (LOCAL, OUTPUT_EXISTS),

@@ -15,7 +15,7 @@ mod quote;
 use std::io::{self, Read};
 use std::path::{Component, PathBuf};
 
-use haul_engine::{Checksum, Pieces};
+use haul_engine::{Checksum, DownloadOptions, Pieces};
 use sha2::{Digest as _, Sha256};
 use url::Url;
 
@@ -65,6 +65,19 @@ impl Item {
         Self { urls: vec![url], ..Self::default() }
     }
 
+    /// Sets what it says, but its directory, which depends on that of the others. The item takes
+    /// precedence over what is set.
+    pub(crate) fn shape(&self, options: &mut DownloadOptions) {
+        options.headers.extend(self.headers.iter().cloned());
+        if let Some(file) = &self.out {
+            options.output = Some(file.clone());
+        }
+        options.checksum = self.checksum.clone().or(options.checksum.take());
+        options.mirrors.splice(0..0, self.urls[1..].iter().cloned());
+        options.pieces.clone_from(&self.pieces);
+        options.expected_size_bytes = self.size_bytes.or(options.expected_size_bytes);
+    }
+
     /// The first 8 bytes, big-endian, of the SHA-256 of its identity. Shards and results rely on
     /// its being stable across runs and machines.
     pub(crate) fn key(&self) -> u64 {
@@ -94,6 +107,14 @@ impl Item {
         }
         identity
     }
+}
+
+/// The item that a JSON object describes.
+///
+/// # Errors
+/// Exit 2 for a text that is no such object.
+pub(crate) fn of_json(text: &str) -> Result<Item, Failure> {
+    json::item(text).map_err(|(cause, step)| Failure::usage(cause).hint(step))
 }
 
 /// Why there is no item.

@@ -50,7 +50,7 @@ pub(crate) async fn run(
         tokio::select! {
             biased;
             _ = stop.requested(), if wanted => {}
-            () = width.grew.notified(), if !all && !running.is_empty() => {}
+            () = width.grew(), if !all && !running.is_empty() => {}
             next = source.next(), if wanted => match next {
                 Some(Next::Item(id, item)) => {
                     let (plan, engine) = (Arc::clone(&plan), engine.clone());
@@ -128,7 +128,7 @@ pub(crate) async fn run(
 ///
 /// One that waits for another haul is not counted: others are downloaded meanwhile.
 #[derive(Debug)]
-struct Width {
+pub struct Width {
     now: AtomicUsize,
     /// How many run.
     active: AtomicUsize,
@@ -149,7 +149,9 @@ impl Width {
     /// While more than this wait for another haul, no others are begun: each takes some memory.
     const MOST_WAITING: usize = 400;
 
-    fn new(asked: Option<usize>) -> Self {
+    /// As many as asked for, or else as many as prove good.
+    #[must_use]
+    pub fn new(asked: Option<usize>) -> Self {
         let now = AtomicUsize::new(asked.unwrap_or(Self::LARGE));
         Self { now, active: AtomicUsize::new(0), learns: asked.is_none(), grew: Notify::new() }
     }
@@ -178,11 +180,18 @@ impl Width {
         self.grew.notify_one();
     }
 
-    fn now(&self) -> usize {
+    /// How many may run now.
+    pub fn now(&self) -> usize {
         self.now.load(Ordering::Relaxed)
     }
 
-    fn learn(&self, event: &Event) {
+    /// Waits until more may run; cancel safe.
+    pub async fn grew(&self) {
+        self.grew.notified().await;
+    }
+
+    /// Learns from what a download tells.
+    pub fn learn(&self, event: &Event) {
         if !self.learns {
             return;
         }

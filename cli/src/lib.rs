@@ -17,7 +17,7 @@
 //! `play` serves an object while it downloads. `bench` measures, against `origin` unless a URL is
 //! given, and `demo` shows a download from `origin` that is killed and continues; both work in a
 //! `scratch` directory. `verify` checks files, `stale` lists and removes partial downloads, and
-//! `packaging` prints completions and the manual page. The engine does the rest, and only its
+//! `packaging` prints completions and the manual page. `programs` is for programs that embed the command. The engine does the rest, and only its
 //! public interface is used.
 
 #![deny(missing_docs)]
@@ -48,6 +48,7 @@ mod packaging;
 mod page;
 mod plan;
 mod play;
+pub mod programs;
 mod refresh;
 mod render;
 mod request;
@@ -88,11 +89,15 @@ use source::{Mine, Source};
 ///
 /// If the program's name contains `aria2c`, this is [`run_as_aria2c`].
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    ExitCode::from(code_of(args))
+}
+
+fn code_of(args: impl IntoIterator<Item = OsString>) -> u8 {
     let args: Vec<OsString> = args.into_iter().collect();
-    if args.first().is_some_and(|name| aria2::is_name_of(name)) {
-        return run_as_aria2c(args);
+    match args.first() {
+        Some(name) if aria2::is_name_of(name) => aria2::code_of(args),
+        _ => run_for_end(args).code,
     }
-    ExitCode::from(run_for_end(args).code)
 }
 
 fn run_for_end(args: Vec<OsString>) -> End {

@@ -50,11 +50,7 @@ impl Output {
         sink: Option<&Sink>,
     ) -> Result<DownloadBuilder, Failure> {
         let options = download.options_mut();
-        options.headers.extend(item.headers.iter().cloned());
-        if let Some(file) = &item.out {
-            options.output = Some(file.clone());
-        }
-        options.checksum = item.checksum.clone().or(options.checksum.take());
+        item.shape(options);
         if let (None, Some(sums)) = (&options.checksum, &self.sums) {
             options.checksum = Some(sums.find(&item.urls[0], options.output.as_deref())?.clone());
         }
@@ -68,9 +64,6 @@ impl Output {
             }
             (None, None) => {}
         }
-        options.mirrors.splice(0..0, item.urls[1..].iter().cloned());
-        options.pieces.clone_from(&item.pieces);
-        options.expected_size_bytes = item.size_bytes.or(options.expected_size_bytes);
         Ok(match &self.refresh {
             Some(command) => download.refresh(command.clone()),
             None => download,

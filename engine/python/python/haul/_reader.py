@@ -1,0 +1,98 @@
+"""Reading an object while it downloads."""
+
+from __future__ import annotations
+
+import io
+
+from haul import _haul
+
+
+class Reader(io.RawIOBase):
+    """An object that is read while it downloads, from `open`.
+
+    Reading waits for bytes that are not here yet and has them fetched first; the rest comes over the
+    connections that reading leaves free. If the object changes on the server, reading fails with the
+    code ``object-changed`` and never mixes two versions.
+
+    The bytes are in a file without a name in the directory for temporary files, which has to have room
+    for the object. Closing the reader stops the download and frees them.
+    """
+
+    def __init__(self, source):
+        super().__init__()
+        self._source = source
+        self._position = 0
+
+    @property
+    def size(self):
+        """The object's size in bytes, or ``None`` if the server does not tell it."""
+        return self._source.object()[0]
+
+    @property
+    def url(self):
+        """The URL that answered, after redirects."""
+        return self._source.object()[1]
+
+    def readable(self):
+        """True."""
+        return True
+
+    def seekable(self):
+        """True."""
+        return True
+
+    def read(self, size=-1):
+        """Reads `size` bytes, fewer at the end, or everything up to the end."""
+        if size is None or size < 0:
+            return self.readall()
+        data = self._source.read(size)
+        self._position += len(data)
+        return data
+
+    def readall(self):
+        """Reads everything up to the end."""
+        data = self._source.read((1 << 63) - 1)
+        self._position += len(data)
+        return data
+
+    def readinto(self, buffer):
+        """Reads into a buffer, until it is full or the object ends."""
+        view = memoryview(buffer).cast("B")
+        data = self._source.read(len(view))
+        view[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def seek(self, offset, whence=io.SEEK_SET):
+        """Goes to another place, also to one that is not here yet. From the end it waits for the first
+        response."""
+        self._position = self._source.seek(offset, whence)
+        return self._position
+
+    def tell(self):
+        """The offset of the next byte."""
+        if self.closed:
+            raise ValueError("I/O operation on closed file.")
+        return self._position
+
+    def close(self):
+        """Stops the download and frees what it has."""
+        if not self.closed:
+            self._source.close()
+        super().close()
+
+
+def open(url, *, headers=None, mirrors=()):
+    """Begins to download an object and returns a `Reader` of it, without waiting.
+
+    ``io.BufferedReader(haul.open(url))`` is for many small reads.
+
+    Args:
+        url: an http or https URL.
+        headers: request headers, a mapping or pairs, for the URL's own origin.
+        mirrors: other URLs of the same object.
+
+    Raises:
+        Error: for a URL that cannot be used.
+    """
+    return Reader(_haul.Source(url, headers, list(mirrors)))

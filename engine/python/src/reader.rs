@@ -1,0 +1,104 @@
+//! `open`: an object that is read while it downloads.
+
+use std::io::SeekFrom;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use haul_engine::Download;
+use pyo3::exceptions::{PyOSError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+
+use crate::failure;
+use crate::options::headers;
+use crate::process::{Network, Owned};
+use crate::scratch::Scratch;
+
+struct Inner {
+    network: Network,
+    download: Download,
+    /// One thread reads or seeks at a time; the others wait.
+    reader: tokio::sync::Mutex<haul_engine::Reader>,
+}
+
+/// What `haul.Reader` reads from.
+#[pyclass(frozen, module = "haul._haul")]
+pub(crate) struct Source(Mutex<Owned<Arc<Inner>>>);
+
+impl Source {
+    fn inner(&self) -> PyResult<Arc<Inner>> {
+        let owned = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let closed = || PyValueError::new_err("I/O operation on closed file.");
+        owned.get()?.cloned().ok_or_else(closed)
+    }
+}
+
+#[pymethods]
+impl Source {
+    #[new]
+    fn new(
+        py: Python<'_>,
+        url: &str,
+        fields: Option<&Bound<'_, PyAny>>,
+        mirrors: Vec<String>,
+    ) -> PyResult<Self> {
+        let scratch = Scratch::new().map_err(|error| {
+            let place = std::env::temp_dir();
+            PyOSError::new_err(format!("no file can be made in {}: {error}", place.display()))
+        })?;
+        let network = Network::of(py, url)?;
+        let builder = network.engine.download(url).store_in(Arc::new(scratch));
+        let builder = builder.headers(headers(fields)?).mirrors(mirrors).digest(false);
+        let download = {
+            let _inside = network.runtime.enter();
+            builder.start().map_err(|error| failure::raised(py, &error))?
+        };
+        let reader = tokio::sync::Mutex::new(download.reader());
+        Ok(Self(Mutex::new(Owned::new(Arc::new(Inner { network, download, reader })))))
+    }
+
+    /// The size in bytes, `None` if the server does not tell it, and the URL that answered; waits
+    /// for the first response.
+    fn object(&self, py: Python<'_>) -> PyResult<(Option<u64>, String)> {
+        let inner = self.inner()?;
+        let opened = inner.network.wait(py, inner.download.opened(), |_| Ok(()))?;
+        let object = opened.map_err(|error| failure::raised(py, &error))?;
+        Ok((object.total_bytes, object.url))
+    }
+
+    /// Reads this many bytes, or fewer at the end of the object.
+    fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
+        let inner = self.inner()?;
+        let read = async {
+            let mut reader = inner.reader.lock().await;
+            let mut bytes = Vec::new();
+            let ended = (&mut *reader).take(size as u64).read_to_end(&mut bytes).await;
+            ended.map(|_| bytes)
+        };
+        let bytes = inner.network.wait(py, read, |_| Ok(()))?;
+        Ok(PyBytes::new(py, &bytes.map_err(|error| failure::of_read(py, &error))?))
+    }
+
+    /// Goes to this offset, from the start (0), the position (1) or the end (2), and returns it from
+    /// the start.
+    fn seek(&self, py: Python<'_>, offset: i64, whence: i32) -> PyResult<u64> {
+        let inner = self.inner()?;
+        let to = match whence {
+            0 => SeekFrom::Start(u64::try_from(offset).map_err(|_| {
+                PyValueError::new_err(format!("a position of {offset} is before the start"))
+            })?),
+            1 => SeekFrom::Current(offset),
+            2 => SeekFrom::End(offset),
+            other => return Err(PyValueError::new_err(format!("whence={other} is not 0, 1 or 2"))),
+        };
+        let sought = async { inner.reader.lock().await.seek(to).await };
+        let sought = inner.network.wait(py, sought, |_| Ok(()))?;
+        sought.map_err(|error| failure::of_read(py, &error))
+    }
+
+    /// Stops the download, and forgets what it has.
+    fn close(&self) {
+        let inner = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(inner);
+    }
+}

@@ -1,0 +1,88 @@
+//! What Python is told of downloads, as instances of the classes in `haul._types`.
+
+use haul_engine::{Error, Progress, Summary};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use crate::failure;
+
+/// A class of `haul._types`.
+fn class<'py>(
+    py: Python<'py>,
+    place: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let found =
+        place.get_or_try_init(py, || py.import("haul._types")?.getattr(name).map(Bound::unbind));
+    Ok(found?.bind(py))
+}
+
+/// `haul.Summary`.
+///
+/// # Errors
+/// When Python cannot make it.
+pub(crate) fn summary<'py>(py: Python<'py>, of: &Summary) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let verified = of.verified.as_ref().map(|(algorithm, digest)| {
+        let digits = digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
+        format!("{algorithm}={digits}")
+    });
+    class(py, &CLASS, "Summary")?.call1((
+        of.output.as_os_str(),
+        of.bytes,
+        of.fetched_bytes,
+        of.resumed_bytes,
+        of.unchanged,
+        of.blake3_hex(),
+        verified,
+        of.elapsed.as_secs_f64(),
+        of.connections,
+        of.requests,
+        of.retries,
+    ))
+}
+
+/// `haul.Progress`.
+///
+/// # Errors
+/// When Python cannot make it.
+pub(crate) fn progress<'py>(py: Python<'py>, of: &Progress) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    class(py, &CLASS, "Progress")?.call1((
+        of.bytes,
+        of.total_bytes,
+        of.bytes_per_second,
+        of.eta.map(|eta| eta.as_secs_f64()),
+        of.connections,
+        of.retries,
+    ))
+}
+
+/// `haul.Result`, for an item as it was given.
+///
+/// # Errors
+/// When Python cannot make it.
+pub(crate) fn result<'py>(
+    py: Python<'py>,
+    item: &Py<PyAny>,
+    ended: &Result<Summary, Error>,
+) -> PyResult<Bound<'py, PyAny>> {
+    match ended {
+        Ok(done) => of_item(py, item, Some(summary(py, done)?), None),
+        Err(error) => of_item(py, item, None, Some(failure::instance(py, error)?)),
+    }
+}
+
+/// `haul.Result`.
+///
+/// # Errors
+/// When Python cannot make it.
+pub(crate) fn of_item<'py>(
+    py: Python<'py>,
+    item: &Py<PyAny>,
+    summary: Option<Bound<'py, PyAny>>,
+    error: Option<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    class(py, &CLASS, "Result")?.call1((item, summary, error))
+}
