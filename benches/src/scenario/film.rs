@@ -15,6 +15,7 @@ use crate::contender::{Role, quiet};
 use crate::film::Ffmpeg;
 use crate::film::content::Content;
 use crate::film::make::{FILM, FORMS, Form, SERVED, make};
+use crate::film::peers::FoundFilmPeer;
 use crate::servers::shape::Shape;
 use crate::servers::{Shaped, ShapedFile};
 use crate::track::{Course, Entry, Lane, Patience, race};
@@ -79,7 +80,7 @@ fn start_times(venue: &Venue<'_>) -> Result<Vec<Lane>, Failure> {
 impl Field<'_> {
     fn starts_outcome(&self) -> Outcome {
         let versions: Vec<String> =
-            self.venue.film_peers.iter().map(|found| found.version()).collect();
+            self.venue.film_peers.iter().map(FoundFilmPeer::version).collect();
         Outcome {
             scenario: "film starts",
             size_bytes: 0,

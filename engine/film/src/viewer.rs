@@ -50,7 +50,7 @@ impl Viewer {
 
     /// Waits until the film is known, and how it is shown; `None` where the download ended before.
     pub async fn opened(&self) -> Option<Shown> {
-        self.stage.until(|state| state.shown()).await
+        self.stage.until(State::shown).await
     }
 
     /// Reads the film from its beginning. What is not there yet is fetched first and waited for.

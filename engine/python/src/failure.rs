@@ -20,7 +20,7 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
     let fields = PyDict::new(py);
     fields.set_item("code", programs::word(error))?;
     fields.set_item("retryable", is_retryable(error))?;
-    let checkpoint = error.checkpoint().map(|path| path.as_os_str());
+    let checkpoint = error.checkpoint().map(std::path::Path::as_os_str);
     fields.set_item("checkpoint", checkpoint)?;
     fields.set_item("status", error.http_status())?;
     fields.set_item("hint", error.hint().map(ToString::to_string))?;

@@ -143,7 +143,7 @@ impl Many {
                     if let Err(error) = called {
                         error.write_unraisable(py, Some(done.bind(py)));
                     }
-                })
+                });
             });
         });
         Ok(())

@@ -53,7 +53,7 @@ fn page(sandbox: &Sandbox, origin: &Origin) -> Haul {
 }
 
 /// A page with one film of this format.
-fn one(format: Value, name: &str) -> Value {
+fn one(format: &Value, name: &str) -> Value {
     let mut download = format.clone();
     download["filename"] = json!(name);
     json!({ "title": "t", "id": "i", "formats": [format], "requested_downloads": [download] })
@@ -86,7 +86,7 @@ fn a_playlist_that_yt_dlp_names_is_downloaded_as_its_film() {
         "http_headers": { "User-Agent": "Player/9", "X-Site": "yes", "Cookie": "never=1" },
         "cookies": "session=\"a\\054b\"; Domain=127.0.0.1; Path=/big",
     });
-    answers(&sandbox, &one(format, "A film [id].ts"));
+    answers(&sandbox, &one(&format, "A film [id].ts"));
     page(&sandbox, &origin).run().expect(0);
     assert_eq!(files(&sandbox), ["A film [id].ts"]);
     assert!(std::fs::read(sandbox.path("A film [id].ts")).unwrap() == film());
@@ -122,7 +122,7 @@ fn pieces_elsewhere_get_none_of_what_may_be_secret() {
         "format_id": "0", "url": origin.url("/index.m3u8"), "protocol": "m3u8_native",
         "http_headers": { "Referer": "https://site.example/", "Authorization": "Bearer s3cr3t" },
     });
-    answers(&sandbox, &one(format, "film.ts"));
+    answers(&sandbox, &one(&format, "film.ts"));
     let outcome = page(&sandbox, &origin).run();
     outcome.expect(0).assert_free_of("s3cr3t");
     assert!(std::fs::read(sandbox.path("film.ts")).unwrap() == film());
@@ -144,7 +144,7 @@ fn fragments_become_one_file() {
         "format_id": "v", "url": origin.url("/film.mpd"), "protocol": "http_dash_segments",
         "fragment_base_url": origin.url("/big/"), "fragments": fragments, "vcodec": "avc1",
     });
-    answers(&sandbox, &one(format, "film.ts"));
+    answers(&sandbox, &one(&format, "film.ts"));
     page(&sandbox, &origin).run().expect(0);
     assert!(std::fs::read(sandbox.path("film.ts")).unwrap() == film());
     assert_eq!(origin.requests().len(), PIECES);
@@ -160,7 +160,7 @@ fn one_object_is_an_ordinary_download() {
     });
     let sandbox = Sandbox::new();
     // Its link is another one each time.
-    answers(&sandbox, &one(object_at(&origin.url("/f?token=@")), "The film.mp4"));
+    answers(&sandbox, &one(&object_at(&origin.url("/f?token=@")), "The film.mp4"));
     let killed = kill(page(&sandbox, &origin).args(["-x", "4", "--segment-size", "1M"]), 4 * MIB);
     assert!(sandbox.path("The film.mp4.haul").exists(), "{killed}");
     throttle.lift();
@@ -188,7 +188,7 @@ fn the_link_of_an_object_is_had_again_once_for_all_connections() {
         throttle.apply(standard(&object(SIZE), request))
     });
     let sandbox = Sandbox::new();
-    answers(&sandbox, &one(object_at(&origin.url("/f?link=@&Signature=s3cr3t")), "film.mp4"));
+    answers(&sandbox, &one(&object_at(&origin.url("/f?link=@&Signature=s3cr3t")), "film.mp4"));
     let outcome = page(&sandbox, &origin).args(["-x", "4", "--segment-size", "1M"]).run();
     outcome.expect(0);
     assert_eq!(object(SIZE).compare_file(&sandbox.path("film.mp4")), Ok(()));
@@ -218,7 +218,7 @@ fn the_links_of_a_film_are_had_again_once_for_all_pieces() {
         "format_id": "v", "url": origin.url("/film.mpd"), "protocol": "http_dash_segments",
         "fragment_base_url": origin.url("/big/"), "fragments": fragments, "vcodec": "avc1",
     });
-    answers(&sandbox, &one(format, "film.ts"));
+    answers(&sandbox, &one(&format, "film.ts"));
     page(&sandbox, &origin).run().expect(0);
     assert!(std::fs::read(sandbox.path("film.ts")).unwrap() == film());
     assert!(refused.load(Ordering::SeqCst) > 1);
@@ -238,7 +238,7 @@ fn links_that_stay_expired_end_the_download() {
         ),
     ] {
         let sandbox = Sandbox::new();
-        answers(&sandbox, &one(format, name));
+        answers(&sandbox, &one(&format, name));
         page(&sandbox, &origin).run().expect(6);
         assert!((2..=11).contains(&asked(&sandbox)), "{}", asked(&sandbox));
         assert!(!sandbox.path(name).exists());
@@ -256,16 +256,16 @@ fn a_hostile_title_stays_within_the_directory() {
         ("a\u{1b}[31m\nb.mp4", "a[31mb.mp4"),
     ] {
         let sandbox = Sandbox::new();
-        answers(&sandbox, &one(object_at(&origin.url("/f.mp4")), given));
+        answers(&sandbox, &one(&object_at(&origin.url("/f.mp4")), given));
         let outcome = page(&sandbox, &origin).run();
         outcome.expect(0).assert_harmless();
         assert_eq!(files(&sandbox), [name], "{given:?}");
     }
     let sandbox = Sandbox::new();
     let long = format!("{}.mp4", "\u{e4}".repeat(300));
-    answers(&sandbox, &one(object_at(&origin.url("/f.mp4")), &long));
+    answers(&sandbox, &one(&object_at(&origin.url("/f.mp4")), &long));
     page(&sandbox, &origin).run().expect(0);
-    answers(&sandbox, &one(object_at(&origin.url("/f.mp4")), "x.mp4"));
+    answers(&sandbox, &one(&object_at(&origin.url("/f.mp4")), "x.mp4"));
     page(&sandbox, &origin).args(["-d", "films", "-o", "mine.mp4"]).run().expect(0);
     assert_eq!(object(SIZE).compare_file(&sandbox.path("films/mine.mp4")), Ok(()));
 }
@@ -273,7 +273,7 @@ fn a_hostile_title_stays_within_the_directory() {
 #[test]
 fn wishes_are_yt_dlps_to_fulfil_and_what_is_not_there_is_told() {
     let (sandbox, origin) = (Sandbox::new(), Origin::start(|request, _| serves(request)));
-    let mut info = one(object_at(&origin.url("/f.mp4")), "f.mp4");
+    let mut info = one(&object_at(&origin.url("/f.mp4")), "f.mp4");
     answers(&sandbox, &info);
     let haul = page(&sandbox, &origin).args([
         "--no-config",
@@ -319,7 +319,7 @@ fn subtitles_come_beside_the_film() {
     });
     let sandbox = Sandbox::new();
     let format = json!({ "format_id": "0", "url": origin.url("/big/index.m3u8"), "protocol": "m3u8_native" });
-    let mut info = one(format, "film.ts");
+    let mut info = one(&format, "film.ts");
     info["requested_subtitles"] = json!({ "en": { "url": origin.url("/en.vtt"), "ext": "vtt" } });
     answers(&sandbox, &info);
     page(&sandbox, &origin).args(["--subs", "en"]).run().expect(0);
@@ -346,8 +346,8 @@ fn what_is_no_single_film_is_refused_in_words() {
         (json!({ "_type": "multi_video", "entries": entries }), 2, "one film in 2 parts"),
         (json!({ "_type": "playlist", "entries": [] }), 7, "found nothing to download"),
         (json!({ "formats": [], "_has_drm": true }), 14, "DRM"),
-        (one(protected, "f.mp4"), 14, "DRM"),
-        (one(live, "f.mp4"), 7, "`rtmp`"),
+        (one(&protected, "f.mp4"), 14, "DRM"),
+        (one(&live, "f.mp4"), 7, "`rtmp`"),
         (json!({ "formats": [] }), 7, "found nothing to download"),
     ] {
         answers(&sandbox, &info);
@@ -371,7 +371,7 @@ fn what_is_no_single_film_is_refused_in_words() {
 #[test]
 fn a_list_of_one_is_that_film() {
     let (sandbox, origin) = (Sandbox::new(), Origin::start(|request, _| serves(request)));
-    let film = one(object_at(&origin.url("/f.mp4")), "f.mp4");
+    let film = one(&object_at(&origin.url("/f.mp4")), "f.mp4");
     let there = origin.url("/there");
     let list = json!({ "_type": "playlist", "entries": [{ "_type": "url", "url": there }] });
     sandbox.write("info.json", film.to_string());
@@ -403,7 +403,7 @@ fn what_yt_dlp_complains_of_is_told_without_secrets() {
     }
     // Its own configuration may make it print more.
     says(&sandbox, "echo A title; cat info.json; echo; echo bye");
-    sandbox.write("info.json", one(object_at(&origin.url("/f.mp4")), "f.mp4").to_string());
+    sandbox.write("info.json", one(&object_at(&origin.url("/f.mp4")), "f.mp4").to_string());
     page(&sandbox, &origin).run().expect(0);
 }
 
