@@ -39,7 +39,7 @@ const MAX_NOTES: usize = 32;
 #[derive(Debug)]
 pub(crate) enum Next {
     /// Something to download.
-    Item(usize, Item),
+    Item(usize, Box<Item>),
     /// An item that cannot be used, or a list that cannot be read on.
     Fault(usize, Failure),
     /// A line for the user.
@@ -74,7 +74,8 @@ impl Source {
     pub(crate) fn open(urls: &[String], list: Option<&Path>, mine: Mine) -> Result<Self, Failure> {
         let count = urls.len();
         let numbered = urls.iter().enumerate();
-        let items = numbered.map(|(at, url)| Next::Item(at + 1, Item::of_url(url.clone())));
+        let items =
+            numbered.map(|(at, url)| Next::Item(at + 1, Box::new(Item::of_url(url.clone()))));
         let urls: VecDeque<Next> = Chosen::new(items, mine.clone()).collect();
         let (list, listed) = match list {
             None => (None, Some(0)),
@@ -88,7 +89,7 @@ impl Source {
     /// the items of a list beside them repeat their numbers.
     pub(crate) fn add(&mut self, items: Vec<Item>, mine: &Mine) {
         let first = self.urls.len() + 1;
-        let items = (first..).zip(items).map(|(number, item)| Next::Item(number, item));
+        let items = (first..).zip(items).map(|(number, item)| Next::Item(number, Box::new(item)));
         let items: Vec<Next> = Chosen::new(items, mine.clone()).collect();
         self.count = self.count.map(|count| count + downloads(&items));
         self.urls.extend(items);
@@ -265,7 +266,7 @@ impl<R: io::Read> Iterator for List<'_, R> {
                 Some(failure) => Next::Fault(self.number, self.at(line, failure)),
                 None => {
                     self.note_ignored(&item);
-                    Next::Item(self.number, item)
+                    Next::Item(self.number, Box::new(item))
                 }
             },
             Err(Fault::Line(line, failure)) => Next::Fault(self.number, self.at(line, failure)),
