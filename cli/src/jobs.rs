@@ -1,6 +1,6 @@
 //! Runs the downloads, several at a time, and decides how the run ends.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use crate::input::Item;
 use crate::page::{self, Leads, PagePlan};
 use crate::plan::GetPlan;
 use crate::render::{self, Ended, View, file_name};
-use crate::results::{Results, Written};
+use crate::results::Results;
 use crate::signals::Stop;
 use crate::sink::Sink;
 use crate::source::{Next, Source};
@@ -353,15 +353,27 @@ impl Job<'_> {
                 self.width.enter();
                 return outcome;
             }
+            // Another haul may have put a file there meanwhile, which is not this one's to replace.
+            replaces = false;
         }
     }
 
     /// Whether the file that is in the way is haul's own: the list asks for another version by now.
+    /// Where the server names the output, it is not known which file is in the way.
     fn may_replace(&self, outcome: &Outcome) -> bool {
         let Outcome::Failed(failure) = outcome else { return false };
         failure.is_of_existing()
             && self.plan.verifies_existing()
-            && self.item.own_file.as_deref().is_some_and(Written::is_unchanged)
+            && self.item.own_file.as_deref().is_some_and(|own| {
+                self.chosen_output().is_some_and(|output| own.is_at(&output)) && own.is_unchanged()
+            })
+    }
+
+    /// The absolute path of the output, if its name was chosen.
+    fn chosen_output(&self) -> Option<PathBuf> {
+        let mut download = self.plan.download(self.engine, self.item).ok()?;
+        let options = download.options_mut();
+        std::path::absolute(options.directory.join(options.output.as_ref()?)).ok()
     }
 
     /// Runs the download once, and `replaces` what is there or not. The view has not been told of a

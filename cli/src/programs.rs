@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use haul_engine::{DownloadOptions, Error, Summary};
@@ -27,7 +27,7 @@ pub fn word(error: &Error) -> &'static str {
     exit::code(error.kind()).1
 }
 
-/// Why something was refused before any download. It is shown as one line.
+/// Why there was no download, or one without a result. It is shown as one line.
 #[derive(Debug, Clone)]
 pub struct Refused(Failure);
 
@@ -36,6 +36,12 @@ impl Refused {
     #[must_use]
     pub fn new(message: String) -> Self {
         Self(Failure::usage(message))
+    }
+
+    /// For a defect of the program or of haul.
+    #[must_use]
+    pub fn internal(message: String) -> Self {
+        Self(Failure::internal(message))
     }
 
     /// The stable word.
@@ -101,16 +107,34 @@ impl Item {
 #[derive(Debug)]
 pub struct Results(results::Results);
 
+/// How an item ended.
+#[derive(Debug, Clone, Copy)]
+pub enum Ended<'a> {
+    /// The output is complete.
+    Completed(&'a Summary),
+    /// Something was there that nobody looked at, so it does not count as complete.
+    Skipped,
+    /// The download failed.
+    Failed(&'a Error),
+    /// There was no download, or one without a result.
+    Refused(&'a Refused),
+}
+
 /// The items that an earlier run completed, according to such a file.
 #[derive(Debug, Default)]
 pub struct Complete(results::Complete);
 
 impl Complete {
-    /// Whether this is one of them, and its file is as it was and what is asked for.
+    /// The recorded path and size in bytes of the item's file, if the item is one of them, and its
+    /// file is as it was and what is asked for.
     #[must_use]
-    pub fn has(&self, item: &Item) -> bool {
+    pub fn file(&self, item: &Item) -> Option<(PathBuf, u64)> {
         // The key costs a hash, so it is computed only if needed.
-        !self.0.is_empty() && matches!(self.0.standing(item.0.key(), &item.0), Standing::Complete)
+        let key = (!self.0.is_empty()).then(|| item.0.key())?;
+        match self.0.standing(key, &item.0) {
+            Standing::Complete => self.0.file(key),
+            Standing::Open | Standing::Other(_) => None,
+        }
     }
 }
 
@@ -125,10 +149,12 @@ impl Results {
     }
 
     /// Records how an item ended.
-    pub fn add(&self, item: &Item, ended: &Result<Summary, Error>, elapsed: Duration) {
+    pub fn add(&self, item: &Item, ended: Ended<'_>, elapsed: Duration) {
         let outcome = match ended {
-            Ok(summary) => Outcome::Completed(Box::new(summary.clone())),
-            Err(error) => Outcome::Failed(error.clone().into()),
+            Ended::Completed(summary) => Outcome::Completed(Box::new(summary.clone())),
+            Ended::Skipped => Outcome::Skipped,
+            Ended::Failed(error) => Outcome::Failed(error.clone().into()),
+            Ended::Refused(refused) => Outcome::Failed(refused.0.clone()),
         };
         self.0.add(&item.0, &outcome, elapsed);
     }

@@ -1,7 +1,7 @@
 //! `--results`: a file with one JSON line for each item that ended. Lines are only appended, and of
 //! several with one key the last counts. The next run with the same file skips the items that are
 //! complete in it and whose files are as they were, unless the list asks for another size or digest
-//! by now: such a file is compared, and may be replaced, since it is haul's own.
+//! by now: such a file is compared, and may be replaced if haul wrote it.
 //!
 //! A line is written at once and synced within a second, on a thread of its own. Processes on one
 //! machine may share the file, because a line is one write. One that a crash cut short is removed by
@@ -30,6 +30,9 @@ const SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// haul writes no longer line.
 const MAX_LINE_BYTES: u64 = 1 << 20;
+
+/// Nearly all lines are shorter.
+const USUAL_LINE_BYTES: u64 = 4 << 10;
 
 /// A line of the file.
 #[derive(Debug, Serialize, Deserialize)]
@@ -212,7 +215,7 @@ pub(crate) enum Standing {
     Open,
     /// It is complete.
     Complete,
-    /// Another version of it is complete, and may be replaced.
+    /// haul wrote another version of it, which may be replaced.
     Other(Written),
 }
 
@@ -253,6 +256,13 @@ impl Complete {
         self.places.is_empty()
     }
 
+    /// The file of the complete item with this key, and its size in bytes, as recorded.
+    pub(crate) fn file(&self, key: u64) -> Option<(PathBuf, u64)> {
+        let (place, file) = self.places.get(&key).zip(self.file.as_ref())?;
+        let written = Record::at(file, *place)?.written()?;
+        Some((written.path, written.bytes))
+    }
+
     /// What is known of an item with this key.
     pub(crate) fn standing(&self, key: u64, item: &Item) -> Standing {
         let Some((place, file)) = self.places.get(&key).zip(self.file.as_ref()) else {
@@ -264,13 +274,19 @@ impl Complete {
         let Some(record) = Record::at(file, *place) else { return Standing::Open };
         match record.written() {
             _ if record.is_as_asked(item) => Standing::Complete,
-            Some(written) => Standing::Other(written),
-            None => Standing::Open,
+            // Who wrote a file that was there already is not known.
+            Some(written) if !record.unchanged => Standing::Other(written),
+            _ => Standing::Open,
         }
     }
 }
 
 impl Written {
+    /// Whether it has this absolute path.
+    pub(crate) fn is_at(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// Whether the file is as it was when its item was complete.
     pub(crate) fn is_unchanged(&self) -> bool {
         let is_same = |found: Metadata| {
@@ -289,10 +305,15 @@ impl Record {
     /// The record at this place of the file.
     fn at(file: &File, place: u64) -> Option<Self> {
         let left = file.metadata().ok()?.len().checked_sub(place)?.min(MAX_LINE_BYTES);
-        let mut line = vec![0; usize::try_from(left).ok()?];
-        os::read_exact_at(file, &mut line, place).ok()?;
-        let end = line.iter().position(|byte| *byte == b'\n')?;
-        serde_json::from_slice(&line[..end]).ok()
+        let mut line = Vec::new();
+        for most in [USUAL_LINE_BYTES, MAX_LINE_BYTES] {
+            line.resize(usize::try_from(left.min(most)).ok()?, 0);
+            os::read_exact_at(file, &mut line, place).ok()?;
+            if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
+                return serde_json::from_slice(&line[..end]).ok();
+            }
+        }
+        None
     }
 
     /// The file of a complete item.

@@ -18,7 +18,7 @@ use crate::source::Requests;
 use crate::watch::Watch;
 
 /// No piece may be larger, in bytes, unless it is a track of its own.
-const MAX_PIECE_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_PIECE_BYTES: u64 = 64 << 20;
 /// How long a connection may be silent within a piece. Pieces are short, and another attempt costs
 /// little.
 const STALL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -77,7 +77,11 @@ impl Fetcher {
                 Err(PieceError::Fatal(error))
                     if error.kind() == ErrorKind::Network && self.is_answered(piece).await =>
                 {
-                    return Err(PieceError::Hole(error.to_string()));
+                    // The network may have come back only now.
+                    if attempt == ATTEMPTS {
+                        return Err(PieceError::Hole(error.to_string()));
+                    }
+                    attempt += 1;
                 }
                 outcome => return outcome,
             }
@@ -87,10 +91,8 @@ impl Fetcher {
     /// Whether the server of a piece that failed answers a request for its first byte. Then the
     /// network is there, and waiting for it would not help.
     async fn is_answered(&self, piece: &Piece) -> bool {
-        let Ok(request) = self.requests.request(&piece.url) else { return false };
-        let Ok(first) = selection(&(0..1)) else { return false };
-        let memory = Arc::new(MemoryStorage::new(1));
-        let mut request = request.digest(false).range(first).store_in(memory);
+        let Some(request) = self.one(piece, &(0..1)) else { return false };
+        let mut request = request.store_in(Arc::new(MemoryStorage::new(1)));
         request.options_mut().retry.max_time = Some(PROBE_TIME);
         match request.start() {
             Ok(probe) => probe.opened().await.is_ok(),
@@ -193,7 +195,7 @@ impl Fetcher {
     }
 
     /// How long the object is that a piece is in.
-    async fn object_bytes(&self, piece: &Piece) -> Option<u64> {
+    pub(crate) async fn object_bytes(&self, piece: &Piece) -> Option<u64> {
         let memory = Arc::new(MemoryStorage::new(BLOCK_BYTES));
         let download = self.one(piece, &(0..1))?.store_in(memory).start().ok()?;
         let metadata = download.opened().await.ok()?;

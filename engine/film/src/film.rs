@@ -128,6 +128,8 @@ pub async fn download(
     options: &FilmOptions,
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
+    // However it ends, also by being dropped.
+    let _shown = options.viewer.as_ref().map(showing::Ends::new);
     let film = source::read_manifest(&*requests, url).await?;
     begin(&film, Origin::Manifest(url.clone()), requests, options, monitor).await
 }
@@ -144,6 +146,7 @@ pub async fn download_found(
     options: &FilmOptions,
     monitor: &FilmMonitor,
 ) -> Result<FilmSummary, FilmError> {
+    let _shown = options.viewer.as_ref().map(showing::Ends::new);
     begin(film, Origin::Found(finder), requests, options, monitor).await
 }
 
@@ -191,8 +194,6 @@ async fn begin(
         any_stored: false,
         audience: Audience::default(),
     };
-    // However it ends, also by being dropped.
-    let _shown = options.viewer.as_ref().map(showing::Ends::new);
     run.run().await
 }
 
@@ -275,7 +276,7 @@ struct Run {
 
 impl Run {
     async fn run(&mut self) -> Result<FilmSummary, FilmError> {
-        self.cut().await;
+        self.cut().await?;
         self.split()?;
         if let Some(film) = self.open().await? {
             return Ok(film);
@@ -456,17 +457,19 @@ impl Run {
         if self.running.is_empty() {
             return true;
         }
-        let held: u64 = match self.lock_disk() {
-            Some(disk) => disk.stores.iter().flatten().map(TrackStore::held_bytes).sum(),
-            None => 0,
-        };
         let each = self
             .longest_bytes
             .unwrap_or_else(|| self.queue.front().map_or(0, |front| self.unknown_bytes(*front)));
         let all = (self.running.len() as u64 + 1).saturating_mul(each);
         self.running.len() < self.at_once()
             && self.may_start_beside_hurried()
-            && held.saturating_add(all) <= MEMORY_BYTES
+            && self.held_bytes().saturating_add(all) <= MEMORY_BYTES
+    }
+
+    /// The bytes of pieces that wait in memory for their place.
+    fn held_bytes(&self) -> u64 {
+        self.lock_disk()
+            .map_or(0, |disk| disk.stores.iter().flatten().map(TrackStore::held_bytes).sum())
     }
 
     /// What a piece is taken to have, in bytes, before a response has told.
@@ -475,11 +478,17 @@ impl Run {
         UNKNOWN_BYTES_PER_SECOND.saturating_mul(seconds.max(1))
     }
 
-    fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
-        let mut piece = self.reels[place.0].pieces[place.1].clone();
+    /// A piece with the link that is asked for.
+    fn asked(&self, (reel, at): Place) -> Piece {
+        let mut piece = self.reels[reel].pieces[at].clone();
         if self.inherits_query && may_inherit(&self.url, &piece.url) {
             piece.url.set_query(self.url.query());
         }
+        piece
+    }
+
+    fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
+        let piece = self.asked(place);
         self.running.insert(place);
         let (fetcher, promises) = (Arc::clone(&self.fetcher), promises.clone());
         let generation = self.generation;

@@ -73,7 +73,9 @@ pub fn remove_partial_film(output: &Path) -> Result<u64, FilmError> {
         // One that is an object is a download of the engine meanwhile, with files of its own.
         let _ = haul_engine::remove_partial(&name::reel(output, reel));
     }
-    publish::clear(output, begun(&records), &checkpoint)?;
+    // Without this line the directory is somebody else's.
+    let has_scratch = records.contains(&Record::Joining);
+    publish::clear(output, begun(&records), &checkpoint, has_scratch)?;
     Ok(freed)
 }
 

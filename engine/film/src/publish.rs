@@ -168,7 +168,8 @@ pub(crate) fn settle(
     Ok(true)
 }
 
-/// Removes what the film was made of, and then its log.
+/// Removes what the film was made of, with the directory for what ffmpeg is given where there was
+/// one, and then its log.
 ///
 /// # Errors
 /// [`FilmError::Local`].
@@ -176,11 +177,14 @@ pub(crate) fn clear(
     output: &Path,
     reels: impl IntoIterator<Item = usize>,
     checkpoint: &Checkpoint,
+    has_scratch: bool,
 ) -> Result<(), FilmError> {
     for reel in reels {
         remove(&name::reel(output, reel))?;
     }
-    remove_scratch(&name::scratch(output))?;
+    if has_scratch {
+        remove_scratch(&name::scratch(output))?;
+    }
     checkpoint.remove()
 }
 
@@ -284,7 +288,7 @@ mod tests {
             let found = Announced::in_log(&records, dir.path()).unwrap();
             assert_eq!(found, before);
             assert!(settle(&found, Existing::Refuse, true).unwrap(), "{killed_after}");
-            clear(&output, [0, 1], &checkpoint).unwrap();
+            clear(&output, [0, 1], &checkpoint, true).unwrap();
             let mut names: Vec<_> =
                 fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
             names.sort();

@@ -52,7 +52,7 @@ fn shift_of(header: &str, first: u64) -> Option<i64> {
     let ahead = i64::try_from(ahead).ok()?;
     let all = i64::try_from(TIMESTAMPS).ok()?;
     let ticks = if ahead > all / 2 { ahead - all } else { ahead };
-    Some((ticks + TICKS_A_MILLISECOND / 2).div_euclid(TICKS_A_MILLISECOND) - local_ms)
+    (ticks + TICKS_A_MILLISECOND / 2).div_euclid(TICKS_A_MILLISECOND).checked_sub(local_ms)
 }
 
 /// A cue moved by so many milliseconds; `None` where it ends before the film begins.

@@ -11,19 +11,26 @@ use crate::options::Conflicts;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const LOOK_RARELY: Duration = Duration::from_secs(8);
 
+/// How a download ended well.
+pub(crate) struct Done {
+    pub(crate) summary: Summary,
+    /// Whether the output existed and nobody looked at it.
+    pub(crate) is_skipped: bool,
+}
+
 /// Runs a download to its end; dropping the future stops it, and what it has is kept. `begun` gets
 /// the view of each attempt.
 pub(crate) async fn run(
     builder: DownloadBuilder,
     conflicts: Conflicts,
     begun: impl Fn(Monitor),
-) -> Result<Summary, Error> {
+) -> Result<Done, Error> {
     let mut pause = LOOK_AGAIN;
     loop {
         let download = builder.clone().start()?;
         begun(download.monitor());
         let error = match download.wait().await {
-            Ok(summary) => return Ok(summary),
+            Ok(summary) => return Ok(Done { summary, is_skipped: false }),
             Err(error) => error,
         };
         match error.kind() {
@@ -38,7 +45,7 @@ pub(crate) async fn run(
 }
 
 /// What there is to say of an output that existed. The server is asked only where it names the file.
-async fn skipped(mut builder: DownloadBuilder) -> Result<Summary, Error> {
+async fn skipped(mut builder: DownloadBuilder) -> Result<Done, Error> {
     let options = builder.options_mut();
     let output: PathBuf = match &options.output {
         Some(output) => options.directory.join(output),
@@ -48,5 +55,5 @@ async fn skipped(mut builder: DownloadBuilder) -> Result<Summary, Error> {
     summary.bytes = std::fs::metadata(&output).map_or(0, |found| found.len());
     summary.output = output;
     summary.unchanged = true;
-    Ok(summary)
+    Ok(Done { summary, is_skipped: true })
 }

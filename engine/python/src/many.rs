@@ -3,27 +3,32 @@
 //! The caller's thread hands over items while there is room for some ahead, and takes results. A
 //! task starts the downloads and sees their ends, so they go on while the caller is busy.
 
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use haul_cli::programs::{Complete, Item, Refused, Results, Width};
-use haul_engine::{DownloadId, DownloadOptions, Error, Event, Observer, Summary};
+use haul_cli::programs::{Complete, Ended, Item, Refused, Results, Width};
+use haul_engine::{DownloadId, DownloadOptions, Error, Event, Observer, Summary, redact_url};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyString};
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::{Id, JoinError, JoinHandle, JoinSet};
 
-use crate::attempt;
+use crate::attempt::{self, Done};
 use crate::failure;
 use crate::options::{Conflicts, options};
 use crate::process::{Network, Owned};
 use crate::told;
 
-/// How many items wait to be started at most.
+/// How many items, at most, wait to be started or have a result that waits to be taken. Items are
+/// not read beyond that, however slow the caller is.
 const AHEAD: usize = 64;
+
+/// How many items wait to be started or have news that nobody has taken.
+type Ahead = Arc<AtomicUsize>;
 
 /// An item, and the object that described it.
 struct Given {
@@ -32,7 +37,7 @@ struct Given {
     network: Network,
 }
 
-/// What the caller takes.
+/// What the caller takes; sent by [`tell`].
 enum News {
     Ended(Py<PyAny>, Box<Result<Summary, Error>>),
     Refused(Py<PyAny>, Refused),
@@ -43,15 +48,13 @@ enum News {
 /// What the caller's side hands over to; gone once there are no more items.
 struct Input {
     items: UnboundedSender<Given>,
-    /// How many of them wait to be started.
-    waiting: Arc<AtomicUsize>,
     news: UnboundedSender<News>,
 }
 
 struct Inner {
     network: Network,
-    options: DownloadOptions,
     input: Mutex<Option<Input>>,
+    ahead: Ahead,
     news: Arc<tokio::sync::Mutex<UnboundedReceiver<News>>>,
     driver: JoinHandle<()>,
     complete: Complete,
@@ -83,26 +86,26 @@ impl Many {
         let (results, complete) = match results {
             None => (None, Complete::default()),
             Some(path) => {
-                let opened = Results::open(&path);
+                let opened = py.detach(|| Results::open(&path));
                 let opened = opened.map_err(|refused| failure::refused(py, &refused));
                 opened.map(|(results, complete)| (Some(results), complete))?
             }
         };
         let (items, given) = mpsc::unbounded_channel();
         let (sender, news) = mpsc::unbounded_channel();
-        let waiting = Arc::new(AtomicUsize::new(0));
+        let ahead = Ahead::default();
         let driver = Driver {
-            options: options.clone(),
+            options,
             conflicts,
             width: Arc::new(Width::new(jobs.map(NonZeroUsize::get))),
             results,
-            waiting: Arc::clone(&waiting),
+            ahead: Arc::clone(&ahead),
             news: sender.clone(),
         };
         let driver = network.runtime.spawn(driver.run(given));
-        let input = Mutex::new(Some(Input { items, waiting, news: sender }));
+        let input = Mutex::new(Some(Input { items, news: sender }));
         let news = Arc::new(tokio::sync::Mutex::new(news));
-        Ok(Self(Owned::new(Inner { network, options, input, news, driver, complete })))
+        Ok(Self(Owned::new(Inner { network, input, ahead, news, driver, complete })))
     }
 
     /// Takes items from an iterator while there is room for some ahead.
@@ -122,16 +125,17 @@ impl Many {
     /// Waits for results, and returns all that are there; none at the end.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
         let Some(inner) = self.0.get()? else { return Ok(Vec::new()) };
-        let news = inner.network.wait(py, next(Arc::clone(&inner.news)), |_| Ok(()))?;
+        let next = next(Arc::clone(&inner.news), Arc::clone(&inner.ahead));
+        let news = inner.network.wait(py, next, |_| Ok(()))?;
         news.iter().map(|news| news.result(py)).collect()
     }
 
     /// Has a thread of haul call `done` with what `take` returns, or with what it raises.
     fn take_soon(&self, done: Py<PyAny>) -> PyResult<()> {
         let Some(inner) = self.0.get()? else { return Ok(()) };
-        let news = Arc::clone(&inner.news);
+        let next = next(Arc::clone(&inner.news), Arc::clone(&inner.ahead));
         inner.network.runtime.spawn(async move {
-            let news = next(news).await;
+            let news = next.await;
             tokio::task::spawn_blocking(move || {
                 Python::attach(|py| {
                     let results: PyResult<Vec<_>> =
@@ -161,7 +165,7 @@ impl Many {
 impl Inner {
     fn has_room(&self) -> bool {
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        input.as_ref().is_some_and(|input| input.waiting.load(Ordering::Relaxed) < AHEAD)
+        input.is_some() && self.ahead.load(Ordering::Relaxed) < AHEAD
     }
 
     fn give(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -170,34 +174,24 @@ impl Inner {
         let kept = object.clone().unbind();
         let network = item.as_ref().ok().map(|item| Network::of(py, item.url())).transpose()?;
         let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Input { items, waiting, news }) = &*input else { return Ok(()) };
+        let Some(Input { items, news }) = &*input else { return Ok(()) };
         let told = match (item, network) {
             (Err(refused), _) => News::Refused(kept, refused),
-            (Ok(item), _) if self.complete.has(&item) => {
-                News::Ended(kept, Box::new(Ok(self.done_before(&item))))
-            }
             (Ok(item), Some(network)) => {
-                waiting.fetch_add(1, Ordering::Relaxed);
+                if let Some((output, bytes)) = self.complete.file(&item) {
+                    let mut summary = Summary::default();
+                    (summary.output, summary.bytes, summary.unchanged) = (output, bytes, true);
+                    tell(news, &self.ahead, News::Ended(kept, Box::new(Ok(summary))));
+                    return Ok(());
+                }
+                self.ahead.fetch_add(1, Ordering::Relaxed);
                 let _ = items.send(Given { item, object: kept, network });
                 return Ok(());
             }
             (Ok(_), None) => return Ok(()),
         };
-        let _ = news.send(told);
+        tell(news, &self.ahead, told);
         Ok(())
-    }
-
-    /// What there is to say of an item that is complete according to the record.
-    fn done_before(&self, item: &Item) -> Summary {
-        let mut options = self.options.clone();
-        item.apply(&mut options);
-        let mut summary = Summary::default();
-        summary.unchanged = true;
-        if let Some(output) = options.output {
-            summary.output = options.directory.join(output);
-            summary.bytes = std::fs::metadata(&summary.output).map_or(0, |found| found.len());
-        }
-        summary
     }
 }
 
@@ -219,14 +213,21 @@ impl News {
     }
 }
 
+/// Has the caller take this.
+fn tell(news: &UnboundedSender<News>, ahead: &Ahead, told: News) {
+    ahead.fetch_add(1, Ordering::Relaxed);
+    let _ = news.send(told);
+}
+
 /// Waits for news, and gives all that are there; none at the end.
-async fn next(news: Arc<tokio::sync::Mutex<UnboundedReceiver<News>>>) -> Vec<News> {
+async fn next(news: Arc<tokio::sync::Mutex<UnboundedReceiver<News>>>, ahead: Ahead) -> Vec<News> {
     let mut news = news.lock().await;
     let mut all = Vec::new();
     all.extend(news.recv().await);
     while let Ok(more) = news.try_recv() {
         all.push(more);
     }
+    ahead.fetch_sub(all.len(), Ordering::Relaxed);
     all
 }
 
@@ -261,28 +262,35 @@ struct Driver {
     conflicts: Conflicts,
     width: Arc<Width>,
     results: Option<Results>,
-    waiting: Arc<AtomicUsize>,
+    ahead: Ahead,
     news: UnboundedSender<News>,
 }
 
+/// An item whose download runs, by the id of its task, so that it has a result also if that panics.
+type Running = HashMap<Id, (Given, Instant)>;
+
 impl Driver {
     async fn run(self, mut given: UnboundedReceiver<Given>) {
-        let mut running = JoinSet::new();
+        let mut tasks = JoinSet::new();
+        let mut running = Running::new();
         let mut all = false;
         loop {
             tokio::select! {
                 biased;
-                next = given.recv(), if !all && running.len() < self.width.now() => match next {
+                next = given.recv(), if !all && tasks.len() < self.width.now() => match next {
                     Some(given) => {
-                        self.waiting.fetch_sub(1, Ordering::Relaxed);
-                        let network = given.network.runtime.clone();
-                        running.spawn_on(self.one(given), &network);
+                        self.ahead.fetch_sub(1, Ordering::Relaxed);
+                        let task = tasks.spawn_on(self.one(&given), &given.network.runtime);
+                        running.insert(task.id(), (given, Instant::now()));
                     }
                     None => all = true,
                 },
-                () = self.width.grew(), if !all && !running.is_empty() => {}
-                Some(Ok((given, ended, began))) = running.join_next(), if !running.is_empty() => {
-                    self.ended(given, ended, began);
+                () = self.width.grew(), if !all && !tasks.is_empty() => {}
+                Some(joined) = tasks.join_next_with_id(), if !tasks.is_empty() => {
+                    let id = joined.as_ref().map_or_else(JoinError::id, |(id, _)| *id);
+                    if let Some((given, began)) = running.remove(&id) {
+                        self.ended(given, joined.map(|(_, ended)| ended).ok(), began);
+                    }
                 }
                 else => break,
             }
@@ -290,7 +298,7 @@ impl Driver {
         if let Some(results) = self.results {
             let closed = tokio::task::spawn_blocking(|| results.close()).await;
             if let Ok(Err(refused)) = closed {
-                let _ = self.news.send(News::Unrecorded(refused));
+                tell(&self.news, &self.ahead, News::Unrecorded(refused));
             }
         }
     }
@@ -298,24 +306,38 @@ impl Driver {
     /// The download of an item.
     fn one(
         &self,
-        given: Given,
-    ) -> impl Future<Output = (Given, Result<Summary, Error>, Instant)> + Send + 'static {
+        given: &Given,
+    ) -> impl Future<Output = Result<Done, Error>> + Send + 'static + use<> {
         let mut options = self.options.clone();
         given.item.apply(&mut options);
         let builder = given.network.download(given.item.url(), options);
         let builder = builder.observe(Learner(Arc::clone(&self.width)));
         let conflicts = self.conflicts;
-        async move {
-            let began = Instant::now();
-            (given, attempt::run(builder, conflicts, |_| ()).await, began)
-        }
+        attempt::run(builder, conflicts, |_| ())
     }
 
-    fn ended(&self, given: Given, ended: Result<Summary, Error>, began: Instant) {
+    /// Records how an item ended, and tells it; nothing is known of a task that panicked.
+    fn ended(&self, given: Given, ended: Option<Result<Done, Error>>, began: Instant) {
+        let ended = ended.ok_or_else(|| {
+            Refused::internal(format!(
+                "a defect of haul: the download of {} ended without a result",
+                redact_url(given.item.url())
+            ))
+        });
         if let Some(results) = &self.results {
-            results.add(&given.item, &ended, began.elapsed());
+            let recorded = match &ended {
+                Ok(Ok(done)) if done.is_skipped => Ended::Skipped,
+                Ok(Ok(done)) => Ended::Completed(&done.summary),
+                Ok(Err(error)) => Ended::Failed(error),
+                Err(refused) => Ended::Refused(refused),
+            };
+            results.add(&given.item, recorded, began.elapsed());
         }
-        let _ = self.news.send(News::Ended(given.object, Box::new(ended)));
+        let told = match ended {
+            Ok(ended) => News::Ended(given.object, Box::new(ended.map(|done| done.summary))),
+            Err(refused) => News::Refused(given.object, refused),
+        };
+        tell(&self.news, &self.ahead, told);
     }
 }
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use haul_engine::{DownloadBuilder, Error, Monitor, Summary};
+use haul_engine::{DownloadBuilder, Error, Monitor};
 use pyo3::prelude::*;
 use tokio::task::JoinHandle;
 
-use crate::attempt;
+use crate::attempt::{self, Done};
 use crate::failure;
 use crate::options::{Conflicts, headers, options};
 use crate::process::{Network, Owned};
@@ -79,11 +79,11 @@ pub(crate) fn download<'py>(
             _ => Ok(()),
         },
     )?;
-    let summary = ended.map_err(|error| failure::raised(py, &error))?;
+    let done = ended.map_err(|error| failure::raised(py, &error))?;
     if let (Some(call), Some(progress)) = (on_progress, view.progress(py)?) {
         call.call1((progress,))?;
     }
-    told::summary(py, &summary)
+    told::summary(py, &done.summary)
 }
 
 /// A download that runs beside the caller.
@@ -122,10 +122,10 @@ pub(crate) fn start(py: Python<'_>, wanted: Wanted<'_>, done: Py<PyAny>) -> PyRe
     Ok(Running { task: Owned::new(task), view })
 }
 
-fn tell(done: &Py<PyAny>, ended: &Result<Summary, Error>) {
+fn tell(done: &Py<PyAny>, ended: &Result<Done, Error>) {
     Python::attach(|py| {
         let told = match ended {
-            Ok(summary) => told::summary(py, summary),
+            Ok(done) => told::summary(py, &done.summary),
             Err(error) => failure::instance(py, error),
         };
         let called = told.and_then(|told| done.bind(py).call1((told,)));

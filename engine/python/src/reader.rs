@@ -1,13 +1,15 @@
 //! `open`: an object that is read while it downloads.
 
-use std::io::SeekFrom;
+use std::io::{self, SeekFrom};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use haul_engine::Download;
 use pyo3::exceptions::{PyOSError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
-use tokio::io::{AsyncReadExt as _, AsyncSeekExt as _};
+use tokio::io::{AsyncReadExt as _, AsyncSeek as _, AsyncSeekExt as _};
 
 use crate::failure;
 use crate::options::headers;
@@ -19,6 +21,20 @@ struct Inner {
     download: Download,
     /// One thread reads or seeks at a time; the others wait.
     reader: tokio::sync::Mutex<haul_engine::Reader>,
+    /// The offset of the next byte to return. The reader's own is further after a read that was
+    /// interrupted, whose bytes nobody got. It changes only while the reader is locked.
+    position: AtomicU64,
+}
+
+impl Inner {
+    /// The reader at the position, and the position.
+    async fn reader(&self) -> io::Result<(tokio::sync::MutexGuard<'_, haul_engine::Reader>, u64)> {
+        let mut reader = self.reader.lock().await;
+        let position = self.position.load(Ordering::Relaxed);
+        // This also ends a seek that was interrupted, and needs no wait.
+        Pin::new(&mut *reader).start_seek(SeekFrom::Start(position))?;
+        Ok((reader, position))
+    }
 }
 
 /// What `haul.Reader` reads from.
@@ -54,7 +70,8 @@ impl Source {
             builder.start().map_err(|error| failure::raised(py, &error))?
         };
         let reader = tokio::sync::Mutex::new(download.reader());
-        Ok(Self(Mutex::new(Owned::new(Arc::new(Inner { network, download, reader })))))
+        let inner = Inner { network, download, reader, position: AtomicU64::new(0) };
+        Ok(Self(Mutex::new(Owned::new(Arc::new(inner)))))
     }
 
     /// The size in bytes, `None` if the server does not tell it, and the URL that answered; waits
@@ -66,14 +83,16 @@ impl Source {
         Ok((object.total_bytes, object.url))
     }
 
-    /// Reads this many bytes, or fewer at the end of the object.
+    /// Reads this many bytes, or fewer at the end of the object. A read that fails or is interrupted
+    /// leaves the position as it is.
     fn read<'py>(&self, py: Python<'py>, size: usize) -> PyResult<Bound<'py, PyBytes>> {
         let inner = self.inner()?;
         let read = async {
-            let mut reader = inner.reader.lock().await;
+            let (mut reader, position) = inner.reader().await?;
             let mut bytes = Vec::new();
-            let ended = (&mut *reader).take(size as u64).read_to_end(&mut bytes).await;
-            ended.map(|_| bytes)
+            (&mut *reader).take(size as u64).read_to_end(&mut bytes).await?;
+            inner.position.store(position + bytes.len() as u64, Ordering::Relaxed);
+            Ok::<_, io::Error>(bytes)
         };
         let bytes = inner.network.wait(py, read, |_| Ok(()))?;
         Ok(PyBytes::new(py, &bytes.map_err(|error| failure::of_read(py, &error))?))
@@ -91,9 +110,19 @@ impl Source {
             2 => SeekFrom::End(offset),
             other => return Err(PyValueError::new_err(format!("whence={other} is not 0, 1 or 2"))),
         };
-        let sought = async { inner.reader.lock().await.seek(to).await };
+        let sought = async {
+            let (mut reader, _) = inner.reader().await?;
+            let position = reader.seek(to).await?;
+            inner.position.store(position, Ordering::Relaxed);
+            Ok::<_, io::Error>(position)
+        };
         let sought = inner.network.wait(py, sought, |_| Ok(()))?;
         sought.map_err(|error| failure::of_read(py, &error))
+    }
+
+    /// The offset of the next byte.
+    fn tell(&self) -> PyResult<u64> {
+        Ok(self.inner()?.position.load(Ordering::Relaxed))
     }
 
     /// Stops the download, and forgets what it has.

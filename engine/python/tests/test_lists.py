@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import unittest
 
 import haul
@@ -72,11 +73,41 @@ class Lists(Case):
                     all_results = list(haul.fetch_many(self.urls(), dir=self.dir / "d", results=results))
                     self.assertEqual(len(all_results), 60)
                     self.assertEqual(sum(not result.ok for result in all_results), len(refused))
+                    for result in all_results:
+                        if result.ok:
+                            self.assert_holds(result.output, result.item[len(self.origin.url) :])
+                            self.assertEqual(result.summary.bytes, os.stat(result.output).st_size)
                     if fetched is not None and results:
                         self.assertEqual(sum(self.origin.served.values()), fetched)
                 (self.dir / "d" / "007.bin").unlink()
         lines = [json.loads(line) for line in record.read_text().splitlines()]
         self.assertEqual(sorted(line["status"] for line in lines), ["complete"] * 60 + ["failed"])
+
+    def test_a_file_that_nobody_looked_at_is_recorded_as_skipped(self):
+        record = self.dir / "record.jsonl"
+        (self.dir / "000.bin").write_bytes(b"something else")
+        items = [(self.url("/000.bin"), "000.bin"), (self.url("/001.bin"), "001.bin")]
+        results = list(haul.fetch_many(items, dir=self.dir, results=record, existing="skip"))
+        self.assertEqual([result.ok for result in results], [True, True])
+        lines = [json.loads(line) for line in record.read_text().splitlines()]
+        self.assertEqual(sorted(line["status"] for line in lines), ["complete", "skipped"])
+        again = list(haul.fetch_many(items, dir=self.dir, results=record, existing="overwrite"))
+        self.assertEqual([result.ok for result in again], [True, True])
+        self.assert_holds(self.dir / "000.bin", "/000.bin")
+
+    def test_items_are_read_a_few_ahead(self):
+        read = []
+
+        def items():
+            for at in range(1000):
+                read.append(at)
+                yield f"ftp://example.org/{at}"
+
+        results = haul.fetch_many(items(), dir=self.dir)
+        next(results)
+        # As many results wait in the iterator as items are ahead of it.
+        self.assertLessEqual(len(read), 2 * 64)
+        self.assertEqual(sum(1 for _ in results), 999)
 
     def test_it_stops_when_it_is_closed(self):
         self.origin.rate = MIB

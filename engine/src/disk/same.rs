@@ -39,7 +39,7 @@ pub(super) fn is_same(
         }
     }
     if sync {
-        file.sync_all().map_err(cannot("cannot sync"))?;
+        os::file::sync_read(&file, path).map_err(cannot("cannot sync"))?;
     }
     Ok(true)
 }

@@ -330,6 +330,32 @@ fn a_file_that_was_changed_is_in_the_way_and_one_that_haul_wrote_is_not() {
     assert_eq!(records(&sandbox.path("r")).pop().unwrap()["status"], "skipped");
 }
 
+/// That haul wrote a file says nothing about another one, and that it compared one does not make it
+/// haul's own.
+#[test]
+fn a_file_that_haul_did_not_write_is_in_the_way_whatever_the_results_say() {
+    let (origin, sandbox) = (origin(), Sandbox::new());
+    let again = |id: &str, out: &str, number: u64, code| {
+        let digest = format!("blake3={}", object(number).blake3_hex());
+        let url = origin.url(&format!("/f{number}"));
+        let item = serde_json::json!({"id": id, "url": url, "out": out, "digest": digest});
+        sandbox.write("list", format!("{item}\n"));
+        run(command(&sandbox, &sandbox.path("list")).args(["--results", "r"]), code);
+        records(&sandbox.path("r")).pop().unwrap()
+    };
+    again("one", "a.mp4", 1, 0);
+    let mine = vec![0; object(2).size_bytes() as usize];
+    sandbox.write("out/b.mp4", &mine);
+    assert_eq!(again("one", "b.mp4", 2, 3)["error"], "output-exists");
+    assert_eq!(fs::read(sandbox.path("out/b.mp4")).unwrap(), mine);
+    assert_eq!(object(1).compare_file(&sandbox.path("out/a.mp4")), Ok(()));
+
+    sandbox.write("out/c.mp4", object(3).bytes(0..object(3).size_bytes()));
+    assert_eq!(again("two", "c.mp4", 3, 0)["unchanged"], true);
+    assert_eq!(again("two", "c.mp4", 4, 3)["error"], "output-exists");
+    assert_eq!(object(3).compare_file(&sandbox.path("out/c.mp4")), Ok(()));
+}
+
 #[test]
 fn results_that_cannot_be_kept_start_nothing() {
     let (origin, sandbox) = (origin(), Sandbox::new());

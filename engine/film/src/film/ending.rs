@@ -73,7 +73,7 @@ impl Run {
                     return Err(FilmError::local("name", &output, why));
                 }
                 drop(scratch);
-                publish::clear(&output, reels, checkpoint)?;
+                publish::clear(&output, reels, checkpoint, true)?;
                 Ok(announced)
             })
             .await??;

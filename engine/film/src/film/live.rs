@@ -80,9 +80,15 @@ impl Run {
         for piece in &new.track.pieces {
             links.insert(key_of(piece), piece);
         }
+        // A file that was cut into ranges for a viewer.
+        let whole = match &new.track.pieces[..] {
+            [one] if one.range.is_none() => Some(one),
+            _ => None,
+        };
         for reel in self.reels.iter_mut().filter(|reel| reel.track == track) {
             for piece in &mut reel.pieces {
-                if let Some(found) = links.get(&key_of(piece)) {
+                let of_whole = whole.filter(|_| piece.range.is_some());
+                if let Some(found) = links.get(&key_of(piece)).copied().or(of_whole) {
                     piece.url.clone_from(&found.url);
                     piece.mirrors.clone_from(&found.mirrors);
                     piece.key.clone_from(&found.key);

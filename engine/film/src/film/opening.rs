@@ -169,7 +169,7 @@ fn open_log(output: &Path, film: &str, options: &FilmOptions) -> Result<Opening,
             Record::Begun { track } => Some(*track),
             _ => None,
         });
-        publish::clear(output, begun, &checkpoint)?;
+        publish::clear(output, begun, &checkpoint, true)?;
         return Ok(Opening::Complete(earlier));
     }
     if options.existing != Existing::Replace && output.symlink_metadata().is_ok() {

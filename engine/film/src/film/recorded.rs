@@ -120,7 +120,7 @@ impl Recorded {
         // What follows a gap begins a reel of its own.
         let mut gap = self.first;
         while self.pieces.contains_key(&(gap, true)) {
-            gap += 1;
+            gap = gap.saturating_add(1);
         }
         self.pieces.retain(|(sequence, _), _| *sequence < gap);
     }

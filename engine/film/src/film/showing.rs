@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::{Came, Run};
+use super::{Came, MEMORY_BYTES, Run};
 use crate::container::Container;
 use crate::error::FilmError;
-use crate::fetch::Promises;
+use crate::fetch::{MAX_PIECE_BYTES, Promises};
 use crate::model::{Kind, Piece, Place, Role};
 use crate::mp4::{self, Indexed};
 use crate::viewer::{Staged, StagedReel, Viewer};
@@ -86,12 +86,19 @@ pub(super) async fn wants(viewer: Option<&Viewer>) -> Vec<Place> {
     }
 }
 
+fn cannot(why: &str) -> FilmError {
+    FilmError::Unsupported(format!("{why}, and haul does not play such films: download it"))
+}
+
 impl Run {
     /// Makes pieces of tracks that are one file each, by the index in it: a viewer cannot wait for a
     /// whole file. One without an index stays as it is.
-    pub(super) async fn cut(&mut self) {
+    ///
+    /// # Errors
+    /// For one without an index that is too long for a piece.
+    pub(super) async fn cut(&mut self) -> Result<(), FilmError> {
         if self.options.viewer.is_none() {
-            return;
+            return Ok(());
         }
         for track in 0..self.selected.len() {
             let [whole] = &self.selected[track].track.pieces[..] else { continue };
@@ -99,7 +106,13 @@ impl Run {
                 continue;
             }
             let whole = whole.clone();
-            let Some((init_end, parts)) = self.index_of(&whole).await else { continue };
+            let Some((init_end, parts)) = self.index_of(&whole).await else {
+                let bytes = self.fetcher.object_bytes(&whole).await;
+                if bytes.is_some_and(|bytes| bytes > MAX_PIECE_BYTES) {
+                    return Err(cannot("a track is one file without an index at its beginning"));
+                }
+                continue;
+            };
             let piece = |role, (sequence, (range, duration))| Piece {
                 range: Some(range),
                 role,
@@ -111,6 +124,7 @@ impl Run {
             let media = (0..).zip(parts).map(|part| piece(Role::Media, part));
             self.selected[track].track.pieces = std::iter::once(init).chain(media).collect();
         }
+        Ok(())
     }
 
     async fn index_of(&self, whole: &Piece) -> Option<(u64, Vec<(Range<u64>, Duration)>)> {
@@ -128,12 +142,8 @@ impl Run {
     /// Tells the viewer what the film is made of.
     pub(super) fn show(&mut self) -> Result<(), FilmError> {
         let (Some(viewer), Some(disk)) = (&self.options.viewer, &self.disk) else { return Ok(()) };
-        let cannot = |why: &str| {
-            let text = format!("{why}, and haul does not play such films: download it");
-            Err(FilmError::Unsupported(text))
-        };
         if self.is_live() {
-            return cannot("the film is live");
+            return Err(cannot("the film is live"));
         }
         // Text is beside the film, and its reels are the last.
         let media = self.reels.iter().take_while(|reel| reel.kind != Kind::Subtitles);
@@ -146,7 +156,7 @@ impl Run {
             })
             .collect();
         if reels.is_empty() {
-            return cannot("it has neither pictures nor sound");
+            return Err(cannot("it has neither pictures nor sound"));
         }
         let name = self.output.file_name().unwrap_or_default().to_string_lossy().into_owned();
         // Of each track its initialization and its first piece.
@@ -187,7 +197,12 @@ impl Run {
             }
             self.queue_missing();
             let Some(at) = self.queue.iter().position(|it| it == place) else { continue };
-            self.queue.rotate_left(at);
+            // What has no place yet is held in memory. When that is full, the places come first.
+            if self.held_bytes() <= MEMORY_BYTES {
+                self.queue.rotate_left(at);
+            } else if let Some(wanted) = self.queue.remove(at) {
+                self.queue.push_front(wanted);
+            }
             // What gives way holds memory, too.
             if self.running.len() < 2 * self.at_once() {
                 self.queue.pop_front();
@@ -270,10 +285,13 @@ impl Run {
         let mut unknown = Vec::new();
         if let Some(disk) = self.lock_disk() {
             for (reel, at) in &self.queue {
-                let piece = &self.reels[*reel].pieces[*at];
+                if self.reels[*reel].kind == Kind::Subtitles {
+                    continue;
+                }
+                let piece = self.asked((*reel, *at));
                 let lens = disk.stores[*reel].as_ref().map(|store| store.lens()[*at]);
                 if lens == Some(None) && !piece.is_gap {
-                    unknown.push(((*reel, *at), piece.clone()));
+                    unknown.push(((*reel, *at), piece));
                 }
             }
         }

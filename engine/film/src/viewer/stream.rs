@@ -99,12 +99,15 @@ async fn layout_so_far(stage: &Stage) -> io::Result<Arc<Layout>> {
         return Ok(known);
     }
     let layout = match form {
-        Form::Merged => merged(stage, &film).await?,
-        Form::Joined(_) | Form::Playlist(_) => {
-            let order: Vec<Place> = in_order(&film, true).into_iter().map(|it| it.1).collect();
-            let offsets = offsets(0, &order, &stage.lens(&film).await?);
-            Layout { head: Bytes::new(), order, numbers: Vec::new(), offsets }
-        }
+        Form::Merged => match merged(stage, &film).await? {
+            Some(layout) => layout,
+            None if film.reels.len() == 1 => joined(stage, &film).await?,
+            None => {
+                let why = "an initialization cannot be understood";
+                return Err(io::Error::new(io::ErrorKind::InvalidData, why));
+            }
+        },
+        Form::Joined(_) | Form::Playlist(_) => joined(stage, &film).await?,
     };
     let layout = Arc::new(layout);
     if layout.offsets.is_some() {
@@ -115,14 +118,19 @@ async fn layout_so_far(stage: &Stage) -> io::Result<Arc<Layout>> {
     Ok(layout)
 }
 
-async fn merged(stage: &Stage, film: &Staged) -> io::Result<Layout> {
+async fn joined(stage: &Stage, film: &Staged) -> io::Result<Layout> {
+    let order: Vec<Place> = in_order(film, true).into_iter().map(|it| it.1).collect();
+    let offsets = offsets(0, &order, &stage.lens(film).await?);
+    Ok(Layout { head: Bytes::new(), order, numbers: Vec::new(), offsets })
+}
+
+/// The fragments of all reels with one head; `None` where these cannot be merged.
+async fn merged(stage: &Stage, film: &Staged) -> io::Result<Option<Layout>> {
     let mut inits = Vec::with_capacity(film.reels.len());
     for reel in 0..film.reels.len() {
         inits.push(stage.piece(film, (reel, 0)).await?);
     }
-    let merged = mp4::merge(&inits).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::InvalidData, "an initialization cannot be understood")
-    })?;
+    let Some(merged) = mp4::merge(&inits) else { return Ok(None) };
     let timed = in_order(film, false);
     let order: Vec<Place> = timed.iter().map(|it| it.1).collect();
     let first = order.iter().find(|(reel, _)| *reel == 0);
@@ -151,7 +159,7 @@ async fn merged(stage: &Stage, film: &Staged) -> io::Result<Layout> {
     }
     // Without an index of the expected length the places are others.
     let offsets = offsets.filter(|it| it.first() == Some(&(head.len() as u64)));
-    Ok(Layout { head: head.into(), order, numbers: merged.numbers, offsets })
+    Ok(Some(Layout { head: head.into(), order, numbers: merged.numbers, offsets }))
 }
 
 fn offsets(from: u64, order: &[Place], lens: &[Vec<Option<u64>>]) -> Option<Vec<u64>> {

@@ -21,7 +21,6 @@ class Reader(io.RawIOBase):
     def __init__(self, source):
         super().__init__()
         self._source = source
-        self._position = 0
 
     @property
     def size(self):
@@ -45,35 +44,27 @@ class Reader(io.RawIOBase):
         """Reads `size` bytes, fewer at the end, or everything up to the end."""
         if size is None or size < 0:
             return self.readall()
-        data = self._source.read(size)
-        self._position += len(data)
-        return data
+        return self._source.read(size)
 
     def readall(self):
         """Reads everything up to the end."""
-        data = self._source.read((1 << 63) - 1)
-        self._position += len(data)
-        return data
+        return self._source.read((1 << 63) - 1)
 
     def readinto(self, buffer):
         """Reads into a buffer, until it is full or the object ends."""
         view = memoryview(buffer).cast("B")
         data = self._source.read(len(view))
         view[: len(data)] = data
-        self._position += len(data)
         return len(data)
 
     def seek(self, offset, whence=io.SEEK_SET):
         """Goes to another place, also to one that is not here yet. From the end it waits for the first
         response."""
-        self._position = self._source.seek(offset, whence)
-        return self._position
+        return self._source.seek(offset, whence)
 
     def tell(self):
         """The offset of the next byte."""
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
-        return self._position
+        return self._source.tell()
 
     def close(self):
         """Stops the download and frees what it has."""

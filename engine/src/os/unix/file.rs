@@ -38,6 +38,14 @@ pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
     }
 }
 
+/// Syncs the file at `path`, which is open for reading alone.
+///
+/// # Errors
+/// When it cannot be synced.
+pub(crate) fn sync_read(file: &File, _: &Path) -> io::Result<()> {
+    file.sync_all()
+}
+
 /// Opens for reading whatever `path` leads to, without waiting.
 ///
 /// # Errors

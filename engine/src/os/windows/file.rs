@@ -53,6 +53,20 @@ pub(crate) fn open(path: &Path, access: Access) -> io::Result<Option<File>> {
     }
 }
 
+/// Syncs the file at `path`, which is open for reading alone. Only a handle for writing can be
+/// synced, so one that may not be written is left to whoever wrote it.
+///
+/// # Errors
+/// When it cannot be synced, or is gone.
+pub(crate) fn sync_read(_: &File, path: &Path) -> io::Result<()> {
+    match open(path, Access::ReadWrite) {
+        Ok(Some(file)) => file.sync_all(),
+        Ok(None) => Err(io::ErrorKind::NotFound.into()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Opens for reading whatever `path` leads to.
 ///
 /// # Errors

@@ -1,9 +1,12 @@
 //! The process that started this one.
 #![expect(unsafe_code, reason = "no safe wrapper makes these calls")]
 
+use std::io;
 use std::os::windows::io::{AsRawHandle as _, FromRawHandle as _, OwnedHandle};
 
-use windows_sys::Win32::Foundation::{FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_TIMEOUT};
+use windows_sys::Win32::Foundation::{
+    ERROR_INVALID_PARAMETER, FILETIME, HANDLE, INVALID_HANDLE_VALUE, WAIT_OBJECT_0,
+};
 use windows_sys::Win32::System::Diagnostics::ToolHelp::{
     CreateToolhelp32Snapshot, PROCESSENTRY32W, Process32FirstW, Process32NextW, TH32CS_SNAPPROCESS,
 };
@@ -13,20 +16,39 @@ use windows_sys::Win32::System::Threading::{
 };
 
 use super::calls::joined;
+use super::error::is_any;
 
-/// `None` where it had ended before it was asked for.
 #[derive(Debug)]
-pub(crate) struct Parent(Option<OwnedHandle>);
+pub(crate) enum Parent {
+    /// It had ended before it was asked for.
+    Ended,
+    Open(OwnedHandle),
+    /// It cannot be looked at, as where it runs as another user, and counts as alive: a download
+    /// that goes on too long does less harm than one that is ended without need.
+    Hidden,
+}
 
 impl Parent {
     pub(crate) fn of_this_process() -> Self {
-        Self(parent_id().and_then(open).filter(is_older))
+        match parent_id().map(open) {
+            Some(Ok(process)) if is_older(&process) => Self::Open(process),
+            Some(Ok(_)) => Self::Ended,
+            // No process has the number.
+            Some(Err(error)) if is_any(&error, &[ERROR_INVALID_PARAMETER]) => Self::Ended,
+            Some(Err(_)) | None => Self::Hidden,
+        }
     }
 
     pub(crate) fn is_alive(&self) -> bool {
-        let Some(parent) = &self.0 else { return false };
-        // SAFETY: the handle is open, and it may be waited for.
-        unsafe { WaitForSingleObject(parent.as_raw_handle(), 0) == WAIT_TIMEOUT }
+        match self {
+            Self::Ended => false,
+            Self::Open(process) => {
+                // SAFETY: the handle is open, and it may be waited for.
+                let waited = unsafe { WaitForSingleObject(process.as_raw_handle(), 0) };
+                waited != WAIT_OBJECT_0
+            }
+            Self::Hidden => true,
+        }
     }
 }
 
@@ -55,15 +77,15 @@ fn parent_id() -> Option<u32> {
     None
 }
 
-fn open(id: u32) -> Option<OwnedHandle> {
+fn open(id: u32) -> io::Result<OwnedHandle> {
     let rights = PROCESS_SYNCHRONIZE | PROCESS_QUERY_LIMITED_INFORMATION;
     // SAFETY: the call has no conditions.
     let process = unsafe { OpenProcess(rights, 0, id) };
     if process.is_null() {
-        return None;
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: the handle is new, and nobody else closes it.
-    Some(unsafe { OwnedHandle::from_raw_handle(process) })
+    Ok(unsafe { OwnedHandle::from_raw_handle(process) })
 }
 
 /// Whether it began before this process: otherwise the number was given to it afterwards.
