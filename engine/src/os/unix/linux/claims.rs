@@ -4,9 +4,10 @@
 //! take shared ones, and the kernel tells whether anybody else has one. That is enough: who finds
 //! another claim gives up its own.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use rustix::io::Errno;
@@ -24,7 +25,7 @@ pub(crate) fn open_for_claims(directory: &Path) -> io::Result<File> {
     if cfg!(not(target_pointer_width = "64")) {
         return Err(Errno::OPNOTSUPP.into());
     }
-    File::open(directory)
+    OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(directory)
 }
 
 /// Claims the number `at`; false where another open file has claimed it.
