@@ -5,6 +5,7 @@
 //! outlived its bytes, as after a power cut, makes a piece missing and no film wrong. The file holds
 //! no URL and no secret. It is locked while a download uses it.
 
+use std::collections::BTreeSet;
 use std::fs::{File, TryLockError};
 use std::io::{self, BufRead as _, BufReader, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -82,12 +83,8 @@ impl Checkpoint {
         }
         let file = private::options().create(true).truncate(false).open(&path);
         let file = file.map_err(|error| cannot("open", error))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(FilmError::Locked(path)),
-            // A file system without locks.
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
-            Err(TryLockError::Error(error)) => return Err(cannot("lock", error)),
+        if !lock(&file).map_err(|error| cannot("lock", error))? {
+            return Err(FilmError::Locked(path));
         }
         let (records, whole_bytes) = read(&file).map_err(|error| cannot("read", error))?;
         let len_bytes = file.metadata().map_err(|error| cannot("examine", error))?.len();
@@ -128,12 +125,7 @@ impl Checkpoint {
             return Ok(None);
         }
         let file = File::open(path).map_err(|error| cannot("open", error))?;
-        let is_free = match file.try_lock() {
-            Ok(()) => true,
-            Err(TryLockError::WouldBlock) => false,
-            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => true,
-            Err(TryLockError::Error(error)) => return Err(cannot("lock", error)),
-        };
+        let is_free = lock(&file).map_err(|error| cannot("lock", error))?;
         let (records, _) = read(&file).map_err(|error| cannot("read", error))?;
         match records.first() {
             Some(Record::HaulFilm { .. }) => {
@@ -176,6 +168,26 @@ impl Checkpoint {
         std::fs::remove_file(&self.path)
             .map_err(|error| FilmError::local("remove", &self.path, error))
     }
+}
+
+/// Takes the lock; `false` where another download has it.
+fn lock(file: &File) -> io::Result<bool> {
+    match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        // A file system without locks.
+        Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => Ok(true),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+/// The tracks whose files were begun.
+pub(crate) fn begun(records: &[Record]) -> BTreeSet<usize> {
+    let track = |record: &Record| match record {
+        Record::Begun { track } => Some(*track),
+        _ => None,
+    };
+    records.iter().filter_map(track).collect()
 }
 
 /// The records up to the first line that is none or is cut, and how many bytes they take.

@@ -487,6 +487,15 @@ impl Run {
         piece
     }
 
+    /// Whether a piece that was refused is to be asked for with the manifest's query, as are all that
+    /// have none from now on.
+    fn begins_to_inherit(&mut self, (reel, at): Place) -> bool {
+        let begins =
+            !self.inherits_query && may_inherit(&self.url, &self.reels[reel].pieces[at].url);
+        self.inherits_query |= begins;
+        begins
+    }
+
     fn start_piece(&mut self, place: Place, promises: &Promises, tasks: &mut JoinSet<Came>) {
         let piece = self.asked(place);
         self.running.insert(place);

@@ -40,14 +40,10 @@ fn boxes(bytes: &[u8], part: Range<usize>) -> Vec<Found> {
         let name = [header[4], header[5], header[6], header[7]];
         let (size, header_bytes) = match number(bytes, at) {
             Some(0) => (part.end - at, 8),
-            Some(1) => {
-                let (Some(high), Some(low)) = (number(bytes, at + 8), number(bytes, at + 12))
-                else {
-                    break;
-                };
-                let long = u64::from(high) << 32 | u64::from(low);
-                (usize::try_from(long).unwrap_or(usize::MAX), 16)
-            }
+            Some(1) => match long(bytes, at + 8) {
+                Some(size) => (usize::try_from(size).unwrap_or(usize::MAX), 16),
+                None => break,
+            },
             Some(size) => (size as usize, 8),
             None => break,
         };
@@ -75,6 +71,12 @@ fn number(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_be_bytes(four.try_into().ok()?))
 }
 
+/// The 64-bit number at this place.
+fn long(bytes: &[u8], at: usize) -> Option<u64> {
+    let eight = bytes.get(at..at.checked_add(8)?)?;
+    Some(u64::from_be_bytes(eight.try_into().ok()?))
+}
+
 fn set(bytes: &mut [u8], at: usize, value: u32) -> Option<()> {
     bytes.get_mut(at..at.checked_add(4)?)?.copy_from_slice(&value.to_be_bytes());
     Some(())
@@ -92,8 +94,31 @@ fn after_times(bytes: &[u8], full: &Found) -> Option<usize> {
     Some(full.content.start + if version == 1 { 20 } else { 12 })
 }
 
+/// The decode time of a track in the first of these fragments that has it
+/// (ISO/IEC 14496-12 section 8.8.12).
+fn decode_time<'a>(
+    bytes: &[u8],
+    fragments: impl Iterator<Item = &'a Found>,
+    is_of: impl Fn(u32) -> bool,
+) -> Option<u64> {
+    let mut runs = fragments.flat_map(|fragment| within(bytes, fragment));
+    let at = runs.find_map(|run| {
+        let parts = within(bytes, &run);
+        let id = number(bytes, one(&parts, b"tfhd")?.content.start + 4)?;
+        one(&parts, b"tfdt").filter(|_| is_of(id)).map(|it| it.content.start)
+    })?;
+    match bytes.get(at)? {
+        1 => long(bytes, at + 4),
+        _ => number(bytes, at + 4).map(u64::from),
+    }
+}
+
+fn fragments(all: &[Found]) -> impl Iterator<Item = &Found> {
+    all.iter().filter(|it| it.name == *b"moof")
+}
+
 /// When a fragmented film begins, in ticks of 90 kHz: the decode time of its first fragment of
-/// pictures, or of its first track where it has none (ISO/IEC 14496-12 section 8.8.12).
+/// pictures, or of its first track where it has none.
 pub(crate) fn begins_at(film: &[u8]) -> Option<u64> {
     let all = boxes(film, 0..film.len());
     let mut tracks = Vec::new();
@@ -108,18 +133,7 @@ pub(crate) fn begins_at(film: &[u8]) -> Option<u64> {
     }
     let pictures = tracks.iter().find(|(is_pictures, ..)| *is_pictures);
     let (_, id, timescale) = *pictures.or(tracks.first())?;
-    let fragments = all.iter().filter(|it| it.name == *b"moof");
-    let mut runs = fragments.flat_map(|fragment| within(film, fragment));
-    let at = runs.find_map(|run| {
-        let parts = within(film, &run);
-        let is_of = number(film, one(&parts, b"tfhd")?.content.start + 4) == Some(id);
-        one(&parts, b"tfdt").filter(|_| is_of).map(|it| it.content.start)
-    })?;
-    let low = u64::from(number(film, at + 4)?);
-    let time = match *film.get(at)? {
-        1 => low << 32 | u64::from(number(film, at + 8)?),
-        _ => low,
-    };
+    let time = decode_time(film, fragments(&all), |found| found == id)?;
     u64::try_from((u128::from(time) * 90_000).checked_div(u128::from(timescale))?).ok()
 }
 
@@ -216,17 +230,7 @@ fn renumber_track(piece: &mut [u8], track: &Found, numbers: &Numbers) -> Option<
 /// 1 in the merged stream.
 pub(crate) fn begins(piece: &[u8], numbers: &Numbers) -> Option<u64> {
     let all = boxes(piece, 0..piece.len());
-    let fragment = within(piece, one(&all, b"moof")?);
-    let mut tracks = fragment.iter().filter(|it| it.name == *b"traf").map(|it| within(piece, it));
-    let track = tracks.find(|track| {
-        let id = one(track, b"tfhd").and_then(|head| number(piece, head.content.start + 4));
-        id.and_then(|id| numbers.get(&id)) == Some(&1)
-    })?;
-    let time = one(&track, b"tfdt")?.content.start;
-    match piece.get(time)? {
-        1 => Some(u64::from(number(piece, time + 4)?) << 32 | u64::from(number(piece, time + 8)?)),
-        _ => number(piece, time + 4).map(u64::from),
-    }
+    decode_time(piece, fragments(&all).take(1), |id| numbers.get(&id) == Some(&1))
 }
 
 /// What the index at the beginning of a file says of it.
@@ -274,10 +278,9 @@ pub(crate) fn indexed(beginning: &[u8]) -> Indexed {
 /// The parts in the content of an index that ends at this place of its file.
 fn parts(index: &[u8], index_end: u64) -> Option<Vec<(Range<u64>, Duration)>> {
     let timescale = number(index, 8).filter(|it| *it > 0)?;
-    let long = |at| Some(u64::from(number(index, at)?) << 32 | u64::from(number(index, at + 4)?));
     let (first_offset, mut at) = match index.first()? {
         0 => (u64::from(number(index, 16)?), 20),
-        _ => (long(20)?, 28),
+        _ => (long(index, 20)?, 28),
     };
     let count = number(index, at)? & 0xffff;
     let mut from = index_end.checked_add(first_offset)?;

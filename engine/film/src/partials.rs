@@ -4,12 +4,12 @@
 //! Only a `NAME.film` that begins like a log of ours counts, with the files that it says to have
 //! begun. Nothing is removed without its lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use crate::checkpoint::{self, Checkpoint, Look, Record};
+use crate::checkpoint::{self, Checkpoint, Look, Record, begun};
 use crate::error::FilmError;
 use crate::name;
 use crate::publish;
@@ -96,14 +96,6 @@ fn look_at(output: &Path) -> Result<Option<PartialFilm>, FilmError> {
         modified: looks.iter().filter_map(|(_, at)| *at).max().unwrap_or(SystemTime::UNIX_EPOCH),
         running: checkpoint.is_none(),
     }))
-}
-
-fn begun(records: &[Record]) -> BTreeSet<usize> {
-    let track = |record: &Record| match record {
-        Record::Begun { track } => Some(*track),
-        _ => None,
-    };
-    records.iter().filter_map(track).collect()
 }
 
 /// The log, and the files that it says to have begun.

@@ -192,13 +192,17 @@ impl TrackStore {
         if !self.stored.get(index).is_some_and(|stored| *stored) {
             return Ok(None);
         }
-        let len_bytes = usize::try_from(self.lens[index].unwrap_or(0)).unwrap_or(0);
-        let mut bytes = vec![0; len_bytes];
+        self.read_from(index, self.offsets[index]).map(Some)
+    }
+
+    /// The bytes of a piece that lies here in the file.
+    fn read_from(&mut self, index: usize, offset: u64) -> Result<Vec<u8>, FilmError> {
+        let mut bytes = vec![0; usize::try_from(self.lens[index].unwrap_or(0)).unwrap_or(0)];
         self.file
-            .seek(SeekFrom::Start(self.offsets[index]))
+            .seek(SeekFrom::Start(offset))
             .and_then(|_| self.file.read_exact(&mut bytes))
             .map_err(|error| FilmError::local("read", &self.path, error))?;
-        Ok(Some(bytes))
+        Ok(bytes)
     }
 
     /// How long each piece is, as far as that is known.
@@ -311,11 +315,7 @@ impl TrackStore {
         self.offsets.truncate(index + 1);
         self.advance();
         for (later, from) in later {
-            let mut bytes = vec![0; usize::try_from(self.lens[later].unwrap_or(0)).unwrap_or(0)];
-            self.file
-                .seek(SeekFrom::Start(from))
-                .and_then(|_| self.file.read_exact(&mut bytes))
-                .map_err(|error| FilmError::local("read", &self.path, error))?;
+            let bytes = self.read_from(later, from)?;
             self.write(later, self.offsets[later], &bytes, checkpoint)?;
         }
         Ok(())

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::links::Newest;
 use super::live::MAX_OUTAGE;
 use super::opening::WHOLE;
-use super::{Place, Run, blocking, may_inherit};
+use super::{Place, Run, blocking};
 use crate::checkpoint::Record;
 use crate::container::{Container, beginning_of};
 use crate::error::FilmError;
@@ -150,9 +150,7 @@ impl Run {
         if *refusals > MAX_REFUSALS {
             return self.give_up(place, error.to_string()).await;
         }
-        let url = &self.reels[place.0].pieces[place.1].url;
-        if !self.inherits_query && may_inherit(&self.url, url) {
-            self.inherits_query = true;
+        if self.begins_to_inherit(place) {
             self.generation += 1;
             self.queue.push_front(place);
             return Ok(());

@@ -8,7 +8,7 @@ use haul_engine::Existing;
 use tokio::sync::mpsc;
 
 use super::links::without_pieces;
-use super::{FilmOptions, FilmSummary, Reel, Run, blocking, may_inherit, recorded};
+use super::{FilmOptions, FilmSummary, Reel, Run, blocking, recorded};
 use crate::checkpoint::{self, Checkpoint, Record};
 use crate::container::Container;
 use crate::disk::Disk;
@@ -121,21 +121,17 @@ impl Run {
         let (nobody, _) = mpsc::unbounded_channel();
         for (reel, sample) in samples {
             let Some((at, hash)) = sample else { continue };
-            let mut piece = self.reels[reel].pieces[at].clone();
-            let outcome = match self.fetcher.fetch(&piece, (reel, at), &nobody, 1).await {
-                Err(PieceError::Refused(_)) if may_inherit(&self.url, &piece.url) => {
-                    self.inherits_query = true;
-                    piece.url.set_query(self.url.query());
-                    self.fetcher.fetch(&piece, (reel, at), &nobody, 1).await
-                }
-                outcome => outcome,
-            };
+            let place = (reel, at);
+            let mut outcome = self.fetcher.fetch(&self.asked(place), place, &nobody, 1).await;
+            if matches!(outcome, Err(PieceError::Refused(_))) && self.begins_to_inherit(place) {
+                outcome = self.fetcher.fetch(&self.asked(place), place, &nobody, 1).await;
+            }
             match outcome {
                 Ok((bytes, _)) if blake3::hash(&bytes).to_hex().as_str() == hash => {}
                 Ok(_) => return Err(FilmError::Changed(checkpoint::path_of(&self.output))),
                 // A live playlist may have dropped it by now.
                 Err(PieceError::Hole(_)) if self.is_live() => {}
-                Err(error) => return Err(self.fatal((reel, at), error)),
+                Err(error) => return Err(self.fatal(place, error)),
             }
         }
         Ok(())
@@ -165,11 +161,7 @@ fn open_log(output: &Path, film: &str, options: &FilmOptions) -> Result<Opening,
         && (earlier.holes == 0 || options.allow_holes)
         && publish::settle(&earlier, options.existing, options.sync)?
     {
-        let begun = records.iter().filter_map(|record| match record {
-            Record::Begun { track } => Some(*track),
-            _ => None,
-        });
-        publish::clear(output, begun, &checkpoint, true)?;
+        publish::clear(output, checkpoint::begun(&records), &checkpoint, true)?;
         return Ok(Opening::Complete(earlier));
     }
     if options.existing != Existing::Replace && output.symlink_metadata().is_ok() {
