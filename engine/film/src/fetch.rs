@@ -182,14 +182,8 @@ impl Fetcher {
         Some(bytes - (BLOCK_BYTES - last.len()) as u64)
     }
 
-    /// So many bytes from the beginning of the object that a piece is in, or all that it has.
-    pub(crate) async fn beginning(&self, piece: &Piece, bytes: u64) -> Option<Vec<u8>> {
-        let end = self.object_bytes(piece).await?.min(bytes);
-        self.part(piece, 0..end).await
-    }
-
     /// A part of the object that a piece is in.
-    async fn part(&self, piece: &Piece, range: Range<u64>) -> Option<Vec<u8>> {
+    pub(crate) async fn part(&self, piece: &Piece, range: Range<u64>) -> Option<Vec<u8>> {
         let most = usize::try_from(range.end - range.start).ok()?;
         self.one(piece, &range)?.bytes(most).await.ok()
     }

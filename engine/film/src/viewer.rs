@@ -135,16 +135,16 @@ enum Form {
 }
 
 impl Form {
-    /// `containers` has what each reel is, as far as that is known.
-    fn of(film: &Staged, containers: &[Option<Container>]) -> Option<Self> {
+    /// `container` tells what a reel is, as far as that is known.
+    fn of(film: &Staged, container: impl Fn(usize) -> Option<Container>) -> Option<Self> {
         let mut tracks: Vec<Option<Option<Container>>> = Vec::new();
         let mut is_one_reel_each = true;
-        for (reel, container) in film.reels.iter().zip(containers) {
+        for (index, reel) in film.reels.iter().enumerate() {
             tracks.resize(tracks.len().max(reel.track + 1), None);
             match &mut tracks[reel.track] {
                 // The later reels of a track are what its first is.
                 Some(_) => is_one_reel_each = false,
-                none => *none = Some(*container),
+                none => *none = Some(container(index)),
             }
         }
         let tracks: Vec<Container> = tracks.into_iter().flatten().collect::<Option<_>>()?;
@@ -261,11 +261,11 @@ impl Viewer {
         self.stage.change(|state| state.film = Some(Arc::new(film)));
     }
 
-    /// Tells that something was stored, and what the reels are as far as that is known.
-    pub(crate) fn stored(&self, containers: &[Option<Container>]) {
+    /// Tells that something was stored, and what each reel is as far as that is known.
+    pub(crate) fn stored(&self, container: impl Fn(usize) -> Option<Container>) {
         self.stage.change(|state| {
             if let (Some(film), None) = (&state.film, state.form) {
-                state.form = Form::of(film, containers);
+                state.form = Form::of(film, container);
             }
         });
     }

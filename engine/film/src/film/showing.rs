@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::{Came, MEMORY_BYTES, Run};
-use crate::container::Container;
 use crate::error::FilmError;
 use crate::fetch::{MAX_PIECE_BYTES, Promises};
 use crate::model::{Kind, Piece, Place, Role};
@@ -106,9 +105,10 @@ impl Run {
                 continue;
             }
             let whole = whole.clone();
-            let Some((init_end, parts)) = self.index_of(&whole).await else {
-                let bytes = self.fetcher.object_bytes(&whole).await;
-                if bytes.is_some_and(|bytes| bytes > MAX_PIECE_BYTES) {
+            // Where its server does not tell, it is fetched like a piece.
+            let Some(object_bytes) = self.fetcher.object_bytes(&whole).await else { continue };
+            let Some((init_end, parts)) = self.index_of(&whole, object_bytes).await else {
+                if object_bytes > MAX_PIECE_BYTES {
                     return Err(cannot("a track is one file without an index at its beginning"));
                 }
                 continue;
@@ -127,10 +127,14 @@ impl Run {
         Ok(())
     }
 
-    async fn index_of(&self, whole: &Piece) -> Option<(u64, Vec<(Range<u64>, Duration)>)> {
+    async fn index_of(
+        &self,
+        whole: &Piece,
+        object_bytes: u64,
+    ) -> Option<(u64, Vec<(Range<u64>, Duration)>)> {
         let mut bytes = INDEX_WITHIN_BYTES;
         loop {
-            let beginning = self.fetcher.beginning(whole, bytes).await?;
+            let beginning = self.fetcher.part(whole, 0..bytes.min(object_bytes)).await?;
             match mp4::indexed(&beginning) {
                 Indexed::Parts(init_end, parts) => return Some((init_end, parts)),
                 Indexed::Needs(more) if more > bytes && more <= MAX_INDEX_BYTES => bytes = more,
@@ -172,9 +176,7 @@ impl Run {
     /// Tells the viewer that something was stored.
     pub(super) fn tell_viewer(&self) {
         if let Some(viewer) = &self.options.viewer {
-            let containers: Vec<Option<Container>> =
-                self.reels.iter().map(|reel| reel.container).collect();
-            viewer.stored(&containers);
+            viewer.stored(|reel| self.reels[reel].container);
         }
     }
 
@@ -247,10 +249,7 @@ impl Run {
             }
             _ => self.running.clone(),
         };
-        let slowed: BTreeSet<Place> = self.running.difference(&fast).copied().collect();
-        // Where so much gives way that there is no room, all go on.
-        let is_stuck = fast.is_empty();
-        self.audience.slowed = if is_stuck { BTreeSet::new() } else { slowed };
+        self.audience.slowed = self.running.difference(&fast).copied().collect();
         self.watch.slow(&self.audience.slowed);
     }
 

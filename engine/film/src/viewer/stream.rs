@@ -65,11 +65,15 @@ pub(super) async fn pieces(film: &Arc<Staged>) -> Vec<bool> {
 /// Where the download ends before that.
 pub(super) async fn layout(stage: &Stage) -> io::Result<Arc<Layout>> {
     let mut changes = stage.changed.subscribe();
+    let film = stage.until(|state| state.film.clone()).await.ok_or_else(ended)?;
     loop {
         changes.mark_unchanged();
-        let layout = layout_so_far(stage).await?;
-        if layout.offsets.is_some() {
-            return Ok(layout);
+        // The head is not merged again for each piece that comes before.
+        if stage.lens(&film).await?.iter().flatten().all(Option::is_some) {
+            let layout = layout_so_far(stage).await?;
+            if layout.offsets.is_some() {
+                return Ok(layout);
+            }
         }
         if stage.lock().has_ended || changes.changed().await.is_err() {
             return Err(ended());
