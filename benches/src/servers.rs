@@ -1,8 +1,8 @@
 //! The race's own servers, for what nginx cannot do: connections capped alike or unevenly, far
 //! away, reset, silent, counted.
 //!
-//! A server is a helper (`race --serve SHAPE FILE`, or a directory of files): its first line is `port N`, then it answers
-//! each line that it reads.
+//! A server is a helper (`race --serve SHAPE FILE`, or a directory of files): its first line is
+//! `port N`, then it answers each line that it reads.
 //!
 //! Its connections are threads that sleep until their next bytes are due, and it counts what it
 //! sent. The parts: [`shape`] and [`http`] are pure, `serve` has the loops, `far` the delaying

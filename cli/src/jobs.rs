@@ -307,7 +307,7 @@ struct Job<'a> {
     item: &'a Item,
     view: &'a dyn View,
     width: &'a Width,
-    /// Whether the run has told that what it downloaded is a page.
+    /// Whether the run has told that what it downloaded is a page, or could not.
     told_of_page: &'a AtomicBool,
 }
 
@@ -484,13 +484,13 @@ impl Job<'_> {
     /// Tells what takes the film of a page that was downloaded as it is, once in a run.
     fn note_page(&self, output: &Path) {
         let Self { plan, item, id, view, .. } = *self;
-        let asks = plan.page.is_none() && !plan.film.as_is;
+        let asks = plan.page.is_none() && !plan.film.as_is && !page::is_meant(item, output);
+        // The program is looked for once, whether it is there or not.
         if asks
-            && !self.told_of_page.load(Ordering::Relaxed)
-            && let Some(note) = page::note(plan.film.yt_dlp.as_ref(), item, output)
             && !self.told_of_page.swap(true, Ordering::Relaxed)
+            && plan.film.yt_dlp.clone().unwrap_or_default().is_there()
         {
-            view.note(id, "page", &note);
+            view.note(id, "page", page::NOTE);
         }
     }
 

@@ -17,8 +17,8 @@
 //! `play` serves an object while it downloads. `bench` measures, against `origin` unless a URL is
 //! given, and `demo` shows a download from `origin` that is killed and continues; both work in a
 //! `scratch` directory. `verify` checks files, `stale` lists and removes partial downloads, and
-//! `packaging` prints completions and the manual page. `programs` is for programs that embed the command. The engine does the rest, and only its
-//! public interface is used.
+//! `packaging` prints completions and the manual page. `programs` is for programs that embed the
+//! command. The engine does the rest, and only its public interface is used.
 
 #![deny(missing_docs)]
 

@@ -1,8 +1,8 @@
 //! `haul page`: the film of a web page, which yt-dlp finds and haul downloads.
 //!
-//! `question` says what yt-dlp is asked, `ytdlp` runs it, `info` reads what it prints, and this module makes of that what the rest of
-//! haul downloads anyway: one object, or a film of several tracks. When links expire, yt-dlp is asked
-//! again. What a site is like is known to yt-dlp alone.
+//! `question` says what yt-dlp is asked, `ytdlp` runs it, `info` reads what it prints, and this module
+//! makes of that what the rest of haul downloads anyway: one object, or a film of several tracks. When
+//! links expire, yt-dlp is asked again. What a site is like is known to yt-dlp alone.
 
 mod info;
 mod question;
@@ -24,7 +24,6 @@ use self::ytdlp::{Question, Said};
 use crate::address::are_of_one_origin;
 use crate::args::DownloadArgs;
 use crate::drive::{Curfew, Outcome};
-use crate::exec::is_program;
 use crate::exit::{self, Failure};
 use crate::film::{self, FilmRequests, FoundFilm};
 use crate::input::Item;
@@ -401,19 +400,16 @@ impl Requests for PageRequests {
     }
 }
 
-/// The note for a page that was downloaded as it is, unless a page was meant.
-pub(crate) fn note(ytdlp: Option<&YtDlp>, item: &Item, output: &Path) -> Option<String> {
+/// Tells what takes the film of a page that was downloaded as it is.
+pub(crate) const NOTE: &str =
+    "this is a web page: `haul page URL` downloads the film that it shows, by yt-dlp";
+
+/// Whether the page itself was meant.
+pub(crate) fn is_meant(item: &Item, output: &Path) -> bool {
     let is_named = |name: &str| {
         let end = name.rsplit_once('.').map(|(_, end)| end.to_ascii_lowercase());
         end.is_some_and(|end| matches!(&*end, "html" | "htm" | "xhtml" | "mhtml" | "shtml"))
     };
-    let url = Url::parse(&item.urls[0]).ok()?;
-    if is_named(&output.to_string_lossy()) || is_named(url.path()) {
-        return None;
-    }
-    let usual = YtDlp::default();
-    let program = ytdlp.unwrap_or(&usual).program();
-    is_program(program).then(|| {
-        "this is a web page: `haul page URL` downloads the film that it shows, by yt-dlp".to_owned()
-    })
+    let url = Url::parse(&item.urls[0]);
+    is_named(&output.to_string_lossy()) || url.map_or(true, |url| is_named(url.path()))
 }

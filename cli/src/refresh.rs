@@ -28,11 +28,7 @@ impl FromStr for RefreshCommand {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let words = words::split(text)?;
-        if words.first().is_none_or(String::is_empty) {
-            return Err("it names no command".to_owned());
-        }
-        Ok(Self(words))
+        words::command(text).map(Self)
     }
 }
 
@@ -78,14 +74,20 @@ impl RefreshCommand {
     }
 }
 
-/// The first line, trimmed. All output is read, so that no write of the command fails.
+/// The first line, trimmed.
 async fn first_line(stream: Option<impl AsyncRead + Unpin>) -> String {
+    let text = text_of(stream, MOST_BYTES).await;
+    text.lines().next().unwrap_or_default().trim().to_owned()
+}
+
+/// The beginning of what a program prints, of so many bytes at most. All of it is read, so that no
+/// write of the program fails.
+pub(crate) async fn text_of(stream: Option<impl AsyncRead + Unpin>, most_bytes: u64) -> String {
     let Some(mut stream) = stream else { return String::new() };
     let mut bytes = Vec::new();
-    let _ = (&mut stream).take(MOST_BYTES).read_to_end(&mut bytes).await;
+    let _ = (&mut stream).take(most_bytes).read_to_end(&mut bytes).await;
     let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    let text = String::from_utf8_lossy(&bytes);
-    text.lines().next().unwrap_or_default().trim().to_owned()
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A line of a program as it may be shown, without the secrets in URLs.

@@ -1,6 +1,18 @@
 //! Splits the text of a command into words as a shell would, with nothing expanded and no shell
 //! started.
 
+/// The words of a command that names its program first.
+///
+/// # Errors
+/// As [`split`], and where there is no program.
+pub(crate) fn command(text: &str) -> Result<Vec<String>, String> {
+    let words = split(text)?;
+    match words.first().is_none_or(String::is_empty) {
+        true => Err("it names no command".to_owned()),
+        false => Ok(words),
+    }
+}
+
 /// The words of a text. White space separates them, except in single and double quotes and after a
 /// backslash. Single quotes keep everything literal; in double quotes a backslash is special only
 /// before `"` and `\`.

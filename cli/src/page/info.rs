@@ -152,9 +152,8 @@ impl Found {
         {
             chosen.push(sound);
         }
-        let given = ["filename", "_filename"].iter().find_map(|key| text(download, key));
-        let given =
-            given.or_else(|| ["filename", "_filename"].iter().find_map(|key| text(info, key)));
+        let named = |info| ["filename", "_filename"].iter().find_map(|key| text(info, key));
+        let given = named(download).or_else(|| named(info));
         let wanted = info.get("requested_subtitles").and_then(Value::as_object);
         let mut texts: Vec<Format> = Vec::new();
         for (language, wanted) in wanted.into_iter().flatten() {
@@ -188,29 +187,22 @@ impl Found {
 
     /// Everything there is, for a list.
     pub(super) fn everything(&self) -> Film {
-        let all = self.formats.iter().chain(&self.texts);
-        Film { renditions: all.map(|format| format.rendition.clone()).collect(), ..Film::default() }
+        film(self.formats.iter().chain(&self.texts).map(|it| it.rendition.clone()))
     }
 
     /// Everything that can be fetched, as it is found again later.
     pub(super) fn fetchable(&self) -> Film {
-        Film {
-            renditions: self.formats.iter().chain(&self.texts).filter_map(known).collect(),
-            ..Film::default()
-        }
+        film(self.formats.iter().chain(&self.texts).filter_map(known))
     }
 
     /// What is to be downloaded, for a list.
     pub(super) fn picked(&self) -> Film {
-        Film {
-            renditions: self.to_take().map(|it| it.rendition.clone()).collect(),
-            ..Film::default()
-        }
+        film(self.to_take().map(|it| it.rendition.clone()))
     }
 
     /// What is to be downloaded.
     pub(super) fn wanted(&self) -> Film {
-        Film { renditions: self.to_take().filter_map(known).collect(), ..Film::default() }
+        film(self.to_take().filter_map(known))
     }
 
     /// The formats of that.
@@ -245,6 +237,10 @@ fn sound_apart(info: &Value, chosen: &str) -> Option<String> {
     text(sound, "format_id").map(str::to_owned)
 }
 
+fn film(renditions: impl Iterator<Item = Rendition>) -> Film {
+    Film { renditions: renditions.collect(), ..Film::default() }
+}
+
 /// A rendition by what stays the same when the page is looked at again: bit rates may be estimates,
 /// and names may tell them.
 fn known(format: &Format) -> Option<Rendition> {
@@ -271,11 +267,9 @@ impl Format {
             _ => String::new(),
         };
         let url = text(info, "url").and_then(|url| Url::parse(url).ok());
-        let (source, problem) = match source_of(info, url.as_ref()) {
-            Ok(source) => (source, None),
-            Err(why) => (Source::WithinVideo, Some(why)),
-        };
-        let mut rendition = Rendition::new(id, kind, source);
+        let source = source_of(info, url.as_ref());
+        let mut format = Self::new(info, id, kind, url, source);
+        let rendition = &mut format.rendition;
         let codecs = [video, audio].into_iter().flatten().filter(|codec| codec != "none");
         let codecs = codecs.collect::<Vec<_>>().join(",");
         rendition.codecs = Some(codecs).filter(|codecs| !codecs.is_empty());
@@ -287,7 +281,7 @@ impl Format {
         rendition.resolution = height.map(|height| (pixels("width").unwrap_or(0), height));
         rendition.language = text(info, "language").map(str::to_owned);
         rendition.name = text(info, "format_note").or(text(info, "format")).map(str::to_owned);
-        Some(Self::told(info, rendition, url, problem))
+        Some(format)
     }
 
     /// Reads a text in this language.
@@ -295,32 +289,36 @@ impl Format {
         info.as_object()?;
         let url = text(info, "url").and_then(|url| Url::parse(url).ok());
         let end = text(info, "ext").unwrap_or("vtt");
-        let found = match end {
+        let source = match end {
             "vtt" => source_of(info, url.as_ref()),
             other => Err(format!("comes as {}, and haul takes only WebVTT", escape(other))),
         };
-        let (source, problem) = match found {
+        let id = format!("text-{language}");
+        let mut format = Self::new(info, id, Kind::Subtitles, url, source);
+        format.rendition.language = Some(language.to_owned());
+        format.rendition.name = text(info, "name").map(str::to_owned);
+        Some(format)
+    }
+
+    /// One whose source is this, or has this problem.
+    fn new(
+        info: &Value,
+        id: String,
+        kind: Kind,
+        url: Option<Url>,
+        source: Result<Source, String>,
+    ) -> Self {
+        let (source, problem) = match source {
             Ok(source) => (source, None),
             Err(why) => (Source::WithinVideo, Some(why)),
         };
-        let mut rendition = Rendition::new(format!("text-{language}"), Kind::Subtitles, source);
-        rendition.language = Some(language.to_owned());
-        rendition.name = text(info, "name").map(str::to_owned);
-        Some(Self::told(info, rendition, url, problem))
-    }
-
-    fn told(info: &Value, rendition: Rendition, url: Option<Url>, problem: Option<String>) -> Self {
-        let is_object = match &rendition.source {
-            Source::Track(track) => {
-                matches!(&track.pieces[..], [one] if Some(&one.url) == url.as_ref())
-            }
-            _ => false,
-        };
-        let mut origins: Vec<url::Origin> = Vec::new();
+        let rendition = Rendition::new(id, kind, source);
         let pieces = match &rendition.source {
             Source::Track(track) => &track.pieces[..],
             _ => &[],
         };
+        let is_object = matches!(pieces, [one] if Some(&one.url) == url.as_ref());
+        let mut origins: Vec<url::Origin> = Vec::new();
         for url in url.iter().chain(pieces.iter().map(|piece| &piece.url)) {
             if !origins.contains(&url.origin()) {
                 origins.push(url.origin());

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use haul_engine::redact_url;
 use serde_json::Value;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 
+use crate::exec::is_program;
 use crate::exit::{self, Failure};
-use crate::refresh::harmless;
+use crate::refresh::{harmless, text_of};
 use crate::render::escape;
 use crate::{os, words};
 
@@ -40,11 +40,7 @@ impl FromStr for YtDlp {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let words = words::split(text)?;
-        if words.first().is_none_or(String::is_empty) {
-            return Err("it names no command".to_owned());
-        }
-        Ok(Self(words))
+        words::command(text).map(Self)
     }
 }
 
@@ -66,6 +62,11 @@ impl YtDlp {
     /// The program's name.
     pub(crate) fn program(&self) -> &str {
         &self.0[0]
+    }
+
+    /// Whether it is installed.
+    pub(crate) fn is_there(&self) -> bool {
+        is_program(self.program())
     }
 
     fn shown(&self) -> String {
@@ -108,7 +109,7 @@ impl YtDlp {
         let mut group = Group(child.id());
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (said, complaints) =
-            tokio::join!(all_of(stdout, MOST_BYTES), all_of(stderr, MOST_COMPLAINTS));
+            tokio::join!(text_of(stdout, MOST_BYTES), text_of(stderr, MOST_COMPLAINTS));
         let status = child.wait().await;
         group.0 = None;
         let failed = |why: &str| {
@@ -153,15 +154,6 @@ impl YtDlp {
 pub(super) fn told(line: &str) -> String {
     let line = line.split("; please report").next().unwrap_or(line);
     harmless(line)
-}
-
-/// The text of a stream, which is read to its end so that no write fails.
-async fn all_of(stream: Option<impl AsyncRead + Unpin>, most: u64) -> String {
-    let Some(mut stream) = stream else { return String::new() };
-    let mut bytes = Vec::new();
-    let _ = (&mut stream).take(most).read_to_end(&mut bytes).await;
-    let _ = tokio::io::copy(&mut stream, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// A process and those that it started, which end when this is dropped.
