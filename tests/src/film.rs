@@ -52,3 +52,22 @@ pub fn ranged(bytes: &[u8], request: &Request) -> Response {
         }
     }
 }
+
+/// Which piece a request is for, in whatever directory.
+pub fn number_of(request: &Request) -> Option<usize> {
+    let name = request.path().rsplit('/').next()?;
+    name.strip_prefix('s')?.strip_suffix(".ts")?.parse().ok()
+}
+
+/// The film, with pieces as `script` would have them; every other path is the playlist.
+pub fn serving(
+    script: impl Fn(usize, &Request) -> Option<Response> + Send + Sync + 'static,
+) -> Origin {
+    Origin::start(move |request, _| match number_of(request) {
+        Some(number) => script(number, request).unwrap_or_else(|| ranged(&piece(number), request)),
+        None => answer(
+            playlist(|number| format!("s{number}.ts")).into_bytes(),
+            "application/vnd.apple.mpegurl",
+        ),
+    })
+}

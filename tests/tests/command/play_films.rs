@@ -3,25 +3,10 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haul_tests::film::{PIECES, answer, film, piece, playlist, ranged};
+use haul_tests::film::{PIECES, answer, film, number_of, piece, playlist, ranged, serving};
 use haul_tests::prelude::*;
 
 use super::play::Playing;
-
-fn number_of(request: &Request) -> Option<usize> {
-    request.path().strip_prefix("/film/s")?.strip_suffix(".ts")?.parse().ok()
-}
-
-/// A film whose pieces have this answer, where there is one.
-fn serving(script: impl Fn(usize, &Request) -> Option<Response> + Send + Sync + 'static) -> Origin {
-    Origin::start(move |request, _| match number_of(request) {
-        Some(number) => script(number, request).unwrap_or_else(|| ranged(&piece(number), request)),
-        None => answer(
-            playlist(|number| format!("s{number}.ts")).into_bytes(),
-            "application/vnd.apple.mpegurl",
-        ),
-    })
-}
 
 fn play(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox, bare)

@@ -4,23 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haul_tests::film::{PACKET_BYTES, PIECES, answer, film, piece, playlist, ranged};
+use haul_tests::film::{
+    PACKET_BYTES, PIECES, answer, film, number_of, piece, playlist, ranged, serving,
+};
 use haul_tests::prelude::*;
-
-pub(crate) fn number_of(request: &Request) -> Option<usize> {
-    request.path().strip_prefix("/big/s")?.strip_suffix(".ts")?.parse().ok()
-}
-
-/// The film, with pieces as `script` would have them.
-fn serving(script: impl Fn(usize, &Request) -> Option<Response> + Send + Sync + 'static) -> Origin {
-    Origin::start(move |request, _| match number_of(request) {
-        Some(number) => script(number, request).unwrap_or_else(|| ranged(&piece(number), request)),
-        None => answer(
-            playlist(|number| format!("s{number}.ts")).into_bytes(),
-            "application/vnd.apple.mpegurl",
-        ),
-    })
-}
 
 fn command(sandbox: &Sandbox, origin: &Origin) -> Haul {
     haul!(sandbox).json().args(["--retry", "1"]).arg(origin.url("/big/index.m3u8"))
@@ -327,26 +314,28 @@ fn stored(sandbox: &Sandbox) -> usize {
     log.matches("\"stored\"").count()
 }
 
+/// Kills a download once so many pieces are stored.
+fn kill_with(sandbox: &Sandbox, origin: &Origin, pieces: usize) {
+    let mut running = command(sandbox, origin).start();
+    running.wait_until("the pieces are here", |_| stored(sandbox) == pieces);
+    running.signal(Signal::KILL);
+    running.finish();
+}
+
 #[test]
 fn a_live_film_goes_on_although_its_playlist_has_dropped_what_is_recorded() {
     let window = Arc::new(Mutex::new((0, 8)));
     let origin = live_origin(&window);
     let sandbox = Sandbox::new();
-    let mut running = command(&sandbox, &origin).start();
-    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
-    running.signal(Signal::KILL);
-    running.finish();
+    kill_with(&sandbox, &origin, 8);
     // What was seen last is the first that there is now; and the second time, just gone.
     for (first, end) in [(7, 15), (15, PIECES)] {
         *window.lock().unwrap() = (first, end);
-        let mut running = command(&sandbox, &origin).start();
         if end == PIECES {
-            running.finish().expect(0);
-            break;
+            command(&sandbox, &origin).run().expect(0);
+        } else {
+            kill_with(&sandbox, &origin, end);
         }
-        running.wait_until("fifteen pieces are here", |_| stored(&sandbox) == 15);
-        running.signal(Signal::KILL);
-        running.finish();
     }
     assert_film(&sandbox, "big.ts");
     let asked = |number: usize| {
@@ -361,10 +350,7 @@ fn what_a_live_film_lost_while_nobody_recorded_is_a_hole() {
     let window = Arc::new(Mutex::new((0, 8)));
     let origin = live_origin(&window);
     let sandbox = Sandbox::new();
-    let mut running = command(&sandbox, &origin).start();
-    running.wait_until("eight pieces are here", |_| stored(&sandbox) == 8);
-    running.signal(Signal::KILL);
-    running.finish();
+    kill_with(&sandbox, &origin, 8);
     *window.lock().unwrap() = (20, PIECES);
     let outcome = command(&sandbox, &origin).run();
     outcome.expect(7).expect_message("12 pieces were gone");

@@ -4,12 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use haul_tests::film::{PIECES, film, piece, playlist, ranged};
+use haul_tests::film::{PIECES, film, number_of, piece, playlist, ranged};
 use haul_tests::harness::write_program;
 use haul_tests::prelude::*;
 use serde_json::{Value, json};
-
-use crate::films::number_of;
 
 const SIZE: u64 = 12 * MIB + 4321;
 
@@ -63,6 +61,17 @@ fn object_at(url: &str) -> Value {
     json!({
         "format_id": "0", "url": url, "protocol": "http", "ext": "mp4", "vcodec": "avc1",
         "acodec": "mp4a", "height": 720,
+    })
+}
+
+/// The film as fragments, with this query.
+fn fragments_at(origin: &Origin, query: &str) -> Value {
+    let fragments: Vec<Value> = (0..PIECES)
+        .map(|number| json!({ "path": format!("s{number}.ts{query}"), "duration": 2.0 }))
+        .collect();
+    json!({
+        "format_id": "v", "url": origin.url("/film.mpd"), "protocol": "http_dash_segments",
+        "fragment_base_url": origin.url("/big/"), "fragments": fragments, "vcodec": "avc1",
     })
 }
 
@@ -137,14 +146,7 @@ fn pieces_elsewhere_get_none_of_what_may_be_secret() {
 #[test]
 fn fragments_become_one_file() {
     let (sandbox, origin) = (Sandbox::new(), Origin::start(|request, _| serves(request)));
-    let fragments: Vec<Value> = (0..PIECES)
-        .map(|number| json!({ "path": format!("s{number}.ts"), "duration": 2.0 }))
-        .collect();
-    let format = json!({
-        "format_id": "v", "url": origin.url("/film.mpd"), "protocol": "http_dash_segments",
-        "fragment_base_url": origin.url("/big/"), "fragments": fragments, "vcodec": "avc1",
-    });
-    answers(&sandbox, &one(&format, "film.ts"));
+    answers(&sandbox, &one(&fragments_at(&origin, ""), "film.ts"));
     page(&sandbox, &origin).run().expect(0);
     assert!(std::fs::read(sandbox.path("film.ts")).unwrap() == film());
     assert_eq!(origin.requests().len(), PIECES);
@@ -211,14 +213,7 @@ fn the_links_of_a_film_are_had_again_once_for_all_pieces() {
             _ => serves(request),
         }
     });
-    let fragments: Vec<Value> = (0..PIECES)
-        .map(|number| json!({ "path": format!("s{number}.ts?token=@"), "duration": 2.0 }))
-        .collect();
-    let format = json!({
-        "format_id": "v", "url": origin.url("/film.mpd"), "protocol": "http_dash_segments",
-        "fragment_base_url": origin.url("/big/"), "fragments": fragments, "vcodec": "avc1",
-    });
-    answers(&sandbox, &one(&format, "film.ts"));
+    answers(&sandbox, &one(&fragments_at(&origin, "?token=@"), "film.ts"));
     page(&sandbox, &origin).run().expect(0);
     assert!(std::fs::read(sandbox.path("film.ts")).unwrap() == film());
     assert!(refused.load(Ordering::SeqCst) > 1);
