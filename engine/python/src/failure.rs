@@ -24,7 +24,7 @@ pub(crate) fn instance<'py>(py: Python<'py>, error: &Error) -> PyResult<Bound<'p
     fields.set_item("checkpoint", checkpoint)?;
     fields.set_item("status", error.http_status())?;
     fields.set_item("hint", error.hint().map(ToString::to_string))?;
-    class(py)?.call((error.to_string(),), Some(&fields))
+    of(py, error.to_string(), &fields)
 }
 
 /// The same, to be raised.
@@ -40,7 +40,7 @@ pub(crate) fn refusal<'py>(py: Python<'py>, refused: &Refused) -> PyResult<Bound
     let fields = PyDict::new(py);
     fields.set_item("code", refused.word())?;
     fields.set_item("hint", refused.hint())?;
-    class(py)?.call((refused.to_string(),), Some(&fields))
+    of(py, refused.to_string(), &fields)
 }
 
 /// The same, to be raised.
@@ -59,11 +59,28 @@ pub(crate) fn of_read(py: Python<'_>, error: &io::Error) -> PyErr {
     }
 }
 
-fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyAny>> {
+/// A class of `haul._types`, kept at its place.
+///
+/// # Errors
+/// When Python has none of this name.
+pub(crate) fn class<'py>(
+    py: Python<'py>,
+    place: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<&'py Bound<'py, PyAny>> {
+    let found =
+        place.get_or_try_init(py, || py.import("haul._types")?.getattr(name).map(Bound::unbind));
+    Ok(found?.bind(py))
+}
+
+/// `haul.Error`, with this message.
+fn of<'py>(
+    py: Python<'py>,
+    message: String,
+    fields: &Bound<'py, PyDict>,
+) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let class = CLASS
-        .get_or_try_init(py, || py.import("haul._types")?.getattr("Error").map(Bound::unbind))?;
-    Ok(class.bind(py))
+    class(py, &CLASS, "Error")?.call((message,), Some(fields))
 }
 
 /// Whether the same call may succeed later with nothing changed on this side.

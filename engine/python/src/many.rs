@@ -169,28 +169,31 @@ impl Inner {
     }
 
     fn give(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = object.py();
-        let item = item(object)?;
         let kept = object.clone().unbind();
-        let network = item.as_ref().ok().map(|item| Network::of(py, item.url())).transpose()?;
-        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(Input { items, news }) = &*input else { return Ok(()) };
-        let told = match (item, network) {
-            (Err(refused), _) => News::Refused(kept, refused),
-            (Ok(item), Some(network)) => {
-                if let Some((output, bytes)) = self.complete.file(&item) {
+        // Python may run here, and not while the input is locked.
+        let given = match item(object)? {
+            Err(refused) => Err(News::Refused(kept, refused)),
+            Ok(item) => match self.complete.file(&item) {
+                Some((output, bytes)) => {
                     let mut summary = Summary::default();
                     (summary.output, summary.bytes, summary.unchanged) = (output, bytes, true);
-                    tell(news, &self.ahead, News::Ended(kept, Box::new(Ok(summary))));
-                    return Ok(());
+                    Err(News::Ended(kept, Box::new(Ok(summary))))
                 }
-                self.ahead.fetch_add(1, Ordering::Relaxed);
-                let _ = items.send(Given { item, object: kept, network });
-                return Ok(());
-            }
-            (Ok(_), None) => return Ok(()),
+                None => {
+                    let network = Network::of(object.py(), item.url())?;
+                    Ok(Given { item, object: kept, network })
+                }
+            },
         };
-        tell(news, &self.ahead, told);
+        let input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(Input { items, news }) = &*input else { return Ok(()) };
+        match given {
+            Ok(given) => {
+                self.ahead.fetch_add(1, Ordering::Relaxed);
+                let _ = items.send(given);
+            }
+            Err(told) => tell(news, &self.ahead, told),
+        }
         Ok(())
     }
 }

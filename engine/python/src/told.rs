@@ -4,18 +4,7 @@ use haul_engine::{Error, Progress, Summary};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use crate::failure;
-
-/// A class of `haul._types`.
-fn class<'py>(
-    py: Python<'py>,
-    place: &'static PyOnceLock<Py<PyAny>>,
-    name: &str,
-) -> PyResult<&'py Bound<'py, PyAny>> {
-    let found =
-        place.get_or_try_init(py, || py.import("haul._types")?.getattr(name).map(Bound::unbind));
-    Ok(found?.bind(py))
-}
+use crate::failure::{self, class};
 
 /// `haul.Summary`.
 ///
