@@ -18,19 +18,23 @@ use windows_sys::Win32::System::Threading::{
 use super::calls::joined;
 use super::error::is_any;
 
+/// The number that stands for none. Nobody is started by the idle process, which has it.
+const NO_PROCESS: u32 = 0;
+
 #[derive(Debug)]
 pub(crate) enum Parent {
     /// It had ended before it was asked for.
     Ended,
     Open(OwnedHandle),
-    /// It cannot be looked at, as where it runs as another user, and counts as alive: a download
-    /// that goes on too long does less harm than one that is ended without need.
+    /// It cannot be looked at, as where it runs as another user or is no process of Windows (Wine
+    /// names no parent of what a shell of Unix started), and counts as alive: a download that goes
+    /// on too long does less harm than one that is ended without need.
     Hidden,
 }
 
 impl Parent {
     pub(crate) fn of_this_process() -> Self {
-        match parent_id().map(open) {
+        match parent_id().filter(|&id| id != NO_PROCESS).map(open) {
             Some(Ok(process)) if is_older(&process) => Self::Open(process),
             Some(Ok(_)) => Self::Ended,
             // No process has the number.
