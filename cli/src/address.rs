@@ -23,6 +23,7 @@ const OTHERS: &[(&str, &str)] = &[
     ("ipfs://", "a gateway offers it under an https link that haul can download"),
     ("blob:", "it exists only inside the browser's page; the network tools show the https link"),
     ("data:", "it contains its bytes itself, so there is nothing to download"),
+    ("hf://", "`haul hf://ORG/REPO` downloads it; an http or https link is needed here"),
     ("rtmp://", "ffmpeg and yt-dlp record streams"),
     ("rtsp://", "ffmpeg and yt-dlp record streams"),
     ("ws://", "it is a connection, not a file"),

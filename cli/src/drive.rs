@@ -96,14 +96,14 @@ impl Curfew {
     }
 }
 
-/// Follows one download to its end, reports to the view what `shows` lets through, and cancels the
-/// download if it has to end early.
+/// Follows one download to its end, reports to the view what `shows` lets through, as it leaves it,
+/// and cancels the download if it has to end early.
 pub(crate) async fn drive(
     download: Download,
     id: usize,
     view: &dyn View,
     curfew: &mut Curfew,
-    shows: impl Fn(&Event) -> bool,
+    shows: impl Fn(&mut Event) -> bool,
 ) -> Outcome {
     let mut events = download.events();
     let (mut started, mut complete) = (false, false);
@@ -119,8 +119,8 @@ pub(crate) async fn drive(
             event = events.next() => match event {
                 // `wait` returns the error itself, with its hint.
                 Some(Event::Failed { .. }) => {}
-                Some(event) => {
-                    if shows(&event) {
+                Some(mut event) => {
+                    if shows(&mut event) {
                         view.event(id, &event);
                     }
                     match event {

@@ -21,6 +21,8 @@ pub(crate) const TLS: u8 = 5;
 pub(crate) const DENIED: u8 = 6;
 /// What came is not what it should be, and cannot be used.
 pub(crate) const PROTOCOL: u8 = 7;
+/// The server answered with an HTTP error.
+pub(crate) const HTTP: u8 = 8;
 /// A limit that the user set was reached.
 pub(crate) const LIMIT: u8 = 12;
 /// The command run on a complete file failed.
@@ -38,7 +40,7 @@ pub(crate) const LOCKED: &str = "locked";
 /// Which code a run of several failed downloads ends with: the first of these that occurred. Usage
 /// errors come before any download, so no download outranks them.
 const PRECEDENCE: [u8; 14] =
-    [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, PROTECTED, 8, 12, 4, 13];
+    [INTERNAL, USAGE, LOCAL, 11, DIGEST, 10, 7, 5, 6, PROTECTED, HTTP, 12, 4, 13];
 
 /// What the codes mean, printed at the end of the full help and of the manual page.
 pub(crate) const MEANINGS: &str = "\
@@ -184,7 +186,7 @@ pub(crate) fn code(kind: ErrorKind) -> (u8, &'static str) {
         ErrorKind::AccessDenied => (DENIED, "access-denied"),
         ErrorKind::ProxyRefused => (DENIED, "proxy-refused"),
         ErrorKind::Protocol => (7, "protocol"),
-        ErrorKind::HttpStatus => (8, "http-status"),
+        ErrorKind::HttpStatus => (HTTP, "http-status"),
         ErrorKind::DigestMismatch => (DIGEST, "digest-mismatch"),
         ErrorKind::ObjectChanged => (10, "object-changed"),
         ErrorKind::DiskFull => (11, "disk-full"),

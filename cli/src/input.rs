@@ -53,6 +53,11 @@ pub(crate) struct Item {
     pub(crate) headers: Vec<(String, String)>,
     /// The URL of the document in which a server offered this item.
     pub(crate) offered_by: Option<String>,
+    /// Names that the complete file gets besides, by symbolic links; what is told of it names the
+    /// first of them.
+    pub(crate) links: Vec<PathBuf>,
+    /// Whether it is one file, whatever is in it: never a film or a page.
+    pub(crate) as_is: bool,
     /// The file of an earlier version that haul wrote, which may be replaced while it is unchanged.
     pub(crate) own_file: Option<Box<Written>>,
     /// Names of options that mean nothing here.
@@ -127,7 +132,7 @@ pub(crate) enum Fault {
 }
 
 /// A reason without its line: the cause, and the next step.
-type Reason = (String, String);
+pub(crate) type Reason = (String, String);
 
 /// The items of a list in order, each with the line on which it begins, from 1.
 #[derive(Debug)]
@@ -259,7 +264,7 @@ fn url(text: &str) -> Result<String, Reason> {
 }
 
 /// A path from a list, which must stay below the directory that it is put in.
-fn inner_path(key: &str, text: &str) -> Result<PathBuf, Reason> {
+pub(crate) fn inner_path(key: &str, text: &str) -> Result<PathBuf, Reason> {
     let refuse = |why: &str| {
         Err(reason(
             format!("{key} `{}` {why}", escape(text)),

@@ -13,6 +13,7 @@ use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, End, Failure};
 use crate::film::{self, FilmJob};
+use crate::hub::{self, Snapshot};
 use crate::input::Item;
 use crate::page::{self, Leads, PagePlan};
 use crate::plan::GetPlan;
@@ -94,6 +95,9 @@ pub(crate) async fn run(
     if let Some(Err(failure)) = results.map(Results::close) {
         view.failed(0, &failure);
         tally.end = tally.end.and(&failure);
+    }
+    if !plan.dry_run {
+        tally.conclude(&plan.snapshots, &*view);
     }
     let ended_early = tally.ended.stopped > 0 || !source.has_ended();
     let ended = tally.ended_of(source.count(), began.elapsed());
@@ -262,6 +266,20 @@ impl Tally {
         self.ended.failed += 1;
     }
 
+    /// Tells where the snapshots are whose files are all there.
+    fn conclude(&mut self, snapshots: &[Snapshot], view: &dyn View) {
+        for snapshot in snapshots {
+            match snapshot.conclude() {
+                Ok(None) => {}
+                Ok(Some(text)) => view.note(0, "snapshot", &text),
+                Err(failure) => {
+                    view.failed(0, &failure);
+                    self.end = self.end.and(&failure);
+                }
+            }
+        }
+    }
+
     /// The final counts, where `expected` is the number of all downloads if it is known.
     fn ended_of(&mut self, expected: Option<usize>, elapsed: Duration) -> Ended {
         let ended = std::mem::take(&mut self.ended);
@@ -383,7 +401,8 @@ impl Job<'_> {
         if let Some(page) = &plan.page {
             return Box::pin(self.of_page(page, curfew, replaces)).await;
         }
-        if !plan.film.as_is && (plan.film.list || film::is_manifest(&self.item.urls[0])) {
+        let as_is = plan.film.as_is || item.as_is;
+        if !as_is && (plan.film.list || film::is_manifest(&item.urls[0])) {
             return self.film(curfew).await;
         }
         match plan.download(engine, item) {
@@ -430,7 +449,8 @@ impl Job<'_> {
                 early = curfew.reached() => return curfew.outcome(&early, None, id, view),
             };
             return match planned {
-                Ok(planned) => {
+                Ok(mut planned) => {
+                    self.show_as_linked(&mut planned.output);
                     view.planned(id, &planned, plan.head);
                     Outcome::Planned
                 }
@@ -446,12 +466,18 @@ impl Job<'_> {
         };
         let monitor = download.monitor();
         let (is_playlist, is_other) = (AtomicBool::new(false), AtomicBool::new(false));
+        let takes_films = plan.takes_films() && !self.item.as_is;
         let outcome = drive(download, id, view, curfew, |event| {
             self.width.learn(event);
             match event {
+                Event::Started(started) => self.show_as_linked(&mut started.output),
+                Event::Completed(summary) => self.show_as_linked(&mut summary.output),
+                _ => {}
+            }
+            match event {
                 Event::Notice(notice) if notice.code == NoticeCode::Playlist => {
-                    is_playlist.store(plan.takes_films(), Ordering::Relaxed);
-                    !plan.takes_films()
+                    is_playlist.store(takes_films, Ordering::Relaxed);
+                    !takes_films
                 }
                 Event::Notice(notice) if notice.code == NoticeCode::OtherContent => {
                     is_other.store(true, Ordering::Relaxed);
@@ -470,7 +496,11 @@ impl Job<'_> {
                     Err(failure) => Outcome::Failed(failure),
                 }
             }
-            Outcome::Completed(summary) => {
+            Outcome::Completed(mut summary) => {
+                if let Err(failure) = hub::link(&self.item.links, &summary.output) {
+                    return Outcome::Failed(failure);
+                }
+                self.show_as_linked(&mut summary.output);
                 let kind = monitor.metadata().and_then(|found| found.content_type);
                 if kind.is_some_and(|kind| is_page(&kind)) && !is_other.load(Ordering::Relaxed) {
                     self.note_page(&summary.output);
@@ -481,10 +511,18 @@ impl Job<'_> {
         }
     }
 
+    /// Names a file as its user will find it, if that is a link to it.
+    fn show_as_linked(&self, output: &mut PathBuf) {
+        if let Some(link) = self.item.links.first() {
+            output.clone_from(link);
+        }
+    }
+
     /// Tells what takes the film of a page that was downloaded as it is, once in a run.
     fn note_page(&self, output: &Path) {
         let Self { plan, item, id, view, .. } = *self;
-        let asks = plan.page.is_none() && !plan.film.as_is && !page::is_meant(item, output);
+        let asks =
+            plan.page.is_none() && !plan.film.as_is && !item.as_is && !page::is_meant(item, output);
         // The program is looked for once, whether it is there or not.
         if asks
             && !self.told_of_page.swap(true, Ordering::Relaxed)
@@ -501,7 +539,7 @@ impl Job<'_> {
     }
 
     async fn drive(&self, download: Download, curfew: &mut Curfew) -> Outcome {
-        let shows = |event: &Event| {
+        let shows = |event: &mut Event| {
             self.width.learn(event);
             true
         };

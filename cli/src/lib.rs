@@ -3,7 +3,8 @@
 //! A command line passes through three modules: `habits` puts it into haul's own words, `args`
 //! parses it (syntax), and `plan` resolves it into the engine's types (meaning), with `request` for
 //! the flags that shape requests. `address` judges URLs; `document` reads what flags name, which
-//! `sums` takes for digests and `metalink` for files and mirrors; `text` decodes files whatever
+//! `sums` takes for digests and `metalink` for files and mirrors; `hub` finds what addresses of the
+//! Hugging Face hub name; `text` decodes files whatever
 //! their encoding; `refresh` replaces expired links.
 //!
 //! `source` yields the downloads of a run, including those of a list that `input` reads. `jobs`
@@ -38,6 +39,7 @@ mod film;
 pub mod fuzzing;
 mod habits;
 mod hints;
+mod hub;
 mod input;
 mod jobs;
 mod metalink;

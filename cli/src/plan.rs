@@ -17,6 +17,7 @@ use crate::document::Documents;
 use crate::exec::Exec;
 use crate::exit::Failure;
 use crate::film::FilmRequests;
+use crate::hub::{self, Snapshot};
 use crate::input::Item;
 use crate::metalink;
 use crate::page::PagePlan;
@@ -43,6 +44,10 @@ pub(crate) struct GetPlan {
     pub(crate) urls: Vec<String>,
     /// The list of further downloads; `-` is standard input.
     pub(crate) list: Option<PathBuf>,
+    /// Addresses of the hub, whose files are downloaded after these URLs.
+    pub(crate) hub: Vec<hub::Place>,
+    /// What is concluded of them once the downloads have ended.
+    pub(crate) snapshots: Vec<Snapshot>,
     /// Metalinks whose files are downloaded after these URLs.
     pub(crate) metalinks: Vec<String>,
     /// The part of all this that belongs to this run.
@@ -90,13 +95,17 @@ pub(crate) struct GetPlan {
 impl GetPlan {
     /// Whether there may be several downloads.
     pub(crate) fn several(&self) -> bool {
-        self.urls.len() > 1 || self.list.is_some() || !self.metalinks.is_empty()
+        self.urls.len() > 1
+            || self.list.is_some()
+            || !self.metalinks.is_empty()
+            || !self.hub.is_empty()
     }
 
     /// Whether TLS is to be expected. A list does not count, because its contents are not known yet
     /// and most lists are of small files.
     pub(crate) fn may_decrypt(&self) -> bool {
         self.urls.iter().any(|url| url.starts_with("https:"))
+            || !self.hub.is_empty() && hub::endpoint().is_ok_and(|it| it.scheme() == "https")
     }
 
     /// Sets another plan for the downloads of these hosts.
@@ -153,8 +162,8 @@ impl GetPlan {
         self.output.options.output.is_some() || self.sink.is_some()
     }
 
-    /// Reads the documents that the flags name: a list of digests, and Metalinks. Returns the items
-    /// of the Metalinks, with lines for the user.
+    /// Reads what the flags and addresses name: a list of digests, Metalinks, and repositories of the
+    /// hub. Returns the items of these, with lines for the user.
     ///
     /// # Errors
     /// When one cannot be fetched, read or used.
@@ -171,7 +180,17 @@ impl GetPlan {
             }
             self.output.sums = Some(sums);
         }
-        metalink::items(&self.metalinks, self.names_one_file(), &documents).await
+        let one_file = self.names_one_file();
+        let (mut items, notes) = metalink::items(&self.metalinks, one_file, &documents).await?;
+        let target = match (one_file, &self.output.directory) {
+            (true, _) => hub::Target::File,
+            (false, Some(_)) => hub::Target::Directory,
+            (false, None) => hub::Target::Cache,
+        };
+        let found = hub::find(&self.hub, target, engine, &self.request).await?;
+        items.extend(found.items);
+        self.snapshots = found.snapshots;
+        Ok((items, notes))
     }
 
     /// The download of an item, with every option set.
@@ -220,7 +239,12 @@ pub(crate) fn resolve_page(args: PageArgs) -> Result<GetPlan, Failure> {
     let page = PagePlan::of(&args.how)?;
     let PageArgs { urls, list, how, help } = args;
     let get = GetArgs { urls, list, metalinks: MetalinkArgs::default(), how, help };
-    Ok(GetPlan { page: Some(page), ..resolve_get(get)? })
+    let plan = resolve_get(get)?;
+    if !plan.hub.is_empty() {
+        return Err(Failure::usage("haul page takes pages, and an hf:// address names files")
+            .hint("haul hf://ORG/REPO downloads them"));
+    }
+    Ok(GetPlan { page: Some(page), ..plan })
 }
 
 /// Resolves the flags for downloading these URLs and this list.
@@ -238,16 +262,24 @@ pub(crate) fn resolve(
         let above = args.output.dir.take().unwrap_or_default();
         args.output.dir = Some(above.join(directory));
     }
-    let (mut typed, mut bared) = (Vec::new(), false);
+    let (mut typed, mut places, mut bared) = (Vec::new(), Vec::new(), false);
     for text in urls {
+        if hub::Place::is(text) {
+            places.push(hub::Place::of(text)?);
+            continue;
+        }
         let (url, was_wrapped) = address::typed(text)?;
         typed.push(url);
         bared |= was_wrapped;
     }
     let urls = typed;
     let file = list.input_file.clone();
-    let of_several = if file.is_some() { "--input-file" } else { "several URLs" };
-    let several = urls.len() > 1 || file.is_some();
+    let of_several = match (&file, places.is_empty()) {
+        (Some(_), _) => "--input-file",
+        (None, true) => "several URLs",
+        (None, false) => "an hf:// address beside others",
+    };
+    let several = urls.len() + places.len() > 1 || file.is_some();
     if several && args.output.output.is_some() {
         let text = format!("--output names one file and cannot be combined with {of_several}");
         return Err(Failure::usage(text).hint("use --dir DIR, or one command for each URL"));
@@ -258,8 +290,12 @@ pub(crate) fn resolve(
         Some(ChecksumArg::List(place)) => (None, Some(place)),
     };
     let metalinks = metalinks.metalink;
-    let of_metalink = if metalinks.is_empty() { of_several } else { "--metalink" };
-    let many = several || !metalinks.is_empty();
+    let of_metalink = match (metalinks.is_empty(), places.is_empty()) {
+        (false, _) => "--metalink",
+        (true, false) => "an hf:// address",
+        (true, true) => of_several,
+    };
+    let many = several || !metalinks.is_empty() || !places.is_empty();
     let of_one = [
         (
             !args.alternatives.mirror.is_empty(),
@@ -320,6 +356,8 @@ pub(crate) fn resolve(
     Ok(GetPlan {
         urls,
         list: file,
+        hub: places,
+        snapshots: Vec::new(),
         metalinks,
         shard: list.shard,
         results: list.results,

@@ -103,6 +103,11 @@ impl Request {
         self.headers.iter().any(|(known, _)| known.eq_ignore_ascii_case(name))
     }
 
+    /// Whether the flags have a login of their own for the URLs of the run.
+    pub(crate) fn has_login(&self) -> bool {
+        self.login.is_some() || self.has_header("authorization")
+    }
+
     /// Keeps cookies, as yt-dlp writes those that go with `url`, for the run.
     pub(crate) fn keep_cookies(&self, url: &Url, cookies: &str) {
         if let Some(jar) = &self.cookies {

@@ -21,6 +21,9 @@ impl Hasher {
             DigestAlgorithm::Sha512 => Box::new(sha2::Sha512::new()),
             DigestAlgorithm::Sha1 => Box::new(sha1::Sha1::new()),
             DigestAlgorithm::Md5 => Box::new(md5::Md5::new()),
+            DigestAlgorithm::GitBlob { object_bytes } => {
+                Box::new(sha1::Sha1::new_with_prefix(format!("blob {object_bytes}\0")))
+            }
         })
     }
 
@@ -46,5 +49,24 @@ impl Hasher {
             Self::Blake3(hasher) => hasher.finalize().as_bytes().to_vec(),
             Self::Serial(hasher) => hasher.finalize().into_vec(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::config::hex;
+
+    #[test]
+    fn a_git_blob_has_the_name_that_git_gives_it() {
+        let named = |object: &[u8]| {
+            let object_bytes = object.len() as u64;
+            let mut hasher = Hasher::new(DigestAlgorithm::GitBlob { object_bytes });
+            hasher.update(object);
+            hex(&hasher.finish())
+        };
+        // As `git hash-object` says.
+        assert_eq!(named(b""), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
+        assert_eq!(named(b"hello\n"), "ce013625030ba8dba906f756967f9e9ca394464a");
     }
 }

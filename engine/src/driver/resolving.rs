@@ -176,7 +176,10 @@ impl Driver {
             return;
         }
         self.planner.use_together();
-        let is_weak = |algorithm| matches!(algorithm, DigestAlgorithm::Sha1 | DigestAlgorithm::Md5);
+        let is_weak = |algorithm| {
+            use DigestAlgorithm::{GitBlob, Md5, Sha1};
+            matches!(algorithm, Sha1 | Md5 | GitBlob { .. })
+        };
         let strong = digests.iter().any(|digest| !is_weak(digest.algorithm()));
         let allow = self.options.allow_downgrade;
         let links = self.sources.take_links(&*self.engine.transport, allow);

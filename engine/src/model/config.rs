@@ -170,6 +170,12 @@ pub enum DigestAlgorithm {
     Sha1,
     /// MD5, 16 bytes. Against accidents only.
     Md5,
+    /// The name of an object in a Git repository with SHA-1: the SHA-1, 20 bytes, of `blob`, a
+    /// space, the size in decimal, a NUL and the object. Against accidents only.
+    GitBlob {
+        /// The object's size in bytes, which is hashed before it.
+        object_bytes: u64,
+    },
 }
 
 impl DigestAlgorithm {
@@ -182,6 +188,7 @@ impl DigestAlgorithm {
             Self::Sha512 => "sha512",
             Self::Sha1 => "sha1",
             Self::Md5 => "md5",
+            Self::GitBlob { .. } => "git-blob",
         }
     }
 
@@ -191,7 +198,7 @@ impl DigestAlgorithm {
         match self {
             Self::Blake3 | Self::Sha256 => 32,
             Self::Sha512 => 64,
-            Self::Sha1 => 20,
+            Self::Sha1 | Self::GitBlob { .. } => 20,
             Self::Md5 => 16,
         }
     }
@@ -207,7 +214,7 @@ impl fmt::Display for DigestAlgorithm {
 ///
 /// Parsed from `ALGO=HEX` with `ALGO` one of `sha256`, `sha512`, `sha1`, `md5`,
 /// `blake3`, or from bare hexadecimal digits whose number tells the algorithm
-/// (64 digits are SHA-256).
+/// (64 digits are SHA-256). [`DigestAlgorithm::GitBlob`] has no such form, since it needs the size.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checksum {
     algorithm: DigestAlgorithm,

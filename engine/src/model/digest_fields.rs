@@ -71,7 +71,7 @@ fn strongest(found: impl IntoIterator<Item = Option<FieldDigest>>) -> Option<Fie
     let strength = |digest: &FieldDigest| match digest.checksum.algorithm() {
         DigestAlgorithm::Sha512 => 4,
         DigestAlgorithm::Sha256 | DigestAlgorithm::Blake3 => 3,
-        DigestAlgorithm::Sha1 => 2,
+        DigestAlgorithm::Sha1 | DigestAlgorithm::GitBlob { .. } => 2,
         DigestAlgorithm::Md5 => 1,
     };
     // The first of the strongest ones; `max_by_key` would take the last.

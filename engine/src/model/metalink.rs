@@ -207,7 +207,7 @@ fn strength(algorithm: DigestAlgorithm) -> u8 {
         DigestAlgorithm::Blake3 => 4,
         DigestAlgorithm::Sha256 => 3,
         DigestAlgorithm::Sha512 => 2,
-        DigestAlgorithm::Sha1 => 1,
+        DigestAlgorithm::Sha1 | DigestAlgorithm::GitBlob { .. } => 1,
         DigestAlgorithm::Md5 => 0,
     }
 }

@@ -8,6 +8,7 @@ mod fault_table;
 mod first_minutes;
 mod flags;
 mod habits;
+mod hub;
 mod input_files;
 mod limits;
 mod main_job;

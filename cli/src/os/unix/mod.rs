@@ -39,6 +39,11 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
+/// Makes a symbolic link to `target`, which leads from there to `file`.
+pub(crate) fn symlink_or_copy(target: &Path, _file: &Path, link: &Path) -> io::Result<()> {
+    std::os::unix::fs::symlink(target, link)
+}
+
 /// Whether others than the owner may use the file in any way.
 pub(crate) fn is_open_to_others(found: &Metadata) -> bool {
     found.permissions().mode() & 0o077 != 0
