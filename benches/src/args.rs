@@ -7,6 +7,7 @@ use clap::{Parser, ValueEnum};
 use crate::contender::Peer;
 use crate::film::peers::FilmPeer;
 use crate::links::table::{AGAIN, Congestion, HAUL, Link};
+use crate::scenario::python::MODULES;
 use crate::size::{GIB, MIB, parse_size};
 
 /// The race's command line.
@@ -26,8 +27,9 @@ pub struct Args {
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
 
-    /// Peers, with commas: curl, aria2c, axel, wget2, lftp, fd, hf_transfer, and in `film` yt-dlp,
-    /// streamlink, ffmpeg; or none
+    /// Peers, with commas: curl, aria2c, axel, wget2, lftp, fd, hf_transfer, in `film` yt-dlp,
+    /// streamlink, ffmpeg, and in `hf` and `python-small` huggingface_hub, aiohttp, urllib, fsspec;
+    /// or none
     /// [default: all that are found]
     #[arg(long, value_delimiter = ',', value_parser = parse_peer, value_name = "PEER,...")]
     pub peers: Option<Vec<String>>,
@@ -103,7 +105,11 @@ pub struct Args {
 }
 
 fn parse_peer(text: &str) -> Result<String, String> {
-    let known = Peer::ALL.map(Peer::name).into_iter().chain(FilmPeer::ALL.map(FilmPeer::name));
+    let known = Peer::ALL
+        .map(Peer::name)
+        .into_iter()
+        .chain(FilmPeer::ALL.map(FilmPeer::name))
+        .chain(MODULES);
     let known: Vec<&str> = known.collect();
     if text == "none" || known.contains(&text) {
         return Ok(text.to_owned());
@@ -145,6 +151,10 @@ pub enum Scenario {
     Small,
     /// A file of 1 KiB: how many requests it costs
     Tiny,
+    /// A repository of the Hugging Face hub: ten large files over HTTPS
+    Hf,
+    /// Many small files, fetched from Python
+    PythonSmall,
     /// A film in pieces: HLS and DASH in six forms
     Film,
     /// Killed at half, then finished
@@ -173,6 +183,8 @@ impl Scenario {
             Self::Limited => "limited",
             Self::Small => "small",
             Self::Tiny => "tiny",
+            Self::Hf => "hf",
+            Self::PythonSmall => "python-small",
             Self::Film => "film",
             Self::Resume => "resume",
             Self::Memory => "memory",
@@ -196,6 +208,10 @@ impl Scenario {
             Self::Limited => "at most 4 connections are served, 503 beyond",
             Self::Small => "2,000 files of 64 KiB from one list",
             Self::Tiny => "a file of 1 KiB: how many requests it costs",
+            Self::Hf => {
+                "a repository of the Hugging Face hub: ten files over HTTPS, 1 GiB together"
+            }
+            Self::PythonSmall => "500 files of 200 KB, fetched from Python",
             Self::Film => "a film as HLS and DASH in six forms, 80 ms away, 2 MB/s a connection",
             Self::Resume => "killed at half, then finished: bytes fetched in all",
             Self::Memory => "haul's peak resident memory for --size and for a sparse 64 GiB",

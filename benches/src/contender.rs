@@ -44,6 +44,14 @@ pub struct Found {
     program: PathBuf,
 }
 
+impl Found {
+    /// Its path.
+    #[must_use]
+    pub fn program(&self) -> &Path {
+        &self.program
+    }
+}
+
 /// What a scenario wants of everybody, as far as they have a flag for it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Manner {

@@ -35,6 +35,9 @@ pub fn wait_for_nginx<T>(
     Ok(())
 }
 
+/// The commit of everything that nginx serves as the Hugging Face hub.
+pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
+
 /// A running nginx and the directory it works in.
 #[derive(Debug)]
 pub struct Origin {
@@ -181,6 +184,8 @@ pub struct ServedDirectory<'a> {
     pub origin: &'a Origin,
     /// Below the served directory.
     pub name: &'a str,
+    /// Over HTTPS.
+    pub tls: bool,
 }
 
 impl Source for ServedDirectory<'_> {
@@ -189,7 +194,10 @@ impl Source for ServedDirectory<'_> {
     }
 
     fn url(&self, run: &str) -> String {
-        format!("http://127.0.0.1:{}/r/{run}/{}", self.origin.http_port, self.name)
+        match self.origin.tls_port.filter(|_| self.tls) {
+            Some(port) => format!("https://127.0.0.1:{port}/r/{run}/{}", self.name),
+            None => format!("http://127.0.0.1:{}/r/{run}/{}", self.origin.http_port, self.name),
+        }
     }
 
     fn traffic(&self, run: &str) -> Result<Traffic, Failure> {
@@ -277,7 +285,8 @@ fn configuration(directory: &Path, http_port: u16, tls_port: Option<u16>) -> Str
          access_log \"{home}/access.log\" run;\n  server {{\n    \
          listen 127.0.0.1:{http_port};\n{tls}    root \"{www}\";\n    \
          location = /flush {{ return 204; }}\n    \
-         location ~ ^/r/[^/]+/(.+)$ {{ alias \"{www}/$1\"; }}\n  }}\n}}\n",
+         location ~ ^/r/[^/]+/(.+)$ {{ alias \"{www}/$1\"; \
+         add_header X-Repo-Commit {COMMIT}; }}\n  }}\n}}\n",
         www = directory.join("www").display(),
     )
 }

@@ -1,12 +1,13 @@
 //! The scenarios: what is fetched where, by whom, and what counts as a pass.
 //!
 //! `throughput` has those of nginx at full speed, `shaped` those of the race's own servers,
-//! `film` that of films in pieces, `small`, `resume`, `memory` and `quick` (`tiny`, `version`) the
+//! `film` that of films in pieces, `python` those with programs in Python, `small`, `resume`, `memory` and `quick` (`tiny`, `version`) the
 //! rest; [`bar`] the verdicts.
 
 pub mod bar;
 mod film;
 mod memory;
+pub mod python;
 mod quick;
 mod resume;
 mod shaped;
@@ -172,6 +173,8 @@ pub fn run(
         | Scenario::Stalls
         | Scenario::Limited => shaped::run(scenario, venue, shuffle),
         Scenario::Small => small::run(venue, shuffle),
+        Scenario::Hf => python::hub(venue, shuffle),
+        Scenario::PythonSmall => python::small(venue, shuffle),
         Scenario::Tiny => quick::tiny(venue, shuffle),
         Scenario::Resume => resume::run(venue, shuffle),
         Scenario::Memory => memory::memory(venue),

@@ -63,7 +63,7 @@ fn run_floor(
 fn run_race(args: &Args) -> Result<(), Failure> {
     if args.list {
         for scenario in Scenario::value_variants() {
-            println!("{:8} {}", scenario.name(), scenario.about());
+            println!("{:12} {}", scenario.name(), scenario.about());
         }
         println!("\nafter --links:");
         for link in LINKS {
@@ -137,7 +137,7 @@ fn run_on_loopback(
     let shm = Path::new("/dev/shm").join(format!("haul-race-{name}"));
     let shm =
         (scenarios.contains(&Scenario::Tmpfs) && std::fs::create_dir(&shm).is_ok()).then_some(shm);
-    let tls = scenarios.contains(&Scenario::Tls);
+    let tls = scenarios.iter().any(|it| matches!(it, Scenario::Tls | Scenario::Hf));
     let origin = Origin::start(&nginx, &work, shm.as_deref(), tls).inspect_err(|_| {
         // Nobody else cleans up when the guard did not come up.
         for directory in std::iter::once(&work).chain(&shm) {

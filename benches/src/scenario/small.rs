@@ -22,7 +22,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
     let served = venue.origin.served("small");
     let names: Vec<String> = (0..FILES).map(|number| format!("file-{number:04}")).collect();
     if !served.exists() {
-        make_files(&served, &names)?;
+        make_files(&served, &names, FILE_BYTES)?;
     }
     let mut notes = Vec::new();
     let mut contenders: Vec<Contender> = Vec::new();
@@ -33,7 +33,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
     }
     contenders.extend(batch_peers(&venue.peers));
     contenders.extend([false, true].map(|sync| floor(venue, sync)));
-    let source = ServedDirectory { origin: venue.origin, name: "small" };
+    let source = ServedDirectory { origin: venue.origin, name: "small", tls: false };
     let (output, list) = (venue.work.join("out"), venue.work.join("list"));
     let (names, at, to) = (&names, &list, &output);
     let entries: Vec<Entry<'_>> = contenders
@@ -100,10 +100,14 @@ fn has_haul(lanes: &[Lane]) -> bool {
 }
 
 /// No two of them alike: a program that confuses files must not get away with it.
-fn make_files(directory: &Path, names: &[String]) -> Result<(), Failure> {
+pub(super) fn make_files(
+    directory: &Path,
+    names: &[String],
+    file_bytes: u64,
+) -> Result<(), Failure> {
     fs::create_dir_all(directory)?;
     for (number, name) in names.iter().enumerate() {
-        let mut content = vec![0; usize::try_from(FILE_BYTES)?];
+        let mut content = vec![0; usize::try_from(file_bytes)?];
         fastrand::Rng::with_seed(number as u64).fill(&mut content);
         fs::write(directory.join(name), content)?;
     }

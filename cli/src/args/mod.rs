@@ -87,7 +87,7 @@ pub(crate) enum Command {
 /// Download the objects at these URLs.
 #[derive(Debug, Args)]
 pub(crate) struct GetArgs {
-    /// URL of an object, http:// or https://
+    /// URL of an object, http:// or https://, or hf://ORG/REPO[@REV][/PATH]
     #[arg(value_name = "URL", required_unless_present_any = ["input_file", "metalink"])]
     pub(crate) urls: Vec<String>,
     #[command(flatten)]

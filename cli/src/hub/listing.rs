@@ -1,13 +1,12 @@
 //! What the hub's API says of a repository, as values.
 
-use std::path::Path;
-
 use glob::Pattern;
 use haul_engine::{Checksum, DigestAlgorithm};
 use serde::Deserialize;
 
-use super::place::Place;
+use super::place::{Place, is_ordinary};
 use crate::input;
+use crate::render::escape;
 
 /// The commit that a revision stands for.
 #[derive(Debug, Deserialize)]
@@ -82,10 +81,10 @@ fn parsed<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
 }
 
 fn file(Entry { path, oid, size, lfs, .. }: Entry) -> Result<File, String> {
-    let inner = input::inner_path("path", &path).map_err(|(cause, _)| cause)?;
-    // What the cache has under a name is what the API calls so, so that it must be written alike.
-    if inner != Path::new(&path) {
-        return Err(format!("the path `{path}` is not written plainly"));
+    input::inner_path("path", &path).map_err(|(cause, _)| cause)?;
+    // Two ways to write a path would be two files to the hub and one here.
+    if !path.split('/').all(is_ordinary) {
+        return Err(format!("the path `{}` is not written plainly", escape(&path)));
     }
     let (algorithm, etag, size_bytes) = match lfs {
         Some(lfs) => (DigestAlgorithm::Sha256, lfs.oid, lfs.size),

@@ -80,7 +80,7 @@ impl Place {
                 (&rest[..end], None, &rest[end..])
             }
         };
-        let repo = repo.trim_end_matches('/');
+        let repo = if path.is_empty() { repo.trim_end_matches('/') } else { repo };
         if !repo.split('/').all(is_name) {
             return refuse("it names no repository");
         }
@@ -130,7 +130,7 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Whether a component of a path stays where it is.
-fn is_ordinary(component: &str) -> bool {
+pub(super) fn is_ordinary(component: &str) -> bool {
     !matches!(component, "" | "." | "..")
 }
 
