@@ -33,7 +33,7 @@ mod _haul {
     #[pymodule_export]
     use crate::process::shut_down;
     #[pymodule_export]
-    use crate::ranges::cat_ranges;
+    use crate::ranges::parts;
     #[pymodule_export]
     use crate::reader::Source;
 

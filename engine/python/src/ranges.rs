@@ -1,8 +1,8 @@
-//! `cat_ranges`: parts of objects, in memory.
+//! `parts`: parts of objects, in memory.
 
 use std::sync::Arc;
 
-use haul_engine::{Connections, DownloadOptions, Error, Selection};
+use haul_engine::{Connections, DownloadOptions, Error, Metadata, Selection};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::failure;
 use crate::options::headers;
 use crate::process::Network;
+use crate::told::object;
 
 /// How many ranges are fetched at a time.
 const AT_ONCE: usize = 32;
@@ -19,11 +20,13 @@ const AT_ONCE: usize = 32;
 /// A shorter range is not split.
 const MIN_SPLIT_BYTES: u64 = 8 << 20;
 
-type Fetched = Result<Vec<u8>, Error>;
+/// Nothing for a range without bytes, which is not asked for.
+type Fetched = Result<Option<(Vec<u8>, Metadata)>, Error>;
 
-/// The bytes of each range, or the `Error` that it met, in the order of the arguments.
+/// For each range, in the order of the arguments, its bytes and what the server told of the object
+/// with them, or the `Error` that it met.
 #[pyfunction]
-pub(crate) fn cat_ranges<'py>(
+pub(crate) fn parts<'py>(
     py: Python<'py>,
     urls: Vec<String>,
     starts: Vec<Option<i64>>,
@@ -46,7 +49,7 @@ pub(crate) fn cat_ranges<'py>(
     for (at, (url, (start, end))) in urls.into_iter().zip(starts.into_iter().zip(ends)).enumerate()
     {
         let Some((selection, bytes)) = selection(start, end)? else {
-            fetched.push(Some(Ok(Vec::new())));
+            fetched.push(Some(Ok(None)));
             continue;
         };
         fetched.push(None);
@@ -61,7 +64,7 @@ pub(crate) fn cat_ranges<'py>(
         let turns = Arc::clone(&turns);
         let one = async move {
             let _turn = turns.acquire().await;
-            (at, builder.bytes(usize::MAX).await)
+            (at, builder.bytes_and_metadata(usize::MAX).await.map(Some))
         };
         running.spawn_on(one, &of_url.runtime);
     }
@@ -76,7 +79,10 @@ pub(crate) fn cat_ranges<'py>(
     let list = PyList::empty(py);
     for ended in network.wait(py, all, |_| Ok(()))? {
         match ended {
-            Some(Ok(bytes)) => list.append(PyBytes::new(py, &bytes))?,
+            Some(Ok(Some((bytes, told)))) => {
+                list.append((PyBytes::new(py, &bytes), object(told)))?;
+            }
+            Some(Ok(None)) => list.append((PyBytes::new(py, b""), py.None()))?,
             Some(Err(error)) => list.append(failure::instance(py, &error)?)?,
             None => {
                 return Err(pyo3::exceptions::PyRuntimeError::new_err(

@@ -15,6 +15,7 @@ use crate::failure;
 use crate::options::headers;
 use crate::process::{Network, Owned};
 use crate::scratch::Scratch;
+use crate::told::{Object, object};
 
 struct Inner {
     network: Network,
@@ -74,13 +75,14 @@ impl Source {
         Ok(Self(Mutex::new(Owned::new(Arc::new(inner)))))
     }
 
-    /// The size in bytes, `None` if the server does not tell it, and the URL that answered; waits
-    /// for the first response.
-    fn object(&self, py: Python<'_>) -> PyResult<(Option<u64>, String)> {
+    /// What the server told of the object; waits for the first response.
+    fn object(&self, py: Python<'_>) -> PyResult<Object> {
         let inner = self.inner()?;
         let opened = inner.network.wait(py, inner.download.opened(), |_| Ok(()))?;
-        let object = opened.map_err(|error| failure::raised(py, &error))?;
-        Ok((object.total_bytes, object.url))
+        let mut told = opened.map_err(|error| failure::raised(py, &error))?;
+        // What the server did not tell is known at the end.
+        told.object_bytes = told.object_bytes.or(told.total_bytes);
+        Ok(object(told))
     }
 
     /// Reads this many bytes, or fewer at the end of the object. A read that fails or is interrupted

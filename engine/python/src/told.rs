@@ -1,6 +1,8 @@
-//! What Python is told of downloads, as instances of the classes in `haul._types`.
+//! What Python is told of downloads, as instances of the classes in `haul._types`, and of objects.
 
-use haul_engine::{Error, Progress, Summary};
+use std::time::UNIX_EPOCH;
+
+use haul_engine::{Error, Metadata, Progress, Summary, ValidatorKind};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
@@ -74,4 +76,22 @@ pub(crate) fn of_item<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     static CLASS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     class(py, &CLASS, "Result")?.call1((item, summary, error))
+}
+
+/// The fields of `haul._object.Object`.
+pub(crate) type Object =
+    (Option<u64>, String, Option<String>, Option<u64>, Option<String>, bool, bool);
+
+/// What the server told of an object.
+pub(crate) fn object(told: Metadata) -> Object {
+    let modified = told.last_modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    (
+        told.object_bytes,
+        told.url,
+        told.etag,
+        modified.map(|since| since.as_secs()),
+        told.content_type,
+        told.ranges,
+        matches!(told.validator, ValidatorKind::StrongEtag | ValidatorKind::LastModified),
+    )
 }

@@ -284,8 +284,19 @@ impl DownloadBuilder {
     /// # Panics
     /// On a thread that drives asynchronous tasks.
     pub fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+        Ok(self.bytes_and_metadata(most_bytes)?.0)
+    }
+
+    /// As [`crate::DownloadBuilder::bytes_and_metadata`].
+    ///
+    /// # Errors
+    /// As [`Self::bytes`].
+    ///
+    /// # Panics
+    /// On a thread that drives asynchronous tasks.
+    pub fn bytes_and_metadata(self, most_bytes: usize) -> Result<(Vec<u8>, Metadata), Error> {
         self.runtime.may_wait();
-        let bytes = self.runtime.handle.spawn(self.builder.bytes(most_bytes));
+        let bytes = self.runtime.handle.spawn(self.builder.bytes_and_metadata(most_bytes));
         self.runtime.handle.block_on(bytes).unwrap_or_else(|_| Err(Error::lost()))
     }
 }

@@ -15,7 +15,7 @@ use crate::driver::options::{Attached, Options, Target};
 use crate::driver::shared::Shared;
 use crate::driver::{Driver, Outcome};
 use crate::model::error::Error;
-use crate::model::event::Plan;
+use crate::model::event::{Metadata, Plan};
 use crate::model::options::DownloadOptions;
 use crate::model::redact::redact_url;
 
@@ -121,13 +121,29 @@ impl DownloadBuilder {
     ///
     /// # Panics
     /// As [`DownloadBuilder::start`].
-    pub async fn bytes(mut self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+    pub async fn bytes(self, most_bytes: usize) -> Result<Vec<u8>, Error> {
+        Ok(self.bytes_and_metadata(most_bytes).await?.0)
+    }
+
+    /// As [`Self::bytes`], with what the server told of the object: whether two parts are of one
+    /// version shows by comparing that.
+    ///
+    /// # Errors
+    /// As [`Self::bytes`].
+    ///
+    /// # Panics
+    /// As [`DownloadBuilder::start`].
+    pub async fn bytes_and_metadata(
+        mut self,
+        most_bytes: usize,
+    ) -> Result<(Vec<u8>, Metadata), Error> {
         let memory = MemoryStorage::new(usize::MAX);
         let most = self.options.max_size_bytes.unwrap_or(u64::MAX).min(most_bytes as u64);
         self.options.max_size_bytes = Some(most);
         let (engine, options) = self.resolve(Target::Document(memory.clone()))?;
-        launch(engine, options)?.wait().await?;
-        Ok(memory.take())
+        let download = launch(engine, options)?;
+        download.wait().await?;
+        Ok((memory.take(), download.opened().await?))
     }
 
     /// The options, checked.

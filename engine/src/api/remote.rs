@@ -17,10 +17,8 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncSeek, ReadBuf};
 
 use crate::api::download::DownloadBuilder;
-use crate::api::handle::launch;
-use crate::disk::storage::MemoryStorage;
 use crate::driver::observer::Observers;
-use crate::driver::options::{Target, cannot_go_together};
+use crate::driver::options::cannot_go_together;
 use crate::model::config::Connections;
 use crate::model::error::{Error, ErrorKind};
 use crate::model::event::{Metadata, ValidatorKind};
@@ -132,11 +130,7 @@ impl DownloadBuilder {
     /// Fetches a part of the object, or all of it if `part` is `None`, with its metadata.
     async fn part(mut self, part: Option<Selection>) -> Result<(Vec<u8>, Metadata), Error> {
         self.options.range = part;
-        let memory = MemoryStorage::new(usize::MAX);
-        let (engine, options) = self.resolve(Target::Document(memory.clone()))?;
-        let download = launch(engine, options)?;
-        download.wait().await?;
-        Ok((memory.take(), download.opened().await?))
+        self.bytes_and_metadata(usize::MAX).await
     }
 }
 

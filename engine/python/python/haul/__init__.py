@@ -179,4 +179,5 @@ def cat_ranges(urls, starts, ends, *, headers=None):
     """
     if isinstance(urls, str):
         urls = [urls] * len(starts)
-    return _haul.cat_ranges(urls, starts, ends, headers)
+    parts = _haul.parts(urls, starts, ends, headers)
+    return [part if isinstance(part, Error) else part[0] for part in parts]

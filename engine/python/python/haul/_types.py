@@ -107,3 +107,4 @@ class Result(namedtuple("Result", "item summary error")):
 
 for _class in (Error, Summary, Progress, Result):
     _class.__module__ = "haul"
+del _class
