@@ -1,6 +1,7 @@
 """A server on loopback that tests download from, and the objects that it has."""
 
 import contextlib
+import email.utils
 import hashlib
 import http.server
 import random
@@ -14,16 +15,19 @@ def content(seed, size):
 
 
 class Origin:
-    """Serves objects by path, with ranges and strong entity tags.
+    """Serves objects by path, with ranges and strong entity tags, unless `ranges` or `versions` is turned off.
 
-    `rate` is bytes a second for all responses together, `refused` has a status for some paths, and `served` counts
-    the bytes of bodies by path.
+    `rate` is bytes a second for all responses together, `refused` has a status for some paths, `dates` has seconds
+    since 1970 for the last change of some, and `served` counts the bytes of bodies by path.
     """
 
     def __init__(self, objects):
         self.objects = objects
         self.rate = None
+        self.ranges = True
+        self.versions = True
         self.refused = {}
+        self.dates = {}
         self.served = {}
         self.requests = []
         self._lock = threading.Lock()
@@ -74,7 +78,7 @@ class Origin:
         whole = self.objects[path]
         body, total = whole, len(whole)
         asked = re.fullmatch(r"bytes=(\d*)-(\d*)", request.headers.get("Range", ""))
-        if asked:
+        if asked and self.ranges:
             first, last = asked.groups()
             start = int(first) if first else max(0, total - int(last))
             end = min(int(last) + 1, total) if first and last else total
@@ -89,8 +93,11 @@ class Origin:
             request.send_header("Content-Range", f"bytes {start}-{end - 1}/{total}")
         else:
             request.send_response(200)
-        request.send_header("Accept-Ranges", "bytes")
-        request.send_header("ETag", '"' + hashlib.sha256(whole).hexdigest()[:16] + '"')
+        request.send_header("Accept-Ranges", "bytes" if self.ranges else "none")
+        if self.versions:
+            request.send_header("ETag", '"' + hashlib.sha256(whole).hexdigest()[:16] + '"')
+        if path in self.dates:
+            request.send_header("Last-Modified", email.utils.formatdate(self.dates[path], usegmt=True))
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
         at = 0

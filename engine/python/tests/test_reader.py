@@ -2,6 +2,7 @@
 
 import io
 import os
+import pickle
 import signal
 import threading
 import unittest
@@ -66,6 +67,32 @@ class Reader(Case):
             self.assertEqual(reader.tell(), 10)
             self.origin.rate = None
             self.assertTrue(reader.readall() == LARGE[10:])
+
+    def test_a_pickle_is_read_on_from_the_same_place(self):
+        with haul.open(self.url("/large.bin"), headers={"X-Test": "1"}) as reader:
+            reader.read(1000)
+            pickled = pickle.dumps(reader)
+        with pickle.loads(pickled) as copy:
+            self.assertEqual((copy.tell(), copy.size, copy.url), (1000, len(LARGE), self.url("/large.bin")))
+            self.assertEqual(copy.read(10), LARGE[1000:1010])
+            self.assertTrue(copy.readall() == LARGE[1010:])
+        self.assertEqual({fields.get("x-test") for _, fields in self.origin.requests}, {"1"})
+
+    def test_a_pickle_of_another_version_is_not_read(self):
+        with haul.open(self.url("/large.bin")) as reader:
+            reader.read(1000)
+            pickled = pickle.dumps(reader)
+        self.origin.objects["/large.bin"] = LARGE[::-1]
+        with pickle.loads(pickled) as copy:
+            for call in (copy.readall, lambda: copy.read(1), lambda: copy.readinto(bytearray(1)), lambda: copy.size):
+                with self.assertRaises(haul.Error) as caught:
+                    call()
+                self.assertEqual(caught.exception.code, "object-changed")
+
+    def test_what_has_no_version_is_not_pickled(self):
+        self.origin.versions = False
+        with haul.open(self.url("/large.bin")) as reader:
+            self.assertRaisesRegex(TypeError, "no version", pickle.dumps, reader)
 
     def test_programs_that_take_files_take_it(self):
         with haul.open(self.url("/a.zip")) as reader, zipfile.ZipFile(reader) as found:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 from haul import _haul
+from haul._object import Object
 
 
 class Reader(io.RawIOBase):
@@ -12,25 +14,52 @@ class Reader(io.RawIOBase):
 
     Reading waits for bytes that are not here yet and has them fetched first; the rest comes over the
     connections that reading leaves free. If the object changes on the server, reading fails with the
-    code ``object-changed`` and never mixes two versions.
+    code ``object-changed`` and never mixes two versions. Where the server tells no version of it, by an
+    entity tag or a date, only another size shows a change.
 
     The bytes are in a file without a name in the directory for temporary files, which has to have room
     for the object. Closing the reader stops the download and frees them.
+
+    A pickle holds the URLs, the headers, the offset and the version. The copy downloads the object anew,
+    and reading it fails with the code ``object-changed`` if that is of another version.
     """
 
-    def __init__(self, source):
+    def __init__(self, source, asked, expected=None):
         super().__init__()
         self._source = source
+        self._asked = asked
+        self._expected = expected
+
+    def __reduce__(self):
+        told = self._object()
+        if not told.versioned:
+            raise TypeError(
+                f"{told.url} cannot be pickled while it is read, since its server tells no version of it, by which "
+                "the same object could be recognized: open it in the other process"
+            )
+        return _opened, (self._asked, told, self.tell())
+
+    def _object(self):
+        """What the server tells; waits for the first response."""
+        told = Object(*self._source.object())
+        if self._expected is not None:
+            self._expected.require(told)
+        return told
+
+    def _read(self, size):
+        if self._expected is not None:
+            self._object()
+        return self._source.read(size)
 
     @property
     def size(self):
         """The object's size in bytes, or ``None`` if the server does not tell it."""
-        return self._source.object()[0]
+        return self._object().size
 
     @property
     def url(self):
         """The URL that answered, after redirects."""
-        return self._source.object()[1]
+        return self._object().url
 
     def readable(self):
         """True."""
@@ -44,16 +73,16 @@ class Reader(io.RawIOBase):
         """Reads `size` bytes, fewer at the end, or everything up to the end."""
         if size is None or size < 0:
             return self.readall()
-        return self._source.read(size)
+        return self._read(size)
 
     def readall(self):
         """Reads everything up to the end."""
-        return self._source.read((1 << 63) - 1)
+        return self._read((1 << 63) - 1)
 
     def readinto(self, buffer):
         """Reads into a buffer, until it is full or the object ends."""
         view = memoryview(buffer).cast("B")
-        data = self._source.read(len(view))
+        data = self._read(len(view))
         view[: len(data)] = data
         return len(data)
 
@@ -86,4 +115,12 @@ def open(url, *, headers=None, mirrors=()):
     Raises:
         Error: for a URL that cannot be used.
     """
-    return Reader(_haul.Source(url, headers, list(mirrors)))
+    if headers is not None:
+        headers = [*(headers.items() if isinstance(headers, Mapping) else headers)]
+    return _opened((url, headers, list(mirrors)))
+
+
+def _opened(asked, expected=None, offset=0):
+    reader = Reader(_haul.Source(*asked), asked, expected)
+    reader.seek(offset)
+    return reader
