@@ -43,24 +43,28 @@ class Settings:
         link_seconds: how long a signed link is valid for new requests.
         page: the most entries on one page of a tree.
         bytes_per_second: the pace of each response with content; 0 is as fast as possible.
+        cut_bytes: the most content of one response, after which the connection ends; 0 is all.
         delay_s: the pause before each response.
         busy_every: every N-th request is answered with 429; 0 is never.
         retry_after_s: what a 429 names in Retry-After.
         down_share: the share of requests that is answered with 503, 0 to 1.
         trouble_at: where that happens: any of api, resolve and cdn, separated by commas.
         resolve_cache: whether small files are reached by a relative redirect, as on the real hub.
+        xet: whether large files are announced as also being in Xet storage, which there is none of.
         corrupt: a path whose content comes with a flipped bit in its middle, or nothing.
     """
 
     link_seconds: float = 3600
     page: int = 1000
     bytes_per_second: int = 0
+    cut_bytes: int = 0
     delay_s: float = 0
     busy_every: int = 0
     retry_after_s: int = 1
     down_share: float = 0
     trouble_at: str = "api,resolve,cdn"
     resolve_cache: bool = False
+    xet: bool = False
     corrupt: str = ""
 
     def set(self, name, value):
@@ -90,7 +94,8 @@ class Hub:
 
     `requests` is the log: a dictionary for each request, with `place` (api, resolve, cdn or test), `method`, `host`,
     `path` (without the query), `range`, `authorization` (whether there was one), `status` and `bytes` (sent of
-    the content). `leaks` counts the requests that showed a token to the CDN.
+    the content). `leaks` counts the requests that showed a token to the CDN, and `sent_bytes` the bytes of files,
+    as they are sent.
     """
 
     def __init__(self, port=0, cdn_port=0, log=None, lfs_from=10 << 20, certificate=None, key=None):
@@ -101,6 +106,7 @@ class Hub:
         self.requests = []
         self._log = open(log, "a", encoding="utf-8") if log else None
         self._lock = threading.Lock()
+        self.sent_bytes = 0
         self._count = 0
         self._chance = random.Random(1)
         scheme = "https" if certificate else "http"
@@ -148,9 +154,16 @@ class Hub:
         """How many requests showed a token to the CDN."""
         return sum(1 for entry in list(self.requests) if entry["place"] == "cdn" and entry["authorization"])
 
-    def content_bytes(self):
-        """How many bytes of files were sent."""
-        return sum(entry["bytes"] for entry in list(self.requests) if entry["place"] in ("resolve", "cdn"))
+    def count(self, sent):
+        """Adds to the bytes of files that were sent."""
+        with self._lock:
+            self.sent_bytes += sent
+
+    def reset(self):
+        """Forgets the repositories, the log and the settings."""
+        self.repositories.clear()
+        self.requests.clear()
+        self.settings = Settings()
 
     def note(self, entry):
         """Adds a request to the log."""
@@ -291,6 +304,10 @@ class _Handler(BaseHTTPRequestHandler):
                     }
                 )
 
+    def count(self, sent):
+        self.sent += sent
+        self.hub.count(sent)
+
     def start(self, status, headers):
         self.status = status
         self.send_response(status)
@@ -331,10 +348,14 @@ class _Handler(BaseHTTPRequestHandler):
             wrong = bytearray(file.read(0, file.size))
             wrong[file.size // 2] ^= 1
             self.connection.sendall(wrong[start:end])
-            self.sent = end - start
+            self.count(end - start)
             return
+        cut = self.hub.settings.cut_bytes
+        if cut and end - start > cut:
+            end = start + cut
+            self.close_connection = True
         for sent in file.send(self.connection, start, end, self.hub.settings.bytes_per_second):
-            self.sent += sent
+            self.count(sent)
 
 
 class _CdnHandler(_Handler):
@@ -405,6 +426,8 @@ class _HubHandler(_Handler):
         entries = repository.tree(sha, "/".join(rest[1:]), self.query.get("recursive", "").lower() in ("1", "true"))
         if not entries and rest[1:]:
             raise Refusal(404, "EntryNotFound", "The folder does not exist", X_Repo_Commit=sha)
+        if self.hub.settings.xet:
+            entries = [{**entry, "xetHash": entry["lfs"]["oid"]} if "lfs" in entry else entry for entry in entries]
         start = int(self.query.get("cursor", 0))
         end = start + min(int(self.query.get("limit", self.hub.settings.page)), self.hub.settings.page)
         headers = {}
@@ -427,6 +450,10 @@ class _HubHandler(_Handler):
         if file.lfs:
             headers.update({"X-Linked-Size": str(file.size), "X-Linked-Etag": f'"{file.sha256}"'})
             headers["Location"] = self.hub.link(file, path)
+            if self.hub.settings.xet:
+                headers["X-Xet-Hash"] = file.sha256
+                token_path = f"/api/{kind}/{name}/xet-read-token/{sha}"
+                headers["Link"] = f'<{self.hub.url}{token_path}>; rel="xet-auth"'
             self.tell(302, "Found. Redirecting to the CDN", headers)
         elif self.hub.settings.resolve_cache and not redirected:
             headers["Location"] = f"/api/resolve-cache/{kind}/{name}/resolve/{sha}/{quote(path)}"

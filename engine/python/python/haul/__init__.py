@@ -26,6 +26,8 @@ __all__ = [
     "download",
     "fetch_many",
     "open",
+    "patch_huggingface_hub",
+    "unpatch_huggingface_hub",
 ]
 
 __version__ = _haul.version
@@ -181,3 +183,17 @@ def cat_ranges(urls, starts, ends, *, headers=None):
         urls = [urls] * len(starts)
     parts = _haul.parts(urls, starts, ends, headers)
     return [part if isinstance(part, Error) else part[0] for part in parts]
+
+
+def patch_huggingface_hub():
+    """Has the installed ``huggingface_hub`` fetch files with haul; see `haul.huggingface`."""
+    from haul import huggingface
+
+    huggingface.patch_huggingface_hub()
+
+
+def unpatch_huggingface_hub():
+    """Undoes `patch_huggingface_hub`."""
+    from haul import huggingface
+
+    huggingface.unpatch_huggingface_hub()
