@@ -10,8 +10,8 @@ import threading
 import time
 import unittest
 
+from hub import GRANTED, TOKEN, Hub
 from repository import File
-from server import GRANTED, TOKEN, Hub
 
 MIB = 1 << 20
 hub = Hub()

@@ -15,9 +15,7 @@ import haul
 __all__ = ["download"]
 
 
-def download(
-    url, filename, max_files, chunk_size, parallel_failures=0, max_retries=0, headers=None, callback=None
-):
+def download(url, filename, max_files, chunk_size, parallel_failures=0, max_retries=0, headers=None, callback=None):
     """Downloads a URL to a file, which is replaced once the new one is complete.
 
     Args:

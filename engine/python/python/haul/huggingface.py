@@ -9,9 +9,9 @@ Two functions of the client are replaced, both in ``huggingface_hub.file_downloa
 
 - ``_download_to_tmp_and_move`` gets the bytes. Here haul writes to the name of the client's own unfinished file, checks
   the content against the entity tag, and leaves it to the client to move it in place.
-- ``_get_metadata_or_catch_error`` says from where. The client would have the signed link of a large file, which expires.
-  Here it is the hub's own address, at the commit that was found: haul asks it for a new link when that is needed, sends
-  the token to the hub's origin only, and a branch that moves meanwhile changes nothing.
+- ``_get_metadata_or_catch_error`` says from where. For a large file, the client would have a signed link, which
+  expires. Here it is the hub's own address, at the commit that was found: haul asks it for a new link when that is
+  needed, sends the token to the hub's origin only, and a branch that moves meanwhile changes nothing.
 """
 
 from __future__ import annotations
@@ -71,13 +71,10 @@ def patch_huggingface_hub():
         if _originals:
             return
         _check(file_download, huggingface_hub.__version__)
-        for name, replacement in (
-            ("_download_to_tmp_and_move", _download_to_tmp_and_move),
-            ("_get_metadata_or_catch_error", _get_metadata_or_catch_error),
-        ):
-            original = getattr(file_download, name)
-            _originals[name] = original
-            setattr(file_download, name, functools.wraps(original)(functools.partial(replacement, file_download, original)))
+        for replacement in (_download_to_tmp_and_move, _get_metadata_or_catch_error):
+            name = replacement.__name__
+            original = _originals[name] = getattr(file_download, name)
+            setattr(file_download, name, functools.partial(replacement, file_download, original))
 
 
 def unpatch_huggingface_hub():
