@@ -96,6 +96,21 @@ class Files(HubCase):
         self.assert_holds(self.snapshot(cache=self.dir / "other") / "model.bin", LARGE)
         self.assertEqual([entry["path"] for entry in hub.requests if "xet" in entry["path"]], [])
 
+    def test_two_processes_fetch_a_file_once(self):
+        self.add({"model.bin": LARGE})
+        hub.settings.bytes_per_second = 8 * MIB
+        program = (
+            "import haul, huggingface_hub, sys; haul.patch_huggingface_hub();"
+            "huggingface_hub.snapshot_download('org/name', cache_dir=sys.argv[1])"
+        )
+        before = hub.sent_bytes
+        both = [self.python("-c", program, str(self.cache)) for _ in range(2)]
+        for one in both:
+            output, _ = one.communicate(timeout=60)
+            self.assertEqual(one.returncode, 0, output)
+        self.assertLess(hub.sent_bytes - before, 1.05 * len(LARGE))
+        self.assert_holds(self.get("model.bin", local_files_only=True), LARGE)
+
     def test_bars_are_told_every_byte(self):
         if "tqdm_class" not in inspect.signature(huggingface_hub.hf_hub_download).parameters:
             self.skipTest("this version has no bars of the caller's")

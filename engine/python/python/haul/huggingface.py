@@ -233,8 +233,10 @@ def _main():
     from importlib.metadata import distribution
 
     patch_huggingface_hub()
-    commands = distribution("huggingface_hub").entry_points
-    command = next(entry for entry in commands if entry.group == "console_scripts" and entry.name == "hf")
+    entries = distribution("huggingface_hub").entry_points
+    commands = {entry.name: entry for entry in entries if entry.group == "console_scripts"}
+    # Older versions have it under the other name only.
+    command = commands.get("hf") or commands["huggingface-cli"]
     sys.argv[0] = "hf"
     return command.load()()
 
