@@ -3,6 +3,7 @@
 import inspect
 import pathlib
 import types
+import unittest.mock
 
 from case import GRANTED, MIB, TOKEN, HubCase, content, haul, hub, huggingface_hub, tree
 from huggingface_hub import file_download
@@ -180,6 +181,15 @@ class Patch(HubCase):
         haul.unpatch_huggingface_hub()
         haul.unpatch_huggingface_hub()
         self.assertEqual(dict(vars(file_download)), before)
+
+    def test_files_are_synced_unless_that_is_not_wanted(self):
+        self.add({"small": b"x"})
+        for sync in (True, False):
+            haul.patch_huggingface_hub(sync=sync)
+            self.addCleanup(haul.unpatch_huggingface_hub)
+            with unittest.mock.patch.object(haul, "download", wraps=haul.download) as download:
+                self.get("small", force_download=True)
+            self.assertEqual(download.call_args.kwargs["sync"], sync)
 
     def test_a_version_that_works_otherwise_is_refused_and_left_alone(self):
         def without(name):

@@ -185,11 +185,11 @@ def cat_ranges(urls, starts, ends, *, headers=None):
     return [part if isinstance(part, Error) else part[0] for part in parts]
 
 
-def patch_huggingface_hub():
+def patch_huggingface_hub(*, sync=True):
     """Has the installed ``huggingface_hub`` fetch files with haul; see `haul.huggingface`."""
     from haul import huggingface
 
-    huggingface.patch_huggingface_hub()
+    huggingface.patch_huggingface_hub(sync=sync)
 
 
 def unpatch_huggingface_hub():
