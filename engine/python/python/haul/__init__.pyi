@@ -23,6 +23,8 @@ __all__ = [
     "download",
     "fetch_many",
     "open",
+    "patch_huggingface_hub",
+    "unpatch_huggingface_hub",
 ]
 __version__: str
 
