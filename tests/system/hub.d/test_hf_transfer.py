@@ -31,6 +31,29 @@ class Transfer(HubCase):
         self.assertEqual(sum(told), len(LARGE))
         self.assertTrue(all(new > 0 for new in told), told)
 
+    def test_it_continues_under_another_link(self):
+        repository = self.add({"model.bin": LARGE})
+        file = repository.commits[repository.refs["main"]]["model.bin"]
+        there = 0
+
+        def stop(new):
+            nonlocal there
+            there += new
+            if there >= len(LARGE) * 2 // 3:
+                raise InterruptedError
+
+        output = str(self.dir / "model.bin")
+        hub.settings.bytes_per_second = MIB
+        with self.assertRaises(InterruptedError):
+            haul.hf_transfer.download(hub.link(file, "model.bin"), output, 8, MIB, callback=stop)
+        hub.settings.bytes_per_second = 0
+        before = hub.sent_bytes
+        told = []
+        haul.hf_transfer.download(hub.link(file, "other.bin"), output, 8, MIB, callback=told.append)
+        self.assert_holds(output, LARGE)
+        self.assertEqual(sum(told), len(LARGE))
+        self.assertLess(hub.sent_bytes - before, len(LARGE) // 2)
+
     def test_a_failure_is_raised(self):
         with self.assertRaises(haul.Error) as raised:
             haul.hf_transfer.download(f"{hub.url}/org/none/resolve/main/x", str(self.dir / "x"), 8, MIB)
