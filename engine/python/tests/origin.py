@@ -16,14 +16,15 @@ def content(seed, size):
 class Origin:
     """Serves objects by path, with ranges and strong entity tags.
 
-    `rate` is bytes a second for all responses together, `refused` has a status for some paths, and `served` counts
-    the bytes of bodies by path.
+    `rate` is bytes a second for all responses together, `refused` has a status for some paths, with which comes
+    `retry_after` (seconds) if set, and `served` counts the bytes of bodies by path.
     """
 
     def __init__(self, objects):
         self.objects = objects
         self.rate = None
         self.refused = {}
+        self.retry_after = None
         self.served = {}
         self.requests = []
         self._lock = threading.Lock()
@@ -65,9 +66,11 @@ class Origin:
         path = request.path.partition("?")[0]
         with self._lock:
             self.requests.append((path, {name.lower(): value for name, value in request.headers.items()}))
-        status = self.refused.get(path, 200 if path in self.objects else 404)
+        status = self._status(path)
         if status != 200:
             request.send_response(status)
+            if self.retry_after is not None:
+                request.send_header("Retry-After", str(self.retry_after))
             request.send_header("Content-Length", "0")
             request.end_headers()
             return
@@ -93,6 +96,12 @@ class Origin:
         request.send_header("ETag", '"' + hashlib.sha256(whole).hexdigest()[:16] + '"')
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
+        self._send(request, path, body)
+
+    def _status(self, path):
+        return self.refused.get(path, 200 if path in self.objects else 404)
+
+    def _send(self, request, path, body):
         at = 0
         while at < len(body):
             step = min(len(body) - at, len(body) if self.rate is None else 16 << 10)

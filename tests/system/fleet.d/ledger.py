@@ -1,0 +1,106 @@
+"""The server that a fleet fetches from: it remembers to whom it sent what, and when."""
+
+import collections
+import time
+
+from origin import Origin, content
+
+STEP = 16 << 10
+
+# What a connection holds before it is stored, at most.
+SEGMENT = 4 << 20
+
+
+class Response:
+    """The body of one response, as far as the socket took it: (time, bytes) for each step."""
+
+    def __init__(self, port, path, size):
+        self.port = port
+        self.path = path
+        self.size = size
+        self.steps = []
+
+    def sent(self, since=0.0):
+        return sum(size for at, size in list(self.steps) if at >= since)
+
+
+class Ledger(Origin):
+    """An origin with a ledger of all bodies.
+
+    `once` are paths that answer 503 the first time. `slow` has bytes a second for some paths, which do not count
+    towards `rate`.
+    """
+
+    def __init__(self, objects, rate):
+        super().__init__(objects)
+        self.rate = rate
+        self.once = set()
+        self.slow = {}
+        self.responses = []
+        self._slow_until = collections.defaultdict(float)
+
+    def reset(self):
+        """Forgets what was sent, and refuses and slows nothing."""
+        self.once, self.slow, self.refused = set(), {}, {}
+        self.served.clear()
+        self.requests.clear()
+        self.responses.clear()
+
+    def sent(self):
+        """Bytes of bodies that sockets took."""
+        return sum(response.sent() for response in list(self.responses))
+
+    def at_risk(self, ports, ended):
+        """The most bytes that may be fetched again when the process that had these connections ended then: what it
+        was sent in its last second, since what it has is recorded each second, and what was on the way. That is all
+        of an incomplete small object, and a segment of a larger one."""
+        total = 0
+        for response in list(self.responses):
+            if response.port in ports:
+                whole, last = response.sent(), response.sent(ended - 1)
+                on_the_way = 0 if whole == response.size else whole - last
+                total += last + min(on_the_way, SEGMENT)
+        return total
+
+    def fetched_again(self, ports):
+        """For the objects of which more was sent than they have: their bytes, those that were sent, and those of them
+        that were sent to the process with these ports."""
+        sent, there = collections.Counter(), collections.Counter()
+        for response in self.responses:
+            sent[response.path] += response.sent()
+            there[response.path] += response.sent() if response.port in ports else 0
+        return [
+            (path, len(self.objects[path]), count, there[path])
+            for path, count in sorted(sent.items())
+            if count > len(self.objects[path])
+        ]
+
+    def _status(self, path):
+        with self._lock:
+            if path in self.once:
+                self.once.remove(path)
+                return 503
+        return super()._status(path)
+
+    def _send(self, request, path, body):
+        response = Response(request.client_address[1], path, len(body))
+        self.responses.append(response)
+        for start in range(0, len(body), STEP):
+            piece = body[start : start + STEP]
+            slow = self.slow.get(path)
+            time.sleep(max(0, self._turn(len(piece)) if slow is None else self._slow_turn(path, len(piece), slow)))
+            request.wfile.write(piece)
+            response.steps.append((time.monotonic(), len(piece)))
+
+    def _slow_turn(self, path, size, rate):
+        with self._lock:
+            now = time.monotonic()
+            self._slow_until[path] = max(self._slow_until[path], now) + size / rate
+            return self._slow_until[path] - now
+
+
+def objects(small, large, large_bytes):
+    """Objects of 200 KB, and some larger ones among them."""
+    found = {f"/small-{at:03}.bin": content(at, 200_000) for at in range(small)}
+    found.update({f"/large-{at}.bin": content(1000 + at, large_bytes) for at in range(large)})
+    return found
