@@ -50,21 +50,24 @@ class Ledger(Origin):
         """Bytes of bodies that sockets took."""
         return sum(response.sent() for response in list(self.responses))
 
-    def at_risk(self, ports, ended):
-        """The most bytes that may be fetched again when the process that had these connections ended then: what it
-        was sent in its last second, since what it has is recorded each second, and what was on the way. That is all
-        of an incomplete small object, and a segment of a larger one."""
+    def at_risk(self, connections, ended, window):
+        """The most bytes that may be fetched again when the process that had these connections ended then: those of
+        the last moments, `window` seconds, which are not recorded yet, and those on the way. That is all of a small
+        object that is incomplete, and of a larger one a segment and what waits in the socket.
+
+        `connections` has the bytes that wait, by port."""
         total = 0
         for response in list(self.responses):
-            if response.port in ports:
-                whole, last = response.sent(), response.sent(ended - 1)
-                on_the_way = 0 if whole == response.size else whole - last
-                total += last + min(on_the_way, SEGMENT)
+            if response.port in connections:
+                whole, last = response.sent(), response.sent(ended - window)
+                waiting = connections[response.port]
+                on_the_way = SEGMENT + waiting if whole < response.size or waiting else 0
+                total += last + min(on_the_way, whole - last)
         return total
 
     def fetched_again(self, ports):
-        """For the objects of which more was sent than they have: their bytes, those that were sent, and those of them
-        that were sent to the process with these ports."""
+        """What was sent more than once: for each object its bytes, those that were sent, and those of them that were
+        sent to these ports."""
         sent, there = collections.Counter(), collections.Counter()
         for response in self.responses:
             sent[response.path] += response.sent()

@@ -7,13 +7,17 @@ import pathlib
 PROC = pathlib.Path("/proc")
 
 
-def _sockets():
-    """The inodes of TCP sockets over IPv4: (local port, remote port) by inode."""
-    found = {}
-    for line in (PROC / "net/tcp").read_text().splitlines()[1:]:
-        words = line.split()
-        found[words[9]] = tuple(int(address.rpartition(":")[2], 16) for address in words[1:3])
-    return found
+def _sockets(server):
+    """The connections to a port of this machine: (local port, bytes that are sent to it and not read) by inode."""
+    lines = [line.split() for line in (PROC / "net/tcp").read_text().splitlines()[1:]]
+    ports = [[int(address.rpartition(":")[2], 16) for address in words[1:3]] for words in lines]
+    queues = [[int(queue, 16) for queue in words[4].split(":")] for words in lines]
+    unsent = {remote: queue[0] for (local, remote), queue in zip(ports, queues) if local == server}
+    return {
+        words[9]: (local, queue[1] + unsent.get(local, 0))
+        for words, (local, remote), queue in zip(lines, ports, queues)
+        if remote == server
+    }
 
 
 def _open_files(pid):
@@ -33,18 +37,17 @@ def _pids():
     return [int(name) for name in os.listdir(PROC) if name.isdigit() and int(name) != os.getpid()]
 
 
-def ports_of(pid, server):
-    """The local ports of the connections of a process to a port of this machine."""
-    sockets = _sockets()
-    inodes = (text[8:-1] for text in _open_files(pid) if text.startswith("socket:["))
-    pairs = (sockets.get(inode) for inode in inodes)
-    return {pair[0] for pair in pairs if pair and pair[1] == server}
-
-
 def fetchers(server):
-    """The processes with connections to a port of this machine, those with the most first."""
-    counts = {pid: len(ports_of(pid, server)) for pid in _pids()}
-    return sorted((pid for pid in counts if counts[pid]), key=counts.get, reverse=True)
+    """The processes with connections to a port of this machine: by the process, and by the local port, the bytes that
+    are sent to it and not read."""
+    sockets = _sockets(server)
+    found = {}
+    for pid in _pids():
+        inodes = (text[8:-1] for text in _open_files(pid) if text.startswith("socket:["))
+        connections = dict(sockets[inode] for inode in inodes if inode in sockets)
+        if connections:
+            found[pid] = connections
+    return found
 
 
 def users_of(directory):

@@ -73,6 +73,27 @@ class Job:
         return self.rows
 
 
+class Disk:
+    """How long the disk takes to store something."""
+
+    def __init__(self, directory):
+        self._took = []
+        self._file = open(directory / "probe", "wb", buffering=0)
+        threading.Thread(target=self._probe, daemon=True).start()
+
+    def _probe(self):
+        while True:
+            began = time.monotonic()
+            self._file.write(b"x")
+            os.fsync(self._file.fileno())
+            self._took.append((began, time.monotonic() - began))
+            time.sleep(0.1)
+
+    def slowest(self, since):
+        """The longest that it took since then, in seconds."""
+        return max((took for began, took in list(self._took) if began + took >= since), default=0)
+
+
 class Scenarios:
     """All scenarios on one fleet, which has `start(twice_at_once)`, `stop()`, `fetch(items, directory)` and the
     programs `killed`, one of which is killed at a time: a worker in Python, or the JVM above it."""
@@ -89,6 +110,7 @@ class Scenarios:
         self.origin = ledger.Ledger(self.objects, options.rate)
 
     def run(self, rounds):
+        self.disk = Disk(self.work)
         with self.origin.serving():
             self.port = int(self.origin.url.rpartition(":")[2])
             try:
@@ -116,14 +138,14 @@ class Scenarios:
         for_good = dict(zip(self.random.sample(small, len(self.refused)), self.refused))
         self.origin.refused = dict(for_good)
         missing = sum(len(self.objects[path]) for path in for_good)
-        self.check_rows(label, Job(lambda: self.fleet.fetch(items, directory)).end(), directory, for_good)
+        self.check_rows(label, self.job(items, directory).end(), directory, for_good)
         self.check_fetched(label, self.total - missing)
 
         self.stop()
         self.fleet.start()
         for what, again in (("what failed is fetched", missing), ("nothing is asked for", 0)):
             self.origin.reset()
-            self.check_rows(f"{self.label}, again", self.fleet.fetch(items, directory), directory)
+            self.check_rows(f"{self.label}, again", self.job(items, directory).end(), directory)
             fetched, requests = self.origin.sent(), len(self.origin.requests)
             check(
                 fetched == again and (again > 0 or requests == 0),
@@ -136,28 +158,35 @@ class Scenarios:
         label = f"{self.label}, {program} killed"
         items, directory = self.begin("killed")
         moment = self.random.uniform(0.1, 0.7) * self.total
-        job = Job(lambda: self.fleet.fetch(items, directory))
-        found = []
+        job = self.job(items, directory)
+        seen, found = {}, {}
         while job.runs and (self.origin.sent() < moment or not found):
             found = processes.fetchers(self.port)
+            for pid, connections in found.items():
+                # Those that are closed wait for nothing any more, and may be of the last second.
+                seen[pid] = {**dict.fromkeys(seen.get(pid, ()), 0), **connections}
             time.sleep(0.02)
         if not check(bool(found), f"{label}: a worker is found while it fetches"):
             job.end()
             return
-        victim = next(pid for pid in (found[0], *processes.ancestors(found[0])) if program in processes.program(pid))
+        busiest = max(found, key=lambda pid: len(found[pid]))
+        victim = next(pid for pid in (busiest, *processes.ancestors(busiest)) if program in processes.program(pid))
         family = [pid for pid in found if pid == victim or victim in processes.ancestors(pid)]
-        ports = set().union(*(processes.ports_of(pid, self.port) for pid in family))
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
         gone = until(lambda: not any(map(processes.is_alive, family)), 30)
         ended = time.monotonic()
         check(gone, f"{label}: no haul outlives it, {ended - killed:.2f} s")
+        # What arrives while the disk is busy is recorded when it is not.
+        window = 1 + 2 * self.disk.slowest(killed - 5)
         self.check_rows(label, job.end(), directory)
-        again, bound = self.origin.sent() - self.total, self.origin.at_risk(ports, ended)
+        connections = {port: waiting for pid in family for port, waiting in seen[pid].items()}
+        again = self.origin.sent() - self.total
+        bound = self.origin.at_risk(connections, ended, window)
         check(
             again <= bound,
-            f"{label} at {moment / self.total:.0%}: {megabytes(again)} fetched again, at most {megabytes(bound)}"
-            + ("" if again <= bound else f": {self.origin.fetched_again(ports)}"),
+            f"{label} at {moment / self.total:.0%}: {megabytes(again)} fetched again, at most {megabytes(bound)}, those "
+            f"of {window:.1f} s and on the way" + ("" if again <= bound else f": {self.origin.fetched_again(connections)}"),
         )
         self.end(directory)
 
@@ -169,8 +198,9 @@ class Scenarios:
             self.fleet.start(speculates=True)
         items, directory = self.begin("twice")
         slow = max(self.objects, key=lambda path: len(self.objects[path]))
-        self.origin.slow = {slow: len(self.objects[slow]) / 8}
-        jobs = [Job(lambda: self.fleet.fetch(items, directory)) for _ in range(1 if self.fleet.speculates else 2)]
+        # It is still on its way when all else was fetched, twice if need be.
+        self.origin.slow = {slow: len(self.objects[slow]) / (4 + 2 * self.total / self.origin.rate)}
+        jobs = [self.job(items, directory) for _ in range(1 if self.fleet.speculates else 2)]
         at_once = 0
         while any(job.runs for job in jobs):
             at_once = max(at_once, processes.sharing(directory + "/results"))
@@ -184,13 +214,16 @@ class Scenarios:
     def begin(self, name):
         self.origin.reset()
         directory = str(self.work / name)
-        # Every second one says its digest.
         paths = sorted(self.objects)
         self.random.shuffle(paths)
+        # Every second one says its digest.
         return [
             {"url": self.origin.url + path, "digest": f"sha256={self.sums[path]}" if at % 2 else None}
             for at, path in enumerate(paths)
         ], directory
+
+    def job(self, items, directory):
+        return Job(lambda: self.fleet.fetch(items, directory))
 
     def check_fetched(self, label, total):
         fetched = self.origin.sent()
@@ -199,8 +232,10 @@ class Scenarios:
             f"{label}: {megabytes(fetched)} are fetched, {fetched / total:.3f} of all",
         )
 
-    def check_rows(self, label, rows, directory, failed={}):
-        """Each item has one row, those that do not fail are there, and nothing else is."""
+    def check_rows(self, label, rows, directory, failed=None):
+        """Each item has one row, those that do not fail are there, and nothing else is. `failed` has the status of those
+        that do."""
+        failed = failed or {}
         wrong = []
         if sorted(row["url"] for row in rows) != sorted(self.origin.url + path for path in self.objects):
             wrong.append(f"{len(rows)} rows are not the items")

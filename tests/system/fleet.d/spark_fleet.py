@@ -36,8 +36,8 @@ SPECULATION = {
 }
 
 
-# Begins soon, and leaves nothing in /tmp.
-JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData"
+# Begins soon, and leaves nothing elsewhere.
+JAVA_OPTIONS = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC -XX:-UsePerfData -Djava.io.tmpdir="
 
 
 def free_port():
@@ -60,7 +60,8 @@ class SparkFleet:
         self._fetch = fetch
         self._work = pathlib.Path(options.work) / "spark"
         self._work.mkdir()
-        os.environ["JAVA_TOOL_OPTIONS"] = JAVA_OPTIONS
+        os.environ["JAVA_TOOL_OPTIONS"] = JAVA_OPTIONS + str(self._work)
+        os.environ["SPARK_LOCAL_DIRS"] = str(self._work / "local")
         self._daemons = []
         self._spark = None
 
@@ -86,8 +87,7 @@ class SparkFleet:
                 f"worker-{node}", "org.apache.spark.deploy.worker.Worker", url, "--host", node, "--cores", "2",
                 "--memory", "600m", "--webui-port", "0", "--work-dir", str(self._work / node),
             )
-        builder = SparkSession.builder.master(url).config("spark.local.dir", str(self._work / "local"))
-        builder = builder.config("spark.sql.warehouse.dir", str(self._work / "warehouse"))
+        builder = SparkSession.builder.master(url).config("spark.sql.warehouse.dir", str(self._work / "warehouse"))
         for key, value in {**SETTINGS, **(SPECULATION if speculates else {})}.items():
             builder = builder.config(key, value)
         self._spark = builder.getOrCreate()
