@@ -7,8 +7,8 @@ from origin import Origin, content
 
 STEP = 16 << 10
 
-# What a connection holds before it is stored, at most.
-SEGMENT = 4 << 20
+# What a connection holds before it is stored, at most: a segment of objects as large as those here.
+SEGMENT = 1 << 20
 
 
 class Response:
@@ -65,18 +65,13 @@ class Ledger(Origin):
                 total += last + min(on_the_way, whole - last)
         return total
 
-    def fetched_again(self, ports):
-        """What was sent more than once: for each object its bytes, those that were sent, and those of them that were
-        sent to these ports."""
-        sent, there = collections.Counter(), collections.Counter()
-        for response in self.responses:
-            sent[response.path] += response.sent()
-            there[response.path] += response.sent() if response.port in ports else 0
-        return [
-            (path, len(self.objects[path]), count, there[path])
-            for path, count in sorted(sent.items())
-            if count > len(self.objects[path])
-        ]
+    def fetched_again(self, connections):
+        """Of the objects that went over these connections: the bytes that they have, and those that were sent, over
+        all connections."""
+        responses = list(self.responses)
+        paths = {response.path for response in responses if response.port in connections}
+        sent = sum(response.sent() for response in responses if response.path in paths)
+        return sum(len(self.objects[path]) for path in paths), sent
 
     def _status(self, path):
         with self._lock:
