@@ -46,9 +46,9 @@ class Ledger(Origin):
         self.requests.clear()
         self.responses.clear()
 
-    def sent(self):
-        """Bytes of bodies that sockets took."""
-        return sum(response.sent() for response in list(self.responses))
+    def sent(self, ports=None):
+        """Bytes of bodies that sockets took, all or those to these ports."""
+        return sum(response.sent() for response in list(self.responses) if ports is None or response.port in ports)
 
     def at_risk(self, connections, ended, window):
         """The most bytes that may be fetched again when the process that had these connections ended then: those of

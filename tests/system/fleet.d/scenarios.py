@@ -174,7 +174,7 @@ class Scenarios:
         if not check(bool(found), f"{label}: a worker is found while it fetches"):
             job.end()
             return
-        busiest = max(found, key=lambda pid: len(found[pid]))
+        busiest = max(found, key=lambda pid: self.origin.sent(seen[pid]))
         victim = next(pid for pid in (busiest, *processes.ancestors(busiest)) if program in processes.program(pid))
         family = [pid for pid in found if pid == victim or victim in processes.ancestors(pid)]
         killed = time.monotonic()
