@@ -20,6 +20,10 @@ import processes
 # As many of the items are refused once.
 REFUSED_ONCE = 0.05
 
+# A large object takes so long: a kill may cost a second, which has to be little of it, and on a busy machine nothing
+# may wait in sockets.
+SECONDS = 8
+
 # The most that may be fetched, as a part of the bytes that there are.
 MOST = 1.05
 
@@ -160,8 +164,6 @@ class Scenarios:
         """A worker, or the JVM above it, is killed while it fetches."""
         label = f"{self.label}, {program} killed"
         items, directory = self.begin("killed")
-        # The large ones take some seconds each, or a second would be all there is to lose.
-        self.origin.slow = {path: len(data) / 8 for path, data in self.objects.items() if path.startswith("/large")}
         moment = self.random.uniform(0.1, 0.9) * self.total
         job = self.job(items, directory)
         seen, found = {}, {}
@@ -191,8 +193,8 @@ class Scenarios:
         bound = self.origin.at_risk(connections, ended, window) + int((MOST - 1) * size)
         check(
             sent - size <= bound,
-            f"{label} at {moment / self.total:.0%}: of {megabytes(size)}, {megabytes(sent - size)} are fetched again, at "
-            f"most {megabytes(bound)}: {window:.1f} s and what was on the way",
+            f"{label} at {moment / self.total:.0%}: of {megabytes(size)}, {megabytes(sent - size)} are fetched again, "
+            f"at most {megabytes(bound)}: {window:.1f} s and what was on the way",
         )
         self.end(directory)
 
@@ -205,7 +207,7 @@ class Scenarios:
         items, directory = self.begin("twice")
         slow = max(self.objects, key=lambda path: len(self.objects[path]))
         # It is still on its way when all else was fetched, twice if need be.
-        self.origin.slow = {slow: len(self.objects[slow]) / (4 + 2 * self.total / self.origin.rate)}
+        self.origin.slow[slow] = len(self.objects[slow]) / (2 * SECONDS + 2 * self.total / self.origin.rate)
         jobs = [self.job(items, directory) for _ in range(1 if self.fleet.speculates else 2)]
         at_once = 0
         while any(job.runs for job in jobs):
@@ -219,6 +221,9 @@ class Scenarios:
 
     def begin(self, name):
         self.origin.reset()
+        self.origin.slow = {
+            path: len(data) / SECONDS for path, data in self.objects.items() if path.startswith("/large")
+        }
         directory = str(self.work / name)
         paths = sorted(self.objects)
         self.random.shuffle(paths)
@@ -239,8 +244,9 @@ class Scenarios:
         )
 
     def check_rows(self, label, rows, directory, failed=None):
-        """Each item has one row, those that do not fail are there, and nothing else is. `failed` has the status of those
-        that do."""
+        """Each item has one row, those that do not fail are there, and nothing else is.
+
+        `failed` has the status of those that do."""
         failed = failed or {}
         wrong = []
         if sorted(row["url"] for row in rows) != sorted(self.origin.url + path for path in self.objects):
