@@ -69,7 +69,7 @@ class Origin:
         path = request.path.partition("?")[0]
         with self._lock:
             self.requests.append((path, {name.lower(): value for name, value in request.headers.items()}))
-        status = self.refused.get(path, 200 if path in self.objects else 404)
+        status = self._status(path)
         if status != 200:
             request.send_response(status)
             request.send_header("Content-Length", "0")
@@ -100,6 +100,12 @@ class Origin:
             request.send_header("Last-Modified", email.utils.formatdate(self.dates[path], usegmt=True))
         request.send_header("Content-Length", str(len(body)))
         request.end_headers()
+        self._send(request, path, body)
+
+    def _status(self, path):
+        return self.refused.get(path, 200 if path in self.objects else 404)
+
+    def _send(self, request, path, body):
         at = 0
         while at < len(body):
             step = min(len(body) - at, len(body) if self.rate is None else 16 << 10)
