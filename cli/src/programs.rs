@@ -4,7 +4,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use haul_engine::{DownloadOptions, Error, Summary};
@@ -125,14 +125,14 @@ pub enum Ended<'a> {
 pub struct Complete(results::Complete);
 
 impl Complete {
-    /// The recorded path and size in bytes of the item's file, if the item is one of them, and its
-    /// file is as it was and what is asked for.
+    /// What was recorded of the item, if it is one of them, and its file is as it was and what is
+    /// asked for.
     #[must_use]
-    pub fn file(&self, item: &Item) -> Option<(PathBuf, u64)> {
+    pub fn summary(&self, item: &Item) -> Option<Summary> {
         // The key costs a hash, so it is computed only if needed.
         let key = (!self.0.is_empty()).then(|| item.0.key())?;
         match self.0.standing(key, &item.0) {
-            Standing::Complete => self.0.file(key),
+            Standing::Complete => self.0.summary(key),
             Standing::Open | Standing::Other(_) => None,
         }
     }

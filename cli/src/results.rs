@@ -16,7 +16,7 @@ use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use haul_engine::redact_url;
+use haul_engine::{Checksum, Summary, redact_url};
 use serde::{Deserialize, Serialize};
 
 use crate::drive::Outcome;
@@ -256,11 +256,19 @@ impl Complete {
         self.places.is_empty()
     }
 
-    /// The file of the complete item with this key, and its size in bytes, as recorded.
-    pub(crate) fn file(&self, key: u64) -> Option<(PathBuf, u64)> {
+    /// What was recorded of the complete item with this key.
+    pub(crate) fn summary(&self, key: u64) -> Option<Summary> {
         let (place, file) = self.places.get(&key).zip(self.file.as_ref())?;
-        let written = Record::at(file, *place)?.written()?;
-        Some((written.path, written.bytes))
+        let record = Record::at(file, *place)?;
+        let digest = |text: &Option<String>| text.as_deref()?.parse::<Checksum>().ok();
+        let blake3 = digest(&record.digest.as_ref().map(|it| it.replacen(':', "=", 1)));
+        let mut summary = Summary::default();
+        summary.blake3 = blake3.and_then(|it| it.digest().try_into().ok());
+        summary.verified =
+            digest(&record.checksum).map(|it| (it.algorithm(), it.digest().to_vec()));
+        (summary.output, summary.bytes) = (record.output?, record.bytes?);
+        summary.unchanged = true;
+        Some(summary)
     }
 
     /// What is known of an item with this key.

@@ -8,7 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::bar::{Bar, fastest_peer, lane, peak_bar};
+use super::bar::{Bar, fastest_peer, lane};
 use super::small::make_files;
 use super::{Outcome, Venue, describe_place};
 use crate::Failure;
@@ -300,7 +300,6 @@ pub(super) fn hub(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
     if let Some((peer, theirs)) = fastest_peer(&others, Lane::wall) {
         bar(&peer.name, Some(theirs), 0.8);
     }
-    bars.extend(peak_bar(&lanes, "hf"));
     fs::remove_dir_all(&served)?;
     Ok(Outcome {
         scenario: "hf",

@@ -173,12 +173,8 @@ impl Inner {
         // Python may run here, and not while the input is locked.
         let given = match item(object)? {
             Err(refused) => Err(News::Refused(kept, refused)),
-            Ok(item) => match self.complete.file(&item) {
-                Some((output, bytes)) => {
-                    let mut summary = Summary::default();
-                    (summary.output, summary.bytes, summary.unchanged) = (output, bytes, true);
-                    Err(News::Ended(kept, Box::new(Ok(summary))))
-                }
+            Ok(item) => match self.complete.summary(&item) {
+                Some(summary) => Err(News::Ended(kept, Box::new(Ok(summary)))),
                 None => {
                     let network = Network::of(object.py(), item.url())?;
                     Ok(Given { item, object: kept, network })

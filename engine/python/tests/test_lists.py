@@ -77,6 +77,9 @@ class Lists(Case):
                         if result.ok:
                             self.assert_holds(result.output, result.item[len(self.origin.url) :])
                             self.assertEqual(result.summary.bytes, os.stat(result.output).st_size)
+                        # The record knows the hash of what is not read again.
+                        if result.ok and results:
+                            self.assertEqual(len(result.summary.blake3), 64)
                     if fetched is not None and results:
                         self.assertEqual(sum(self.origin.served.values()), fetched)
                 (self.dir / "d" / "007.bin").unlink()
