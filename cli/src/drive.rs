@@ -143,7 +143,7 @@ pub(crate) async fn drive(
     match ended {
         Ok(Ok(summary)) => Outcome::Completed(Box::new(summary)),
         Ok(Err(error)) => Outcome::Failed(error.into()),
-        Err(early) => match cancel(download, events, id, view).await {
+        Err(early) => match cancel(download, events, id, view, &shows).await {
             Ok(kept_bytes) => curfew.outcome(&early, kept_bytes, id, view),
             Err(ended) => ended,
         },
@@ -157,6 +157,7 @@ async fn cancel(
     mut events: Events,
     id: usize,
     view: &dyn View,
+    shows: &impl Fn(&mut Event) -> bool,
 ) -> Result<Option<u64>, Outcome> {
     let bytes = download.progress().bytes;
     let checkpoint = match download.cancel().await {
@@ -165,8 +166,11 @@ async fn cancel(
     };
     // The signal and the end of the download may have crossed.
     while let Ok(Some(event)) = tokio::time::timeout(LAST_EVENTS, events.next()).await {
-        if let Event::Completed(summary) = event {
-            view.event(id, &Event::Completed(summary.clone()));
+        if let Event::Completed(summary) = &event {
+            let (summary, mut event) = (summary.clone(), event);
+            if shows(&mut event) {
+                view.event(id, &event);
+            }
             return Err(Outcome::Completed(Box::new(summary)));
         }
     }

@@ -12,6 +12,7 @@ mod place;
 use std::collections::{HashMap, HashSet};
 use std::env;
 use std::fs;
+use std::io;
 use std::path::Path;
 
 use haul_engine::{DownloadBuilder, Engine};
@@ -19,10 +20,11 @@ use url::Url;
 
 use crate::exit::{self, Failure};
 use crate::input::Item;
+use crate::render::escape;
 use crate::request::Request;
 
-use cache::Places;
-pub(crate) use cache::{Snapshot, link};
+use cache::UserPaths;
+pub(crate) use cache::{Concluded, Snapshot, link};
 use listing::{File, Selection, Tree};
 pub(crate) use place::Place;
 
@@ -79,69 +81,76 @@ pub(crate) async fn find(
     if places.is_empty() {
         return Ok(found);
     }
-    if is_set("HF_HUB_OFFLINE") {
-        let text = "HF_HUB_OFFLINE is set, so the hub is not asked: nothing was fetched";
+    if let Some(set) = ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"].into_iter().find(|it| is_set(it))
+    {
+        let text = format!("{set} is set, so the hub is not asked: nothing was fetched");
         return Err(Failure::usage(text).hint("unset it to download"));
     }
-    let user = Places::of_user()?;
+    let user = UserPaths::from_environment();
+    let cache = match (target, user.cache) {
+        (Target::Cache, None) => {
+            let text = "the cache of the hub has no place: there is no home directory";
+            return Err(Failure::local(text)
+                .hint("HF_HOME names one; --dir DIR downloads to a directory instead"));
+        }
+        (Target::Cache, cache) => cache,
+        _ => None,
+    };
     let endpoint = endpoint()?;
     request.allow(endpoint.as_str())?;
-    let token = if request.has_login() { None } else { token(&user.token)? };
+    let token = if request.has_login() { None } else { token(user.token.as_deref())? };
     let hub = Hub { engine, request, endpoint, token };
     for place in places {
         let listed = hub.list(place).await.map_err(|mut failure| {
             failure.message = format!("{}: {}", place.shown(), failure.message);
             failure
         })?;
-        found.add(&hub, place, target, &user, listed);
-    }
-    if found.items.len() > 1 && target == Target::File {
-        let text = "--output names one file, and the address names several";
-        return Err(Failure::usage(text).hint("use --dir DIR"));
+        found.add(&hub, place, cache.as_deref(), target, listed);
     }
     Ok(found)
 }
 
 impl Found {
-    fn add(&mut self, hub: &Hub<'_>, place: &Place, target: Target, user: &Places, listed: Listed) {
+    /// Adds the files of a place, in the `cache` if there is one.
+    fn add(
+        &mut self,
+        hub: &Hub<'_>,
+        place: &Place,
+        cache: Option<&Path>,
+        target: Target,
+        listed: Listed,
+    ) {
         let Listed { commit, files } = listed;
-        let mut snapshot = Snapshot::new(&user.cache, place, commit.clone());
+        let mut snapshot = cache.map(|cache| Snapshot::new(cache, place, commit.clone()));
         // Several files may be one blob.
         let mut by_blob = HashMap::<String, usize>::new();
         for file in files {
             let mut item = Item {
+                // The same on all machines, wherever they have the cache and whomever they ask.
+                id: Some(place.identity(&commit, &file.path)),
                 urls: vec![hub.file_url(place, &commit, &file.path)],
                 size_bytes: Some(file.size_bytes),
                 checksum: Some(file.checksum.clone()),
                 headers: hub.login(),
-                as_is: true,
+                is_of_hub: true,
                 ..Item::default()
             };
-            let path = Path::new(&file.path);
-            match target {
-                Target::File => {}
-                Target::Directory => {
-                    item.out = path.file_name().map(Into::into);
-                    item.dir =
-                        path.parent().filter(|it| !it.as_os_str().is_empty()).map(Into::into);
+            if let Some(snapshot) = &mut snapshot {
+                let link = snapshot.add(&file);
+                if let Some(&known) = by_blob.get(&file.etag) {
+                    self.items[known].links.push(link);
+                    continue;
                 }
-                Target::Cache => {
-                    let link = snapshot.add(&file);
-                    if let Some(&known) = by_blob.get(&file.etag) {
-                        self.items[known].links.push(link);
-                        continue;
-                    }
-                    item.links.push(link);
-                    item.dir = Some(snapshot.blobs());
-                    item.out = Some((&file.etag).into());
-                    by_blob.insert(file.etag, self.items.len());
-                }
+                item.links.push(link);
+                item.dir = Some(snapshot.blobs());
+                item.out = Some((&file.etag).into());
+                by_blob.insert(file.etag, self.items.len());
+            } else if target == Target::Directory {
+                item.set_path(Path::new(&file.path));
             }
             self.items.push(item);
         }
-        if target == Target::Cache {
-            self.snapshots.push(snapshot);
-        }
+        self.snapshots.extend(snapshot);
     }
 }
 
@@ -206,16 +215,25 @@ impl Hub<'_> {
         let mut tree = Tree::default();
         let mut pages = HashSet::new();
         loop {
-            // The URL of the next page is in a field of the answer.
-            let (head, body) =
-                tokio::join!(self.get(&url).plan(), self.get(&url).bytes(MAX_ANSWER_BYTES));
-            let head = head.map_err(|error| self.failure(error))?;
-            let body = body.map_err(|error| self.failure(error))?;
+            // Where the next page is is in a field of the answer.
+            let (head, body) = match tokio::try_join!(
+                self.get(&url).plan(),
+                self.get(&url).bytes(MAX_ANSWER_BYTES)
+            ) {
+                Ok(both) => both,
+                // The commit is there, so the directory is not.
+                Err(error) if error.http_status() == Some(404) => return Ok(tree),
+                Err(error) => return Err(self.failure(error)),
+            };
             tree.add(&body).map_err(|why| unusable(&why))?;
             let Some(next) = listing::next_page(&head.headers) else { return Ok(tree) };
-            let next = url.join(next).ok().filter(|next| next.origin() == url.origin());
-            let next = next.ok_or_else(|| unusable("its next page is on another host"))?;
-            if !pages.insert(std::mem::replace(&mut url, next)) {
+            // A mirror passes on links to the hub itself. The same place is asked on, so that the
+            // token goes nowhere else.
+            let next = url.join(next).ok().filter(|next| next.query().is_some());
+            let next = next.ok_or_else(|| unusable("its link to the next page has no query"))?;
+            let mut page = url.clone();
+            page.set_query(next.query());
+            if !pages.insert(std::mem::replace(&mut url, page)) {
                 return Err(unusable("its pages have no end"));
             }
         }
@@ -261,12 +279,16 @@ impl Hub<'_> {
     /// shown to everybody.
     fn failure(&self, error: haul_engine::Error) -> Failure {
         let failure = Failure::from(error);
-        match (failure.status, &self.token) {
-            (Some(401 | 403 | 404), None) => failure.hint(
+        let is_known = self.token.is_some() || self.request.has_login();
+        match (failure.status, is_known) {
+            (Some(401 | 403 | 404), false) => failure.hint(
                 "if it is private or gated, give a token in HF_TOKEN, or log in with `hf auth \
                  login`; if not, look at how it is written",
             ),
-            (Some(401 | 403 | 404), Some(_)) => failure.hint(
+            (Some(401), true) => failure.hint(
+                "the token may have expired: log in anew with `hf auth login`, or look at HF_TOKEN",
+            ),
+            (Some(403 | 404), true) => failure.hint(
                 "look at how it is written, and on its page whether the account of your token may \
                  read it",
             ),
@@ -285,17 +307,40 @@ fn is_set(variable: &str) -> bool {
     matches!(&*value, "1" | "on" | "yes" | "true")
 }
 
+/// The failure of a file of the hub. What is gated is listed for everybody, and refused only here.
+pub(crate) fn explained(failure: Failure) -> Failure {
+    match failure.status {
+        Some(401 | 403) => failure.hint(
+            "the hub gives it to some accounts only: ask for access on the page of the repository, \
+             and give a token of that account in HF_TOKEN",
+        ),
+        _ => failure,
+    }
+}
+
 /// The user's token, from where programs for the hub look for it.
 ///
 /// # Errors
-/// Exit 2 for one that cannot be sent, which is not quoted.
-fn token(file: &Path) -> Result<Option<String>, Failure> {
+/// Exit 2 for one that cannot be sent, which is not quoted, and exit 3 for a file that cannot be
+/// read.
+fn token(file: Option<&Path>) -> Result<Option<String>, Failure> {
     if is_set("HF_HUB_DISABLE_IMPLICIT_TOKEN") {
         return Ok(None);
     }
     let given = |variable| env::var(variable).ok().filter(|it| !it.trim().is_empty());
     let token = given("HF_TOKEN").or_else(|| given("HUGGING_FACE_HUB_TOKEN"));
-    let token = token.or_else(|| fs::read_to_string(file).ok()).unwrap_or_default();
+    let read = |file: &Path| match fs::read_to_string(file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        read => read.map_err(|error| {
+            let file = escape(&file.to_string_lossy());
+            Failure::local(format!("cannot read the token of the hub in {file}: {error}"))
+                .hint("HF_HUB_DISABLE_IMPLICIT_TOKEN=1 does without it")
+        }),
+    };
+    let token = match (token, file) {
+        (Some(token), _) => token,
+        (None, file) => file.map(read).transpose()?.unwrap_or_default(),
+    };
     let token = token.trim();
     if token.chars().any(|c| !c.is_ascii_graphic()) {
         return Err(Failure::usage("the token of the hub has a character that no token has")

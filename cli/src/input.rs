@@ -13,7 +13,7 @@ mod options;
 mod quote;
 
 use std::io::{self, Read};
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use haul_engine::{Checksum, DownloadOptions, Pieces};
 use sha2::{Digest as _, Sha256};
@@ -41,7 +41,7 @@ pub(crate) struct Item {
     pub(crate) urls: Vec<String>,
     /// A path below its directory: one or more ordinary components.
     pub(crate) out: Option<PathBuf>,
-    /// A path below `--dir`: ordinary components only.
+    /// A path below `--dir`, of ordinary components only; for the cache of the hub an absolute one.
     pub(crate) dir: Option<PathBuf>,
     /// The size that the object must have, in bytes.
     pub(crate) size_bytes: Option<u64>,
@@ -53,11 +53,10 @@ pub(crate) struct Item {
     pub(crate) headers: Vec<(String, String)>,
     /// The URL of the document in which a server offered this item.
     pub(crate) offered_by: Option<String>,
-    /// Names that the complete file gets besides, by symbolic links; what is told of it names the
-    /// first of them.
+    /// Other names for the complete file, which are links. The user is told the first of them.
     pub(crate) links: Vec<PathBuf>,
-    /// Whether it is one file, whatever is in it: never a film or a page.
-    pub(crate) as_is: bool,
+    /// Whether it is a file of the hub, which is never a film or a page, whatever is in it.
+    pub(crate) is_of_hub: bool,
     /// The file of an earlier version that haul wrote, which may be replaced while it is unchanged.
     pub(crate) own_file: Option<Box<Written>>,
     /// Names of options that mean nothing here.
@@ -68,6 +67,17 @@ impl Item {
     /// The download of a URL, with nothing else set.
     pub(crate) fn of_url(url: String) -> Self {
         Self { urls: vec![url], ..Self::default() }
+    }
+
+    /// Has it written to this path below its directory.
+    pub(crate) fn set_path(&mut self, path: &Path) {
+        self.out = path.file_name().map(Into::into);
+        self.dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(Into::into);
+    }
+
+    /// The name of the file that the user is told, if it was chosen.
+    pub(crate) fn told_output(&self) -> Option<&PathBuf> {
+        self.links.first().or(self.out.as_ref())
     }
 
     /// Sets what it says, but its directory, which depends on that of the others. The item takes
@@ -278,7 +288,7 @@ pub(crate) fn inner_path(key: &str, text: &str) -> Result<PathBuf, Reason> {
         return refuse("names no file");
     }
     let mut path = PathBuf::new();
-    for component in std::path::Path::new(text).components() {
+    for component in Path::new(text).components() {
         match component {
             Component::Normal(name) => path.push(name),
             Component::CurDir => {}

@@ -1,5 +1,6 @@
 //! Runs the downloads, several at a time, and decides how the run ends.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,7 +14,7 @@ use crate::drive::{Curfew, Outcome, Queue, drive};
 use crate::exec;
 use crate::exit::{self, End, Failure};
 use crate::film::{self, FilmJob};
-use crate::hub::{self, Snapshot};
+use crate::hub::{self, Concluded, Snapshot};
 use crate::input::Item;
 use crate::page::{self, Leads, PagePlan};
 use crate::plan::GetPlan;
@@ -226,6 +227,8 @@ struct Tally {
     end: End,
     ended: Ended,
     kept_bytes: u64,
+    /// Other names of files that are not complete, or may not be.
+    broken: HashSet<PathBuf>,
     /// The name of the last download that ended.
     last: String,
 }
@@ -251,8 +254,12 @@ impl Tally {
                 self.count += 1;
                 self.ended.skipped += 1;
             }
-            Outcome::Failed(failure) => self.fail(failure),
+            Outcome::Failed(failure) => {
+                self.broken.extend(item.links.iter().cloned());
+                self.fail(failure);
+            }
             Outcome::Interrupted { kept_bytes } => {
+                self.broken.extend(item.links.iter().cloned());
                 self.kept_bytes += kept_bytes;
                 self.ended.stopped += 1;
             }
@@ -266,12 +273,14 @@ impl Tally {
         self.ended.failed += 1;
     }
 
-    /// Tells where the snapshots are whose files are all there.
+    /// Tells where the snapshots are whose files are all there, and that others are not whole,
+    /// unless that shows.
     fn conclude(&mut self, snapshots: &[Snapshot], view: &dyn View) {
         for snapshot in snapshots {
-            match snapshot.conclude() {
-                Ok(None) => {}
-                Ok(Some(text)) => view.note(0, "snapshot", &text),
+            match snapshot.conclude(&self.broken) {
+                Ok(Concluded::Whole(text)) => view.note(0, "snapshot", &text),
+                Ok(Concluded::Partly(text)) if self.broken.is_empty() => view.warning(&text),
+                Ok(Concluded::Partly(_)) => {}
                 Err(failure) => {
                     view.failed(0, &failure);
                     self.end = self.end.and(&failure);
@@ -291,8 +300,8 @@ impl Tally {
 
 /// A name without secrets for a download that may have no file.
 fn called(item: &Item) -> String {
-    match &item.out {
-        Some(out) => file_name(out),
+    match item.told_output() {
+        Some(output) => file_name(output),
         None => redact_url(&item.urls[0]),
     }
 }
@@ -335,7 +344,9 @@ impl Job<'_> {
         view.begin(id, &self.item.urls[0]);
         let mut curfew = Curfew::from_now(stop.clone(), plan.max_time);
         let outcome = match self.unlocked(&mut curfew).await {
-            Outcome::Failed(failure) if plan.skip_existing && failure.is_of_existing() => {
+            Outcome::Failed(failure)
+                if plan.skip_existing && failure.is_of_existing() && self.item.links.is_empty() =>
+            {
                 view.note(id, "skipped", &format!("skipped: {}", failure.message));
                 Outcome::Skipped
             }
@@ -401,7 +412,7 @@ impl Job<'_> {
         if let Some(page) = &plan.page {
             return Box::pin(self.of_page(page, curfew, replaces)).await;
         }
-        let as_is = plan.film.as_is || item.as_is;
+        let as_is = plan.film.as_is || item.is_of_hub;
         if !as_is && (plan.film.list || film::is_manifest(&item.urls[0])) {
             return self.film(curfew).await;
         }
@@ -466,12 +477,18 @@ impl Job<'_> {
         };
         let monitor = download.monitor();
         let (is_playlist, is_other) = (AtomicBool::new(false), AtomicBool::new(false));
-        let takes_films = plan.takes_films() && !self.item.as_is;
+        let takes_films = plan.takes_films() && !self.item.is_of_hub;
         let outcome = drive(download, id, view, curfew, |event| {
             self.width.learn(event);
             match event {
                 Event::Started(started) => self.show_as_linked(&mut started.output),
-                Event::Completed(summary) => self.show_as_linked(&mut summary.output),
+                // Whoever is told of it must find it.
+                Event::Completed(summary) => {
+                    if hub::link(&self.item.links, &summary.output).is_err() {
+                        return false;
+                    }
+                    self.show_as_linked(&mut summary.output);
+                }
                 _ => {}
             }
             match event {
@@ -521,8 +538,10 @@ impl Job<'_> {
     /// Tells what takes the film of a page that was downloaded as it is, once in a run.
     fn note_page(&self, output: &Path) {
         let Self { plan, item, id, view, .. } = *self;
-        let asks =
-            plan.page.is_none() && !plan.film.as_is && !item.as_is && !page::is_meant(item, output);
+        let asks = plan.page.is_none()
+            && !plan.film.as_is
+            && !item.is_of_hub
+            && !page::is_meant(item, output);
         // The program is looked for once, whether it is there or not.
         if asks
             && !self.told_of_page.swap(true, Ordering::Relaxed)
@@ -578,6 +597,7 @@ impl Job<'_> {
     }
 
     fn failed(&self, failure: Failure) -> Outcome {
+        let failure = if self.item.is_of_hub { hub::explained(failure) } else { failure };
         if !failure.silent {
             self.view.failed(self.id, &failure);
         }

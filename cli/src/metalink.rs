@@ -57,14 +57,13 @@ pub(crate) async fn items(
 }
 
 fn item(file: MetalinkFile) -> Item {
-    let path = Path::new(&file.name);
-    Item {
-        out: path.file_name().map(Into::into),
-        dir: path.parent().filter(|dir| !dir.as_os_str().is_empty()).map(Into::into),
+    let mut item = Item {
         size_bytes: file.size_bytes,
         checksum: file.checksum,
         pieces: file.pieces,
         urls: file.urls,
         ..Item::default()
-    }
+    };
+    item.set_path(Path::new(&file.name));
+    item
 }

@@ -171,7 +171,8 @@ impl GetPlan {
         &mut self,
         engine: &Engine,
     ) -> Result<(Vec<Item>, Vec<String>), Failure> {
-        let object = self.urls.first().map(String::as_str);
+        let hub = (!self.hub.is_empty()).then(hub::endpoint).transpose()?.map(String::from);
+        let object = self.urls.first().or(hub.as_ref()).map(String::as_str);
         let documents = Documents { engine, request: &self.request, object };
         if let Some(place) = &self.output.sums_place {
             let sums = Arc::new(Sums::load(place, &documents).await?);
@@ -182,13 +183,18 @@ impl GetPlan {
         }
         let one_file = self.names_one_file();
         let (mut items, notes) = metalink::items(&self.metalinks, one_file, &documents).await?;
-        let target = match (one_file, &self.output.directory) {
+        let of_hub = hub.as_ref().map_or(&*self, |endpoint| self.for_url(endpoint));
+        let target = match (one_file, &of_hub.output.directory) {
             (true, _) => hub::Target::File,
             (false, Some(_)) => hub::Target::Directory,
             (false, None) => hub::Target::Cache,
         };
-        let found = hub::find(&self.hub, target, engine, &self.request).await?;
+        let found = hub::find(&self.hub, target, engine, &of_hub.request).await?;
         items.extend(found.items);
+        if one_file && self.urls.len() + items.len() > 1 {
+            let text = "--output names one file, and there are several to download";
+            return Err(Failure::usage(text).hint("use --dir DIR"));
+        }
         self.snapshots = found.snapshots;
         Ok((items, notes))
     }
@@ -313,6 +319,13 @@ pub(crate) fn resolve(
     if let Some((_, flag, hint)) = of_one.iter().find(|(given, ..)| many && *given) {
         let text = format!("{flag} describes one object and cannot be combined with {of_metalink}");
         return Err(Failure::usage(text).hint(*hint));
+    }
+    if !places.is_empty() && args.transfer.range.is_some() {
+        let chosen = args.output.output.is_some() || args.output.dir.is_some();
+        if !chosen {
+            let text = "--range fetches a part of a file, and the cache of the hub has whole ones";
+            return Err(Failure::usage(text).hint("use --output FILE or --dir DIR"));
+        }
     }
     let mirrors = args.alternatives.mirror.iter().map(|text| address::url(text));
     let mirrors = mirrors.collect::<Result<Vec<_>, _>>()?;

@@ -136,7 +136,7 @@ impl Results {
             id: item.id.clone(),
             url,
             status: Status::Complete,
-            output: item.out.clone(),
+            output: item.told_output().cloned(),
             modified: None,
             unchanged: false,
             bytes: None,

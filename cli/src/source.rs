@@ -321,6 +321,8 @@ impl<I: Iterator<Item = Next>> Iterator for Chosen<I> {
             match self.mine.complete.standing(key, &item) {
                 Standing::Open => {}
                 Standing::Other(written) => item.own_file = Some(Box::new(written)),
+                // Of several files of the hub that are one, another may have been recorded.
+                Standing::Complete if item.links.iter().any(|link| !link.exists()) => {}
                 Standing::Complete => {
                     self.skipped += 1;
                     continue;

@@ -4,49 +4,44 @@
 //! a symbolic link to a blob at the path of each file; and `refs`, where the file of a revision has
 //! the commit that it stood for.
 
+use std::collections::HashSet;
 use std::env;
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use super::listing::File;
+use super::listing;
 use super::place::Place;
 use crate::exit::Failure;
 use crate::os;
 use crate::render::escape;
 
-/// Where things of the hub are.
+/// Where a user's things of the hub are, if the user has a place for them.
 #[derive(Debug)]
-pub(super) struct Places {
-    /// The cache.
-    pub(super) cache: PathBuf,
-    /// The file with the user's token.
-    pub(super) token: PathBuf,
+pub(super) struct UserPaths {
+    pub(super) cache: Option<PathBuf>,
+    /// The file with the token.
+    pub(super) token: Option<PathBuf>,
 }
 
-impl Places {
-    /// The places that the variables of programs for the hub name.
-    ///
-    /// # Errors
-    /// Exit 3 where there is no such place.
-    pub(super) fn of_user() -> Result<Self, Failure> {
+impl UserPaths {
+    /// What the variables of programs for the hub name.
+    pub(super) fn from_environment() -> Self {
         let named = |variable| env::var_os(variable).filter(|it| !it.is_empty()).map(at_home);
         let below_caches = || {
             let caches = named("XDG_CACHE_HOME");
             let caches = caches.or_else(|| Some(os::places::home()?.join(".cache")))?;
             Some(caches.join("huggingface"))
         };
-        let home = named("HF_HOME").or_else(below_caches).ok_or_else(|| {
-            Failure::local("the cache of the hub has no place: there is no home directory")
-                .hint("--dir DIR downloads to a directory; HF_HOME names one for the cache")
-        })?;
+        let home = named("HF_HOME").or_else(below_caches);
+        let below_home = |name: &str| Some(home.as_ref()?.join(name));
         let cache = named("HF_HUB_CACHE").or_else(|| named("HUGGINGFACE_HUB_CACHE"));
-        let absolute = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        Ok(Self {
-            cache: absolute(cache.unwrap_or_else(|| home.join("hub"))),
-            token: named("HF_TOKEN_PATH").unwrap_or_else(|| home.join("token")),
-        })
+        let cache = cache.or_else(|| below_home("hub"));
+        Self {
+            cache: cache.map(|path| std::path::absolute(&path).unwrap_or(path)),
+            token: named("HF_TOKEN_PATH").or_else(|| below_home("token")),
+        }
     }
 }
 
@@ -96,47 +91,66 @@ impl Snapshot {
     }
 
     /// Adds a file, and returns the path that it gets.
-    pub(super) fn add(&mut self, file: &File) -> PathBuf {
+    pub(super) fn add(&mut self, file: &listing::File) -> PathBuf {
         let link = self.directory().join(&file.path);
         self.links.push(link.clone());
         link
     }
 
-    /// Where the snapshot is, and that its files are there, if they are. The revision is noted
-    /// then, and not earlier: whoever works offline believes that what it names is whole.
+    /// Says where the snapshot is if all its files are there, and otherwise how many of them. Those
+    /// that are `broken` do not count. The revision is noted only once all are there: whoever works
+    /// offline takes what it names for complete.
     ///
     /// # Errors
     /// Exit 3 when it cannot be noted.
-    pub(crate) fn conclude(&self) -> Result<Option<String>, Failure> {
-        if self.links.is_empty() || !self.links.iter().all(|link| link.exists()) {
-            return Ok(None);
+    pub(crate) fn conclude(&self, broken: &HashSet<PathBuf>) -> Result<Concluded, Failure> {
+        let is_here = |link: &&PathBuf| link.exists() && !broken.contains(*link);
+        let (here, all) = (self.links.iter().filter(is_here).count(), self.links.len());
+        let place = escape(&self.directory().to_string_lossy());
+        if here < all {
+            let text = format!("{}: {here} of {all} files are in {place}", self.shown);
+            return Ok(Concluded::Partly(text));
         }
         if let Some(revision) = &self.revision {
             let file = self.repository.join("refs").join(revision);
             let was = fs::read_to_string(&file).unwrap_or_default();
             if was != self.commit {
-                write_whole(&file, &self.commit).map_err(|error| {
+                self.write_whole(&file).map_err(|error| {
                     let file = escape(&file.to_string_lossy());
-                    Failure::local(format!("the files are complete, but {file} cannot be written, which tells programs of them: {error}"))
+                    Failure::local(format!(
+                        "the files are complete, but programs will not find them by their \
+                         revision, because {file} cannot be written: {error}"
+                    ))
                 })?;
             }
         }
         let place = match &*self.links {
-            [file] => file.clone(),
-            _ => self.directory(),
+            [file] => escape(&file.to_string_lossy()),
+            _ => place,
         };
-        Ok(Some(format!("{} is in {}", self.shown, escape(&place.to_string_lossy()))))
+        Ok(Concluded::Whole(format!("{} is in {place}", self.shown)))
+    }
+
+    /// Writes the commit to a file, so that nobody sees a part of it, also after a power cut.
+    fn write_whole(&self, file: &Path) -> io::Result<()> {
+        if let Some(directory) = file.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        let new = temporary(&self.repository);
+        let written = File::create(&new).and_then(|mut new| {
+            new.write_all(self.commit.as_bytes())?;
+            new.sync_all()
+        });
+        written.and_then(|()| fs::rename(&new, file)).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
     }
 }
 
-/// Writes a file so that nobody sees a part of it.
-fn write_whole(file: &Path, text: &str) -> io::Result<()> {
-    let directory = file.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(directory)?;
-    let new = beside(file);
-    fs::write(&new, text).and_then(|()| fs::rename(&new, file)).inspect_err(|_| {
-        let _ = fs::remove_file(&new);
-    })
+/// What there is of a snapshot, as a line for the user.
+pub(crate) enum Concluded {
+    Whole(String),
+    Partly(String),
 }
 
 /// Gives a complete blob the names under which programs look for it.
@@ -145,7 +159,7 @@ fn write_whole(file: &Path, text: &str) -> io::Result<()> {
 /// Exit 3 when one cannot be made.
 pub(crate) fn link(links: &[PathBuf], blob: &Path) -> Result<(), Failure> {
     for link in links {
-        place(link, blob).map_err(|error| {
+        make_link(link, blob).map_err(|error| {
             let (link, blob) = (escape(&link.to_string_lossy()), escape(&blob.to_string_lossy()));
             Failure::local(format!("{blob} is complete, but cannot be found as {link}: {error}"))
         })?;
@@ -153,29 +167,32 @@ pub(crate) fn link(links: &[PathBuf], blob: &Path) -> Result<(), Failure> {
     Ok(())
 }
 
-fn place(link: &Path, blob: &Path) -> io::Result<()> {
+fn make_link(link: &Path, blob: &Path) -> io::Result<()> {
     let target = relative(link, blob);
     match fs::symlink_metadata(link) {
-        // Systems without symbolic links have a file there, as whoever wrote it could tell.
-        Ok(found) if !found.is_symlink() => return Ok(()),
+        // Where there are no symbolic links, a file is there, which whoever wrote it verified.
+        Ok(found) if found.is_file() => return Ok(()),
         Ok(_) if fs::read_link(link).is_ok_and(|it| it == target) => return Ok(()),
         _ => {}
     }
     if let Some(directory) = link.parent() {
         fs::create_dir_all(directory)?;
     }
-    let new = beside(link);
-    os::symlink_or_copy(&target, blob, &new)?;
-    fs::rename(&new, link).inspect_err(|_| {
-        let _ = fs::remove_file(&new);
-    })
+    let repository = blob.parent().and_then(Path::parent).unwrap_or(Path::new("."));
+    let new = temporary(repository);
+    // Not every file system has links of either kind.
+    os::symlink(&target, &new)
+        .or_else(|_| fs::hard_link(blob, &new))
+        .or_else(|_| fs::copy(blob, &new).map(drop))
+        .and_then(|()| fs::rename(&new, link))
+        .inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })
 }
 
-/// A name in the same directory that no other process has.
-fn beside(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push(format!(".{:08x}~", fastrand::u32(..)));
-    name.into()
+/// A name for what is not complete, in a directory where nobody looks for files.
+fn temporary(repository: &Path) -> PathBuf {
+    repository.join(format!(".haul-{:08x}~", fastrand::u32(..)))
 }
 
 /// The way from a link to what it points to.

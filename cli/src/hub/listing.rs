@@ -1,6 +1,6 @@
 //! What the hub's API says of a repository, as values.
 
-use glob::Pattern;
+use glob::{MatchOptions, Pattern};
 use haul_engine::{Checksum, DigestAlgorithm};
 use serde::Deserialize;
 
@@ -116,6 +116,13 @@ pub(super) fn next_page(fields: &[(String, String)]) -> Option<&str> {
     })
 }
 
+/// As in a shell: `*` stays within a directory, and `**` does not.
+const PATTERNS: MatchOptions = MatchOptions {
+    case_sensitive: true,
+    require_literal_separator: true,
+    require_literal_leading_dot: false,
+};
+
 /// Which of a repository's files a place names.
 #[derive(Debug)]
 pub(super) struct Selection<'a> {
@@ -137,7 +144,7 @@ impl<'a> Selection<'a> {
         self.path.is_empty()
             || below
             || file.path == self.path
-            || self.pattern.as_ref().is_some_and(|pattern| pattern.matches(&file.path))
+            || self.pattern.as_ref().is_some_and(|it| it.matches_with(&file.path, PATTERNS))
     }
 }
 
@@ -220,7 +227,8 @@ mod tests {
         assert_eq!(named(""), "a.bin d/a.bin d/b.txt da.txt");
         assert_eq!(named("d"), "d/a.bin d/b.txt");
         assert_eq!(named("d/a.bin"), "d/a.bin");
-        assert_eq!(named("*.bin"), "a.bin d/a.bin");
+        assert_eq!(named("*.bin"), "a.bin");
+        assert_eq!(named("**/*.bin"), "a.bin d/a.bin");
         assert_eq!(named("d/*.txt"), "d/b.txt");
         assert_eq!(named("x"), "");
     }

@@ -67,6 +67,9 @@ impl Place {
             Some(("models", rest)) => (Kind::Model, rest),
             Some(("datasets", rest)) => (Kind::Dataset, rest),
             Some(("spaces", rest)) => (Kind::Space, rest),
+            Some((other @ ("buckets" | "kernels" | "model" | "dataset" | "space"), _)) => {
+                return refuse(&format!("`{other}` is none of models, datasets and spaces"));
+            }
             _ => (Kind::Model, rest),
         };
         let of_name = |text: &str| text.matches('/').count() <= 1;
@@ -105,13 +108,23 @@ impl Place {
 
     /// The address, for messages.
     pub(super) fn shown(&self) -> String {
+        escape(&self.address(self.revision.as_deref(), &self.path))
+    }
+
+    /// What distinguishes a file from all others of the hub.
+    pub(super) fn identity(&self, commit: &str, path: &str) -> String {
+        self.address(Some(commit), path)
+    }
+
+    fn address(&self, revision: Option<&str>, path: &str) -> String {
         let kind = match self.kind {
             Kind::Model => String::new(),
             other => format!("{}/", other.plural()),
         };
-        let revision = self.revision.as_ref().map_or_else(String::new, |it| format!("@{it}"));
-        let path = if self.path.is_empty() { "" } else { &*format!("/{}", self.path) };
-        escape(&format!("{SCHEME}{kind}{}{revision}{path}", self.repo))
+        let revision =
+            revision.map_or_else(String::new, |it| format!("@{}", it.replace('/', "%2F")));
+        let path = if path.is_empty() { String::new() } else { format!("/{path}") };
+        format!("{SCHEME}{kind}{}{revision}{path}", self.repo)
     }
 }
 
@@ -177,6 +190,7 @@ mod tests {
             "hf://o/r@a/../b",
             "hf://o p/r",
             "hf://o/r/a\nb",
+            "hf://dataset/o/r",
         ] {
             let failure = Place::of(text).unwrap_err();
             assert_eq!(failure.exit, crate::exit::USAGE, "{text}");

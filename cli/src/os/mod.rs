@@ -15,7 +15,7 @@ use windows as system;
 pub(crate) use system::{
     BROWSER, argument_of_bytes, create_private_directory, end_child, end_group, ensure_descriptors,
     is_open_to_others, is_program, is_socket, keep_from_ctrl_c, places, read_exact_at, set_name,
-    signals, stderr_of_child, stdout, stdout_is_led_away, symlink_or_copy, takes_bytes_in_order,
+    signals, stderr_of_child, stdout, stdout_is_led_away, symlink, takes_bytes_in_order,
     terminal_shows_control_keys, terminal_size, terminal_stops_background,
     terminal_understands_escapes, while_alone, widen_pipe,
 };

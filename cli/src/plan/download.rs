@@ -51,6 +51,17 @@ impl Output {
     ) -> Result<DownloadBuilder, Failure> {
         let options = download.options_mut();
         item.shape(options);
+        if item.is_of_hub && options.range.is_some() {
+            // They are those of the whole file.
+            (options.checksum, options.expected_size_bytes) = (None, None);
+        }
+        if !item.links.is_empty() {
+            // The name says what the bytes are, and other programs believe it.
+            options.in_place = false;
+            if matches!(options.existing, Existing::Rename | Existing::Refuse) {
+                options.existing = Existing::Verify;
+            }
+        }
         if let (None, Some(sums)) = (&options.checksum, &self.sums) {
             options.checksum = Some(sums.find(&item.urls[0], options.output.as_deref())?.clone());
         }

@@ -33,6 +33,9 @@ def setUpModule():
     register(("haul+http", "haul+https"))
 
 
+BIG_TEXT = b"".join(b"%07d and the rest of a line\n" % at for at in range(400_000))
+
+
 class Changing(dict):
     """Objects that are another version each time they are asked for."""
 
@@ -47,7 +50,7 @@ class Changing(dict):
 
 
 class FileSystemCase(Case):
-    objects = {"/large.bin": LARGE, "/a": b"a" * 10, "/b": b"b" * 20, "/empty": b"", "/text": TEXT}
+    objects = {"/large.bin": LARGE, "/a": b"a" * 10, "/b": b"b" * 20, "/empty": b"", "/text": TEXT, "/lines": BIG_TEXT}
 
     def setUp(self):
         super().setUp()
@@ -212,6 +215,11 @@ class Files(FileSystemCase):
         self.assertRaises(ValueError, self.fs.get, self.url("/"), str(self.dir))
         self.assert_files("a")
 
+    def test_files_of_one_name_are_refused(self):
+        with self.assertRaises(ValueError):
+            self.fs.get([self.url("/a"), self.url("/a?2")], str(self.dir))
+        self.assert_files()
+
     def test_many_are_downloaded(self):
         urls = [self.url(path) for path in ("/a", "/b", "/text")]
         files = [self.dir / "1", self.dir / "sub" / "2", self.dir / "3"]
@@ -269,6 +277,23 @@ class Open(FileSystemCase):
                 pass
         self.until_served("/large.bin", len(LARGE) + 1)
         self.assertLess(len(self.origin.requests), 15)
+
+    def test_lines_of_a_large_object_are_fetched_once(self):
+        with self.fs.open(self.url("/lines"), "rb") as file:
+            lines = sum(1 for _ in file)
+        self.assertEqual(lines, 400_000)
+        self.until_served("/lines", len(BIG_TEXT) + 1)
+        self.assertLess(len(self.origin.requests), 20)
+
+    def test_no_secret_is_shown(self):
+        url = self.url("/a").replace("//", "//user:hunter2@") + "?sig=hunter2"
+        with self.fs.open(url) as file:
+            self.assertNotIn("hunter2", f"{file} {file!r}")
+        for call in (lambda: self.fs.glob(url.replace("/a", "/*")), lambda: self.fs.get([url + "/"], str(self.dir))):
+            try:
+                call()
+            except (NotImplementedError, ValueError) as error:
+                self.assertNotIn("hunter2", str(error))
 
     def test_a_changed_object_is_an_error(self):
         for other in (OTHER, LARGE[:-1], b"", LARGE[: MIB]):

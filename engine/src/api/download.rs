@@ -138,8 +138,10 @@ impl DownloadBuilder {
         most_bytes: usize,
     ) -> Result<(Vec<u8>, Metadata), Error> {
         let memory = MemoryStorage::new(usize::MAX);
-        let most = self.options.max_size_bytes.unwrap_or(u64::MAX).min(most_bytes as u64);
-        self.options.max_size_bytes = Some(most);
+        if most_bytes < usize::MAX {
+            let most = self.options.max_size_bytes.unwrap_or(u64::MAX).min(most_bytes as u64);
+            self.options.max_size_bytes = Some(most);
+        }
         let (engine, options) = self.resolve(Target::Document(memory.clone()))?;
         let download = launch(engine, options)?;
         download.wait().await?;

@@ -5,6 +5,7 @@ Prints a line for each check: `ok` or `FAILED`, a TAB, and the text.
 
 import argparse
 import hashlib
+import itertools
 import os
 import pathlib
 import random
@@ -167,7 +168,8 @@ class Scenarios:
         moment = self.random.uniform(0.1, 0.9) * self.total
         job = self.job(items, directory)
         seen, found = {}, {}
-        while job.runs and (self.origin.sent() < moment or not found):
+        end = time.monotonic() + LONGEST_JOB
+        while job.runs and time.monotonic() < end and (self.origin.sent() < moment or not found):
             found = processes.fetchers(self.port)
             for pid, connections in found.items():
                 # Those that are closed wait for nothing any more, and may be of the last second.
@@ -177,7 +179,11 @@ class Scenarios:
             job.end()
             return
         busiest = max(found, key=lambda pid: self.origin.sent(seen[pid]))
-        victim = next(pid for pid in (busiest, *processes.ancestors(busiest)) if program in processes.program(pid))
+        above = itertools.takewhile(lambda pid: pid != os.getpid(), (busiest, *processes.ancestors(busiest)))
+        victim = next((pid for pid in above if program in processes.program(pid)), None)
+        if not check(victim is not None, f"{label}: it is still there to be killed"):
+            job.end()
+            return
         family = [pid for pid in found if pid == victim or victim in processes.ancestors(pid)]
         killed = time.monotonic()
         os.kill(victim, signal.SIGKILL)
@@ -209,8 +215,8 @@ class Scenarios:
         # It is still on its way when all else was fetched, twice if need be.
         self.origin.slow[slow] = len(self.objects[slow]) / (2 * SECONDS + 2 * self.total / self.origin.rate)
         jobs = [self.job(items, directory) for _ in range(1 if self.fleet.speculates else 2)]
-        at_once = 0
-        while any(job.runs for job in jobs):
+        at_once, end = 0, time.monotonic() + LONGEST_JOB
+        while any(job.runs for job in jobs) and time.monotonic() < end:
             at_once = max(at_once, processes.sharing(directory + "/results"))
             time.sleep(0.05)
         for job in jobs:

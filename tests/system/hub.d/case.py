@@ -120,11 +120,15 @@ class HubCase(unittest.TestCase):
         self.addCleanup(thread.join)
 
     def python(self, *words, **environment):
-        """Starts this interpreter with what the tests have."""
-        return subprocess.Popen(
+        """Starts this interpreter with what the tests have. It ends with the test at the latest."""
+        process = subprocess.Popen(
             [sys.executable, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             env={**os.environ, "HF_HOME": str(self.dir / "home"), **environment},
         )
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        return process

@@ -86,13 +86,14 @@ class Command(HubCase):
         self.haul("hf://org/name", HF_TOKEN=TOKEN)
         self.assert_snapshot()
         self.add({"model.bin": LARGE}, name="org/gated", gated=True)
-        self.haul("hf://org/gated", status=6, HF_TOKEN=TOKEN)
+        refused = self.haul("hf://org/gated", status=6, HF_TOKEN=TOKEN)
+        self.assertIn("ask for access", refused.stderr)
         self.haul("hf://org/gated", HF_TOKEN=GRANTED)
         self.assert_snapshot({"model.bin": LARGE}, repo="org/gated")
 
     def test_links_that_expire_and_connections_that_end(self):
         self.add({"model.bin": LARGE}, private=True)
-        hub.settings.link_seconds = 1
+        hub.settings.link_seconds = 3
         hub.settings.bytes_per_second = MIB
         hub.settings.cut_bytes = MIB
         self.haul("hf://org/name", HF_TOKEN=TOKEN)

@@ -105,12 +105,19 @@ fn answer(files: &[Entry], store: &str, request: &Request) -> Response {
             }
         }
         entries.dedup();
+        if entries.is_empty() {
+            return Response::empty(404).header("X-Error-Code", "EntryNotFound");
+        }
         let at = query.split("cursor=").nth(1).map_or(0, |at| at.parse().unwrap());
         let page = entries[at..].iter().take(2).cloned().collect::<Vec<_>>().join(",");
         let answer = json(format!("[{page}]"));
         return match at + 2 < entries.len() {
             true => {
-                let next = format!("<{path}?recursive={deep}&cursor={}>; rel=\"next\"", at + 2);
+                // A mirror passes on the hub's own links, where this run must not send its token.
+                let next = format!(
+                    "<https://hub.invalid{path}?recursive={deep}&cursor={}>; rel=\"next\"",
+                    at + 2
+                );
                 answer.header("Link", &next)
             }
             false => answer,
@@ -193,7 +200,8 @@ fn a_file_a_directory_and_a_pattern_are_parts_of_it() {
         ("hf://o/r/config.json", &["config.json"][..]),
         ("hf://o/r@a%2Fb/model.bin", &["model.bin"]),
         ("hf://o/r/data", &["data/a b%2F?#.txt", "data/part/0.parquet"]),
-        ("hf://o/r/*.parquet", &["data/part/0.parquet"]),
+        ("hf://o/r/**/*.parquet", &["data/part/0.parquet"]),
+        ("hf://o/r/data/*", &["data/a b%2F?#.txt"]),
         ("hf://o/r/data/part/0.parquet", &["data/part/0.parquet"]),
     ] {
         let (sandbox, elsewhere) = (Sandbox::new(), tempfile::tempdir().unwrap());
@@ -285,6 +293,8 @@ fn what_cannot_be_is_told_before_anything_is_fetched() {
     let (hub, sandbox) = (Hub::of(files(), None), Sandbox::new());
     for (args, code, cause) in [
         (&["hf://o/r/nothing"][..], 8, "no such file"),
+        (&["hf://o/r/no/such/directory"], 8, "no such file"),
+        (&["hf://o/r/model.bin", "--range", "0-9"], 2, "--range"),
         (&["hf://o/other"], 8, "hf://o/other"),
         (&["hf://o/r@gone"], 8, "hf://o/r@gone"),
         (&["hf://o"], 8, "hf://o"),
@@ -302,4 +312,77 @@ fn what_cannot_be_is_told_before_anything_is_fetched() {
     assert_eq!(hub.store.requests().len(), 0);
     assert!(!cache(&sandbox).exists());
     sandbox.assert_nothing_left();
+}
+
+/// The cache has whole blobs under their names and nothing else, whatever flags say of files.
+#[test]
+fn flags_about_files_do_not_break_the_cache() {
+    for flag in ["--no-part", "--skip-existing", "--auto-rename", "--overwrite", "--no-sync"] {
+        let (hub, sandbox) = (Hub::of(files(), None), Sandbox::new());
+        // A blob that is there without a link, as from another revision.
+        let file = &files()[1];
+        let blobs = cache(&sandbox).join("blobs");
+        fs::create_dir_all(&blobs).unwrap();
+        fs::write(blobs.join(&file.etag), file.object.bytes(0..file.object.size_bytes())).unwrap();
+        let outcome = hub.haul(&sandbox).args(["hf://o/r", flag]).run();
+        outcome.expect(0).expect_notice("snapshot");
+        assert_snapshot(&cache(&sandbox), &files());
+    }
+}
+
+#[test]
+fn a_blob_that_has_changed_is_no_part_of_a_snapshot() {
+    let (hub, sandbox) = (Hub::of(files(), None), Sandbox::new());
+    hub.haul(&sandbox).arg("hf://o/r").run().expect(0);
+    let (cache, file) = (cache(&sandbox), &files()[1]);
+    let blob = cache.join("blobs").join(&file.etag);
+    let mut bytes = fs::read(&blob).unwrap();
+    bytes[4_000_000] ^= 1;
+    fs::write(&blob, bytes).unwrap();
+    fs::remove_dir_all(cache.join("refs")).unwrap();
+    let outcome = hub.haul(&sandbox).arg("hf://o/r").run();
+    outcome.expect(3).expect_message(&file.etag);
+    assert!(!outcome.has_notice("snapshot") && !cache.join("refs").exists());
+    let outcome = hub.haul(&sandbox).args(["hf://o/r", "--overwrite"]).run();
+    outcome.expect(0).expect_notice("snapshot");
+    assert_snapshot(&cache, &files());
+}
+
+#[test]
+fn records_are_of_files_wherever_the_cache_is() {
+    let hub = Hub::of(files(), None);
+    let keys = |run: &dyn Fn(&Sandbox, &Path) -> Haul| {
+        let (sandbox, elsewhere) = (Sandbox::new(), tempfile::tempdir().unwrap());
+        let results = elsewhere.path().join("results.jsonl");
+        run(&sandbox, elsewhere.path()).arg("--results").arg(&results).run().expect(0);
+        let text = fs::read_to_string(results).unwrap();
+        let record = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap();
+        let mut keys: Vec<_> = text.lines().map(|it| record(it)["key"].to_string()).collect();
+        keys.sort();
+        keys
+    };
+    let here = keys(&|sandbox, _| hub.haul(sandbox).arg("hf://o/r"));
+    let there = keys(&|sandbox, elsewhere| {
+        hub.haul(sandbox).env("HF_HUB_CACHE", elsewhere.join("cache")).arg("hf://o/r")
+    });
+    assert_eq!((here.len(), &here), (4, &there));
+    // Two files that are one blob: that one is recorded says nothing of the other's name.
+    let sandbox = Sandbox::new();
+    let recorded = |address: &str| {
+        let haul = hub.haul(&sandbox).args([address, "--results", "results.jsonl"]);
+        haul.run().expect(0).expect_notice("snapshot");
+    };
+    recorded("hf://o/r/copy.bin");
+    recorded("hf://o/r/model.bin");
+    recorded("hf://o/r");
+    assert_snapshot(&cache(&sandbox), &files());
+}
+
+#[test]
+fn a_directory_needs_no_place_for_the_cache() {
+    let (hub, sandbox) = (Hub::of(files(), None), Sandbox::new());
+    let homeless = || hub.haul(&sandbox).env("HOME", "");
+    homeless().args(["hf://o/r/config.json", "-d", "out"]).run().expect(0);
+    sandbox.assert_only(&[("out/config.json", &files()[0].object)]);
+    homeless().arg("hf://o/r").run().expect(3).expect_message("home directory");
 }

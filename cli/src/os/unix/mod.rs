@@ -39,8 +39,8 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     DirBuilder::new().mode(0o700).create(path)
 }
 
-/// Makes a symbolic link to `target`, which leads from there to `file`.
-pub(crate) fn symlink_or_copy(target: &Path, _file: &Path, link: &Path) -> io::Result<()> {
+/// Makes a symbolic link to the file that `target` leads to from there.
+pub(crate) fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::unix::fs::symlink(target, link)
 }
 

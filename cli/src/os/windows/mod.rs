@@ -108,12 +108,9 @@ pub(crate) fn terminal_understands_escapes() -> bool {
     calls::enable_escapes(io::stderr().as_handle()) || told()
 }
 
-/// Makes a symbolic link to `target`, which leads from there to `file`, or a copy of that where not
-/// everybody may make links.
-pub(crate) fn symlink_or_copy(target: &Path, file: &Path, link: &Path) -> io::Result<()> {
+/// Makes a symbolic link to the file that `target` leads to from there. Not everybody may.
+pub(crate) fn symlink(target: &Path, link: &Path) -> io::Result<()> {
     std::os::windows::fs::symlink_file(target, link)
-        .or_else(|_| fs::hard_link(file, link))
-        .or_else(|_| fs::copy(file, link).map(drop))
 }
 
 /// Whether the terminal stops processes of the background that write to it.

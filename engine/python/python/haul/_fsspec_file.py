@@ -2,11 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+
 from fsspec.caching import BaseCache, register_cache
 from fsspec.spec import AbstractBufferedFile
 
 from haul._reader import open as open_reader
 from haul._types import Error
+
+
+class NotFound(Error, FileNotFoundError):
+    """The server has no such object."""
+
+    errno = errno.ENOENT
+
+
+class Denied(Error, PermissionError):
+    """The server does not give the object."""
+
+    errno = errno.EACCES
+
+
+_BY_STATUS = {404: NotFound, 410: NotFound, 401: Denied, 403: Denied}
+
+
+def translated(error):
+    """The error as programs expect it of a file system; it is a `haul.Error` all the same."""
+    kind = _BY_STATUS.get(error.status)
+    if kind is None:
+        return error
+    told = {name: getattr(error, name) for name in ("code", "retryable", "checkpoint", "status", "hint")}
+    return kind(str(error), **told)
+
 
 # The most that is read ahead. From as much on, a range comes over several connections.
 BLOCK_BYTES = 8 << 20
@@ -43,8 +70,9 @@ class DoublingCache(BaseCache):
         first = start + len(held)
         last = min(max(stop, first + self._ahead), self.size)
         self.total_requested_bytes += last - first
-        self._start, self._data = first, self.fetcher(first, last)
-        return held + self._data[: stop - first]
+        # What is returned stays: those who look for the end of a line go back into it.
+        self._start, self._data = first - len(held), held + self.fetcher(first, last)
+        return self._data[: stop - self._start]
 
 
 register_cache(DoublingCache, clobber=True)
@@ -66,9 +94,12 @@ class HaulFile(AbstractBufferedFile):
         if not (told.ranges and told.versioned and told.size is not None):
             self._reader = open_reader(path, headers=fs._headers)
             cache_type, cache_options = "none", None
-            told = self._reader._object()
-            if told.size is None:
-                told = told._replace(size=self._reader.seek(0, 2))
+            try:
+                told = self._reader._object()
+                if told.size is None:
+                    told = told._replace(size=self._reader.seek(0, 2))
+            except Error as error:
+                raise translated(error) from None
         self.told = told
         super().__init__(
             fs,
@@ -80,15 +111,35 @@ class HaulFile(AbstractBufferedFile):
         )
         self.details = fs._describe(path, told)
 
+    def __repr__(self):
+        return f"<HaulFile {self.told.url}>"
+
+    __str__ = __repr__
+
+    def readuntil(self, char=b"\n", blocks=None):
+        """Reads up to and with these bytes, looking for them in blocks of so many bytes."""
+        return super().readuntil(char, blocks or _LEAST_AHEAD_BYTES)
+
     def _fetch_range(self, start, end):
         # Some caches ask beyond the end.
         end = min(end, self.size)
         if self._reader is not None:
-            self._reader.seek(start)
-            return self._reader.read(end - start)
+            return self._read_whole(start, end)
         (data,) = self.fs._contents([self.path], [start], [end], {self.path: self.told})
         if isinstance(data, Error):
             raise data
+        if len(data) != end - start:
+            raise self.told.changed()
+        return data
+
+    def _read_whole(self, start, end):
+        try:
+            self._reader.seek(start)
+            data = self._reader.read(end - start)
+            # The download may have started over before its first byte was read.
+            self.told.require(self._reader._object())
+        except Error as error:
+            raise translated(error) from None
         if len(data) != end - start:
             raise self.told.changed()
         return data
@@ -107,6 +158,8 @@ class HaulFile(AbstractBufferedFile):
                 f"{self.told.url} cannot be pickled while it is open, since its server {why}: pickle the file system, "
                 "and open the file in the other process"
             )
+        if self.closed:
+            raise ValueError(f"{self.told.url} is closed, and what is closed cannot be pickled")
         return _reopened, (self.fs, self.path, self.told, self.blocksize, self.cache.name, self.loc)
 
 

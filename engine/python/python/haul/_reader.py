@@ -47,9 +47,11 @@ class Reader(io.RawIOBase):
         return told
 
     def _read(self, size):
+        data = self._source.read(size)
+        # The download may have started over, with another version, before its first byte was read.
         if self._expected is not None:
             self._object()
-        return self._source.read(size)
+        return data
 
     @property
     def size(self):
@@ -89,7 +91,10 @@ class Reader(io.RawIOBase):
     def seek(self, offset, whence=io.SEEK_SET):
         """Goes to another place, also to one that is not here yet. From the end it waits for the first
         response."""
-        return self._source.seek(offset, whence)
+        place = self._source.seek(offset, whence)
+        if self._expected is not None and whence == io.SEEK_END:
+            self._object()
+        return place
 
     def tell(self):
         """The offset of the next byte."""

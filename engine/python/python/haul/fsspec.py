@@ -10,9 +10,8 @@ The URLs are ``haul+http://`` and ``haul+https://``, which fsspec knows where th
 
 from __future__ import annotations
 
-import errno
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import datetime, timezone
 from hashlib import sha256
 from urllib.parse import urlsplit
@@ -24,7 +23,7 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
 from haul import _haul, download, fetch_many
-from haul._fsspec_file import BLOCK_BYTES, HaulFile
+from haul._fsspec_file import BLOCK_BYTES, HaulFile, translated
 from haul._object import Object, probe
 from haul._types import Error
 
@@ -34,26 +33,6 @@ _PREFIX = "haul+"
 
 # What fsspec itself understands, whatever the file system.
 _OF_FSSPEC = {"use_listings_cache", "listings_expiry_time", "max_paths", "asynchronous", "loop", "batch_size"}
-
-
-class _NotFound(Error, FileNotFoundError):
-    errno = errno.ENOENT
-
-
-class _Denied(Error, PermissionError):
-    errno = errno.EACCES
-
-
-_BY_STATUS = {404: _NotFound, 410: _NotFound, 401: _Denied, 403: _Denied}
-
-
-def _translated(error):
-    """The error as programs expect it of a file system; it is a `haul.Error` all the same."""
-    kind = _BY_STATUS.get(error.status)
-    if kind is None:
-        return error
-    told = {name: getattr(error, name) for name in ("code", "retryable", "checkpoint", "status", "hint")}
-    return kind(str(error), **told)
 
 
 def register(protocols=("http", "https")):
@@ -109,7 +88,7 @@ class HaulFileSystem(AbstractFileSystem):
         try:
             return probe(url, self._headers)
         except Error as error:
-            raise _translated(error) from None
+            raise translated(error) from None
 
     def _describe(self, url, told):
         info = {"name": url, "size": told.size, "type": "file", "url": told.url, "partial": told.ranges}
@@ -173,7 +152,7 @@ class HaulFileSystem(AbstractFileSystem):
         for url in urls:
             if "*" in url.partition("?")[0]:
                 raise NotImplementedError(
-                    f"{url.partition('?')[0]} is a pattern, and nothing can be listed over HTTP: give the URLs one by "
+                    f"{_shown(url)} is a pattern, and nothing can be listed over HTTP: give the URLs one by "
                     "one, with %2A for a * that is part of one"
                 )
         return urls
@@ -217,7 +196,7 @@ class HaulFileSystem(AbstractFileSystem):
                     if at in failed:
                         raise failed[at]
                     if not isinstance(part, Error) or part.code != "protocol":
-                        contents.append(_bytes_of(url, part, seen))
+                        contents.append(self._bytes_of(url, starts[at], part, seen))
                         continue
                     if url not in files:
                         files[url] = opened.enter_context(self._open(url))
@@ -226,6 +205,21 @@ class HaulFileSystem(AbstractFileSystem):
                 except Error as error:
                     contents.append(error)
         return contents
+
+    def _bytes_of(self, url, start, part, seen):
+        if isinstance(part, Error):
+            if part.status != 416:
+                raise translated(part)
+            # No byte of the object is in the range, unless it is of another version by now.
+            data, told = b"", self._object(url)
+            if told.size is not None and (start or 0) < told.size:
+                raise told.changed()
+        else:
+            data, told = part
+            told = told and Object(*told)
+        if told is not None:
+            seen.setdefault(url, told).require(told)
+        return data
 
     def cat_file(self, path, start=None, end=None):
         """The bytes of an object, or of a part of it; a `start` or `end` below zero counts from the end."""
@@ -293,7 +287,7 @@ class HaulFileSystem(AbstractFileSystem):
                 on_progress=on_progress,
             )
         except Error as error:
-            raise _translated(error) from None
+            raise translated(error) from None
 
     def get(self, rpath, lpath, recursive=False, callback=DEFAULT_CALLBACK, maxdepth=None):
         """Downloads one object or several to files, many at a time. The first failure is raised once all have ended.
@@ -311,6 +305,12 @@ class HaulFileSystem(AbstractFileSystem):
             lpath = stringify_path(lpath)
             is_one = isinstance(rpath, (str, os.PathLike)) and not os.path.isdir(lpath) and not lpath.endswith("/")
             files = [lpath] if is_one else [os.path.join(lpath, _name(url)) for url in urls]
+        places = {os.path.abspath(file) for file in files}
+        if len(places) < len(files):
+            raise ValueError(
+                f"{len(files)} URLs would be {len(places)} files, since some have the same name: give a list of files, "
+                "each with a name of its own"
+            )
         callback.set_size(len(urls))
         if len(urls) == 1:
             with callback.branched(urls[0], files[0]) as child:
@@ -326,11 +326,12 @@ class HaulFileSystem(AbstractFileSystem):
             for url, file in zip(urls, files)
         )
         failed = None
-        for result in fetch_many(items, dir=directory, existing="overwrite"):
-            failed = failed or result.error
-            callback.relative_update(1)
+        with closing(fetch_many(items, dir=directory, existing="overwrite")) as results:
+            for result in results:
+                failed = failed or result.error
+                callback.relative_update(1)
         if failed is not None:
-            raise _translated(failed)
+            raise translated(failed)
 
     def _open(
         self,
@@ -368,27 +369,20 @@ def _part_of(file, start, end):
     return file.read(max(0, end - start))
 
 
-def _bytes_of(url, part, seen):
-    if isinstance(part, Error):
-        # No byte of the object is in the range.
-        if part.status == 416:
-            return b""
-        raise _translated(part)
-    data, told = part
-    if told is not None:
-        told = Object(*told)
-        seen.setdefault(url, told).require(told)
-    return data
-
-
 def _returned(data):
     if isinstance(data, Error):
         raise data
     return data
 
 
+def _shown(url):
+    """A URL without what may be secret in it: a login and the query."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def _name(url):
     name = urlsplit(url).path.rpartition("/")[2]
     if name in ("", ".", ".."):
-        raise ValueError(f"{url.partition('?')[0]} ends in no name for a file: give a list of files")
+        raise ValueError(f"{_shown(url)} ends in no name for a file: give a list of files")
     return name

@@ -171,12 +171,15 @@ def _download_to_tmp_and_move(client, original, *args, **kwargs):
 
 
 def _arguments(function, args, kwargs):
-    return inspect.signature(function).bind(*args, **kwargs).arguments
+    bound = inspect.signature(function).bind(*args, **kwargs)
+    bound.apply_defaults()
+    return bound.arguments
 
 
 def _check_small(path, etag, filename):
     """Compares a file with an entity tag that is a git hash or, as with some mirrors of the hub, a SHA-1."""
-    git, plain = hashlib.sha1(b"blob %d\0" % os.path.getsize(path)), hashlib.sha1()
+    git = hashlib.sha1(b"blob %d\0" % os.path.getsize(path), usedforsecurity=False)
+    plain = hashlib.sha1(usedforsecurity=False)
     with open(path, "rb") as file:
         while piece := file.read(1 << 20):
             git.update(piece)
