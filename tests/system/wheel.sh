@@ -19,7 +19,7 @@ environment() {
     shift 2
     "$directory/bin/python" -c "import $imports" 2>/dev/null && return
     if ! { python3 -m venv --clear "$directory" &&
-        timeout 900 "$directory/bin/pip" install --quiet --retries 1 "$@"; } >"$work/pip.log" 2>&1; then
+        timeout 300 "$directory/bin/pip" install --quiet --retries 1 "$@"; } >"$work/pip.log" 2>&1; then
         tail -n 1 "$work/pip.log"
         return 1
     fi

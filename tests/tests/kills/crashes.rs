@@ -1,6 +1,6 @@
 //! SIGKILL, at every call that changes what is on disk and at random instants
-//! (fault 68). `HAUL_KILLS=N` asks for N kills; without it there are 500 with
-//! `HAUL_THOROUGH`, else 50.
+//! (fault 68). `HAUL_KILLS=N` asks for N kills; without it there are 50,
+//! and ten times as many with `HAUL_THOROUGH=10`.
 //!
 //! After each kill the final name holds one complete version or is absent, and
 //! the same command ends with the right file. Between the rename of NAME.part

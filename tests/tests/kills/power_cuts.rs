@@ -4,7 +4,7 @@
 //! The cuts are real: the file system is shut down under the running command,
 //! with or without its log flushed, and mounted again. That needs root; see
 //! [`haul_tests::disk`]. `HAUL_POWER_CUTS=N` makes N random cuts; without it there are
-//! 100 with `HAUL_THOROUGH`, else 10.
+//! 10, and ten times as many with `HAUL_THOROUGH=10`.
 
 use std::fs;
 use std::io::Write as _;

@@ -21,7 +21,7 @@ struct Scale {
 }
 
 impl Scale {
-    /// With `HAUL_THOROUGH` as in a job of a real fleet, elsewhere a tenth of that.
+    /// With `HAUL_THOROUGH` as in a job of a real fleet, elsewhere about a tenth of that.
     fn new() -> Self {
         match rounds(10) {
             1 => Self { small: 60, large: 2, large_bytes: 5 * MIB + 7 },
