@@ -93,8 +93,8 @@ class Command(HubCase):
 
     def test_links_that_expire_and_connections_that_end(self):
         self.add({"model.bin": LARGE}, private=True)
-        hub.settings.link_seconds = 3
-        hub.settings.bytes_per_second = MIB
+        hub.settings.link_seconds = 2
+        hub.settings.bytes_per_second = MIB // 2
         hub.settings.cut_bytes = MIB
         self.haul("hf://org/name", HF_TOKEN=TOKEN)
         self.assert_snapshot({"model.bin": LARGE})

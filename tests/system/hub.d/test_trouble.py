@@ -32,8 +32,8 @@ class Trouble(HubCase):
     def test_a_link_that_expires_is_renewed(self):
         self.add({"model.bin": LARGE}, private=True)
         # Each response ends early, so that new ones are needed after the first link has expired.
-        hub.settings.link_seconds = 3
-        hub.settings.bytes_per_second = MIB
+        hub.settings.link_seconds = 2
+        hub.settings.bytes_per_second = MIB // 2
         hub.settings.cut_bytes = MIB
         self.assert_holds(self.get("model.bin", token=TOKEN), LARGE)
         self.assertGreater(len(self.asked("resolve")), 1)
