@@ -6,14 +6,11 @@ use haul_engine::MetalinkFile;
 
 use crate::address;
 use crate::document::{Documents, is_remote};
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::input::Item;
 
 /// A longer document is refused, in bytes.
 const MOST_BYTES: usize = 8 << 20;
-
-/// If a server answers with something that is no Metalink, that is the server's failure.
-const PROTOCOL: u8 = 7;
 
 /// The items of the documents at these places, in order, and lines for the user. If `--output`
 /// names one file, there can be only one item.
@@ -34,7 +31,8 @@ pub(crate) async fn items(
             let mut failure = Failure::from(error);
             failure.message = format!("--metalink {shown}: {}", failure.message);
             if remote {
-                (failure.exit, failure.word) = (PROTOCOL, "protocol");
+                // What is no Metalink is the server's failure then.
+                (failure.exit, failure.word) = (exit::PROTOCOL, "protocol");
             }
             failure
         })?;

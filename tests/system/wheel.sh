@@ -39,9 +39,29 @@ build_python() {
         "$tools/bin/maturin" "$@" --out "$work/dist")
 }
 
+# give_up WHY: skips everything.
+give_up() {
+    skip "$1"
+    close_report
+    exit
+}
+
 # build_wheel: for systems of 2014 and later; its path is $wheel, empty if it cannot be built.
 build_wheel() {
     expect 'a wheel for systems of 2014 and later' build_python build --release --zig \
         --compatibility manylinux2014
     wheel=$(find "$work/dist" -name '*.whl' | head -n 1)
+}
+
+# want_wheel: $wheel is $WHEEL, or a new one; where it cannot be had, this is the end.
+want_wheel() {
+    has_venv || give_up 'python3 with venv cannot be installed'
+    wheel=${WHEEL:-}
+    [ -z "$wheel" ] || return 0
+    has_maturin || give_up 'maturin cannot be installed'
+    build_wheel
+    [ -n "$wheel" ] || {
+        close_report
+        exit
+    }
 }

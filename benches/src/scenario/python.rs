@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::bar::{Bar, fastest_peer, lane};
-use super::small::make_files;
+use super::small::{make_files, same_files};
 use super::{Outcome, Venue, describe_place};
 use crate::Failure;
 use crate::contender::{Peer, Role, find_program, quiet, says};
@@ -80,32 +80,29 @@ async def main():
 asyncio.run(main())
 ";
 
+/// The script of `haul.fetch_many`, with its `sync` as Python writes it.
+macro_rules! fetch_many {
+    ($sync:literal) => {
+        concat!(
+            "import haul, sys\n",
+            "base, out, count = sys.argv[1:]\n",
+            "urls = (f'{base}/file-{i:04}' for i in range(int(count)))\n",
+            "for result in haul.fetch_many(urls, dir=out, sync=",
+            $sync,
+            "):\n    result.unwrap()\n",
+        )
+    };
+}
+
 const URLLIB: &str = "urllib.request, 32 threads";
 const FETCH_MANY: &str = "haul.fetch_many, without a sync";
 const SMALL_SCRIPTS: [Script; 5] = [
-    Script {
-        module: "haul",
-        title: FETCH_MANY,
-        role: Role::Haul,
-        code: "\
-import haul, sys
-base, out, count = sys.argv[1:]
-urls = (f'{base}/file-{i:04}' for i in range(int(count)))
-for result in haul.fetch_many(urls, dir=out, sync=False):
-    result.unwrap()
-",
-    },
+    Script { module: "haul", title: FETCH_MANY, role: Role::Haul, code: fetch_many!("False") },
     Script {
         module: "haul",
         title: "haul.fetch_many",
         role: Role::Haul,
-        code: "\
-import haul, sys
-base, out, count = sys.argv[1:]
-urls = (f'{base}/file-{i:04}' for i in range(int(count)))
-for result in haul.fetch_many(urls, dir=out):
-    result.unwrap()
-",
+        code: fetch_many!("True"),
     },
     Script {
         module: "urllib",
@@ -368,11 +365,7 @@ pub(super) fn small(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Ou
         scenario: "python-small",
         output: output.clone(),
         keep: true,
-        check: &|_, directory| {
-            names
-                .iter()
-                .try_for_each(|name| verify::same_whole(&served.join(name), &directory.join(name)))
-        },
+        check: &|_, directory| same_files(&served, &names, directory),
         then_sync: false,
         patience: Patience::USUAL,
     };

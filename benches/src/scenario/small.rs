@@ -56,11 +56,7 @@ pub(super) fn run(venue: &Venue<'_>, shuffle: &mut fastrand::Rng) -> Result<Outc
         // ext4 looks for an inode that was not freed lately, among all of a group: who runs
         // after the removal of thousands of files pays more than the files cost.
         keep: true,
-        check: &|_, directory| {
-            names
-                .iter()
-                .try_for_each(|name| verify::same_whole(&served.join(name), &directory.join(name)))
-        },
+        check: &|_, directory| same_files(&served, names, directory),
         then_sync: false,
         patience: Patience::USUAL,
     };
@@ -97,6 +93,11 @@ fn floor(venue: &Venue<'_>, sync: bool) -> Contender {
 
 fn has_haul(lanes: &[Lane]) -> bool {
     lanes.iter().any(|lane| lane.haul)
+}
+
+/// Compares every byte of these files.
+pub(super) fn same_files(served: &Path, names: &[String], directory: &Path) -> Result<(), Failure> {
+    names.iter().try_for_each(|name| verify::same_whole(&served.join(name), &directory.join(name)))
 }
 
 /// No two of them alike: a program that confuses files must not get away with it.
